@@ -1,0 +1,30 @@
+# Every target works in a fresh clone with Python >= 3.10 and make: the first one asked for makes .venv.
+
+PYTHON ?= python3
+INSTALLED := .venv/installed
+
+.PHONY: demo test check docs wheel
+
+demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
+	mkdir -p studies
+	cd "$$(mktemp -d studies/demo-XXXXXX)" && ../../.venv/bin/auxtune run ../../examples/quickstart.yaml
+
+test: $(INSTALLED)       ## all tests
+	.venv/bin/python -m pytest
+
+check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.ci/try-wheel dist/*.whl
+
+docs: $(INSTALLED)       ## the generated parts of docs/
+	.venv/bin/python docs/generate.py
+
+wheel: $(INSTALLED)      ## dist/*.whl; what an earlier build left behind must not get into it
+	rm -rf build dist
+	.venv/bin/python -m build --wheel --no-isolation
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --editable ".[dev]" --constraint constraints.txt
+	touch $@

@@ -1,0 +1,92 @@
+"""The budget: when to stop proposing so that confirm can still be paid.
+
+A budget covers everything. What confirm will take is held back; in hours and money it is estimated, per optimisation
+step, from the trials that ended so far, and renewed after each. What is in flight is never killed, so hours and money
+can be overrun by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auxtune.orchestrator.accounts import Accounts, Trial
+from auxtune.orchestrator.slots import Slots
+from auxtune.orchestrator.study_models import StudyOptions
+from auxtune.selectors.protocol import Proposal
+from auxtune.trials.report import Cost
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money per allocated hour; ``None`` is unknown."""
+
+    gpu_hour: float | None = None
+    cpu_hour: float | None = None
+
+    def usd(self, cost: Cost) -> float | None:
+        """What an attempt cost, or ``None`` where a price that it needs is not given."""
+        if self.gpu_hour is None and self.cpu_hour is None:
+            return None
+        if cost.gpu_seconds and self.gpu_hour is None:
+            return None
+        return (cost.gpu_seconds * (self.gpu_hour or 0.0) + cost.cpu_seconds * (self.cpu_hour or 0.0)) / HOUR
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of a study, and how far it has come."""
+
+    options: StudyOptions
+    steps: Callable[[Proposal], int]                   # optimisation steps of an executed proposal
+    slots: Slots
+
+    @property
+    def price(self) -> Price:
+        """The study's prices."""
+        return Price(self.options.prices.gpu_hour, self.options.prices.cpu_hour)
+
+    def exhausted(self, accounts: Accounts, confirm_trials: int, now: float) -> str | None:
+        """The key of the limit that forbids one more search trial, or ``None``.
+
+        ``confirm_trials`` is what confirm still needs; ``now`` is in seconds since the epoch.
+        """
+        budget = self.options.budget
+        if budget.trials is not None and len(accounts.trials) + confirm_trials >= budget.trials:
+            return "trials"
+        held = confirm_trials * self.options.training.steps + sum(
+            self.steps(trial.proposal) for trial in accounts.unfinished
+        )
+        if budget.wall_hours is not None:
+            waiting = held * self._per_step(accounts, lambda cost: cost.wall_seconds) / self.slots.concurrent
+            if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
+                return "wall_hours"
+        if budget.gpu_hours is not None:
+            gpu = spent(accounts, lambda cost: cost.gpu_seconds)
+            if gpu + held * self._per_step(accounts, lambda cost: cost.gpu_seconds) >= budget.gpu_hours * HOUR:
+                return "gpu_hours"
+        if budget.usd is not None:
+            usd = spent(accounts, self._usd)
+            if usd + held * self._per_step(accounts, self._usd) >= budget.usd:
+                return "usd"
+        return None
+
+    def _usd(self, cost: Cost) -> float:
+        return self.price.usd(cost) or 0.0
+
+    def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
+        """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
+        finished = [trial for trial in accounts.trials.values() if trial.status == "finished"]
+        steps = sum(self.steps(trial.proposal) for trial in finished)
+        return _total(finished, measure) / steps if steps else 0.0
+
+
+def spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:
+    """The sum of ``measure`` over every ended attempt of every trial."""
+    return _total(list(accounts.trials.values()), measure)
+
+
+def _total(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
+    return sum(measure(cost) for trial in trials for cost in trial.costs)

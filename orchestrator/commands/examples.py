@@ -1,0 +1,52 @@
+"""``auxtune examples``: study files to start from."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from auxtune.orchestrator.errors import AuxtuneError
+
+
+def _studies() -> dict[str, str]:
+    """Name of each example -> its text."""
+    found = (file for file in files("auxtune.examples").iterdir() if file.name.endswith(".yaml"))
+    return {file.name: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
+
+
+def _summary(text: str) -> str:
+    """What the first line of a study file's header says."""
+    return text.splitlines()[0].lstrip("# ").strip()
+
+
+@click.group("examples", epilog="Example: auxtune examples cp quickstart.yaml")
+def command() -> None:
+    """Study files to start from."""
+
+
+@command.command("ls", epilog="Example: auxtune examples ls")
+def ls() -> None:
+    """List the examples, each with its question."""
+    studies = _studies()
+    width = max(map(len, studies), default=0)
+    for name, text in studies.items():
+        click.echo(f"{name:{width}}  {_summary(text)}")
+
+
+@command.command("cp", epilog="Example: auxtune examples cp quickstart.yaml my-study.yaml")
+@click.argument("name")
+@click.argument("destination", default=".", type=click.Path(path_type=Path))
+def cp(name: str, destination: Path) -> None:
+    """Copy the example NAME to DESTINATION, a file or folder; nothing is overwritten."""
+    studies = _studies()
+    if name not in studies:
+        raise click.BadParameter(f"expected one of {', '.join(studies)}, found {name}", param_hint="NAME")
+    target = destination / name if destination.is_dir() else destination
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(studies[name])
+    except OSError as error:
+        raise AuxtuneError(f"{target}: cannot be written: {error.strerror}; name another file") from error
+    click.echo(target)

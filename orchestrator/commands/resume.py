@@ -1,0 +1,24 @@
+"""``auxtune resume``: go on with a study from its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
+@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
+@click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
+def command(study_dir: Path, overrides: tuple[str, ...], allow_drift: bool, as_json: bool) -> None:
+    """Go on with the study in the folder STUDY_DIR, as its last session had it.
+
+    Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
+    found where the first session found them, from any directory.
+    """
+    from auxtune.orchestrator.commands.running import run_and_show
+    from auxtune.orchestrator.study import Study
+
+    run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json)

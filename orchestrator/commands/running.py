@@ -1,0 +1,33 @@
+"""What ``run`` and ``resume`` have in common: lines while it runs, the answer at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+from rich.console import Console
+
+from auxtune.orchestrator.ledger import read_events
+from auxtune.orchestrator.progress import EventLines
+from auxtune.orchestrator.study import Study
+from auxtune.orchestrator.study_paths import study_folder, tracking_uri
+from auxtune.orchestrator.summary import summary
+
+
+def run_and_show(study: Study, allow_drift: bool, as_json: bool) -> None:
+    """Run a study; print its events and its answer, or only ``selection.json``."""
+    if as_json:
+        click.echo(json.dumps(study.run(allow_drift=allow_drift).selection, indent=2, ensure_ascii=False))
+        return
+    lines = EventLines(_print_line)
+    folder = study_folder(study.file)
+    for event in read_events(folder / "ledger"):
+        lines.learn(event)
+    _print_line(f"study {study.file.options.study} in {folder}")
+    result = study.run(lines, allow_drift)
+    Console().print(summary(result, tracking_uri(study.file)), soft_wrap=True)
+
+
+def _print_line(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')}  {line}")

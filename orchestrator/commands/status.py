@@ -1,0 +1,63 @@
+"""``auxtune status``: where a study stands, and whether its ledger is consistent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("status", epilog="Example: auxtune status studies/quickstart --verify")
+@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
+def command(study_dir: Path, verify: bool, as_json: bool) -> None:
+    """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
+
+    Reads the ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does
+    not follow from the events before it.
+    """
+    from auxtune.orchestrator.accounts import Accounts
+    from auxtune.orchestrator.ledger import read_events
+    from auxtune.orchestrator.status import status_of
+    from auxtune.orchestrator.study import Study
+    from auxtune.orchestrator.verification import differences
+
+    study = Study.from_folder(study_dir)
+    events = read_events(study_dir / "ledger")
+    status = status_of(study_dir, Accounts(events), study.file.options)
+    if verify:
+        status["differences"] = list(differences(study.file, events))
+    if as_json:
+        click.echo(json.dumps(status, indent=2, ensure_ascii=False))
+    else:
+        _show(status)
+    if status.get("differences"):
+        raise SystemExit(2)
+
+
+def _show(status: dict[str, Any]) -> None:
+    trials, cost, best = status["trials"], status["cost"], status["best"]
+    click.echo(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
+    click.echo(
+        f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
+        + ", ".join(f"{count} {state}" for state, count in trials.items())
+    )
+    click.echo("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
+    for trial in status["running"]:
+        click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
+    if best:
+        click.echo(f"best so far: {best['score']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+    if status["selected"]:
+        click.echo(f"selected: {' + '.join(status['selected'])}")
+    money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
+    limits = ", ".join(f"{key} {limit:g}" for key, limit in status["budget"].items() if limit is not None)
+    click.echo(
+        f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {limits}"
+    )
+    if "differences" in status:
+        for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
+            click.echo(line)

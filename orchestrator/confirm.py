@@ -1,0 +1,96 @@
+"""Confirm: the selection against its controls, on fresh seeds and the report split that no selector saw.
+
+Every arm has the same recipe, steps, best-checkpoint rule and seeds. An arm is only a name for proposals: where two
+arms ask for the same training, it is trained once, and what an extended study trained before counts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from auxtune.orchestrator.accounts import Accounts, Trial
+from auxtune.selectors.protocol import Problem, Proposal, Selection
+
+SELECTION = "selection"
+_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
+_FRESH = 7                                             # keeps confirm's seeds apart from every selector's
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The arms of a study's answer. ``execute`` gives a proposal its executed shares."""
+
+    problem: Problem
+    seeds: int
+    controls: tuple[str, ...]
+    execute: Callable[[Proposal], Proposal]
+
+    @property
+    def trials(self) -> int:
+        """The most trials confirm can take: seeds x (selection + controls)."""
+        return self.seeds * (1 + len(self.controls))
+
+    def trials_left(self, accounts: Accounts) -> int:
+        """What must still be held back for confirm while the selection is not known."""
+        fixed = [name for name in self.controls if name in _OF_ANY_SELECTION]
+        done = sum(
+            self.find(accounts, self._arm(name, None, seed)) is not None
+            for name in fixed
+            for seed in range(self.seeds)
+        )
+        return self.trials - done
+
+    def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
+        """Arm name -> one executed proposal per seed; the selection itself comes first."""
+        names = (SELECTION, *self.controls)
+        return {name: [self._arm(name, selection, i) for i in range(self.seeds)] for name in names}
+
+    def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
+        """What is still to be trained: all arms of the first seed first, so that a partial answer is balanced."""
+        arms = self.arms(selection)
+        asked: list[Proposal] = []
+        for seed in range(self.seeds):
+            for proposals in arms.values():
+                proposal = proposals[seed]
+                if proposal not in asked and self.find(accounts, proposal) is None:
+                    asked.append(proposal)
+                    yield proposal
+
+    @staticmethod
+    def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
+        """The confirm trial of this very proposal, whatever became of it."""
+        return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
+
+    def _arm(self, name: str, selection: Selection | None, index: int) -> Proposal:
+        seeds = np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)
+        draw = np.random.default_rng([self.problem.seed, int(seeds[index])])
+        return self.execute(replace(self._tasks(name, selection, draw), seed=int(seeds[index])))
+
+    def _tasks(self, name: str, selection: Selection | None, draw: np.random.Generator) -> Proposal:
+        primary = (self.problem.primary,) if self.problem.primary else ()
+        auxiliaries = self.problem.auxiliaries
+        match name:
+            case "single_task":
+                return Proposal(primary)
+            case "all_tasks":
+                return Proposal(self.problem.names, _equal(self.problem.names))
+            case "size_proportional":
+                rows = {task.name: task.train_rows for task in self.problem.tasks}
+                total = sum(rows.values())
+                return Proposal(self.problem.names, {n: rows[n] / total for n in rows}, cycle=False)
+        if selection is None:
+            raise ValueError(f"the control {name} needs a selection")
+        chosen = [task for task in selection.tasks if task not in primary]
+        if name == SELECTION:
+            return Proposal((*primary, *chosen), selection.weights, cycle=selection.cycle)
+        if name == "random_subset":
+            picked = set(draw.choice(len(auxiliaries), size=len(chosen), replace=False).tolist())
+            return Proposal((*primary, *(task for i, task in enumerate(auxiliaries) if i in picked)))
+        raise ValueError(f"unknown control {name}")
+
+
+def _equal(names: Sequence[str]) -> dict[str, float]:
+    return {name: 1 / len(names) for name in names}

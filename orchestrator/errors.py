@@ -1,0 +1,99 @@
+"""What can go wrong for a reason that a user can mend, and the exit code each one ends the command line with.
+
+    AuxtuneError            2   printed as plain lines, never as a traceback
+    ├── StudyFileError      2   the study file or an override: every mistake at once, each with its line
+    ├── StudyDataError      2   the rows of a task, or the encoder
+    ├── ResourceError       2   more CPUs or GPUs per trial than there are
+    ├── SelectorError       2   a selector broke its contract or cannot answer this study
+    ├── BudgetTooSmall      2   the budget cannot pay for confirm and the selector's fewest trials
+    ├── DriftError          2   tasks, model or code differ from those the ledger was begun with
+    ├── LedgerError         2   the durable record
+    │   ├── LedgerDamaged   2   a part is missing or unreadable
+    │   └── Locked          4   another process writes to it
+    ├── TooManyFailures     3   more trials failed than ``stop_after_failures`` allows
+    └── Interrupted       130   stopped on request; running the study again continues it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class AuxtuneError(Exception):
+    """Something a message can explain: what was expected, what was found, what to do."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong with a study. ``place`` is a line of the file, from 1, or the text of an override."""
+
+    place: int | str
+    key: str
+    message: str
+
+
+class StudyFileError(AuxtuneError):
+    """All that is wrong with a study file, in the order of its lines; mistakes in overrides come last."""
+
+    def __init__(self, origin: str, mistakes: Sequence[Mistake]) -> None:
+        self.origin = origin
+        self.mistakes = sorted(mistakes, key=_order)
+        super().__init__("\n".join(self._line(mistake) for mistake in self.mistakes))
+
+    def _line(self, mistake: Mistake) -> str:
+        override = isinstance(mistake.place, str)
+        where = f"--set {mistake.place}" if override else f"{self.origin}:{mistake.place}"
+        return f"{where}: {mistake.key}: {mistake.message}" if mistake.key else f"{where}: {mistake.message}"
+
+
+def _order(mistake: Mistake) -> tuple[bool, int]:
+    return (True, 0) if isinstance(mistake.place, str) else (False, mistake.place)
+
+
+class StudyDataError(AuxtuneError):
+    """Tasks or an encoder that a study names cannot be used; every reason, one per line."""
+
+
+class ResourceError(AuxtuneError):
+    """A trial asks for more than any machine at hand has."""
+
+
+class SelectorError(AuxtuneError):
+    """A selector cannot answer this study, or did what its contract forbids."""
+
+
+class BudgetTooSmall(AuxtuneError):
+    """The budget is below what confirm and the selector need at the least."""
+
+
+class DriftError(AuxtuneError):
+    """The study differs from what its ledger was begun with."""
+
+
+class LedgerError(AuxtuneError):
+    """The durable record of a study cannot be read or written."""
+
+
+class LedgerDamaged(LedgerError):
+    """A part of the ledger is missing, unreadable or of an unknown format; nothing was changed."""
+
+
+class Locked(LedgerError):
+    """Another process writes to this study's ledger."""
+
+    exit_code = 4
+
+
+class TooManyFailures(AuxtuneError):
+    """More trials failed than the study allows."""
+
+    exit_code = 3
+
+
+class Interrupted(AuxtuneError):
+    """The study was stopped on request and can be continued."""
+
+    exit_code = 130

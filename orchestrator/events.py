@@ -1,0 +1,141 @@
+"""What a ledger says: one frozen record per kind of event, and their JSON.
+
+Events are the only thing a study stores about its search; every state is a fold of them. Their JSON stays loadable
+for ever: a field may be added with a default, never renamed or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
+
+from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection
+from auxtune.trials.report import Cost
+
+Phase: TypeAlias = Literal["probe", "search", "confirm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A session began to write. The first one's folders resolve relative paths for ever."""
+
+    session: str
+    time: float                                        # seconds since the epoch, as in every event
+    study: str                                         # the study file, unexpanded
+    overrides: tuple[str, ...]
+    study_folder: str                                  # relative task and encoder paths start here
+    working_folder: str                                # relative storage and tracking paths start here
+    problem: Problem                                   # with it, the ledger can be verified without the data
+    fingerprint: Mapping[str, str]
+    versions: Mapping[str, str]
+    drift: tuple[str, ...] = ()                        # fingerprint keys that differed and were allowed
+    event: Literal["opened"] = "opened"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """A proposal was accepted under ``id``; ``after`` selector events had been folded when it was asked for."""
+
+    id: int
+    time: float
+    proposal: Proposal
+    phase: Phase
+    after: int
+    stage: str = ""
+    event: Literal["proposed"] = "proposed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Attempt ``attempt`` (from 1) of a proposal is about to begin, perhaps from a former attempt's checkpoint."""
+
+    id: int
+    attempt: int
+    time: float
+    session: str
+    resume_from: int | None = None                     # the attempt whose checkpoint it continues
+    event: Literal["started"] = "started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """An attempt died without a report: its process, its node or the driver went away."""
+
+    id: int
+    attempt: int
+    time: float
+    cost: Cost                                         # up to its last sign of life
+    cause: Literal["worker", "driver"] = "worker"      # only a worker's death counts against the retries
+    event: Literal["lost"] = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A proposal ended: the attempt that counts, what the selector is told, and what the attempt took."""
+
+    id: int
+    attempt: int
+    time: float
+    outcome: Outcome
+    cost: Cost
+    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)    # confirm only
+    message: str | None = None
+    event: Literal["told"] = "told"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """The MLflow run of a proposal, or of the study itself (``id`` is ``None``)."""
+
+    id: int | None
+    run_id: str
+    event: Literal["tracked"] = "tracked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """The selector was asked for its answer after ``after`` selector events, under this budget."""
+
+    time: float
+    selection: Selection
+    after: int
+    budget: Mapping[str, Any]
+    event: Literal["selected"] = "selected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """A session ended by itself: the study is done, was interrupted, or failed."""
+
+    session: str
+    time: float
+    reason: Literal["done", "interrupted", "failed"]
+    message: str | None = None
+    event: Literal["closed"] = "closed"
+
+
+Event: TypeAlias = Annotated[
+    Opened | Proposed | Started | Lost | Told | Tracked | Selected | Closed, Field(discriminator="event")
+]
+
+_event: TypeAdapter[Any] = TypeAdapter(Event)
+_proposal = TypeAdapter(Proposal)
+
+
+def to_json(event: Event) -> Any:
+    """The event as plain JSON values."""
+    return _event.dump_python(event, mode="json")
+
+
+def from_json(value: Any) -> Event:
+    """The event that ``to_json`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
+    event: Event = _event.validate_python(value)
+    return event
+
+
+def as_recorded(proposal: Proposal) -> Proposal:
+    """The proposal as it reads after a trip through JSON: what verification compares."""
+    return _proposal.validate_json(_proposal.dump_json(proposal))

@@ -1,0 +1,106 @@
+"""From a study file to everything a session needs: data on token ids, base weights, the question, the slots."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from auxtune.orchestrator.budget import Budget
+from auxtune.orchestrator.confirm import Confirmation
+from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.slots import Slots, allot, this_machine
+from auxtune.orchestrator.study_file import StudyFile
+from auxtune.orchestrator.study_paths import model_options, study_folder, task_sources
+from auxtune.orchestrator.translate import Translator, problem_of
+from auxtune.selectors.protocol import Problem, Selector
+from auxtune.selectors.registry import make
+from auxtune.trials.data import load_tasks
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder, load_base
+from auxtune.trials.tokens import encode_tasks
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study ready to run."""
+
+    study: StudyFile
+    tasks: Mapping[str, EncodedTask]
+    base: BaseEncoder
+    problem: Problem
+    selector: Selector
+    translator: Translator
+    confirmation: Confirmation
+    budget: Budget
+    machine: Mapping[str, float]                       # what Ray may hand out
+    fingerprint: Mapping[str, str]
+
+    @property
+    def slots(self) -> Slots:
+        """What one trial gets, and how many run at once."""
+        return self.budget.slots
+
+
+def prepare(study: StudyFile) -> Prepared:
+    """Read, split and encode the tasks, load the encoder, and check that the budget can pay for an answer.
+
+    Raises ``DataError``, ``ResourceError`` and ``BudgetTooSmall``.
+    """
+    options, model = study.options, model_options(study)
+    machine = this_machine()
+    slots = allot(options.resources, machine)
+    loaded = load_tasks(task_sources(study))
+    tasks = encode_tasks(loaded, model, study_folder(study).parent / ".tokens")
+    base = load_base(model)
+    problem = problem_of(options, tasks)
+    selector = make(options.selector.name, options.selector.options)
+    translator = Translator(options, model, problem)
+    confirm = options.confirm
+    confirmation = Confirmation(problem, confirm.seeds, tuple(confirm.controls), translator.execute)
+    check_budget(study, confirmation.trials, selector.fewest(problem))
+    return Prepared(
+        study=study,
+        tasks=tasks,
+        base=base,
+        problem=problem,
+        selector=selector,
+        translator=translator,
+        confirmation=confirmation,
+        budget=Budget(options, translator.steps, slots),
+        machine=machine,
+        fingerprint=_fingerprint(study, tasks, base),
+    )
+
+
+def check_budget(study: StudyFile, confirm_trials: int, fewest: int) -> None:
+    """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and the least of a search."""
+    limit, least = study.options.budget.trials, confirm_trials + fewest
+    if limit is not None and limit < least:
+        raise BudgetTooSmall(
+            f"budget.trials: {limit}, but confirm takes {confirm_trials} and {study.options.selector.name} at least "
+            f"{fewest}; set it to {least} or more, or lower confirm.seeds or confirm.controls"
+        )
+
+
+def _fingerprint(study: StudyFile, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, str]:
+    """What must not change under a study: key of the study file -> digest of its meaning."""
+    options = study.options
+    return {
+        "study": options.study,
+        "primary": str(options.primary),
+        **{f"tasks.{name}": _digest([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
+        # By content: the same encoder may lie elsewhere on the next machine.
+        "model": _digest([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
+        "training": _digest(options.training.model_dump(mode="json")),
+        "selector": _digest(options.selector.model_dump(mode="json")),
+        "seed": str(options.seed),
+        "auxtune": version("auxtune"),
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,97 @@
+"""Numbered files that are created whole and durable, or not at all: the ledger's home on a local disk or NFS.
+
+A segment is written to a temporary file of its own, fsynced, and given its name by ``link``, which fails where the
+name exists. That makes the number a fence: of two writers, exactly one gets it. Every ``RANGE`` segments are also
+merged into one range file, so that a long study opens quickly; the parts stay, for they are the fence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from auxtune.orchestrator.errors import LedgerDamaged
+
+RANGE = 500
+_SEGMENT = re.compile(r"(\d{8})\.json")
+_MERGED = re.compile(r"(\d{8})-(\d{8})\.jsonl")
+
+
+class LocalSegments:
+    """Segments ``00000001.json``, ``00000002.json`` … of one folder; each holds one line of text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def create(self, number: int, line: bytes) -> bool:
+        """Write segment ``number`` durably; ``False`` if it exists already. Raises ``OSError`` (a full disk, say)."""
+        created = self._publish(self._path(number), line)
+        if created and number % RANGE == 0:
+            self._merge(number - RANGE + 1, number)
+        return created
+
+    def read(self, number: int) -> bytes:
+        """The line of one segment."""
+        return self._path(number).read_bytes()
+
+    def lines(self) -> Iterator[tuple[Path, bytes]]:
+        """Every segment's line in order, with the file it was read from. Raises ``LedgerDamaged`` for a gap."""
+        number = 1
+        merged = {int(match[1]): path for path, match in self._named(_MERGED)}
+        present = {int(match[1]) for _, match in self._named(_SEGMENT)}
+        while True:
+            if number in merged:
+                lines = merged[number].read_bytes().splitlines()
+                yield from ((merged[number], line) for line in lines)
+                number += len(lines)
+            elif number in present:
+                yield self._path(number), self.read(number)
+                number += 1
+            else:
+                break
+        if beyond := [later for later in present if later > number]:
+            raise LedgerDamaged(
+                f"{self._path(number)}: missing, though {self._path(min(beyond)).name} is there; "
+                "restore it from a copy. Nothing was changed."
+            )
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.json"
+
+    def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if match := pattern.fullmatch(path.name):
+                yield path, match
+
+    def _merge(self, first: int, last: int) -> None:
+        lines = [self.read(number).rstrip(b"\n") + b"\n" for number in range(first, last + 1)]
+        self._publish(self.folder / f"{first:08d}-{last:08d}.jsonl", b"".join(lines))
+
+    def _publish(self, path: Path, content: bytes) -> bool:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with draft.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                return False
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_folder(self.folder)
+        return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,42 @@
+"""How much of the machines one trial gets, and how many trials fit at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from auxtune.orchestrator.errors import ResourceError
+from auxtune.orchestrator.study_models import ResourceOptions
+
+
+@dataclass(frozen=True)
+class Slots:
+    """CPUs and GPUs of one trial, and the most trials at a time."""
+
+    cpus: float
+    gpus: float
+    concurrent: int
+
+
+def this_machine() -> dict[str, float]:
+    """What an embedded Ray may hand out here."""
+    import torch
+
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+
+
+def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
+    """Divide ``have`` (Ray's resource names) among trials. Raises ``ResourceError`` where not even one trial fits."""
+    cpus_there, gpus_there = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    gpus = (1.0 if gpus_there else 0.0) if options.gpus == "auto" else float(options.gpus)
+    if gpus > gpus_there:
+        raise ResourceError(
+            f"resources.gpus: {gpus:g} per trial asked for, but there are {gpus_there:g} GPUs; "
+            "`gpus: auto` takes one where there is one and none elsewhere"
+        )
+    if options.cpus > cpus_there:
+        raise ResourceError(f"resources.cpus: {options.cpus:g} per trial asked for, but there are {cpus_there:g} CPUs")
+    fit = int(min(cpus_there / options.cpus, gpus_there / gpus if gpus else float("inf")))
+    concurrent = fit if options.concurrent == "auto" else int(options.concurrent)
+    return Slots(options.cpus, gpus, max(1, concurrent))

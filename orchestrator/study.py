@@ -1,0 +1,63 @@
+"""A study in Python: ``Study.from_yaml("study.yaml").run()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auxtune.orchestrator.errors import StudyFileError
+from auxtune.orchestrator.study_file import StudyFile, parse_study, read_study
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.events import Event
+    from auxtune.orchestrator.session import Result
+
+
+def _silence(event: Event) -> None:
+    """Listens to nothing."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question, ready to be asked. Nothing is read or started before ``run``."""
+
+    file: StudyFile
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
+        """The study in a file, with overrides such as ``"training.steps=200"``. Raises ``StudyFileError``."""
+        return cls(read_study(Path(path), overrides))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Study:
+        """The study that was run into ``folder``, from its ledger; relative paths mean what they meant first.
+
+        Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
+        """
+        from auxtune.orchestrator.errors import Mistake
+        from auxtune.orchestrator.events import Opened
+        from auxtune.orchestrator.ledger import read_events
+
+        folder = Path(folder).resolve()
+        opened = [event for event in read_events(folder / "ledger") if isinstance(event, Opened)]
+        if not opened:
+            message = "expected the folder of a study (<storage>/<study>), found no ledger in it"
+            raise StudyFileError(str(folder), [Mistake(1, "", message)])
+        first, last = opened[0], opened[-1]
+        # The folder may have been moved; its parent is the storage now.
+        overrides = (*last.overrides, *overrides, f"storage={folder.parent}")
+        origin = str(folder / "study.yaml")
+        return cls(
+            parse_study(last.study, origin, Path(first.study_folder), overrides, Path(first.working_folder))
+        )
+
+    def run(self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False) -> Result:
+        """Run it, or go on with it, to its answer; ``listener`` hears every event of the ledger as it is recorded.
+
+        Raises what ``session.run_session`` raises.
+        """
+        from auxtune.orchestrator.session import run_session
+
+        return run_session(self.file, listener, allow_drift)

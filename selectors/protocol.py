@@ -1,0 +1,182 @@
+"""What a selector is: the words it speaks and the functions it must have.
+
+A selector decides what to train next. It is a frozen dataclass of options and six pure functions; all that it has
+learned is in a *state* that the caller keeps. The state is never stored: it is folded anew from the ledger's events.
+
+    state = selector.start(problem)
+    ask     propose(state, evidence)      -> Proposal           (a question: it changes nothing)
+    event   state = proposed(state, 0, proposal)                0 is pending
+    ask     propose(state, evidence)      -> Proposal           asked while 0 still runs: the normal case
+    event   state = proposed(state, 1, proposal)                0 and 1 are pending
+    ask     propose(state, evidence)      -> Wait()             legal only while own proposals are pending
+    event   state = told(state, 1, outcome)                     outcomes arrive in any order; some have failed
+    ask     propose(state, evidence)      -> Done()
+    event   state = told(state, 0, outcome)
+    select(state, evidence)               -> Selection          the answer, from whatever is known
+
+Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no I/O, no globals, no stored generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+JSON: TypeAlias = Any
+Evidence: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
+Answer: TypeAlias = Literal["subset", "weights", "rows", "groups", "ranking"]
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a selector may know of a task: its kind and how many rows each split has."""
+
+    name: str
+    kind: str
+    train_rows: int
+    probe_rows: int = 0
+    selection_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The question: tasks, the one to win (or ``None`` when all count), models that may be served, seed.
+
+    It holds no budget, slots or prices: a selector answers the same whatever runs it.
+    """
+
+    tasks: tuple[TaskInfo, ...]
+    primary: str | None
+    seed: int = 0
+    models: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All task names, in the study's order."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """All task names but the primary, in the study's order."""
+        return tuple(name for name in self.names if name != self.primary)
+
+    def require_primary(self) -> str:
+        """The primary's name. Raises ``ValueError`` where the problem has none."""
+        if self.primary is None:
+            raise ValueError("the selector needs a primary task, got none; choose a selector that groups")
+        return self.primary
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What steers inside a run: an inner selector by name, with options and seed.
+
+    The run lasts ``rounds * round_steps`` optimisation steps; each round trains one task and is scored on probe.
+    """
+
+    name: str
+    options: Mapping[str, JSON]
+    seed: int
+    rounds: int
+    round_steps: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One thing a selector asks for: tasks trained together, with weights, what to measure, seed.
+
+    ``weights`` are shares in ``[0, 1]`` that sum to 1; ``None`` asks for the study's sampling rule (a subset). The
+    caller executes shares as an integer cycle and folds the proposal back with the *executed* shares, so what
+    ``proposed`` sees may differ a little from what ``propose`` returned. ``cycle=False`` draws by share instead.
+    ``notes`` is JSON that ``proposed`` folds: what is costly to compute enters the state only so.
+    """
+
+    tasks: tuple[str, ...]
+    weights: Mapping[str, float] | None = None
+    weighting: Literal["sampling", "loss"] = "sampling"
+    cycle: bool = True
+    measure: tuple[str, ...] = ()
+    seed: int = 0
+    inner: Inner | None = None
+    notes: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to ask for until a pending proposal is told."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing more to ask for: the answer stands."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a selector is told of a trial. It holds no measured time or money.
+
+    ``score`` (higher is better) is the study's main metric on the selection split; ``None`` when the trial failed,
+    and then ``why`` says how. ``rounds`` are the steps of an inner selector, ``(task, score on probe)`` each.
+    ``evidence`` names arrays by probe: the key under which the caller loads them.
+    """
+
+    score: float | None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rounds: tuple[tuple[str, float], ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    why: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the trial gave a score."""
+        return self.score is not None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The answer. ``weights`` of ``None`` in a mixture means the study's sampling rule over ``tasks``.
+
+    ``belief`` says in JSON what the selector holds true (posteriors, scores), for people to read.
+    """
+
+    kind: Literal["mixture", "groups", "ranking"]
+    tasks: tuple[str, ...] = ()
+    weights: Mapping[str, float] | None = None
+    cycle: bool = True
+    groups: tuple[Mapping[str, JSON], ...] | None = None
+    ranking: tuple[tuple[str, float], ...] | None = None
+    belief: Mapping[str, JSON] = field(default_factory=dict)
+
+
+class Selector(Protocol):
+    """The functions of a selector. Every one is pure; ``propose`` and ``select`` may be slow, the folds are
+    cheap.
+
+    Facts about a method are declared on its class, so nobody ever branches on its name. Every option has a default.
+    """
+
+    paper: ClassVar[str | None]                        # authors, title, year and link; None for a control
+    answers: ClassVar[Answer]
+    needs_primary: ClassVar[bool]                      # start refuses a problem without one
+    groups: ClassVar[bool]                             # answers a problem without a primary, in groups
+
+    def start(self, problem: Problem) -> Any:
+        """The state before anything is known. Raises ``ValueError`` where the problem cannot be answered."""
+
+    def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
+        """What to train next, given all that was folded so far."""
+
+    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
+        """The state after ``proposal`` was accepted under ``number``; it is pending from now on."""
+
+    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
+        """The state after the pending proposal ``number`` ended."""
+
+    def select(self, state: Any, evidence: Evidence) -> Selection:
+        """The answer from whatever is known, at any time, even before the first outcome."""
+
+    def fewest(self, problem: Problem) -> int:
+        """The fewest trials from which ``select`` can answer."""

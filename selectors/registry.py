@@ -1,0 +1,126 @@
+"""Selectors by name. A name stands for ``"module:Class"`` text that is imported when the name is used, not
+before.
+
+A third party's selector arrives through the entry-point group ``auxtune.selectors`` of its own package:
+
+    [project.entry-points."auxtune.selectors"]
+    markov = "my_package.markov:Markov"
+
+What steers inside a run (``Inner``) has names of its own, group ``auxtune.inner_selectors``. All that is to be known
+of a method is declared on its class, so nothing here or elsewhere branches on a name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from auxtune.selectors.options import Option, check, options_of
+from auxtune.selectors.protocol import JSON, Selector
+
+_FACTS = ("paper", "answers", "needs_primary", "groups")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the method table."""
+
+    name: str
+    summary: str                                       # first line of the class's docstring
+    paper: str | None                                  # None for a control
+    answers: str                                       # subset, weights, rows, groups or ranking
+    needs_primary: bool
+    groups: bool                                       # answers a study without a primary
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Names of one kind of selector: those shipped here and an entry-point group of third parties."""
+
+    kind: str                                          # what errors call it
+    group: str
+    shipped: Mapping[str, str]                         # name -> "module:Class"
+
+    def names(self) -> tuple[str, ...]:
+        """All names, those shipped first. Raises ``ValueError`` for a name given twice."""
+        return tuple(self._entries())
+
+    def make(self, name: str, options: Mapping[str, JSON]) -> Selector:
+        """The selector ``name`` with ``options``.
+
+        Raises ``ValueError`` for an unknown name and for illegal options, ``ImportError`` where it cannot be loaded.
+        """
+        cls = self._load(name)
+        check(cls, options, where=self.kind)
+        selector: Selector = cls(**options)
+        return selector
+
+    def describe(self) -> list[Method]:
+        """The method table, in the order of ``names``."""
+        return [_method(name, self._load(name)) for name in self.names()]
+
+    def _entries(self) -> dict[str, EntryPoint]:
+        entries = {name: EntryPoint(name, value, self.group) for name, value in self.shipped.items()}
+        for entry in entry_points(group=self.group):
+            if entry.name in entries:
+                both = f"{_origin(entries[entry.name])} and {_origin(entry)}"
+                raise ValueError(f"{self.kind} {entry.name!r} must be given once, got {both}; rename one")
+            entries[entry.name] = entry
+        return entries
+
+    def _load(self, name: str) -> type[Any]:
+        entries = self._entries()
+        if name not in entries:
+            near = difflib.get_close_matches(name, entries, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{self.kind} must be one of {', '.join(entries)}, got {name!r}{hint}")
+        origin = _origin(entries[name])
+        try:
+            cls: type[Any] = entries[name].load()
+        except (ImportError, AttributeError) as error:
+            raise ImportError(f"{self.kind} {name!r}, {origin}, cannot be loaded: {error}") from error
+        missing = [fact for fact in _FACTS if not hasattr(cls, fact)]
+        if missing:
+            raise ValueError(f"{self.kind} {name!r}, {origin}, must declare {', '.join(missing)}")
+        return cls
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.value} of {entry.dist.name if entry.dist else 'auxtune'}"
+
+
+def _method(name: str, cls: type[Any]) -> Method:
+    return Method(
+        name=name,
+        summary=(inspect.getdoc(cls) or name).splitlines()[0],
+        paper=cls.paper,
+        answers=cls.answers,
+        needs_primary=cls.needs_primary,
+        groups=cls.groups,
+        options=options_of(cls),
+    )
+
+
+SELECTORS = Registry(
+    kind="selector",
+    group="auxtune.selectors",
+    shipped={
+        "single_task": "auxtune.selectors.controls:SingleTask",
+        "all_tasks": "auxtune.selectors.controls:AllTasks",
+        "random_subset": "auxtune.selectors.random_subset:RandomSubset",
+        "size_proportional": "auxtune.selectors.controls:SizeProportional",
+        "thompson": "auxtune.selectors.thompson:Thompson",
+    },
+)
+INNER = Registry(
+    kind="inner",
+    group="auxtune.inner_selectors",
+    shipped={"beta_bandit": "auxtune.selectors.beta_bandit:BetaBandit"},
+)
+
+make, names, describe, make_inner = SELECTORS.make, SELECTORS.names, SELECTORS.describe, INNER.make

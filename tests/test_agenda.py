@@ -1,0 +1,290 @@
+"""The agenda over a real ledger on disk, with workers that only write their reports: order, resume, retries, budget."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auxtune.orchestrator.accounts import Accounts, Trial
+from auxtune.orchestrator.agenda import Agenda
+from auxtune.orchestrator.budget import Budget
+from auxtune.orchestrator.confirm import Confirmation
+from auxtune.orchestrator.events import Opened, Proposed, Told
+from auxtune.orchestrator.fold import SelectorFold
+from auxtune.orchestrator.ledger import Ledger, read_events
+from auxtune.orchestrator.reports import attempt_folder, show_life, write_report
+from auxtune.orchestrator.slots import Slots
+from auxtune.orchestrator.study_file import parse_study
+from auxtune.orchestrator.translate import Translator
+from auxtune.orchestrator.verification import differences
+from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.registry import make
+from auxtune.trials.checkpoint import write_checkpoint
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.report import Cost, Report
+
+NAMES = ("p", "a", "b", "c")
+WORTH = {"p": 0.5, "a": 0.2, "b": 0.05, "c": -0.3}
+STUDY = """
+study: x
+primary: p
+tasks: {p: {path: p}, a: {path: a}, b: {path: b}, c: {path: c}}
+selector: random_subset
+confirm: {seeds: 2, controls: [single_task, random_subset]}
+budget: {trials: 14}
+seed: 5
+"""
+
+
+@dataclass
+class World:
+    """One study's folder, and sessions over it. A worker's report is a function of what it was asked to train."""
+
+    folder: Path
+    text: str = STUDY
+    overrides: tuple[str, ...] = ()
+    problem: Problem = field(
+        default_factory=lambda: Problem(tuple(TaskInfo(n, "classification", 100) for n in NAMES), "p", seed=5)
+    )
+
+    @property
+    def study(self):  # type: ignore[no-untyped-def]
+        return parse_study(self.text, "study.yaml", self.folder, self.overrides)
+
+    def session(self) -> Agenda:
+        study = self.study
+        translator = Translator(study.options, ModelOptions(), self.problem)
+        confirm = study.options.confirm
+        opened = Opened(
+            session=uuid.uuid4().hex,
+            time=0.0,
+            study=study.text,
+            overrides=study.overrides,
+            study_folder=str(self.folder),
+            working_folder=str(self.folder),
+            problem=self.problem,
+            fingerprint={},
+            versions={},
+        )
+        return Agenda(
+            self.folder,
+            Ledger(self.folder / "ledger", opened),
+            SelectorFold(make(study.options.selector.name, study.options.selector.options), self.problem, {}),
+            translator,
+            Budget(study.options, translator.steps, Slots(1, 0, 2)),
+            Confirmation(self.problem, confirm.seeds, tuple(confirm.controls), translator.execute),
+        )
+
+    def report(self, trial: Trial, **changes: object) -> None:
+        """What a worker would leave for the trial's present attempt."""
+        noise = np.random.default_rng(trial.proposal.seed).normal(scale=0.01)
+        score = sum(WORTH[task] for task in trial.proposal.tasks) + float(noise)
+        told = Report(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
+        folder = self.attempt(trial)
+        folder.mkdir(parents=True)
+        write_report(folder, Report(**{**vars(told), **changes}))  # type: ignore[arg-type]
+
+    def attempt(self, trial: Trial) -> Path:
+        return attempt_folder(self.folder, trial.id, len(trial.attempts))
+
+    def run(self, agenda: Agenda, slots: int = 1, at_most: int = 1000) -> list[Trial]:
+        """Work like Ray would, oldest first, until nothing is left or ``at_most`` trials have ended."""
+        live: list[Trial] = []
+        for _ in range(at_most):
+            while len(live) < slots and (trial := agenda.next()) is not None:
+                live.append(trial)
+            if not live:
+                break
+            trial = live.pop(0)
+            self.report(trial)
+            agenda.ended(trial.id, len(trial.attempts))
+        return live
+
+    def events(self) -> list[object]:
+        """What was proposed and told, without times."""
+        return [
+            (e.id, e.proposal, e.phase) if isinstance(e, Proposed) else (e.id, e.outcome)
+            for e in read_events(self.folder / "ledger")
+            if isinstance(e, (Proposed, Told))
+        ]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_study_runs_to_its_answer_within_its_budget(world: World) -> None:
+    agenda = world.session()
+    world.run(agenda)
+    assert agenda.finished
+    selected = agenda.accounts.selected
+    assert selected is not None
+    search, confirm = agenda.accounts.in_phase("search"), agenda.accounts.in_phase("confirm")
+    assert len(search) == 7                            # every subset of three, before the budget's 14 - 6
+    assert len(confirm) <= 6
+    assert set(selected.selection.tasks) == {"p", "a", "b"}
+
+
+def test_the_search_stops_where_confirm_begins_to_need_the_rest(tmp_path: Path) -> None:
+    world = World(tmp_path, overrides=("budget.trials=9",))
+    agenda = world.session()
+    world.run(agenda)
+    assert agenda.exhausted == "trials"
+    assert len(agenda.accounts.in_phase("search")) == 3
+    assert len(agenda.accounts.trials) <= 9
+
+
+@pytest.mark.parametrize("cut", range(13))
+def test_interrupted_anywhere_it_ends_with_the_same_proposals_scores_and_selection(tmp_path: Path, cut: int) -> None:
+    whole = World(tmp_path / "whole")
+    first = whole.session()
+    whole.run(first)
+    broken = World(tmp_path / "broken")
+    before = broken.session()
+    broken.run(before, at_most=cut)
+    before.next()                                      # started, and gone with its driver
+    before.flush()
+    after = broken.session()
+    broken.run(after)
+    assert broken.events() == whole.events()
+    assert after.accounts.selected.selection == first.accounts.selected.selection  # type: ignore[union-attr]
+    finished_before = sum(trial.told is not None for trial in Accounts(before._ledger.events).trials.values())
+    assert sum(len(t.attempts) for t in after.accounts.trials.values()) <= len(after.accounts.trials) + 1
+    assert finished_before == cut
+
+
+def test_at_any_concurrency_the_ledger_verifies(tmp_path: Path) -> None:
+    for slots in (1, 2, 5):
+        world = World(tmp_path / str(slots))
+        world.run(world.session(), slots)
+        assert list(differences(world.study, read_events(world.folder / "ledger"))) == []
+
+
+def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> None:
+    world.run(world.session())
+    changed = world.study.options.model_copy(update={"seed": 6})
+    problem = Problem(world.problem.tasks, "p", seed=6)
+    events = [
+        event if not isinstance(event, Opened) else Opened(**{**vars(event), "problem": problem})
+        for event in read_events(world.folder / "ledger")
+    ]
+    assert changed.seed == 6
+    assert any("the selector now asks for" in line for line in differences(world.study, events))
+
+
+def test_work_that_finished_unheard_is_known_by_its_report(world: World) -> None:
+    before = world.session()
+    trial = before.next()
+    assert trial is not None
+    world.report(trial)                                # the driver dies before it hears
+    after = world.session()
+    assert after.accounts.trials[trial.id].status == "finished"
+    assert len(after.accounts.trials[trial.id].attempts) == 1
+
+
+def test_lost_work_goes_first_again_from_its_latest_checkpoint_and_is_charged(world: World) -> None:
+    before = world.session()
+    trial = before.next()
+    assert trial is not None
+    folder = world.attempt(trial)
+    write_checkpoint(folder / "checkpoint", {}, {})
+    show_life(folder)
+    after = world.session()
+    again = after.next()
+    assert again is not None and again.id == trial.id
+    assert [attempt.resume_from for attempt in again.attempts] == [None, 1]
+    assert again.attempts[0].cost is not None
+    third = world.session().next()                     # died before its first own checkpoint: the former one serves
+    assert third is not None and third.attempts[-1].resume_from == 1
+
+
+def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
+    agenda = world.session()
+    for attempt in range(1, 5):
+        trial = agenda.next()
+        assert trial is not None
+        assert (trial.id, len(trial.attempts)) == (0, attempt)
+        agenda.ended(trial.id, attempt)
+    assert agenda.accounts.trials[0].status == "failed"
+    assert "died 4 times" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
+    following = agenda.next()
+    assert following is not None and following.id == 1
+
+
+def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:
+    for attempt in range(1, 9):
+        trial = world.session().next()
+        assert trial is not None
+        assert (trial.id, len(trial.attempts)) == (0, attempt)
+
+
+def test_a_completion_heard_twice_or_of_an_old_attempt_changes_nothing(world: World) -> None:
+    agenda = world.session()
+    trial = agenda.next()
+    assert trial is not None
+    world.report(trial)
+    agenda.ended(trial.id, 1)
+    told = agenda.accounts.trials[0].told
+    agenda.ended(trial.id, 1)
+    agenda.ended(trial.id, 7)
+    assert agenda.accounts.trials[0].told is told
+    assert len(agenda.accounts.trials[0].attempts) == 1
+
+
+def test_failures_in_a_row_end_the_session_and_a_new_one_may_try_again(tmp_path: Path) -> None:
+    world = World(tmp_path, overrides=("stop_after_failures=2",))
+    agenda = world.session()
+    for _ in range(2):
+        trial = agenda.next()
+        assert trial is not None
+        world.report(trial, score=None, why="non-finite", message="loss is nan")
+        agenda.ended(trial.id, 1)
+    assert agenda.failing
+    assert agenda.next() is None
+    assert not world.session().failing
+
+
+def test_a_larger_budget_extends_a_finished_study_and_reuses_its_controls(tmp_path: Path) -> None:
+    small = World(tmp_path, overrides=("budget.trials=9",))
+    small.run(small.session())
+    again = small.session()
+    assert again.finished
+    assert again.next() is None
+    large = World(tmp_path, overrides=("budget.trials=30",))
+    agenda = large.session()
+    assert not agenda.finished
+    large.run(agenda)
+    assert agenda.finished
+    assert len(agenda.accounts.in_phase("search")) == 7
+    singles = [t for t in agenda.accounts.in_phase("confirm") if t.proposal.tasks == ("p",)]
+    assert len(singles) == 2                           # one per seed, trained once
+
+
+def test_wall_time_holds_back_what_confirm_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Trials of 10 s, two at a time: confirm's six need 30 s of the 45 s. The session began at time 0.
+    world = World(tmp_path, overrides=("budget={wall_hours: 0.0125}",))
+    agenda = world.session()
+    clock = iter(np.arange(0.0, 1e6, 1.0))
+    monkeypatch.setattr("auxtune.orchestrator.agenda.time.time", lambda: float(next(clock)))
+    world.run(agenda)
+    assert agenda.exhausted == "wall_hours"
+    assert agenda.finished
+
+
+def test_the_arms_of_confirm_share_seeds_steps_and_best_checkpoint_rule(world: World) -> None:
+    agenda = world.session()
+    world.run(agenda)
+    translator = agenda._translator
+    recipes = [translator.recipe(trial.proposal, "confirm") for trial in agenda.accounts.in_phase("confirm")]
+    assert len({(r.steps, r.evaluate_every, r.evaluate, r.report, r.decay) for r in recipes}) == 1
+    seeds = {arm: {p.seed for p in proposals} for arm, proposals in agenda._confirmation.arms(
+        agenda.accounts.selected.selection  # type: ignore[union-attr]
+    ).items()}
+    assert len(set(map(frozenset, seeds.values()))) == 1
+    searched = {trial.proposal.seed for trial in agenda.accounts.in_phase("search")}
+    assert not searched & {recipe.seed for recipe in recipes}

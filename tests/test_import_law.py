@@ -1,0 +1,85 @@
+"""Who may import whom, by what is really loaded: each folder's modules are imported in a process of their own.
+
+One process per folder and not per module, because the heavy libraries would be loaded again for each. A module is
+blamed for what its own import added.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAW = {
+    "selectors": {"auxtune.orchestrator", "auxtune.trials", "ray", "mlflow", "torch", "transformers", "datasets",
+                  "optuna"},
+    "trials": {"auxtune.orchestrator", "auxtune.selectors", "ray", "mlflow", "optuna"},
+    "orchestrator": set(),
+    "examples": set(),
+}
+HEAVY = {"torch", "transformers", "datasets", "ray", "mlflow", "optuna"}
+IMPORT_ALL = """
+import json, sys
+from importlib import import_module
+
+added = {}
+for name in sys.argv[1:]:
+    before = set(sys.modules)
+    import_module(name)
+    added[name] = sorted(set(sys.modules) - before)
+files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+print(json.dumps([added, files]))
+"""
+
+
+def imported(*modules: str) -> tuple[dict[str, list[str]], dict[str, str | None]]:
+    """What each import added to ``sys.modules``, in order; then every loaded module's file."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *modules], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    added, files = json.loads(run.stdout.splitlines()[-1])
+    return added, files
+
+
+@cache
+def folder_imported(folder: str) -> tuple[dict[str, list[str]], dict[str, str | None]]:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    parts = [path.relative_to(ROOT).with_suffix("").parts for path in paths]
+    return imported(*("auxtune." + ".".join(part).removesuffix(".__init__") for part in parts))
+
+
+def loaded_of(banned: set[str], names: list[str]) -> list[str]:
+    return [name for name in names if any(name == root or name.startswith(f"{root}.") for root in banned)]
+
+
+@pytest.mark.parametrize("folder", LAW)
+def test_a_folder_loads_nothing_it_must_not(folder: str) -> None:
+    added, _ = folder_imported(folder)
+    assert added, "no modules found"
+    assert {name: loaded_of(LAW[folder], names) for name, names in added.items() if loaded_of(LAW[folder], names)} == {}
+
+
+@pytest.mark.parametrize("folder", LAW)
+def test_a_file_has_one_name(folder: str) -> None:
+    _, files = folder_imported(folder)
+    ours = [ROOT / package for package in LAW]
+    named = [name for name, file in files.items() if file and any(Path(file).is_relative_to(home) for home in ours)]
+    assert named and [name for name in named if not name.startswith("auxtune.")] == []
+
+
+def test_metrics_load_no_torch() -> None:
+    added, _ = imported("auxtune.trials.metrics")
+    assert loaded_of(HEAVY, added["auxtune.trials.metrics"]) == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    from auxtune.orchestrator.cli import COMMANDS
+
+    added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module in COMMANDS.values()))
+    assert len(added) == len(COMMANDS) and loaded_of(HEAVY, sum(added.values(), [])) == []

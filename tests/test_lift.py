@@ -1,0 +1,93 @@
+"""Lift and its interval, against hand calculations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from auxtune.orchestrator.lift import bootstrap, paired_lift
+from auxtune.orchestrator.resampling import Predictions, resampled
+from auxtune.trials.metrics import score
+
+
+def arm(labels: np.ndarray, accuracy: float, seed: int) -> Predictions:
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(len(labels)) >= accuracy
+    return Predictions(labels, np.where(wrong, 1 - labels, labels), np.arange(len(labels)))
+
+
+LABELS = np.random.default_rng(0).integers(2, size=800)
+
+
+def test_the_mean_is_the_mean_of_the_paired_differences() -> None:
+    ours = [arm(LABELS, 0.8, seed) for seed in range(5)]
+    theirs = [arm(LABELS, 0.7, 100 + seed) for seed in range(5)]
+    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    expected = np.mean(
+        [np.mean(a.predictions == LABELS) - np.mean(b.predictions == LABELS) for a, b in zip(ours, theirs, strict=True)]
+    )
+    assert lift is not None
+    assert lift.mean == pytest.approx(expected)
+    assert lift.low is not None and lift.high is not None
+    assert lift.low < lift.mean < lift.high
+    assert lift.mean - lift.low == pytest.approx(lift.high - lift.mean)
+
+
+def test_identical_seeds_leave_only_the_doubt_of_the_rows() -> None:
+    ours, theirs = [arm(LABELS, 0.8, 1)] * 4, [arm(LABELS, 0.7, 2)] * 4
+    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    per_row = (ours[0].predictions == LABELS).astype(float) - (theirs[0].predictions == LABELS)
+    assert lift is not None and lift.high is not None
+    assert lift.high - lift.mean == pytest.approx(1.96 * per_row.std() / np.sqrt(len(LABELS)), rel=0.1)
+
+
+def test_rows_without_doubt_leave_only_the_spread_of_the_seeds() -> None:
+    always = np.ones(400, dtype=int)
+    rows = np.arange(400)
+    right, wrong = Predictions(always, always, rows), Predictions(always, always * 0, rows)
+    ours, theirs = [right, right, right, wrong], [wrong, wrong, wrong, wrong]
+    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    spread = np.std([1, 1, 1, 0], ddof=1)
+    assert lift is not None and lift.high is not None
+    assert lift.mean == pytest.approx(0.75)
+    assert lift.high - lift.mean == pytest.approx(stats.t.ppf(0.975, 3) * spread / 2)
+
+
+def test_under_four_seeds_there_is_no_interval_and_without_a_common_seed_no_lift() -> None:
+    ours, theirs = [arm(LABELS, 0.8, s) for s in range(3)], [arm(LABELS, 0.7, 9 + s) for s in range(3)]
+    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    assert lift is not None
+    assert (lift.low, lift.high, lift.seeds) == (None, None, 3)
+    assert paired_lift("accuracy", [], [], seed=0) is None
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, classes: int) -> None:
+    rng = np.random.default_rng(3)
+    rows = np.repeat(np.arange(40), rng.integers(1, 5, size=40))       # tokens of 40 sentences
+    labels, predictions = rng.integers(classes, size=(2, len(rows)))
+    draws = rng.integers(40, size=(50, 40))
+    expected = []
+    for draw in draws:
+        chosen = np.concatenate([np.flatnonzero(rows == row) for row in draw])
+        expected.append(score(metric, labels[chosen], predictions[chosen]))
+    assert resampled(metric, Predictions(labels, predictions, rows), draws) == pytest.approx(np.array(expected))
+
+
+def test_correlations_are_resampled_by_row() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.normal(size=60)
+    answers = Predictions(labels, labels + rng.normal(size=60), np.arange(60))
+    draws = rng.integers(60, size=(20, 60))
+    expected = [np.corrcoef(labels[d], answers.predictions[d])[0, 1] for d in draws]
+    assert resampled("pearson", answers, draws) == pytest.approx(np.array(expected))
+
+
+def test_both_arms_are_drawn_the_same_rows() -> None:
+    same = [arm(LABELS, 0.8, 1)]
+    assert np.array_equal(bootstrap("accuracy", same, 7), bootstrap("accuracy", same, 7))
+    twin = paired_lift("f1", same * 4, same * 4, seed=7)
+    assert twin is not None
+    assert (twin.mean, twin.low, twin.high) == (0, 0, 0)

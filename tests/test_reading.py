@@ -1,0 +1,400 @@
+"""Rows from every kind of source, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.problems import DataError
+from auxtune.trials.source import TaskSource
+
+Row = Mapping[str, Any]
+AWKWARD = ('say "cheese", please', "tab\there", "two\nlines", "NA", "naïve ½ ﬁsh", "'quoted'", "back\\slash")
+
+
+def sentences(rows: int = 60, labels: Sequence[Any] = ("no", "yes")) -> list[Row]:
+    return [
+        {"review": f"{AWKWARD[i % len(AWKWARD)]} number {i}", "verdict": labels[i % len(labels)]} for i in range(rows)
+    ]
+
+
+def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_separated(path: Path, rows: Sequence[Row]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], delimiter="," if path.suffix == ".csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> Path:
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
+    return path
+
+
+def write_saved(path: Path, rows: Sequence[Row]) -> Path:
+    datasets.Dataset.from_list([dict(row) for row in rows]).save_to_disk(str(path))
+    return path
+
+
+WRITERS: dict[str, Callable[[Path, Sequence[Row]], Path]] = {
+    "one.jsonl": write_jsonl,
+    "one.csv": write_separated,
+    "one.tsv": write_separated,
+    "one.parquet": write_parquet,
+    "saved": write_saved,
+}
+META = {"kind": "classification", "labels": ["no", "yes"], "metric": "accuracy", "pair": False}
+
+
+def folder(path: Path, *, meta: Any = META, **files: Sequence[Row]) -> Path:
+    for name, rows in files.items():
+        write_jsonl(path / f"{name}.jsonl", rows)
+    (path / "meta.json").write_text(json.dumps(meta))
+    return path
+
+
+def plain(rows: int, labels: Sequence[Any] = (0, 1), text: str = "plain") -> list[Row]:
+    return [{"sentence1": f"{text} {i}", "sentence2": None, "label": labels[i % len(labels)]} for i in range(rows)]
+
+
+def load(**source: Any) -> Task:
+    return load_tasks([TaskSource("one", **source)])["one"]
+
+
+def messages(**source: Any) -> tuple[str, ...]:
+    with pytest.raises(DataError) as error:
+        load(**source)
+    return error.value.messages
+
+
+def all_rows(task: Task) -> list[tuple[Any, ...]]:
+    return [row for part in task.splits.values() for row in zip(part.first, part.labels, strict=True)]
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), (0, 1), (1, 2, 10), (0.1, 2.5, 3.0), (True, False)])
+def test_every_file_format_gives_the_same_task(tmp_path: Path, labels: tuple[Any, ...]) -> None:
+    rows = sentences(labels=labels)
+    typed = [row | {"verdict": str(row["verdict"]).lower()} for row in rows] if labels[0] is True else rows
+    tasks = [
+        load(path=write(tmp_path / name, typed if name.endswith("sv") else rows), text=("review",), label="verdict")
+        for name, write in WRITERS.items()
+    ]
+    assert len(tasks) == 5
+    assert {task.digest for task in tasks} == {tasks[0].digest}
+    assert {task.kind for task in tasks} == {"regression" if labels[0] == 0.1 else "classification"}
+    assert sorted(text for text, _ in all_rows(tasks[0])) == sorted(row["review"] for row in rows)
+
+
+def test_named_files_and_a_folder_of_the_same_rows_are_the_same_task(tmp_path: Path) -> None:
+    files = {"train": plain(60), "validation": plain(20, text="held out")}
+    at = folder(tmp_path / "task", **files)
+    named = load(files={part: at / f"{part}.jsonl" for part in files}, labels=("no", "yes"))
+    assert named.digest == load(path=at).digest
+    assert named.labels == ("no", "yes")
+
+
+def test_a_hub_dataset_is_read_by_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = tmp_path / "hub"
+    for part, rows in {"train": plain(60), "validation": plain(20, text="held out")}.items():
+        write_jsonl(hub / f"{part}.jsonl", [{key: row[key] for key in ("sentence1", "label")} for row in rows])
+    task = load(hub=str(hub), labels=("no", "yes"))
+    at = folder(tmp_path / "task", train=plain(60), validation=plain(20, text="held out"))
+    assert task.digest == load(path=at).digest
+    assert "train" in messages(hub=str(hub), split="trian")[0]
+
+
+def test_a_saved_dataset_declares_its_classes_and_hides_its_test_labels(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"sentence1": datasets.Value("string"), "label": datasets.ClassLabel(names=["5", "3", "1"])}
+    )
+    splits = {
+        "train": [{"sentence1": f"train {i}", "label": i % 3} for i in range(60)],
+        "validation": [{"sentence1": f"validation {i}", "label": i % 3} for i in range(12)],
+        "test": [{"sentence1": f"test {i}", "label": -1} for i in range(12)],
+        "extra": [{"sentence1": "extra", "label": 0}],
+    }
+    saved = datasets.DatasetDict({part: datasets.Dataset.from_list(rows, features) for part, rows in splits.items()})
+    saved.save_to_disk(str(tmp_path / "saved"))
+    task = load(path=tmp_path / "saved")
+    assert task.labels == ("5", "3", "1")
+    assert ("train 4", 1) in all_rows(task)
+    assert task.splits["report"].first[0] == "validation 0"
+    assert any("test has no labels: ignored" in note for note in task.notes)
+    assert any("extra" in note for note in task.notes)
+
+
+def test_tags_of_a_saved_dataset_are_its_declared_classes(tmp_path: Path) -> None:
+    tag = datasets.ClassLabel(names=["X", "A"])
+    words = datasets.Sequence(datasets.Value("string"))
+    features = datasets.Features({"tokens": words, "tags": datasets.Sequence(tag)})
+    rows = [{"tokens": [f"w{i}", "x"], "tags": [1, 0]} for i in range(40)]
+    datasets.Dataset.from_list(rows, features).save_to_disk(str(tmp_path / "saved"))
+    task = load(path=tmp_path / "saved")
+    assert (task.kind, task.labels) == ("token", ("X", "A"))
+    assert (("w7", "x"), (1, 0)) in all_rows(task)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "names", "is_said"),
+    [
+        (("b", "a"), "classification", ("a", "b"), False),
+        ((10, 9, 1), "classification", ("1", "9", "10"), True),
+        ((1.0, 2.0), "classification", ("1", "2"), True),
+        ((1, 2.5), "regression", (), False),
+    ],
+)
+def test_the_kind_is_read_off_the_labels(
+    tmp_path: Path, labels: tuple[Any, ...], kind: str, names: tuple[str, ...], is_said: bool
+) -> None:
+    task = load(path=write_jsonl(tmp_path / "one.jsonl", plain(60, labels)))
+    assert (task.kind, task.labels) == (kind, names)
+    assert any("integers" in note for note in task.notes) == is_said
+
+
+def test_the_study_wins_over_meta_json_which_wins_over_the_rows(tmp_path: Path) -> None:
+    meta = {"kind": "classification", "labels": ["no", "yes"], "metric": "accuracy, f1", "pair": False}
+    at = folder(tmp_path / "task", meta=meta, train=plain(60))
+    assert (load(path=at).labels, load(path=at).metrics) == (("no", "yes"), ("accuracy", "f1"))
+    renamed = load(path=at, labels=("bad", "good"), metrics=("matthews",))
+    assert (renamed.labels, renamed.metrics) == (("bad", "good"), ("matthews",))
+
+
+def test_integers_are_names_where_labels_are_called_by_integers(tmp_path: Path) -> None:
+    at = write_jsonl(tmp_path / "one.jsonl", plain(60, (1, 2)))
+    assert set(load(path=at, labels=("2", "1")).splits["train"].labels) == {0, 1}
+    assert ("plain 0", 1) in all_rows(load(path=at, labels=("2", "1")))
+    assert "0" in messages(path=write_jsonl(tmp_path / "two.jsonl", plain(60)), labels=("1", "2"))[0]
+
+
+def test_a_pair_needs_both_sentences(tmp_path: Path) -> None:
+    rows = [row | {"sentence2": "other"} for row in plain(60)]
+    at = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    task = load(path=at)
+    assert task.pair
+    assert task.splits["train"].second is not None
+    [message] = messages(path=write_jsonl(at, [*rows, *plain(1)]))
+    assert "row 61, column `sentence2`: the text is missing" in message
+
+
+def tagged(rows: int) -> list[Row]:
+    return [{"tokens": [f"w{i}", "x"], "tags": ["A", "X"]} for i in range(rows)]
+
+
+BAD_LINES: dict[str, tuple[str, ...]] = {
+    '{"sentence1": "a", "label": ': ("row 61: not JSON",),
+    "[1, 2]": ("row 61: expected a JSON object, found list",),
+    '{"sentence1": "  ", "label": 0}': ("row 61, column `sentence1`: the text is empty",),
+    '{"sentence1": null, "label": 0}': ("row 61, column `sentence1`: the text is missing",),
+    '{"sentence1": 7, "label": 0}': ("row 61, column `sentence1`: expected text, found 7",),
+    '{"sentence1": "\\ud800", "label": 0}': ("row 61, column `sentence1`", "surrogate"),
+    '{"sentence1": "a", "label": 2}': ("row 61, column `label`: 2 is not one of the labels no, yes",),
+    '{"sentence1": "a", "label": "maybe"}': ("row 61, column `label`: 'maybe' is not one of the labels no, yes",),
+    '{"sentence1": "a", "label": null}': ("row 61, column `label`: the label is missing",),
+    '{"sentence1": "a", "label": [0]}': ("row 61, column `label`: expected one label, found the list [0]",),
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_row_is_named_by_file_row_and_column(tmp_path: Path, line: str) -> None:
+    at = folder(tmp_path / "task", train=plain(60))
+    with (at / "train.jsonl").open("a") as file:
+        file.write(line + "\n")
+    [message] = messages(path=at)
+    assert message.startswith(f"task one: {at / 'train.jsonl'}, row 61")
+    assert all(part in message for part in BAD_LINES[line])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e300", '"high"', "null", "true"])
+def test_a_value_that_is_no_finite_number_is_named(tmp_path: Path, value: str) -> None:
+    at = folder(tmp_path / "task", train=plain(60, (0.5, 1)), meta={"kind": "regression"})
+    with (at / "train.jsonl").open("a") as file:
+        file.write(f'{{"sentence1": "a", "label": {value}}}\n')
+    [message] = messages(path=at)
+    assert "train.jsonl, row 61, column `label`: expected a" in message
+
+
+BAD_TAGS: dict[str, str] = {
+    '{"tokens": ["a", "b"], "tags": ["A"]}': "row 41, column `tags`: expected 2 tags, one per word, found 1",
+    '{"tokens": [], "tags": []}': "row 41, column `tokens`: there are no words",
+    '{"tokens": ["a", ""], "tags": ["A", "A"]}': "row 41, column `tokens`: the text is empty",
+    '{"tokens": "a b", "tags": ["A", "A"]}': "row 41, column `tokens`: expected a list of words, found 'a b'",
+    '{"tokens": ["a"], "tags": "A"}': "row 41, column `tags`: expected a list of tags, found 'A'",
+    '{"tokens": ["a"], "tags": ["B"]}': "row 41, column `tags`: 'B' is not one of the labels A, X",
+}
+
+
+@pytest.mark.parametrize("line", BAD_TAGS)
+def test_a_bad_row_of_words_is_named(tmp_path: Path, line: str) -> None:
+    at = folder(tmp_path / "task", train=tagged(40), meta={"kind": "token", "labels": ["A", "X"]})
+    with (at / "train.jsonl").open("a") as file:
+        file.write(line + "\n")
+    [message] = messages(path=at)
+    assert BAD_TAGS[line] in message
+
+
+def test_many_bad_rows_are_one_message_with_a_count(tmp_path: Path) -> None:
+    at = folder(tmp_path / "task", train=[*plain(60), *plain(9, (7,))])
+    [message] = messages(path=at)
+    assert "row 61, column `label`: 7 is not" in message
+    assert message.endswith("(also row 62, 63, 64 and 5 more)")
+
+
+def test_problems_of_all_columns_files_and_tasks_are_shown_at_once(tmp_path: Path) -> None:
+    bad = folder(tmp_path / "bad", train=[*plain(60), *plain(1, (7,))], validation=plain(2, text=" "))
+    (bad / "validation.jsonl").write_text('{"sentence1": " ", "label": 9}\n')
+    with pytest.raises(DataError) as error:
+        load_tasks([TaskSource("a", path=bad), TaskSource("b", path=tmp_path / "nowhere")])
+    assert [message.split(": ")[0] for message in error.value.messages] == ["task a", "task a", "task a", "task b"]
+    places = ("train.jsonl, row 61, column `label`", "validation.jsonl, row 1, column `sentence1`",
+              "validation.jsonl, row 1, column `label`", "nowhere")
+    assert all(place in message for place, message in zip(places, error.value.messages, strict=True))
+    assert str(error.value).count("\n") == 3
+    assert pickle.loads(pickle.dumps(error.value)).messages == error.value.messages  # noqa: S301  # our own bytes
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    source = TaskSource("a", path=folder(tmp_path / "task", train=plain(60)))
+    with pytest.raises(DataError, match="expected different names, found a, a"):
+        load_tasks([source, source])
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    at = folder(tmp_path / "task", train=plain(60))
+    assert "nowhere" in messages(path=tmp_path / "nowhere")[0]
+    assert "exactly one of path" in messages()[0]
+    assert "exactly one of path" in messages(path=at, hub="glue")[0]
+    assert "did you mean `validation`?" in messages(files={"train": at / "train.jsonl", "validaton": at / "x.csv"})[0]
+    assert "no `train`" in messages(files={"test": at / "train.jsonl"})[0]
+    assert "name ending in" in messages(path=at / "meta.json")[0]
+    [unknown] = messages(path=at, label="lable")
+    assert "no column `lable` among sentence1, sentence2, label; did you mean `label`?" in unknown
+    (at / "meta.json").unlink()
+    (at / "train.jsonl").rename(at / "dev.jsonl")
+    both = messages(path=at)
+    assert ["train.jsonl" in both[0], "meta.json" in both[1]] == [True, True]
+
+
+def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
+    def said(meta: Any, **source: Any) -> str:
+        return "\n".join(messages(path=folder(tmp_path / "task", meta=meta, train=plain(60)), **source))
+
+    assert "expected a JSON object, found list" in said([])
+    assert "`kind` must be one of classification, regression, token, found 'tree'" in said(META | {"kind": "tree"})
+    assert "`labels` must be a list of names, found 'no'" in said(META | {"labels": "no"})
+    assert "`metric` must be names separated by commas, found 3" in said(META | {"metric": 3})
+    assert "`pair` must be true or false, found 'no'" in said(META | {"pair": "no"})
+    assert "`bleu` is not a metric of classification tasks; there are accuracy" in said(META | {"metric": "bleu"})
+    assert "a name occurs twice" in said(META | {"labels": ["no", "no"]})
+    assert "a regression has no labels" in said(META | {"kind": "regression"})
+    assert "a token task has" in said(META, tokens="sentence1", tags="label")
+    assert "expected one or two columns" in said(META, text=("a", "b", "c"))
+    assert "named twice" in said(META, text=("sentence1",), label="sentence1")
+    assert "no column `tokens`" in said(META | {"kind": "token"})
+    (tmp_path / "task" / "meta.json").write_text("{")
+    assert "meta.json: not JSON" in messages(path=tmp_path / "task")[0]
+
+
+def test_a_second_sentence_is_not_dropped_silently(tmp_path: Path) -> None:
+    rows = [row | {"sentence2": "other"} for row in plain(60)]
+    assert "`pair` is false" in messages(path=folder(tmp_path / "task", train=rows))[0]
+
+
+def test_a_task_needs_rows_and_two_classes(tmp_path: Path) -> None:
+    empty, single = tmp_path / "empty.jsonl", write_jsonl(tmp_path / "single.jsonl", plain(60, ("a",)))
+    empty.write_text("")
+    assert "empty.jsonl: there are no rows" in messages(path=empty)[0]
+    assert "at least two different labels, found a" in messages(path=single)[0]
+    assert "all 24 training rows have the label a" in messages(path=single, labels=("a", "b"))[0]
+    good = write_jsonl(tmp_path / "good.jsonl", plain(60))
+    assert "empty.jsonl: there are no rows" in messages(files={"train": good, "test": empty})[0]
+
+
+def test_text_among_numbers_is_an_error_and_not_a_class(tmp_path: Path) -> None:
+    at = write_jsonl(tmp_path / "one.jsonl", [*plain(60, ("a", "b")), *plain(1, (3,))])
+    assert "row 61, column `label`: found the number 3 where other rows have text" in messages(path=at)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("review,verdict\na,1\nb\n", "row 2: expected 2 cells, found 1"),
+        ('review,verdict\na,1\n"b"x,0\n', "row 2: ',' expected after '\"'"),
+        ("review,review\na,1\n", "names a column twice"),
+        ("", "the file is empty"),
+        ("review,verdict\n", "there are no rows"),
+    ],
+)
+def test_a_broken_csv_file_is_named_by_row(tmp_path: Path, content: str, expected: str) -> None:
+    (tmp_path / "one.csv").write_text(content)
+    [message] = messages(path=tmp_path / "one.csv", text=("review",), label="verdict")
+    assert "one.csv" in message
+    assert expected in message
+
+
+def test_files_that_are_not_what_their_name_says_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("review,verdict\nna\xefve,1\n".encode("latin-1"))
+    (tmp_path / "one.parquet").write_bytes(b"nothing")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_dict.json").write_text("{}")
+    assert "latin.csv, line 2: not UTF-8" in messages(path=tmp_path / "latin.csv")[0]
+    assert "one.parquet: not a parquet file" in messages(path=tmp_path / "one.parquet")[0]
+    assert "saved" in messages(path=tmp_path / "saved")[0]
+
+
+def test_an_unlabelled_test_file_is_ignored_and_said(tmp_path: Path) -> None:
+    files = {"train": plain(60), "validation": plain(10, text="dev")}
+    without = load(path=folder(tmp_path / "a", **files))
+    hidden = load(path=folder(tmp_path / "b", **files, test=plain(10, (-1,), text="test")))
+    absent = load(path=folder(tmp_path / "c", **files, test=[{"sentence1": "test"}]))
+    assert without.digest == hidden.digest == absent.digest
+    assert without.notes == ()
+    assert all("test.jsonl has no labels: ignored" in task.notes[0] for task in (hidden, absent))
+
+
+def test_ten_thousand_rows_are_read_in_a_second_or_two(tmp_path: Path) -> None:
+    words = "a sentence of about the usual length, with some twenty words in it, to make the reader work as it must"
+    at = folder(tmp_path / "task", train=plain(10_000, text=words), validation=plain(1_000, text="held out"))
+    start = time.process_time()
+    load(path=at)
+    assert time.process_time() - start < 3
+
+
+def test_every_built_in_task_loads() -> None:
+    from auxtune.trials.builtin import BUILTIN
+
+    tasks = load_tasks([TaskSource(name, builtin=name) for name in BUILTIN])
+    assert tuple(tasks) == BUILTIN
+    assert BUILTIN[0] in messages(builtin=BUILTIN[0] + "x")[0]
+
+
+@pytest.mark.skipif("AUXTUNE_DATA" not in os.environ, reason="AUXTUNE_DATA names no folder of real tasks")
+def test_real_tasks_keep_every_row_that_does_not_leak() -> None:
+    folders = sorted(path for path in Path(os.environ["AUXTUNE_DATA"]).iterdir() if path.is_dir())
+    tasks = load_tasks([TaskSource(path.name, path=path) for path in folders])
+    assert len(tasks) >= 10
+    for path in folders:
+        meta = json.loads((path / "meta.json").read_text())
+        task = tasks[path.name]
+        rows = {part: len(examples) for part, examples in task.splits.items()}
+        assert task.kind == meta["kind"]
+        assert rows["report"] == meta["rows"]["validation"]
+        assert sum(rows.values()) + sum(task.dropped.values()) == meta["rows"]["train"] + meta["rows"]["validation"]

@@ -1,0 +1,264 @@
+"""Every registered selector keeps the contract, and the contract suite catches each kind of selector that does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from auxtune.selectors import registry
+from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
+from auxtune.selectors.random_subset import RandomSubset
+from auxtune.selectors.testing import InnerContract, SelectorContract
+from auxtune.selectors.thompson import Thompson
+
+
+class TestRegistered(SelectorContract):
+    @pytest.fixture(autouse=True, params=registry.names())
+    def _selector(self, request):
+        self.selector = registry.make(request.param, {})
+
+
+class TestRegisteredInner(InnerContract):
+    @pytest.fixture(autouse=True, params=registry.INNER.names())
+    def _selector(self, request):
+        self.selector = registry.make_inner(request.param, {})
+
+
+class TestMoreRunsThanSlots(SelectorContract):
+    selector = Thompson(seeds=5, rounds=20)
+
+
+TELL = """
+from auxtune.selectors.registry import make, names
+from auxtune.selectors.testing import FORTY, problem_of, world_of
+from auxtune.selectors.story import tell_story
+for name in names():
+    problem = problem_of(FORTY)
+    story = tell_story(make(name, {}), problem, world_of(problem), trials=8)
+    print(name, story.proposals, story.moments[-1].selection)
+"""
+
+
+def test_another_process_with_another_hash_seed_tells_the_same_story():
+    stories = {
+        subprocess.run(
+            [sys.executable, "-c", TELL],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(stories) == 1
+    assert next(iter(stories)).count("\n") == len(registry.names())
+
+
+FAULTS: list[tuple[type, str]] = []
+
+
+def caught_by(test):
+    """Expect that ``test`` of the suite fails for the class."""
+
+    def note(cls):
+        made = dataclass(frozen=True)(cls)
+        FAULTS.append((made, test.__name__))
+        return made
+
+    return note
+
+
+class Correct(RandomSubset):
+    """What the faulty selectors below break in one place."""
+
+    def propose(self, state, evidence):
+        asked = super().propose(state, evidence)
+        return self.spoil(asked) if isinstance(asked, Proposal) else asked
+
+    def spoil(self, proposal):
+        return proposal
+
+
+@caught_by(SelectorContract.test_facts_are_declared_and_options_have_defaults)
+class WithoutDefault(Correct):
+    depth: int = field(kw_only=True)
+
+
+@caught_by(SelectorContract.test_proposals_are_legal)
+class TaskFromNowhere(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, tasks=(*proposal.tasks, "nowhere"))
+
+
+@caught_by(SelectorContract.test_proposals_are_legal)
+class WithoutPrimary(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, tasks=tuple(task for task in proposal.tasks if task != "target"))
+
+
+@caught_by(SelectorContract.test_proposals_are_legal)
+class SharesBeyondOne(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, weights=dict.fromkeys(proposal.tasks, 0.9))
+
+
+@caught_by(SelectorContract.test_words_are_plain)
+class NumpySeed(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, seed=np.int64(proposal.seed))
+
+
+@caught_by(SelectorContract.test_words_are_plain)
+class NumpyShares(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, weights=dict.fromkeys(proposal.tasks, np.float64(1 / len(proposal.tasks))))
+
+
+@caught_by(SelectorContract.test_words_are_plain)
+class NotesThatJSONTurnsIntoOthers(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, notes={**proposal.notes, "sizes": {1: "one"}})
+
+
+@caught_by(SelectorContract.test_words_are_plain)
+class BeliefThatIsNotANumber(Correct):
+    def select(self, state, evidence):
+        return replace(super().select(state, evidence), belief={"mean": float("nan")})
+
+
+@caught_by(SelectorContract.test_asking_changes_nothing)
+class HiddenGenerator(Correct):
+    rng: ClassVar = np.random.default_rng(0)
+
+    def spoil(self, proposal):
+        return replace(proposal, seed=int(self.rng.integers(2**31)))
+
+
+@caught_by(SelectorContract.test_asking_changes_nothing)
+class LosesPatience(Thompson):
+    waits: ClassVar[list[int]] = []
+
+    def propose(self, state, evidence):
+        asked = super().propose(state, evidence)
+        if isinstance(asked, Wait):
+            self.waits.append(1)
+        return Done() if len(self.waits) > 500 else asked
+
+
+@caught_by(SelectorContract.test_folds_leave_their_inputs_alone)
+class ChangesTheOldState(Correct):
+    def proposed(self, state, number, proposal):
+        state.trained[number] = proposal.tasks
+        return state
+
+
+@caught_by(SelectorContract.test_folds_leave_their_inputs_alone)
+class ChangesTheOutcome(Correct):
+    def told(self, state, number, outcome):
+        outcome.metrics.setdefault("seen", len(outcome.metrics))
+        outcome.metrics["seen"] += 1
+        return super().told(state, number, outcome)
+
+
+@caught_by(SelectorContract.test_folds_agree_at_any_cut)
+class RemembersOutsideTheState(Correct):
+    outcomes: ClassVar[list[int]] = []
+
+    def told(self, state, number, outcome):
+        self.outcomes.append(number)
+        return super().told(state, number, outcome)
+
+    def select(self, state, evidence):
+        return replace(super().select(state, evidence), belief={"outcomes": len(self.outcomes)})
+
+
+@caught_by(SelectorContract.test_arrival_order_alone_changes_nothing)
+class BelievesTheLastOne(Correct):
+    def told(self, state, number, outcome):
+        return replace(state, scores={number: outcome.score} if outcome.ok else {})
+
+
+@caught_by(SelectorContract.test_names_are_only_names)
+class SortsByName(Correct):
+    def spoil(self, proposal):
+        return replace(proposal, tasks=tuple(sorted(proposal.tasks)))
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class NoAnswerAtFirst(Correct):
+    def select(self, state, evidence):
+        return super().select(state, evidence) if state.scores else Selection("mixture")
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class AnswersWithoutPrimary(Correct):
+    def select(self, state, evidence):
+        return Selection("mixture", state.problem.auxiliaries or state.problem.names)
+
+
+@caught_by(SelectorContract.test_failures_and_ties_are_borne)
+class TakesFailureForSuccess(Correct):
+    def told(self, state, number, outcome):
+        return replace(state, scores={**state.scores, number: outcome.score or 0.0})
+
+    def select(self, state, evidence):
+        if 0.0 in state.scores.values():
+            return Selection("mixture")
+        return super().select(state, evidence)
+
+
+@caught_by(SelectorContract.test_it_waits_only_for_its_own)
+class WaitsForNobody(Correct):
+    def propose(self, state, evidence):
+        asked = super().propose(state, evidence)
+        return Wait() if isinstance(asked, Done) else asked
+
+
+@caught_by(SelectorContract.test_it_is_done_in_the_end)
+class NeverDone(Correct):
+    def propose(self, state, evidence):
+        return Proposal(("target",), notes={"drawn": []})
+
+
+@caught_by(SelectorContract.test_it_is_done_in_the_end)
+class DoneTooEarly(Correct):
+    def propose(self, state, evidence):
+        if len(state.trained) == 2 and not state.scores:
+            return Done()
+        return super().propose(state, evidence)
+
+
+@caught_by(SelectorContract.test_the_fewest_trials_are_no_more_than_it_asks_for)
+class NeedsMoreThanItAsksFor(Correct):
+    def fewest(self, problem):
+        return 1000
+
+
+@pytest.mark.parametrize(("fault", "test"), FAULTS, ids=[cls.__name__ for cls, _ in FAULTS])
+def test_the_suite_catches(fault, test):
+    suite = SelectorContract()
+    suite.selector = fault(depth=1) if fault is WithoutDefault else fault()
+    with pytest.raises(AssertionError):
+        getattr(suite, test)()
+
+
+def test_the_suite_passes_what_the_faults_are_made_from():
+    suite = SelectorContract()
+    suite.selector = dataclass(frozen=True)(Correct)()
+    for test in properties():
+        getattr(suite, test)()
+
+
+def test_every_property_has_a_fault_that_it_catches():
+    assert {test for _, test in FAULTS} == set(properties())
+    assert len(properties()) == 13
+
+
+def properties():
+    return [name for name in dir(SelectorContract) if name.startswith("test_")]

@@ -1,0 +1,1 @@
+"""Trains one multi-task model: tasks, encoders, the training loop and what it measures."""

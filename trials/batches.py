@@ -1,0 +1,121 @@
+"""Batches of one task: rows of like length together, in an order that seed, task and epoch decide.
+
+Bucketing by length (shuffle, sort inside windows, shuffle the batches) wastes little on padding and stays
+random. As an epoch's order is computed anew and not drawn from a generator that lives on, where a task
+stands is two integers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
+
+WINDOW = 50                                            # batches sorted together: little padding, well mixed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows filled up to one length, on the device.
+
+    ``mask`` is ``None`` where no row is padded. ``places`` (on the host) says where in the split's flat
+    arrays each position comes from, -1 for padding. ``scored`` counts the labels that enter the loss.
+    """
+
+    tokens: torch.Tensor                               # (rows, length) int64
+    segments: torch.Tensor                             # (rows, length) int64
+    mask: torch.Tensor | None                          # (rows, length) int64, 1 on real tokens
+    labels: torch.Tensor                               # (rows,) or, for a token task, (rows, length)
+    places: np.ndarray                                 # (rows, length) int64
+    scored: int
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Makes batches. Lengths are rounded up to ``multiple``, but not above ``longest``."""
+
+    pad: int
+    longest: int
+    device: torch.device
+    multiple: int = 1
+
+    def __call__(self, task: EncodedTask, part: str, rows: np.ndarray) -> Batch:
+        """The batch of ``rows``, (rows,) indices into the split called ``part``."""
+        split = task.splits[part]
+        starts = split.offsets[rows]
+        lengths = split.offsets[rows + 1] - starts
+        columns = np.arange(self._length(int(lengths.max())))
+        real = columns < lengths[:, None]
+        places = np.where(real, starts[:, None] + columns, -1)
+        if task.kind == "token":
+            labels = np.where(real, split.labels[places], IGNORED)
+            scored = int((labels != IGNORED).sum())
+        else:
+            labels, scored = split.labels[rows], len(rows)
+        return Batch(
+            tokens=self._move(np.where(real, split.tokens[places], self.pad).astype(np.int64)),
+            segments=self._move(np.where(real, split.segments[places], 0).astype(np.int64)),
+            mask=None if real.all() else self._move(real.astype(np.int64)),
+            labels=self._move(labels),
+            places=places,
+            scored=scored,
+        )
+
+    def _length(self, longest: int) -> int:
+        rounded = -(-longest // self.multiple) * self.multiple
+        return max(longest, min(rounded, self.longest))
+
+    def _move(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+class TaskBatches:
+    """The endless sequence of a task's training batches, epoch after epoch."""
+
+    def __init__(self, name: str, split: EncodedSplit, batch_size: int, seed: int) -> None:
+        self._lengths = split.lengths
+        self._size = batch_size
+        # By name: a task sees the same batches whatever it is trained with, so comparisons stay paired.
+        self._key = (seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
+        self.seek(0, 0)
+
+    def next_rows(self) -> np.ndarray:
+        """Row indices of the next batch, at most ``batch_size``."""
+        if self.position == len(self._order):
+            self.seek(self.epoch + 1, 0)
+        self.position += 1
+        return self._order[self.position - 1]
+
+    def seek(self, epoch: int, position: int) -> None:
+        """Continue after ``position`` batches of ``epoch``."""
+        self.epoch, self.position = epoch, position
+        self._order = self._epoch_order()
+
+    def _epoch_order(self) -> list[np.ndarray]:
+        rng = np.random.default_rng([*self._key, self.epoch])
+        rows = rng.permutation(len(self._lengths))
+        window = WINDOW * self._size
+        batches: list[np.ndarray] = []
+        for start in range(0, len(rows), window):
+            part = rows[start : start + window]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches += [part[i : i + self._size] for i in range(0, len(part), self._size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def by_length(split: EncodedSplit, tokens: int) -> Iterator[np.ndarray]:
+    """All rows, longest first, in batches of at most ``tokens`` tokens, padding included, or of one row."""
+    order = np.argsort(-split.lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // int(split.lengths[order[start]]))
+        yield order[start : start + size]
+        start += size

@@ -1,0 +1,87 @@
+"""The two plain orders of tasks: an integer cycle, and draws by share. Neither looks at any score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from auxtune.trials.recipe import Recipe
+from auxtune.trials.schedule import TaskSchedule
+
+
+class Cycle:
+    """A fixed interleaved order: any ``sum(counts)`` steps in a row hold exactly ``counts`` of each task."""
+
+    probe_every: int | None = None
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._slots = interleave(counts)
+        self._step = 0
+
+    def next_task(self) -> str:
+        """The task in the next slot."""
+        self._step += 1
+        return self._slots[(self._step - 1) % len(self._slots)]
+
+    def observe(self, score: float) -> None:
+        """A cycle does not react; it asks for no probe."""
+
+    def save(self) -> int:
+        """Steps taken."""
+        return self._step
+
+    def load(self, saved: int) -> None:
+        """Continue after ``saved`` steps."""
+        self._step = saved
+
+
+class Draws:
+    """Tasks drawn by share; the draw of step t depends on the seed and t alone."""
+
+    probe_every: int | None = None
+
+    def __init__(self, shares: Mapping[str, float], seed: int) -> None:
+        self._tasks = tuple(task for task, share in shares.items() if share > 0)
+        weights = np.array([shares[task] for task in self._tasks])
+        self._bounds = np.cumsum(weights / weights.sum())[:-1]
+        self._seed = seed
+        self._step = 0
+
+    def next_task(self) -> str:
+        """The task drawn for the next step."""
+        draw = np.random.default_rng([self._seed, self._step]).random()
+        self._step += 1
+        return self._tasks[int(np.searchsorted(self._bounds, draw, side="right"))]
+
+    def observe(self, score: float) -> None:
+        """Draws do not react; they ask for no probe."""
+
+    def save(self) -> int:
+        """Steps taken."""
+        return self._step
+
+    def load(self, saved: int) -> None:
+        """Continue after ``saved`` steps."""
+        self._step = saved
+
+
+def interleave(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """One cycle, as even as integers allow: a slot goes to the task furthest behind its share, ties to the first.
+
+    >>> interleave({"primary": 3, "other": 1})
+    ('primary', 'primary', 'other', 'primary')
+    """
+    total = sum(counts.values())
+    served = dict.fromkeys(counts, 0)
+    slots = []
+    for slot in range(1, total + 1):
+        task = max(counts, key=lambda name: slot * counts[name] - total * served[name])
+        served[task] += 1
+        slots.append(task)
+    return tuple(slots)
+
+
+def plain_schedule(recipe: Recipe) -> TaskSchedule:
+    """The order that ``recipe`` itself asks for."""
+    return Draws(recipe.shares, recipe.seed) if recipe.cycle is None else Cycle(recipe.cycle)

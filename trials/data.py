@@ -1,0 +1,150 @@
+"""The tasks of a study: rows read, checked, divided and freed of leakage.
+
+What is trained on must not be tested on, in any task: relatives share sentences, and a pair counts in either
+order. So train rows whose input occurs in probe, selection or report rows of any task of the study are
+dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auxtune.trials.encoded import SPLITS, Kind
+from auxtune.trials.examples import Examples, read_examples
+from auxtune.trials.problems import DataError, Problems, listed
+from auxtune.trials.reading import find
+from auxtune.trials.schema import Schema, flat, label_name, read_schema
+from auxtune.trials.source import TaskSource
+from auxtune.trials.splits import HELD_OUT, check_sizes, divide, strata, take
+from auxtune.trials.tables import Table, read_table
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's rows, ready to be tokenised.
+
+    ``labels`` are the classes or tags in the order of their ids, empty for regression. ``dropped`` counts the
+    train rows left out because their input occurs in report, selection or probe rows of a task of the study,
+    each row once, in that order. ``digest`` identifies the rows left. ``notes`` say what was ignored or
+    guessed.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]                           # the first is the main one
+    pair: bool
+    splits: Mapping[str, Examples]                     # train, probe, selection, report
+    digest: str
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A task before the other tasks of the study have had their say."""
+
+    source: TaskSource
+    schema: Schema
+    splits: Mapping[str, Examples]
+    notes: tuple[str, ...]
+
+
+def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
+    """Read all tasks of a study, in order. Raises ``DataError`` with the problems of all of them."""
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise DataError([f"tasks: expected different names, found {listed(names)}"])
+    problems = Problems()
+    drafts: dict[str, _Draft] = {}
+    for source in sources:
+        with problems.collected(f"task {source.name}: "):
+            drafts[source.name] = _draft(source)
+    problems.raise_any()
+    tasks = {}
+    held_out = {
+        part: np.concatenate([draft.splits[part].keys for draft in drafts.values()])
+        for part in HELD_OUT if drafts
+    }
+    for name, draft in drafts.items():
+        with problems.collected(f"task {name}: "):
+            tasks[name] = _finished(draft, held_out)
+    problems.raise_any()
+    return tasks
+
+
+def _draft(source: TaskSource) -> _Draft:
+    """Read and divide one task, looking at nothing else."""
+    check_sizes(source)
+    found = find(source)
+    schema = read_schema(source, found)
+    tables = dict(found.tables)
+    notes = list(schema.notes)
+    if "test" in tables and _is_unlabelled(tables["test"], schema):
+        notes.append(f"{tables.pop('test').place} has no labels: ignored")
+    paths = {part: path for part, path in source.splits.items() if isinstance(path, Path)}
+    sizes = {part: size for part, size in source.splits.items() if not isinstance(size, Path)}
+    problems = Problems()
+    files: dict[str, Examples] = {}
+    for part, table in tables.items():
+        if part == "train" or table.place not in map(str, paths.values()):
+            with problems.collected():
+                files[part] = read_examples(table, schema)
+    given: dict[str, Examples] = {}
+    for part, path in paths.items():
+        with problems.collected(f"splits.{part}: "):
+            given[part] = read_examples(read_table(path), schema)
+    problems.raise_any()
+    splits = divide(files, given, sizes, schema.kind)
+    used = {id(rows) for rows in splits.values()}
+    notes += [f"{tables[part].place} is not used: `splits` replaces it"
+              for part, rows in files.items() if part != "train" and id(rows) not in used]
+    return _Draft(source, schema, splits, tuple(notes))
+
+
+def _is_unlabelled(table: Table, schema: Schema) -> bool:
+    """Whether every label is absent or -1, as in public test files, and -1 is not a class of the task."""
+    names = {label_name(cell) for cell in flat(table.columns.get(schema.label, ()))}
+    return len(table) > 0 and "-1" not in schema.labels and names <= {None, "-1"}
+
+
+def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
+    """Drop the train rows that leak, then keep ``rows`` of the rest: the next in the order of the cuts."""
+    schema, train = draft.schema, draft.splits["train"]
+    dropped = {}
+    for part in HELD_OUT:
+        clean = ~np.isin(train.keys, held_out[part])
+        dropped[part] = len(train) - int(clean.sum())
+        train = train.at(np.flatnonzero(clean))
+    if draft.source.rows is not None and draft.source.rows < len(train):
+        train = train.at(take(draft.source.rows, train.keys, strata(train, schema.kind)))
+    _check_train(train, schema, sum(dropped.values()))
+    splits = {part: train if part == "train" else draft.splits[part] for part in SPLITS}
+    return Task(
+        draft.source.name, schema.kind, schema.labels, schema.metrics, schema.pair, splits,
+        _digest(schema, splits), dropped, draft.notes,
+    )
+
+
+def _check_train(train: Examples, schema: Schema, dropped: int) -> None:
+    after = f" after {dropped} rows were dropped because they occur in held-out rows" if dropped else ""
+    if not len(train):
+        raise DataError([f"no training rows are left{after}"])
+    if schema.kind != "token" and len(set(train.labels)) < 2:
+        label = train.labels[0]
+        shown = schema.labels[label] if isinstance(label, int) else label
+        raise DataError([f"all {len(train)} training rows have the label {shown}{after}: nothing to learn"])
+
+
+def _digest(schema: Schema, splits: Mapping[str, Examples]) -> str:
+    """sha256 of kind, labels and, per split, every input and label as training sees them."""
+    digest = hashlib.sha256(json.dumps([schema.kind, schema.labels]).encode())
+    for part, rows in splits.items():
+        digest.update(json.dumps([part, rows.first, rows.second, rows.labels]).encode())
+    return digest.hexdigest()

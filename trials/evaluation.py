@@ -1,0 +1,80 @@
+"""Scores a model on a split of its tasks: large batches by length, no gradient, one wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from auxtune.trials.batches import Collate, by_length
+from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.failures import NonFiniteError
+from auxtune.trials.metrics import score
+from auxtune.trials.model import MultiTaskModel
+
+BATCH_TOKENS = 8192                                    # padding included; more gains nothing on a CPU
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of a split. ``rows``, in rising order, names the row of each label. All (labels,)."""
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    rows: np.ndarray
+
+    def scores(self, metrics: Iterable[str]) -> dict[str, float]:
+        """``{metric: value}``."""
+        return {metric: score(metric, self.labels, self.predictions) for metric in metrics}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that scoring needs besides the split. ``tasks`` are in the order of the model's heads."""
+
+    model: MultiTaskModel
+    tasks: Mapping[str, EncodedTask]
+    collate: Collate
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+    def scores(self, names: Iterable[str], part: str) -> dict[str, dict[str, float]]:
+        """``{task: {metric: value}}`` on the split called ``part``."""
+        return {name: self.predict(name, part).scores(self.tasks[name].metrics) for name in names}
+
+    def main_score(self, scores: Mapping[str, Mapping[str, float]]) -> float:
+        """The mean of the tasks' main metrics."""
+        return float(np.mean([values[self.tasks[name].metrics[0]] for name, values in scores.items()]))
+
+    def predict(self, name: str, part: str) -> Predictions:
+        """Predictions in the split's own order. Raises ``NonFiniteError`` where an output is not finite."""
+        task = self.tasks[name]
+        split = task.splits[part]
+        values, places = self._outputs(name, part)
+        if task.kind != "token":
+            return Predictions(np.asarray(split.labels), values[np.argsort(places)], np.arange(len(split)))
+        by_token = np.empty(len(split.tokens), values.dtype)
+        by_token[places[places >= 0]] = values[places >= 0]
+        scored = np.flatnonzero(split.labels != IGNORED)
+        rows = np.repeat(np.arange(len(split)), split.lengths)
+        return Predictions(split.labels[scored], by_token[scored], rows[scored])
+
+    def _outputs(self, name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions in the order made, and the row (for tokens: flat position, or -1) that each is of."""
+        task, number = self.tasks[name], list(self.tasks).index(name)
+        values, places, finite = [], [], []
+        self.model.eval()
+        with torch.inference_mode(), self.autocast():
+            for rows in by_length(task.splits[part], BATCH_TOKENS):
+                batch = self.collate(task, part, rows)
+                outputs = self.model(number, batch)
+                finite.append(outputs.isfinite().all())
+                values.append(self.model.head(number).predict(outputs).flatten())
+                places.append(batch.places.ravel() if task.kind == "token" else rows)
+        self.model.train()
+        if not torch.stack(finite).all():
+            raise NonFiniteError(f"task {name}: an output on the {part} split is not finite")
+        return torch.cat(values).cpu().numpy(), np.concatenate(places)

@@ -1,0 +1,31 @@
+"""How a training run fails, and by which of the report's words a failure is called."""
+
+from __future__ import annotations
+
+import torch
+
+from auxtune.trials.report import Why
+
+# Torch's allocators of host memory and of Apple's GPUs raise plain RuntimeErrors that begin or read so.
+_NO_MEMORY = ("DefaultCPUAllocator: ", "MPS backend out of memory")
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or an output is infinite or not a number."""
+
+
+class TimeLimitError(RuntimeError):
+    """The attempt took longer than the recipe allows."""
+
+
+def classify(error: BaseException) -> Why:
+    """The report's word for ``error``."""
+    if isinstance(error, NonFiniteError):
+        return "non-finite"
+    if isinstance(error, TimeLimitError):
+        return "time limit"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "out of memory"
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY):
+        return "out of memory"
+    return "error"

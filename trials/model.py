@@ -1,0 +1,135 @@
+"""One encoder under one head per task: classification, regression and token labels trained together."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from auxtune.trials.batches import Batch
+from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
+from auxtune.trials.encoder import Encoder
+
+
+class Head(nn.Module, ABC):
+    """Dropout and one linear layer, from an encoder's vectors to the outputs of one task."""
+
+    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(…, width) to float32 (…, outputs)."""
+        return cast(torch.Tensor, self.linear(self.dropout(vectors))).float()
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The *summed* loss, a scalar: the caller divides by the labels of all batches of a step."""
+
+    @abstractmethod
+    def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What is scored against the labels, in their shape."""
+
+
+class ClassificationHead(Head):
+    """Cross-entropy over classes, one label per row or, for tags, per token."""
+
+    def __init__(self, width: int, task: EncodedTask, dropout: float) -> None:
+        super().__init__(width, len(task.labels), dropout)
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(…, classes) against (…) class ids, ignored ones left out."""
+        return functional.cross_entropy(
+            outputs.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+
+    def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(…, classes) to (…) class ids."""
+        return outputs.argmax(-1)
+
+
+class RegressionHead(Head):
+    """Squared error on labels standardised by the train split, so that their scale does not weigh the task."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, width: int, task: EncodedTask, dropout: float) -> None:
+        super().__init__(width, 1, dropout)
+        labels = torch.tensor(task.splits["train"].labels, dtype=torch.float32)
+        deviation = labels.std(correction=0)
+        self.register_buffer("mean", labels.mean())
+        # Labels that are all the same have no scale to divide by.
+        self.register_buffer("deviation", deviation if deviation > 0 else torch.ones(()))
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(rows, 1) against (rows,) values."""
+        targets = (labels - self.mean) / self.deviation
+        return functional.mse_loss(outputs.squeeze(-1), targets, reduction="sum")
+
+    def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(rows, 1) to (rows,) values on the labels' own scale."""
+        return outputs.squeeze(-1) * self.deviation + self.mean
+
+
+HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead]] = {
+    "classification": ClassificationHead,
+    "regression": RegressionHead,
+    "token": ClassificationHead,
+}
+
+
+class MultiTaskModel(nn.Module):
+    """The shared encoder and the heads, each addressed by its task's position in ``tasks``.
+
+    Heads are drawn from ``seed`` and the task's name alone: a task starts from the same head whatever it is
+    trained with. They are a list because module names forbid dots and many words that tasks may be called.
+    """
+
+    def __init__(
+        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Literal["cls", "mean"], seed: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleList(_head(encoder, task, seed) for task in tasks)
+        self._pooling = pooling
+        self._per_token = [task.kind == "token" for task in tasks]
+
+    def head(self, task: int) -> Head:
+        """The head of one task."""
+        return cast(Head, self.heads[task])
+
+    def forward(self, task: int, batch: Batch) -> torch.Tensor:
+        """Float32 outputs of the task's head: (rows, outputs), for a token task (rows, length, tags)."""
+        hidden: torch.Tensor = self.encoder(batch.tokens, batch.segments, batch.mask)
+        vectors = hidden if self._per_token[task] else pool(hidden, batch.mask, self._pooling)
+        return cast(torch.Tensor, self.head(task)(vectors))
+
+
+def pool(
+    hidden: torch.Tensor, mask: torch.Tensor | None, pooling: Literal["cls", "mean"]
+) -> torch.Tensor:
+    """One vector per row, (rows, width): the first token's, or the mean over the tokens that ``mask`` keeps."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(1)
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _head(encoder: Encoder, task: EncodedTask, seed: int) -> Head:
+    head = HEADS[task.kind](encoder.width, task, encoder.dropout)
+    key = hashlib.sha256(f"{seed} {task.name}".encode()).digest()[:7]
+    generator = torch.Generator().manual_seed(int.from_bytes(key, "big"))
+    with torch.no_grad():
+        # As BERT draws its own heads.
+        head.linear.weight.normal_(0.0, 0.02, generator=generator)
+        head.linear.bias.zero_()
+    return head

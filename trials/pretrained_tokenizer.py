@@ -1,0 +1,78 @@
+"""The tokenizer that belongs to a pretrained encoder: any fast tokenizer of the Hugging Face hub or of a
+folder.
+
+Its Rust part is used directly, a thousand rows at a time; the Python class around it would only repack the
+result. Byte-level tokenizers tell "word" from " word", so sentences already cut into words are read with the
+space that stood before each word, as the pretraining had it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from auxtune.trials.examples import Words
+from auxtune.trials.problems import DataError
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer import Pieces
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
+
+BATCH = 1000                                           # rows at a time: bounds the memory of the Rust encodings
+
+
+class PretrainedTokenizer:
+    """Special tokens, sentence ids and normalisation as the encoder's own files say."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        """Raises ``DataError`` if ``options.encoder`` has no fast tokenizer that can be loaded."""
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
+        backend = _backend(options)
+        backend.no_padding()
+        backend.no_truncation()
+        self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
+        self._texts = backend
+        self._words = _with_spaces(backend)
+
+    def texts(self, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> Iterator[Pieces]:
+        """See ``Tokenizer``."""
+        rows: Sequence[Any] = first if second is None else list(zip(first, second, strict=True))
+        self._texts.enable_truncation(max_length, strategy="longest_first")
+        for start in range(0, len(rows), BATCH):
+            for row in self._texts.encode_batch(rows[start : start + BATCH]):
+                yield Pieces(row.ids, row.type_ids, ())
+
+    def words(self, rows: Sequence[Words], max_length: int) -> Iterator[Pieces]:
+        """See ``Tokenizer``."""
+        self._words.enable_truncation(max_length, strategy="longest_first")
+        for start in range(0, len(rows), BATCH):
+            for row in self._words.encode_batch(rows[start : start + BATCH], is_pretokenized=True):
+                yield Pieces(row.ids, row.type_ids, row.word_ids)
+
+
+def _backend(options: ModelOptions) -> RustTokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
+    except Exception as error:                         # network, file, code and format errors: no common class
+        problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {error}"
+        raise DataError([problem]) from error
+    if not loaded.is_fast:
+        raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
+                         "use an encoder that has a tokenizer.json"])
+    return copy.deepcopy(loaded.backend_tokenizer)
+
+
+def _with_spaces(backend: RustTokenizer) -> RustTokenizer:
+    """The same tokenizer, for words that have lost the space before them."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    spaced = copy.deepcopy(backend)
+    if isinstance(spaced.pre_tokenizer, ByteLevel):
+        spaced.pre_tokenizer.add_prefix_space = True
+    return spaced

@@ -1,0 +1,72 @@
+"""What is wrong with a task's data, all of it at once.
+
+Whoever reads data raises ``DataError`` with every problem it can see; ``Problems`` gathers those of several
+files and tasks, so that one run shows one list. Rows are numbered from 1, a header not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+SHOWN = 3                                              # further rows named before a message counts the rest
+
+
+class DataError(ValueError):
+    """Task data that cannot be used; ``messages`` say where, what was expected, what found, what to do."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        self.messages = tuple(messages)
+        super().__init__(self.messages)
+
+    def __str__(self) -> str:
+        return "\n".join(self.messages)
+
+
+class Problems:
+    """Collects the messages of several ``DataError``s and raises them as one."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    @contextmanager
+    def collected(self, prefix: str = "") -> Iterator[None]:
+        """Keep the messages of a ``DataError`` raised inside, each behind ``prefix``, and go on."""
+        try:
+            yield
+        except DataError as error:
+            self.messages += [prefix + message for message in error.messages]
+
+    def raise_any(self) -> None:
+        """Raise ``DataError`` with all that was collected, if there was anything."""
+        if self.messages:
+            raise DataError(self.messages)
+
+
+def in_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> list[str]:
+    """No message, or one for the rows of a file with the same kind of problem.
+
+    ``bad`` holds (row, what is wrong there): the first is told in full, a few more by number, the rest as a
+    count.
+    """
+    if not bad:
+        return []
+    row, what = bad[0]
+    more = [str(row) for row, _ in bad[1 : SHOWN + 1]]
+    rest = len(bad) - 1 - len(more)
+    also = f" (also row {', '.join(more)}{f' and {rest} more' if rest else ''})" if more else ""
+    return [f"{place}, row {row}{f', column `{column}`' if column else ''}: {what}{also}"]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: the first twenty, then a count."""
+    names = list(names)
+    rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return (", ".join(names[:20]) or "none") + rest
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """``; did you mean `x`?`` or nothing."""
+    match = get_close_matches(name, list(names), n=1)
+    return f"; did you mean `{match[0]}`?" if match else ""

@@ -1,0 +1,64 @@
+"""How far a run has come and what it saw on the way, as JSON; and whether two runs are the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.recipe import Recipe
+
+# Parts of a recipe that say how an attempt is executed, not what it computes: attempts may differ in them.
+_EXECUTION = ("checkpoint_every", "time_limit", "threads")
+
+
+@dataclass
+class Progress:
+    """``lines`` are those of metrics.jsonl, one per evaluation; ``best`` is the number of the best one.
+
+    ``rounds`` are a steered run's ``[task, probe score]``; ``seconds`` were trained before this attempt.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    best: int | None = None
+    rounds: list[tuple[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, line: dict[str, Any]) -> bool:
+        """Note an evaluation; whether it is the best so far. The earliest of equals stays the best."""
+        better = self.best is None or line["score"] > self.lines[self.best]["score"]
+        self.lines.append(line)
+        if better:
+            self.best = len(self.lines) - 1
+        return better
+
+
+def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
+    """Raise ``ValueError`` for a recipe that cannot be run on ``tasks``."""
+    for key in ("steps", "batch_size", "accumulate", "evaluate_every", "threads"):
+        if getattr(recipe, key) < 1:
+            raise ValueError(f"recipe.{key}: expected at least 1, found {getattr(recipe, key)}")
+    if not recipe.evaluate:
+        raise ValueError("recipe.evaluate: expected a task, whose score picks the best weights, found none")
+    for key, names, known in (
+        ("tasks", recipe.tasks, tasks),
+        ("evaluate", recipe.evaluate, recipe.tasks),
+        ("report", recipe.report, recipe.tasks),
+        ("shares", recipe.shares, recipe.tasks),
+        ("cycle", recipe.cycle or (), recipe.tasks),
+        ("loss_weights", recipe.loss_weights or (), recipe.tasks),
+    ):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"recipe.{key}: expected some of {', '.join(known)}, found {name!r}")
+
+
+def identity(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
+    """What a checkpoint must share with the run that continues it, as JSON."""
+    values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
+    digests = {"encoder digest": base.digest, "data digests": {name: tasks[name].digest for name in tasks}}
+    return cast(dict[str, Any], json.loads(json.dumps({**values, **digests})))

@@ -1,0 +1,56 @@
+"""What to train: everything a training run depends on besides its data, as plain frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The encoder all tasks share.
+
+    ``encoder`` is a hub id, a folder, or ``tiny`` (a small BERT from scratch over hashed words). ``layers`` keeps
+    the first n layers. ``pooling`` makes one vector of a sentence: the first token's (``cls``) or the ``mean``.
+    """
+
+    encoder: str = "tiny"
+    layers: int | None = None
+    max_length: int = 128
+    pooling: Literal["cls", "mean"] = "cls"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step
+    t trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
+    ``seed``. ``loss_weights`` multiply each task's loss. ``evaluate`` names the tasks scored on the selection split
+    every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights with
+    the best score are kept. ``report`` names the tasks whose best weights are scored on the report split.
+    """
+
+    tasks: tuple[str, ...]
+    shares: Mapping[str, float]
+    evaluate: tuple[str, ...]
+    cycle: Mapping[str, int] | None = None
+    loss_weights: Mapping[str, float] | None = None
+    report: tuple[str, ...] = ()
+    model: ModelOptions = ModelOptions()
+    seed: int = 0
+    steps: int = 600
+    batch_size: int = 32
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    warmup: float = 0.1                                # share of the steps
+    decay: Literal["linear", "none"] = "linear"
+    weight_decay: float = 0.01
+    clip: float | None = 1.0                           # largest gradient norm
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    evaluate_every: int = 100                          # optimisation steps
+    checkpoint_every: float = 60.0                     # seconds
+    time_limit: float | None = None                    # seconds of one attempt
+    threads: int = 1

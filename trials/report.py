@@ -1,0 +1,42 @@
+"""What a training run gives back, as plain frozen values that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Why: TypeAlias = Literal["error", "non-finite", "out of memory", "time limit", "hang"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one attempt took. Unknown is ``None``, never 0."""
+
+    wall_seconds: float
+    gpu_seconds: float                                 # GPUs allocated x wall seconds
+    cpu_seconds: float                                 # CPUs allocated x wall seconds
+    examples: int | None = None                        # training rows seen, with repetition
+    tokens: int | None = None                          # training tokens seen, without padding
+    peak_gpu_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The end of one attempt.
+
+    ``score`` is the best mean of the main metrics on the selection split and ``best_step`` where it was reached;
+    ``selection`` and ``report`` hold ``{task: {metric: value}}`` of those weights. A failed attempt has ``score``
+    ``None`` and says ``why``, with ``message`` for people. ``rounds`` are a steered run's ``(task, probe score)``.
+    """
+
+    score: float | None
+    cost: Cost
+    steps: int = 0
+    best_step: int | None = None
+    selection: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rounds: tuple[tuple[str, float], ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    why: Why | None = None
+    message: str | None = None

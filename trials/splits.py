@@ -1,0 +1,121 @@
+"""Cuts probe, selection and report out of a task's files.
+
+``report`` is the labelled test file, else the whole validation file, else a fifth of the one file there is,
+200 to 2,000 rows and at most half. ``selection`` is the validation file where it is not the report, else cut
+from train; ``probe`` always is cut. These two take a tenth of train each, 200 to 2,000 rows, together at most
+a quarter of train: this bound wins.
+
+A cut takes rows in the order of their input's hash, so it depends on nothing but the task's own rows: not on
+a seed, nor on the order of the file, nor on the other tasks of a study. It keeps the shares of the classes,
+or of the fifths of the values; token tasks are cut as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from auxtune.trials.encoded import Kind
+from auxtune.trials.examples import Examples
+from auxtune.trials.problems import DataError, closest, listed
+from auxtune.trials.source import TaskSource
+
+HELD_OUT = ("report", "selection", "probe")            # in the order in which they are cut
+FEWEST, MOST = 200, 2000                               # rows of a cut
+Size: TypeAlias = float | int                          # a share of train, or a number of its rows
+
+
+def divide(
+    files: Mapping[str, Examples], given: Mapping[str, Examples], sizes: Mapping[str, Size], kind: Kind
+) -> dict[str, Examples]:
+    """The four splits of a task from its ``train``, ``validation`` and ``test`` rows.
+
+    A part in ``given`` has rows of its own; a part in ``sizes`` is cut from train in that size; the others
+    follow the rule, by which a validation file that ``report`` does not need is ``selection``. Raises
+    ``DataError`` where a part would have no rows.
+    """
+    parts = dict(given)
+    asked = {*given, *sizes}
+    tested = [files[name] for name in ("test", "validation") if name in files]
+    if "report" not in asked and tested:
+        parts["report"] = tested[0]
+    if "selection" not in asked and "validation" in files and parts.get("report") is not files["validation"]:
+        parts["selection"] = files["validation"]
+    train = files["train"]
+    counts = cut_counts(len(train), [part for part in HELD_OUT if part not in parts], sizes)
+    groups = strata(train, kind)
+    left = np.arange(len(train))
+    for part, count in counts.items():
+        taken = take(count, train.keys[left], groups[left])
+        parts[part] = train.at(left[taken])
+        left = np.delete(left, taken)
+    return {"train": train.at(left), **parts}
+
+
+def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict[str, int]:
+    """How many of train's ``rows`` each part in ``cut`` takes. Raises ``DataError`` if one would be empty."""
+    counts: dict[str, int] = {}
+    if "report" in cut:
+        counts["report"] = _count(sizes.get("report"), rows, min(_clamped(0.2, rows), rows // 2))
+    left = rows - sum(counts.values())
+    inner = [part for part in cut if part != "report"]
+    for part in inner:
+        counts[part] = _count(sizes.get(part), left, min(_clamped(0.1, left), left // 4 // len(inner)))
+    empty = [part for part, count in counts.items() if count < 1]
+    if empty:
+        raise DataError([f"{listed(empty)} would have no rows: {rows} training rows are too few to cut from; "
+                         "add rows, or name a file under `splits`"])
+    if sum(counts.values()) >= rows:
+        asked = listed(f"{part} {count}" for part, count in counts.items())
+        raise DataError([f"splits: {asked} leave nothing of {rows} training rows; ask for less"])
+    return counts
+
+
+def check_sizes(source: TaskSource) -> None:
+    """Raise ``DataError`` unless ``splits`` and ``rows`` say something that can be done."""
+    messages = []
+    for part, size in source.splits.items():
+        if part not in HELD_OUT:
+            messages.append(f"splits: `{part}` is not one of {listed(HELD_OUT)}{closest(part, HELD_OUT)}; "
+                            "`rows` limits the training rows")
+        elif not isinstance(size, Path) and not (0 < size < 1 or (isinstance(size, int) and size > 0)):
+            messages.append(f"splits.{part}: expected a share between 0 and 1, a number of rows or a file, "
+                            f"found {size}")
+    if source.rows is not None and source.rows < 1:
+        messages.append(f"rows: expected at least 1, found {source.rows}")
+    if messages:
+        raise DataError(messages)
+
+
+def strata(examples: Examples, kind: Kind) -> np.ndarray:
+    """Each row's group, whose share a cut keeps, (rows,) int64: class, fifth of the values, or one for all."""
+    if kind == "token":
+        return np.zeros(len(examples), np.int64)
+    labels = np.array(examples.labels)
+    if kind == "classification":
+        return labels
+    return np.searchsorted(np.quantile(labels, [0.2, 0.4, 0.6, 0.8]), labels, side="right")
+
+
+def take(count: int, keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Indices, ascending, of ``count`` rows: each group's share (largest remainder) of its smallest keys."""
+    sizes = np.bincount(groups)
+    share, remainder = np.divmod(count * sizes, len(groups))
+    more = np.argsort(-remainder, kind="stable")[: count - share.sum()]
+    share[more] += 1
+    order = np.lexsort((keys, groups))
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)     # within the row's group
+    return np.sort(order[rank < share[groups[order]]])
+
+
+def _count(size: Size | None, rows: int, default: int) -> int:
+    if size is None:
+        return default
+    return size if isinstance(size, int) else round(size * rows)
+
+
+def _clamped(share: float, rows: int) -> int:
+    return min(max(round(share * rows), FEWEST), MOST)

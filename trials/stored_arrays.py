@@ -1,0 +1,77 @@
+"""Arrays in a folder that is there whole or not at all, made once and then memory-mapped by every process.
+
+An entry is written beside its place and renamed into it; of several processes that race, the first wins and
+the others use its files. A checksum of every file makes a damaged entry known, and it is made anew: nothing
+in it is unique.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+SUMS = "sha256.json"
+ATTEMPTS = 5                                           # racing processes may each replace a damaged entry once
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # what a rename says when something is already there
+
+
+def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them if they are not
+    there.
+
+    Raises ``OSError`` where the disk refuses.
+    """
+    for _ in range(ATTEMPTS):
+        arrays = _loaded(folder)
+        if arrays is not None:
+            return arrays
+        _write(folder, make())
+    raise OSError(f"{folder}: cannot be read back after {ATTEMPTS} writes; is the disk full or failing?")
+
+
+def _loaded(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a whole entry, ``None`` if there is none or it is damaged."""
+    try:
+        sums = json.loads((folder / SUMS).read_text())
+        if any(_sum(folder / f"{name}.npy") != expected for name, expected in sums.items()):
+            return None
+        return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return None
+
+
+def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        entry = Path(scratch, "entry")
+        entry.mkdir()
+        for name, array in arrays.items():
+            np.save(entry / f"{name}.npy", array, allow_pickle=False)
+        (entry / SUMS).write_text(json.dumps({name: _sum(entry / f"{name}.npy") for name in arrays}))
+        while entry.exists():
+            try:
+                entry.rename(folder)
+            except OSError as error:
+                if error.errno not in TAKEN:
+                    raise
+                if _loaded(folder) is not None:        # another process was faster
+                    return
+                _move_away(folder, Path(scratch))
+
+
+def _move_away(damaged: Path, scratch: Path) -> None:
+    """Into the scratch folder, to be deleted with it; by a rename, so that no other process sees half of it."""
+    try:
+        damaged.rename(scratch / f"damaged-{len(list(scratch.iterdir()))}")
+    except FileNotFoundError:
+        return                                         # another process has moved it away
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

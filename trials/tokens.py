@@ -1,0 +1,90 @@
+"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from auxtune.trials.data import Task
+from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.examples import Examples, Words
+from auxtune.trials.hashed_words import HashedWords
+from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.stored_arrays import stored_arrays
+from auxtune.trials.tokenizer import Pieces, Tokenizer
+
+FORMAT = 1                                             # of the arrays: raise it when their meaning changes
+ARRAYS = tuple(field.name for field in fields(EncodedSplit))
+
+
+def load_tokenizer(model: ModelOptions) -> Tokenizer:
+    """Hashed words for ``tiny``, else the encoder's own. Raises ``DataError`` if that cannot be had."""
+    return HashedWords() if model.encoder == "tiny" else PretrainedTokenizer(model)
+
+
+def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) -> dict[str, EncodedTask]:
+    """Every task as token ids of at most ``model.max_length``, from ``cache`` where it was encoded before.
+
+    The arrays are memory-mapped files under ``cache/<key>``, the key a hash of rows, tokenizer and length;
+    several processes may share a cache. Raises ``DataError`` for an encoder without a usable tokenizer,
+    ``OSError`` where the cache cannot be written.
+    """
+    tokenizer = load_tokenizer(model)
+    encoded = {}
+    for name, task in tasks.items():
+        content = f"{FORMAT} {task.digest} {tokenizer.digest} {model.max_length}"
+        folder = cache / hashlib.sha256(content.encode()).hexdigest()
+        arrays = stored_arrays(folder, partial(_task_arrays, task, tokenizer, model.max_length))
+        splits = {part: EncodedSplit(*(arrays[f"{part}.{name}"] for name in ARRAYS)) for part in SPLITS}
+        encoded[name] = EncodedTask(name, task.kind, task.labels, task.metrics, splits, task.digest)
+    return encoded
+
+
+def _task_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
+    """The arrays of all four splits, named ``<split>.<field>``."""
+    arrays = {}
+    for part, rows in task.splits.items():
+        split = encode_rows(rows, task.kind, tokenizer, max_length)
+        arrays.update({f"{part}.{name}": getattr(split, name) for name in ARRAYS})
+    return arrays
+
+
+def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> EncodedSplit:
+    """The rows of one split end to end. A token row may lose labels, even all, where it is cut at the end."""
+    tokens, segments, tags = array("i"), array("B"), array("q")
+    offsets = [0]
+    for pieces, label in zip(_pieces(rows, kind, tokenizer, max_length), rows.labels, strict=True):
+        tokens.extend(pieces.ids)
+        segments.extend(pieces.segments)
+        offsets.append(len(tokens))
+        if isinstance(label, tuple):
+            tags.extend(_piece_tags(pieces.words, label))
+    if kind == "token":
+        labels = np.array(tags, np.int64)
+    else:
+        labels = np.array(rows.labels, np.float32 if kind == "regression" else np.int64)
+    return EncodedSplit(
+        np.array(tokens, np.int32), np.array(segments, np.uint8), np.array(offsets, np.int64), labels
+    )
+
+
+def _pieces(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> Iterable[Pieces]:
+    if kind == "token":
+        return tokenizer.words(cast(Sequence[Words], rows.first), max_length)
+    return tokenizer.texts(cast(Sequence[str], rows.first), rows.second, max_length)
+
+
+def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[int]:
+    """The tag of each piece: its word's on the first piece of a word, ``IGNORED`` elsewhere."""
+    before = None
+    for word in words:
+        yield IGNORED if word is None or word == before else tags[word]
+        before = word

@@ -1,0 +1,199 @@
+"""One training run: several tasks under one encoder, from the first step to the report.
+
+    run = TrainingRun(recipe, tasks, base, folder)
+    while not run.finished:
+        run.advance()                                  # to the next evaluation or checkpoint: a sign of life
+    report = run.report()
+
+A run loaded from a checkpoint continues bit for bit on a CPU with the same number of threads. It owns torch's
+global random state and thread count, so a process trains one run at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
+from auxtune.trials.cycle import plain_schedule
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.evaluation import Evaluation
+from auxtune.trials.failures import TimeLimitError
+from auxtune.trials.learner import Learner
+from auxtune.trials.optimisation import learning_rate
+from auxtune.trials.progress import Progress, check, identity
+from auxtune.trials.recipe import Recipe
+from auxtune.trials.report import Cost, Report
+from auxtune.trials.schedule import TaskSchedule
+
+
+class TrainingRun:
+    """One attempt at a recipe, in a folder of its own for metrics.jsonl, checkpoint/ and predictions.npz.
+
+    ``tasks`` must hold every task of the recipe; ``schedule`` steers their order, by default the recipe's own
+    cycle or draws. ``cpus`` and ``gpus`` are what the attempt occupies; it uses a GPU if given any. Raises
+    ``ValueError`` for a recipe that cannot be run.
+    """
+
+    def __init__(
+        self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, folder: Path,
+        schedule: TaskSchedule | None = None, cpus: float = 1, gpus: float = 0,
+    ) -> None:
+        self._started = self._saved_at = time.monotonic()
+        check(recipe, tasks)
+        self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
+        self._tasks = {name: tasks[name] for name in recipe.tasks}
+        self._identity = identity(recipe, self._tasks, base)
+        self._schedule = schedule or plain_schedule(recipe)
+        learner = self._learner = Learner(recipe, self._tasks, base, gpus)
+        self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
+        self._progress = Progress()
+        self._best: dict[str, torch.Tensor] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metrics = folder / "metrics.jsonl"
+        self._metrics.write_text("")
+
+    @property
+    def step(self) -> int:
+        """Optimisation steps taken."""
+        return self._learner.step
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was taken."""
+        return self.step == self._recipe.steps
+
+    def advance(self) -> None:
+        """Train to the next evaluation, or to the next checkpoint if that is due first, and do what is due.
+
+        Raises ``NonFiniteError`` and ``TimeLimitError``; the run is then over.
+        """
+        if self.finished:
+            raise RuntimeError(f"the run has taken all its {self.step} steps; ask for its report")
+        while True:
+            task = self._schedule.next_task()
+            self._learner.train(task)
+            self._check_time()
+            if self._schedule.probe_every and self.step % self._schedule.probe_every == 0:
+                self._probe(task)
+            evaluate = self.finished or self.step % self._recipe.evaluate_every == 0
+            if evaluate or self._checkpoint_due():
+                break
+        if evaluate:
+            self._evaluate()
+        self._check_time()
+        if self._checkpoint_due() and not self.finished:
+            self.save()
+
+    def save(self) -> None:
+        """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
+        self._learner.mean_losses()                    # raises: a run that is lost leaves no checkpoint
+        parts = {**self._learner.tensors(), "best": self._best}
+        tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
+        document = {
+            "identity": self._identity,
+            "learner": self._learner.document(),
+            "schedule": self._schedule.save(),
+            "progress": {**dataclasses.asdict(self._progress), "seconds": self._seconds()},
+        }
+        write_checkpoint(self._folder / "checkpoint", tensors, document)
+        self._saved_at = time.monotonic()
+
+    def load(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint folder, perhaps of an earlier attempt.
+
+        Raises ``DamagedCheckpointError``, and ``ValueError`` for one of another recipe, encoder or data.
+        """
+        tensors, document = read_checkpoint(checkpoint)
+        differ = [key for key in self._identity if document["identity"].get(key) != self._identity[key]]
+        if differ:
+            raise ValueError(f"{checkpoint}: another run's, it differs in {', '.join(differ)}; start anew")
+        parts: dict[str, dict[str, torch.Tensor]] = {"best": {}, "optimiser": {}}
+        for key, tensor in tensors.items():
+            part, name = key.split("/", 1)
+            parts.setdefault(part, {})[name] = tensor
+        self._learner.load(parts, document["learner"])
+        self._schedule.load(document["schedule"])
+        self._progress = Progress(**document["progress"])
+        self._best = {name: tensor.to(self._learner.device) for name, tensor in parts["best"].items()}
+        self._metrics.write_text("".join(map(_as_line, self._progress.lines)))
+
+    def report(self) -> Report:
+        """Score the best weights on the report split, write predictions.npz, and say what it all took."""
+        best = self._progress.best
+        if not self.finished or best is None:
+            raise RuntimeError(f"the run has taken {self.step} of {self._recipe.steps} steps; advance it first")
+        self._learner.model.load_state_dict(self._best)
+        predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
+        arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in vars(held).items()}
+        np.savez(self._folder / "predictions.npz", **arrays)
+        line = self._progress.lines[best]
+        return Report(
+            score=line["score"],
+            cost=self.cost(),
+            steps=self.step,
+            best_step=line["step"],
+            selection=line["selection"],
+            report={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
+            rounds=tuple((task, score) for task, score in self._progress.rounds),
+        )
+
+    def cost(self) -> Cost:
+        """What this attempt took so far; a failed one is charged too."""
+        wall = time.monotonic() - self._started
+        return Cost(
+            wall_seconds=wall,
+            gpu_seconds=self._gpus * wall,
+            cpu_seconds=self._cpus * wall,
+            examples=self._learner.examples,
+            tokens=self._learner.tokens,
+            peak_gpu_bytes=self._learner.peak_gpu_bytes(),
+        )
+
+    def _probe(self, task: str) -> None:
+        """Tell the schedule what the round that has just trained ``task`` was worth."""
+        self._learner.mean_losses()                    # raises: no schedule learns from a run that is lost
+        score = self._evaluation.main_score(self._evaluation.scores(self._recipe.evaluate, "probe"))
+        self._schedule.observe(score)
+        self._progress.rounds.append((task, score))
+
+    def _evaluate(self) -> None:
+        """Score the selection split, write a line of metrics, and keep the weights if they are the best."""
+        losses = self._learner.mean_losses()
+        self._learner.forget_losses()
+        selection = self._evaluation.scores(self._recipe.evaluate, "selection")
+        line = {
+            "step": self.step,
+            "seconds": round(self._seconds(), 3),
+            "loss": losses,
+            "selection": selection,
+            "score": self._evaluation.main_score(selection),
+            "learning_rate": learning_rate(self._recipe, self.step - 1),
+        }
+        if self._progress.add(line):
+            self._best = {name: tensor.clone() for name, tensor in self._learner.model.state_dict().items()}
+        with self._metrics.open("a") as file:
+            file.write(_as_line(line))
+
+    def _checkpoint_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._recipe.checkpoint_every
+
+    def _check_time(self) -> None:
+        limit, taken = self._recipe.time_limit, time.monotonic() - self._started
+        if limit is not None and taken > limit:
+            raise TimeLimitError(f"{taken:.0f} s by step {self.step} of {self._recipe.steps}, the limit is {limit:g} s")
+
+    def _seconds(self) -> float:
+        """Seconds of training so far, earlier attempts included as far as their checkpoints kept them."""
+        return self._progress.seconds + time.monotonic() - self._started
+
+
+def _as_line(values: object) -> str:
+    return json.dumps(values) + "\n"
