@@ -49,6 +49,7 @@ class _Commands(click.Group):
 
 
 @click.group(
+    "auxtune",
     cls=_Commands,
     epilog="Example: auxtune examples cp quickstart.yaml && auxtune run quickstart.yaml",
 )

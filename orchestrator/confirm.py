@@ -7,12 +7,13 @@ arms ask for the same training, it is trained once, and what an extended study t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.selectors.protocol import Problem, Proposal, Selection
+from auxtune.selectors.registry import make
 
 SELECTION = "selection"
 _OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
@@ -65,32 +66,21 @@ class Confirmation:
         return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
 
     def _arm(self, name: str, selection: Selection | None, index: int) -> Proposal:
-        seeds = np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)
-        draw = np.random.default_rng([self.problem.seed, int(seeds[index])])
-        return self.execute(replace(self._tasks(name, selection, draw), seed=int(seeds[index])))
+        seed = int(np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)[index])
+        if name in _OF_ANY_SELECTION:
+            control = make(name, {})
+            mixture = control.select(control.start(self.problem), {})
+        elif selection is None:
+            raise ValueError(f"the arm {name} needs a selection")
+        elif name == "random_subset":
+            mixture = self._random(len(selection.tasks) - 1, np.random.default_rng([self.problem.seed, seed]))
+        else:
+            mixture = selection
+        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle, seed=seed))
 
-    def _tasks(self, name: str, selection: Selection | None, draw: np.random.Generator) -> Proposal:
-        primary = (self.problem.primary,) if self.problem.primary else ()
+    def _random(self, size: int, draw: np.random.Generator) -> Selection:
+        """The primary with ``size`` auxiliaries, whichever."""
         auxiliaries = self.problem.auxiliaries
-        match name:
-            case "single_task":
-                return Proposal(primary)
-            case "all_tasks":
-                return Proposal(self.problem.names, _equal(self.problem.names))
-            case "size_proportional":
-                rows = {task.name: task.train_rows for task in self.problem.tasks}
-                total = sum(rows.values())
-                return Proposal(self.problem.names, {n: rows[n] / total for n in rows}, cycle=False)
-        if selection is None:
-            raise ValueError(f"the control {name} needs a selection")
-        chosen = [task for task in selection.tasks if task not in primary]
-        if name == SELECTION:
-            return Proposal((*primary, *chosen), selection.weights, cycle=selection.cycle)
-        if name == "random_subset":
-            picked = set(draw.choice(len(auxiliaries), size=len(chosen), replace=False).tolist())
-            return Proposal((*primary, *(task for i, task in enumerate(auxiliaries) if i in picked)))
-        raise ValueError(f"unknown control {name}")
-
-
-def _equal(names: Sequence[str]) -> dict[str, float]:
-    return {name: 1 / len(names) for name in names}
+        picked = set(draw.choice(len(auxiliaries), size=size, replace=False).tolist())
+        drawn = (task for i, task in enumerate(auxiliaries) if i in picked)
+        return Selection("mixture", (self.problem.require_primary(), *drawn))

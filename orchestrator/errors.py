@@ -10,7 +10,7 @@
     ├── LedgerError         2   the durable record
     │   ├── LedgerDamaged   2   a part is missing or unreadable
     │   └── Locked          4   another process writes to it
-    ├── TooManyFailures     3   more trials failed than ``stop_after_failures`` allows
+    ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed
     └── Interrupted       130   stopped on request; running the study again continues it
 """
 
@@ -88,7 +88,7 @@ class Locked(LedgerError):
 
 
 class TooManyFailures(AuxtuneError):
-    """More trials failed than the study allows."""
+    """So many trials in a row failed that going on is pointless."""
 
     exit_code = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
 def stopped_by_signals() -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end Tune's loop in order; the second one interrupts at once.
 
-    Yields the signals that came. Only the main thread can have handlers; elsewhere nothing is caught.
+    Yields the signals that came. Enter it after Ray has started, whose own SIGTERM handler would abort the process.
+    Only the main thread can have handlers; elsewhere nothing is caught.
     """
     came: list[int] = []
 

@@ -147,7 +147,7 @@ def cost_metrics(trials: list[Trial], price: Price) -> dict[str, float]:
         "cost/tokens": [cost.tokens for cost in costs],
         "cost/usd": [price.usd(cost) for cost in costs],
     }
-    sums = {key: sum(filter(None, each)) for key, each in values.items() if None not in each}
+    sums = {key: sum(filter(None, each)) for key, each in values.items() if each and None not in each}
     peaks = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
     return sums | ({"cost/peak_gpu_bytes": float(max(peaks))} if peaks else {})
 

@@ -25,7 +25,8 @@ def apply_override(tree: Tree, override: str) -> None:
 
 
 def _put(tree: Tree, key: str, value: Any, override: str) -> None:
-    inside, path = tree.data, KeyPath()
+    path: KeyPath = ()
+    inside = tree.data
     step, rest = _next_key(inside, key)
     while rest:
         path = (*path, step)

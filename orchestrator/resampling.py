@@ -6,6 +6,7 @@ rest are recomputed by ``trials.metrics``. The formulas here are its, and a test
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def resampled(metric: str, answers: Predictions, draws: np.ndarray) -> np.ndarra
             return _matthews(_confusion(answers, draws))
     order = np.argsort(answers.rows, kind="stable")
     starts = np.searchsorted(answers.rows[order], np.arange(draws.shape[1] + 1))
-    members = [order[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    members = [order[a:b] for a, b in itertools.pairwise(starts)]
     chosen = (np.concatenate([members[row] for row in draw]) for draw in draws)
     return np.array([score(metric, answers.labels[i], answers.predictions[i]) for i in chosen])
 

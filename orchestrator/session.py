@@ -53,7 +53,7 @@ def run_session(
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    with Heartbeat(folder, session), stopped_by_signals() as signals:
+    with Heartbeat(folder, session):
         prepared = prepare(study)
         ledger = open_ledger(folder, prepared, session, allow_drift)
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
@@ -61,10 +61,8 @@ def run_session(
         tracker.start()
         try:
             agenda = _agenda(folder, ledger, prepared, tracker, listener)
-            if not agenda.finished:
-                with contextlib.suppress(KeyboardInterrupt):           # the second Ctrl-C: still in order, but now
-                    _train(prepared, agenda, tracker, folder, session)
-            reason: Reason = "done" if agenda.finished else "interrupted" if signals else "failed"
+            interrupted = not agenda.finished and _train(prepared, agenda, tracker, folder, session)
+            reason: Reason = "done" if agenda.finished else "interrupted" if interrupted else "failed"
             selection = _answer(prepared, agenda, folder) if reason == "done" else {}
             _close(ledger, tracker, reason, folder)
         except BaseException:
@@ -90,9 +88,9 @@ def _agenda(
     return Agenda(folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard)
 
 
-def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str) -> None:
-    """Let Ray work through the agenda."""
-    with embedded_ray(prepared.machine):
+def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str) -> bool:
+    """Let Ray work through the agenda; whether a signal ended it."""
+    with embedded_ray(prepared.machine), stopped_by_signals() as signals:
         # These import Ray, whose settings must be in the environment before.
         from auxtune.orchestrator.search import LedgerSearcher
         from auxtune.orchestrator.trainable import Assignment
@@ -109,7 +107,7 @@ def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, s
                 checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
                 cpus=prepared.slots.cpus,
                 gpus=prepared.slots.gpus,
-                inner=trial.proposal.inner,
+                proposal=trial.proposal,
                 problem=prepared.problem,
             )
 
@@ -120,7 +118,10 @@ def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, s
         minutes = prepared.study.options.resources.trial_minutes
         callbacks = [LoopWatch(note_runs), *([HangWatch(minutes * 60)] if minutes else [])]
         searcher = LedgerSearcher(agenda, assign)
-        run_tuner(searcher, callbacks, prepared.tasks, prepared.base, prepared.slots, folder / "tune" / session)
+        scratch = folder / "tune" / session
+        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: at once
+            run_tuner(searcher, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
+    return bool(signals)
 
 
 def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:

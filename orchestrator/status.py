@@ -11,7 +11,6 @@ from auxtune.orchestrator.budget import Price
 from auxtune.orchestrator.heartbeat import living_driver
 from auxtune.orchestrator.study_models import StudyOptions
 
-
 _STATES = ("waiting", "running", "finished", "failed")
 
 

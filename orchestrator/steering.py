@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from auxtune.selectors.protocol import Inner, Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
+from auxtune.selectors.rounds import problem_inside
 
 
 class SelectorSchedule:
-    """An inner selector as the ``TaskSchedule`` of a training run.
+    """The inner selector of a proposal as the ``TaskSchedule`` of its training run.
 
     Its whole memory is the list of rounds, ``[task, score]`` each: the selector's state is their fold.
     """
 
-    def __init__(self, inner: Inner, problem: Problem, tasks: tuple[str, ...]) -> None:
-        """``tasks`` are those of the run, of the study's ``problem``."""
+    def __init__(self, proposal: Proposal, problem: Problem) -> None:
+        """``problem`` is the study's. Raises ``ValueError`` where the proposal has no inner selector."""
+        inner = proposal.inner
+        if inner is None:
+            raise ValueError("the proposal has no inner selector")
+        self._problem = problem_inside(problem, proposal)
         self.probe_every: int | None = inner.round_steps
         self._selector = make_inner(inner.name, inner.options)
-        infos = tuple(info for info in problem.tasks if info.name in tasks)
-        self._problem = replace(problem, tasks=infos, seed=inner.seed)
+        self._rounds: list[tuple[str, float]] = []
         self._state: Any = None
         self._task = ""
-        self._rounds: list[tuple[str, float]] = []
-        self.load([])
+        self._begin()
 
     def next_task(self) -> str:
         """The task of the present round."""
@@ -41,16 +43,21 @@ class SelectorSchedule:
         return [[task, score] for task, score in self._rounds]
 
     def load(self, saved: list[list[Any]]) -> None:
-        """Fold the rounds that ``save`` gave."""
+        """Fold the rounds that ``save`` gave. Raises ``ValueError`` where the selector would have chosen otherwise."""
+        self._begin()
+        for task, score in saved:
+            if task != self._task:
+                raise ValueError(f"round {len(self._rounds)} trained {task}, the selector now asks for {self._task}")
+            self.observe(score)
+
+    def _begin(self) -> None:
         self._rounds = []
         self._state = self._selector.start(self._problem)
         self._ask()
-        for _, score in saved:
-            self.observe(float(score))
 
     def _ask(self) -> None:
         asked = self._selector.propose(self._state, {})
         if not isinstance(asked, Proposal):
-            raise ValueError(f"an inner selector must name a task for every round, got {asked}")
+            raise ValueError(f"an inner selector must name a task for every round, it answered {asked}")
         self._state = self._selector.proposed(self._state, len(self._rounds), asked)
         self._task = asked.tasks[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.task_models import Name, Section, TaskOptions
 
@@ -43,6 +43,20 @@ def _tracking(uri: str) -> str:
             "MLflow no longer keeps runs in plain folders"
         )
     return uri
+
+
+def written_selector(value: Any) -> Any:
+    """``SelectorOptions`` of what a file writes: a bare name, or a mapping of `name` and the selector's options.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(value, list):
+        raise ValueError("expected one selector, found a list; several stages in turn are not offered yet")
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" in value:
+        return {"name": value["name"], "options": {key: value[key] for key in value if key != "name"}}
+    raise ValueError("expected a selector's name, or a mapping with `name` and that selector's options")
 
 
 def _is_number(text: str) -> bool:
@@ -89,7 +103,7 @@ class TrainingOptions(Section):
         default="equal",
         description="How a set of tasks shares the steps: `equal`, `proportional` to training rows, or `size^α`.",
     )
-    cycle: Annotated[int, Field(ge=0)] | None = Field(
+    cycle: Annotated[int, Field(ge=0, le=1000)] | None = Field(
         default=None,
         description="Longest cycle of whole steps per task that stands for the shares; `null` is the larger of 20 "
         "and twice the tasks. 0 draws each step's task at random by share.",
@@ -102,21 +116,10 @@ class TrainingOptions(Section):
 
 
 class SelectorOptions(Section):
-    """The selector's name and its own options: a bare name, or a mapping with `name` and options."""
+    """The selector's name and its own options."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_file(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError("expected one selector, found a list; several stages in turn are not offered yet")
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, dict) and "name" in value:
-            return {"name": value["name"], "options": {key: value[key] for key in value if key != "name"}}
-        raise ValueError("expected a selector's name, or a mapping with `name` and that selector's options")
 
 
 class ConfirmOptions(Section):
@@ -194,7 +197,9 @@ class StudyOptions(Section):
     model: EncoderOptions = EncoderOptions()
     training: TrainingOptions = TrainingOptions()
     selector: Annotated[
-        SelectorOptions, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]})
+        SelectorOptions,
+        BeforeValidator(written_selector),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}),
     ] = Field(description="What decides which trials to run: a name, or `{name: …, option: …}`. See the selectors.")
     confirm: ConfirmOptions = ConfirmOptions()
     budget: BudgetOptions
@@ -205,6 +210,6 @@ class StudyOptions(Section):
     )
     tracking: TrackingOptions = TrackingOptions()
     stop_after_failures: int = Field(
-        default=5, ge=1, description="Failed trials at which the study stops, with exit code 3."
+        default=5, ge=1, description="Failed trials in a row at which the study stops, with exit code 3."
     )
     seed: int = Field(default=0, ge=0, description="Every random choice of the study follows from it.")

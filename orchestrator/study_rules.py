@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
-
-from auxtune.orchestrator.study_models import SelectorOptions
+from auxtune.orchestrator.study_models import SelectorOptions, written_selector
 from auxtune.orchestrator.yaml_source import KeyPath
 from auxtune.selectors import registry
 
@@ -109,8 +107,8 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
 
 def _selector(data: Raw) -> SelectorOptions | None:
     try:
-        return SelectorOptions.model_validate(data.get("selector"))
-    except ValidationError:
+        return SelectorOptions.model_validate(written_selector(data.get("selector")))
+    except ValueError:
         return None
 
 

@@ -19,7 +19,7 @@ from ray import tune
 
 from auxtune.orchestrator.reports import show_life, write_report
 from auxtune.orchestrator.steering import SelectorSchedule
-from auxtune.selectors.protocol import Inner, Problem
+from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify
@@ -39,7 +39,7 @@ class Assignment:
     checkpoint: Path | None
     cpus: float
     gpus: float
-    inner: Inner | None
+    proposal: Proposal
     problem: Problem
 
 
@@ -101,13 +101,13 @@ class StudyTrainable(tune.Trainable):
 
     def _new_run(self) -> TrainingRun:
         assignment, recipe = self._assignment, self._assignment.recipe
-        inner = assignment.inner
+        steered = assignment.proposal.inner is not None
         return TrainingRun(
             recipe,
             {name: self._tasks[name] for name in recipe.tasks},
             self._base,
             assignment.folder,
-            schedule=SelectorSchedule(inner, assignment.problem, recipe.tasks) if inner else None,
+            schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
             cpus=assignment.cpus,
             gpus=assignment.gpus,
         )

@@ -49,7 +49,7 @@ class Translator:
         weights = proposal.weights or sampling_shares(training.sampling, rows, proposal.tasks)
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
-        counts = cycle_counts(weights, self.problem.primary, training.cycle)
+        counts = cycle_counts(weights, self.problem.primary, self._longest_cycle)
         tasks = tuple(task for task in proposal.tasks if counts.get(task))
         shares = executed(counts)
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
@@ -65,7 +65,7 @@ class Translator:
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
-            cycle=cycle_counts(shares, self.problem.primary, training.cycle) if proposal.cycle else None,
+            cycle=cycle_counts(shares, self.problem.primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=dict(proposal.weights) if by_loss and proposal.weights else None,
             evaluate=evaluated,
             report=evaluated if phase == "confirm" else (),
@@ -96,6 +96,11 @@ class Translator:
         if self.options.training.match == "primary_examples" and primary and proposal.weights:
             return round(steps / proposal.weights[primary])
         return steps
+
+    @property
+    def _longest_cycle(self) -> int:
+        """The same for every proposal of the study, so that executed shares stay executed shares."""
+        return self.options.training.cycle or max(20, 2 * len(self.problem.names))
 
     @staticmethod
     def outcome(report: Report) -> Outcome:

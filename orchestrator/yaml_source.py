@@ -33,13 +33,13 @@ class Tree:
     """The values of a document, where each one stands (a line, or an override) and what was wrong on the way."""
 
     data: Any = None
-    places: dict[KeyPath, int | str] = field(default_factory=dict)
+    places: dict[KeyPath, int | str] = field(default_factory=lambda: {(): 1})
     mistakes: list[Mistake] = field(default_factory=list)
 
     def place(self, path: KeyPath) -> int | str:
         """Where ``path`` stands or, if it is missing, where the nearest thing around it does."""
-        known = (path[:length] for length in range(len(path), -1, -1) if path[:length] in self.places)
-        return self.places[next(known, ())] if self.places else 1
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return next(self.places[outer] for outer in around if outer in self.places)
 
     def add_mistake(self, path: KeyPath, message: str) -> None:
         """Notes a mistake unless one was noted at this key already: the first tells the cause."""
@@ -58,13 +58,15 @@ def read_tree(text: str) -> Tree:
 
     What is not YAML at all gives a tree without data and one mistake.
     """
-    tree = Tree(places={(): 1})
+    tree = Tree()
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
         tree.data = None if node is None else _value(node, (), tree)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        tree.mistakes.append(Mistake(line, "", f"not YAML: {error.problem or error}"))
+        line = error.problem_mark.line if error.problem_mark else 0
+        variable = any("${" in shown for shown in text.splitlines()[line : line + 1])
+        hint = "; inside { } or [ ], a value with ${ needs quotes" if variable else ""
+        tree.mistakes.append(Mistake(line + 1, "", f"not YAML: {error.problem or error}{hint}"))
     except yaml.YAMLError as error:
         tree.mistakes.append(Mistake(1, "", f"not YAML: {error}"))
     except RecursionError:

@@ -1,5 +1,4 @@
-"""Which task to train next inside a run: a Beta-Bernoulli bandit with forgetting, steered by Thompson
-sampling.
+"""Which task to train next inside a run: a Beta-Bernoulli bandit that forgets, and Thompson sampling.
 
 Source: stage 1 of AutoSeM. H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
 Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153; update, reward and choice as in the first author's
@@ -8,7 +7,7 @@ code. It is the inner selector of ``thompson.py``, never a study's own selector.
     k        an arm: any task of the run, the primary among them
     M_b      the primary's metric on probe after round b
     r_b      reward, 1 if M_b >= M_(b-1) and else 0: against the round just before, whichever arm that was
-    a_k, b_k the arm's Beta posterior, at first the prior (a_0, b_0) = (1, 1)
+    a_k, b_k the arm's Beta posterior, at first the prior, a_0 = b_0 = 1
     gamma    how far every arm falls back to the prior each round:
              a_k <- (1 - gamma) a_k + gamma a_0, likewise b_k; then the pulled arm alone: a += r, b += 1 - r
 

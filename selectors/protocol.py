@@ -66,7 +66,7 @@ class Problem:
     def require_primary(self) -> str:
         """The primary's name. Raises ``ValueError`` where the problem has none."""
         if self.primary is None:
-            raise ValueError("the selector needs a primary task, got none; choose a selector that groups")
+            raise ValueError("the selector needs a primary task, got none; name one or choose a selector that groups")
         return self.primary
 
 

@@ -5,7 +5,7 @@ has shown nothing. Draws are without replacement: no subset is asked for twice. 
 first, uniformly, and then a subset of that size, so that small and large subsets are tried alike (uniform over
 subsets would try almost none of the small ones).
 
-One ``propose`` takes microseconds, a little more when nearly every subset of a size was tried. Do not use it where
+One ``propose`` takes tens of microseconds, more when nearly every subset of a size was tried. Do not use it where
 scores are so noisy that the best of many draws is mostly luck: confirm then shows a smaller lift than the search.
 """
 

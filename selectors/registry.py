@@ -1,5 +1,4 @@
-"""Selectors by name. A name stands for ``"module:Class"`` text that is imported when the name is used, not
-before.
+"""Selectors by name: ``"module:Class"`` text, imported when the name is used and not before.
 
 A third party's selector arrives through the entry-point group ``auxtune.selectors`` of its own package:
 

@@ -1,5 +1,4 @@
-"""How an inner selector is folded: what happened inside a run is a list of rounds, and nothing else is kept
-of it.
+"""How an inner selector is folded: all that is kept of what it did inside a run is a list of rounds.
 
 An inner selector speaks the same protocol as any other: its proposal is one task for one round of optimisation steps,
 its outcome's score is the main metric on the probe split after that round. Rounds follow one another, so the number

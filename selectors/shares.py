@@ -12,22 +12,25 @@ beside 1/n may get no step at all: the executed share is then 0, and the caller 
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 _DIGITS = 9                                            # a smaller difference is float noise, not intent
+_POWERS = {"equal": 0.0, "proportional": 1.0}
 
 
-def cycle_counts(
-    weights: Mapping[str, float], primary: str | None, longest: int | None = None
-) -> dict[str, int]:
-    """Steps of each task in one cycle, at most ``longest`` (``max(20, 2 * tasks)``) together and without
-    common factor.
+def cycle_counts(weights: Mapping[str, float], primary: str | None, longest: int | None = None) -> dict[str, int]:
+    """Steps of each task in one cycle, together at most ``longest``, by default ``max(20, 2 * tasks)``.
 
-    ``weights`` need not sum to 1. ``primary`` gets at least one step, also where its weight is 0. Raises
-    ``ValueError`` for weights that are negative, not finite or all zero, for an absent primary, for a length below 1.
+    ``weights`` need not sum to 1. ``primary`` gets at least one step, also where its weight is 0.
+
+    >>> cycle_counts({"rte": 0.2, "qqp": 0.4, "mnli": 0.4}, "rte")
+    {'rte': 1, 'qqp': 2, 'mnli': 2}
+
+    Raises ``ValueError`` for weights that are negative, not finite or all zero, for an absent primary, for a
+    ``longest`` below 1.
     """
     shares = _normalised(weights)                      # (tasks,)
     if primary is not None and primary not in weights:
@@ -49,8 +52,7 @@ def executed(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def sampling_shares(rule: str, rows: Mapping[str, int], tasks: Sequence[str]) -> dict[str, float]:
-    """Shares of ``tasks`` by ``equal``, ``proportional`` to their training ``rows``, or ``size^a`` (rows to
-    the power a).
+    """Shares of ``tasks``: ``equal``, ``proportional`` to their training rows, or to rows to a power, ``size^0.5``.
 
     >>> sampling_shares("size^0.5", {"a": 900, "b": 100}, ["a", "b"])
     {'a': 0.75, 'b': 0.25}
@@ -62,20 +64,18 @@ def sampling_shares(rule: str, rows: Mapping[str, int], tasks: Sequence[str]) ->
         raise ValueError(f"tasks to sample must have training rows, got none for {', '.join(empty)}")
     power = _power(rule)
     sizes = {task: rows[task] ** power for task in tasks}
-    total = math.fsum(sizes.values())
+    total = sum(sizes.values())
     return {task: size / total for task, size in sizes.items()}
 
 
 def _power(rule: str) -> float:
-    if rule in ("equal", "proportional"):
-        return 0.0 if rule == "equal" else 1.0
-    try:
-        power = float(rule.removeprefix("size^")) if rule.startswith("size^") else math.nan
-    except ValueError:
-        power = math.nan
-    if not 0 <= power < math.inf:
-        raise ValueError(f"sampling must be equal, proportional or size^a with a >= 0, got {rule!r}")
-    return power
+    """The power of a task's rows that its share is proportional to."""
+    if rule in _POWERS:
+        return _POWERS[rule]
+    found = re.fullmatch(r"size\^(\d*\.?\d+)", rule)
+    if found is None:
+        raise ValueError(f"sampling must be equal, proportional or size^a with a >= 0, such as size^0.5, got {rule!r}")
+    return float(found[1])
 
 
 def _normalised(weights: Mapping[str, float]) -> np.ndarray:

@@ -65,7 +65,7 @@ def tell_story(selector: Selector, problem: Problem, world: World, trials: int =
             if not pending:
                 assert isinstance(reply, Done), "Wait is legal only while own proposals are pending"
                 break
-        number, proposal = pending.pop(-(len(events) % 2))        # by turns the oldest and the newest
+        number, proposal = pending.pop(-(len(events) % 2))        # now the oldest, now the newest
         events.append((number, world.train(problem, number, proposal)))
         state = fold(selector, state, events[-1:])
     return Story(problem, tuple(events), tuple(moments))

@@ -29,17 +29,7 @@ import numpy as np
 
 from auxtune.selectors.beta_bandit import BanditState, BetaBandit
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import (
-    Answer,
-    Done,
-    Evidence,
-    Inner,
-    Outcome,
-    Problem,
-    Proposal,
-    Selection,
-    Wait,
-)
+from auxtune.selectors.protocol import Answer, Done, Evidence, Inner, Outcome, Problem, Proposal, Selection, Wait
 from auxtune.selectors.rounds import fold_rounds
 
 _ALWAYS_KEPT = 2                                       # the best auxiliaries, whatever their utility

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAW = {
-    "selectors": {"auxtune.orchestrator", "auxtune.trials", "ray", "mlflow", "torch", "transformers", "datasets",
-                  "optuna"},
+HEAVY = {"torch", "transformers", "datasets", "ray", "mlflow", "optuna"}
+LAW: dict[str, set[str]] = {
+    "selectors": {"auxtune.orchestrator", "auxtune.trials"} | HEAVY,
     "trials": {"auxtune.orchestrator", "auxtune.selectors", "ray", "mlflow", "optuna"},
     "orchestrator": set(),
     "examples": set(),
 }
-HEAVY = {"torch", "transformers", "datasets", "ray", "mlflow", "optuna"}
 IMPORT_ALL = """
 import json, sys
 from importlib import import_module
@@ -58,6 +58,11 @@ def loaded_of(banned: set[str], names: list[str]) -> list[str]:
     return [name for name in names if any(name == root or name.startswith(f"{root}.") for root in banned)]
 
 
+def names_of_our_files(files: Mapping[str, str | None]) -> list[str]:
+    homes = [ROOT / folder for folder in LAW]
+    return [name for name, file in files.items() if file and any(Path(file).is_relative_to(home) for home in homes)]
+
+
 @pytest.mark.parametrize("folder", LAW)
 def test_a_folder_loads_nothing_it_must_not(folder: str) -> None:
     added, _ = folder_imported(folder)
@@ -68,9 +73,13 @@ def test_a_folder_loads_nothing_it_must_not(folder: str) -> None:
 @pytest.mark.parametrize("folder", LAW)
 def test_a_file_has_one_name(folder: str) -> None:
     _, files = folder_imported(folder)
-    ours = [ROOT / package for package in LAW]
-    named = [name for name, file in files.items() if file and any(Path(file).is_relative_to(home) for home in ours)]
-    assert named and [name for name in named if not name.startswith("auxtune.")] == []
+    ours = names_of_our_files(files)
+    assert ours and [name for name in ours if not name.startswith("auxtune.")] == []
+
+
+def test_no_test_imports_a_folder_from_the_root() -> None:
+    loaded = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    assert [name for name in names_of_our_files(loaded) if not name.startswith("auxtune.")] == []
 
 
 def test_metrics_load_no_torch() -> None:
@@ -82,4 +91,5 @@ def test_help_loads_nothing_heavy() -> None:
     from auxtune.orchestrator.cli import COMMANDS
 
     added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module in COMMANDS.values()))
-    assert len(added) == len(COMMANDS) and loaded_of(HEAVY, sum(added.values(), [])) == []
+    assert len(added) == len(COMMANDS)
+    assert {name: loaded_of(HEAVY, names) for name, names in added.items() if loaded_of(HEAVY, names)} == {}

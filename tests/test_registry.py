@@ -106,7 +106,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones_and_the_closest():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("thompson", {"gama": 0.3}, "selector.gama must be one of mode, rounds, round_steps, seeds, gamma; did you mean"),
+        ("thompson", {"gama": 0.3}, "selector.gama must be one of mode, rounds, round_steps, seeds, gamma; did"),
         ("all_tasks", {"size": 2}, "selector.size must be left out, this method has no options"),
         ("thompson", {"mode": "trials"}, "selector.mode must be 'rounds', its only value so far, got 'trials'"),
         ("thompson", {"rounds": 1}, "selector.rounds must be an integer of at least 2, got 1; omit it for the"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auxtune.trials import examples as examples_module
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoded import SPLITS, Kind
 from auxtune.trials.examples import Examples, input_key
@@ -82,7 +84,8 @@ def test_every_row_is_in_one_split_and_keeps_the_order_of_its_file(rows: int, na
     files = {name: examples(classes(rows if name == "train" else 40), name) for name in names}
     parts = divide(files, {}, {}, "classification")
     assert sum(len(part) for part in parts.values()) == sum(len(file) for file in files.values())
-    assert {text for part in parts.values() for text in part.first} == {text for file in files.values() for text in file.first}
+    texts = {text for part in parts.values() for text in part.first}
+    assert texts == {text for file in files.values() for text in file.first}
     for part in parts.values():
         numbers = [int(str(text).split()[1]) for text in part.first]
         assert numbers == sorted(numbers)
@@ -123,12 +126,13 @@ def test_cuts_do_not_depend_on_the_order_of_the_file(kind: Kind) -> None:
 
 def test_cuts_do_not_depend_on_the_other_tasks_nor_on_limits(tmp_path: Path) -> None:
     one = TaskSource("one", path=write(tmp_path / "one.jsonl", rows_of(numbered("mine", 800))))
-    other = TaskSource("other", path=write(tmp_path / "other.jsonl", rows_of(numbered("mine", 300) + numbered("its", 500))))
+    shared = numbered("mine", 300) + numbered("its", 500)
+    other = TaskSource("other", path=write(tmp_path / "other.jsonl", rows_of(shared)))
     limited = TaskSource("one", path=one.path, rows=30)
     alone = load_tasks([one])["one"]
     for task in (load_tasks([other, one])["one"], load_tasks([limited])["one"]):
         assert all(task.splits[part].first == alone.splits[part].first for part in HELD_OUT)
-        assert set(task.splits["train"].first) < set(alone.splits["train"].first)
+        assert set(task.splits["train"].first) <= set(alone.splits["train"].first)
     assert load_tasks([one])["one"].digest == alone.digest
 
 
@@ -201,17 +205,20 @@ def test_the_key_of_an_input_ignores_case_spacing_form_and_the_order_of_a_pair()
     assert len({input_key(f"text {i}") for i in range(1000)}) == 1000
 
 
+def test_the_example_in_the_docstring_runs() -> None:
+    assert doctest.testmod(examples_module) == (0, 1)
+
+
 def test_train_rows_that_relatives_hold_out_are_dropped_and_counted(tmp_path: Path) -> None:
     """Pair task ``b`` holds out, swapped and in capitals, what ``a`` trains on; a single sentence is no pair."""
-    pairs = [{"sentence1": f"left {i}", "sentence2": f"right {i}", "label": i % 2} for i in range(400)]
-    swapped = [
-        {"sentence1": f"RIGHT  {i}", "sentence2": f"Left {i}", "label": i % 2} for i in range(0, 400, 2)
-    ]
+    pairs = [{"sentence1": f"left {i}", "sentence2": f"right {i}", "label": i % 4} for i in range(400)]
+    swapped = [{"sentence1": f"RIGHT  {i}", "sentence2": f"Left {i}", "label": i % 4} for i in range(0, 400, 2)]
     others = [row | {"sentence1": f"other {i}"} for i, row in enumerate(pairs)]
     single = rows_of(numbered("left", 400))
+    test = write(tmp_path / "test.jsonl", swapped)
     sources = [
         TaskSource("a", files={"train": write(tmp_path / "a.jsonl", pairs)}),
-        TaskSource("b", files={"train": write(tmp_path / "b.jsonl", others), "test": write(tmp_path / "t.jsonl", swapped)}),
+        TaskSource("b", files={"train": write(tmp_path / "b.jsonl", others), "test": test}),
         TaskSource("c", files={"train": write(tmp_path / "c.jsonl", single)}),
     ]
     tasks = load_tasks(sources)

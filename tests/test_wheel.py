@@ -15,7 +15,7 @@ PACKAGES = ("orchestrator", "trials", "selectors", "examples")
 def test_the_wheel_holds_the_files_on_disk(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for folder in PACKAGES:
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]

@@ -103,7 +103,7 @@ def load_base(options: ModelOptions) -> BaseEncoder:
         config = _read_config(options)
         _keep_layers(config, options)
         weights = _read_weights(options, config)
-        own_code = options.trust_remote_code and hasattr(config, "auto_map")
+        own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
         base = _base(config, weights, options.encoder if own_code else None)
     _try_once(base, options)
     return base
@@ -112,7 +112,7 @@ def load_base(options: ModelOptions) -> BaseEncoder:
 def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     """A fresh encoder with the base's weights or, from scratch, with weights drawn from ``seed``."""
     if base.weights is None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Encoder(_module(base))
     with no_init_weights():
@@ -176,7 +176,7 @@ def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
     try:
         encoder = build_encoder(base, seed=0).eval()
         row = torch.full((1, options.max_length), encoder.pad + 1)
-        with torch.inference_mode():
+        with torch.no_grad():
             hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row))
     except _UNLOADABLE as error:
         raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
@@ -185,12 +185,13 @@ def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
 
 
 def _module(base: BaseEncoder) -> PreTrainedModel:
-    if base.code is None:
-        config = CONFIG_MAPPING[base.config["model_type"]].from_dict(dict(base.config))
-        return _without_pooler(AutoModel.from_config(config))
-    own = cast(Any, get_class_from_dynamic_module(base.config["auto_map"]["AutoConfig"], base.code))
-    config = own.from_dict({**base.config, "_name_or_path": base.code})
-    return _without_pooler(AutoModel.from_config(config, trust_remote_code=True))
+    own = base.config.get("auto_map", {}).get("AutoConfig")
+    if base.code and own:
+        kind: Any = get_class_from_dynamic_module(own, base.code)
+    else:
+        kind = CONFIG_MAPPING[base.config["model_type"]]
+    config = kind.from_dict({**base.config, "_name_or_path": base.code or ""})
+    return _without_pooler(AutoModel.from_config(config, trust_remote_code=base.code is not None))
 
 
 def _without_pooler(module: Any) -> PreTrainedModel:

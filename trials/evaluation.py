@@ -67,7 +67,8 @@ class Evaluation:
         task, number = self.tasks[name], list(self.tasks).index(name)
         values, places, finite = [], [], []
         self.model.eval()
-        with torch.inference_mode(), self.autocast():
+        # Not inference mode: some models keep tensors of a forward pass, which training would then meet.
+        with torch.no_grad(), self.autocast():
             for rows in by_length(task.splits[part], BATCH_TOKENS):
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)

@@ -33,7 +33,6 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         torch.set_num_threads(recipe.threads)
-        torch.manual_seed(recipe.seed)
         self.autocast = autocast(recipe, self.device)
         encoder = build_encoder(base, recipe.seed)
         self.model = MultiTaskModel(encoder, list(tasks.values()), recipe.model.pooling, recipe.seed)
@@ -51,6 +50,7 @@ class Learner:
         }
         self._sums = torch.zeros(len(tasks), device=self.device)
         self._steps = dict.fromkeys(tasks, 0)
+        torch.manual_seed(recipe.seed)                 # dropout; last, so that heads drawn above do not shift it
 
     def train(self, name: str) -> None:
         """One optimisation step on one task. Its batches count as one: every scored label weighs the same."""

@@ -97,7 +97,8 @@ def _saved(source: TaskSource, folder: Path) -> Found:
     try:
         saved = datasets.load_from_disk(str(folder))
     except Exception as error:                         # Arrow, JSON and feature errors have no common class
-        raise DataError([f"{folder}: not a saved dataset that can be read: {error}"]) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError([f"{folder}: not a saved dataset that can be read: {reason}"]) from error
     return _dataset(source, str(folder), saved)
 
 

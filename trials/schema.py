@@ -109,10 +109,11 @@ class _Declared:
             wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
         if wrong:
             raise DataError(wrong)
+        if source.kind not in (None, kind):            # what meta.json says of another kind means nothing here
+            kind, labels, metric = source.kind, None, None
         names = tuple(str(label) for label in labels or ())
         metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
-        kind = source.kind or cast(Kind, kind)
-        return _Declared(kind, source.labels or names, source.metrics or metrics, pair)
+        return _Declared(cast("Kind | None", kind), source.labels or names, source.metrics or metrics, pair)
 
 
 def _are_names(labels: Any) -> bool:
@@ -131,7 +132,7 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
     if is_token:
         text, label, keys = (source.tokens or "tokens",), source.tags or "tags", "`tokens` and `tags`"
     else:
-        second = any(cell is not None for cell in train.columns.get("sentence2", ()))
+        second = any(cell not in (None, "") for cell in train.columns.get("sentence2", ()))
         if second and declared.pair is False and not source.text:
             raise DataError([f"{train.place}: `pair` is false but there is text in column `sentence2`"])
         text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))

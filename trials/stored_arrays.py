@@ -22,8 +22,7 @@ TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # what a rename says whe
 
 
 def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them if they are not
-    there.
+    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them where there are none.
 
     Raises ``OSError`` where the disk refuses.
     """

@@ -22,7 +22,7 @@ from auxtune.trials.stored_arrays import stored_arrays
 from auxtune.trials.tokenizer import Pieces, Tokenizer
 
 FORMAT = 1                                             # of the arrays: raise it when their meaning changes
-ARRAYS = tuple(field.name for field in fields(EncodedSplit))
+ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 
 
 def load_tokenizer(model: ModelOptions) -> Tokenizer:
@@ -43,7 +43,7 @@ def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) ->
         content = f"{FORMAT} {task.digest} {tokenizer.digest} {model.max_length}"
         folder = cache / hashlib.sha256(content.encode()).hexdigest()
         arrays = stored_arrays(folder, partial(_task_arrays, task, tokenizer, model.max_length))
-        splits = {part: EncodedSplit(*(arrays[f"{part}.{name}"] for name in ARRAYS)) for part in SPLITS}
+        splits = {part: EncodedSplit(*(arrays[f"{part}.{field}"] for field in ARRAYS)) for part in SPLITS}
         encoded[name] = EncodedTask(name, task.kind, task.labels, task.metrics, splits, task.digest)
     return encoded
 
@@ -53,7 +53,7 @@ def _task_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str,
     arrays = {}
     for part, rows in task.splits.items():
         split = encode_rows(rows, task.kind, tokenizer, max_length)
-        arrays.update({f"{part}.{name}": getattr(split, name) for name in ARRAYS})
+        arrays.update({f"{part}.{field}": getattr(split, field) for field in ARRAYS})
     return arrays
 
 

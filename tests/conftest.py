@@ -1,0 +1,26 @@
+"""What every test needs: a fixed environment for Ray and torch, and a small study of real tasks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from small_study import StudyRun, small_study
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")     # else Ray writes a token file into the home folder
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> StudyRun:
+    """A small study that nobody has run yet."""
+    return small_study(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The same study, run to its answer without a disturbance: what others are compared with."""
+    run = small_study(tmp_path_factory.mktemp("whole"))
+    run.finish()
+    return run

@@ -1,0 +1,146 @@
+"""Small real tasks on disk, and studies over them that run in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from auxtune.orchestrator.accounts import Accounts
+from auxtune.orchestrator.events import Event, Proposed, Told
+from auxtune.orchestrator.ledger import read_events
+
+STUDY = """\
+study: small
+primary: moods
+tasks:
+  moods: {path: tasks/moods, rows: 200}
+  echoes: {path: tasks/echoes}
+  noises: {path: tasks/noises}
+model: {encoder: tiny, max_length: 16, pooling: mean}
+training: {steps: 40, batch_size: 16, learning_rate: 1.0e-3, evaluate_every: 10, checkpoint_every: 0.05}
+selector: {name: random_subset, trials: 2}
+confirm: {seeds: 1, controls: [single_task]}
+budget: {trials: 8}
+resources: {cpus: 1, gpus: 0, concurrent: 1}
+prices: {cpu_hour: 0.04}
+seed: 3
+"""
+
+
+def write_task(folder: Path, seed: int, rows: int = 900) -> None:
+    """Sentences of six words; the label says whether the good words are in the majority (or, odd seeds, the last)."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    words = [f"w{i}" for i in range(60)]
+    for part, count in (("train", rows), ("validation", 250)):
+        lines = []
+        for _ in range(count):
+            chosen = rng.integers(60, size=7)
+            label = int((chosen < 30).sum() > 3) if seed % 2 == 0 else int(chosen[-1] < 30)
+            sentence = " ".join(words[i] for i in chosen)
+            lines.append(json.dumps({"sentence1": sentence, "sentence2": None, "label": label}))
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    meta = {"kind": "classification", "labels": ["bad", "good"], "metric": "accuracy", "pair": False}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+@dataclass
+class StudyRun:
+    """A study file in a folder, and the command line over it in processes of their own."""
+
+    home: Path
+
+    @property
+    def folder(self) -> Path:
+        """``<storage>/<study>``."""
+        return self.home / "studies" / "small"
+
+    @property
+    def events(self) -> list[Event]:
+        """The ledger's events, as they are now."""
+        return read_events(self.folder / "ledger") if self.folder.is_dir() else []
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts, as they are now."""
+        return Accounts(self.events)
+
+    @property
+    def told(self) -> int:
+        """How many trials have ended."""
+        return sum(trial.told is not None for trial in self.accounts.trials.values())
+
+    @property
+    def story(self) -> list[object]:
+        """Every proposal and outcome in the ledger's order, without times."""
+        return [
+            (e.id, e.phase, e.proposal) if isinstance(e, Proposed) else (e.id, e.outcome, e.report)
+            for e in self.events
+            if isinstance(e, (Proposed, Told))
+        ]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """``auxtune ARGUMENTS``, by default ``run study.yaml``, in the background."""
+        command = [sys.executable, "-m", "auxtune.orchestrator", *(arguments or ("run", "study.yaml"))]
+        return subprocess.Popen(
+            command, cwd=self.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def finish(self, *arguments: str, code: int = 0) -> str:
+        """The same in the foreground: its output, once it has ended with ``code``."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        return out + err
+
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200) -> None:
+        """Wait until something is true of the running study."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.05)
+
+    def running_checkpoint(self) -> bool:
+        """Whether the attempt that is running now has a checkpoint."""
+        trials = [trial for trial in self.accounts.trials.values() if trial.status == "running"]
+        return any(
+            (self.folder / "trials" / f"{t.id:04d}" / str(len(t.attempts)) / "checkpoint" / "checkpoint.safetensors")
+            .exists()
+            for t in trials
+        )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a driver; its Ray dies with it, and this waits until it has."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    psutil.wait_procs(children, timeout=30)
+
+
+def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes that train for a driver."""
+    return [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "StudyTrainable" in " ".join(child.cmdline())
+    ]
+
+
+def small_study(home: Path) -> StudyRun:
+    """The study file and its tasks in a folder: half a minute from start to answer, one trial at a time."""
+    for name, seed in (("moods", 2), ("echoes", 4), ("noises", 5)):
+        write_task(home / "tasks" / name, seed)
+    (home / "study.yaml").write_text(STUDY)
+    return StudyRun(home)

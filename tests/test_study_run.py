@@ -1,0 +1,138 @@
+"""Whole studies under a real Ray: from file to answer, killed and continued, failing and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from small_study import StudyRun, kill, workers
+
+from auxtune.orchestrator.events import Lost
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
+    answer = json.loads((whole.folder / "selection.json").read_text())
+    assert {"format", "study", "kind", "primary", "weights", "groups", "ranking", "instances", "lift", "report",
+            "contribution", "stability", "cost"} <= answer.keys()
+    assert answer["kind"] == "mixture"
+    assert sum(answer["weights"].values()) == pytest.approx(1)
+    assert answer["lift"]["single_task"]["seeds"] == 1
+    assert answer["lift"]["single_task"]["low"] is None
+    assert answer["cost"]["trials"] == answer["cost"]["attempts"] == len(whole.accounts.trials)
+    assert 0 < answer["cost"]["usd"] == pytest.approx(answer["cost"]["cpu_hours"] * 0.04)
+    assert answer["cost"]["cluster_usd"] is None
+    assert set(answer["cost"]["phases"]) == {"search", "confirm"}
+    assert "verified" in whole.finish("status", str(whole.folder), "--verify")
+
+
+def test_run_again_a_finished_study_answers_at_once(whole: StudyRun) -> None:
+    before = whole.story
+    whole.finish("resume", str(whole.folder))
+    assert whole.story == before
+
+
+def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: StudyRun) -> None:
+    for told in (0, 2):
+        process = small.start()
+        small.wait_for(lambda enough=told: small.told >= enough and small.running_checkpoint(), process)  # type: ignore[misc]
+        kill(process)
+    small.finish()
+    assert small.story == whole.story
+    trials = small.accounts.trials.values()
+    lost = [event for event in small.events if isinstance(event, Lost)]
+    assert [event.cause for event in lost] == ["driver", "driver"]
+    assert sum(len(trial.attempts) for trial in trials) == len(trials) + 2
+    assert all(t.attempts[-1].resume_from for t in trials if len(t.attempts) > 1)
+    mine, theirs = (json.loads((run.folder / "selection.json").read_text()) for run in (small, whole))
+    assert {**mine, "cost": None} == {**theirs, "cost": None}
+    assert mine["cost"]["attempts"] == theirs["cost"]["attempts"] + 2
+
+
+def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, whole: StudyRun) -> None:
+    process = small.start()
+    small.wait_for(lambda: small.running_checkpoint() and bool(workers(process)), process)
+    for worker in workers(process):
+        worker.kill()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert [event.cause for event in small.events if isinstance(event, Lost)] == ["worker"]
+    assert small.story == whole.story
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_in_order_it_says_how_to_go_on_and_does(
+    small: StudyRun, whole: StudyRun, number: signal.Signals
+) -> None:
+    process = small.start()
+    small.wait_for(small.running_checkpoint, process)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert f"auxtune resume {small.folder}" in err
+    assert json.loads(small.finish("status", str(small.folder), "--json"))["state"] == "interrupted"
+    small.finish("resume", str(small.folder))
+    assert small.story == whole.story
+
+
+def test_a_second_driver_is_refused_and_the_first_goes_on(small: StudyRun) -> None:
+    process = small.start()
+    small.wait_for(small.running_checkpoint, process)
+    assert "is working on this study" in small.finish(code=4)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+
+
+def test_a_loss_that_is_not_a_number_is_a_failed_trial_and_many_end_the_study(small: StudyRun) -> None:
+    wild = ("--set", "training.learning_rate=1.0e+30", "--set", "stop_after_failures=2", "--set", "training.clip=null")
+    said = small.finish("run", "study.yaml", *wild, code=3)
+    failed = [trial for trial in small.accounts.trials.values() if trial.status == "failed"]
+    assert len(failed) == 2
+    assert {trial.told.outcome.why for trial in failed if trial.told} == {"non-finite"}
+    assert all(len(trial.attempts) == 1 for trial in failed)
+    assert "2 of 2 trials failed" in said
+    log = small.folder / "trials" / "0000" / "1" / "log.txt"
+    assert "NonFinite" in log.read_text()
+
+
+def test_a_worker_that_hangs_is_ended_and_the_study_goes_on(small: StudyRun) -> None:
+    process = small.start("run", "study.yaml", "--set", "resources.trial_minutes=0.5")
+    small.wait_for(lambda: small.running_checkpoint() and bool(workers(process)), process)
+    for worker in workers(process):
+        worker.suspend()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    whys = [trial.told.outcome.why for trial in small.accounts.trials.values() if trial.told]
+    assert whys.count("hang") == 1
+    assert whys.count(None) == len(whys) - 1
+
+
+def test_what_changed_under_a_study_is_named_and_refused(small: StudyRun) -> None:
+    process = small.start()
+    small.wait_for(lambda: bool(small.accounts.trials), process)
+    kill(process)
+    (small.home / "study.yaml").write_text((small.home / "study.yaml").read_text().replace("steps: 40", "steps: 50"))
+    with (small.home / "tasks" / "noises" / "train.jsonl").open("a") as file:
+        file.write('{"sentence1": "w1 w2 w3 w4 w5 w6 w7 w8", "sentence2": null, "label": 1}\n')
+    said = small.finish(code=2)
+    assert "tasks.noises, training" in said
+    assert "--allow-drift" in said
+
+
+def test_a_takeover_stops_the_former_driver(small: StudyRun) -> None:
+    """Two drivers by force: the heartbeat is removed, so only the ledger's fence is between them."""
+    process = small.start()
+    small.wait_for(small.running_checkpoint, process)
+    os.kill(process.pid, signal.SIGSTOP)
+    (small.folder / "heartbeat.json").unlink()
+    second = small.start()
+    small.wait_for(lambda: len(small.accounts.sessions) == 2, second)
+    os.kill(process.pid, signal.SIGCONT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 4, out + err
+    assert "taken over" in err
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, out + err
