@@ -11,16 +11,18 @@ from typing import Any
 
 from auxtune.orchestrator.budget import Budget
 from auxtune.orchestrator.confirm import Confirmation
-from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.plan_size import check_budget, fewest_search_trials, problem_of
 from auxtune.orchestrator.slots import Slots, allot, this_machine
+from auxtune.orchestrator.study_data import load_study_data
 from auxtune.orchestrator.study_file import StudyFile
-from auxtune.orchestrator.study_paths import model_options, study_folder, task_sources
-from auxtune.orchestrator.translate import Translator, problem_of
+from auxtune.orchestrator.study_paths import model_options, storage_folder
+from auxtune.orchestrator.translate import Translator
 from auxtune.selectors.protocol import Problem, Selector
 from auxtune.selectors.registry import make
-from auxtune.trials.data import load_tasks
 from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.encoder import BaseEncoder, load_base
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.problems import DataError
 from auxtune.trials.tokens import encode_tasks
 
 
@@ -48,42 +50,32 @@ class Prepared:
 def prepare(study: StudyFile) -> Prepared:
     """Read, split and encode the tasks, load the encoder, and check that the budget can pay for an answer.
 
-    Raises ``DataError``, ``ResourceError`` and ``BudgetTooSmall``.
+    Raises ``StudyDataError``, ``ResourceError``, ``SelectorError`` and ``BudgetTooSmall``.
     """
     options, model = study.options, model_options(study)
     machine = this_machine()
     slots = allot(options.resources, machine)
-    loaded = load_tasks(task_sources(study))
-    tasks = encode_tasks(loaded, model, study_folder(study).parent / ".tokens")
-    base = load_base(model)
-    problem = problem_of(options, tasks)
-    selector = make(options.selector.name, options.selector.options)
+    loaded, base = load_study_data(study)
+    problem = problem_of(options, loaded)
+    check_budget(options, fewest_search_trials(options, problem))
+    try:
+        tasks = encode_tasks(loaded, model, storage_folder(study) / ".tokens")
+    except DataError as error:
+        raise StudyDataError(f"{study.path}: {error}") from error
     translator = Translator(options, model, problem)
     confirm = options.confirm
-    confirmation = Confirmation(problem, confirm.seeds, tuple(confirm.controls), translator.execute)
-    check_budget(study, confirmation.trials, selector.fewest(problem))
     return Prepared(
         study=study,
         tasks=tasks,
         base=base,
         problem=problem,
-        selector=selector,
+        selector=make(options.selector.name, options.selector.options),
         translator=translator,
-        confirmation=confirmation,
+        confirmation=Confirmation(problem, confirm.seeds, confirm.controls, translator.execute),
         budget=Budget(options, translator.steps, slots),
         machine=machine,
         fingerprint=_fingerprint(study, tasks, base),
     )
-
-
-def check_budget(study: StudyFile, confirm_trials: int, fewest: int) -> None:
-    """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and the least of a search."""
-    limit, least = study.options.budget.trials, confirm_trials + fewest
-    if limit is not None and limit < least:
-        raise BudgetTooSmall(
-            f"budget.trials: {limit}, but confirm takes {confirm_trials} and {study.options.selector.name} at least "
-            f"{fewest}; set it to {least} or more, or lower confirm.seeds or confirm.controls"
-        )
 
 
 def _fingerprint(study: StudyFile, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, str]:

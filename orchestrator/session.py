@@ -27,7 +27,7 @@ from auxtune.orchestrator.tracking import Tracker, mirrored
 
 Reason = Literal["done", "interrupted", "failed"]
 
-PATIENCE = 60.0                                        # seconds that the end of a session waits for MLflow
+PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
 
 
 @dataclass(frozen=True)

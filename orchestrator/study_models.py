@@ -7,6 +7,7 @@ messages about mistakes are made from them (``study_keys``). What takes more tha
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -18,14 +19,13 @@ CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "s
 
 
 def _sampling(rule: str) -> str:
-    base, _, exponent = rule.partition("^")
-    if rule not in ("equal", "proportional") and not (base == "size" and _is_number(exponent)):
+    if not re.fullmatch(r"equal|proportional|size\^\d+(\.\d+)?", rule):
         raise ValueError(f"expected equal, proportional or size^α with a number for α, found {rule!r}")
     return rule
 
 
 def _children(rule: str) -> str:
-    if rule not in ("all", "none") and not (rule.startswith("best ") and rule[5:].isdecimal()):
+    if not re.fullmatch(r"all|none|best [1-9]\d*", rule):
         raise ValueError(f"expected all, none or best N with a whole number for N, found {rule!r}")
     return rule
 
@@ -57,13 +57,6 @@ def written_selector(value: Any) -> Any:
     if isinstance(value, dict) and "name" in value:
         return {"name": value["name"], "options": {key: value[key] for key in value if key != "name"}}
     raise ValueError("expected a selector's name, or a mapping with `name` and that selector's options")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) >= 0
-    except ValueError:
-        return False
 
 
 class EncoderOptions(Section):

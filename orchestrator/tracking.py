@@ -25,7 +25,7 @@ from auxtune.orchestrator.study_paths import tracking_uri
 from auxtune.selectors.protocol import Proposal
 
 INTERVAL = 2.0                                         # seconds between looks at running trials
-RETRY = 10.0                                           # seconds after the server did not answer
+RETRY = 3.0                                            # seconds after the server did not answer
 
 
 @dataclass(frozen=True)
@@ -92,26 +92,30 @@ class Tracker(threading.Thread):
         return events
 
     def finish(self, status: str, artifacts: Sequence[Path], patience: float) -> bool:
-        """Close the runs within ``patience`` seconds; whether all of them are as they should be."""
+        """Close the runs within ``patience`` seconds; whether all of them are as they should be.
+
+        Where they are not, ``trouble`` says why.
+        """
         self._status, self._artifacts = status, list(artifacts)
         self._heard.put(None)
         self.join(patience)
-        return not self.is_alive() and self.trouble is None
+        if self.is_alive() and self.trouble is None:
+            self.trouble = f"not done within {patience:.0f} s"
+        return not self.is_alive()
 
     def run(self) -> None:
-        """The thread: fold what is heard, mirror it, again and again until finished."""
+        """The thread: fold what is heard, mirror it, again and again until finished and all is mirrored."""
         last = False
-        while not last:
-            last = self._fold()
+        while not last or self.trouble:
+            last = last or self._fold()
             try:
                 self._mirror(last)
                 self.trouble = None
             except Exception as error:
                 # Whatever a server or a network can do wrong: the search must not hear of it.
-                self.trouble = f"{type(error).__name__}: {error}"
-                logging.getLogger(__name__).debug("MLflow at %s: %s", self._study.uri, self.trouble)
-                if not last:
-                    time.sleep(RETRY)
+                self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                logging.getLogger(__name__).debug("MLflow at %s: %s", self._study.uri, error)
+                time.sleep(RETRY)
 
     def _fold(self) -> bool:
         """Wait for events, at most an interval; whether the last one was heard."""

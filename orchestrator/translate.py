@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from auxtune.orchestrator.events import Phase
 from auxtune.orchestrator.study_models import StudyOptions
-from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
+from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.report import Report
-
-
-def problem_of(options: StudyOptions, tasks: Mapping[str, EncodedTask]) -> Problem:
-    """The question a study asks, with the sizes its data turned out to have."""
-    infos = tuple(
-        TaskInfo(
-            name=task.name,
-            kind=task.kind,
-            train_rows=len(task.splits["train"]),
-            probe_rows=len(task.splits["probe"]),
-            selection_rows=len(task.splits["selection"]),
-        )
-        for task in tasks.values()
-    )
-    return Problem(infos, primary=options.primary, seed=options.seed)
 
 
 @dataclass(frozen=True)

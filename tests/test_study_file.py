@@ -158,6 +158,7 @@ def test_every_key_is_in_the_table_and_says_what_it_means() -> None:
         (("budget:", "tracking: {uri: 'http://me:${P:-secret}@host'}\nbudget:"), "tracking.uri", "password"),
         (("budget:", "tracking: {children: best few}\nbudget:"), "tracking.children", "best N"),
         (("budget:", "training: {sampling: size^x}\nbudget:"), "training.sampling", "size^α"),
+        (("budget:", "seed: 99999999999999999999\nbudget:"), "seed", "whole number"),
         (("budget:", "confirm: {controls: [nothing]}\nbudget:"), "confirm.controls.0", "`single_task`"),
     ],
 )
@@ -216,9 +217,11 @@ def test_a_key_given_twice_is_a_mistake_where_it_comes_again() -> None:
 
 @pytest.mark.parametrize(
     ("scalar", "value"),
-    [("no", "no"), ("true", True), ("~", None), ("010", 10), ("5e-5", 5e-5), ("1.", 1.0), ("1:30", "1:30"),
-     ("'3'", "3"), ("2024-01-01", "2024-01-01"), ("${N:-3}", 3), ("'${N:-3}'", "3"), ("${N:-}", None),
-     ("-.inf", float("-inf")), ("<<", "<<")],
+    [
+        ("no", "no"), ("true", True), ("~", None), ("010", 10), ("5e-5", 5e-5), ("1.", 1.0), ("1:30", "1:30"),
+        ("'3'", "3"), ("2024-01-01", "2024-01-01"), ("${N:-3}", 3), ("'${N:-3}'", "3"), ("${N:-}", None),
+        ("-.inf", float("-inf")), ("9" * 5000, float("inf")), ("<<", "<<"),
+    ],
 )
 def test_plain_values_follow_yaml_1_2(scalar: str, value: object) -> None:
     assert read_tree(f"on: {scalar}").data == {"on": value}

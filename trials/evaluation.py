@@ -1,4 +1,4 @@
-"""Scores a model on a split of its tasks: large batches by length, no gradient, one wait for the device."""
+"""Scores a model on a split of its tasks: batches by length, no gradient, one wait for the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.metrics import score
 from auxtune.trials.model import MultiTaskModel
 
-BATCH_TOKENS = 8192                                    # padding included; more gains nothing on a CPU
+# Tokens of a batch, padding included: what stays in a CPU's caches, and what keeps a GPU busy.
+CPU_TOKENS, GPU_TOKENS = 2048, 32768
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ class Evaluation:
     def _outputs(self, name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Predictions in the order made, and the row (for tokens: flat position, or -1) that each is of."""
         task, number = self.tasks[name], list(self.tasks).index(name)
+        size = CPU_TOKENS if self.collate.device.type == "cpu" else GPU_TOKENS
         values, places, finite = [], [], []
         self.model.eval()
         # Not inference mode: some models keep tensors of a forward pass, which training would then meet.
         with torch.no_grad(), self.autocast():
-            for rows in by_length(task.splits[part], BATCH_TOKENS):
+            for rows in by_length(task.splits[part], size):
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)
                 finite.append(outputs.isfinite().all())

@@ -88,7 +88,6 @@ class TrainingRun:
                 break
         if evaluate:
             self._evaluate()
-        self._check_time()
         if self._checkpoint_due() and not self.finished:
             self.save()
 
