@@ -41,8 +41,8 @@ def read_report(folder: Path) -> Report | None:
 
 
 def show_life(folder: Path) -> None:
-    """Leave a sign of life: what an attempt that never reports is charged up to."""
-    (folder / "alive").touch()
+    """Leave a sign of life, the process's id: what an attempt that never reports is charged up to."""
+    (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
 def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> Cost:

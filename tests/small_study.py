@@ -111,14 +111,23 @@ class StudyRun:
             assert time.monotonic() < end, "waited too long"
             time.sleep(0.05)
 
-    def running_checkpoint(self) -> bool:
-        """Whether the attempt that is running now has a checkpoint."""
-        trials = [trial for trial in self.accounts.trials.values() if trial.status == "running"]
-        return any(
-            (self.folder / "trials" / f"{t.id:04d}" / str(len(t.attempts)) / "checkpoint" / "checkpoint.safetensors")
-            .exists()
-            for t in trials
-        )
+    def running_attempt(self) -> Path | None:
+        """The folder of the attempt that is running now, once it has a checkpoint."""
+        for trial in self.accounts.trials.values():
+            folder = self.folder / "trials" / f"{trial.id:04d}" / str(len(trial.attempts))
+            if trial.status == "running" and (folder / "checkpoint" / "checkpoint.safetensors").exists():
+                return folder
+        return None
+
+    def trains(self) -> bool:
+        """Whether an attempt is running and has a checkpoint."""
+        return self.running_attempt() is not None
+
+    def worker(self) -> psutil.Process:
+        """The process that trains the running attempt."""
+        folder = self.running_attempt()
+        assert folder is not None, "nothing is running"
+        return psutil.Process(int((folder / "alive").read_text()))
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -127,15 +136,6 @@ def kill(process: subprocess.Popen[str]) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     psutil.wait_procs(children, timeout=30)
-
-
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes that train for a driver."""
-    return [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "StudyTrainable" in " ".join(child.cmdline())
-    ]
 
 
 def small_study(home: Path) -> StudyRun:

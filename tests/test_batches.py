@@ -1,7 +1,10 @@
 """Batches cover every row once per epoch; cycles and draws keep the shares they promise."""
 
+from __future__ import annotations
+
 import itertools
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -9,12 +12,12 @@ import torch
 
 from auxtune.trials.batches import Collate, TaskBatches, by_length
 from auxtune.trials.cycle import Cycle, Draws, interleave
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask
+from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 
 HOST = torch.device("cpu")
 
 
-def make_task(lengths, kind="classification"):
+def make_task(lengths: Sequence[int] | np.ndarray, kind: Kind = "classification") -> EncodedTask:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tokens = np.arange(offsets[-1], dtype=np.int32) + 10
     labels = np.where(tokens % 3 == 0, IGNORED, tokens % 2) if kind == "token" else np.arange(len(lengths))
@@ -22,11 +25,11 @@ def make_task(lengths, kind="classification"):
     return EncodedTask("t", kind, ("a", "b"), ("accuracy",), dict.fromkeys(SPLITS, split), "")
 
 
-def random_split(rows=1003, seed=0):
+def random_split(rows: int = 1003, seed: int = 0) -> EncodedSplit:
     return make_task(np.random.default_rng(seed).integers(3, 60, rows)).splits["train"]
 
 
-def test_every_epoch_holds_every_row_once_in_another_order():
+def test_every_epoch_holds_every_row_once_in_another_order() -> None:
     batches = TaskBatches("t", random_split(), batch_size=16, seed=3)
     epochs = [[batches.next_rows() for _ in range(-(-1003 // 16))] for _ in range(2)]
     assert batches.epoch == 1
@@ -36,7 +39,7 @@ def test_every_epoch_holds_every_row_once_in_another_order():
     assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
 
 
-def test_rows_of_a_batch_are_of_like_length_but_batches_come_in_any_order():
+def test_rows_of_a_batch_are_of_like_length_but_batches_come_in_any_order() -> None:
     split = random_split()
     batches = TaskBatches("t", split, batch_size=16, seed=3)
     longest = [split.lengths[batches.next_rows()].max() for _ in range(63)]
@@ -45,7 +48,7 @@ def test_rows_of_a_batch_are_of_like_length_but_batches_come_in_any_order():
     assert longest != sorted(longest)
 
 
-def test_the_order_of_batches_continues_from_two_integers():
+def test_the_order_of_batches_continues_from_two_integers() -> None:
     split = random_split(100)
     whole, later = (TaskBatches("t", split, batch_size=8, seed=1) for _ in range(2))
     rows = [whole.next_rows() for _ in range(40)]
@@ -57,7 +60,7 @@ def test_the_order_of_batches_continues_from_two_integers():
         assert all(np.array_equal(later.next_rows(), expected) for expected in rows[start:])
 
 
-def test_seed_and_task_decide_the_order():
+def test_seed_and_task_decide_the_order() -> None:
     split = random_split(100)
     first = [tuple(TaskBatches(name, split, 8, seed).next_rows()) for name, seed in
              [("t", 0), ("t", 0), ("t", 1), ("u", 0)]]
@@ -65,7 +68,7 @@ def test_seed_and_task_decide_the_order():
     assert len(set(first)) == 3
 
 
-def test_collating_pads_masks_and_aligns_labels():
+def test_collating_pads_masks_and_aligns_labels() -> None:
     task = make_task([2, 4, 3], kind="token")
     batch = Collate(pad=7, longest=16, device=HOST)(task, "train", np.array([2, 0]))
     assert batch.tokens.tolist() == [[16, 17, 18], [10, 11, 7]]
@@ -76,7 +79,7 @@ def test_collating_pads_masks_and_aligns_labels():
     assert batch.scored == 4
 
 
-def test_rows_of_one_length_need_no_mask_and_keep_their_labels():
+def test_rows_of_one_length_need_no_mask_and_keep_their_labels() -> None:
     batch = Collate(pad=0, longest=16, device=HOST)(make_task([3, 2, 3]), "train", np.array([2, 0]))
     assert batch.mask is None
     assert batch.labels.tolist() == [2, 0]
@@ -84,12 +87,12 @@ def test_rows_of_one_length_need_no_mask_and_keep_their_labels():
 
 
 @pytest.mark.parametrize(("longest", "expected"), [(16, 8), (6, 6), (4, 5)])
-def test_lengths_are_rounded_up_but_not_beyond_what_the_encoder_holds(longest, expected):
+def test_lengths_are_rounded_up_but_not_beyond_what_the_encoder_holds(longest: int, expected: int) -> None:
     collate = Collate(pad=0, longest=longest, device=HOST, multiple=8)
     assert collate(make_task([5, 3]), "train", np.array([0, 1])).tokens.shape == (2, expected)
 
 
-def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens():
+def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens() -> None:
     split = random_split()
     batches = list(by_length(split, tokens=300))
     assert sorted(np.concatenate(batches)) == list(range(1003))
@@ -98,14 +101,14 @@ def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens():
 
 
 @pytest.mark.parametrize("counts", [{"a": 1}, {"a": 3, "b": 1}, {"a": 5, "b": 3, "c": 7, "d": 1}, {"a": 20, "b": 19}])
-def test_any_full_window_of_a_cycle_holds_the_exact_counts(counts):
+def test_any_full_window_of_a_cycle_holds_the_exact_counts(counts: dict[str, int]) -> None:
     cycle, total = Cycle(counts), sum(counts.values())
     steps = [cycle.next_task() for _ in range(3 * total)]
     for start in range(2 * total):
         assert Counter(steps[start : start + total]) == counts
 
 
-def test_a_cycle_is_never_more_than_one_step_from_its_shares():
+def test_a_cycle_is_never_more_than_one_step_from_its_shares() -> None:
     counts = {"a": 5, "b": 3, "c": 7, "d": 1}
     slots = interleave(counts)
     for task, count in counts.items():
@@ -113,7 +116,7 @@ def test_a_cycle_is_never_more_than_one_step_from_its_shares():
         assert all(abs(done - count * (step + 1) / 16) <= 1 for step, done in enumerate(served))
 
 
-def test_draws_follow_the_shares_and_leave_out_tasks_without_one():
+def test_draws_follow_the_shares_and_leave_out_tasks_without_one() -> None:
     draws = Draws({"a": 0.7, "none": 0.0, "b": 0.3}, seed=5)
     found = Counter(draws.next_task() for _ in range(4000))
     assert set(found) == {"a", "b"}
@@ -121,7 +124,7 @@ def test_draws_follow_the_shares_and_leave_out_tasks_without_one():
 
 
 @pytest.mark.parametrize("make", [lambda: Cycle({"a": 3, "b": 2}), lambda: Draws({"a": 0.6, "b": 0.4}, seed=2)])
-def test_an_order_continues_from_what_it_saved(make):
+def test_an_order_continues_from_what_it_saved(make: Callable[[], Cycle | Draws]) -> None:
     whole = make()
     steps = [whole.next_task() for _ in range(30)]
     assert len(set(steps)) == 2

@@ -1,9 +1,13 @@
 """Encoders of several families load, travel, keep their first layers, and do not see padding."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import sys
 import warnings
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,10 +27,11 @@ from transformers import (
 )
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask
-from auxtune.trials.encoder import EncoderError, build_encoder, load_base
+from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.encoder import BaseEncoder, EncoderError, build_encoder, load_base
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.report import Report
 from auxtune.trials.training import TrainingRun
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -45,7 +50,7 @@ LENGTHS = (3, 9, 5, 9)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder per family, as from_pretrained wants it."""
     torch.manual_seed(0)
     found = {}
@@ -55,11 +60,11 @@ def folders(tmp_path_factory):
     return found
 
 
-def options(folder, **changes):
+def options(folder: Path, **changes: Any) -> ModelOptions:
     return dataclasses.replace(ModelOptions(encoder=str(folder), max_length=40), **changes)
 
 
-def make_task(kind):
+def make_task(kind: Kind) -> EncodedTask:
     rng = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(LENGTHS)])
     tokens = rng.integers(5, 50, offsets[-1]).astype(np.int32)
@@ -78,8 +83,8 @@ def make_task(kind):
 TASKS = {kind: make_task(kind) for kind in ("classification", "regression", "token")}
 
 
-def first_step(base, model, folder):
-    """The report of one optimisation step on one task of each kind."""
+def three_steps(base: BaseEncoder, model: ModelOptions, folder: Path) -> Report:
+    """The report of one optimisation step on a task of each kind."""
     recipe = Recipe(
         tasks=tuple(TASKS), shares=dict.fromkeys(TASKS, 1 / 3), cycle=dict.fromkeys(TASKS, 1), evaluate=tuple(TASKS),
         report=tuple(TASKS), model=model, steps=3, batch_size=4,
@@ -91,7 +96,7 @@ def first_step(base, model, folder):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_padding_changes_no_output(folders, family, pooling):
+def test_padding_changes_no_output(folders: dict[str, Path], family: str, pooling: Literal["cls", "mean"]) -> None:
     base = load_base(options(folders[family]))
     model = MultiTaskModel(build_encoder(base, 0), list(TASKS.values()), pooling, seed=0).eval()
     collate = Collate(model.encoder.pad, 40, torch.device("cpu"))
@@ -107,15 +112,15 @@ def test_padding_changes_no_output(folders, family, pooling):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_trains_all_kinds_of_tasks(folders, family, tmp_path):
+def test_every_family_trains_all_kinds_of_tasks(folders: dict[str, Path], family: str, tmp_path: Path) -> None:
     model = options(folders[family], pooling="mean")
-    report = first_step(load_base(model), model, tmp_path)
+    report = three_steps(load_base(model), model, tmp_path)
     assert report.score is not None
     assert set(report.report) == set(TASKS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_base_builds_the_encoder_that_was_saved(folders, family):
+def test_a_base_builds_the_encoder_that_was_saved(folders: dict[str, Path], family: str) -> None:
     saved = AutoModel.from_pretrained(folders[family]).eval()
     built = build_encoder(load_base(options(folders[family])), seed=1).eval()
     tokens = torch.arange(5, 17).view(2, 6)
@@ -125,7 +130,7 @@ def test_a_base_builds_the_encoder_that_was_saved(folders, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_keeping_the_first_layers_gives_their_hidden_states(folders, family):
+def test_keeping_the_first_layers_gives_their_hidden_states(folders: dict[str, Path], family: str) -> None:
     whole = build_encoder(load_base(options(folders[family])), 0).eval()
     base = load_base(options(folders[family], layers=2))
     short = build_encoder(base, 0).eval()
@@ -144,7 +149,7 @@ def test_keeping_the_first_layers_gives_their_hidden_states(folders, family):
     assert base.digest != load_base(options(folders[family])).digest
 
 
-def test_segments_reach_only_encoders_that_know_them(folders):
+def test_segments_reach_only_encoders_that_know_them(folders: dict[str, Path]) -> None:
     tokens = torch.arange(5, 11).view(1, 6)
     changes = {}
     for family in FAMILIES:
@@ -155,7 +160,7 @@ def test_segments_reach_only_encoders_that_know_them(folders):
     assert [family for family, changed in changes.items() if changed] == ["bert", "electra"]
 
 
-def test_the_digest_is_of_content_and_not_of_the_path(folders, tmp_path):
+def test_the_digest_is_of_content_and_not_of_the_path(folders: dict[str, Path], tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     copy.mkdir()
     for file in folders["bert"].iterdir():
@@ -168,7 +173,7 @@ def test_the_digest_is_of_content_and_not_of_the_path(folders, tmp_path):
     assert load_base(options(copy)).digest != digest
 
 
-def test_tiny_is_drawn_from_the_seed_alone():
+def test_tiny_is_drawn_from_the_seed_alone() -> None:
     base = load_base(ModelOptions(max_length=40))
     assert base.weights is None
     torch.manual_seed(1)
@@ -183,14 +188,14 @@ def test_tiny_is_drawn_from_the_seed_alone():
     assert not torch.equal(first[name], other[name])
 
 
-def test_a_head_starts_the_same_whatever_it_is_trained_with():
+def test_a_head_starts_the_same_whatever_it_is_trained_with() -> None:
     encoder = build_encoder(load_base(ModelOptions()), 0)
     alone = MultiTaskModel(encoder, [TASKS["token"]], "cls", seed=4).head(0).state_dict()
     among = MultiTaskModel(encoder, list(TASKS.values()), "cls", seed=4).head(2).state_dict()
     assert all(torch.equal(alone[name], among[name]) for name in alone)
 
 
-def test_read_only_arrays_as_an_object_store_gives_them_will_do(folders, tmp_path):
+def test_read_only_arrays_as_an_object_store_gives_them_will_do(folders: dict[str, Path], tmp_path: Path) -> None:
     model = options(folders["bert"])
     base = load_base(model)
     for array in base.weights.values():
@@ -200,10 +205,12 @@ def test_read_only_arrays_as_an_object_store_gives_them_will_do(folders, tmp_pat
             array.flags.writeable = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first_step(base, model, tmp_path)
+        three_steps(base, model, tmp_path)
 
 
-def test_a_model_with_its_own_code_needs_leave(folders, tmp_path, monkeypatch):
+def test_a_model_with_its_own_code_needs_leave(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     folder = tmp_path / "own"
@@ -225,7 +232,7 @@ def test_a_model_with_its_own_code_needs_leave(folders, tmp_path, monkeypatch):
     assert type(build_encoder(base, 0).module).__name__ == "OwnModel"
 
 
-def test_what_cannot_serve_is_refused_with_the_reason(folders, tmp_path):
+def test_what_cannot_serve_is_refused_with_the_reason(folders: dict[str, Path], tmp_path: Path) -> None:
     AutoModel.from_config(T5Config(vocab_size=50, d_model=16, num_layers=1, d_ff=16, num_heads=2)).save_pretrained(
         tmp_path / "t5"
     )
@@ -239,7 +246,7 @@ def test_what_cannot_serve_is_refused_with_the_reason(folders, tmp_path):
         load_base(options(folders["bert"], max_length=41))
 
 
-def test_missing_and_damaged_weights_are_refused(folders, tmp_path):
+def test_missing_and_damaged_weights_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     for file in folders["bert"].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     path = tmp_path / "model.safetensors"

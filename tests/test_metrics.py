@@ -1,5 +1,7 @@
 """The metrics against hand calculations, and their finiteness."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
@@ -13,26 +15,26 @@ LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 0])
 PREDICTIONS = np.array([1, 1, 0, 1, 0, 0, 0, 0])
 
 
-def test_accuracy_is_the_share_that_agrees():
+def test_accuracy_is_the_share_that_agrees() -> None:
     assert score("accuracy", LABELS, PREDICTIONS) == 6 / 8
 
 
-def test_f1_of_two_classes_is_that_of_the_last():
+def test_f1_of_two_classes_is_that_of_the_last() -> None:
     assert score("f1", LABELS, PREDICTIONS) == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
 
 
-def test_f1_of_three_classes_is_the_mean_over_them():
+def test_f1_of_three_classes_is_the_mean_over_them() -> None:
     labels, predictions = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 0, 2, 1])
     of_each = [2 * 2 / (2 * 2 + 1 + 0), 2 * 1 / (2 * 1 + 1 + 1), 2 * 1 / (2 * 1 + 0 + 1)]
     assert score("f1", labels, predictions) == pytest.approx(sum(of_each) / 3)
 
 
-def test_matthews_is_the_correlation_of_the_two_binary_vectors():
+def test_matthews_is_the_correlation_of_the_two_binary_vectors() -> None:
     expected = (2 * 4 - 1 * 1) / np.sqrt(3 * 3 * 5 * 5)
     assert score("matthews", LABELS, PREDICTIONS) == pytest.approx(expected)
 
 
-def test_pearson_sees_lines_and_spearman_order():
+def test_pearson_sees_lines_and_spearman_order() -> None:
     labels = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
     assert score("pearson", labels, 5 - 2 * labels) == pytest.approx(-1.0)
     assert score("spearman", labels, np.exp(labels)) == pytest.approx(1.0)
@@ -42,16 +44,16 @@ def test_pearson_sees_lines_and_spearman_order():
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman", "matthews", "f1"])
-def test_a_model_that_says_the_same_of_every_row_scores_zero(metric):
+def test_a_model_that_says_the_same_of_every_row_scores_zero(metric: str) -> None:
     assert score(metric, LABELS, np.zeros_like(LABELS)) == 0.0
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman", "matthews"])
-def test_labels_that_are_all_the_same_score_zero(metric):
+def test_labels_that_are_all_the_same_score_zero(metric: str) -> None:
     assert score(metric, np.zeros(4), np.array([0, 1, 1, 0])) == 0.0
 
 
-def test_every_metric_on_offer_is_known_and_a_plain_float():
+def test_every_metric_on_offer_is_known_and_a_plain_float() -> None:
     for kind, names in METRICS.items():
         labels = LABELS.astype(np.float32) if kind == "regression" else LABELS
         assert names
@@ -60,7 +62,7 @@ def test_every_metric_on_offer_is_known_and_a_plain_float():
             assert score(name, labels, labels) == pytest.approx(1.0)
 
 
-def test_an_unknown_metric_and_missing_rows_are_refused():
+def test_an_unknown_metric_and_missing_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown metric 'bleu'; expected one of accuracy, f1"):
         score("bleu", LABELS, PREDICTIONS)
     with pytest.raises(ValueError, match="found 7 for 8"):
@@ -69,6 +71,6 @@ def test_an_unknown_metric_and_missing_rows_are_refused():
         score("accuracy", LABELS[:0], PREDICTIONS[:0])
 
 
-def test_the_module_loads_no_torch():
+def test_the_module_loads_no_torch() -> None:
     code = "import sys, auxtune.trials.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

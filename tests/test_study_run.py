@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from small_study import StudyRun, kill, workers
+from small_study import StudyRun, kill
 
 from auxtune.orchestrator.events import Lost
 
@@ -38,7 +38,7 @@ def test_run_again_a_finished_study_answers_at_once(whole: StudyRun) -> None:
 def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: StudyRun) -> None:
     for told in (0, 2):
         process = small.start()
-        small.wait_for(lambda enough=told: small.told >= enough and small.running_checkpoint(), process)  # type: ignore[misc]
+        small.wait_for(lambda enough=told: small.told >= enough and small.trains(), process)  # type: ignore[misc]
         kill(process)
     small.finish()
     assert small.story == whole.story
@@ -54,9 +54,8 @@ def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: Stu
 
 def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, whole: StudyRun) -> None:
     process = small.start()
-    small.wait_for(lambda: small.running_checkpoint() and bool(workers(process)), process)
-    for worker in workers(process):
-        worker.kill()
+    small.wait_for(small.trains, process)
+    small.worker().kill()
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert [event.cause for event in small.events if isinstance(event, Lost)] == ["worker"]
@@ -68,7 +67,7 @@ def test_interrupted_in_order_it_says_how_to_go_on_and_does(
     small: StudyRun, whole: StudyRun, number: signal.Signals
 ) -> None:
     process = small.start()
-    small.wait_for(small.running_checkpoint, process)
+    small.wait_for(small.trains, process)
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
@@ -80,8 +79,10 @@ def test_interrupted_in_order_it_says_how_to_go_on_and_does(
 
 def test_a_second_driver_is_refused_and_the_first_goes_on(small: StudyRun) -> None:
     process = small.start()
-    small.wait_for(small.running_checkpoint, process)
+    small.wait_for(small.trains, process)
+    os.kill(process.pid, signal.SIGSTOP)               # it must still be there when the second one has loaded
     assert "is working on this study" in small.finish(code=4)
+    os.kill(process.pid, signal.SIGCONT)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
 
@@ -100,9 +101,8 @@ def test_a_loss_that_is_not_a_number_is_a_failed_trial_and_many_end_the_study(sm
 
 def test_a_worker_that_hangs_is_ended_and_the_study_goes_on(small: StudyRun) -> None:
     process = small.start("run", "study.yaml", "--set", "resources.trial_minutes=0.5")
-    small.wait_for(lambda: small.running_checkpoint() and bool(workers(process)), process)
-    for worker in workers(process):
-        worker.suspend()
+    small.wait_for(small.trains, process)
+    small.worker().suspend()
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     whys = [trial.told.outcome.why for trial in small.accounts.trials.values() if trial.told]
@@ -125,7 +125,7 @@ def test_what_changed_under_a_study_is_named_and_refused(small: StudyRun) -> Non
 def test_a_takeover_stops_the_former_driver(small: StudyRun) -> None:
     """Two drivers by force: the heartbeat is removed, so only the ledger's fence is between them."""
     process = small.start()
-    small.wait_for(small.running_checkpoint, process)
+    small.wait_for(small.trains, process)
     os.kill(process.pid, signal.SIGSTOP)
     (small.folder / "heartbeat.json").unlink()
     second = small.start()
