@@ -55,7 +55,6 @@ class StudyTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next attempt in the same process; everything of the former one is dropped."""
-        self._run: TrainingRun | None = None
         self._begin(new_config["assignment"])
         return True
 
@@ -81,8 +80,8 @@ class StudyTrainable(tune.Trainable):
             self._run.save()
 
     def _begin(self, assignment: Assignment) -> None:
-        self._assignment, self._run = assignment, None
-        self._started = time.time()
+        self._assignment, self._started = assignment, time.time()
+        self._run: TrainingRun | None = None           # the former one's memory is free before the next is built
         assignment.folder.mkdir(parents=True, exist_ok=True)
         _log_to(assignment.folder / "log.txt")
         try:
@@ -114,16 +113,15 @@ class StudyTrainable(tune.Trainable):
 
     def _fail(self, error: Exception) -> None:
         """Write the failure down; the caller raises it again."""
-        self._run = None
         logging.getLogger(__name__).error("%s", traceback.format_exc())
-        wall = time.time() - self._started
-        cost = Cost(
-            wall_seconds=wall,
-            gpu_seconds=self._assignment.gpus * wall,
-            cpu_seconds=self._assignment.cpus * wall,
-        )
+        cost = self._run.cost() if self._run is not None else self._cost_of_starting()
+        self._run = None
         message = f"{type(error).__name__}: {error}"
         write_report(self._assignment.folder, Report(score=None, cost=cost, why=classify(error), message=message))
+
+    def _cost_of_starting(self) -> Cost:
+        wall = time.time() - self._started
+        return Cost(wall, gpu_seconds=self._assignment.gpus * wall, cpu_seconds=self._assignment.cpus * wall)
 
 
 def _log_to(path: Path) -> None:

@@ -1,0 +1,126 @@
+"""The Markdown pages of this repository as fenced blocks, and a reader who does what they say.
+
+CONTRIBUTING.md tells authors what the comment above a block means.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKS = {
+    "file": re.compile(r"file: (?P<name>[\w./-]+)(, (?P<rows>\d+) rows like these)?"),
+    "not run": re.compile(r"not run: (?P<why>.+)"),
+    "ends": re.compile(r"ends with (?P<code>\d+)"),
+    "prints": re.compile(r"prints"),
+}
+COMMANDS = {"sh": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-c")}
+_BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.M)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it is, its language, the comment right above it, its text."""
+
+    place: str
+    language: str
+    comment: str
+    text: str
+
+    def mark(self, kind: str) -> re.Match[str] | None:
+        """What the comment says, if it says something of this kind."""
+        return MARKS[kind].fullmatch(self.comment)
+
+    @property
+    def runs(self) -> bool:
+        """Whether a reader types it."""
+        return self.language in COMMANDS and not self.mark("file") and not self.mark("not run")
+
+
+def blocks(page: Path) -> list[Block]:
+    """The blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            place=f"{page.name}:{text.count(chr(10), 0, match.start('text'))}",
+            language=match["language"],
+            comment=match["comment"] or "",
+            text=match["text"],
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+@dataclass
+class Reader:
+    """Follows pages in a folder, where nothing is downloaded and pip installs into that folder.
+
+    ``smaller`` maps what a page says to what is typed in its place, to take less time; ``typed`` holds all commands.
+    """
+
+    folder: Path
+    smaller: dict[str, str] = field(default_factory=dict)
+    typed: str = ""
+    output: str = ""                                   # of the last command
+
+    def follow(self, page: Path) -> None:
+        """Do what each block says. Raises ``AssertionError`` naming the block whose promise does not hold."""
+        for block in blocks(page):
+            if file := block.mark("file"):
+                text = block.text if file["rows"] is None else _numbered(block.text, int(file["rows"]))
+                (self.folder / file["name"]).write_text(text, encoding="utf-8")
+            elif block.mark("prints"):
+                self._compare(block)
+            elif block.runs:
+                self._type(block)
+
+    def _type(self, block: Block) -> None:
+        text = block.text
+        for shown, typed in self.smaller.items():
+            text = text.replace(shown, typed)
+        done = subprocess.run(
+            [*COMMANDS[block.language], text],
+            cwd=self.folder, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=400,
+        )
+        self.typed, self.output = self.typed + text, done.stdout
+        ends = block.mark("ends")
+        expected = int(ends["code"]) if ends else 0
+        assert done.returncode == expected, f"{block.place}: ended with {done.returncode}\n{done.stdout}"
+
+    def _compare(self, block: Block) -> None:
+        """Each line shown is among those printed, in order, whatever the spaces."""
+        printed = iter([" ".join(line.split()) for line in self.output.splitlines()])
+        for line in filter(None, (" ".join(line.split()) for line in block.text.splitlines())):
+            pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
+            assert any(map(pattern.fullmatch, printed)), f"{block.place}: not printed: {line}\n{self.output}"
+
+    def _environment(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("AUXTUNE_")}
+        site = str(self.folder / "site")
+        return ours | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "80",
+            "HF_HOME": str(self.folder / "huggingface"),
+            "HF_HUB_OFFLINE": "1",
+            "PIP_TARGET": site,
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",             # pip reads it as the value of --build-isolation
+            "PYTHONPATH": site,
+        }
+
+
+def _numbered(text: str, count: int) -> str:
+    """A csv file of ``count`` rows: those of ``text`` in turn, each number added to the first cell."""
+    header, *rows = csv.reader(text.splitlines())
+    chosen = (rows[number % len(rows)] for number in range(count))
+    lines = [",".join((f"{first} {number}", *rest)) for number, (first, *rest) in enumerate(chosen)]
+    return "\n".join([",".join(header), *lines]) + "\n"

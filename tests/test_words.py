@@ -1,0 +1,150 @@
+"""The documentation keeps its word: its commands work, its lists are complete, its links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pages import COMMANDS, MARKS, PAGES, ROOT, Block, Reader, blocks
+
+from auxtune.orchestrator import errors
+from auxtune.orchestrator.events import Event
+from auxtune.orchestrator.study_file import parse_study
+from auxtune.orchestrator.study_models import StudyOptions
+from auxtune.selectors.registry import INNER, SELECTORS, Method
+from auxtune.trials.report import Why
+
+README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+STUDY_PAGES = (README, GUIDE)                          # the guide goes on with the README's study
+OTHER_PAGES = [page for page in PAGES if page not in STUDY_PAGES and any(block.runs for block in blocks(page))]
+SHIPPED = [method for known in (SELECTORS, INNER) for method in known.describe() if method.name in known.shipped]
+FILLED_LATER = {"demo-output", "thompson-seeds"}       # places for measured numbers
+SMALL = ["training.steps=20", "confirm.seeds=1", "budget.trials=7", "resources.concurrent=2"]
+SMALLER = {
+    "auxtune run study.yaml": f"auxtune run study.yaml --set {' --set '.join(SMALL)}",
+    'Study.from_yaml("study.yaml")': f'Study.from_yaml("study.yaml", {SMALL})',
+}
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def rows_of(page: Path, words: str) -> dict[str, list[str]]:
+    """The first table after ``words``: the first cell of each row, without its backticks -> the other cells."""
+    table = re.search(rf"{re.escape(words)}[\s\S]*?\n((?:\|.*\n)+)", text_of(page))
+    assert table is not None, f"{page.name}: there is no table after {words!r}"
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
+    return {first.strip("` "): rest for first, *rest in cells[2:]}
+
+
+@pytest.mark.slow
+def test_the_readme_and_the_guide_can_be_followed(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, SMALLER)
+    for page in STUDY_PAGES:
+        reader.follow(page)
+    assert all(typed in reader.typed for typed in SMALLER.values())
+    answer = json.loads((tmp_path / "studies" / "urgent-tickets" / "selection.json").read_text())
+    assert answer["primary"] == "urgent" and answer["lift"]["single_task"]["seeds"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", OTHER_PAGES, ids=lambda page: page.name)
+def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
+    Reader(tmp_path).follow(page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```sh\nfalse\n```\n",
+        "```python\nassert 1 > 2\n```\n",
+        "<!-- ends with 2 -->\n```sh\ntrue\n```\n",
+        "```sh\necho one; echo two\n```\n\n<!-- prints -->\n```text\ntwo\none\n```\n",
+        "```sh\necho one\n```\n\n<!-- prints -->\n```text\n… one\n```\n",
+    ],
+)
+def test_a_reader_notices_what_does_not_hold(page: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(page)
+    with pytest.raises(AssertionError, match=r"page\.md:"):
+        Reader(tmp_path).follow(tmp_path / "page.md")
+
+
+def test_blocks_are_in_languages_and_under_comments_that_are_understood() -> None:
+    assert len(BLOCKS) > 30
+    assert {block.language for block in BLOCKS} <= {*COMMANDS, "csv", "text", "toml", "yaml"}
+    comments = {block.comment for block in BLOCKS} - FILLED_LATER - {""}
+    assert [comment for comment in comments if not any(mark.fullmatch(comment) for mark in MARKS.values())] == []
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "yaml" and not b.mark("file")], ids=lambda block: block.place
+)
+def test_what_is_shown_of_a_study_file_is_accepted(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUXTUNE_DATA", "/data")
+    shown: dict[str, Any] = yaml.safe_load(block.text)
+    rest = {"study": "shown", "selector": "random_subset", "budget": {"trials": 30}}
+    tasks = shown.get("tasks", {"a": {"path": "a.csv"}})
+    study = {**rest, "tasks": tasks, "primary": next(iter(tasks)), **shown}
+    parse_study(json.dumps(study), block.place, ROOT)
+
+
+def test_the_readmes_make_commands_are_targets_and_two() -> None:
+    targets = re.findall(r"^(\w+): .*## ", text_of(ROOT / "Makefile"), re.M)
+    used = {page: re.findall(r"^make (\w+)|`make (\w+)`", text_of(page), re.M) for page in PAGES}
+    assert {name for one in used[README] for name in one if name} == {"demo", "test"}
+    assert {name for ones in used.values() for one in ones for name in one if name} <= set(targets)
+
+
+@pytest.mark.parametrize("method", SHIPPED, ids=lambda method: method.name)
+def test_every_selector_is_described_with_its_options_and_paper(method: Method) -> None:
+    heading = next((h for h in re.findall(r"^## .*", text_of(METHODS), re.M) if method.name in h), None)
+    assert heading is not None
+    section = text_of(METHODS).partition(f"{heading}\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| `(\w+)` \| `(.+)` \| (.+) \|$", section, re.M)
+    defaults = [d if isinstance(d := option.default, str) else json.dumps(d) for option in method.options]
+    assert shown == [(o.name, default, o.meaning) for o, default in zip(method.options, defaults, strict=True)]
+    assert all(link in text_of(METHODS) for link in re.findall(r"https://\S+", method.paper or ""))
+
+
+def test_every_section_of_the_study_file_is_explained() -> None:
+    shown = set(re.findall(r"\w+", " ".join(rows_of(GUIDE, "## Going on with a finished study"))))
+    assert shown == set(StudyOptions.model_fields)
+
+
+def test_every_error_and_exit_code_is_explained() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    shown = {name: int(code) for name, (code, _) in rows_of(GUIDE, "## Exit codes and errors").items()}
+    assert shown == {kind.__name__: kind.exit_code for kind in kinds}
+    listed = text_of(ROOT / "docs" / "commands.md").partition("Exit codes:")[2].partition("\n\n")[0]
+    assert {int(code) for code in re.findall(r"\d+", listed)} == {0, *shown.values()}
+
+
+def test_every_event_and_every_way_to_fail_is_explained() -> None:
+    events = {kind.event for kind in get_args(get_args(Event)[0])}
+    assert rows_of(GUIDE, "some events:").keys() == events
+    failures = "".join(cell for cells in rows_of(GUIDE, "## When something goes wrong").values() for cell in cells)
+    assert all(f"`{why}`" in failures for why in get_args(Why))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", text_of(page)):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{link}: there is no such file"
+        assert path.is_relative_to(ROOT), f"{link} leaves the repository"
+        headings = re.findall(r"^#+ (.+)$", text_of(path), re.M) if anchor else []
+        assert not anchor or anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    version = re.search(r'^version = "(.+)"$', text_of(ROOT / "pyproject.toml"), re.M)
+    assert version is not None and f"## [{version[1]}]" in text_of(ROOT / "CHANGELOG.md")
