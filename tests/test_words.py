@@ -77,7 +77,7 @@ def test_a_reader_notices_what_does_not_hold(page: str, tmp_path: Path) -> None:
 
 def test_blocks_are_in_languages_and_under_comments_that_are_understood() -> None:
     assert len(BLOCKS) > 30
-    assert {block.language for block in BLOCKS} <= {*COMMANDS, "csv", "text", "toml", "yaml"}
+    assert {block.language for block in BLOCKS} <= {*COMMANDS, "csv", "json", "text", "toml", "yaml"}
     comments = {block.comment for block in BLOCKS} - FILLED_LATER - {""}
     assert [comment for comment in comments if not any(mark.fullmatch(comment) for mark in MARKS.values())] == []
 
@@ -94,11 +94,11 @@ def test_what_is_shown_of_a_study_file_is_accepted(block: Block, monkeypatch: py
     parse_study(json.dumps(study), block.place, ROOT)
 
 
-def test_the_readmes_make_commands_are_targets_and_two() -> None:
-    targets = re.findall(r"^(\w+): .*## ", text_of(ROOT / "Makefile"), re.M)
-    used = {page: re.findall(r"^make (\w+)|`make (\w+)`", text_of(page), re.M) for page in PAGES}
-    assert {name for one in used[README] for name in one if name} == {"demo", "test"}
-    assert {name for ones in used.values() for one in ones for name in one if name} <= set(targets)
+def test_the_commands_of_make_are_its_targets_and_the_readme_names_two() -> None:
+    targets = set(re.findall(r"^(\w+): .*## ", text_of(ROOT / "Makefile"), re.M))
+    named = {page: set(re.findall(r"(?:^|`)make (\w+)", text_of(page), re.M)) for page in PAGES}
+    assert named[README] == {"demo", "test"}
+    assert set().union(*named.values()) <= targets
 
 
 @pytest.mark.parametrize("method", SHIPPED, ids=lambda method: method.name)
@@ -133,16 +133,18 @@ def test_every_event_and_every_way_to_fail_is_explained() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", text_of(page)):
-        target, _, anchor = link.partition("#")
-        if "://" in target:
-            continue
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(page)) if "://" not in link]
+    for target, _, anchor in (link.partition("#") for link in links):
         path = (page.parent / target).resolve() if target else page
-        assert path.exists(), f"{link}: there is no such file"
-        assert path.is_relative_to(ROOT), f"{link} leaves the repository"
-        headings = re.findall(r"^#+ (.+)$", text_of(path), re.M) if anchor else []
-        assert not anchor or anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+        assert path.exists() and path.is_relative_to(ROOT), f"there is no {target} in the repository"
+        assert not anchor or anchor in anchors(path), f"{target} has no heading #{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after ``#``, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_changelog_tells_of_this_version() -> None:

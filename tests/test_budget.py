@@ -1,0 +1,99 @@
+"""When the budget says that confirm needs the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from auxtune.orchestrator.accounts import Accounts
+from auxtune.orchestrator.budget import Budget, Price
+from auxtune.orchestrator.errors import ResourceError
+from auxtune.orchestrator.events import Event, Opened, Proposed, Started, Told
+from auxtune.orchestrator.slots import Slots, allot
+from auxtune.orchestrator.study_models import ResourceOptions, StudyOptions
+from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
+from auxtune.trials.report import Cost
+
+PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
+
+
+def budget(**limits: float) -> Budget:
+    options = StudyOptions.model_validate(
+        {
+            "study": "x",
+            "primary": "p",
+            "tasks": {"p": {"builtin": "p"}},
+            "selector": "single_task",
+            "training": {"steps": 100},
+            "prices": {"gpu_hour": 3.6, "cpu_hour": 0.36},
+            "budget": limits,
+        }
+    )
+    return Budget(options, lambda proposal: 100, Slots(cpus=2, gpus=1, concurrent=2))
+
+
+def spent(trials: int, pending: int = 0, seconds: float = 100.0) -> Accounts:
+    """``trials`` that took ``seconds`` each, and ``pending`` that are still running; a session since time 0."""
+    events: list[Event] = [
+        Opened(
+            session="s", time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=PROBLEM,
+            fingerprint={}, versions={},
+        )
+    ]
+    for number in range(trials + pending):
+        events.append(Proposed(id=number, time=0.0, proposal=Proposal(("p",)), phase="search", after=0))
+        events.append(Started(id=number, attempt=1, time=0.0, session="s"))
+    cost = Cost(wall_seconds=seconds, gpu_seconds=seconds, cpu_seconds=2 * seconds)
+    events += [Told(id=n, attempt=1, time=0.0, outcome=Outcome(0.5), cost=cost) for n in range(trials)]
+    return Accounts(events)
+
+
+def test_a_price_is_allocated_time_and_unknown_without_prices() -> None:
+    cost = Cost(wall_seconds=1800, gpu_seconds=1800, cpu_seconds=3600)
+    assert Price(2.0, 0.5).usd(cost) == pytest.approx(1.5)
+    assert Price(2.0, None).usd(cost) == pytest.approx(1.0)
+    assert Price(None, 0.5).usd(cost) is None          # GPU time was used and its price is not known
+    assert Price().usd(cost) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "fits", "too_many"),
+    [
+        # A trial takes 100 s, 100 GPU seconds and 0.1 + 0.02 USD; four more are held for confirm.
+        ({"gpu_hours": 1000 / 3600}, 5, 6),
+        ({"usd": 1.2}, 5, 6),
+        ({"trials": 10}, 5, 6),
+    ],
+)
+def test_what_confirm_will_take_is_held_back(limits: dict[str, float], fits: int, too_many: int) -> None:
+    (key,) = limits
+    assert budget(**limits).exhausted(spent(fits), confirm_trials=4, now=0.0) is None
+    assert budget(**limits).exhausted(spent(too_many), confirm_trials=4, now=0.0) == key
+
+
+def test_trials_in_flight_count_as_spent() -> None:
+    limit = budget(gpu_hours=1000 / 3600)
+    assert limit.exhausted(spent(5), confirm_trials=4, now=0.0) is None
+    assert limit.exhausted(spent(5, pending=1), confirm_trials=4, now=0.0) == "gpu_hours"
+
+
+def test_wall_time_runs_on_and_confirm_shares_the_slots() -> None:
+    limit = budget(wall_hours=1000 / 3600)
+    accounts = spent(3)                                # confirm's four: 400 s over two slots
+    assert limit.exhausted(accounts, confirm_trials=4, now=799.0) is None
+    assert limit.exhausted(accounts, confirm_trials=4, now=800.0) == "wall_hours"
+
+
+def test_before_the_first_result_nothing_is_known_and_the_search_may_begin() -> None:
+    limit = budget(gpu_hours=0.001, usd=0.01, wall_hours=0.001)
+    assert limit.exhausted(spent(0), confirm_trials=50, now=0.0) is None
+
+
+def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
+    assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9}) == Slots(2, 0.0, 4)
+    assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9, "GPU": 2}) == Slots(2, 1.0, 2)
+    assert allot(ResourceOptions(cpus=1, gpus=0.5), {"CPU": 9, "GPU": 2}) == Slots(1, 0.5, 4)
+    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 2}).concurrent == 3
+    with pytest.raises(ResourceError, match=r"gpus: 0.5 .* `gpus: auto`"):
+        allot(ResourceOptions(gpus=0.5), {"CPU": 4})
+    with pytest.raises(ResourceError, match="cpus: 8 per trial"):
+        allot(ResourceOptions(cpus=8), {"CPU": 4})
