@@ -33,6 +33,8 @@ class Attempt:
     session: str
     started: float
     resume_from: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
     ended: float | None = None
     cost: Cost | None = None
     worker_died: bool = False
@@ -100,7 +102,7 @@ class Accounts:
                 )
             case Started():
                 self.trials[event.id].attempts.append(
-                    Attempt(event.attempt, event.session, event.time, event.resume_from)
+                    Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
             case Lost() | Told():
                 attempt = self.trials[event.id].attempts[event.attempt - 1]

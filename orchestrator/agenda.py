@@ -15,10 +15,10 @@ from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.budget import Budget
 from auxtune.orchestrator.confirm import Confirmation
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.events import Event, Lost, Phase, Proposed, Selected, Started, Told
+from auxtune.orchestrator.events import Event, Lost, Phase, Proposed, Selected, Started, Told, as_recorded
 from auxtune.orchestrator.fold import SelectorFold
 from auxtune.orchestrator.ledger import Ledger
-from auxtune.orchestrator.reports import attempt_folder, cost_until_lost, read_report
+from auxtune.orchestrator.reports import DamagedReportError, attempt_folder, cost_until_lost, read_report
 from auxtune.orchestrator.translate import Translator
 from auxtune.selectors.protocol import Done, Proposal, Wait
 from auxtune.trials.checkpoint import usable
@@ -92,18 +92,20 @@ class Agenda:
             return self._start(self._propose(proposal, "confirm"))
         return None
 
-    def ended(self, trial: int, attempt: int) -> None:
-        """An attempt is over: tell its report, or, without one, put its proposal first again."""
+    def ended(self, trial: int, attempt: int, error: str | None = None) -> None:
+        """An attempt is over: tell its report, or, without one, put its proposal first again.
+
+        ``error`` is what else is known of an attempt that left no report.
+        """
         record = self.accounts.trials[trial]
         if record.told is not None or attempt != len(record.attempts):
             return
-        report = read_report(attempt_folder(self.folder, trial, attempt))
-        if report is not None:
+        if (report := self._report(record)) is not None:
             self._tell(record, report)
             return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
-            message = f"its process died {retries + 1} times without a report"
+            message = f"{retries + 1} attempts ended without a report, the last with: {error or 'its process died'}"
             self._tell(record, Report(score=None, cost=self._cost(record), why="error", message=message))
         else:
             self._lose(record, "worker")
@@ -119,13 +121,6 @@ class Agenda:
         self.accounts.add(event)
         self._fold.add(event)
         self._listener(event)
-
-    def checkpoint(self, trial: Trial) -> int | None:
-        """The latest former attempt of ``trial`` whose checkpoint can be continued."""
-        for attempt in reversed(trial.attempts):
-            if usable(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
-                return attempt.number
-        return None
 
     @property
     def _limits(self) -> dict[str, object]:
@@ -146,7 +141,14 @@ class Agenda:
     def _propose(self, proposal: Proposal, phase: Phase) -> Trial:
         number = len(self.accounts.trials)
         self.record(
-            Proposed(id=number, time=time.time(), proposal=proposal, phase=phase, after=self._fold.after)
+            Proposed(
+                id=number,
+                time=time.time(),
+                # As it will be read back: the fold of a resumed session must not see other types than this one.
+                proposal=as_recorded(proposal),
+                phase=phase,
+                after=self._fold.after,
+            )
         )
         return self.accounts.trials[number]
 
@@ -157,11 +159,20 @@ class Agenda:
                 attempt=len(trial.attempts) + 1,
                 time=time.time(),
                 session=self._ledger.session,
-                resume_from=self.checkpoint(trial),
+                resume_from=self._checkpoint(trial),
+                cpus=self._budget.slots.cpus,
+                gpus=self._budget.slots.gpus,
             )
         )
         self.flush()
         return trial
+
+    def _checkpoint(self, trial: Trial) -> int | None:
+        """The latest former attempt of ``trial`` whose checkpoint can be continued."""
+        for attempt in reversed(trial.attempts):
+            if usable(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
+                return attempt.number
+        return None
 
     def _select(self) -> None:
         selection = self._fold.select()
@@ -175,13 +186,18 @@ class Agenda:
         for trial in list(self.accounts.unfinished):
             if not trial.attempts:
                 continue
-            last = trial.attempts[-1]
-            report = read_report(attempt_folder(self.folder, trial.id, last.number))
-            if report is not None:
+            if (report := self._report(trial)) is not None:
                 self._again.remove(trial.id)
                 self._tell(trial, report)
-            elif last.ended is None:
+            elif trial.attempts[-1].ended is None:
                 self._lose(trial, "driver")
+
+    def _report(self, trial: Trial) -> Report | None:
+        """What the last attempt left; one that cannot be read is a failure that says so."""
+        try:
+            return read_report(attempt_folder(self.folder, trial.id, len(trial.attempts)))
+        except DamagedReportError as error:
+            return Report(score=None, cost=self._cost(trial), why="error", message=str(error))
 
     def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
         attempt = trial.attempts[-1]
@@ -211,6 +227,5 @@ class Agenda:
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]
-        slots = self._budget.slots
         folder = attempt_folder(self.folder, trial.id, attempt.number)
-        return cost_until_lost(folder, attempt.started, slots.cpus, slots.gpus)
+        return cost_until_lost(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)

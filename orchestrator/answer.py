@@ -14,9 +14,10 @@ import numpy as np
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.budget import HOUR, Price
 from auxtune.orchestrator.confirm import SELECTION, Confirmation
+from auxtune.orchestrator.events import Phase
 from auxtune.orchestrator.lift import Lift, paired_lift
 from auxtune.orchestrator.reports import attempt_folder
-from auxtune.orchestrator.resampling import Predictions
+from auxtune.orchestrator.resampling import Predictions, load_predictions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.report import Cost
 
@@ -52,21 +53,22 @@ def answer(
         "contribution": None,
         "stability": None,
         "belief": dict(selection.belief),
-        "cost": cost_of(accounts, price),
+        "cost": cost_of(accounts, price, time.time()),
     }
 
 
-def cost_of(accounts: Accounts, price: Price) -> dict[str, Any]:
-    """What the study took so far: every attempt, in all and by phase."""
-    phases: dict[str, list[Trial]] = {}
-    for trial in accounts.trials.values():
-        phases.setdefault(trial.phase, []).append(trial)
+def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, Any]:
+    """What the study took so far: every attempt, in all and by phase.
+
+    ``now``, in seconds since the epoch, is given where a session is alive: its time counts until then.
+    """
+    phases: tuple[Phase, ...] = ("probe", "search", "confirm")
     every = list(accounts.trials.values())
     return {
         **_cost(every, price),
-        "wall_hours": accounts.elapsed_seconds(time.time()) / HOUR,
+        "wall_hours": accounts.elapsed_seconds(now) / HOUR,
         "cluster_usd": None,
-        "phases": {phase: _cost(trials, price) for phase, trials in phases.items()},
+        "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in phases},
         "reused": _cost([], price),
     }
 
@@ -115,7 +117,7 @@ def _trials(accounts: Accounts, proposals: Sequence[Proposal]) -> list[Trial | N
 
 def _predictions(folder: Path, trial: Trial, confirmation: Confirmation) -> Predictions:
     attempt = attempt_folder(folder, trial.id, len(trial.attempts))
-    return Predictions.load(attempt / "predictions.npz", str(confirmation.problem.primary))
+    return load_predictions(attempt / "predictions.npz", str(confirmation.problem.primary))
 
 
 def _report(

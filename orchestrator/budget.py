@@ -30,9 +30,18 @@ class Price:
         """What an attempt cost, or ``None`` where a price that it needs is not given."""
         if self.gpu_hour is None and self.cpu_hour is None:
             return None
-        if cost.gpu_seconds and self.gpu_hour is None:
+        # CPUs come with a GPU where only GPUs are priced; else time that was used and has no price is unknown money.
+        cpus_included = bool(cost.gpu_seconds) and self.gpu_hour is not None
+        unpriced_gpus = cost.gpu_seconds and self.gpu_hour is None
+        unpriced_cpus = cost.cpu_seconds and self.cpu_hour is None and not cpus_included
+        if unpriced_gpus or unpriced_cpus:
             return None
         return (cost.gpu_seconds * (self.gpu_hour or 0.0) + cost.cpu_seconds * (self.cpu_hour or 0.0)) / HOUR
+
+
+def price_of(options: StudyOptions) -> Price:
+    """A study's prices."""
+    return Price(options.prices.gpu_hour, options.prices.cpu_hour)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Budget:
     @property
     def price(self) -> Price:
         """The study's prices."""
-        return Price(self.options.prices.gpu_hour, self.options.prices.cpu_hour)
+        return price_of(self.options)
 
     def exhausted(self, accounts: Accounts, confirm_trials: int, now: float) -> str | None:
         """The key of the limit that forbids one more search trial, or ``None``.
@@ -56,7 +65,7 @@ class Budget:
         budget = self.options.budget
         if budget.trials is not None and len(accounts.trials) + confirm_trials >= budget.trials:
             return "trials"
-        held = confirm_trials * self.options.training.steps + sum(
+        held = self._confirm_steps(accounts, confirm_trials) + self._next_steps(accounts) + sum(
             self.steps(trial.proposal) for trial in accounts.unfinished
         )
         if budget.wall_hours is not None:
@@ -72,6 +81,18 @@ class Budget:
             if usd + held * self._per_step(accounts, self._usd) >= budget.usd:
                 return "usd"
         return None
+
+    def _confirm_steps(self, accounts: Accounts, trials: int) -> float:
+        """Optimisation steps of confirm's trials: with equal examples of the primary, arms of many tasks are longer."""
+        steps = self.options.training.steps
+        if self.options.training.match == "primary_examples":
+            steps = max([steps, *(self.steps(trial.proposal) for trial in accounts.in_phase("search", "confirm"))])
+        return float(trials * steps)
+
+    def _next_steps(self, accounts: Accounts) -> float:
+        """Steps of the trial that would be started now: like those before it."""
+        search = [self.steps(trial.proposal) for trial in accounts.in_phase("search", "probe")]
+        return sum(search) / len(search) if search else 0.0
 
     def _usd(self, cost: Cost) -> float:
         return self.price.usd(cost) or 0.0

@@ -73,7 +73,8 @@ class Confirmation:
         elif selection is None:
             raise ValueError(f"the arm {name} needs a selection")
         elif name == "random_subset":
-            mixture = self._random(len(selection.tasks) - 1, np.random.default_rng([self.problem.seed, seed]))
+            chosen = self.execute(Proposal(selection.tasks, selection.weights, cycle=selection.cycle))
+            mixture = self._random(len(chosen.tasks) - 1, np.random.default_rng([self.problem.seed, seed]))
         else:
             mixture = selection
         return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle, seed=seed))
@@ -81,6 +82,6 @@ class Confirmation:
     def _random(self, size: int, draw: np.random.Generator) -> Selection:
         """The primary with ``size`` auxiliaries, whichever."""
         auxiliaries = self.problem.auxiliaries
-        picked = set(draw.choice(len(auxiliaries), size=size, replace=False).tolist())
-        drawn = (task for i, task in enumerate(auxiliaries) if i in picked)
-        return Selection("mixture", (self.problem.require_primary(), *drawn))
+        picked = {auxiliaries[i] for i in draw.choice(len(auxiliaries), size=size, replace=False).tolist()}
+        trained = picked | {self.problem.require_primary()}
+        return Selection("mixture", tuple(task for task in self.problem.names if task in trained))

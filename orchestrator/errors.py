@@ -10,6 +10,7 @@
     ├── LedgerError         2   the durable record
     │   ├── LedgerDamaged   2   a part is missing or unreadable
     │   └── Locked          4   another process writes to it
+    ├── HangError           2   a worker did not begin, and nothing is there that could be killed
     ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed
     └── Interrupted       130   stopped on request; running the study again continues it
 """
@@ -85,6 +86,10 @@ class Locked(LedgerError):
     """Another process writes to this study's ledger."""
 
     exit_code = 4
+
+
+class HangError(AuxtuneError):
+    """A worker did not begin in time; the study can be resumed."""
 
 
 class TooManyFailures(AuxtuneError):

@@ -57,6 +57,8 @@ class Started:
     time: float
     session: str
     resume_from: int | None = None                     # the attempt whose checkpoint it continues
+    cpus: float | None = None                          # what it was allotted, for its cost if it is lost
+    gpus: float | None = None
     event: Literal["started"] = "started"
 
 

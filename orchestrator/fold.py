@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.events import Event, Proposed, Told, as_recorded
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
@@ -26,20 +28,33 @@ class SelectorFold:
         """Fold one event; what does not concern the selector changes nothing."""
         if isinstance(event, Proposed) and event.phase != "confirm":
             number = self._numbers[event.id] = len(self._numbers)
-            self._state = self._selector.proposed(self._state, number, event.proposal)
+            with _own_defects("was handed back a proposal"):
+                self._state = self._selector.proposed(self._state, number, event.proposal)
         elif isinstance(event, Told) and event.id in self._numbers:
-            self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
+            with _own_defects("was told of an outcome"):
+                self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
         else:
             return
         self.after += 1
 
     def propose(self) -> Proposal | Wait | Done:
         """What the selector wants next, given what was folded."""
-        return self._selector.propose(self._state, self._evidence)
+        with _own_defects("was asked for a proposal"):
+            return self._selector.propose(self._state, self._evidence)
 
     def select(self) -> Selection:
         """The selector's answer, given what was folded."""
-        return self._selector.select(self._state, self._evidence)
+        with _own_defects("was asked for its answer"):
+            return self._selector.select(self._state, self._evidence)
+
+
+@contextmanager
+def _own_defects(moment: str) -> Iterator[None]:
+    """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
+    try:
+        yield
+    except Exception as error:
+        raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
 
 
 def verify(

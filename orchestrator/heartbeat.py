@@ -46,7 +46,9 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        sign = _read(self._path)
+        if sign is not None and sign["session"] == self._session:      # it may be another's by now
+            self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -64,16 +66,26 @@ class Heartbeat:
 
 def living_driver(folder: Path) -> dict[str, Any] | None:
     """The sign of the driver that works on the study in ``folder``, or ``None`` where there is none alive."""
-    try:
-        sign: dict[str, Any] = json.loads((folder / "heartbeat.json").read_text(encoding="utf-8"))
-        pid, host, moment = int(sign["pid"]), str(sign["host"]), float(sign["time"])
-    except (OSError, ValueError, KeyError, TypeError):
+    sign = _read(folder / "heartbeat.json")
+    if sign is None or time.time() - sign["time"] > STALE:
         return None
-    if time.time() - moment > STALE:
-        return None
-    if host == platform.node() and (pid == os.getpid() or not _alive(pid)):
+    if sign["host"] == platform.node() and (sign["pid"] == os.getpid() or not _alive(sign["pid"])):
         return None
     return sign
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A sign that is whole, or ``None``."""
+    try:
+        sign = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "session": str(sign["session"]),
+            "pid": int(sign["pid"]),
+            "host": str(sign["host"]),
+            "time": float(sign["time"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _alive(pid: int) -> bool:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from auxtune.orchestrator.errors import LedgerDamaged, Locked
+from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.events import Closed, Event, Opened, from_json, to_json
 from auxtune.orchestrator.segments import LocalSegments
 
@@ -50,10 +50,10 @@ class Ledger:
         self._waiting.append(event)
 
     def flush(self) -> None:
-        """Make all recorded events durable. Raises ``OSError`` or ``Locked``; nothing is forgotten then."""
+        """Make all recorded events durable. Raises ``LedgerError`` or ``Locked``; nothing is forgotten then."""
         while self._waiting:
             batch = list(self._waiting)
-            if not self._segments.create(self._next, _encode(self._next, self.session, batch)):
+            if not self._create(batch):
                 session, batch = _decode(self._segments.folder, self._segments.read(self._next), self._next)
                 if session != self.session:
                     raise Locked(
@@ -67,6 +67,16 @@ class Ledger:
         """End the session."""
         self.append(Closed(session=self.session, time=time.time(), reason=reason, message=message))
         self.flush()
+
+    def _create(self, events: list[Event]) -> bool:
+        """Write the next segment; ``False`` where its number is taken."""
+        try:
+            return self._segments.create(self._next, _encode(self._next, self.session, events))
+        except OSError as error:
+            raise LedgerError(
+                f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
+                "the disk, then go on with `auxtune resume`. What was recorded before is safe."
+            ) from error
 
 
 def _encode(number: int, session: str, events: list[Event]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -40,13 +41,14 @@ def paired_lift(
     seeds, mean = len(differences), float(differences.mean())
     if seeds < FEWEST_SEEDS:
         return Lift(metric, mean, None, None, seeds)
-    error = float(np.std(bootstrap(metric, ours, seed) - bootstrap(metric, theirs, seed), ddof=1))
+    error = float(np.std(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed), ddof=1))
     spread = float(stats.t.ppf(0.975, seeds - 1)) * float(differences.std(ddof=1)) / np.sqrt(seeds)
     half = float(np.hypot(spread, 1.96 * error))
     return Lift(metric, mean, mean - half, mean + half, seeds)
 
 
-def bootstrap(metric: str, arm: Sequence[Predictions], seed: int) -> np.ndarray:
+@lru_cache(maxsize=64)
+def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarray:
     """The seed-averaged metric on ``DRAWS`` resamples of the report rows, (DRAWS,). The same seed, the same rows."""
     rows = int(arm[0].rows.max()) + 1
     draws = np.random.default_rng(seed).integers(rows, size=(DRAWS, rows))

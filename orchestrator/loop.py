@@ -1,12 +1,13 @@
-"""Runs an agenda under Ray Tune until it has nothing left, was interrupted, or too much failed."""
+"""Ray on this machine, and Tune over a searcher until it has nothing left or is ended."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
         os.environ.setdefault(key, value)
     import ray
 
-    ray.init(
+    start = partial(
+        ray.init,
         address="local",
         num_cpus=int(machine["CPU"]),
         num_gpus=int(machine["GPU"]),
@@ -46,39 +48,13 @@ def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(start).result()
     try:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM end Tune's loop in order; the second one interrupts at once.
-
-    Yields the signals that came. Enter it after Ray has started, whose own SIGTERM handler would abort the process.
-    Only the main thread can have handlers; elsewhere nothing is caught.
-    """
-    came: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        came.append(number)
-        ending = signal.getsignal(signal.SIGUSR1)      # Tune's own way to end, once its loop runs
-        if len(came) > 1 or not callable(ending):
-            raise KeyboardInterrupt
-        ending(number, frame)
-
-    former = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            former[number] = signal.signal(number, stop)
-    except ValueError:
-        former = {}
-    try:
-        yield came
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def run_tuner(
@@ -89,7 +65,7 @@ def run_tuner(
     slots: Slots,
     scratch: Path,
 ) -> None:
-    """Run Tune over ``searcher`` until it says that it is finished, or a signal ends it.
+    """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
     Data and base weights go through the object store once. Raises what the searcher raised.
     """

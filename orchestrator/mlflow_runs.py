@@ -35,14 +35,15 @@ class StudyRuns:
     def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:
         """The study's run: ``known``, else found by its tags, else made; open in any case."""
         tags = {"auxtune.role": "study", "auxtune.study": self._study, "auxtune.key": self._key, **tags}
-        run_id = known or self._find(f"tags.`auxtune.role` = 'study' and tags.`auxtune.key` = '{self._key}'")
+        run_id = known if known is not None and self._is_here(known) else None
+        run_id = run_id or self._find(f"tags.`auxtune.role` = 'study' and tags.`auxtune.key` = '{self._key}'")
         if run_id is None:
             return self._create(self._study, started, tags)
         self.reopen(run_id)
         return run_id
 
-    def child(self, trial: Trial, parent: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Make the run of a trial that has none, with its parameters."""
+    def child(self, trial: Trial, parent: str, tags: Mapping[str, str]) -> str:
+        """Make the run of a trial that has none."""
         tags = {
             "auxtune.role": "trial",
             "auxtune.study": self._study,
@@ -50,9 +51,11 @@ class StudyRuns:
             "mlflow.parentRunId": parent,
             **tags,
         }
-        run_id = self._create(f"{trial.phase} {trial.id:04d}", trial.proposed, tags)
+        return self._create(f"{trial.phase} {trial.id:04d}", trial.proposed, tags)
+
+    def describe(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log a trial's parameters; the same again changes nothing."""
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
-        return run_id
 
     def reopen(self, run_id: str) -> None:
         """Say that a run that was left open or killed goes on."""
@@ -121,9 +124,20 @@ class StudyRuns:
         while True:
             page = self._client.search_runs([self.experiment_id], rule, max_results=1000, page_token=token)
             for run in page:
-                found[int(run.data.tags["auxtune.proposal_id"])] = (run.info.run_id, run.info.status)
+                if (trial := run.data.tags.get("auxtune.proposal_id", "")).isdecimal():     # not a user's own run
+                    found[int(trial)] = (run.info.run_id, run.info.status)
             if not (token := page.token):
                 return found
+
+    def _is_here(self, run_id: str) -> bool:
+        """Whether a run of a former session is in this store and experiment, and not deleted."""
+        try:
+            info = self._client.get_run(run_id).info
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return bool(info.lifecycle_stage == "active" and info.experiment_id == self.experiment_id)
 
     def _create(self, name: str, started: float, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(
@@ -137,14 +151,17 @@ class StudyRuns:
 
 
 def cost_metrics(trials: list[Trial], price: Price) -> dict[str, float]:
-    """``cost/*`` over every attempt of some trials; what is unknown of any is left out."""
+    """``cost/*`` over every attempt of some trials.
+
+    Money is left out where a price is unknown; a lost attempt took its time, but told no examples and tokens.
+    """
     costs = [cost for trial in trials for cost in trial.costs]
     values: dict[str, list[float | None]] = {
         "cost/wall_seconds": [cost.wall_seconds for cost in costs],
         "cost/gpu_seconds": [cost.gpu_seconds for cost in costs],
         "cost/cpu_seconds": [cost.cpu_seconds for cost in costs],
-        "cost/examples": [cost.examples for cost in costs],
-        "cost/tokens": [cost.tokens for cost in costs],
+        "cost/examples": [cost.examples or 0 for cost in costs],
+        "cost/tokens": [cost.tokens or 0 for cost in costs],
         "cost/usd": [price.usd(cost) for cost in costs],
     }
     sums = {key: sum(filter(None, each)) for key, each in values.items() if each and None not in each}

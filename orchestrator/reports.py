@@ -16,6 +16,10 @@ from auxtune.trials.report import Cost, Report
 _report = TypeAdapter(Report)
 
 
+class DamagedReportError(ValueError):
+    """There is a ``report.json``, but it was not written by a worker, or was changed."""
+
+
 def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
     """``<study>/trials/<id>/<attempt>``: report, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)
@@ -33,11 +37,14 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def read_report(folder: Path) -> Report | None:
-    """The report of an attempt, or ``None`` where it never gave a readable one."""
+    """The report of an attempt, or ``None`` where it never gave one. Raises ``DamagedReportError``."""
+    path = folder / "report.json"
     try:
-        return _report.validate_json((folder / "report.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return _report.validate_json(path.read_bytes())
+    except FileNotFoundError:
         return None
+    except ValidationError as error:
+        raise DamagedReportError(f"{path}: not a readable report: {error.error_count()} mistakes") from error
 
 
 def show_life(folder: Path) -> None:

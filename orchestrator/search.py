@@ -19,10 +19,15 @@ from auxtune.orchestrator.trainable import Assignment
 class LedgerSearcher(Searcher):
     """Hands Ray what the agenda says."""
 
-    def __init__(self, agenda: Agenda, assign: Callable[[Trial], Assignment]) -> None:
-        """``assign`` makes a worker's assignment of a trial whose attempt has just been recorded."""
+    def __init__(
+        self, agenda: Agenda, assign: Callable[[Trial], Assignment], error_of: Callable[[str], str | None]
+    ) -> None:
+        """``assign`` makes a worker's assignment of a trial whose attempt has just been recorded.
+
+        ``error_of`` gives Ray's word on one of its trials that broke.
+        """
         super().__init__(metric="score", mode="max")
-        self._agenda, self._assign = agenda, assign
+        self._agenda, self._assign, self._error_of = agenda, assign, error_of
         self._live: dict[str, tuple[int, int]] = {}    # Ray's trial id -> our trial and attempt
         self._failure: Exception | None = None
 
@@ -42,7 +47,7 @@ class LedgerSearcher(Searcher):
         if attempt is None:
             return
         try:
-            self._agenda.ended(*attempt)
+            self._agenda.ended(*attempt, self._error_of(trial_id) if error else None)
         except Exception as failure:
             # Raised here, Ray would blame the trial; raised by the next suggest, it ends the run as it should.
             self._failure = failure

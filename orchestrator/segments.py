@@ -50,6 +50,8 @@ class LocalSegments:
             elif number in present:
                 yield self._path(number), self.read(number)
                 number += 1
+            elif self._path(number).exists():          # written since the folder was listed
+                present.add(number)
             else:
                 break
         if beyond := [later for later in present if later > number]:

@@ -12,15 +12,16 @@ from typing import Any, Literal
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.agenda import Agenda
 from auxtune.orchestrator.answer import answer, write_answer
-from auxtune.orchestrator.errors import Interrupted, LedgerError, TooManyFailures
+from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.events import Event
 from auxtune.orchestrator.fold import SelectorFold
 from auxtune.orchestrator.heartbeat import Heartbeat
 from auxtune.orchestrator.ledger import Ledger
-from auxtune.orchestrator.loop import embedded_ray, run_tuner, stopped_by_signals
+from auxtune.orchestrator.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.opening import open_ledger
 from auxtune.orchestrator.prepare import Prepared, prepare
 from auxtune.orchestrator.reports import attempt_folder
+from auxtune.orchestrator.signals import StopSignals
 from auxtune.orchestrator.study_file import StudyFile
 from auxtune.orchestrator.study_paths import study_folder
 from auxtune.orchestrator.tracking import Tracker, mirrored
@@ -53,21 +54,31 @@ def run_session(
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    with Heartbeat(folder, session):
+    with Heartbeat(folder, session), StopSignals() as signals:
         prepared = prepare(study)
         ledger = open_ledger(folder, prepared, session, allow_drift)
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         tracker = Tracker(mirrored(prepared, folder, ledger.events), list(ledger.events))
         tracker.start()
+        reason: Reason = "failed"
+        selection: Mapping[str, Any] = {}
         try:
             agenda = _agenda(folder, ledger, prepared, tracker, listener)
-            interrupted = not agenda.finished and _train(prepared, agenda, tracker, folder, session)
-            reason: Reason = "done" if agenda.finished else "interrupted" if interrupted else "failed"
-            selection = _answer(prepared, agenda, folder) if reason == "done" else {}
-            _close(ledger, tracker, reason, folder)
+            if not agenda.finished:
+                _train(prepared, agenda, tracker, folder, session, signals)
+            reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
+            if reason == "done":
+                selection = _answer(prepared, agenda, folder)
+            _close(ledger, tracker, reason, folder, PATIENCE)
+        except Locked:
+            tracker.abandon()                          # the runs are the other driver's now
+            raise
+        except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
+            reason = "done" if reason == "done" else "interrupted"
+            _close(ledger, tracker, reason, folder, patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
-                _close(ledger, tracker, "failed", folder)
+                _close(ledger, tracker, "failed", folder, PATIENCE)
             raise
     if reason == "done":
         return Result(folder, selection, agenda.accounts, tracker.trouble)
@@ -88,9 +99,11 @@ def _agenda(
     return Agenda(folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard)
 
 
-def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str) -> bool:
-    """Let Ray work through the agenda; whether a signal ended it."""
-    with embedded_ray(prepared.machine), stopped_by_signals() as signals:
+def _train(
+    prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str, signals: StopSignals
+) -> None:
+    """Let Ray work through the agenda, until it is through or a signal comes."""
+    with signals.held(), embedded_ray(prepared.machine):
         # These import Ray, whose settings must be in the environment before.
         from auxtune.orchestrator.search import LedgerSearcher
         from auxtune.orchestrator.trainable import Assignment
@@ -111,17 +124,18 @@ def _train(prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, s
                 problem=prepared.problem,
             )
 
-        def note_runs() -> None:
+        def each_turn() -> None:
             for event in tracker.made():
                 agenda.record(event)
+            signals.end_loop()
 
         minutes = prepared.study.options.resources.trial_minutes
-        callbacks = [LoopWatch(note_runs), *([HangWatch(minutes * 60)] if minutes else [])]
-        searcher = LedgerSearcher(agenda, assign)
+        watch = LoopWatch(each_turn)
+        callbacks = [watch, *([HangWatch(minutes * 60)] if minutes else [])]
+        searcher = LedgerSearcher(agenda, assign, watch.error_of)
         scratch = folder / "tune" / session
-        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: at once
+        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
             run_tuner(searcher, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
-    return bool(signals)
 
 
 def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:
@@ -133,20 +147,20 @@ def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, An
     return content
 
 
-def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path) -> None:
+def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patience: float) -> None:
     """End the mirror and the session; the runs that were made last are still noted."""
     artifacts = [folder / "study.yaml", *([folder / "selection.json"] if reason == "done" else [])]
     status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
-    tracker.finish(status, artifacts, PATIENCE)
+    tracker.finish(status, artifacts, patience)
     for event in tracker.made():
         ledger.append(event)
     ledger.close(reason)
 
 
 def _why(agenda: Agenda, folder: Path) -> str:
+    if not agenda.failing:
+        return f"Ray ended before the study did (its logs are in {folder / 'tune'}); "
     failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
-    if not failed:
-        return "Ray ended before the study did; "
     last = failed[-1]
     return (
         f"{len(failed)} of {len(agenda.accounts.trials)} trials failed, the last ones in a row. Trial {last.id} said: "

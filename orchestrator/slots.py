@@ -23,7 +23,7 @@ def this_machine() -> dict[str, float]:
     """What an embedded Ray may hand out here."""
     import torch
 
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())}
 
 
 def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
@@ -37,6 +37,7 @@ def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
         )
     if options.cpus > cpus_there:
         raise ResourceError(f"resources.cpus: {options.cpus:g} per trial asked for, but there are {cpus_there:g} CPUs")
-    fit = int(min(cpus_there / options.cpus, gpus_there / gpus if gpus else float("inf")))
-    concurrent = fit if options.concurrent == "auto" else int(options.concurrent)
-    return Slots(options.cpus, gpus, max(1, concurrent))
+    # Trials that share GPUs share whole ones: at 0.6 of a GPU, one fits on each.
+    by_gpu = gpus_there // gpus if gpus >= 1 else gpus_there * (1 // gpus) if gpus else float("inf")
+    fit = int(min(cpus_there // options.cpus, by_gpu))
+    return Slots(options.cpus, gpus, fit if options.concurrent == "auto" else min(fit, options.concurrent))

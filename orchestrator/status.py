@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.answer import cost_of
-from auxtune.orchestrator.budget import Price
+from auxtune.orchestrator.budget import price_of
 from auxtune.orchestrator.heartbeat import living_driver
 from auxtune.orchestrator.study_models import StudyOptions
 
@@ -17,10 +18,11 @@ _STATES = ("waiting", "running", "finished", "failed")
 def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
     """The state of the study in ``folder`` as JSON values."""
     trials = list(accounts.trials.values())
+    alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
     selected, best = accounts.selected, accounts.best
     return {
         "study": options.study,
-        "state": _state(folder, accounts),
+        "state": _state(accounts, alive),
         "sessions": len(accounts.sessions),
         "proposals": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
@@ -31,16 +33,16 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "running": [_short(trial) for trial in trials if trial.status == "running"],
         "selected": list(selected.selection.tasks) if selected else None,
         "budget": options.budget.model_dump(mode="json"),
-        "cost": cost_of(accounts, Price(options.prices.gpu_hour, options.prices.cpu_hour)),
+        "cost": cost_of(accounts, price_of(options), time.time() if alive else None),
     }
 
 
-def _state(folder: Path, accounts: Accounts) -> str:
+def _state(accounts: Accounts, alive: bool) -> str:
     """``running``, ``done``, ``interrupted`` or ``failed``; a driver that just vanished leaves it interrupted."""
     closed = accounts.sessions[-1].closed
     if closed is not None:
         return closed.reason
-    return "running" if living_driver(folder) is not None else "interrupted"
+    return "running" if alive else "interrupted"
 
 
 def _short(trial: Trial) -> dict[str, Any]:

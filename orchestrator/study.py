@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +46,14 @@ class Study:
             message = "expected the folder of a study (<storage>/<study>), found no ledger in it"
             raise StudyFileError(str(folder), [Mistake(1, "", message)])
         first, last = opened[0], opened[-1]
-        # The folder may have been moved; its parent is the storage now.
-        overrides = (*last.overrides, *overrides, f"storage={folder.parent}")
-        origin = str(folder / "study.yaml")
-        return cls(
-            parse_study(last.study, origin, Path(first.study_folder), overrides, Path(first.working_folder))
-        )
+        origin, overrides = str(folder / "study.yaml"), (*last.overrides, *overrides)
+        study = parse_study(last.study, origin, Path(first.study_folder), overrides, Path(first.working_folder))
+        if folder.name != study.options.study:
+            message = f"expected a folder of the study's name, {study.options.study}; rename it back"
+            raise StudyFileError(str(folder), [Mistake(1, "study", message)])
+        # The storage may have been moved: it is where the folder is.
+        options = study.options.model_copy(update={"storage": str(folder.parent)})
+        return cls(replace(study, options=options))
 
     def run(self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False) -> Result:
         """Run it, or go on with it, to its answer; ``listener`` hears every event of the ledger as it is recorded.

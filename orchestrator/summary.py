@@ -54,8 +54,8 @@ def _shares(selection: Mapping[str, Any]) -> RenderableType:
     table = Table("task", "share", title="Selection", title_justify="left")
     for task, share in (selection["weights"] or {}).items():
         table.add_row(task, f"{share:.1%}")
-    for task, metrics in selection["report"].items():
-        table.caption = f"{task} on the report split: " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items())
+    scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
+    table.caption = f"on the report split: {', '.join(scores)}"
     return table
 
 

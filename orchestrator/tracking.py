@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# At the top, and so on the main thread: imported here and by Ray at once, MLflow would wait for itself.
+from mlflow.tracking import MlflowClient
+
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.budget import Price
 from auxtune.orchestrator.events import Event, Tracked
+from auxtune.orchestrator.mlflow_runs import StudyRuns
 from auxtune.orchestrator.prepare import Prepared
 from auxtune.orchestrator.study_paths import tracking_uri
 from auxtune.selectors.protocol import Proposal
@@ -73,7 +77,9 @@ class Tracker(threading.Thread):
         self._made: queue.SimpleQueue[Tracked] = queue.SimpleQueue()
         self._accounts = Accounts(events)
         self._closed: set[int] = set()                 # trials whose runs are final
+        self._abandoned = False
         self._children: dict[int, str] = {}            # trial -> run id
+        self._described: set[int] = set()              # trials whose parameters are there for sure
         self._told = -1                                # trials told when the totals were last written
         self._parent: str | None = None
         self._status: str | None = None
@@ -91,30 +97,35 @@ class Tracker(threading.Thread):
             events.append(self._made.get())
         return events
 
-    def finish(self, status: str, artifacts: Sequence[Path], patience: float) -> bool:
-        """Close the runs within ``patience`` seconds; whether all of them are as they should be.
+    def abandon(self) -> None:
+        """Write nothing more: the runs are another driver's now."""
+        self._abandoned = True
+        self._heard.put(None)
 
-        Where they are not, ``trouble`` says why.
-        """
+    def finish(self, status: str, artifacts: Sequence[Path], patience: float) -> None:
+        """Close the runs within ``patience`` seconds. Where that fails, ``trouble`` says why."""
         self._status, self._artifacts = status, list(artifacts)
         self._heard.put(None)
         self.join(patience)
         if self.is_alive() and self.trouble is None:
             self.trouble = f"not done within {patience:.0f} s"
-        return not self.is_alive()
 
     def run(self) -> None:
         """The thread: fold what is heard, mirror it, again and again until finished and all is mirrored."""
         last = False
         while not last or self.trouble:
             last = last or self._fold()
+            if self._abandoned:
+                return
             try:
                 self._mirror(last)
                 self.trouble = None
             except Exception as error:
                 # Whatever a server or a network can do wrong: the search must not hear of it.
-                self.trouble = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-                logging.getLogger(__name__).debug("MLflow at %s: %s", self._study.uri, error)
+                first_line = next(iter(str(error).splitlines()), "")
+                self.trouble = f"{type(error).__name__}: {first_line}"
+                # A reply may have been lost, or the store be another one by now: look again at what is there.
+                self._parent = None
                 time.sleep(RETRY)
 
     def _fold(self) -> bool:
@@ -149,6 +160,7 @@ class Tracker(threading.Thread):
         self._runs = self._connect()
         accounts, tags = self._accounts, {"auxtune.selector": self._study.selector}
         parent = self._runs.parent(accounts.study_run_id, accounts.sessions[0].opened.time, tags)
+        self._children, self._closed, self._described = {}, set(), set()
         for trial_id, (run_id, status) in self._runs.children(parent).items():
             self._children[trial_id] = run_id
             if status in ("FINISHED", "FAILED"):
@@ -160,14 +172,14 @@ class Tracker(threading.Thread):
         self._parent = parent
 
     def _wanted(self, last: bool) -> list[Trial]:
-        trials = [trial for trial in self._accounts.trials.values() if trial.id not in self._closed]
+        """The trials whose runs may still change; with ``best N``, those of the highest scores, at the end."""
+        trials = list(self._accounts.trials.values())
         rule = self._study.children
-        if rule == "all":
-            return trials
-        if rule == "none" or not last:                 # the best are known at the end
-            return []
-        scored = [trial for trial in trials if trial.score is not None]
-        return sorted(scored, key=lambda trial: -(trial.score or 0.0))[: int(rule.removeprefix("best "))]
+        if rule != "all":
+            count = int(rule.removeprefix("best ")) if last and rule != "none" else 0
+            scored = [trial for trial in trials if trial.score is not None]
+            trials = sorted(scored, key=lambda trial: -(trial.score or 0.0))[:count]
+        return [trial for trial in trials if trial.id not in self._closed]
 
     def _mirror_trial(self, trial: Trial) -> None:
         study, proposal = self._study, trial.proposal
@@ -182,21 +194,19 @@ class Tracker(threading.Thread):
         params = {**study.params, "steps": steps, "seed": proposal.seed, **weights}
         run_id = self._children.get(trial.id)
         if run_id is None:
-            run_id = self._children[trial.id] = self._runs.child(trial, self._parent, params, tags)
+            run_id = self._children[trial.id] = self._runs.child(trial, self._parent, tags)
             self._made.put(Tracked(id=trial.id, run_id=run_id))
+        if trial.id not in self._described:
+            self._runs.describe(run_id, params)
+            self._described.add(trial.id)
         self._runs.curves(run_id, trial, study.folder, steps)
         if trial.told is not None:
             self._runs.end_child(run_id, trial, study.price, steps)
             self._closed.add(trial.id)
 
-    def _connect(self) -> Any:
-        # Imported here: MLflow takes seconds to load, and this thread can wait.
+    def _connect(self) -> StudyRuns:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        from mlflow.tracking import MlflowClient
-
-        from auxtune.orchestrator.mlflow_runs import StudyRuns
-
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         client = MlflowClient(tracking_uri=self._study.uri)

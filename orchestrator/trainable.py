@@ -66,9 +66,9 @@ class StudyTrainable(tune.Trainable):
         try:
             run.advance()
             if run.finished:
-                report = run.report()
-                write_report(assignment.folder, report)
-            show_life(assignment.folder)
+                write_report(assignment.folder, run.report())
+            else:
+                show_life(assignment.folder)
         except Exception as error:
             self._fail(error)
             raise
@@ -77,14 +77,15 @@ class StudyTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""
         if self._run is not None and not self._run.finished:
+            show_life(self._assignment.folder)
             self._run.save()
 
     def _begin(self, assignment: Assignment) -> None:
         self._assignment, self._started = assignment, time.time()
         self._run: TrainingRun | None = None           # the former one's memory is free before the next is built
-        assignment.folder.mkdir(parents=True, exist_ok=True)
-        _log_to(assignment.folder / "log.txt")
         try:
+            assignment.folder.mkdir(parents=True, exist_ok=True)
+            _log_to(assignment.folder / "log.txt")
             run = self._new_run()
             if assignment.checkpoint is not None:
                 try:
@@ -116,8 +117,14 @@ class StudyTrainable(tune.Trainable):
         logging.getLogger(__name__).error("%s", traceback.format_exc())
         cost = self._run.cost() if self._run is not None else self._cost_of_starting()
         self._run = None
-        message = f"{type(error).__name__}: {error}"
-        write_report(self._assignment.folder, Report(score=None, cost=cost, why=classify(error), message=message))
+        report = Report(
+            score=None,
+            cost=cost,
+            why=classify(error),
+            message=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        )
+        write_report(self._assignment.folder, report)
 
     def _cost_of_starting(self) -> Cost:
         wall = time.time() - self._started

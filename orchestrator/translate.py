@@ -93,5 +93,5 @@ class Translator:
             metrics=report.selection,
             rounds=report.rounds,
             evidence=report.evidence,
-            why=report.why,
+            why=report.why or (None if report.score is not None else "error"),
         )

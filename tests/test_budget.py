@@ -52,15 +52,16 @@ def test_a_price_is_allocated_time_and_unknown_without_prices() -> None:
     assert Price(2.0, 0.5).usd(cost) == pytest.approx(1.5)
     assert Price(2.0, None).usd(cost) == pytest.approx(1.0)
     assert Price(None, 0.5).usd(cost) is None          # GPU time was used and its price is not known
+    assert Price(2.0, None).usd(Cost(wall_seconds=9, gpu_seconds=0, cpu_seconds=9)) is None
     assert Price().usd(cost) is None
 
 
 @pytest.mark.parametrize(
     ("limits", "fits", "too_many"),
     [
-        # A trial takes 100 s, 100 GPU seconds and 0.1 + 0.02 USD; four more are held for confirm.
-        ({"gpu_hours": 1000 / 3600}, 5, 6),
-        ({"usd": 1.2}, 5, 6),
+        # A trial takes 100 s, 100 GPU seconds and 0.1 + 0.02 USD; four are held for confirm, and one is to be started.
+        ({"gpu_hours": 1000 / 3600}, 4, 5),
+        ({"usd": 1.2}, 4, 5),
         ({"trials": 10}, 5, 6),
     ],
 )
@@ -72,15 +73,15 @@ def test_what_confirm_will_take_is_held_back(limits: dict[str, float], fits: int
 
 def test_trials_in_flight_count_as_spent() -> None:
     limit = budget(gpu_hours=1000 / 3600)
-    assert limit.exhausted(spent(5), confirm_trials=4, now=0.0) is None
-    assert limit.exhausted(spent(5, pending=1), confirm_trials=4, now=0.0) == "gpu_hours"
+    assert limit.exhausted(spent(4), confirm_trials=4, now=0.0) is None
+    assert limit.exhausted(spent(4, pending=1), confirm_trials=4, now=0.0) == "gpu_hours"
 
 
 def test_wall_time_runs_on_and_confirm_shares_the_slots() -> None:
     limit = budget(wall_hours=1000 / 3600)
-    accounts = spent(3)                                # confirm's four: 400 s over two slots
-    assert limit.exhausted(accounts, confirm_trials=4, now=799.0) is None
-    assert limit.exhausted(accounts, confirm_trials=4, now=800.0) == "wall_hours"
+    accounts = spent(3)                                # confirm's four and the next one: 500 s over two slots
+    assert limit.exhausted(accounts, confirm_trials=4, now=749.0) is None
+    assert limit.exhausted(accounts, confirm_trials=4, now=750.0) == "wall_hours"
 
 
 def test_before_the_first_result_nothing_is_known_and_the_search_may_begin() -> None:
@@ -92,7 +93,9 @@ def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
     assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9}) == Slots(2, 0.0, 4)
     assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9, "GPU": 2}) == Slots(2, 1.0, 2)
     assert allot(ResourceOptions(cpus=1, gpus=0.5), {"CPU": 9, "GPU": 2}) == Slots(1, 0.5, 4)
-    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 2}).concurrent == 3
+    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 9}).concurrent == 3
+    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 2}).concurrent == 2
+    assert allot(ResourceOptions(cpus=1, gpus=0.6), {"CPU": 9, "GPU": 2}).concurrent == 2
     with pytest.raises(ResourceError, match=r"gpus: 0.5 .* `gpus: auto`"):
         allot(ResourceOptions(gpus=0.5), {"CPU": 4})
     with pytest.raises(ResourceError, match="cpus: 8 per trial"):

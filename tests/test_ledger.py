@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator import segments
-from auxtune.orchestrator.errors import LedgerDamaged, Locked
+from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.events import Opened, Proposed, Tracked, from_json, to_json
 from auxtune.orchestrator.ledger import Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
@@ -94,7 +94,7 @@ def test_a_write_that_succeeded_unheard_is_recognised(tmp_path: Path, monkeypatc
         raise OSError("the reply was lost")
 
     monkeypatch.setattr(segments, "sync_folder", lose_the_reply)
-    with pytest.raises(OSError, match="lost"):
+    with pytest.raises(LedgerError, match="lost"):
         ledger.flush()
     ledger.append(proposed(1))
     ledger.flush()
@@ -109,7 +109,7 @@ def test_a_refused_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(LedgerError, match="No space"):
         ledger.flush()
     assert read_events(tmp_path) == [opened("one")]
     assert [path.name for path in tmp_path.iterdir()] == ["00000001.json"]

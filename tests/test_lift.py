@@ -86,8 +86,8 @@ def test_correlations_are_resampled_by_row() -> None:
 
 
 def test_both_arms_are_drawn_the_same_rows() -> None:
-    same = [arm(LABELS, 0.8, 1)]
-    assert np.array_equal(bootstrap("accuracy", same, 7), bootstrap("accuracy", same, 7))
-    twin = paired_lift("f1", same * 4, same * 4, seed=7)
+    same, copy = (arm(LABELS, 0.8, 1),), (arm(LABELS, 0.8, 1),)
+    assert np.array_equal(bootstrap("accuracy", same, 7), bootstrap("accuracy", copy, 7))
+    twin = paired_lift("f1", same * 4, copy * 4, seed=7)
     assert twin is not None
     assert (twin.mean, twin.low, twin.high) == (0, 0, 0)

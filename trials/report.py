@@ -27,7 +27,8 @@ class Report:
 
     ``score`` is the best mean of the main metrics on the selection split and ``best_step`` where it was reached;
     ``selection`` and ``report`` hold ``{task: {metric: value}}`` of those weights. A failed attempt has ``score``
-    ``None`` and says ``why``, with ``message`` for people. ``rounds`` are a steered run's ``(task, probe score)``.
+    ``None`` and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's
+    ``(task, probe score)``.
     """
 
     score: float | None
@@ -40,3 +41,4 @@ class Report:
     evidence: Mapping[str, str] = field(default_factory=dict)
     why: Why | None = None
     message: str | None = None
+    traceback: str | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ from auxtune.trials.progress import Progress, check, identity
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
 from auxtune.trials.schedule import TaskSchedule
+
+SLICE = 5.0                                            # seconds after which ``advance`` shows that it is alive
 
 
 class TrainingRun:
@@ -71,12 +74,13 @@ class TrainingRun:
         return self.step == self._recipe.steps
 
     def advance(self) -> None:
-        """Train to the next evaluation, or to the next checkpoint if that is due first, and do what is due.
+        """Train to the next evaluation or checkpoint, but at most ``SLICE`` seconds, and do what is due.
 
         Raises ``NonFiniteError`` and ``TimeLimitError``; the run is then over.
         """
         if self.finished:
             raise RuntimeError(f"the run has taken all its {self.step} steps; ask for its report")
+        end = time.monotonic() + SLICE
         while True:
             task = self._schedule.next_task()
             self._learner.train(task)
@@ -84,7 +88,7 @@ class TrainingRun:
             if self._schedule.probe_every and self.step % self._schedule.probe_every == 0:
                 self._probe(task)
             evaluate = self.finished or self.step % self._recipe.evaluate_every == 0
-            if evaluate or self._checkpoint_due():
+            if evaluate or self._checkpoint_due() or time.monotonic() > end:
                 break
         if evaluate:
             self._evaluate()
@@ -132,7 +136,7 @@ class TrainingRun:
         self._learner.model.load_state_dict(self._best)
         predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in vars(held).items()}
-        np.savez(self._folder / "predictions.npz", **arrays)
+        _save_durably(self._folder / "predictions.npz", arrays)
         line = self._progress.lines[best]
         return Report(
             score=line["score"],
@@ -196,3 +200,13 @@ class TrainingRun:
 
 def _as_line(values: object) -> str:
     return json.dumps(values) + "\n"
+
+
+def _save_durably(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an npz that is on disk, whole, before anyone relies on it."""
+    draft = path.with_name(f".{path.name}")
+    with draft.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the keywords for its own
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
