@@ -7,12 +7,14 @@ can be overrun by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from auxtune.orchestrator.accounts import Accounts, Trial
+from auxtune.orchestrator.errors import BudgetTooSmall
 from auxtune.orchestrator.slots import Slots
-from auxtune.orchestrator.study_models import StudyOptions
+from auxtune.orchestrator.study_models import BudgetOptions, StudyOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.report import Cost
 
@@ -42,6 +44,30 @@ class Price:
 def price_of(options: StudyOptions) -> Price:
     """A study's prices."""
     return Price(options.prices.gpu_hour, options.prices.cpu_hour)
+
+
+def spent_of(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
+    """A line for each limit that is set: what was spent of it, and by how much it was overrun."""
+    lines = []
+    for key, limit in limits.model_dump(exclude_none=True).items():
+        spent = cost[key]
+        if spent is None:
+            lines.append(f"{key} unknown of {limit:g}")
+        else:
+            over = f", overrun by {spent - limit:.4g}" if spent > limit else ""
+            lines.append(f"{key} {spent:.4g} of {limit:g}{over}")
+    return lines
+
+
+def check_prices(options: StudyOptions, slots: Slots) -> None:
+    """Raise ``BudgetTooSmall`` where a budget in money could not be kept for want of a price."""
+    second = Cost(wall_seconds=1.0, gpu_seconds=slots.gpus, cpu_seconds=slots.cpus)
+    if options.budget.usd is not None and price_of(options).usd(second) is None:
+        missing = "gpu_hour" if slots.gpus else "cpu_hour"
+        raise BudgetTooSmall(
+            f"budget.usd: trials take {slots.cpus:g} CPUs and {slots.gpus:g} GPUs here, and prices.{missing} is not "
+            "given, so what they cost is unknown; give the price, or another limit"
+        )
 
 
 @dataclass(frozen=True)

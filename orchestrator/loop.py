@@ -49,12 +49,13 @@ def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
         logging_level=logging.ERROR,
     )
     # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
-    with ThreadPoolExecutor(1) as thread:
+    # The thread lives as long as Ray, whose processes die with the thread that started them.
+    with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
         thread.submit(start).result()
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def run_tuner(

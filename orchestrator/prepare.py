@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from auxtune.orchestrator.budget import Budget
+from auxtune.orchestrator.budget import Budget, check_prices
 from auxtune.orchestrator.confirm import Confirmation
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.plan_size import check_budget, fewest_search_trials, problem_of
@@ -55,6 +55,7 @@ def prepare(study: StudyFile) -> Prepared:
     options, model = study.options, model_options(study)
     machine = this_machine()
     slots = allot(options.resources, machine)
+    check_prices(options, slots)
     loaded, base = load_study_data(study)
     problem = problem_of(options, loaded)
     check_budget(options, fewest_search_trials(options, problem))

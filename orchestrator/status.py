@@ -8,7 +8,7 @@ from typing import Any
 
 from auxtune.orchestrator.accounts import Accounts, Trial
 from auxtune.orchestrator.answer import cost_of
-from auxtune.orchestrator.budget import price_of
+from auxtune.orchestrator.budget import price_of, spent_of
 from auxtune.orchestrator.heartbeat import living_driver
 from auxtune.orchestrator.study_models import StudyOptions
 
@@ -20,6 +20,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     trials = list(accounts.trials.values())
     alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
     selected, best = accounts.selected, accounts.best
+    cost = cost_of(accounts, price_of(options), time.time() if alive else None)
     return {
         "study": options.study,
         "state": _state(accounts, alive),
@@ -33,7 +34,8 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "running": [_short(trial) for trial in trials if trial.status == "running"],
         "selected": list(selected.selection.tasks) if selected else None,
         "budget": options.budget.model_dump(mode="json"),
-        "cost": cost_of(accounts, price_of(options), time.time() if alive else None),
+        "spent": spent_of(options.budget, cost),
+        "cost": cost,
     }
 
 

@@ -9,15 +9,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from auxtune.orchestrator.budget import spent_of
 from auxtune.orchestrator.session import Result
+from auxtune.orchestrator.study_models import BudgetOptions
 
 
-def summary(result: Result, tracking_uri: str) -> RenderableType:
-    """What was selected, its lift over each control, what it took, and where everything is."""
+def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
+    """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
     parts: list[RenderableType] = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
-    parts += [Text(_cost(selection["cost"])), Text(f"Answer: {result.folder / 'selection.json'}")]
-    parts += [Text(f"MLflow: {tracking_uri}")]
+    spent = ", ".join(spent_of(limits, selection["cost"]))
+    lines = (_cost(selection["cost"]), f"Budget: {spent}", f"Answer: {result.folder / 'selection.json'}")
+    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
     if result.tracking_trouble:
         parts += [
             Text(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from auxtune.orchestrator.accounts import Accounts
-from auxtune.orchestrator.budget import Budget, Price
-from auxtune.orchestrator.errors import ResourceError
+from auxtune.orchestrator.budget import Budget, Price, check_prices, spent_of
+from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError
 from auxtune.orchestrator.events import Event, Opened, Proposed, Started, Told
 from auxtune.orchestrator.slots import Slots, allot
 from auxtune.orchestrator.study_models import ResourceOptions, StudyOptions
@@ -100,3 +100,21 @@ def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
         allot(ResourceOptions(gpus=0.5), {"CPU": 4})
     with pytest.raises(ResourceError, match="cpus: 8 per trial"):
         allot(ResourceOptions(cpus=8), {"CPU": 4})
+
+
+def test_a_limit_in_money_is_refused_where_a_price_is_missing() -> None:
+    options = budget(usd=1.0).options
+    check_prices(options, Slots(1, 1, 1))
+    unpriced = options.model_copy(update={"prices": options.prices.model_copy(update={"cpu_hour": None})})
+    check_prices(unpriced, Slots(1, 1, 1))             # CPUs come with the GPU
+    with pytest.raises(BudgetTooSmall, match=r"prices\.cpu_hour is not given"):
+        check_prices(unpriced, Slots(1, 0, 1))
+
+
+def test_what_was_spent_of_a_limit_and_beyond_it_is_said() -> None:
+    limits = budget(trials=3, usd=1.0, gpu_hours=2.0).options.budget
+    assert spent_of(limits, {"trials": 4, "usd": None, "gpu_hours": 1.5}) == [
+        "trials 4 of 3, overrun by 1",
+        "gpu_hours 1.5 of 2",
+        "usd unknown of 1",
+    ]

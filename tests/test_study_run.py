@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 import pytest
 from small_study import StudyRun, kill
@@ -75,6 +76,19 @@ def test_interrupted_in_order_it_says_how_to_go_on_and_does(
     assert json.loads(small.finish("status", str(small.folder), "--json"))["state"] == "interrupted"
     small.finish("resume", str(small.folder))
     assert small.story == whole.story
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ray_starts_ends_in_order_too(small: StudyRun, number: signal.Signals) -> None:
+    process = small.start()
+    small.wait_for(lambda: bool(small.accounts.sessions), process)
+    time.sleep(0.5)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert f"auxtune resume {small.folder}" in err
+    closed = small.accounts.sessions[-1].closed
+    assert closed is not None and closed.reason == "interrupted"
 
 
 def test_a_second_driver_is_refused_and_the_first_goes_on(small: StudyRun) -> None:

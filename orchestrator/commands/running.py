@@ -26,7 +26,7 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool) -> None:
         lines.learn(event)
     _print_line(f"study {study.file.options.study} in {folder}")
     result = study.run(lines, allow_drift)
-    Console().print(summary(result, tracking_uri(study.file)), soft_wrap=True)
+    Console().print(summary(result, study.file.options.budget, tracking_uri(study.file)), soft_wrap=True)
 
 
 def _print_line(line: str) -> None:

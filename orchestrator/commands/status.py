@@ -53,10 +53,9 @@ def _show(status: dict[str, Any]) -> None:
     if status["selected"]:
         click.echo(f"selected: {' + '.join(status['selected'])}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    limits = ", ".join(f"{key} {limit:g}" for key, limit in status["budget"].items() if limit is not None)
     click.echo(
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
-        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {limits}"
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
     )
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
