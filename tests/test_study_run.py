@@ -26,7 +26,11 @@ def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
     assert answer["cost"]["trials"] == answer["cost"]["attempts"] == len(whole.accounts.trials)
     assert 0 < answer["cost"]["usd"] == pytest.approx(answer["cost"]["cpu_hours"] * 0.04)
     assert answer["cost"]["cluster_usd"] is None
-    assert set(answer["cost"]["phases"]) == {"search", "confirm"}
+    assert {name: part["trials"] for name, part in answer["cost"]["phases"].items()} == {
+        "probe": 0,
+        "search": 2,
+        "confirm": 2,
+    }
     assert "verified" in whole.finish("status", str(whole.folder), "--verify")
 
 
