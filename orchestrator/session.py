@@ -104,6 +104,7 @@ def _train(
 ) -> None:
     """Let Ray work through the agenda, until it is through or a signal comes."""
     with signals.held(), embedded_ray(prepared.machine):
+        signals.listen()
         # These import Ray, whose settings must be in the environment before.
         from auxtune.orchestrator.search import LedgerSearcher
         from auxtune.orchestrator.trainable import Assignment

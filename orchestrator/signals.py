@@ -7,9 +7,11 @@ noted; Ray's loop looks at ``came`` in every turn and ends itself. A second sign
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -23,17 +25,21 @@ class StopSignals:
     def __init__(self) -> None:
         self.came: list[int] = []
         self._held = self._in_loop = False
-        self._former: dict[int, signal.Handlers] = {}
+        self._former: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        try:
-            for number in _STOPPING:
-                self._former[number] = signal.signal(number, self._stop)  # type: ignore[assignment]
-            # A Tune of former days may have left its handler in this process.
-            self._former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # type: ignore[assignment]
-        except ValueError:                             # not the main thread
-            self._former = {}
+        if threading.current_thread() is threading.main_thread():
+            # SIGUSR1 too: a Tune of former days may have left its handler in this process.
+            self._former = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+            self.listen()
         return self
+
+    def listen(self) -> None:
+        """Have the signals come here; again after Ray has started, whose core takes SIGTERM for itself."""
+        if self._former:
+            for number in _STOPPING:
+                signal.signal(number, self._stop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
