@@ -127,7 +127,7 @@ class Agenda:
         return self._budget.options.budget.model_dump(mode="json")
 
     def _ask(self) -> Proposal | Wait | Done:
-        left = self._confirmation.trials_left(self.accounts)
+        left = self._confirmation.left(self.accounts)
         self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
         if self.exhausted:
             return Done()

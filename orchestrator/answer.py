@@ -84,13 +84,12 @@ def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
 
 def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:
     costs: list[Cost] = [cost for trial in trials for cost in trial.costs]
-    usd = [price.usd(cost) for cost in costs]
     return {
         "trials": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
         "gpu_hours": sum(cost.gpu_seconds for cost in costs) / HOUR,
         "cpu_hours": sum(cost.cpu_seconds for cost in costs) / HOUR,
-        "usd": None if None in usd else sum(filter(None, usd)),
+        "usd": price.total(costs),
     }
 
 

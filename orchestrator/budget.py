@@ -7,7 +7,8 @@ can be overrun by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from auxtune.selectors.protocol import Proposal
 from auxtune.trials.report import Cost
 
 HOUR = 3600.0
+NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Price:
         if unpriced_gpus or unpriced_cpus:
             return None
         return (cost.gpu_seconds * (self.gpu_hour or 0.0) + cost.cpu_seconds * (self.cpu_hour or 0.0)) / HOUR
+
+    def total(self, costs: Iterable[Cost]) -> float | None:
+        """What attempts cost together; ``None`` where that of any is unknown, and without prices even for none."""
+        each = [self.usd(cost) for cost in (NOTHING, *costs)]
+        return None if None in each else sum(filter(None, each))
 
 
 def price_of(options: StudyOptions) -> Price:
@@ -83,19 +90,21 @@ class Budget:
         """The study's prices."""
         return price_of(self.options)
 
-    def exhausted(self, accounts: Accounts, confirm_trials: int, now: float) -> str | None:
+    def exhausted(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
         """The key of the limit that forbids one more search trial, or ``None``.
 
-        ``confirm_trials`` is what confirm still needs; ``now`` is in seconds since the epoch.
+        ``confirm`` is what must be held back for it; ``now`` is in seconds since the epoch. Where the money that was
+        spent is unknown, no more may be.
         """
         budget = self.options.budget
-        if budget.trials is not None and len(accounts.trials) + confirm_trials >= budget.trials:
+        if budget.trials is not None and len(accounts.trials) + len(confirm) >= budget.trials:
             return "trials"
-        held = self._confirm_steps(accounts, confirm_trials) + self._next_steps(accounts) + sum(
-            self.steps(trial.proposal) for trial in accounts.unfinished
-        )
+        search = [*(self.steps(trial.proposal) for trial in accounts.unfinished), self._next_steps(accounts)]
+        arms = [self.steps(proposal) for proposal in confirm]
+        held = sum(search) + sum(arms)
         if budget.wall_hours is not None:
-            waiting = held * self._per_step(accounts, lambda cost: cost.wall_seconds) / self.slots.concurrent
+            passing = self._passing(search) + self._passing(arms)      # confirm begins when the search has drained
+            waiting = passing * self._per_step(accounts, lambda cost: cost.wall_seconds)
             if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
                 return "wall_hours"
         if budget.gpu_hours is not None:
@@ -108,20 +117,18 @@ class Budget:
                 return "usd"
         return None
 
-    def _confirm_steps(self, accounts: Accounts, trials: int) -> float:
-        """Optimisation steps of confirm's trials: with equal examples of the primary, arms of many tasks are longer."""
-        steps = self.options.training.steps
-        if self.options.training.match == "primary_examples":
-            steps = max([steps, *(self.steps(trial.proposal) for trial in accounts.in_phase("search", "confirm"))])
-        return float(trials * steps)
-
     def _next_steps(self, accounts: Accounts) -> float:
         """Steps of the trial that would be started now: like those before it."""
         search = [self.steps(trial.proposal) for trial in accounts.in_phase("search", "probe")]
         return sum(search) / len(search) if search else 0.0
 
+    def _passing(self, trials: Sequence[float]) -> float:
+        """Steps that pass while ``trials``, given by their steps, share the slots; none can be split."""
+        return max([sum(trials) / self.slots.concurrent, *trials])
+
     def _usd(self, cost: Cost) -> float:
-        return self.price.usd(cost) or 0.0
+        usd = self.price.usd(cost)
+        return math.inf if usd is None else usd
 
     def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
         """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""

@@ -7,7 +7,9 @@ arms ask for the same training, it is trained once, and what an extended study t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -28,26 +30,29 @@ class Confirmation:
     seeds: int
     controls: tuple[str, ...]
     execute: Callable[[Proposal], Proposal]
+    _known: dict[Any, Mapping[str, Sequence[Proposal]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    @property
-    def trials(self) -> int:
-        """The most trials confirm can take: seeds x (selection + controls)."""
-        return self.seeds * (1 + len(self.controls))
+    def left(self, accounts: Accounts) -> list[Proposal]:
+        """What must still be held back for confirm while the selection is not known.
 
-    def trials_left(self, accounts: Accounts) -> int:
-        """What must still be held back for confirm while the selection is not known."""
-        fixed = [name for name in self.controls if name in _OF_ANY_SELECTION]
-        done = sum(
-            self.find(accounts, self._arm(name, None, seed)) is not None
-            for name in fixed
-            for seed in range(self.seeds)
-        )
-        return self.trials - done
+        For an arm that depends on the selection stands the mixture with the least of the primary among those trained
+        so far and all tasks together: where examples of the primary are matched, it takes the most steps.
+        """
+        known = [proposal for proposals in self._fixed.values() for proposal in proposals]
+        tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
+        primary = self.problem.require_primary()
+        largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
+        unknown = self.seeds * (1 + len(self.controls) - len(self._fixed))
+        return [proposal for proposal in known if self.find(accounts, proposal) is None] + [largest] * unknown
 
     def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
         """Arm name -> one executed proposal per seed; the selection itself comes first."""
-        names = (SELECTION, *self.controls)
-        return {name: [self._arm(name, selection, i) for i in range(self.seeds)] for name in names}
+        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle)
+        if chosen not in self._known:                  # asked at every turn of Ray's loop
+            self._known[chosen] = dict(self._arms(selection))
+        return self._known[chosen]
 
     def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
         """What is still to be trained: all arms of the first seed first, so that a partial answer is balanced."""
@@ -65,23 +70,39 @@ class Confirmation:
         """The confirm trial of this very proposal, whatever became of it."""
         return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
 
-    def _arm(self, name: str, selection: Selection | None, index: int) -> Proposal:
-        seed = int(np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)[index])
-        if name in _OF_ANY_SELECTION:
-            control = make(name, {})
-            mixture = control.select(control.start(self.problem), {})
-        elif selection is None:
-            raise ValueError(f"the arm {name} needs a selection")
-        elif name == "random_subset":
-            chosen = self.execute(Proposal(selection.tasks, selection.weights, cycle=selection.cycle))
-            mixture = self._random(len(chosen.tasks) - 1, np.random.default_rng([self.problem.seed, seed]))
-        else:
-            mixture = selection
-        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle, seed=seed))
+    def _arms(self, selection: Selection) -> Iterator[tuple[str, list[Proposal]]]:
+        chosen = self._executed(selection)
+        yield SELECTION, [replace(chosen, seed=seed) for seed in self._seeds]
+        for name in self.controls:
+            yield name, self._fixed.get(name) or [self._random(len(chosen.tasks) - 1, seed) for seed in self._seeds]
 
-    def _random(self, size: int, draw: np.random.Generator) -> Selection:
-        """The primary with ``size`` auxiliaries, whichever."""
-        auxiliaries = self.problem.auxiliaries
+    @cached_property
+    def _seeds(self) -> list[int]:
+        state = np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)
+        return [int(seed) for seed in state]
+
+    @cached_property
+    def _fixed(self) -> Mapping[str, list[Proposal]]:
+        """The arms that no selection changes."""
+        fixed = {}
+        for name in (name for name in self.controls if name in _OF_ANY_SELECTION):
+            control = make(name, {})
+            mixture = self._executed(control.select(control.start(self.problem), {}))
+            fixed[name] = [replace(mixture, seed=seed) for seed in self._seeds]
+        return fixed
+
+    @cached_property
+    def _all(self) -> Proposal:
+        """Every task by the study's sampling rule: no subset leaves less to the primary."""
+        return self._executed(Selection("mixture", self.problem.names))
+
+    def _executed(self, mixture: Selection) -> Proposal:
+        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle))
+
+    def _random(self, size: int, seed: int) -> Proposal:
+        """The primary with ``size`` auxiliaries, whichever, in the study's order of tasks."""
+        draw, auxiliaries = np.random.default_rng([self.problem.seed, seed]), self.problem.auxiliaries
         picked = {auxiliaries[i] for i in draw.choice(len(auxiliaries), size=size, replace=False).tolist()}
         trained = picked | {self.problem.require_primary()}
-        return Selection("mixture", tuple(task for task in self.problem.names if task in trained))
+        drawn = Selection("mixture", tuple(task for task in self.problem.names if task in trained))
+        return replace(self._executed(drawn), seed=seed)

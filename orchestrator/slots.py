@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,10 +19,11 @@ class Slots:
 
 
 def this_machine() -> dict[str, float]:
-    """What an embedded Ray may hand out here."""
+    """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
+    import joblib
     import torch
 
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())}
+    return {"CPU": float(joblib.cpu_count()), "GPU": float(torch.cuda.device_count())}
 
 
 def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
@@ -38,6 +38,11 @@ def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
     if options.cpus > cpus_there:
         raise ResourceError(f"resources.cpus: {options.cpus:g} per trial asked for, but there are {cpus_there:g} CPUs")
     # Trials that share GPUs share whole ones: at 0.6 of a GPU, one fits on each.
-    by_gpu = gpus_there // gpus if gpus >= 1 else gpus_there * (1 // gpus) if gpus else float("inf")
-    fit = int(min(cpus_there // options.cpus, by_gpu))
+    by_gpu = _times(gpus_there, gpus) if gpus >= 1 else gpus_there * _times(1.0, gpus) if gpus else float("inf")
+    fit = int(min(_times(cpus_there, options.cpus), by_gpu))
     return Slots(options.cpus, gpus, fit if options.concurrent == "auto" else min(fit, options.concurrent))
+
+
+def _times(there: float, each: float) -> int:
+    """How often ``each`` fits: 0.2 goes five times into 1, though ``1 // 0.2`` is 4."""
+    return int(round(there / each, 9))

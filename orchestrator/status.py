@@ -20,6 +20,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     trials = list(accounts.trials.values())
     alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
     selected, best = accounts.selected, accounts.best
+    limit = options.budget.wall_hours
     cost = cost_of(accounts, price_of(options), time.time() if alive else None)
     return {
         "study": options.study,
@@ -35,6 +36,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "selected": list(selected.selection.tasks) if selected else None,
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
+        "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
         "cost": cost,
     }
 

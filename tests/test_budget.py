@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from auxtune.orchestrator.accounts import Accounts
 from auxtune.orchestrator.budget import Budget, Price, check_prices, spent_of
 from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError
 from auxtune.orchestrator.events import Event, Opened, Proposed, Started, Told
-from auxtune.orchestrator.slots import Slots, allot
+from auxtune.orchestrator.slots import Slots, allot, this_machine
 from auxtune.orchestrator.study_models import ResourceOptions, StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 
 PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
+ARMS = [Proposal(("p",))] * 4                          # what confirm will take, of 100 steps each
 
 
 def budget(**limits: float) -> Budget:
@@ -56,6 +60,14 @@ def test_a_price_is_allocated_time_and_unknown_without_prices() -> None:
     assert Price().usd(cost) is None
 
 
+def test_a_total_is_known_where_each_part_is() -> None:
+    on_gpu, on_cpu = Cost(3600, 3600, 3600), Cost(1800, 0, 1800)
+    assert Price(2.0, 0.5).total([on_gpu, on_cpu]) == pytest.approx(2.75)
+    assert Price(2.0, None).total([on_gpu, on_cpu]) is None
+    assert Price(2.0, None).total([]) == 0
+    assert Price().total([]) is None
+
+
 @pytest.mark.parametrize(
     ("limits", "fits", "too_many"),
     [
@@ -67,26 +79,46 @@ def test_a_price_is_allocated_time_and_unknown_without_prices() -> None:
 )
 def test_what_confirm_will_take_is_held_back(limits: dict[str, float], fits: int, too_many: int) -> None:
     (key,) = limits
-    assert budget(**limits).exhausted(spent(fits), confirm_trials=4, now=0.0) is None
-    assert budget(**limits).exhausted(spent(too_many), confirm_trials=4, now=0.0) == key
+    assert budget(**limits).exhausted(spent(fits), ARMS, now=0.0) is None
+    assert budget(**limits).exhausted(spent(too_many), ARMS, now=0.0) == key
 
 
 def test_trials_in_flight_count_as_spent() -> None:
     limit = budget(gpu_hours=1000 / 3600)
-    assert limit.exhausted(spent(4), confirm_trials=4, now=0.0) is None
-    assert limit.exhausted(spent(4, pending=1), confirm_trials=4, now=0.0) == "gpu_hours"
+    assert limit.exhausted(spent(4), ARMS, now=0.0) is None
+    assert limit.exhausted(spent(4, pending=1), ARMS, now=0.0) == "gpu_hours"
 
 
 def test_wall_time_runs_on_and_confirm_shares_the_slots() -> None:
     limit = budget(wall_hours=1000 / 3600)
-    accounts = spent(3)                                # confirm's four and the next one: 500 s over two slots
-    assert limit.exhausted(accounts, confirm_trials=4, now=749.0) is None
-    assert limit.exhausted(accounts, confirm_trials=4, now=750.0) == "wall_hours"
+    accounts = spent(3)                                # the next one, 100 s; then confirm's four, 200 s over two slots
+    assert limit.exhausted(accounts, ARMS, now=699.0) is None
+    assert limit.exhausted(accounts, ARMS, now=700.0) == "wall_hours"
+
+
+def test_wall_time_passes_also_where_slots_stay_empty() -> None:
+    limit = replace(budget(wall_hours=1000 / 3600), slots=Slots(cpus=2, gpus=1, concurrent=100))
+    assert limit.exhausted(spent(3), ARMS, now=799.0) is None          # one turn to search, one to confirm
+    assert limit.exhausted(spent(3), ARMS, now=800.0) == "wall_hours"
+
+
+def test_each_arm_is_held_back_with_its_own_steps() -> None:
+    limit = replace(budget(gpu_hours=1000 / 3600), steps=lambda proposal: 600 if "a" in proposal.tasks else 100)
+    assert limit.exhausted(spent(2), [Proposal(("p", "a"))], now=0.0) is None
+    assert limit.exhausted(spent(3), [Proposal(("p", "a"))], now=0.0) == "gpu_hours"
+
+
+def test_where_spent_money_is_unknown_no_more_may_be_spent() -> None:
+    limit = budget(usd=1000.0)
+    prices = limit.options.prices.model_copy(update={"gpu_hour": None})
+    limit = replace(limit, options=limit.options.model_copy(update={"prices": prices}), slots=Slots(2, 0, 2))
+    assert limit.exhausted(spent(0), ARMS, now=0.0) is None
+    assert limit.exhausted(spent(1), ARMS, now=0.0) == "usd"           # a former session had a GPU
 
 
 def test_before_the_first_result_nothing_is_known_and_the_search_may_begin() -> None:
     limit = budget(gpu_hours=0.001, usd=0.01, wall_hours=0.001)
-    assert limit.exhausted(spent(0), confirm_trials=50, now=0.0) is None
+    assert limit.exhausted(spent(0), [Proposal(("p",))] * 50, now=0.0) is None
 
 
 def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
@@ -96,10 +128,27 @@ def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
     assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 9}).concurrent == 3
     assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 2}).concurrent == 2
     assert allot(ResourceOptions(cpus=1, gpus=0.6), {"CPU": 9, "GPU": 2}).concurrent == 2
+    assert allot(ResourceOptions(cpus=1, gpus=0.2), {"CPU": 99, "GPU": 2}).concurrent == 10
+    assert allot(ResourceOptions(cpus=0.1), {"CPU": 2}).concurrent == 20
     with pytest.raises(ResourceError, match=r"gpus: 0.5 .* `gpus: auto`"):
         allot(ResourceOptions(gpus=0.5), {"CPU": 4})
     with pytest.raises(ResourceError, match="cpus: 8 per trial"):
         allot(ResourceOptions(cpus=8), {"CPU": 4})
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system knows no affinity")
+def test_only_the_cpus_that_the_process_may_use_are_handed_out() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert this_machine()["CPU"] == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_where_the_system_knows_no_affinity_there_are_cpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)        # as on macOS
+    assert this_machine()["CPU"] >= 1
 
 
 def test_a_limit_in_money_is_refused_where_a_price_is_missing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -74,6 +76,17 @@ def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, cla
         chosen = np.concatenate([np.flatnonzero(rows == row) for row in draw])
         expected.append(score(metric, labels[chosen], predictions[chosen]))
     assert resampled(metric, Predictions(labels, predictions, rows), draws) == pytest.approx(np.array(expected))
+
+
+def test_many_classes_take_memory_in_proportion_and_no_more() -> None:
+    rows, classes = 300, 200
+    labels, predictions = np.random.default_rng(5).integers(classes, size=(2, rows))
+    draws = np.random.default_rng(6).integers(rows, size=(10, rows))
+    tracemalloc.start()
+    resampled("f1", Predictions(labels, predictions, np.arange(rows)), draws)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 8 * rows * classes              # a column for each pair of classes would be 200 times as much
 
 
 def test_correlations_are_resampled_by_row() -> None:

@@ -57,6 +57,8 @@ def _show(status: dict[str, Any]) -> None:
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
         f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
     )
+    if status["hours_left"] is not None:
+        click.echo(f"time left: {status['hours_left'] * 60:.1f} minutes")
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
             click.echo(line)
