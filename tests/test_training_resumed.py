@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,7 +97,9 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = start(recipe, folder / name / "1", schedule())
         for _ in range(steps):
             run.advance()
-    subprocess.run([sys.executable, __file__, folder], check=True)
+    # Said explicitly: with PYTHONSAFEPATH, a script's own folder is not on its path.
+    tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, __file__, folder], check=True, env=tests)
     return folder
 
 
