@@ -23,8 +23,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from auxtune.orchestrator.prepare import Prepared, prepare
-from auxtune.orchestrator.study_file import read_study
+from auxtune.orchestrator.session.prepare import Prepared, prepare
+from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.builtin import BUILTIN, builtin_digest
 from auxtune.trials.training import TrainingRun

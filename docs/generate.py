@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.cli import main as auxtune
-from auxtune.orchestrator.study_keys import key_table, study_schema
+from auxtune.orchestrator.study_file.keys import key_table, study_schema
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end -->\n"

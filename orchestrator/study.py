@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.study_file import StudyFile, parse_study, read_study
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.events import Event
-    from auxtune.orchestrator.session import Result
+    from auxtune.orchestrator.record.events import Event
+    from auxtune.orchestrator.session.session import Result
 
 
 def _silence(event: Event) -> None:
@@ -37,8 +37,8 @@ class Study:
         Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
         """
         from auxtune.orchestrator.errors import Mistake
-        from auxtune.orchestrator.events import Opened
-        from auxtune.orchestrator.ledger import read_events
+        from auxtune.orchestrator.record.events import Opened
+        from auxtune.orchestrator.record.ledger import read_events
 
         folder = Path(folder).resolve()
         opened = [event for event in read_events(folder / "ledger") if isinstance(event, Opened)]
@@ -60,6 +60,6 @@ class Study:
 
         Raises what ``session.run_session`` raises.
         """
-        from auxtune.orchestrator.session import run_session
+        from auxtune.orchestrator.session.session import run_session
 
         return run_session(self.file, listener, allow_drift)

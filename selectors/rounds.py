@@ -12,15 +12,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selector
+from auxtune.selectors.protocol import Inner, Outcome, Problem, Proposal, Selector
 
 
-def problem_inside(problem: Problem, proposal: Proposal) -> Problem:
-    """What the inner selector of ``proposal`` is started with: the tasks of the run and the inner seed."""
+def inside(problem: Problem, proposal: Proposal) -> tuple[Inner, Problem]:
+    """What steers ``proposal``'s run, and what it is started with: the tasks of the run and the inner seed.
+
+    Raises ``ValueError`` where the proposal has no inner selector.
+    """
     if proposal.inner is None:
         raise ValueError("the proposal has no inner selector")
     tasks = tuple(task for task in problem.tasks if task.name in proposal.tasks)
-    return replace(problem, tasks=tasks, seed=proposal.inner.seed)
+    return proposal.inner, replace(problem, tasks=tasks, seed=proposal.inner.seed)
 
 
 def fold_rounds(inner: Selector, problem: Problem, rounds: Iterable[tuple[str, float]]) -> Any:

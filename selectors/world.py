@@ -14,7 +14,7 @@ import numpy as np
 
 from auxtune.selectors.protocol import Inner, Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
-from auxtune.selectors.rounds import problem_inside
+from auxtune.selectors.rounds import inside
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class World:
         weights = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
         effect = sum(self.effects.get(task, 0.0) * share for task, share in weights.items())
         score = effect * len(weights) + self.noise * float(rng.normal())
-        rounds = self._rounds(problem_inside(problem, proposal), proposal.inner, rng) if proposal.inner else ()
+        rounds = self._rounds(*inside(problem, proposal), rng) if proposal.inner else ()
         return Outcome(score, {task: {"accuracy": score} for task in proposal.tasks}, tuple(rounds))
 
-    def _rounds(self, problem: Problem, inner: Inner, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    def _rounds(self, inner: Inner, problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
         selector = make_inner(inner.name, inner.options)
         state, level = selector.start(problem), 0.0
         for number in range(inner.rounds):

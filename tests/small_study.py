@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from auxtune.orchestrator.accounts import Accounts
-from auxtune.orchestrator.events import Event, Proposed, Told
-from auxtune.orchestrator.ledger import read_events
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Event, Proposed, Told
+from auxtune.orchestrator.record.ledger import read_events
 
 STUDY = """\
 study: small

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.accounts import Accounts, Trial
-from auxtune.orchestrator.agenda import Agenda
-from auxtune.orchestrator.budget import Budget
-from auxtune.orchestrator.confirm import Confirmation
-from auxtune.orchestrator.events import Opened, Proposed, Told
-from auxtune.orchestrator.fold import SelectorFold
-from auxtune.orchestrator.ledger import Ledger, read_events
-from auxtune.orchestrator.reports import attempt_folder, show_life, write_report
-from auxtune.orchestrator.slots import Slots
-from auxtune.orchestrator.study_file import parse_study
-from auxtune.orchestrator.translate import Translator
-from auxtune.orchestrator.verification import differences
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.budget import Budget
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import Opened, Proposed, Told
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.reports import attempt_folder, show_life, write_report
+from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.selectors.registry import make
 from auxtune.trials.checkpoint import write_checkpoint
@@ -268,7 +268,7 @@ def test_wall_time_holds_back_what_confirm_will_take(tmp_path: Path, monkeypatch
     world = World(tmp_path, overrides=("budget={wall_hours: 0.0125}",))
     agenda = world.session()
     clock = iter(np.arange(0.0, 1e6, 1.0))
-    monkeypatch.setattr("auxtune.orchestrator.agenda.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("auxtune.orchestrator.planning.agenda.time.time", lambda: float(next(clock)))
     world.run(agenda)
     assert agenda.exhausted == "wall_hours"
     assert agenda.finished

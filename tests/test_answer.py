@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.accounts import Accounts
-from auxtune.orchestrator.answer import cost_of
-from auxtune.orchestrator.budget import Price
-from auxtune.orchestrator.events import Event, Opened, Proposed, Started, Told
-from auxtune.orchestrator.status import status_of
-from auxtune.orchestrator.study_models import StudyOptions
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.views.status import status_of
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.orchestrator.accounts import Accounts
-from auxtune.orchestrator.budget import Budget, Price, check_prices, spent_of
 from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError
-from auxtune.orchestrator.events import Event, Opened, Proposed, Started, Told
-from auxtune.orchestrator.slots import Slots, allot, this_machine
-from auxtune.orchestrator.study_models import ResourceOptions, StudyOptions
+from auxtune.orchestrator.planning.budget import Budget, Price, check_prices, spent_of
+from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
+from auxtune.orchestrator.study_file.models import ResourceOptions, StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 

@@ -12,7 +12,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from auxtune.orchestrator.study_file import read_study
+from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.trials import language
 from auxtune.trials.builtin import BUILTIN, builtin_digest, builtin_meta, builtin_rows
 from auxtune.trials.data import load_tasks

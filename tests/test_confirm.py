@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from auxtune.orchestrator import confirm
-from auxtune.orchestrator.accounts import Accounts
-from auxtune.orchestrator.confirm import Confirmation
-from auxtune.orchestrator.events import Opened, Phase, Proposed
-from auxtune.orchestrator.study_models import CONTROLS, StudyOptions
-from auxtune.orchestrator.translate import Translator
+from auxtune.orchestrator.planning import confirm
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Opened, Phase, Proposed
+from auxtune.orchestrator.study_file.models import CONTROLS, StudyOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection, Selector, TaskInfo
 from auxtune.selectors.registry import make
 from auxtune.trials.recipe import ModelOptions

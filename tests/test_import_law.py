@@ -7,6 +7,7 @@ blamed for what its own import added.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ LAW: dict[str, set[str]] = {
     "orchestrator": set(),
     "examples": set(),
 }
+# Inside the orchestrator a folder imports only from those before it.
+FLOORS = ("study_file", "record", "planning", "engine", "answer", "tracking", "session", "views", "study", "commands")
 IMPORT_ALL = """
 import json, sys
 from importlib import import_module
@@ -80,6 +83,15 @@ def test_a_file_has_one_name(folder: str) -> None:
 def test_no_test_imports_a_folder_from_the_root() -> None:
     loaded = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     assert [name for name in names_of_our_files(loaded) if not name.startswith("auxtune.")] == []
+
+
+@pytest.mark.parametrize("floor", FLOORS[:-1])
+def test_the_orchestrator_is_built_upwards(floor: str) -> None:
+    paths = [*(ROOT / "orchestrator" / floor).rglob("*.py"), *(ROOT / "orchestrator").glob(f"{floor}.py")]
+    assert paths
+    above = "|".join(FLOORS[FLOORS.index(floor) + 1 :])
+    upwards = re.compile(rf"auxtune\.orchestrator\.({above})\b")
+    assert [str(path) for path in paths if upwards.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_metrics_load_no_torch() -> None:

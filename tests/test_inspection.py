@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError, StudyDataError
-from auxtune.orchestrator.inspection import inspect_study, smallest_lift
-from auxtune.orchestrator.plan_size import check_budget, confirm_trials
-from auxtune.orchestrator.study_file import StudyFile, read_study
+from auxtune.orchestrator.planning.plan_size import check_budget, confirm_trials
+from auxtune.orchestrator.study_file.reading import StudyFile, read_study
+from auxtune.orchestrator.views.inspection import inspect_study, smallest_lift
 
 STUDY = """\
 study: small

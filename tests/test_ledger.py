@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator import segments
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
-from auxtune.orchestrator.events import Opened, Proposed, Tracked, from_json, to_json
-from auxtune.orchestrator.ledger import Ledger, read_events
+from auxtune.orchestrator.record import segments
+from auxtune.orchestrator.record.events import Opened, Proposed, Tracked, from_json, to_json
+from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
 
 PROBLEM = Problem((TaskInfo("a", "classification", 100), TaskInfo("b", "token", 50)), primary="a")

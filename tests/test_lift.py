@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from auxtune.orchestrator.lift import bootstrap, paired_lift
-from auxtune.orchestrator.resampling import Predictions, resampled
+from auxtune.orchestrator.answer.lift import bootstrap, paired_lift
+from auxtune.orchestrator.answer.resampling import Predictions, resampled
 from auxtune.trials.metrics import score
 
 

@@ -10,11 +10,10 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from auxtune.orchestrator import tracking
-from auxtune.orchestrator.budget import Price
-from auxtune.orchestrator.events import Event, Lost, Opened, Proposed, Started, Told
-from auxtune.orchestrator.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking import Mirrored, Tracker
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.events import Event, Lost, Opened, Proposed, Started, Told
+from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
+from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 
@@ -24,8 +23,8 @@ COST = Cost(wall_seconds=10.0, gpu_seconds=0.0, cpu_seconds=10.0, examples=64, t
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "INTERVAL", 0.05)
-    monkeypatch.setattr(tracking, "RETRY", 0.05)
+    monkeypatch.setattr("auxtune.orchestrator.tracking.tracker.INTERVAL", 0.05)
+    monkeypatch.setattr("auxtune.orchestrator.tracking.tracker.RETRY", 0.05)
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from auxtune.orchestrator.environment import expand
 from auxtune.orchestrator.errors import Mistake, StudyFileError
-from auxtune.orchestrator.study_file import StudyFile, parse_study, read_study
-from auxtune.orchestrator.study_keys import expected, find, key_table, study_schema
-from auxtune.orchestrator.yaml_source import KeyPath, read_tree
+from auxtune.orchestrator.study_file.environment import expand
+from auxtune.orchestrator.study_file.keys import expected, find, key_table, study_schema
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
+from auxtune.orchestrator.study_file.yaml_source import KeyPath, read_tree
 
 BASE = """\
 study: reviews
@@ -98,6 +98,19 @@ def with_value(path: KeyPath, value: Any) -> str:
         inside = inside.setdefault(step, {})
     inside[path[-1]] = value
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=False)
+
+
+@pytest.mark.parametrize("gpus", [0.5, 1, 2])
+def test_a_trial_gets_a_part_of_one_gpu_or_whole_ones(gpus: float) -> None:
+    assert study(with_value(("resources", "gpus"), gpus)).options.resources.gpus == gpus
+
+
+def test_one_and_a_half_gpus_are_refused() -> None:
+    (mistake,) = mistakes(with_value(("resources", "gpus"), 1.5))
+    assert (mistake.key, mistake.message) == (
+        "resources.gpus",
+        "expected a part of one GPU or a whole number of GPUs, found 1.5",
+    )
 
 
 def line_of(text: str, word: str) -> int:

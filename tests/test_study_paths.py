@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.study_file import StudyFile, parse_study
-from auxtune.orchestrator.study_paths import model_options, study_folder, task_sources, tracking_uri
+from auxtune.orchestrator.study_file.paths import model_options, study_folder, task_sources, tracking_uri
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.trials.source import TaskSource
 
 TASKS = """\

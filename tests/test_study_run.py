@@ -10,7 +10,7 @@ import time
 import pytest
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.events import Lost
+from auxtune.orchestrator.record.events import Lost
 
 pytestmark = pytest.mark.slow
 

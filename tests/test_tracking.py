@@ -1,21 +1,31 @@
-"""MLflow as its own client sees it: SQLite and a real server over HTTP, which may vanish."""
+"""MLflow as its own client sees it: SQLite and a real server over HTTP, which may vanish; and what sessions change."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from small_study import StudyRun, kill
+from test_mirror import runs, story
+
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.events import Event, Started, Tracked
+from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
+from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 
 pytestmark = pytest.mark.slow
 
@@ -112,9 +122,8 @@ def test_resuming_after_a_kill_makes_no_second_run_and_leaves_none_open(small: S
     small.wait_for(lambda: small.told >= 1 and small.accounts.trials[0].run_id is not None, process)
     kill(process)
     small.finish()
-    parent, children = runs_of(uri)
-    assert len(children) == len(small.accounts.trials)
-    assert {child.info.status for child in (parent, *children)} == {"FINISHED"}
+    check_mirror(small, uri)
+    _, children = runs_of(uri)
     assert {run.run_id for run in small.accounts.trials.values()} == {child.info.run_id for child in children}
     for child in children:
         curve = MlflowClient(uri).get_metric_history(child.info.run_id, "selection/moods/accuracy")
@@ -140,3 +149,148 @@ def test_a_server_that_never_came_back_is_said_and_the_next_session_fills_in(sma
     said = small.finish("resume", str(small.folder))
     assert "could not be" not in said
     check_mirror(small, server.uri)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without a run: MLflow needs seconds to make one, and no time to use a copy."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def study(tmp_path: Path, empty_store: Path) -> Mirrored:
+    shutil.copy(empty_store, tmp_path)
+    return Mirrored(
+        uri=f"sqlite:///{tmp_path}/mlflow.db",
+        experiment="first",
+        children="all",
+        study="x",
+        key="k",
+        selector="thompson",
+        folder=tmp_path,
+        params={"learning_rate": 0.1},
+        steps=lambda proposal: 5,
+        price=Price(None, 0.36),
+    )
+
+
+def session(study: Mirrored, ledger: Sequence[Event], status: str = "FINISHED") -> list[Tracked]:
+    """A session over a ledger in which nothing more happens: the runs it gives the ledger."""
+    tracker = Tracker(study, ledger)
+    tracker.start()
+    tracker.finish(status, [], patience=60)
+    assert (tracker.is_alive(), tracker.trouble) == (False, None)
+    return tracker.made()
+
+
+def check_sums(study: Mirrored) -> None:
+    (parent,), children = runs(study)
+    costs = {key: value for key, value in parent.data.metrics.items() if key.startswith("cost/")}
+    assert {"cost/wall_seconds", "cost/usd"} <= set(costs)
+    for key, value in costs.items():
+        assert sum(child.data.metrics.get(key, 0.0) for child in children) == pytest.approx(value), key
+
+
+def test_costs_add_up_in_a_study_that_was_interrupted(study: Mirrored) -> None:
+    ledger = story([0.5])[:-1]                         # one attempt was lost, the next was cut off
+    session(study, ledger, status="KILLED")
+    _, (child,) = runs(study)
+    assert child.info.status == "KILLED"
+    assert child.data.metrics["cost/wall_seconds"] == 4.0
+    assert "cost/examples" not in child.data.metrics   # unknown is not 0
+    check_sums(study)
+
+
+def test_costs_add_up_when_a_later_session_has_other_prices(study: Mirrored) -> None:
+    ledger = story([0.5, 0.6])
+    ledger += session(study, ledger)
+    for price in (0.72, 0.18):
+        session(replace(study, price=Price(None, price)), ledger)
+        check_sums(study)
+        (parent,), children = runs(study)
+        assert parent.data.metrics["cost/usd"] == pytest.approx(24 * price / 3600)
+        assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def test_a_run_that_the_ledger_does_not_name_is_found_and_named(study: Mirrored) -> None:
+    ledger = story([0.5, 0.6])
+    made = session(study, ledger)
+    assert session(study, ledger) == made
+    assert [event.id for event in made] == [None, 0, 1]
+    assert session(study, [*ledger, *made]) == []
+
+
+def test_children_of_a_parent_that_was_deleted_come_under_the_new_one(study: Mirrored) -> None:
+    ledger = story([0.5, 0.6])
+    ledger += session(study, ledger)
+    (deleted,), before = runs(study)
+    MlflowClient(study.uri).delete_run(deleted.info.run_id)
+    session(study, ledger)
+    (parent,), after = runs(study)
+    assert parent.info.run_id != deleted.info.run_id
+    assert {run.info.run_id for run in after} == {run.info.run_id for run in before}
+    assert {run.data.tags["mlflow.parentRunId"] for run in after} == {parent.info.run_id}
+
+
+def test_a_recipe_that_was_allowed_to_drift_leaves_the_parameters_as_they_were(study: Mirrored) -> None:
+    session(study, story([0.5])[:-1], status="KILLED")
+    session(replace(study, params={"learning_rate": 0.2, "clip": 1.0}), story([0.5]))
+    _, (child,) = runs(study)
+    assert (child.data.params["learning_rate"], child.data.params["clip"]) == ("0.1", "1.0")
+    assert child.info.status == "FINISHED"
+
+
+def test_the_best_few_are_those_of_the_finished_study(study: Mirrored) -> None:
+    study = replace(study, children="best 2")
+    session(study, story([0.3, 0.4]), status="KILLED")
+    session(study, story([0.3, 0.4, 0.6, 0.5]))
+    _, children = runs(study)
+    assert {child.data.tags["auxtune.proposal_id"] for child in children} == {"2", "3"}
+
+
+def test_an_event_that_cannot_be_folded_is_said_and_stays_said(study: Mirrored) -> None:
+    tracker = Tracker(study, story([0.5]))
+    tracker.hear(Started(id=7, attempt=1, time=1.0, session="s"))
+    tracker.start()
+    tracker.finish("FINISHED", [], patience=1)
+    assert tracker.trouble == "KeyError: 7"
+    tracker.abandon()
+
+
+def test_a_mirror_that_is_abandoned_at_work_leaves_off(study: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker(study, story([0.5, 0.6]))
+    describe = StudyRuns.describe
+
+    def taken_over(*arguments: object) -> None:
+        describe(*arguments)  # type: ignore[arg-type]
+        tracker.abandon()
+
+    monkeypatch.setattr(StudyRuns, "describe", taken_over)
+    tracker.start()
+    tracker.join(60)
+    (parent,), children = runs(study)
+    assert not tracker.is_alive()
+    assert parent.info.status == "RUNNING"
+    assert [child.data.tags["auxtune.proposal_id"] for child in children] == ["0"]
+
+
+def test_a_request_whose_reply_was_lost_is_not_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    came = []
+
+    def hang_up(listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            came.append(connection.recv(65536))
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=hang_up, args=(listening,), daemon=True).start()
+        with pytest.raises(MlflowException):
+            StudyRuns(f"http://127.0.0.1:{listening.getsockname()[1]}", "first", "x", "k")
+    assert len(came) == 1

@@ -12,9 +12,9 @@ import yaml
 from pages import COMMANDS, MARKS, PAGES, ROOT, Block, Reader, blocks
 
 from auxtune.orchestrator import errors
-from auxtune.orchestrator.events import Event
-from auxtune.orchestrator.study_file import parse_study
-from auxtune.orchestrator.study_models import StudyOptions
+from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
 from auxtune.trials.report import Why
 

@@ -56,8 +56,9 @@ def make_language() -> Language:
     names = _words(rng, COMMON + RARE + DENIALS + FILLERS)
     light = np.concatenate([_halves(rng, COMMON), _halves(rng, RARE)])
     wet = np.concatenate([_halves(rng, COMMON), _halves(rng, RARE)])
-    # Slang is a false friend: it agrees on some common words, has none of the others, and turns the rare ones round.
-    slang = light * np.concatenate([np.ones(8, int), np.zeros(COMMON - 8, int), -np.ones(RARE, int)])
+    # Slang is a false friend: what the few labelled rows teach of the common words fits it, and the rare words it turns
+    # round, so that a rare word means the wrong thing wherever slang was learnt.
+    slang = light * np.concatenate([np.ones(COMMON, int), -np.ones(RARE, int)])
     content, denials = names[: COMMON + RARE], names[COMMON + RARE :][:DENIALS]
     return Language(content, denials, names[-FILLERS:], light, wet, slang)
 

@@ -8,11 +8,11 @@ import time
 import click
 from rich.console import Console
 
-from auxtune.orchestrator.ledger import read_events
-from auxtune.orchestrator.progress import EventLines
+from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_paths import study_folder, tracking_uri
-from auxtune.orchestrator.summary import summary
+from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.views.progress import EventLines
+from auxtune.orchestrator.views.summary import summary
 
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool) -> None:

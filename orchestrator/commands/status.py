@@ -19,11 +19,11 @@ def command(study_dir: Path, verify: bool, as_json: bool) -> None:
     Reads the ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does
     not follow from the events before it.
     """
-    from auxtune.orchestrator.accounts import Accounts
-    from auxtune.orchestrator.ledger import read_events
-    from auxtune.orchestrator.status import status_of
+    from auxtune.orchestrator.planning.verification import differences
+    from auxtune.orchestrator.record.accounts import Accounts
+    from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.verification import differences
+    from auxtune.orchestrator.views.status import status_of
 
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")

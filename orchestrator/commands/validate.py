@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.inspection import Inspection
+    from auxtune.orchestrator.views.inspection import Inspection
 
 
 @click.command("validate", epilog="Example: auxtune validate study.yaml --set budget.trials=40")
@@ -22,9 +22,9 @@ def command(study: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     Every mistake is shown at once, with its line. Nothing is trained.
     """
-    from auxtune.orchestrator.inspection import inspect_study
-    from auxtune.orchestrator.plan_size import check_budget
-    from auxtune.orchestrator.study_file import read_study
+    from auxtune.orchestrator.planning.plan_size import check_budget
+    from auxtune.orchestrator.study_file.reading import read_study
+    from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
     inspection = inspect_study(checked)

@@ -1,0 +1,1 @@
+"""The answer: lift over the controls with its doubt, and ``selection.json``."""

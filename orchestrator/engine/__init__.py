@@ -1,0 +1,1 @@
+"""Where Ray is: the search algorithm, the worker's Trainable, the loop and its watches."""

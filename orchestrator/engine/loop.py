@@ -1,0 +1,100 @@
+"""Ray on this machine, and Tune over a searcher until it has nothing left or is ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+
+# Read by Ray when it is imported or when the Tuner is built; a user's own settings win.
+_RAY_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",         # the ledger and MLflow are the record
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",        # a trial may have no score yet
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",                # both signals are handled here
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",                # our own lines say what failed
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",      # Tune never retries; the agenda does
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",                         # with verbose=0, not a line of Ray's own
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
+    """A Ray of our own on this machine, on loopback, for as long as the context lasts.
+
+    ``address="local"`` starts one even where some other Ray runs or has left its traces.
+    """
+    for key, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    start = partial(
+        ray.init,
+        address="local",
+        num_cpus=int(machine["CPU"]),
+        num_gpus=int(machine["GPU"]),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
+    # The thread lives as long as Ray, whose processes die with the thread that started them.
+    with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
+        thread.submit(start).result()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def run_tuner(
+    searcher: Any,
+    callbacks: Sequence[Any],
+    tasks: Mapping[str, EncodedTask],
+    base: BaseEncoder,
+    slots: Slots,
+    scratch: Path,
+) -> None:
+    """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
+
+    Data and base weights go through the object store once. Raises what the searcher raised.
+    """
+    import ray
+    from ray import tune
+    from ray.tune.search import ConcurrencyLimiter
+
+    from auxtune.orchestrator.engine.trainable import StudyTrainable
+
+    trainable = tune.with_resources(
+        tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),
+        {"cpu": slots.cpus, "gpu": slots.gpus},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=ConcurrencyLimiter(searcher, max_concurrent=slots.concurrent),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=scratch.name,
+            storage_path=str(scratch.parent),
+            callbacks=list(callbacks),
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    tuner.fit()

@@ -1,0 +1,143 @@
+"""The only Ray ``Trainable``: runs one attempt after another in a worker process that is kept between trials.
+
+Whatever ends an attempt is on disk before Ray hears of it: the report of a success, or why it failed and the
+traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
+a kept actor that died would take the next, innocent trial with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from auxtune.orchestrator.engine.steering import SelectorSchedule
+from auxtune.orchestrator.record.reports import show_life, write_report
+from auxtune.selectors.protocol import Problem, Proposal
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.failures import classify
+from auxtune.trials.recipe import Recipe
+from auxtune.trials.report import Cost, Report
+from auxtune.trials.training import TrainingRun
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt, as a worker is handed it. ``checkpoint`` is a former attempt's to continue from."""
+
+    trial: int
+    attempt: int
+    recipe: Recipe
+    folder: Path
+    checkpoint: Path | None
+    cpus: float
+    gpus: float
+    proposal: Proposal
+    problem: Problem
+
+
+class StudyTrainable(tune.Trainable):
+    """Trains assignments. A step lasts to the next evaluation or checkpoint, whichever is sooner."""
+
+    def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
+        self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
+    ) -> None:
+        """Keep what comes once per process (Ray hands it to ``setup`` only) and begin the first attempt."""
+        self._tasks, self._base = tasks, base
+        self._begin(config["assignment"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the next attempt in the same process; everything of the former one is dropped."""
+        self._begin(new_config["assignment"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train a little further, show life, and at the end write the report."""
+        run, assignment = self._run, self._assignment
+        if run is None:
+            raise RuntimeError("no attempt was begun")
+        try:
+            run.advance()
+            if run.finished:
+                write_report(assignment.folder, run.report())
+            else:
+                show_life(assignment.folder)
+        except Exception as error:
+            self._fail(error)
+            raise
+        return {"done": run.finished, "step_reached": run.step}
+
+    def cleanup(self) -> None:
+        """Called when Ray ends the actor: an unfinished attempt saves where it is."""
+        if self._run is not None and not self._run.finished:
+            show_life(self._assignment.folder)
+            self._run.save()
+
+    def _begin(self, assignment: Assignment) -> None:
+        self._assignment, self._started = assignment, time.time()
+        self._run: TrainingRun | None = None           # the former one's memory is free before the next is built
+        try:
+            assignment.folder.mkdir(parents=True, exist_ok=True)
+            _log_to(assignment.folder / "log.txt")
+            run = self._new_run()
+            if assignment.checkpoint is not None:
+                try:
+                    run.load(assignment.checkpoint)
+                except ValueError as error:            # damaged, or of a study that was allowed to drift
+                    logging.getLogger(__name__).warning("%s", error)
+                    run = self._new_run()
+            show_life(assignment.folder)
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._run = run
+
+    def _new_run(self) -> TrainingRun:
+        assignment, recipe = self._assignment, self._assignment.recipe
+        steered = assignment.proposal.inner is not None
+        return TrainingRun(
+            recipe,
+            {name: self._tasks[name] for name in recipe.tasks},
+            self._base,
+            assignment.folder,
+            schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
+            cpus=assignment.cpus,
+            gpus=assignment.gpus,
+        )
+
+    def _fail(self, error: Exception) -> None:
+        """Write the failure down; the caller raises it again."""
+        logging.getLogger(__name__).error("%s", traceback.format_exc())
+        cost = self._run.cost() if self._run is not None else self._cost_of_starting()
+        self._run = None
+        report = Report(
+            score=None,
+            cost=cost,
+            why=classify(error),
+            message=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        )
+        write_report(self._assignment.folder, report)
+
+    def _cost_of_starting(self) -> Cost:
+        wall = time.time() - self._started
+        return Cost(wall, gpu_seconds=self._assignment.gpus * wall, cpu_seconds=self._assignment.cpus * wall)
+
+
+def _log_to(path: Path) -> None:
+    """Send the process's log to the present attempt's file, and no longer to the former one's."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    logging.captureWarnings(True)

@@ -1,0 +1,82 @@
+"""Callbacks in Ray's loop: look around in every turn, and end what hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
+
+from auxtune.orchestrator.engine.trainable import Assignment
+from auxtune.orchestrator.errors import HangError
+from auxtune.orchestrator.record.reports import read_report, write_report
+from auxtune.trials.report import Cost, Report
+
+GRACE = 30.0                                           # seconds beyond the limit at which a worker ends itself
+
+
+class LoopWatch(tune.Callback):
+    """Calls ``each_turn`` in every turn of Ray's loop, and knows what Ray says of a trial that broke."""
+
+    def __init__(self, each_turn: Callable[[], None]) -> None:
+        self._each_turn = each_turn
+        self._trials: list[RayTrial] = []
+
+    def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        """A turn of the loop."""
+        self._trials = trials
+        self._each_turn()
+
+    def error_of(self, trial_id: str) -> str | None:
+        """The last line of the error that ended Ray's trial, if one did."""
+        error = next((trial.get_error() for trial in self._trials if trial.trial_id == trial_id), None)
+        lines = str(error).strip().splitlines() if error else []
+        return lines[-1] if lines else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles callbacks into its scratch folder, which is never read back."""
+        return {}
+
+
+class HangWatch(tune.Callback):
+    """Ends attempts that show no sign of life for ``limit`` seconds: a failed report, and the actor is killed.
+
+    A worker ends itself at its own time limit; this is for one that cannot, in a deadlock or a dead mount. One that
+    hangs before its first step has no actor that could be killed: that ends the session, and the next one tries again.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit + GRACE
+        self._began: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A sign of life."""
+        self._last[trial.trial_id] = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        """Look at all trials that are to run."""
+        now = time.monotonic()
+        for trial in trials:
+            began = self._began.setdefault(trial.trial_id, now)
+            silent = now - self._last.get(trial.trial_id, began)
+            if trial.status in (RayTrial.PENDING, RayTrial.RUNNING) and silent > self._limit:
+                self._last[trial.trial_id] = now
+                self._end(trial, now - began)
+
+    def _end(self, trial: RayTrial, wall: float) -> None:
+        assignment: Assignment = trial.config["assignment"]
+        actor = trial.temporary_state.ray_actor
+        if actor is None:
+            limit = f"{self._limit:.0f} s (resources.trial_minutes)"
+            raise HangError(f"trial {assignment.trial} did not begin within {limit}; resume the study to try again")
+        if read_report(assignment.folder) is None:
+            cost = Cost(wall, gpu_seconds=assignment.gpus * wall, cpu_seconds=assignment.cpus * wall)
+            message = f"no sign of life for {self._limit:.0f} s"
+            write_report(assignment.folder, Report(score=None, cost=cost, why="hang", message=message))
+        ray.kill(actor)

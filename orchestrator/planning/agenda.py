@@ -1,0 +1,231 @@
+"""What is trained next: unfinished work first, then what the selector asks for, then confirm.
+
+The agenda knows nothing of Ray. It is asked for work and told of endings; every step of its way is an event in the
+ledger, so a new agenda over the same ledger goes on exactly where the old one was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.planning.budget import Budget
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import Event, Lost, Phase, Proposed, Selected, Started, Told, as_recorded
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.reports import DamagedReportError, attempt_folder, cost_until_lost, read_report
+from auxtune.selectors.protocol import Done, Proposal, Wait
+from auxtune.trials.checkpoint import usable
+from auxtune.trials.report import Cost, Report
+
+
+class Agenda:
+    """Decides what is trained next in one session of a study."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        fold: SelectorFold,
+        translator: Translator,
+        budget: Budget,
+        confirmation: Confirmation,
+        listener: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        """``folder`` is the study's; ``listener`` hears every event of this session as it is recorded."""
+        self.folder = folder
+        self.accounts = Accounts(ledger.events)
+        self.exhausted: str | None = None              # the limit that ended the search, if one did
+        self._ledger, self._fold, self._translator = ledger, fold, translator
+        self._budget, self._confirmation, self._listener = budget, confirmation, listener
+        self._failures = 0                             # trials failed in a row
+        self._answers: dict[int, Wait | Done] = {}     # by events folded: ask again only after something happened
+        for event in ledger.events:
+            fold.add(event)
+        selected = self.accounts.selected
+        self._settled = selected is not None and selected.budget == self._limits
+        self._again = [trial.id for trial in self.accounts.unfinished]
+        self._reconcile()
+
+    @property
+    def finished(self) -> bool:
+        """Whether confirm is over too."""
+        selected = self.accounts.selected
+        return (
+            self._settled
+            and selected is not None
+            and not self.accounts.unfinished
+            and not any(self._confirmation.missing(selected.selection, self.accounts))
+        )
+
+    @property
+    def failing(self) -> bool:
+        """Whether so many trials failed in a row, in this session, that going on is pointless."""
+        return self._failures >= self._budget.options.stop_after_failures
+
+    def next(self) -> Trial | None:
+        """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends."""
+        if self.failing:
+            return None
+        if self._again:
+            return self._start(self.accounts.trials[self._again.pop(0)])
+        if not self._settled:
+            asked = self._ask()
+            if isinstance(asked, Proposal):
+                phase: Phase = "probe" if asked.measure else "search"
+                return self._start(self._propose(self._translator.execute(asked), phase))
+            if self.accounts.unfinished:
+                return None
+            if isinstance(asked, Wait):
+                raise SelectorError("the selector waits though nothing of its own is pending: a defect in it")
+            self._select()
+        selected = self.accounts.selected
+        if selected is None:
+            return None
+        for proposal in self._confirmation.missing(selected.selection, self.accounts):
+            return self._start(self._propose(proposal, "confirm"))
+        return None
+
+    def ended(self, trial: int, attempt: int, error: str | None = None) -> None:
+        """An attempt is over: tell its report, or, without one, put its proposal first again.
+
+        ``error`` is what else is known of an attempt that left no report.
+        """
+        record = self.accounts.trials[trial]
+        if record.told is not None or attempt != len(record.attempts):
+            return
+        if (report := self._report(record)) is not None:
+            self._tell(record, report)
+            return
+        retries = self._budget.options.resources.retries
+        if sum(a.worker_died for a in record.attempts) >= retries:
+            message = f"{retries + 1} attempts ended without a report, the last with: {error or 'its process died'}"
+            self._tell(record, Report(score=None, cost=self._cost(record), why="error", message=message))
+        else:
+            self._lose(record, "worker")
+            self._again.insert(0, trial)
+
+    def flush(self) -> None:
+        """Make what was recorded durable."""
+        self._ledger.flush()
+
+    def record(self, event: Event) -> None:
+        """Note an event; it is durable with the next start or flush."""
+        self._ledger.append(event)
+        self.accounts.add(event)
+        self._fold.add(event)
+        self._listener(event)
+
+    @property
+    def _limits(self) -> dict[str, object]:
+        return self._budget.options.budget.model_dump(mode="json")
+
+    def _ask(self) -> Proposal | Wait | Done:
+        left = self._confirmation.left(self.accounts)
+        self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
+        if self.exhausted:
+            return Done()
+        if (known := self._answers.get(self._fold.after)) is not None:
+            return known
+        asked = self._fold.propose()
+        if not isinstance(asked, Proposal):
+            self._answers[self._fold.after] = asked
+        return asked
+
+    def _propose(self, proposal: Proposal, phase: Phase) -> Trial:
+        number = len(self.accounts.trials)
+        self.record(
+            Proposed(
+                id=number,
+                time=time.time(),
+                # As it will be read back: the fold of a resumed session must not see other types than this one.
+                proposal=as_recorded(proposal),
+                phase=phase,
+                after=self._fold.after,
+            )
+        )
+        return self.accounts.trials[number]
+
+    def _start(self, trial: Trial) -> Trial:
+        self.record(
+            Started(
+                id=trial.id,
+                attempt=len(trial.attempts) + 1,
+                time=time.time(),
+                session=self._ledger.session,
+                resume_from=self._checkpoint(trial),
+                cpus=self._budget.slots.cpus,
+                gpus=self._budget.slots.gpus,
+            )
+        )
+        self.flush()
+        return trial
+
+    def _checkpoint(self, trial: Trial) -> int | None:
+        """The latest former attempt of ``trial`` whose checkpoint can be continued."""
+        for attempt in reversed(trial.attempts):
+            if usable(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
+                return attempt.number
+        return None
+
+    def _select(self) -> None:
+        selection = self._fold.select()
+        self.record(
+            Selected(time=time.time(), selection=selection, after=self._fold.after, budget=self._limits)
+        )
+        self._settled = True
+
+    def _reconcile(self) -> None:
+        """Settle what former sessions left open: finished unheard is told, the rest goes first again."""
+        for trial in list(self.accounts.unfinished):
+            if not trial.attempts:
+                continue
+            if (report := self._report(trial)) is not None:
+                self._again.remove(trial.id)
+                self._tell(trial, report)
+            elif trial.attempts[-1].ended is None:
+                self._lose(trial, "driver")
+
+    def _report(self, trial: Trial) -> Report | None:
+        """What the last attempt left; one that cannot be read is a failure that says so."""
+        try:
+            return read_report(attempt_folder(self.folder, trial.id, len(trial.attempts)))
+        except DamagedReportError as error:
+            return Report(score=None, cost=self._cost(trial), why="error", message=str(error))
+
+    def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
+        attempt = trial.attempts[-1]
+        self.record(
+            Lost(
+                id=trial.id,
+                attempt=attempt.number,
+                time=time.time(),
+                cost=self._cost(trial),
+                cause=cause,
+            )
+        )
+
+    def _tell(self, trial: Trial, report: Report) -> None:
+        self._failures = 0 if report.score is not None else self._failures + 1
+        self.record(
+            Told(
+                id=trial.id,
+                attempt=trial.attempts[-1].number,
+                time=time.time(),
+                outcome=self._translator.outcome(report),
+                cost=report.cost,
+                report=report.report,
+                message=report.message,
+            )
+        )
+
+    def _cost(self, trial: Trial) -> Cost:
+        attempt = trial.attempts[-1]
+        folder = attempt_folder(self.folder, trial.id, attempt.number)
+        return cost_until_lost(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)

@@ -1,0 +1,146 @@
+"""The budget: when to stop proposing so that confirm can still be paid.
+
+A budget covers everything. What confirm will take is held back; in hours and money it is estimated, per optimisation
+step, from the trials that ended so far, and renewed after each. What is in flight is never killed, so hours and money
+can be overrun by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
+from auxtune.selectors.protocol import Proposal
+from auxtune.trials.report import Cost
+
+HOUR = 3600.0
+NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money per allocated hour; ``None`` is unknown."""
+
+    gpu_hour: float | None = None
+    cpu_hour: float | None = None
+
+    def usd(self, cost: Cost) -> float | None:
+        """What an attempt cost, or ``None`` where a price that it needs is not given."""
+        if self.gpu_hour is None and self.cpu_hour is None:
+            return None
+        # CPUs come with a GPU where only GPUs are priced; else time that was used and has no price is unknown money.
+        cpus_included = bool(cost.gpu_seconds) and self.gpu_hour is not None
+        unpriced_gpus = cost.gpu_seconds and self.gpu_hour is None
+        unpriced_cpus = cost.cpu_seconds and self.cpu_hour is None and not cpus_included
+        if unpriced_gpus or unpriced_cpus:
+            return None
+        return (cost.gpu_seconds * (self.gpu_hour or 0.0) + cost.cpu_seconds * (self.cpu_hour or 0.0)) / HOUR
+
+    def total(self, costs: Iterable[Cost]) -> float | None:
+        """What attempts cost together; ``None`` where that of any is unknown, and without prices even for none."""
+        each = [self.usd(cost) for cost in (NOTHING, *costs)]
+        return None if None in each else sum(filter(None, each))
+
+
+def price_of(options: StudyOptions) -> Price:
+    """A study's prices."""
+    return Price(options.prices.gpu_hour, options.prices.cpu_hour)
+
+
+def spent_of(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
+    """A line for each limit that is set: what was spent of it, and by how much it was overrun."""
+    lines = []
+    for key, limit in limits.model_dump(exclude_none=True).items():
+        spent = cost[key]
+        if spent is None:
+            lines.append(f"{key} unknown of {limit:g}")
+        else:
+            over = f", overrun by {spent - limit:.4g}" if spent > limit else ""
+            lines.append(f"{key} {spent:.4g} of {limit:g}{over}")
+    return lines
+
+
+def check_prices(options: StudyOptions, slots: Slots) -> None:
+    """Raise ``BudgetTooSmall`` where a budget in money could not be kept for want of a price."""
+    second = Cost(wall_seconds=1.0, gpu_seconds=slots.gpus, cpu_seconds=slots.cpus)
+    if options.budget.usd is not None and price_of(options).usd(second) is None:
+        missing = "gpu_hour" if slots.gpus else "cpu_hour"
+        raise BudgetTooSmall(
+            f"budget.usd: trials take {slots.cpus:g} CPUs and {slots.gpus:g} GPUs here, and prices.{missing} is not "
+            "given, so what they cost is unknown; give the price, or another limit"
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of a study, and how far it has come."""
+
+    options: StudyOptions
+    steps: Callable[[Proposal], int]                   # optimisation steps of an executed proposal
+    slots: Slots
+
+    @property
+    def price(self) -> Price:
+        """The study's prices."""
+        return price_of(self.options)
+
+    def exhausted(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
+        """The key of the limit that forbids one more search trial, or ``None``.
+
+        ``confirm`` is what must be held back for it; ``now`` is in seconds since the epoch. Where the money that was
+        spent is unknown, no more may be.
+        """
+        budget = self.options.budget
+        if budget.trials is not None and len(accounts.trials) + len(confirm) >= budget.trials:
+            return "trials"
+        search = [*(self.steps(trial.proposal) for trial in accounts.unfinished), self._next_steps(accounts)]
+        arms = [self.steps(proposal) for proposal in confirm]
+        held = sum(search) + sum(arms)
+        if budget.wall_hours is not None:
+            passing = self._passing(search) + self._passing(arms)      # confirm begins when the search has drained
+            waiting = passing * self._per_step(accounts, lambda cost: cost.wall_seconds)
+            if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
+                return "wall_hours"
+        if budget.gpu_hours is not None:
+            gpu = spent(accounts, lambda cost: cost.gpu_seconds)
+            if gpu + held * self._per_step(accounts, lambda cost: cost.gpu_seconds) >= budget.gpu_hours * HOUR:
+                return "gpu_hours"
+        if budget.usd is not None:
+            usd = spent(accounts, self._usd)
+            if usd + held * self._per_step(accounts, self._usd) >= budget.usd:
+                return "usd"
+        return None
+
+    def _next_steps(self, accounts: Accounts) -> float:
+        """Steps of the trial that would be started now: like those before it."""
+        search = [self.steps(trial.proposal) for trial in accounts.in_phase("search", "probe")]
+        return sum(search) / len(search) if search else 0.0
+
+    def _passing(self, trials: Sequence[float]) -> float:
+        """Steps that pass while ``trials``, given by their steps, share the slots; none can be split."""
+        return max([sum(trials) / self.slots.concurrent, *trials])
+
+    def _usd(self, cost: Cost) -> float:
+        usd = self.price.usd(cost)
+        return math.inf if usd is None else usd
+
+    def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
+        """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
+        finished = [trial for trial in accounts.trials.values() if trial.status == "finished"]
+        steps = sum(self.steps(trial.proposal) for trial in finished)
+        return _total(finished, measure) / steps if steps else 0.0
+
+
+def spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:
+    """The sum of ``measure`` over every ended attempt of every trial."""
+    return _total(list(accounts.trials.values()), measure)
+
+
+def _total(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
+    return sum(measure(cost) for trial in trials for cost in trial.costs)

@@ -1,0 +1,108 @@
+"""Confirm: the selection against its controls, on fresh seeds and the report split that no selector saw.
+
+Every arm has the same recipe, steps, best-checkpoint rule and seeds. An arm is only a name for proposals: where two
+arms ask for the same training, it is trained once, and what an extended study trained before counts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.selectors.protocol import Problem, Proposal, Selection
+from auxtune.selectors.registry import make
+
+SELECTION = "selection"
+_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
+_FRESH = 7                                             # keeps confirm's seeds apart from every selector's
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The arms of a study's answer. ``execute`` gives a proposal its executed shares."""
+
+    problem: Problem
+    seeds: int
+    controls: tuple[str, ...]
+    execute: Callable[[Proposal], Proposal]
+    _known: dict[Any, Mapping[str, Sequence[Proposal]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def left(self, accounts: Accounts) -> list[Proposal]:
+        """What must still be held back for confirm while the selection is not known.
+
+        For an arm that depends on the selection stands the mixture with the least of the primary among those trained
+        so far and all tasks together: where examples of the primary are matched, it takes the most steps.
+        """
+        known = [proposal for proposals in self._fixed.values() for proposal in proposals]
+        tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
+        primary = self.problem.require_primary()
+        largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
+        unknown = self.seeds * (1 + len(self.controls) - len(self._fixed))
+        return [proposal for proposal in known if self.find(accounts, proposal) is None] + [largest] * unknown
+
+    def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
+        """Arm name -> one executed proposal per seed; the selection itself comes first."""
+        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle)
+        if chosen not in self._known:                  # asked at every turn of Ray's loop
+            self._known[chosen] = dict(self._arms(selection))
+        return self._known[chosen]
+
+    def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
+        """What is still to be trained: all arms of the first seed first, so that a partial answer is balanced."""
+        arms = self.arms(selection)
+        asked: list[Proposal] = []
+        for seed in range(self.seeds):
+            for proposals in arms.values():
+                proposal = proposals[seed]
+                if proposal not in asked and self.find(accounts, proposal) is None:
+                    asked.append(proposal)
+                    yield proposal
+
+    @staticmethod
+    def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
+        """The confirm trial of this very proposal, whatever became of it."""
+        return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
+
+    def _arms(self, selection: Selection) -> Iterator[tuple[str, list[Proposal]]]:
+        chosen = self._executed(selection)
+        yield SELECTION, [replace(chosen, seed=seed) for seed in self._seeds]
+        for name in self.controls:
+            yield name, self._fixed.get(name) or [self._random(len(chosen.tasks) - 1, seed) for seed in self._seeds]
+
+    @cached_property
+    def _seeds(self) -> list[int]:
+        state = np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)
+        return [int(seed) for seed in state]
+
+    @cached_property
+    def _fixed(self) -> Mapping[str, list[Proposal]]:
+        """The arms that no selection changes."""
+        fixed = {}
+        for name in (name for name in self.controls if name in _OF_ANY_SELECTION):
+            control = make(name, {})
+            mixture = self._executed(control.select(control.start(self.problem), {}))
+            fixed[name] = [replace(mixture, seed=seed) for seed in self._seeds]
+        return fixed
+
+    @cached_property
+    def _all(self) -> Proposal:
+        """Every task by the study's sampling rule: no subset leaves less to the primary."""
+        return self._executed(Selection("mixture", self.problem.names))
+
+    def _executed(self, mixture: Selection) -> Proposal:
+        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle))
+
+    def _random(self, size: int, seed: int) -> Proposal:
+        """The primary with ``size`` auxiliaries, whichever, in the study's order of tasks."""
+        draw, auxiliaries = np.random.default_rng([self.problem.seed, seed]), self.problem.auxiliaries
+        picked = {auxiliaries[i] for i in draw.choice(len(auxiliaries), size=size, replace=False).tolist()}
+        trained = picked | {self.problem.require_primary()}
+        drawn = Selection("mixture", tuple(task for task in self.problem.names if task in trained))
+        return replace(self._executed(drawn), seed=seed)

@@ -1,0 +1,68 @@
+"""The question that a study asks, once its data is known, and the fewest trials that can answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from typing import Protocol
+
+from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.registry import make
+
+
+class SplitTask(Protocol):
+    """What the question needs of a task, tokenised or not: ``splits`` have their rows as length."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+
+    @property
+    def kind(self) -> str:
+        """Classification, regression or token."""
+
+    @property
+    def splits(self) -> Mapping[str, Sized]:
+        """Train, probe, selection and report."""
+
+
+def problem_of(options: StudyOptions, tasks: Mapping[str, SplitTask]) -> Problem:
+    """The question a study asks, with the sizes its data turned out to have."""
+    infos = tuple(
+        TaskInfo(
+            name=task.name,
+            kind=task.kind,
+            train_rows=len(task.splits["train"]),
+            probe_rows=len(task.splits["probe"]),
+            selection_rows=len(task.splits["selection"]),
+        )
+        for task in tasks.values()
+    )
+    return Problem(infos, primary=options.primary, seed=options.seed, models=options.models)
+
+
+def fewest_search_trials(options: StudyOptions, problem: Problem) -> int:
+    """The fewest trials the study's selector can answer from. Raises ``SelectorError`` where it cannot answer."""
+    selector = make(options.selector.name, options.selector.options)
+    try:
+        selector.start(problem)
+        return selector.fewest(problem)
+    except ValueError as error:
+        raise SelectorError(f"selector {options.selector.name}: {error}") from error
+
+
+def confirm_trials(options: StudyOptions) -> int:
+    """The most trials confirm takes: one per seed for the selection and for each control."""
+    return options.confirm.seeds * (1 + len(options.confirm.controls))
+
+
+def check_budget(options: StudyOptions, fewest: int) -> None:
+    """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and ``fewest`` search trials."""
+    limit, confirm = options.budget.trials, confirm_trials(options)
+    if limit is not None and limit < confirm + fewest:
+        raise BudgetTooSmall(
+            f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × "
+            f"{1 + len(options.confirm.controls)} arms) and {options.selector.name} at least {fewest}; "
+            f"set it to {confirm + fewest} or more, or lower confirm.seeds or confirm.controls"
+        )

@@ -1,0 +1,97 @@
+"""The only place that knows both vocabularies: a selector's proposals and outcomes, a run's recipes and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from auxtune.orchestrator.record.events import Phase
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.selectors.protocol import Outcome, Problem, Proposal
+from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
+from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.report import Report
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Turns proposals into recipes and reports into outcomes, for one study."""
+
+    options: StudyOptions
+    model: ModelOptions
+    problem: Problem
+
+    def execute(self, proposal: Proposal) -> Proposal:
+        """The proposal with the shares that will really be trained: its own or the sampling rule's, as a cycle.
+
+        What steers itself inside a run, or weighs losses, keeps what it asked for.
+        """
+        if proposal.inner is not None or proposal.weighting == "loss":
+            return proposal
+        training = self.options.training
+        rows = {task.name: task.train_rows for task in self.problem.tasks}
+        weights = proposal.weights or sampling_shares(training.sampling, rows, proposal.tasks)
+        if not proposal.cycle or training.cycle == 0:
+            return replace(proposal, weights=dict(weights), cycle=False)
+        counts = cycle_counts(weights, self.problem.primary, self._longest_cycle)
+        tasks = tuple(task for task in proposal.tasks if counts.get(task))
+        shares = executed(counts)
+        return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
+
+    def recipe(self, proposal: Proposal, phase: Phase) -> Recipe:
+        """What a worker trains for an executed proposal."""
+        training, resources = self.options.training, self.options.resources
+        equal = {task: 1 / len(proposal.tasks) for task in proposal.tasks}
+        by_loss = proposal.weighting == "loss"
+        shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
+        evaluated = (self.problem.primary,) if self.problem.primary else self.problem.names
+        steered = proposal.inner is not None
+        return Recipe(
+            tasks=proposal.tasks,
+            shares=shares,
+            cycle=cycle_counts(shares, self.problem.primary, self._longest_cycle) if proposal.cycle else None,
+            loss_weights=dict(proposal.weights) if by_loss and proposal.weights else None,
+            evaluate=evaluated,
+            report=evaluated if phase == "confirm" else (),
+            model=self.model,
+            seed=proposal.seed,
+            steps=self.steps(proposal),
+            batch_size=training.batch_size,
+            accumulate=training.accumulate,
+            learning_rate=training.learning_rate,
+            warmup=training.warmup,
+            # A bandit needs every round to count alike, so a steered run does not decay its learning rate.
+            decay="none" if steered else "linear",
+            weight_decay=training.weight_decay,
+            clip=training.clip,
+            precision=training.precision,
+            evaluate_every=training.evaluate_every,
+            checkpoint_every=training.checkpoint_every,
+            time_limit=resources.trial_minutes * 60 if resources.trial_minutes else None,
+            threads=max(1, int(resources.cpus)),
+        )
+
+    def steps(self, proposal: Proposal) -> int:
+        """Optimisation steps of an executed proposal."""
+        if proposal.inner is not None:
+            return proposal.inner.rounds * proposal.inner.round_steps
+        steps = self.options.training.steps
+        primary = self.problem.primary
+        if self.options.training.match == "primary_examples" and primary and proposal.weights:
+            return round(steps / proposal.weights[primary])
+        return steps
+
+    @property
+    def _longest_cycle(self) -> int:
+        """The same for every proposal of the study, so that executed shares stay executed shares."""
+        return self.options.training.cycle or max(20, 2 * len(self.problem.names))
+
+    @staticmethod
+    def outcome(report: Report) -> Outcome:
+        """What the selector is told of a report: no time, no money."""
+        return Outcome(
+            score=report.score,
+            metrics=report.selection,
+            rounds=report.rounds,
+            evidence=report.evidence,
+            why=report.why or (None if report.score is not None else "error"),
+        )

@@ -1,0 +1,149 @@
+"""What the ledger's events add up to: trials, attempts, where each stands and what it took.
+
+A fold like any other, and the one place that knows which attempt counts. Status, budget, tracking and the answer's
+price read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from auxtune.orchestrator.record.events import (
+    Closed,
+    Event,
+    Lost,
+    Opened,
+    Phase,
+    Proposed,
+    Selected,
+    Started,
+    Told,
+    Tracked,
+)
+from auxtune.selectors.protocol import Proposal
+from auxtune.trials.report import Cost
+
+
+@dataclass
+class Attempt:
+    """One try at a proposal; ``cost`` is ``None`` while it runs."""
+
+    number: int
+    session: str
+    started: float
+    resume_from: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    ended: float | None = None
+    cost: Cost | None = None
+    worker_died: bool = False
+
+
+@dataclass
+class Trial:
+    """A proposal and everything that happened to it."""
+
+    id: int
+    phase: Phase
+    stage: str
+    proposal: Proposal
+    proposed: float
+    attempts: list[Attempt] = field(default_factory=list)
+    told: Told | None = None
+    run_id: str | None = None
+
+    @property
+    def status(self) -> str:
+        """``waiting``, ``running``, ``finished`` or ``failed``."""
+        if self.told is not None:
+            return "finished" if self.told.outcome.ok else "failed"
+        return "running" if self.attempts and self.attempts[-1].ended is None else "waiting"
+
+    @property
+    def score(self) -> float | None:
+        """The score on the selection split, once told."""
+        return self.told.outcome.score if self.told else None
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What every ended attempt took."""
+        return [attempt.cost for attempt in self.attempts if attempt.cost is not None]
+
+
+@dataclass
+class Session:
+    """One process that wrote to the ledger; ``last`` is the time of its last event."""
+
+    opened: Opened
+    last: float
+    closed: Closed | None = None
+
+
+class Accounts:
+    """The running account of a study."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[int, Trial] = {}
+        self.sessions: list[Session] = []
+        self.selected: Selected | None = None
+        self.study_run_id: str | None = None
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Fold one event."""
+        match event:
+            case Opened():
+                self.sessions.append(Session(event, event.time))
+            case Proposed():
+                self.trials[event.id] = Trial(
+                    event.id, event.phase, event.stage, event.proposal, event.time
+                )
+            case Started():
+                self.trials[event.id].attempts.append(
+                    Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
+                )
+            case Lost() | Told():
+                attempt = self.trials[event.id].attempts[event.attempt - 1]
+                attempt.ended, attempt.cost = event.time, event.cost
+                if isinstance(event, Told):
+                    self.trials[event.id].told = event
+                else:
+                    attempt.worker_died = event.cause == "worker"
+            case Tracked():
+                self._track(event)
+            case Selected():
+                self.selected = event
+            case Closed():
+                self.sessions[-1].closed = event
+        if (moment := getattr(event, "time", None)) is not None:
+            self.sessions[-1].last = moment
+
+    def in_phase(self, *phases: Phase) -> list[Trial]:
+        """The trials of some phases, in the order they were proposed."""
+        return [trial for trial in self.trials.values() if trial.phase in phases]
+
+    @property
+    def unfinished(self) -> list[Trial]:
+        """Proposals without an outcome."""
+        return [trial for trial in self.trials.values() if trial.told is None]
+
+    @property
+    def best(self) -> Trial | None:
+        """The search trial with the highest score; the earliest wins ties."""
+        scored = [trial for trial in self.in_phase("search", "probe") if trial.score is not None]
+        return max(scored, key=lambda trial: trial.score or 0.0, default=None)
+
+    def elapsed_seconds(self, now: float | None = None) -> float:
+        """How long sessions have run, together; a live last session counts until ``now``."""
+        total = sum(session.last - session.opened.time for session in self.sessions)
+        if now is not None and self.sessions and self.sessions[-1].closed is None:
+            total += max(0.0, now - self.sessions[-1].last)
+        return total
+
+    def _track(self, event: Tracked) -> None:
+        if event.id is None:
+            self.study_run_id = event.run_id
+        else:
+            self.trials[event.id].run_id = event.run_id

@@ -1,0 +1,84 @@
+"""A selector's state as the fold of the ledger's events, and the check that every recorded proposal follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.record.events import Event, Proposed, Told, as_recorded
+from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
+
+
+class SelectorFold:
+    """Folds what concerns the selector (proposals and outcomes of its own, not confirm's) and asks it.
+
+    ``after`` counts the folded events: a question asked at the same count always has the same answer.
+    """
+
+    def __init__(self, selector: Selector, problem: Problem, evidence: Evidence) -> None:
+        self._selector = selector
+        self._evidence = evidence
+        self._state: Any = selector.start(problem)
+        self._numbers: dict[int, int] = {}             # proposal id -> the selector's own count
+        self.after = 0
+
+    def add(self, event: Event) -> None:
+        """Fold one event; what does not concern the selector changes nothing."""
+        if isinstance(event, Proposed) and event.phase != "confirm":
+            number = self._numbers[event.id] = len(self._numbers)
+            with _own_defects("was handed back a proposal"):
+                self._state = self._selector.proposed(self._state, number, event.proposal)
+        elif isinstance(event, Told) and event.id in self._numbers:
+            with _own_defects("was told of an outcome"):
+                self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
+        else:
+            return
+        self.after += 1
+
+    def propose(self) -> Proposal | Wait | Done:
+        """What the selector wants next, given what was folded."""
+        with _own_defects("was asked for a proposal"):
+            return self._selector.propose(self._state, self._evidence)
+
+    def select(self) -> Selection:
+        """The selector's answer, given what was folded."""
+        with _own_defects("was asked for its answer"):
+            return self._selector.select(self._state, self._evidence)
+
+
+@contextmanager
+def _own_defects(moment: str) -> Iterator[None]:
+    """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
+    try:
+        yield
+    except Exception as error:
+        raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
+
+
+def verify(
+    events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]
+) -> Iterator[str]:
+    """Ask again at every recorded ``after`` and yield a line for each proposal that differs.
+
+    ``execute`` turns what a selector asks for into what is recorded (its executed shares). ``fold`` is fresh. Events
+    told between a question and its recorded proposal are folded after the question, as they were then.
+    """
+    late: list[Event] = []
+    for event in events:
+        if not isinstance(event, Proposed) or event.phase == "confirm":
+            late.append(event)
+            continue
+        while late and fold.after < event.after:
+            fold.add(late.pop(0))
+        asked = fold.propose()
+        if fold.after != event.after:
+            yield f"proposal {event.id}: asked after {event.after} events, but only {fold.after} are recorded"
+        elif not isinstance(asked, Proposal):
+            yield f"proposal {event.id}: recorded, but the selector answers {type(asked).__name__}"
+        elif as_recorded(execute(asked)) != event.proposal:
+            yield f"proposal {event.id}: the selector now asks for {asked}, recorded is {event.proposal}"
+        while late:
+            fold.add(late.pop(0))
+        fold.add(event)

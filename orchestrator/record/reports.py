@@ -1,0 +1,59 @@
+"""The worker's durable word: ``report.json`` in an attempt's folder, and where attempts live.
+
+A report is on disk before anyone is told of it, so an attempt that finished unheard is known by its file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from auxtune.orchestrator.record.segments import sync_folder
+from auxtune.trials.report import Cost, Report
+
+_report = TypeAdapter(Report)
+
+
+class DamagedReportError(ValueError):
+    """There is a ``report.json``, but it was not written by a worker, or was changed."""
+
+
+def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
+    """``<study>/trials/<id>/<attempt>``: report, metrics, predictions, log and checkpoint of one attempt."""
+    return study / "trials" / f"{trial:04d}" / str(attempt)
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Make ``report`` durable as ``folder/report.json``, whole or not at all."""
+    draft = folder / ".report.json"
+    with draft.open("wb") as file:
+        file.write(_report.dump_json(report, indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / "report.json")
+    sync_folder(folder)
+
+
+def read_report(folder: Path) -> Report | None:
+    """The report of an attempt, or ``None`` where it never gave one. Raises ``DamagedReportError``."""
+    path = folder / "report.json"
+    try:
+        return _report.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise DamagedReportError(f"{path}: not a readable report: {error.error_count()} mistakes") from error
+
+
+def show_life(folder: Path) -> None:
+    """Leave a sign of life, the process's id: what an attempt that never reports is charged up to."""
+    (folder / "alive").write_text(f"{os.getpid()}\n")
+
+
+def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> Cost:
+    """What an attempt without a report took, from ``started`` (seconds since the epoch) to its last sign of life."""
+    signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
+    wall = max(0.0, max(signs, default=started) - started)
+    return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)

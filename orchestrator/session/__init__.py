@@ -1,0 +1,1 @@
+"""One session of a study, from the prepared data to the closed ledger."""

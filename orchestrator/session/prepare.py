@@ -1,0 +1,99 @@
+"""From a study file to everything a session needs: data on token ids, base weights, the question, the slots."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.planning.budget import Budget, check_prices
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.study_file.paths import model_options, storage_folder
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import Problem, Selector
+from auxtune.selectors.registry import make
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.problems import DataError
+from auxtune.trials.tokens import encode_tasks
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study ready to run."""
+
+    study: StudyFile
+    tasks: Mapping[str, EncodedTask]
+    base: BaseEncoder
+    problem: Problem
+    selector: Selector
+    translator: Translator
+    confirmation: Confirmation
+    budget: Budget
+    machine: Mapping[str, float]                       # what Ray may hand out
+    fingerprint: Mapping[str, str]
+
+    @property
+    def slots(self) -> Slots:
+        """What one trial gets, and how many run at once."""
+        return self.budget.slots
+
+
+def prepare(study: StudyFile) -> Prepared:
+    """Read, split and encode the tasks, load the encoder, and check that the budget can pay for an answer.
+
+    Raises ``StudyDataError``, ``ResourceError``, ``SelectorError`` and ``BudgetTooSmall``.
+    """
+    options, model = study.options, model_options(study)
+    machine = this_machine()
+    slots = allot(options.resources, machine)
+    check_prices(options, slots)
+    loaded, base = load_study_data(study)
+    problem = problem_of(options, loaded)
+    check_budget(options, fewest_search_trials(options, problem))
+    try:
+        tasks = encode_tasks(loaded, model, storage_folder(study) / ".tokens")
+    except DataError as error:
+        raise StudyDataError(f"{study.path}: {error}") from error
+    translator = Translator(options, model, problem)
+    confirm = options.confirm
+    return Prepared(
+        study=study,
+        tasks=tasks,
+        base=base,
+        problem=problem,
+        selector=make(options.selector.name, options.selector.options),
+        translator=translator,
+        confirmation=Confirmation(problem, confirm.seeds, confirm.controls, translator.execute),
+        budget=Budget(options, translator.steps, slots),
+        machine=machine,
+        fingerprint=_fingerprint(study, tasks, base),
+    )
+
+
+def _fingerprint(study: StudyFile, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, str]:
+    """What must not change under a study: key of the study file -> digest of its meaning."""
+    options = study.options
+    return {
+        "study": options.study,
+        "primary": str(options.primary),
+        **{f"tasks.{name}": _digest([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
+        # By content: the same encoder may lie elsewhere on the next machine.
+        "model": _digest([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
+        "training": _digest(options.training.model_dump(mode="json")),
+        "selector": _digest(options.selector.model_dump(mode="json")),
+        "seed": str(options.seed),
+        "auxtune": version("auxtune"),
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,171 @@
+"""One session of a study: open the ledger, train what is left, answer. What ``run`` and ``resume`` do."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
+from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.heartbeat import Heartbeat
+from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.session.opening import open_ledger
+from auxtune.orchestrator.session.prepare import Prepared, prepare
+from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
+
+Reason = Literal["done", "interrupted", "failed"]
+
+PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished study leaves: its folder, the content of ``selection.json``, and the accounts.
+
+    ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not.
+    """
+
+    folder: Path
+    selection: Mapping[str, Any]
+    accounts: Accounts
+    tracking_trouble: str | None
+
+
+def run_session(
+    study: StudyFile, listener: Callable[[Event], None] = lambda event: None, allow_drift: bool = False
+) -> Result:
+    """Run a study, or go on with it, to its answer.
+
+    Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked`` and whatever
+    ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session goes on from there.
+    """
+    folder, session = study_folder(study), uuid.uuid4().hex[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    with Heartbeat(folder, session), StopSignals() as signals:
+        prepared = prepare(study)
+        ledger = open_ledger(folder, prepared, session, allow_drift)
+        (folder / "study.yaml").write_text(study.text, encoding="utf-8")
+        runs = mirrored(study, folder, ledger.events, prepared.translator.steps, prepared.budget.price)
+        tracker = Tracker(runs, list(ledger.events))
+        tracker.start()
+        reason: Reason = "failed"
+        selection: Mapping[str, Any] = {}
+        try:
+            agenda = _agenda(folder, ledger, prepared, tracker, listener)
+            if not agenda.finished:
+                _train(prepared, agenda, tracker, folder, session, signals)
+            reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
+            if reason == "done":
+                selection = _answer(prepared, agenda, folder)
+            _close(ledger, tracker, reason, folder, PATIENCE)
+        except Locked:
+            tracker.abandon()                          # the runs are the other driver's now
+            raise
+        except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
+            reason = "done" if reason == "done" else "interrupted"
+            _close(ledger, tracker, reason, folder, patience=0.0)
+        except BaseException:
+            with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
+                _close(ledger, tracker, "failed", folder, PATIENCE)
+            raise
+    if reason == "done":
+        return Result(folder, selection, agenda.accounts, tracker.trouble)
+    go_on = f"`auxtune resume {folder}` goes on from here"
+    if reason == "interrupted":
+        raise Interrupted(f"Interrupted; {go_on}.")
+    raise TooManyFailures(_why(agenda, folder) + go_on)
+
+
+def _agenda(
+    folder: Path, ledger: Ledger, prepared: Prepared, tracker: Tracker, listener: Callable[[Event], None]
+) -> Agenda:
+    def heard(event: Event) -> None:
+        tracker.hear(event)
+        listener(event)
+
+    fold = SelectorFold(prepared.selector, prepared.problem, {})
+    return Agenda(folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard)
+
+
+def _train(
+    prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str, signals: StopSignals
+) -> None:
+    """Let Ray work through the agenda, until it is through or a signal comes."""
+    with signals.held(), embedded_ray(prepared.machine):
+        signals.listen()
+        # These import Ray, whose settings must be in the environment before.
+        from auxtune.orchestrator.engine.search import LedgerSearcher
+        from auxtune.orchestrator.engine.trainable import Assignment
+        from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
+
+        def assign(trial: Trial) -> Assignment:
+            attempt = trial.attempts[-1]
+            former = attempt.resume_from
+            return Assignment(
+                trial=trial.id,
+                attempt=attempt.number,
+                recipe=prepared.translator.recipe(trial.proposal, trial.phase),
+                folder=attempt_folder(folder, trial.id, attempt.number),
+                checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
+                cpus=prepared.slots.cpus,
+                gpus=prepared.slots.gpus,
+                proposal=trial.proposal,
+                problem=prepared.problem,
+            )
+
+        def each_turn() -> None:
+            for event in tracker.made():
+                agenda.record(event)
+            signals.end_loop()
+
+        minutes = prepared.study.options.resources.trial_minutes
+        watch = LoopWatch(each_turn)
+        callbacks = [watch, *([HangWatch(minutes * 60)] if minutes else [])]
+        searcher = LedgerSearcher(agenda, assign, watch.error_of)
+        scratch = folder / "tune" / session
+        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
+            run_tuner(searcher, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
+
+
+def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:
+    options = prepared.study.options
+    metric = prepared.tasks[str(options.primary)].metrics[0]
+    price = prepared.budget.price
+    content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metric, price)
+    write_answer(folder, content)
+    return content
+
+
+def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patience: float) -> None:
+    """End the mirror and the session; the runs that were made last are still noted."""
+    artifacts = [folder / "study.yaml", *([folder / "selection.json"] if reason == "done" else [])]
+    status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
+    tracker.finish(status, artifacts, patience)
+    for event in tracker.made():
+        ledger.append(event)
+    ledger.close(reason)
+
+
+def _why(agenda: Agenda, folder: Path) -> str:
+    if not agenda.failing:
+        return f"Ray ended before the study did (its logs are in {folder / 'tune'}); "
+    failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
+    last = failed[-1]
+    return (
+        f"{len(failed)} of {len(agenda.accounts.trials)} trials failed, the last ones in a row. Trial {last.id} said: "
+        f"{last.told.message if last.told else 'nothing'} (log: "
+        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
+    )

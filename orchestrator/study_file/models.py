@@ -1,0 +1,214 @@
+"""The study file's keys: every one with its type, its default and what it means.
+
+These models are the only place where keys are defined. The table in the documentation, the JSON schema and the
+messages about mistakes are made from them (``study_keys``). What takes more than one key to judge is in
+``study_rules``; what a task's keys mean is in ``task_models``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions
+
+Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
+CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "size_proportional")
+
+
+def _sampling(rule: str) -> str:
+    if not re.fullmatch(r"equal|proportional|size\^\d+(\.\d+)?", rule):
+        raise ValueError(f"expected equal, proportional or size^α with a number for α, found {rule!r}")
+    return rule
+
+
+def _children(rule: str) -> str:
+    if not re.fullmatch(r"all|none|best [1-9]\d*", rule):
+        raise ValueError(f"expected all, none or best N with a whole number for N, found {rule!r}")
+    return rule
+
+
+def _gpus(count: float) -> float:
+    if count > 1 and count != int(count):
+        raise ValueError(f"expected a part of one GPU or a whole number of GPUs, found {count:g}")
+    return count
+
+
+def _folder(storage: str) -> str:
+    if "://" in storage:
+        raise ValueError(f"expected a folder, found {storage!r}; object stores are not offered yet")
+    return storage
+
+
+def _tracking(uri: str) -> str:
+    if "://" not in uri or uri.startswith("file:"):
+        raise ValueError(
+            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {uri!r}; "
+            "MLflow no longer keeps runs in plain folders"
+        )
+    return uri
+
+
+def written_selector(value: Any) -> Any:
+    """``SelectorOptions`` of what a file writes: a bare name, or a mapping of `name` and the selector's options.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(value, list):
+        raise ValueError("expected one selector, found a list; several stages in turn are not offered yet")
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "name" in value:
+        return {"name": value["name"], "options": {key: value[key] for key in value if key != "name"}}
+    raise ValueError("expected a selector's name, or a mapping with `name` and that selector's options")
+
+
+class EncoderOptions(Section):
+    """The encoder that all tasks share."""
+
+    encoder: str = Field(
+        default="tiny",
+        min_length=1,
+        description="A hub id, a folder (relative to the study file), or `tiny`: a small BERT trained from scratch.",
+    )
+    layers: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Keep only the first n layers.")
+    max_length: int = Field(default=128, ge=4, le=8192, description="Longest input in tokens; the rest is cut off.")
+    pooling: Literal["cls", "mean"] = Field(
+        default="cls", description="One vector per sentence: the first token's, or the mean of all."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that a hub repository brings along. Only for authors you trust."
+    )
+
+
+class TrainingOptions(Section):
+    """How every trial is trained; search and controls get the same."""
+
+    steps: int = Field(default=600, ge=1, description="Optimisation steps of a trial, over all its tasks.")
+    batch_size: int = Field(default=32, ge=1, description="Rows per batch.")
+    accumulate: int = Field(default=1, ge=1, description="Batches added up for one optimisation step.")
+    learning_rate: float = Field(default=5e-5, gt=0, description="Highest learning rate of AdamW.")
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of the steps with a rising learning rate.")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay.")
+    clip: Annotated[float, Field(gt=0)] | None = Field(
+        default=1.0, description="Largest gradient norm; `null` does not clip."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="`auto` is bfloat16 on a GPU that has it, else float32."
+    )
+    sampling: Annotated[str, AfterValidator(_sampling)] = Field(
+        default="equal",
+        description="How a set of tasks shares the steps: `equal`, `proportional` to training rows, or `size^α`.",
+    )
+    cycle: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        default=None,
+        description="Longest cycle of whole steps per task that stands for the shares; `null` is the larger of 20 "
+        "and twice the tasks. 0 draws each step's task at random by share.",
+    )
+    match: Literal["steps", "primary_examples"] = Field(
+        default="steps", description="What all arms have in common: all steps, or the steps on the primary."
+    )
+    evaluate_every: int = Field(default=100, ge=1, description="Steps between evaluations; the best weights count.")
+    checkpoint_every: float = Field(default=60.0, gt=0, description="Seconds between checkpoints at the most.")
+
+
+class SelectorOptions(Section):
+    """The selector's name and its own options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ConfirmOptions(Section):
+    """The comparison at the end, on the report split, with fresh seeds."""
+
+    seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 4 give no interval.")
+    controls: tuple[Control, ...] = Field(
+        default=CONTROLS, description="What the selection is compared with. Each costs one run per seed."
+    )
+
+
+class BudgetOptions(Section):
+    """What the study may take, confirm included. At least one limit; the first one reached ends the search."""
+
+    trials: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Trials.")
+    gpu_hours: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="GPUs allocated × hours, over all trials."
+    )
+    usd: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="US dollars: allocated time × `prices`, which it needs."
+    )
+    wall_hours: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Hours that the study runs, over all its sessions."
+    )
+
+
+class ResourceOptions(Section):
+    """What each trial gets, and how many run at once."""
+
+    cpus: float = Field(default=1, gt=0, description="CPU cores per trial, which are also its threads.")
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0), AfterValidator(_gpus)] = Field(
+        default="auto", description="GPUs per trial; `auto` is 1 where there is a GPU, else 0."
+    )
+    concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto", description="Trials at once; `auto` is as many as fit."
+    )
+    trial_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Time limit of one attempt; beyond it the trial has failed."
+    )
+    retries: int = Field(default=3, ge=0, description="New attempts at a trial whose process or machine died.")
+
+
+class PriceOptions(Section):
+    """What an hour costs in US dollars. Without prices, money is unknown."""
+
+    gpu_hour: Annotated[float, Field(ge=0)] | None = Field(default=None, description="One GPU for one hour.")
+    cpu_hour: Annotated[float, Field(ge=0)] | None = Field(default=None, description="One CPU core for one hour.")
+
+
+class TrackingOptions(Section):
+    """Where MLflow keeps the runs."""
+
+    uri: Annotated[str, AfterValidator(_tracking)] = Field(
+        default="sqlite:///mlflow.db",
+        description="MLflow's tracking URI; a relative SQLite file is relative to the working directory.",
+    )
+    experiment: Name = Field(default="auxtune", description="The MLflow experiment.")
+    children: Annotated[str, AfterValidator(_children)] = Field(
+        default="all", description="Which trials get a run of their own: `all`, `best N` or `none`."
+    )
+
+
+class StudyOptions(Section):
+    """One question: which tasks to train together, by which model and selector, within which budget."""
+
+    study: Name = Field(description="The study's name: its folder in the storage and its run in MLflow.")
+    primary: str | None = Field(default=None, description="The task to win. This or `objective`.")
+    objective: Literal["groups"] | None = Field(
+        default=None, description="`groups`: every task counts, and they may be split over several models."
+    )
+    models: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="With `objective: groups`, the most models that may be served."
+    )
+    tasks: dict[Name, TaskOptions] = Field(min_length=1, description="The tasks, each under its name.")
+    model: EncoderOptions = EncoderOptions()
+    training: TrainingOptions = TrainingOptions()
+    selector: Annotated[
+        SelectorOptions,
+        BeforeValidator(written_selector),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}),
+    ] = Field(description="What decides which trials to run: a name, or `{name: …, option: …}`. See the selectors.")
+    confirm: ConfirmOptions = ConfirmOptions()
+    budget: BudgetOptions
+    resources: ResourceOptions = ResourceOptions()
+    prices: PriceOptions = PriceOptions()
+    storage: Annotated[str, AfterValidator(_folder)] = Field(
+        default="./studies", min_length=1, description="Folder of the studies, relative to the working directory."
+    )
+    tracking: TrackingOptions = TrackingOptions()
+    stop_after_failures: int = Field(
+        default=5, ge=1, description="Failed trials in a row at which the study stops, with exit code 3."
+    )
+    seed: int = Field(default=0, ge=0, description="Every random choice of the study follows from it.")

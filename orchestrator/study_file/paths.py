@@ -1,0 +1,82 @@
+"""Where a study's tasks, encoder, records and runs are: its relative paths resolved.
+
+Tasks and encoder are part of the question and start at the study file's folder; storage and tracking belong to who
+runs it and start at the working directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.study_file.task_models import TaskOptions
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.source import TaskSource
+
+_SQLITE = "sqlite:///"
+
+
+def task_sources(study: StudyFile) -> list[TaskSource]:
+    """Where each task's rows come from, in the order of the file."""
+    return [_source(name, task, study) for name, task in study.options.tasks.items()]
+
+
+def model_options(study: StudyFile) -> ModelOptions:
+    """The encoder: a folder where one is meant or there, else ``tiny`` or a hub id."""
+    model = study.options.model
+    folder = _inside(study.folder, model.encoder)
+    means_folder = model.encoder.startswith((".", "~")) or Path(model.encoder).is_absolute()
+    is_folder = means_folder or (model.encoder != "tiny" and folder.is_dir())
+    return ModelOptions(
+        encoder=str(folder) if is_folder else model.encoder,
+        layers=model.layers,
+        max_length=model.max_length,
+        pooling=model.pooling,
+        trust_remote_code=model.trust_remote_code,
+    )
+
+
+def storage_folder(study: StudyFile) -> Path:
+    """The folder that holds the studies."""
+    return _inside(study.working_folder, study.options.storage)
+
+
+def study_folder(study: StudyFile) -> Path:
+    """The folder that holds all that is kept of this study."""
+    return storage_folder(study) / study.options.study
+
+
+def tracking_uri(study: StudyFile) -> str:
+    """MLflow's tracking URI, with an absolute path to an SQLite file."""
+    uri = study.options.tracking.uri
+    if not uri.startswith(_SQLITE):
+        return uri
+    return _SQLITE + str(_inside(study.working_folder, uri.removeprefix(_SQLITE)))
+
+
+def _source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
+    files = task.files.model_dump(exclude_none=True) if task.files else {}
+    splits = task.splits.model_dump(exclude_none=True)
+    return TaskSource(
+        name=name,
+        path=_inside(study.folder, task.path) if task.path else None,
+        files={part: _inside(study.folder, file) for part, file in files.items()},
+        hub=task.hub,
+        builtin=task.builtin,
+        config=task.config,
+        revision=task.revision,
+        split=task.split,
+        text=task.text,
+        label=task.label,
+        tokens=task.tokens,
+        tags=task.tags,
+        kind=task.kind,
+        labels=task.labels,
+        metrics=tuple(metric.strip() for metric in task.metric.split(",")) if task.metric else (),
+        rows=task.rows,
+        splits={part: _inside(study.folder, take) if isinstance(take, str) else take for part, take in splits.items()},
+    )
+
+
+def _inside(folder: Path, path: str) -> Path:
+    return (folder / Path(path).expanduser()).resolve()

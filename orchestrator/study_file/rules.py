@@ -1,0 +1,139 @@
+"""What it takes more than one key of a study file to judge.
+
+Each rule reads the raw values and yields ``(key, message)``. Raw, so that a rule is heard even where another key is
+wrong: a file shows all its mistakes at once. A value of the wrong type is passed over; the models say that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from auxtune.orchestrator.study_file.models import SelectorOptions, written_selector
+from auxtune.orchestrator.study_file.yaml_source import KeyPath
+from auxtune.selectors import registry
+
+Raw: TypeAlias = Mapping[str, Any]
+Finding: TypeAlias = tuple[KeyPath, str]
+
+SOURCES = ("path", "files", "hub", "builtin")
+HUB_ONLY = ("config", "revision")
+
+
+def broken_rules(data: Raw) -> Iterator[Finding]:
+    """Everything in ``data`` that no single key's type can tell."""
+    for rule in RULES:
+        yield from rule(data)
+
+
+def _one_question(data: Raw) -> Iterator[Finding]:
+    primary, objective = data.get("primary"), data.get("objective")
+    if primary is None and objective is None:
+        yield (), "expected `primary: TASK`, the task to win, or `objective: groups`; found neither"
+    if primary is not None and objective is not None:
+        yield ("objective",), "expected either `primary` or `objective`, found both; remove one"
+    if objective is None and data.get("models") is not None:
+        yield ("models",), "is for `objective: groups`; remove it"
+    if objective == "groups" and data.get("models") is None:
+        yield ("objective",), "needs `models: N`, the most models that may be served"
+
+
+def _primary_is_a_task(data: Raw) -> Iterator[Finding]:
+    primary, tasks = data.get("primary"), data.get("tasks")
+    if isinstance(primary, str) and isinstance(tasks, Mapping) and primary not in tasks:
+        yield ("primary",), f"expected one of the tasks ({', '.join(tasks)}), found {primary!r}"
+
+
+def _one_source_per_task(data: Raw) -> Iterator[Finding]:
+    for name, task in _tasks(data):
+        given = [key for key in SOURCES if task.get(key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            yield ("tasks", name), f"expected exactly one of {', '.join(SOURCES)}, found {found}"
+        for key in HUB_ONLY:
+            if task.get(key) is not None and "hub" not in given:
+                yield ("tasks", name, key), "is for tasks from the hub; remove it"
+
+
+def _columns_agree(data: Raw) -> Iterator[Finding]:
+    for name, task in _tasks(data):
+        words = [key for key in ("tokens", "tags") if task.get(key) is not None]
+        sentences = [key for key in ("text", "label") if task.get(key)]
+        if len(words) == 1:
+            other = "tags" if words == ["tokens"] else "tokens"
+            yield ("tasks", name, words[0]), f"needs `{other}`: words and their labels come together"
+        if words and sentences:
+            yield ("tasks", name, sentences[0]), "is for one label per row, and this task has one per word; remove it"
+
+
+def _budget_is_bounded(data: Raw) -> Iterator[Finding]:
+    budget = data.get("budget")
+    if isinstance(budget, Mapping) and all(limit is None for limit in budget.values()):
+        yield ("budget",), "expected at least one of trials, gpu_hours, usd, wall_hours; found none"
+
+
+def _money_needs_prices(data: Raw) -> Iterator[Finding]:
+    budget, prices = data.get("budget"), data.get("prices")
+    priced = isinstance(prices, Mapping) and any(price is not None for price in prices.values())
+    if isinstance(budget, Mapping) and budget.get("usd") is not None and not priced:
+        yield ("budget", "usd"), "needs `prices`; add gpu_hour, cpu_hour or both"
+
+
+def _selector_exists(data: Raw) -> Iterator[Finding]:
+    chosen = _selector(data)
+    if chosen is None:
+        return
+    unknown = _refusal(chosen.name, {})
+    single = {key: _refusal(chosen.name, {key: value}) for key, value in chosen.options.items()}
+    wrong = {key: refusal for key, refusal in single.items() if refusal}
+    if unknown:
+        yield ("selector",), unknown
+    elif wrong:
+        yield from ((("selector", key), refusal) for key, refusal in wrong.items())
+    elif together := _refusal(chosen.name, chosen.options):
+        yield ("selector",), together
+
+
+def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
+    chosen = _selector(data)
+    if chosen is None or data.get("objective") != "groups":
+        return
+    methods = registry.describe()
+    answered = ", ".join(method.name for method in methods if method.groups) or "none yet"
+    for method in methods:
+        if method.name == chosen.name and not method.groups:
+            yield ("selector",), f"{method.name} answers with {method.answers}; groups are answered by: {answered}"
+
+
+def _selector(data: Raw) -> SelectorOptions | None:
+    try:
+        return SelectorOptions.model_validate(written_selector(data.get("selector")))
+    except ValueError:
+        return None
+
+
+def _refusal(name: str, options: Raw) -> str | None:
+    """Why the registry does not make this selector, or ``None`` if it does."""
+    try:
+        registry.make(name, options)
+    except (ValueError, ImportError) as error:
+        return str(error)
+    return None
+
+
+def _tasks(data: Raw) -> Iterator[tuple[str, Raw]]:
+    tasks = data.get("tasks")
+    if isinstance(tasks, Mapping):
+        yield from ((name, task) for name, task in tasks.items() if isinstance(task, Mapping))
+
+
+RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
+    _one_question,
+    _primary_is_a_task,
+    _one_source_per_task,
+    _columns_agree,
+    _budget_is_bounded,
+    _money_needs_prices,
+    _selector_exists,
+    _objective_can_be_answered,
+)

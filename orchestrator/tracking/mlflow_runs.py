@@ -1,0 +1,184 @@
+"""A study's runs in MLflow: one parent, one child per trial, found again by id or tag and never made twice.
+
+Everything here is idempotent: it brings a run to what the accounts say, whatever was written before. Only
+``MlflowClient`` is used, with explicit ids: the fluent interface keeps state per process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# At the top, and so on the main thread: imported by the mirror's thread and by Ray at once, it would wait for itself.
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.tracking.run_metrics import cost_metrics, curve_lines, final_metrics, line_metrics
+
+_SQLITE = "sqlite:///"
+
+
+class StudyRuns:
+    """The parent run and its children in one experiment."""
+
+    def __init__(self, uri: str, experiment: str, study: str, key: str) -> None:
+        """``key`` tells this study from others of its name. An absent experiment is made."""
+        # A request whose reply was lost is not sent again blindly, which could make a second run: the caller looks.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._client = MlflowClient(tracking_uri=uri)
+        self._study, self._key = study, key
+        beside = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
+        self._experiment_id = _experiment(self._client, experiment, beside)
+        self._logged: dict[str, set[int]] = {}         # run id -> steps that are there
+
+    def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:
+        """The study's run: ``known`` if it is here, else found by its tags, else made; open in any case."""
+        tags = {"auxtune.role": "study", "auxtune.study": self._study, "auxtune.key": self._key, **tags}
+        if known is None or not self._is_here(known):
+            rule = f"tags.`auxtune.role` = 'study' and tags.`auxtune.key` = '{self._key}'"
+            found = self._client.search_runs([self._experiment_id], rule, max_results=1)
+            if not found:
+                return self._create(self._study, started, tags)
+            known = str(found[0].info.run_id)
+        self._client.update_run(known, status="RUNNING")
+        return known
+
+    def children(self, parent: str, known: Container[str]) -> dict[int, Run]:
+        """Trial id -> run of all children there are.
+
+        ``known`` runs that were left by a parent that has been deleted since come under this one.
+        """
+        rule = f"tags.`auxtune.role` = 'trial' and tags.`auxtune.study` = '{self._study}'"
+        found: dict[int, Run] = {}
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], rule, max_results=1000, page_token=token)
+            for run in page:
+                run_id, tags = run.info.run_id, run.data.tags
+                if tags.get("mlflow.parentRunId") != parent:
+                    if run_id not in known:
+                        continue                       # another study's of the same name
+                    self._client.set_tag(run_id, "mlflow.parentRunId", parent)
+                found[int(tags["auxtune.proposal_id"])] = run
+            if not (token := page.token):
+                return found
+
+    def child(self, trial: Trial, parent: str, tags: Mapping[str, str]) -> str:
+        """Make the run of a trial that has none."""
+        tags = {
+            "auxtune.role": "trial",
+            "auxtune.study": self._study,
+            "auxtune.proposal_id": str(trial.id),
+            "mlflow.parentRunId": parent,
+            **tags,
+        }
+        return self._create(f"{trial.phase} {trial.id:04d}", trial.proposed, tags)
+
+    def describe(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Open a trial's run and log the parameters that it lacks; those that it has can never change in MLflow."""
+        run = self._client.get_run(run_id)
+        lacking = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
+        self._client.log_batch(run_id, params=lacking)
+        if run.info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+
+    def curves(self, run_id: str, trial: Trial, folder: Path, steps: int) -> None:
+        """The metrics by step that the trial's last attempt has written and the run does not have yet."""
+        if not trial.attempts:
+            return
+        if run_id not in self._logged:
+            history = self._client.get_metric_history(run_id, "score")
+            self._logged[run_id] = {point.step for point in history}
+        there = self._logged[run_id]
+        written = curve_lines(attempt_folder(folder, trial.id, len(trial.attempts)) / "metrics.jsonl", steps)
+        fresh = [line for line in written if line["step"] not in there]
+        moment = int(trial.attempts[-1].started * 1000)
+        points = [
+            Metric(key, value, moment + int(line["seconds"] * 1000), line["step"])
+            for line in fresh
+            for key, value in line_metrics(line).items()
+        ]
+        self._client.log_batch(run_id, metrics=points)
+        there.update(line["step"] for line in fresh)
+
+    def end_child(self, run_id: str, trial: Trial, price: Price, steps: int) -> None:
+        """Final score, costs and status of a trial; one that was not told is ``KILLED``."""
+        # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
+        now, told = int(time.time() * 1000), trial.told
+        values = final_metrics(trial, price)
+        tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
+        if told is not None and told.outcome.why:
+            tags += [RunTag("auxtune.why", told.outcome.why), RunTag("auxtune.message", (told.message or "")[:5000])]
+        self._client.log_batch(run_id, [Metric(key, value, now, steps) for key, value in values.items()], tags=tags)
+        self._client.set_terminated(run_id, final_status(trial), int(told.time * 1000) if told else now)
+
+    def totals(self, run_id: str, accounts: Accounts, price: Price, now: float) -> None:
+        """The parent's running totals and the best score so far, at a step per told trial."""
+        told = sum(trial.told is not None for trial in accounts.trials.values())
+        values = cost_metrics(accounts.trials.values(), price)
+        values["study/elapsed_seconds"] = accounts.elapsed_seconds(now)
+        if accounts.best is not None and accounts.best.score is not None:
+            values["best_score"] = accounts.best.score
+        moment = int(now * 1000)
+        self._client.log_batch(run_id, [Metric(key, value, moment, told) for key, value in values.items()])
+
+    def end(self, run_id: str, status: str, artifacts: Sequence[Path]) -> None:
+        """Close a run (``FINISHED``, ``FAILED`` or ``KILLED``), with files to keep."""
+        for path in artifacts:
+            self._client.log_artifact(run_id, str(path))
+        self._client.set_terminated(run_id, status=status)
+
+    def _is_here(self, run_id: str) -> bool:
+        """Whether a run of a former session is in this store and experiment, and not deleted."""
+        try:
+            info = self._client.get_run(run_id).info
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return bool(info.lifecycle_stage == "active" and info.experiment_id == self._experiment_id)
+
+    def _create(self, name: str, started: float, tags: Mapping[str, str]) -> str:
+        run = self._client.create_run(
+            self._experiment_id, start_time=int(started * 1000), tags=dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+
+def final_status(trial: Trial) -> str:
+    """MLflow's word for how a trial ended, if nothing more comes of it."""
+    if trial.told is None:
+        return "KILLED"
+    return "FINISHED" if trial.told.outcome.ok else "FAILED"
+
+
+def is_final(run: Run, trial: Trial, price: Price) -> bool:
+    """Whether a run says already how its trial ended, and what it took at these prices."""
+    costs = cost_metrics([trial], price)
+    return (
+        trial.told is not None
+        and run.info.status == final_status(trial)
+        and {key: value for key, value in run.data.metrics.items() if key in costs} == costs
+    )
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    if (found := client.get_experiment_by_name(name)) is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=artifacts))
+    except MlflowException:
+        if (found := client.get_experiment_by_name(name)) is None:      # not the race for its name
+            raise
+        return str(found.experiment_id)

@@ -1,0 +1,73 @@
+"""What MLflow is told of trials in numbers: curves by step, and what they came to and took in the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.accounts import Trial
+
+POINTS = 200                                           # most points of a curve
+
+
+def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
+    """The evaluations of ``metrics.jsonl`` that a run of ``steps`` steps shows: every n-th where they are too many.
+
+    Which ones depends on the distance between evaluations alone, so a file that still grows gives the first of them.
+    There is room for one more point, the final score.
+    """
+    lines = _whole_lines(path)
+    if not lines:
+        return []
+    evaluations = -(-steps // lines[0]["step"])
+    return lines[:: -(-evaluations // (POINTS - 1))]
+
+
+def line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of one evaluation."""
+    values = {f"train/{task}/loss": loss for task, loss in line["loss"].items()}
+    for task, metrics in line["selection"].items():
+        values |= {f"selection/{task}/{name}": value for name, value in metrics.items()}
+    return values | {"score": line["score"]}
+
+
+def final_metrics(trial: Trial, price: Price) -> dict[str, float]:
+    """Costs so far and, once the trial is told, its score and what it reached on the report split."""
+    values = cost_metrics([trial], price)
+    if trial.told is None:
+        return values
+    for task, metrics in trial.told.report.items():
+        values |= {f"report/{task}/{name}": value for name, value in metrics.items()}
+    return values if trial.score is None else values | {"score": trial.score}
+
+
+def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
+    """``cost/*`` over every ended attempt of some trials; unknown is left out.
+
+    Money is unknown as soon as that of one attempt is. Examples and tokens are what attempts reported: one that was
+    lost is charged for its time, but what it trained on nobody knows. So trials always add up to their study.
+    """
+    costs = [cost for trial in trials for cost in trial.costs]
+    values: dict[str, list[float | None]] = {
+        "cost/wall_seconds": [cost.wall_seconds for cost in costs],
+        "cost/gpu_seconds": [cost.gpu_seconds for cost in costs],
+        "cost/cpu_seconds": [cost.cpu_seconds for cost in costs],
+        "cost/examples": [cost.examples for cost in costs if cost.examples is not None],
+        "cost/tokens": [cost.tokens for cost in costs if cost.tokens is not None],
+        "cost/usd": [price.usd(cost) for cost in costs],
+    }
+    sums = {key: sum(filter(None, each)) for key, each in values.items() if each and None not in each}
+    peaks = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
+    return sums | ({"cost/peak_gpu_bytes": float(max(peaks))} if peaks else {})
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that are there; the worker may be in the middle of the next."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

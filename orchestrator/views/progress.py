@@ -1,0 +1,53 @@
+"""A line per event, for people who watch a study run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told
+from auxtune.selectors.protocol import Proposal
+
+
+class EventLines:
+    """Turns the events of a session into lines, given to ``write`` as they come."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._names: dict[int, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Say what happened, if it is worth a line."""
+        if (line := self._line(event)) is not None:
+            self._write(line)
+
+    def learn(self, event: Event) -> None:
+        """Hear of an event of a former session without a word."""
+        if isinstance(event, Proposed):
+            self._names[event.id] = f"{event.phase} {event.id:04d} ({mixture(event.proposal)})"
+
+    def _line(self, event: Event) -> str | None:
+        self.learn(event)
+        match event:
+            case Started(resume_from=None, attempt=1):
+                return f"{self._names[event.id]} started"
+            case Started(resume_from=None):
+                return f"{self._names[event.id]} starts anew, attempt {event.attempt}"
+            case Started():
+                return f"{self._names[event.id]} continues from its checkpoint, attempt {event.attempt}"
+            case Lost():
+                return f"{self._names[event.id]} was lost with its {event.cause} (attempt {event.attempt})"
+            case Told() if event.outcome.ok:
+                return f"{self._names[event.id]} score {event.outcome.score:.4f} in {event.cost.wall_seconds:.0f} s"
+            case Told():
+                return f"{self._names[event.id]} failed ({event.outcome.why}): {event.message}"
+            case Selected():
+                return f"selected {' + '.join(event.selection.tasks)}; confirming on fresh seeds and the report split"
+        return None
+
+
+def mixture(proposal: Proposal) -> str:
+    """A proposal's tasks, with their shares where these are not equal."""
+    shares = proposal.weights or {}
+    if len({round(share, 6) for share in shares.values()}) <= 1:
+        return " + ".join(proposal.tasks)
+    return " + ".join(f"{task} {shares[task]:.0%}" for task in proposal.tasks)

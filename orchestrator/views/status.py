@@ -1,0 +1,60 @@
+"""Where a study stands, read from its ledger alone: also while another process runs it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.planning.budget import price_of, spent_of
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.heartbeat import living_driver
+from auxtune.orchestrator.study_file.models import StudyOptions
+
+_STATES = ("waiting", "running", "finished", "failed")
+
+
+def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
+    """The state of the study in ``folder`` as JSON values."""
+    trials = list(accounts.trials.values())
+    alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
+    selected, best = accounts.selected, accounts.best
+    limit = options.budget.wall_hours
+    cost = cost_of(accounts, price_of(options), time.time() if alive else None)
+    return {
+        "study": options.study,
+        "state": _state(accounts, alive),
+        "sessions": len(accounts.sessions),
+        "proposals": len(trials),
+        "attempts": sum(len(trial.attempts) for trial in trials),
+        "results": sum(trial.told is not None for trial in trials),
+        "trials": {state: sum(t.status == state for t in trials) for state in _STATES},
+        "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
+        "best": _short(best) if best else None,
+        "running": [_short(trial) for trial in trials if trial.status == "running"],
+        "selected": list(selected.selection.tasks) if selected else None,
+        "budget": options.budget.model_dump(mode="json"),
+        "spent": spent_of(options.budget, cost),
+        "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
+        "cost": cost,
+    }
+
+
+def _state(accounts: Accounts, alive: bool) -> str:
+    """``running``, ``done``, ``interrupted`` or ``failed``; a driver that just vanished leaves it interrupted."""
+    closed = accounts.sessions[-1].closed
+    if closed is not None:
+        return closed.reason
+    return "running" if alive else "interrupted"
+
+
+def _short(trial: Trial) -> dict[str, Any]:
+    return {
+        "trial": trial.id,
+        "phase": trial.phase,
+        "tasks": list(trial.proposal.tasks),
+        "weights": dict(trial.proposal.weights) if trial.proposal.weights else None,
+        "score": trial.score,
+        "attempts": len(trial.attempts),
+    }

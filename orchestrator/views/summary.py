@@ -1,0 +1,83 @@
+"""The answer as a table for the terminal: the same numbers as ``selection.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from auxtune.orchestrator.planning.budget import spent_of
+from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.study_file.models import BudgetOptions
+
+
+def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
+    """What was selected, its lift over each control, what it took of its budget, and where everything is."""
+    selection = result.selection
+    parts: list[RenderableType] = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
+    spent = ", ".join(spent_of(limits, selection["cost"]))
+    lines = (_cost(selection["cost"]), f"Budget: {spent}", f"Answer: {result.folder / 'selection.json'}")
+    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
+    if result.tracking_trouble:
+        parts += [
+            Text(
+                f"MLflow could not be brought up to date ({result.tracking_trouble}); "
+                f"`auxtune resume {result.folder}` fills it in.",
+                style="yellow",
+            )
+        ]
+    return Group(*parts)
+
+
+def verdict(selection: Mapping[str, Any]) -> str:
+    """The answer in one sentence, with its doubt."""
+    primary = selection["primary"]
+    chosen = [task for task in selection["weights"] or {} if task != primary]
+    if not chosen:
+        return f"Train {primary} alone: no auxiliary was chosen."
+    together = f"Train {primary} with {', '.join(chosen)}"
+    lift = selection["lift"].get("single_task")
+    if lift is None:
+        return f"{together}. Its gain over single task was not measured."
+    size = f"{lift['mean']:+.4f} {lift['metric']}"
+    if lift["low"] is None:
+        return f"{together}: {size} over single task, of unknown certainty (fewer than 4 seeds)."
+    interval = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
+    if lift["low"] > 0:
+        return f"{together}: a gain over single task of {interval}."
+    if lift["high"] < 0:
+        return f"{together} hurts against single task: {interval}. Train {primary} alone."
+    return f"No measurable gain over single task ({interval}). The choice was {primary} with {', '.join(chosen)}."
+
+
+def _shares(selection: Mapping[str, Any]) -> RenderableType:
+    table = Table("task", "share", title="Selection", title_justify="left")
+    for task, share in (selection["weights"] or {}).items():
+        table.add_row(task, f"{share:.1%}")
+    scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
+    table.caption = f"on the report split: {', '.join(scores)}"
+    return table
+
+
+def _lifts(selection: Mapping[str, Any]) -> RenderableType:
+    table = Table("over", "lift", "95 % interval", "seeds", title="Lift on the report split", title_justify="left")
+    for control, lift in selection["lift"].items():
+        if lift is None:
+            table.add_row(control, "–", "not measured", "0")
+            continue
+        known = lift["low"] is not None
+        interval = f"{lift['low']:+.4f} … {lift['high']:+.4f}" if known else "needs 4 seeds"
+        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", interval, str(lift["seeds"]))
+    return table
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    money = "money unknown (no prices)" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
+    phases = ", ".join(f"{phase} {part['trials']}" for phase, part in cost["phases"].items())
+    return (
+        f"{cost['trials']} trials ({phases}), {cost['attempts']} attempts; {cost['wall_hours'] * 60:.1f} minutes, "
+        f"{cost['cpu_hours']:.3f} CPU hours, {cost['gpu_hours']:.3f} GPU hours, {money}"
+    )

@@ -1,0 +1,76 @@
+"""Curves stay short and costs stay true, whatever the recipe and whatever was lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.record.accounts import Attempt, Trial
+from auxtune.orchestrator.tracking.run_metrics import POINTS, cost_metrics, curve_lines
+from auxtune.selectors.protocol import Proposal
+from auxtune.trials.report import Cost
+
+
+def write_curve(path: Path, steps: int, every: int) -> list[int]:
+    """The steps of a run's evaluations, as a worker writes them."""
+    evaluated = sorted({*range(every, steps + 1, every), steps})
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in evaluated))
+    return evaluated
+
+
+@pytest.mark.parametrize(
+    ("steps", "every"),
+    [(1, 1), (5, 100), (199, 1), (200, 1), (201, 1), (398, 1), (399, 1), (20_000, 100), (1999, 10), (6007, 30)],
+)
+def test_a_curve_and_its_final_score_have_at_most_200_points(tmp_path: Path, steps: int, every: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    evaluated = write_curve(path, steps, every)
+    shown = [line["step"] for line in curve_lines(path, steps)]
+    assert len(shown) + 1 <= POINTS == 200
+    assert len(shown) >= min(len(evaluated), 100)
+    assert set(shown) <= set(evaluated)
+
+
+def test_a_curve_that_grows_never_takes_a_point_back(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write_curve(path, 1000, 1)
+    whole, text = curve_lines(path, 1000), path.read_text()
+    for length in range(0, len(text), 97):
+        path.write_text(text[:length])
+        part = curve_lines(path, 1000)
+        assert part == whole[: len(part)]
+
+
+def test_no_file_is_no_curve(tmp_path: Path) -> None:
+    assert curve_lines(tmp_path / "metrics.jsonl", 100) == []
+
+
+def trial(*costs: Cost) -> Trial:
+    attempts = [Attempt(number, "s", 0.0, cost=cost) for number, cost in enumerate(costs, start=1)]
+    return Trial(0, "search", "", Proposal(("p",)), 0.0, attempts)
+
+
+LOST = Cost(wall_seconds=2.0, gpu_seconds=0.0, cpu_seconds=4.0)
+WHOLE = Cost(wall_seconds=3.0, gpu_seconds=0.0, cpu_seconds=6.0, examples=10, tokens=70, peak_gpu_bytes=5)
+
+
+def test_a_lost_attempt_is_charged_its_time_and_adds_nothing_it_did_not_report() -> None:
+    assert cost_metrics([trial(LOST, WHOLE), trial(WHOLE)], Price(None, 3600.0)) == {
+        "cost/wall_seconds": 8.0,
+        "cost/gpu_seconds": 0.0,
+        "cost/cpu_seconds": 16.0,
+        "cost/examples": 20,
+        "cost/tokens": 140,
+        "cost/usd": 16.0,
+        "cost/peak_gpu_bytes": 5.0,
+    }
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    assert set(cost_metrics([trial(LOST)], Price())) == {"cost/wall_seconds", "cost/gpu_seconds", "cost/cpu_seconds"}
+    assert cost_metrics([trial()], Price()) == {}
+    on_gpu = Cost(wall_seconds=1.0, gpu_seconds=1.0, cpu_seconds=1.0)
+    assert "cost/usd" not in cost_metrics([trial(WHOLE), trial(on_gpu)], Price(None, 1.0))
