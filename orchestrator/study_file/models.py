@@ -30,12 +30,6 @@ def _children(rule: str) -> str:
     return rule
 
 
-def _gpus(count: float) -> float:
-    if count > 1 and count != int(count):
-        raise ValueError(f"expected a part of one GPU or a whole number of GPUs, found {count:g}")
-    return count
-
-
 def _folder(storage: str) -> str:
     if "://" in storage:
         raise ValueError(f"expected a folder, found {storage!r}; object stores are not offered yet")
@@ -149,7 +143,7 @@ class ResourceOptions(Section):
     """What each trial gets, and how many run at once."""
 
     cpus: float = Field(default=1, gt=0, description="CPU cores per trial, which are also its threads.")
-    gpus: Literal["auto"] | Annotated[float, Field(ge=0), AfterValidator(_gpus)] = Field(
+    gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         default="auto", description="GPUs per trial; `auto` is 1 where there is a GPU, else 0."
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(

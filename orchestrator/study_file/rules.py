@@ -79,6 +79,13 @@ def _money_needs_prices(data: Raw) -> Iterator[Finding]:
         yield ("budget", "usd"), "needs `prices`; add gpu_hour, cpu_hour or both"
 
 
+def _gpus_are_whole_beyond_one(data: Raw) -> Iterator[Finding]:
+    resources = data.get("resources")
+    gpus = resources.get("gpus") if isinstance(resources, Mapping) else None
+    if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+        yield ("resources", "gpus"), f"expected a part of one GPU or a whole number of GPUs, found {gpus:g}"
+
+
 def _selector_exists(data: Raw) -> Iterator[Finding]:
     chosen = _selector(data)
     if chosen is None:
@@ -134,6 +141,7 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _columns_agree,
     _budget_is_bounded,
     _money_needs_prices,
+    _gpus_are_whole_beyond_one,
     _selector_exists,
     _objective_can_be_answered,
 )
