@@ -71,9 +71,7 @@ class BetaBandit:
         if state.made == 0:
             return Proposal((state.problem.require_primary(),))
         rng = np.random.default_rng([state.problem.seed, state.made])
-        theta = rng.beta(state.alpha, state.beta)      # (tasks,)
-        arm = int(rng.choice(np.flatnonzero(theta == theta.max())))
-        return Proposal((state.problem.names[arm],))
+        return Proposal((state.problem.names[drawn_arm(rng, state.alpha, state.beta)],))
 
     def proposed(self, state: BanditState, number: int, proposal: Proposal) -> BanditState:
         """The round has begun."""
@@ -87,13 +85,8 @@ class BetaBandit:
         if state.last is None:
             return replace(state, pending=None, last=outcome.score)
         reward, arm = float(outcome.score >= state.last), state.problem.names.index(state.pending)
-        return replace(
-            state,
-            alpha=self._learn(state.alpha, arm, reward),
-            beta=self._learn(state.beta, arm, 1 - reward),
-            pending=None,
-            last=outcome.score,
-        )
+        alpha, beta = self.learned(state.alpha, state.beta, arm, reward)
+        return replace(state, alpha=alpha, beta=beta, pending=None, last=outcome.score)
 
     def select(self, state: BanditState, evidence: Evidence) -> Selection:
         """Every task by posterior mean, the best first."""
@@ -107,8 +100,20 @@ class BetaBandit:
         """0: the prior is an answer."""
         return 0
 
-    def _learn(self, values: tuple[float, ...], arm: int, gain: float) -> tuple[float, ...]:
-        """One parameter of every arm after a round that gave the pulled one ``gain``."""
+    def learned(
+        self, alpha: tuple[float, ...], beta: tuple[float, ...], arm: int, reward: float
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The posteriors of all arms, (tasks,) each, after a pull of ``arm`` that was rewarded, 1, or not, 0."""
+        return self._after(alpha, arm, reward), self._after(beta, arm, 1 - reward)
+
+    def _after(self, values: tuple[float, ...], arm: int, gain: float) -> tuple[float, ...]:
+        """One parameter of every arm after a pull that gave one of them ``gain``."""
         forgotten = [(1 - self.gamma) * value + self.gamma * self.prior for value in values]
         forgotten[arm] += gain
         return tuple(forgotten)
+
+
+def drawn_arm(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:
+    """The arm whose draw from its posterior is the largest, ties at random: Thompson sampling."""
+    theta = rng.beta(alpha, beta)                      # (tasks,)
+    return int(rng.choice(np.flatnonzero(theta == theta.max())))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -85,13 +85,26 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """One leg of a longer training: ``steps`` optimisation steps on from where another leg ended.
+
+    ``start`` is the selector's own number of that proposal, or ``None`` for the pretrained encoder. A leg's score is
+    that of its last weights, not of its best ones, and those are kept for legs that start from it (``Holds``).
+    """
+
+    steps: int
+    start: int | None = None
+
+
+@dataclass(frozen=True)
 class Proposal:
     """One thing a selector asks for: tasks trained together, with weights, what to measure, seed.
 
     ``weights`` are shares in ``[0, 1]`` that sum to 1; ``None`` asks for the study's sampling rule (a subset). The
     caller executes shares as an integer cycle and folds the proposal back with the *executed* shares, so what
     ``proposed`` sees may differ a little from what ``propose`` returned. ``cycle=False`` draws by share instead.
-    ``notes`` is JSON that ``proposed`` folds: what is costly to compute enters the state only so.
+    ``notes`` is JSON that ``proposed`` folds: what is costly to compute enters the state only so. ``stage`` is for
+    people: the part of the method that asks.
     """
 
     tasks: tuple[str, ...]
@@ -102,6 +115,8 @@ class Proposal:
     seed: int = 0
     inner: Inner | None = None
     notes: Mapping[str, JSON] = field(default_factory=dict)
+    stage: str = ""
+    leg: Leg | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,8 @@ class Outcome:
 class Selection:
     """The answer. ``weights`` of ``None`` in a mixture means the study's sampling rule over ``tasks``.
 
-    ``belief`` says in JSON what the selector holds true (posteriors, scores), for people to read.
+    ``belief`` says in JSON what the selector holds true (posteriors, scores), for people to read. ``stability``, of
+    several searches, is the share of them that chose each task.
     """
 
     kind: Literal["mixture", "groups", "ranking"]
@@ -149,6 +165,7 @@ class Selection:
     groups: tuple[Mapping[str, JSON], ...] | None = None
     ranking: tuple[tuple[str, float], ...] | None = None
     belief: Mapping[str, JSON] = field(default_factory=dict)
+    stability: Mapping[str, float] | None = None
 
 
 class Selector(Protocol):
@@ -180,3 +197,16 @@ class Selector(Protocol):
 
     def fewest(self, problem: Problem) -> int:
         """The fewest trials from which ``select`` can answer."""
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """What a selector has beside the six functions if its proposals start from each other (``Leg``)."""
+
+    def holds(self, state: Any) -> frozenset[int]:
+        """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
+
+
+def held_by(selector: Selector, state: Any) -> frozenset[int]:
+    """What ``selector`` holds; nothing where no proposal of its kind starts from another."""
+    return selector.holds(state) if isinstance(selector, Holds) else frozenset()

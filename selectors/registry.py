@@ -114,6 +114,8 @@ SELECTORS = Registry(
         "random_subset": "auxtune.selectors.random_subset:RandomSubset",
         "size_proportional": "auxtune.selectors.controls:SizeProportional",
         "thompson": "auxtune.selectors.thompson:Thompson",
+        "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
+        "autosem": "auxtune.selectors.autosem:AutoSeM",
     },
 )
 INNER = Registry(

@@ -1,119 +1,104 @@
-"""Which auxiliary tasks help the primary: AutoSeM's bandit, run inside a few long trainings.
+"""Which auxiliary tasks help the primary: AutoSeM's bandit.
 
 Chooses a subset. Source: stage 1 of H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
-Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. One run trains all tasks, a few steps of one task
-at a time; ``beta_bandit.py`` picks the task of each round and learns from the primary's score on probe. A task's
-utility is the mean of its Beta posterior: the belief that a round of it does not hurt the primary.
+Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. A pull trains one arm for a few steps and is
+rewarded if the primary's score did not fall; a task's utility is the mean of its Beta posterior: the belief that a
+pull of it does not hurt the primary. ``mode: rounds`` is the paper's form, a bandit inside long runs
+(``thompson_rounds.py``); ``mode: trials`` is ours, a trial for each pull (``thompson_trials.py``).
 
-What is known how. Verified in the first author's code: the bandit (see there), gamma 0.3. From memory of the paper,
-unverified: keep the two best auxiliaries and any further one with a utility above 0.5, about 200 rounds of about 10
-steps, means over two runs.
+What is known how. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3. From memory of the
+paper, unverified: keep the two best auxiliaries and any further one with a utility above 0.5, about 200 rounds of
+about 10 steps, means over two runs.
 
 Where we differ. The primary is an arm but not a candidate: it is dropped before the choice. Several runs with
 different seeds go side by side; their posteriors' parameters are averaged, so a run that has pulled a task more often
 says more about it. A run that failed is left out; with none left the answer is the primary alone.
 
 One ``propose`` costs nothing, one ``told`` folds the rounds of a run: milliseconds. Do not use it when rounds are so
-short that the probe score moves by noise alone, nor to find out how much a task helps: the top two are kept even if
-they hurt, and confirm has the last word.
+short that the score moves by noise alone, nor to find out how much a task helps: the top two are kept even if they
+hurt, and confirm has the last word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from statistics import fmean
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-
-from auxtune.selectors.beta_bandit import BanditState, BetaBandit
+from auxtune.selectors.beta_bandit import BanditState
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Inner, Outcome, Problem, Proposal, Selection, Wait
-from auxtune.selectors.rounds import fold_rounds
+from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.thompson_rounds import Rounds
+from auxtune.selectors.thompson_trials import Trials
 
 _ALWAYS_KEPT = 2                                       # the best auxiliaries, whatever their utility
 _HELPFUL = 0.5                                         # the utility of a task that helps as often as it hurts
 
 
 @dataclass(frozen=True)
-class ThompsonState:
-    """Runs asked for, runs under way, and the bandits of those that gave rounds, by proposal."""
-
-    problem: Problem
-    made: int = 0
-    pending: frozenset[int] = frozenset()
-    bandits: Mapping[int, BanditState] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Thompson:
-    """The two best auxiliaries by a bandit inside a run, and any further one that helps more than it hurts."""
+    """The two best auxiliaries by a bandit, and any further one that helps more than it hurts."""
 
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
-    mode: Literal["rounds"] = option("rounds", "the paper's form: the bandit steers rounds in a run")
-    rounds: int = option(200, "rounds of one run; the first only sets the reference", least=2)
-    round_steps: int = option(10, "optimisation steps of one round", least=1)
-    seeds: int = option(2, "runs side by side whose posteriors are averaged", least=1)
-    gamma: float = option(0.3, "how far every arm falls back to the prior each round", least=0, most=1)
+    mode: Literal["rounds", "trials"] = option("rounds", "the bandit steers rounds in a run, or each pull is a trial")
+    rounds: int = option(200, "pulls, of one run or of the study; the first only sets the reference", least=2)
+    round_steps: int | None = option(None, "optimisation steps of one pull; null: 10, as a trial 100", least=1)
+    seeds: int = option(2, "runs side by side whose posteriors are averaged; not for `mode: trials`", least=1)
+    gamma: float = option(0.3, "how far every arm falls back to the prior each pull", least=0, most=1)
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))
 
-    def start(self, problem: Problem) -> ThompsonState:
-        """No run yet. Raises ``ValueError`` without a primary."""
+    def start(self, problem: Problem) -> Any:
+        """No pull yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
-        return ThompsonState(problem)
+        return self._form.start(problem)
 
-    def propose(self, state: ThompsonState, evidence: Evidence) -> Proposal | Wait | Done:
-        """One run of all tasks per seed, all at once; then wait for them."""
-        if state.made == self.seeds:
-            return Wait() if state.pending else Done()
-        rng = np.random.default_rng([state.problem.seed, state.made])
-        seed, inner_seed = rng.integers(2**31, size=2).tolist()
-        inner = Inner("beta_bandit", asdict(self._bandit), inner_seed, self.rounds, self.round_steps)
-        return Proposal(state.problem.names, seed=seed, inner=inner)
+    def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
+        """The next run or pull."""
+        return self._form.propose(state)
 
-    def proposed(self, state: ThompsonState, number: int, proposal: Proposal) -> ThompsonState:
-        """One run more is under way."""
-        return replace(state, made=state.made + 1, pending=state.pending | {number})
+    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
+        """One more is under way."""
+        return self._form.proposed(state, number, proposal)
 
-    def told(self, state: ThompsonState, number: int, outcome: Outcome) -> ThompsonState:
-        """The run's rounds, folded to its posterior. Raises ``ValueError`` for a score without rounds."""
-        state = replace(state, pending=state.pending - {number})
-        if not outcome.ok:
-            return state
-        if not outcome.rounds:
-            raise ValueError(f"thompson must be told the rounds of run {number}, got a score alone")
-        bandit: BanditState = fold_rounds(self._bandit, state.problem, outcome.rounds)
-        return replace(state, bandits={**state.bandits, number: bandit})
+    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
+        """The posterior after a run or pull."""
+        return self._form.told(state, number, outcome)
 
-    def select(self, state: ThompsonState, evidence: Evidence) -> Selection:
+    def select(self, state: Any, evidence: Evidence) -> Selection:
         """The primary with the chosen auxiliaries; ``belief`` holds utilities, averaged and of each run."""
-        primary = state.problem.require_primary()
-        runs = [state.bandits[number] for number in sorted(state.bandits)]
+        problem: Problem = state.problem
+        primary = problem.require_primary()
+        runs = self._form.posteriors(state)
         if not runs:
-            return Selection("mixture", (primary,), belief={"why": "no run gave rounds: the primary alone"})
+            return Selection("mixture", (primary,), belief={"why": "nothing was rewarded or not: the primary alone"})
         utility = _utilities(runs)
-        ranked = sorted(state.problem.auxiliaries, key=lambda name: -utility[name])
+        ranked = sorted(problem.auxiliaries, key=lambda name: -utility[name])
         chosen = {*ranked[:_ALWAYS_KEPT], *(name for name in ranked if utility[name] > _HELPFUL), primary}
         return Selection(
             "mixture",
-            tuple(name for name in state.problem.names if name in chosen),
+            tuple(name for name in problem.names if name in chosen),
             belief={"utility": utility, "runs": [_utilities([run]) for run in runs]},
         )
 
     def fewest(self, problem: Problem) -> int:
-        """1: one run that gave rounds."""
-        return 1
+        """1 run that gave rounds, or 2 pulls: one for the reference, one that is compared with it."""
+        return 1 if self.mode == "rounds" else 2
+
+    def holds(self, state: Any) -> frozenset[int]:
+        """What a pull may still start from."""
+        return self._form.holds(state)
 
     @property
-    def _bandit(self) -> BetaBandit:
-        return BetaBandit(gamma=self.gamma)
+    def _form(self) -> Rounds | Trials:
+        if self.mode == "trials":
+            return Trials(self.rounds, self.round_steps or 100, self.gamma)
+        return Rounds(self.rounds, self.round_steps or 10, self.seeds, self.gamma)
 
 
 def _utilities(runs: list[BanditState]) -> dict[str, float]:

@@ -12,16 +12,58 @@ import numpy as np
 import pytest
 
 from auxtune.selectors import registry
+from auxtune.selectors.autosem import AutoSeM
+from auxtune.selectors.gp_mixing import GPMixing
+from auxtune.selectors.pipeline import Pipeline
 from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
 from auxtune.selectors.random_subset import RandomSubset
+from auxtune.selectors.searches import Searches
 from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
 
 
+SLOW = ("gp_mixing", "autosem")                        # a question to a Gaussian process takes tenths of a second
+
+
 class TestRegistered(SelectorContract):
-    @pytest.fixture(autouse=True, params=registry.names())
+    @pytest.fixture(autouse=True, params=[name for name in registry.names() if name not in SLOW])
     def _selector(self, request):
         self.selector = registry.make(request.param, {})
+
+
+class TestMixing(SelectorContract):
+    selector = GPMixing(samples=7)
+    questions = 5
+
+
+class TestAutoSeM(SelectorContract):
+    selector = AutoSeM(rounds=20, samples=6)
+    questions = 5
+
+
+class TestPulls(SelectorContract):
+    selector = Thompson(mode="trials", rounds=12)
+    order_matters = True
+
+
+class TestPipeline(SelectorContract):
+    selector = Pipeline(
+        (
+            ("wide", RandomSubset(trials=3)),
+            ("pulls", Thompson(mode="trials", rounds=6)),
+            ("last", RandomSubset(size=1)),
+        )
+    )
+    order_matters = True
+
+
+class TestSearches(SelectorContract):
+    selector = Searches(RandomSubset(trials=4), times=3)
+
+
+class TestSearchesOfPipelines(SelectorContract):
+    selector = Searches(Pipeline((("pulls", Thompson(mode="trials", rounds=4)), ("all", RandomSubset(trials=2)))), 2)
+    order_matters = True
 
 
 class TestRegisteredInner(InnerContract):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sized
 from typing import Protocol
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
+from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Problem, TaskInfo
-from auxtune.selectors.registry import make
 
 
 class SplitTask(Protocol):
@@ -44,17 +44,23 @@ def problem_of(options: StudyOptions, tasks: Mapping[str, SplitTask]) -> Problem
 
 def fewest_search_trials(options: StudyOptions, problem: Problem) -> int:
     """The fewest trials the study's selector can answer from. Raises ``SelectorError`` where it cannot answer."""
-    selector = make(options.selector.name, options.selector.options)
     try:
+        selector = selector_of(options)
         selector.start(problem)
         return selector.fewest(problem)
     except ValueError as error:
         raise SelectorError(f"selector {options.selector.name}: {error}") from error
 
 
+def confirm_arms(options: StudyOptions) -> int:
+    """The most arms confirm has: the selection, each control, and with leave-one-out each auxiliary left out."""
+    left_out = len(options.tasks) - 1 if options.confirm.leave_one_out else 0
+    return 1 + len(options.confirm.controls) + left_out
+
+
 def confirm_trials(options: StudyOptions) -> int:
-    """The most trials confirm takes: one per seed for the selection and for each control."""
-    return options.confirm.seeds * (1 + len(options.confirm.controls))
+    """The most trials confirm takes: one per seed and arm."""
+    return options.confirm.seeds * confirm_arms(options)
 
 
 def check_budget(options: StudyOptions, fewest: int) -> None:
@@ -63,6 +69,6 @@ def check_budget(options: StudyOptions, fewest: int) -> None:
     if limit is not None and limit < confirm + fewest:
         raise BudgetTooSmall(
             f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × "
-            f"{1 + len(options.confirm.controls)} arms) and {options.selector.name} at least {fewest}; "
+            f"{confirm_arms(options)} arms) and {options.selector.name} at least {fewest}; "
             f"set it to {confirm + fewest} or more, or lower confirm.seeds or confirm.controls"
         )

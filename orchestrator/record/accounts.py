@@ -46,7 +46,6 @@ class Trial:
 
     id: int
     phase: Phase
-    stage: str
     proposal: Proposal
     proposed: float
     attempts: list[Attempt] = field(default_factory=list)
@@ -97,9 +96,7 @@ class Accounts:
             case Opened():
                 self.sessions.append(Session(event, event.time))
             case Proposed():
-                self.trials[event.id] = Trial(
-                    event.id, event.phase, event.stage, event.proposal, event.time
-                )
+                self.trials[event.id] = Trial(event.id, event.phase, event.proposal, event.time)
             case Started():
                 self.trials[event.id].attempts.append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)

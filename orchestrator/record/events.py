@@ -44,7 +44,6 @@ class Proposed:
     proposal: Proposal
     phase: Phase
     after: int
-    stage: str = ""
     event: Literal["proposed"] = "proposed"
 
 

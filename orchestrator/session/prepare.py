@@ -13,13 +13,13 @@ from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.planning.budget import Budget, check_prices
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
-from auxtune.selectors.registry import make
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.problems import DataError
@@ -70,7 +70,7 @@ def prepare(study: StudyFile) -> Prepared:
         tasks=tasks,
         base=base,
         problem=problem,
-        selector=make(options.selector.name, options.selector.options),
+        selector=selector_of(options),
         translator=translator,
         confirmation=Confirmation(problem, confirm.seeds, confirm.controls, translator.execute),
         budget=Budget(options, translator.steps, slots),
@@ -89,7 +89,7 @@ def _fingerprint(study: StudyFile, tasks: Mapping[str, EncodedTask], base: BaseE
         # By content: the same encoder may lie elsewhere on the next machine.
         "model": _digest([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
         "training": _digest(options.training.model_dump(mode="json")),
-        "selector": _digest(options.selector.model_dump(mode="json")),
+        "selector": _digest([options.selector.model_dump(mode="json"), options.search_seeds]),
         "seed": str(options.seed),
         "auxtune": version("auxtune"),
     }

@@ -46,17 +46,18 @@ def _tracking(uri: str) -> str:
 
 
 def written_selector(value: Any) -> Any:
-    """``SelectorOptions`` of what a file writes: a bare name, or a mapping of `name` and the selector's options.
+    """``SelectorOptions`` of what a file writes: a name, a mapping of `name` and options, or a list of stages.
 
     Raises ``ValueError`` for anything else.
     """
-    if isinstance(value, list):
-        raise ValueError("expected one selector, found a list; several stages in turn are not offered yet")
+    if isinstance(value, list) and value and not any(isinstance(stage, list) for stage in value):
+        stages = tuple(written_selector(stage) for stage in value)
+        return {"name": " + ".join(str(stage["name"]) for stage in stages), "stages": stages}
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict) and "name" in value:
         return {"name": value["name"], "options": {key: value[key] for key in value if key != "name"}}
-    raise ValueError("expected a selector's name, or a mapping with `name` and that selector's options")
+    raise ValueError("expected a selector's name, a mapping with `name` and its options, or a list of such stages")
 
 
 class EncoderOptions(Section):
@@ -108,11 +109,17 @@ class TrainingOptions(Section):
     checkpoint_every: float = Field(default=60.0, gt=0, description="Seconds between checkpoints at the most.")
 
 
-class SelectorOptions(Section):
-    """The selector's name and its own options."""
+class StageOptions(Section):
+    """A selector's name and its own options."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class SelectorOptions(StageOptions):
+    """The study's selector; or its stages, and then the name joins theirs."""
+
+    stages: tuple[StageOptions, ...] = ()
 
 
 class ConfirmOptions(Section):
@@ -121,6 +128,11 @@ class ConfirmOptions(Section):
     seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 4 give no interval.")
     controls: tuple[Control, ...] = Field(
         default=CONTROLS, description="What the selection is compared with. Each costs one run per seed."
+    )
+    leave_one_out: bool = Field(
+        default=False,
+        description="Also train the selection without each of its auxiliaries in turn: what each contributes. Each "
+        "costs one run per seed.",
     )
 
 
@@ -175,6 +187,9 @@ class TrackingOptions(Section):
     )
 
 
+_STAGE = [{"type": "string"}, {"type": "object", "required": ["name"]}]
+
+
 class StudyOptions(Section):
     """One question: which tasks to train together, by which model and selector, within which budget."""
 
@@ -192,8 +207,17 @@ class StudyOptions(Section):
     selector: Annotated[
         SelectorOptions,
         BeforeValidator(written_selector),
-        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}),
-    ] = Field(description="What decides which trials to run: a name, or `{name: …, option: …}`. See the selectors.")
+        WithJsonSchema({"anyOf": [*_STAGE, {"type": "array", "items": {"anyOf": _STAGE}}]}),
+    ] = Field(
+        description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
+        "the tasks that the one before it chose. See the selectors."
+    )
+    search_seeds: int = Field(
+        default=1,
+        ge=1,
+        description="Searches, each with a seed of its own. The one with the best score answers and is confirmed; how "
+        "many chose each task is its `stability`.",
+    )
     confirm: ConfirmOptions = ConfirmOptions()
     budget: BudgetOptions
     resources: ResourceOptions = ResourceOptions()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from auxtune.orchestrator.study_file.models import SelectorOptions, written_selector
+from auxtune.orchestrator.study_file.models import SelectorOptions, StageOptions, written_selector
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors import registry
 
@@ -90,15 +90,23 @@ def _selector_exists(data: Raw) -> Iterator[Finding]:
     chosen = _selector(data)
     if chosen is None:
         return
+    if chosen.stages:
+        for number, stage in enumerate(chosen.stages):
+            yield from _method_exists(stage, ("selector", number))
+    else:
+        yield from _method_exists(chosen, ("selector",))
+
+
+def _method_exists(chosen: StageOptions, place: KeyPath) -> Iterator[Finding]:
     unknown = _refusal(chosen.name, {})
     single = {key: _refusal(chosen.name, {key: value}) for key, value in chosen.options.items()}
     wrong = {key: refusal for key, refusal in single.items() if refusal}
     if unknown:
-        yield ("selector",), unknown
+        yield place, unknown
     elif wrong:
-        yield from ((("selector", key), refusal) for key, refusal in wrong.items())
+        yield from (((*place, key), refusal) for key, refusal in wrong.items())
     elif together := _refusal(chosen.name, chosen.options):
-        yield ("selector",), together
+        yield place, together
 
 
 def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:

@@ -104,7 +104,7 @@ class Mirror:
             tags = {
                 "auxtune.selector": study.selector,
                 "auxtune.phase": trial.phase,
-                "auxtune.stage": trial.stage,
+                "auxtune.stage": trial.proposal.stage,
                 "auxtune.tasks": " ".join(proposal.tasks),
             }
             self._children[trial.id] = self._runs.child(trial, self._parent, tags)

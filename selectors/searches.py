@@ -1,0 +1,120 @@
+"""The same search several times over, with seeds of its own each: how often does it choose a task?
+
+No source. A search whose answer another seed would turn round has found luck; ``stability`` shows it. The searches go
+side by side and share the slots evenly, the one with the fewest proposals asking first. The answer is that of the
+search whose best trial scored highest on the selection split, the earliest on ties; the others only say how sure it is.
+
+``propose`` asks one search, or more where some have nothing to ask for. The price is that of all searches together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from auxtune.selectors.protocol import (
+    Answer,
+    Done,
+    Evidence,
+    Outcome,
+    Problem,
+    Proposal,
+    Selection,
+    Selector,
+    Wait,
+    held_by,
+)
+from auxtune.selectors.random_subset import RandomSubset
+
+_ANY = RandomSubset()                                  # a default, as every option has one
+NOTE = "search"                                        # the key of a proposal's notes: which search asked
+
+
+@dataclass(frozen=True)
+class SearchesState:
+    """Each search's state and best score; whose proposal a number is, as (search, its own count)."""
+
+    inner: tuple[Any, ...]
+    best: tuple[float | None, ...]
+    numbers: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def made(self, search: int) -> int:
+        """Proposals of one search."""
+        return sum(owner == search for owner, _ in self.numbers.values())
+
+
+@dataclass(frozen=True)
+class Searches:
+    """One selector, searched with several seeds."""
+
+    paper: ClassVar[str | None] = None
+    answers: ClassVar[Answer] = "subset"
+    needs_primary: ClassVar[bool] = False
+    groups: ClassVar[bool] = False
+
+    selector: Selector = _ANY
+    times: int = 2
+
+    def start(self, problem: Problem) -> SearchesState:
+        """Every search at its start. The first has the problem's own seed. Raises what the selector raises."""
+        seeds = [problem.seed, *np.random.SeedSequence([problem.seed, 11]).generate_state(self.times - 1).tolist()]
+        states = tuple(self.selector.start(replace(problem, seed=seed)) for seed in seeds)
+        return SearchesState(states, (None,) * self.times)
+
+    def propose(self, state: SearchesState, evidence: Evidence) -> Proposal | Wait | Done:
+        """What the search with the fewest proposals asks for that asks for anything."""
+        waiting = False
+        for search in sorted(range(self.times), key=state.made):
+            reply = self.selector.propose(state.inner[search], evidence)
+            if isinstance(reply, Proposal):
+                return replace(reply, notes={**reply.notes, NOTE: search})
+            waiting = waiting or isinstance(reply, Wait)
+        return Wait() if waiting else Done()
+
+    def proposed(self, state: SearchesState, number: int, proposal: Proposal) -> SearchesState:
+        """The search named in the notes has one more under way."""
+        notes = dict(proposal.notes)
+        search = notes.pop(NOTE)
+        local = state.made(search)
+        own = self.selector.proposed(state.inner[search], local, replace(proposal, notes=notes))
+        return replace(
+            state, inner=_with(state.inner, search, own), numbers={**state.numbers, number: (search, local)}
+        )
+
+    def told(self, state: SearchesState, number: int, outcome: Outcome) -> SearchesState:
+        """The search that asked is told."""
+        search, local = state.numbers[number]
+        own = self.selector.told(state.inner[search], local, outcome)
+        scores = [score for score in (state.best[search], outcome.score) if score is not None]
+        best = _with(state.best, search, max(scores, default=None))
+        return replace(state, inner=_with(state.inner, search, own), best=best)
+
+    def select(self, state: SearchesState, evidence: Evidence) -> Selection:
+        """The answer of the search with the best score; ``stability`` counts all of them."""
+        answers = [self.selector.select(inner, evidence) for inner in state.inner]
+        scores = [-np.inf if best is None else best for best in state.best]
+        winner = int(np.argmax(scores))
+        tasks = dict.fromkeys(task for answer in answers for task in answer.tasks)
+        stability = {task: sum(task in answer.tasks for answer in answers) / self.times for task in tasks}
+        each = [
+            {"tasks": list(answer.tasks), "weights": dict(answer.weights or {}) or None, "best_score": best}
+            for answer, best in zip(answers, state.best, strict=True)
+        ]
+        belief = {**answers[winner].belief, "searches": each, "winner": winner}
+        return replace(answers[winner], belief=belief, stability=stability)
+
+    def fewest(self, problem: Problem) -> int:
+        """The fewest of every search."""
+        return self.times * self.selector.fewest(problem)
+
+    def holds(self, state: SearchesState) -> frozenset[int]:
+        """What any of the searches may still start from."""
+        held = [held_by(self.selector, inner) for inner in state.inner]
+        return frozenset(number for number, (search, local) in state.numbers.items() if local in held[search])
+
+
+def _with(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+    return (*values[:index], value, *values[index + 1 :])
