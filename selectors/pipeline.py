@@ -35,7 +35,6 @@ from auxtune.selectors.protocol import (
 from auxtune.selectors.random_subset import RandomSubset
 
 _ANY = (("random_subset", RandomSubset()),)            # a default, as every option has one
-NOTE = "stages"                                        # the key of a proposal's notes under which a pipeline writes
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class Staged(ABC):
             name, selector = self.stages[state.stage]
             reply = selector.propose(state.inner, evidence)
             if isinstance(reply, Proposal):
-                notes = {**reply.notes, NOTE: left} if left else reply.notes
-                return replace(reply, stage=f"{name}.{reply.stage}" if reply.stage else name, notes=notes)
+                stage = f"{name}.{reply.stage}" if reply.stage else name
+                return replace(reply, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
             if isinstance(reply, Wait) or state.pending:
                 return Wait()
             if state.stage + 1 == len(self.stages):
@@ -91,11 +90,11 @@ class Staged(ABC):
 
     def proposed(self, state: PipelineState, number: int, proposal: Proposal) -> PipelineState:
         """One trial more, perhaps the first of a later stage: its notes say what that stage starts from."""
-        notes = dict(proposal.notes)
-        for handed in notes.pop(NOTE, ()):
+        for handed in proposal.notes["entered"]:
             state = self._next_stage(state, handed)
         name, selector = self.stages[state.stage]
-        own = replace(proposal, notes=notes, stage=proposal.stage.removeprefix(name).removeprefix("."))
+        stage = proposal.stage.removeprefix(name).removeprefix(".")
+        own = replace(proposal, notes=proposal.notes["notes"], stage=stage)
         local = len(state.numbers)
         return replace(
             state,

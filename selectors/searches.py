@@ -30,7 +30,6 @@ from auxtune.selectors.protocol import (
 from auxtune.selectors.random_subset import RandomSubset
 
 _ANY = RandomSubset()                                  # a default, as every option has one
-NOTE = "search"                                        # the key of a proposal's notes: which search asked
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,17 @@ class Searches:
         for search in sorted(range(self.times), key=state.made):
             reply = self.selector.propose(state.inner[search], evidence)
             if isinstance(reply, Proposal):
-                return replace(reply, notes={**reply.notes, NOTE: search})
+                return replace(reply, notes={"search": search, "notes": dict(reply.notes)})
             waiting = waiting or isinstance(reply, Wait)
         return Wait() if waiting else Done()
 
     def proposed(self, state: SearchesState, number: int, proposal: Proposal) -> SearchesState:
         """The search named in the notes has one more under way."""
-        notes = dict(proposal.notes)
-        search = notes.pop(NOTE)
+        search = proposal.notes["search"]
         local = state.made(search)
-        own = self.selector.proposed(state.inner[search], local, replace(proposal, notes=notes))
-        return replace(
-            state, inner=_with(state.inner, search, own), numbers={**state.numbers, number: (search, local)}
-        )
+        own = self.selector.proposed(state.inner[search], local, replace(proposal, notes=proposal.notes["notes"]))
+        numbers = {**state.numbers, number: (search, local)}
+        return replace(state, inner=_with(state.inner, search, own), numbers=numbers)
 
     def told(self, state: SearchesState, number: int, outcome: Outcome) -> SearchesState:
         """The search that asked is told."""

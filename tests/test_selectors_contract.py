@@ -21,7 +21,6 @@ from auxtune.selectors.searches import Searches
 from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
 
-
 SLOW = ("gp_mixing", "autosem")                        # a question to a Gaussian process takes tenths of a second
 
 

@@ -28,9 +28,9 @@ class Progress:
     rounds: list[tuple[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, line: dict[str, Any]) -> bool:
-        """Note an evaluation; whether it is the best so far. The earliest of equals stays the best."""
-        better = self.best is None or line["score"] > self.lines[self.best]["score"]
+    def add(self, line: dict[str, Any], keep: str = "best") -> bool:
+        """Note an evaluation; whether its weights are to be kept. The earliest of equals stays the best."""
+        better = self.best is None or keep == "last" or line["score"] > self.lines[self.best]["score"]
         self.lines.append(line)
         if better:
             self.best = len(self.lines) - 1

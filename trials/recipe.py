@@ -30,7 +30,8 @@ class Recipe:
     t trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
     ``seed``. ``loss_weights`` multiply each task's loss. ``evaluate`` names the tasks scored on the selection split
     every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights with
-    the best score are kept. ``report`` names the tasks whose best weights are scored on the report split.
+    the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
+    ``keep="last"`` the last weights count instead, and stay in the run's folder for another one to start from.
     """
 
     tasks: tuple[str, ...]
@@ -47,6 +48,7 @@ class Recipe:
     learning_rate: float = 5e-5
     warmup: float = 0.1                                # share of the steps
     decay: Literal["linear", "none"] = "linear"
+    keep: Literal["best", "last"] = "best"
     weight_decay: float = 0.01
     clip: float | None = 1.0                           # largest gradient norm
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

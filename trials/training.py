@@ -27,6 +27,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
+from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.progress import Progress, check, identity
@@ -41,13 +42,14 @@ class TrainingRun:
     """One attempt at a recipe, in a folder of its own for metrics.jsonl, checkpoint/ and predictions.npz.
 
     ``tasks`` must hold every task of the recipe; ``schedule`` steers their order, by default the recipe's own
-    cycle or draws. ``cpus`` and ``gpus`` are what the attempt occupies; it uses a GPU if given any. Raises
-    ``ValueError`` for a recipe that cannot be run.
+    cycle or draws. ``start`` is the ``weights/`` folder of another run, whose encoder and heads this one begins with;
+    heads that it has not are drawn as always. ``cpus`` and ``gpus`` are what the attempt occupies; it uses a GPU if
+    given any. Raises ``ValueError`` for a recipe that cannot be run, and for a ``start`` that cannot be used.
     """
 
     def __init__(
         self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, folder: Path,
-        schedule: TaskSchedule | None = None, cpus: float = 1, gpus: float = 0,
+        schedule: TaskSchedule | None = None, start: Path | None = None, cpus: float = 1, gpus: float = 0,
     ) -> None:
         self._started = self._saved_at = time.monotonic()
         check(recipe, tasks)
@@ -56,6 +58,7 @@ class TrainingRun:
         self._identity = identity(recipe, self._tasks, base)
         self._schedule = schedule or plain_schedule(recipe)
         learner = self._learner = Learner(recipe, self._tasks, base, gpus)
+        self._inherited = inherit(learner.model, recipe, start) if start is not None else {}
         self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
         self._progress = Progress()
         self._best: dict[str, torch.Tensor] = {}
@@ -137,6 +140,8 @@ class TrainingRun:
         predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in vars(held).items()}
         _save_durably(self._folder / "predictions.npz", arrays)
+        if self._recipe.keep == "last":
+            leave(self._folder / "weights", self._learner.model, self._recipe, self._inherited)
         line = self._progress.lines[best]
         return Report(
             score=line["score"],
@@ -180,7 +185,7 @@ class TrainingRun:
             "score": self._evaluation.main_score(selection),
             "learning_rate": learning_rate(self._recipe, self.step - 1),
         }
-        if self._progress.add(line):
+        if self._progress.add(line, self._recipe.keep):
             self._best = {name: tensor.clone() for name, tensor in self._learner.model.state_dict().items()}
         with self._metrics.open("a") as file:
             file.write(_as_line(line))

@@ -14,7 +14,7 @@ import numpy as np
 from auxtune.orchestrator.answer.lift import Lift, paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.planning.budget import HOUR, Price
-from auxtune.orchestrator.planning.confirm import SELECTION, Confirmation
+from auxtune.orchestrator.planning.confirm import SELECTION, WITHOUT, Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
@@ -39,6 +39,7 @@ def answer(
         for name, proposals in arms.items()
         if name != SELECTION
     }
+    gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     return {
         "format": FORMAT,
         "study": study,
@@ -50,11 +51,16 @@ def answer(
         "instances": None,
         "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},
         "report": _report(accounts, confirmation, arms[SELECTION]),
-        "contribution": None,
-        "stability": None,
+        "contribution": {task: _contribution(gain) for task, gain in gains.items()} if gains else None,
+        "stability": dict(selection.stability) if selection.stability is not None else None,
         "belief": dict(selection.belief),
         "cost": cost_of(accounts, price, time.time()),
     }
+
+
+def _contribution(gain: Lift | None) -> dict[str, Any] | None:
+    """What the selection has over itself without one auxiliary."""
+    return None if gain is None else {key: value for key, value in asdict(gain).items() if key != "metric"}
 
 
 def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def _show(status: dict[str, Any]) -> None:
         + ", ".join(f"{count} {state}" for state, count in trials.items())
     )
     click.echo("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
+    if status["concurrency"]:
+        click.echo("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
     for trial in status["running"]:
         click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:

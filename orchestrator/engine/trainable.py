@@ -30,13 +30,17 @@ from auxtune.trials.training import TrainingRun
 
 @dataclass(frozen=True)
 class Assignment:
-    """One attempt, as a worker is handed it. ``checkpoint`` is a former attempt's to continue from."""
+    """One attempt, as a worker is handed it.
+
+    ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
+    """
 
     trial: int
     attempt: int
     recipe: Recipe
     folder: Path
     checkpoint: Path | None
+    start: Path | None
     cpus: float
     gpus: float
     proposal: Proposal
@@ -108,6 +112,7 @@ class StudyTrainable(tune.Trainable):
             self._base,
             assignment.folder,
             schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
+            start=assignment.start,
             cpus=assignment.cpus,
             gpus=assignment.gpus,
         )

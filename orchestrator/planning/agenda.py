@@ -6,6 +6,7 @@ ledger, so a new agenda over the same ledger goes on exactly where the old one w
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,13 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Lost, Phase, Proposed, Selected, Started, Told, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.reports import DamagedReportError, attempt_folder, cost_until_lost, read_report
+from auxtune.orchestrator.record.reports import (
+    DamagedReportError,
+    attempt_folder,
+    cost_until_lost,
+    read_report,
+    weights_folder,
+)
 from auxtune.selectors.protocol import Done, Proposal, Wait
 from auxtune.trials.checkpoint import usable
 from auxtune.trials.report import Cost, Report
@@ -110,6 +117,14 @@ class Agenda:
         else:
             self._lose(record, "worker")
             self._again.insert(0, trial)
+
+    def start_of(self, trial: Trial) -> Path | None:
+        """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one."""
+        leg = trial.proposal.leg
+        if leg is None or leg.start is None:
+            return None
+        former = self.accounts.trials[self._fold.trial_of(leg.start)]
+        return weights_folder(self.folder, former.id, len(former.attempts))
 
     def flush(self) -> None:
         """Make what was recorded durable."""
@@ -224,6 +239,14 @@ class Agenda:
                 message=report.message,
             )
         )
+        self._forget_weights()
+
+    def _forget_weights(self) -> None:
+        """Delete the weights of legs from which nothing will start any more."""
+        held = self._fold.held()
+        for trial in self.accounts.trials.values():
+            if trial.proposal.leg is not None and trial.told is not None and trial.id not in held:
+                shutil.rmtree(weights_folder(self.folder, trial.id, len(trial.attempts)), ignore_errors=True)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

@@ -18,6 +18,7 @@ from auxtune.selectors.protocol import Problem, Proposal, Selection
 from auxtune.selectors.registry import make
 
 SELECTION = "selection"
+WITHOUT = "without "                                   # and a task: the arm that leaves it out
 _OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
 _FRESH = 7                                             # keeps confirm's seeds apart from every selector's
 
@@ -30,6 +31,7 @@ class Confirmation:
     seeds: int
     controls: tuple[str, ...]
     execute: Callable[[Proposal], Proposal]
+    leave_one_out: bool = False
     _known: dict[Any, Mapping[str, Sequence[Proposal]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -44,7 +46,8 @@ class Confirmation:
         tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
         primary = self.problem.require_primary()
         largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
-        unknown = self.seeds * (1 + len(self.controls) - len(self._fixed))
+        left_out = len(self.problem.auxiliaries) if self.leave_one_out else 0
+        unknown = self.seeds * (1 + len(self.controls) - len(self._fixed) + left_out)
         return [proposal for proposal in known if self.find(accounts, proposal) is None] + [largest] * unknown
 
     def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
@@ -75,6 +78,10 @@ class Confirmation:
         yield SELECTION, [replace(chosen, seed=seed) for seed in self._seeds]
         for name in self.controls:
             yield name, self._fixed.get(name) or [self._random(len(chosen.tasks) - 1, seed) for seed in self._seeds]
+        for task in chosen.tasks if self.leave_one_out else ():
+            if task != self.problem.primary:
+                rest = self._executed(_without(task, selection))
+                yield f"{WITHOUT}{task}", [replace(rest, seed=seed) for seed in self._seeds]
 
     @cached_property
     def _seeds(self) -> list[int]:
@@ -106,3 +113,13 @@ class Confirmation:
         trained = picked | {self.problem.require_primary()}
         drawn = Selection("mixture", tuple(task for task in self.problem.names if task in trained))
         return replace(self._executed(drawn), seed=seed)
+
+
+def _without(task: str, selection: Selection) -> Selection:
+    """The selection less one auxiliary, the others in the same proportion."""
+    tasks = tuple(other for other in selection.tasks if other != task)
+    if selection.weights is None:
+        return replace(selection, tasks=tasks)
+    left = {other: selection.weights[other] for other in tasks}
+    total = sum(left.values())
+    return replace(selection, tasks=tasks, weights={other: share / total for other, share in left.items()})

@@ -44,7 +44,8 @@ class Translator:
         by_loss = proposal.weighting == "loss"
         shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
         evaluated = (self.problem.primary,) if self.problem.primary else self.problem.names
-        steered = proposal.inner is not None
+        # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
+        steady = proposal.inner is not None or proposal.leg is not None
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
@@ -59,8 +60,8 @@ class Translator:
             accumulate=training.accumulate,
             learning_rate=training.learning_rate,
             warmup=training.warmup,
-            # A bandit needs every round to count alike, so a steered run does not decay its learning rate.
-            decay="none" if steered else "linear",
+            decay="none" if steady else "linear",
+            keep="last" if proposal.leg is not None else "best",
             weight_decay=training.weight_decay,
             clip=training.clip,
             precision=training.precision,
@@ -74,6 +75,8 @@ class Translator:
         """Optimisation steps of an executed proposal."""
         if proposal.inner is not None:
             return proposal.inner.rounds * proposal.inner.round_steps
+        if proposal.leg is not None:
+            return proposal.leg.steps
         steps = self.options.training.steps
         primary = self.problem.primary
         if self.options.training.match == "primary_examples" and primary and proposal.weights:

@@ -8,7 +8,7 @@ from typing import Any
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Event, Proposed, Told, as_recorded
-from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
+from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait, held_by
 
 
 class SelectorFold:
@@ -36,6 +36,14 @@ class SelectorFold:
         else:
             return
         self.after += 1
+
+    def trial_of(self, number: int) -> int:
+        """The id of the selector's own proposal ``number``."""
+        return list(self._numbers)[number]
+
+    def held(self) -> frozenset[int]:
+        """The ids of the proposals from whose weights the selector may still start others."""
+        return frozenset(self.trial_of(number) for number in held_by(self._selector, self._state))
 
     def propose(self) -> Proposal | Wait | Done:
         """What the selector wants next, given what was folded."""

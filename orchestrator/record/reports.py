@@ -25,6 +25,11 @@ def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
     return study / "trials" / f"{trial:04d}" / str(attempt)
 
 
+def weights_folder(study: Path, trial: int, attempt: int) -> Path:
+    """Where an attempt of a leg leaves the weights that other legs start from."""
+    return attempt_folder(study, trial, attempt) / "weights"
+
+
 def write_report(folder: Path, report: Report) -> None:
     """Make ``report`` durable as ``folder/report.json``, whole or not at all."""
     draft = folder / ".report.json"

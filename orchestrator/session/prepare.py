@@ -72,7 +72,9 @@ def prepare(study: StudyFile) -> Prepared:
         problem=problem,
         selector=selector_of(options),
         translator=translator,
-        confirmation=Confirmation(problem, confirm.seeds, confirm.controls, translator.execute),
+        confirmation=Confirmation(
+            problem, confirm.seeds, confirm.controls, translator.execute, confirm.leave_one_out
+        ),
         budget=Budget(options, translator.steps, slots),
         machine=machine,
         fingerprint=_fingerprint(study, tasks, base),

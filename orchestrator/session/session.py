@@ -120,6 +120,7 @@ def _train(
                 recipe=prepared.translator.recipe(trial.proposal, trial.phase),
                 folder=attempt_folder(folder, trial.id, attempt.number),
                 checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
+                start=agenda.start_of(trial),
                 cpus=prepared.slots.cpus,
                 gpus=prepared.slots.gpus,
                 proposal=trial.proposal,

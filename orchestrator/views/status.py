@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.heartbeat import living_driver
 from auxtune.orchestrator.study_file.models import StudyOptions
 
@@ -21,6 +23,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
+    concurrency = concurrency_of(accounts)
     cost = cost_of(accounts, price_of(options), time.time() if alive else None)
     return {
         "study": options.study,
@@ -31,6 +34,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "results": sum(trial.told is not None for trial in trials),
         "trials": {state: sum(t.status == state for t in trials) for state in _STATES},
         "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
+        "concurrency": asdict(concurrency) if concurrency else None,
         "best": _short(best) if best else None,
         "running": [_short(trial) for trial in trials if trial.status == "running"],
         "selected": list(selected.selection.tasks) if selected else None,

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import spent_of
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 
@@ -18,9 +20,11 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
     parts: list[RenderableType] = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
+    parts += [Text(line) for line in _doubts(selection)]
     spent = ", ".join(spent_of(limits, selection["cost"]))
-    lines = (_cost(selection["cost"]), f"Budget: {spent}", f"Answer: {result.folder / 'selection.json'}")
-    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
+    lines = [_cost(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
+    lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
+    parts += [Text(line) for line in lines]
     if result.tracking_trouble:
         parts += [
             Text(
@@ -72,6 +76,27 @@ def _lifts(selection: Mapping[str, Any]) -> RenderableType:
         interval = f"{lift['low']:+.4f} … {lift['high']:+.4f}" if known else "needs 4 seeds"
         table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", interval, str(lift["seeds"]))
     return table
+
+
+def _doubts(selection: Mapping[str, Any]) -> list[str]:
+    """What each chosen task contributes, and how often other seeds chose it, where that was asked for."""
+    lines = []
+    for task, gain in (selection["contribution"] or {}).items():
+        if gain is not None:
+            known = gain["low"] is not None
+            interval = f"95 % interval {gain['low']:+.4f} … {gain['high']:+.4f}" if known else "needs 4 seeds"
+            lines.append(f"Without {task} the answer would lose {gain['mean']:+.4f} ({interval}).")
+    if selection["stability"]:
+        often = ", ".join(
+            f"{task} {share:.0%}" for task, share in selection["stability"].items() if task != selection["primary"]
+        )
+        lines.append(f"Chosen by how many of the searches: {often or 'no auxiliary by any'}.")
+    return lines
+
+
+def _at_once(accounts: Accounts) -> list[str]:
+    found = concurrency_of(accounts)
+    return [f"At once: {found.mean:.2f} trials on average, {found.peak} at the most"] if found else []
 
 
 def _cost(cost: Mapping[str, Any]) -> str:
