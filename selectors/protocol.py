@@ -134,8 +134,10 @@ class Outcome:
     """What a selector is told of a trial. It holds no measured time or money.
 
     ``score`` (higher is better) is the study's main metric on the selection split; ``None`` when the trial failed,
-    and then ``why`` says how. ``rounds`` are the steps of an inner selector, ``(task, score on probe)`` each.
-    ``evidence`` names arrays by probe: the key under which the caller loads them.
+    and then ``why`` says how. A trial that was stopped early has no score either: ``why`` is ``stopped``, and
+    ``censored`` the score it had, which says little of the one it would have come to. ``rounds`` are the steps of an
+    inner selector, ``(task, score on probe)`` each. ``evidence`` names arrays by probe: the key under which the caller
+    loads them.
     """
 
     score: float | None
@@ -143,6 +145,7 @@ class Outcome:
     rounds: tuple[tuple[str, float], ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
     why: str | None = None
+    censored: float | None = None
 
     @property
     def ok(self) -> bool:

@@ -76,6 +76,12 @@ class TrainingRun:
         """Whether the last step was taken."""
         return self.step == self._recipe.steps
 
+    @property
+    def score(self) -> float | None:
+        """The score on the selection split at this very step, if it was evaluated here."""
+        last = self._progress.lines[-1] if self._progress.lines else None
+        return last["score"] if last is not None and last["step"] == self.step else None
+
     def advance(self) -> None:
         """Train to the next evaluation or checkpoint, but at most ``SLICE`` seconds, and do what is due.
 

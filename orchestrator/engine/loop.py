@@ -60,6 +60,7 @@ def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
 
 def run_tuner(
     searcher: Any,
+    scheduler: Any,
     callbacks: Sequence[Any],
     tasks: Mapping[str, EncodedTask],
     base: BaseEncoder,
@@ -68,7 +69,8 @@ def run_tuner(
 ) -> None:
     """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
-    Data and base weights go through the object store once. Raises what the searcher raised.
+    ``scheduler`` may stop trials early; ``None`` stops none. Data and base weights go through the object store once.
+    Raises what the searcher raised.
     """
     import ray
     from ray import tune
@@ -84,6 +86,7 @@ def run_tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=ConcurrencyLimiter(searcher, max_concurrent=slots.concurrent),
+            scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),

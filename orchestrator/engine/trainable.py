@@ -33,6 +33,7 @@ class Assignment:
     """One attempt, as a worker is handed it.
 
     ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
+    ``judged``: it may be stopped early.
     """
 
     trial: int
@@ -41,6 +42,7 @@ class Assignment:
     folder: Path
     checkpoint: Path | None
     start: Path | None
+    judged: bool
     cpus: float
     gpus: float
     proposal: Proposal
@@ -76,7 +78,7 @@ class StudyTrainable(tune.Trainable):
         except Exception as error:
             self._fail(error)
             raise
-        return {"done": run.finished, "step_reached": run.step}
+        return {"done": run.finished, "step_reached": run.step, **({} if run.score is None else {"score": run.score})}
 
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""

@@ -17,7 +17,17 @@ from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Lost, Phase, Proposed, Selected, Started, Told, as_recorded
+from auxtune.orchestrator.record.events import (
+    Event,
+    Judged,
+    Lost,
+    Phase,
+    Proposed,
+    Selected,
+    Started,
+    Told,
+    as_recorded,
+)
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.reports import (
@@ -27,7 +37,7 @@ from auxtune.orchestrator.record.reports import (
     read_report,
     weights_folder,
 )
-from auxtune.selectors.protocol import Done, Proposal, Wait
+from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
 from auxtune.trials.checkpoint import usable
 from auxtune.trials.report import Cost, Report
 
@@ -110,6 +120,9 @@ class Agenda:
         if (report := self._report(record)) is not None:
             self._tell(record, report)
             return
+        if record.stopped is not None:
+            self._end_stopped(record, record.stopped)
+            return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
             message = f"{retries + 1} attempts ended without a report, the last with: {error or 'its process died'}"
@@ -125,6 +138,11 @@ class Agenda:
             return None
         former = self.accounts.trials[self._fold.trial_of(leg.start)]
         return weights_folder(self.folder, former.id, len(former.attempts))
+
+    def may_stop(self, trial: Trial) -> bool:
+        """Whether early stopping may judge ``trial``: a whole training of the search."""
+        asked = trial.proposal
+        return trial.phase == "search" and asked.inner is None and asked.leg is None
 
     def flush(self) -> None:
         """Make what was recorded durable."""
@@ -204,6 +222,9 @@ class Agenda:
             if (report := self._report(trial)) is not None:
                 self._again.remove(trial.id)
                 self._tell(trial, report)
+            elif trial.stopped is not None:
+                self._again.remove(trial.id)
+                self._end_stopped(trial, trial.stopped)
             elif trial.attempts[-1].ended is None:
                 self._lose(trial, "driver")
 
@@ -228,25 +249,37 @@ class Agenda:
 
     def _tell(self, trial: Trial, report: Report) -> None:
         self._failures = 0 if report.score is not None else self._failures + 1
+        self._record_end(trial, self._translator.outcome(report), report)
+        self._forget_weights()
+
+    def _end_stopped(self, trial: Trial, judged: Judged) -> None:
+        """Tell of a trial that early stopping ended: it did not fail, and it has no final score."""
+        outcome = Outcome(None, why="stopped", censored=judged.score)
+        message = f"stopped early at step {judged.step}, with a score of {judged.score:.4f}"
+        self._record_end(trial, outcome, Report(score=None, cost=self._cost(trial), message=message))
+
+    def _record_end(self, trial: Trial, outcome: Outcome, report: Report) -> None:
         self.record(
             Told(
                 id=trial.id,
                 attempt=trial.attempts[-1].number,
                 time=time.time(),
-                outcome=self._translator.outcome(report),
+                outcome=outcome,
                 cost=report.cost,
                 report=report.report,
                 message=report.message,
             )
         )
-        self._forget_weights()
 
     def _forget_weights(self) -> None:
         """Delete the weights of legs from which nothing will start any more."""
         held = self._fold.held()
-        for trial in self.accounts.trials.values():
-            if trial.proposal.leg is not None and trial.told is not None and trial.id not in held:
-                shutil.rmtree(weights_folder(self.folder, trial.id, len(trial.attempts)), ignore_errors=True)
+        ended = [t for t in self.accounts.trials.values() if t.proposal.leg is not None and t.told is not None]
+        left = [weights_folder(self.folder, t.id, len(t.attempts)) for t in ended if t.id not in held]
+        if gone := [folder for folder in left if folder.exists()]:
+            self.flush()                               # another session must come to the same incumbent
+            for folder in gone:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from auxtune.orchestrator.record.events import (
     Closed,
     Event,
+    Judged,
     Lost,
     Opened,
     Phase,
@@ -49,14 +50,15 @@ class Trial:
     proposal: Proposal
     proposed: float
     attempts: list[Attempt] = field(default_factory=list)
+    stopped: Judged | None = None                      # the word of early stopping that ended it
     told: Told | None = None
     run_id: str | None = None
 
     @property
     def status(self) -> str:
-        """``waiting``, ``running``, ``finished`` or ``failed``."""
+        """``waiting``, ``running``, ``finished``, ``stopped`` early or ``failed``."""
         if self.told is not None:
-            return "finished" if self.told.outcome.ok else "failed"
+            return "finished" if self.told.outcome.ok else "stopped" if self.stopped else "failed"
         return "running" if self.attempts and self.attempts[-1].ended is None else "waiting"
 
     @property
@@ -87,6 +89,7 @@ class Accounts:
         self.sessions: list[Session] = []
         self.selected: Selected | None = None
         self.study_run_id: str | None = None
+        self.judged: list[Judged] = []                 # all words of early stopping, in their order
         for event in events:
             self.add(event)
 
@@ -108,6 +111,10 @@ class Accounts:
                     self.trials[event.id].told = event
                 else:
                     attempt.worker_died = event.cause == "worker"
+            case Judged():
+                self.judged.append(event)
+                if event.stop:
+                    self.trials[event.id].stopped = event
             case Tracked():
                 self._track(event)
             case Selected():

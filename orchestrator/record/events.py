@@ -88,6 +88,18 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Early stopping saw a trial's ``score`` at a ``step`` and let it go on or stopped it."""
+
+    id: int
+    attempt: int
+    step: int
+    score: float
+    stop: bool
+    event: Literal["judged"] = "judged"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracked:
     """The MLflow run of a proposal, or of the study itself (``id`` is ``None``)."""
 
@@ -119,7 +131,7 @@ class Closed:
 
 
 Event: TypeAlias = Annotated[
-    Opened | Proposed | Started | Lost | Told | Tracked | Selected | Closed, Field(discriminator="event")
+    Opened | Proposed | Started | Lost | Judged | Told | Tracked | Selected | Closed, Field(discriminator="event")
 ]
 
 _event: TypeAdapter[Any] = TypeAdapter(Event)

@@ -121,6 +121,7 @@ def _train(
                 folder=attempt_folder(folder, trial.id, attempt.number),
                 checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
                 start=agenda.start_of(trial),
+                judged=agenda.may_stop(trial),
                 cpus=prepared.slots.cpus,
                 gpus=prepared.slots.gpus,
                 proposal=trial.proposal,
@@ -138,7 +139,19 @@ def _train(
         searcher = LedgerSearcher(agenda, assign, watch.error_of)
         scratch = folder / "tune" / session
         with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
-            run_tuner(searcher, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
+            scheduler = _scheduler(prepared, agenda)
+            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
+
+
+def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
+    """What may stop trials early, if the study asks for it."""
+    from auxtune.orchestrator.engine.stopping import EarlyStopping
+
+    training = prepared.study.options.training
+    if training.early_stopping is None:
+        return None
+    grace = min(training.evaluate_every, training.steps)
+    return EarlyStopping(grace, training.steps, agenda.record, agenda.accounts.judged)
 
 
 def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:

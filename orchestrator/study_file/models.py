@@ -105,6 +105,11 @@ class TrainingOptions(Section):
     match: Literal["steps", "primary_examples"] = Field(
         default="steps", description="What all arms have in common: all steps, or the steps on the primary."
     )
+    early_stopping: Literal["asha"] | None = Field(
+        default=None,
+        description="`asha` stops trials of the search that are not among the best quarter of those that came as far. "
+        "Saves steps and costs exactness: a stopped trial has no score, and a resumed study may stop others.",
+    )
     evaluate_every: int = Field(default=100, ge=1, description="Steps between evaluations; the best weights count.")
     checkpoint_every: float = Field(default=60.0, gt=0, description="Seconds between checkpoints at the most.")
 

@@ -120,6 +120,13 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
             yield ("selector",), f"{method.name} answers with {method.answers}; groups are answered by: {answered}"
 
 
+def _groups_are_not_stopped_early(data: Raw) -> Iterator[Finding]:
+    training = data.get("training")
+    stopping = training.get("early_stopping") if isinstance(training, Mapping) else None
+    if stopping is not None and data.get("objective") == "groups":
+        yield ("training", "early_stopping"), "is not for `objective: groups`: groups cannot be ranked early; remove it"
+
+
 def _selector(data: Raw) -> SelectorOptions | None:
     try:
         return SelectorOptions.model_validate(written_selector(data.get("selector")))
@@ -152,4 +159,5 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _gpus_are_whole_beyond_one,
     _selector_exists,
     _objective_can_be_answered,
+    _groups_are_not_stopped_early,
 )

@@ -158,7 +158,7 @@ class StudyRuns:
 
 def final_status(trial: Trial) -> str:
     """MLflow's word for how a trial ended, if nothing more comes of it."""
-    if trial.told is None:
+    if trial.told is None or trial.stopped is not None:
         return "KILLED"
     return "FINISHED" if trial.told.outcome.ok else "FAILED"
 

@@ -38,6 +38,8 @@ class EventLines:
                 return f"{self._names[event.id]} was lost with its {event.cause} (attempt {event.attempt})"
             case Told() if event.outcome.ok:
                 return f"{self._names[event.id]} score {event.outcome.score:.4f} in {event.cost.wall_seconds:.0f} s"
+            case Told() if event.outcome.why == "stopped":
+                return f"{self._names[event.id]} {event.message}"
             case Told():
                 return f"{self._names[event.id]} failed ({event.outcome.why}): {event.message}"
             case Selected():
