@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.planning.verification import differences
@@ -22,7 +24,6 @@ from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, show_life, write_report
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Problem, TaskInfo
-from auxtune.selectors.registry import make
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.report import Cost, Report
@@ -73,10 +74,12 @@ class World:
         return Agenda(
             self.folder,
             Ledger(self.folder / "ledger", opened),
-            SelectorFold(make(study.options.selector.name, study.options.selector.options), self.problem, {}),
+            SelectorFold(selector_of(study.options), self.problem, {}),
             translator,
             Budget(study.options, translator.steps, Slots(1, 0, 2)),
-            Confirmation(self.problem, confirm.seeds, tuple(confirm.controls), translator.execute),
+            Confirmation(
+                self.problem, confirm.seeds, tuple(confirm.controls), translator.execute, confirm.leave_one_out
+            ),
         )
 
     def report(self, trial: Trial, **changes: object) -> None:
@@ -86,6 +89,8 @@ class World:
         told = Report(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
         folder = self.attempt(trial)
         folder.mkdir(parents=True)
+        if trial.proposal.leg is not None:
+            write_checkpoint(folder / "weights", {"encoder.weight": torch.zeros(2)}, {})
         write_report(folder, Report(**{**vars(told), **changes}))  # type: ignore[arg-type]
 
     def attempt(self, trial: Trial) -> Path:
