@@ -16,8 +16,9 @@ import click
 def command(study_dir: Path | None, verify: bool, as_json: bool) -> None:
     """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
 
-    Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said. Reads the ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does
-    not follow from the events before it.
+    Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
+    ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does not
+    follow from the events before it.
     """
     from auxtune.orchestrator.planning.verification import differences
     from auxtune.orchestrator.record.accounts import Accounts

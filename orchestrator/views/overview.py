@@ -15,7 +15,10 @@ from auxtune.orchestrator.views.status import counted, is_alive, short, state_of
 
 
 def study_folders(storage: Path) -> list[Path]:
-    """The studies in ``storage``, the one that was active last first. Raises ``AuxtuneError`` where it is no storage."""
+    """The studies in ``storage``, the one that was active last first.
+
+    Raises ``AuxtuneError`` where there is no such folder, or where it is itself a study.
+    """
     if not storage.is_dir():
         raise AuxtuneError(f"{storage}: expected a folder of studies (a study file's `storage`), found none")
     if (storage / "ledger").is_dir():
