@@ -70,6 +70,18 @@ def test_json_names_every_path_with_its_bytes(study: Path) -> None:
     assert not any(Path(each["path"]).exists() for each in shown["paths"])
 
 
+def test_while_it_asks_no_driver_can_begin(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signs = []
+
+    def asked(question: str) -> bool:
+        signs.append((study / "heartbeat.json").exists())
+        return False
+
+    monkeypatch.setattr("click.confirm", asked)
+    assert clean(study).exit_code == 0
+    assert signs == [True] and not (study / "heartbeat.json").exists()
+
+
 def test_while_a_driver_is_alive_nothing_is_deleted(study: Path) -> None:
     driver = start_driver(study)
     before = files(study)
@@ -99,6 +111,7 @@ def test_a_link_inside_what_goes_does_not_take_its_target_along(study: Path, tmp
     target.mkdir()
     (target / "file").write_text("y" * 100_000)
     (study / "tune" / "link").symlink_to(target)
+    (study / "tune" / "file").symlink_to(target / "file")
     shown = json.loads(clean(study, "--yes", "--json").stdout)
     assert not (study / "tune").exists() and (target / "file").exists()
     assert next(each["bytes"] for each in shown["paths"] if each["path"].endswith("tune")) < 10_000

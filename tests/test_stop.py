@@ -80,7 +80,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
 
 def test_a_driver_on_another_host_is_named(study: Path) -> None:
     sign(study, host="elsewhere", pid=12)
-    result = stop(study)
+    result = stop(study, "--timeout", "0")
     assert result.exit_code == 2 and "run `auxtune stop` on elsewhere" in result.stderr
 
 
@@ -88,7 +88,7 @@ def test_a_process_that_was_given_the_drivers_number_is_left_alone(
     study: Path, bystander: subprocess.Popen[bytes]
 ) -> None:
     sign(study, pid=bystander.pid, started="long ago")
-    result = stop(study)
+    result = stop(study, "--timeout", "0")
     assert result.exit_code == 0 and "nothing is running" in result.stdout
     assert bystander.poll() is None
 
@@ -96,7 +96,7 @@ def test_a_process_that_was_given_the_drivers_number_is_left_alone(
 def test_a_sign_of_an_older_version_is_read_but_not_trusted(study: Path, bystander: subprocess.Popen[bytes]) -> None:
     sign(study, pid=bystander.pid)
     assert living_driver(study) is not None
-    result = stop(study)
+    result = stop(study, "--timeout", "0")
     assert result.exit_code == 2 and f"kill -INT {bystander.pid}" in result.stderr
     assert bystander.poll() is None
 
