@@ -17,7 +17,11 @@ COMMANDS = {
     "validate": "validate",
     "run": "run",
     "status": "status",
+    "list": "studies",
+    "show": "show",
+    "stop": "stop",
     "resume": "resume",
+    "clean": "clean",
     "selectors": "selector_table",
     "examples": "examples",
 }

@@ -10,14 +10,15 @@ import click
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --verify")
-@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.argument("study_dir", required=False, type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
-def command(study_dir: Path, verify: bool, as_json: bool) -> None:
+def command(study_dir: Path | None, verify: bool, as_json: bool) -> None:
     """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
 
-    Reads the ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does
-    not follow from the events before it.
+    Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
+    ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does not
+    follow from the events before it.
     """
     from auxtune.orchestrator.planning.verification import differences
     from auxtune.orchestrator.record.accounts import Accounts
@@ -25,6 +26,9 @@ def command(study_dir: Path, verify: bool, as_json: bool) -> None:
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.status import status_of
 
+    if study_dir is None:
+        study_dir = _latest(Path("studies"))
+        click.echo(f"the study that was active last: {study_dir}", err=True)
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
     status = status_of(study_dir, Accounts(events), study.file.options)
@@ -36,6 +40,19 @@ def command(study_dir: Path, verify: bool, as_json: bool) -> None:
         _show(status)
     if status.get("differences"):
         raise SystemExit(2)
+
+
+def _latest(storage: Path) -> Path:
+    from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.orchestrator.views.overview import study_folders
+
+    studies = study_folders(storage) if storage.is_dir() else []
+    if not studies:
+        raise AuxtuneError(
+            f"{storage.resolve()}: looked there for the study that was active last, found none; name a study's folder, "
+            "as in `auxtune status STORAGE/STUDY`"
+        )
+    return studies[0]
 
 
 def _show(status: dict[str, Any]) -> None:

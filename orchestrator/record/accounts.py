@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from auxtune.orchestrator.errors import LedgerError
 from auxtune.orchestrator.record.events import (
     Closed,
     Event,
@@ -22,6 +24,7 @@ from auxtune.orchestrator.record.events import (
     Told,
     Tracked,
 )
+from auxtune.orchestrator.record.ledger import read_events
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.report import Cost
 
@@ -151,3 +154,14 @@ class Accounts:
             self.study_run_id = event.run_id
         else:
             self.trials[event.id].run_id = event.run_id
+
+
+def read_accounts(folder: Path) -> Accounts:
+    """The accounts of the study in ``folder``, from its ledger alone: neither its data nor its variables are needed.
+
+    Raises ``LedgerDamaged``, and ``LedgerError`` where the folder holds no study.
+    """
+    accounts = Accounts(read_events(folder / "ledger"))
+    if not accounts.sessions:
+        raise LedgerError(f"{folder}: expected the folder of a study (<storage>/<study>), found no ledger in it")
+    return accounts

@@ -1,7 +1,7 @@
 """A sign that a study is being worked on, so that a second driver is refused early and politely.
 
 The fence is the ledger's, not this file's: a driver that misses the sign is still stopped by the first segment it
-cannot create.
+cannot create. The sign also says whom `auxtune stop` has to ask.
 """
 
 from __future__ import annotations
@@ -11,22 +11,48 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from auxtune.orchestrator.errors import Locked
+from auxtune.orchestrator.record.process import process_start
 
 BEAT = 5.0                                             # seconds
 STALE = 60.0                                           # seconds after which a silent driver elsewhere counts as dead
 
 
+@dataclass(frozen=True)
+class Sign:
+    """What a driver says of itself. ``time`` is that of the last beat, in seconds since the epoch."""
+
+    session: str
+    pid: int
+    host: str
+    time: float
+    started: str | None = None                         # ``process_start`` of the driver; ``None``: an older version's
+    stopping: bool = False                             # it was asked to end and is about to
+
+    @property
+    def here(self) -> bool:
+        """Whether the driver is a process of this machine."""
+        return self.host == platform.node()
+
+    @property
+    def identified(self) -> bool:
+        """Whether the process that has the driver's id now is the driver and no later one."""
+        return self.here and self.started is not None and process_start(self.pid) == self.started
+
+
 class Heartbeat:
     """While entered, refreshes ``<study>/heartbeat.json``. Entering raises ``Locked`` if another driver is alive."""
 
-    def __init__(self, folder: Path, session: str) -> None:
+    def __init__(self, folder: Path, session: str, stopping: Callable[[], bool] = lambda: False) -> None:
+        """``stopping`` tells whether this driver was asked to end."""
         self._path = folder / "heartbeat.json"
-        self._session = session
+        self._session, self._stopping = session, stopping
+        self._started = process_start(os.getpid())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -34,8 +60,8 @@ class Heartbeat:
         other = living_driver(self._path.parent)
         if other is not None:
             raise Locked(
-                f"{self._path.parent}: process {other['pid']} on {other['host']} is working on this study; "
-                "watch it with `auxtune status`, or end it first"
+                f"{self._path.parent}: process {other.pid} on {other.host} is working on this study; "
+                f"watch it with `auxtune status`, or end it first with `auxtune stop {self._path.parent}`"
             )
         self._write()
         self._thread.start()
@@ -47,7 +73,7 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         sign = _read(self._path)
-        if sign is not None and sign["session"] == self._session:      # it may be another's by now
+        if sign is not None and sign.session == self._session:         # it may be another's by now
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -58,33 +84,41 @@ class Heartbeat:
                 continue                               # a full disk is the ledger's to report
 
     def _write(self) -> None:
-        sign = {"session": self._session, "pid": os.getpid(), "host": platform.node(), "time": time.time()}
+        sign = Sign(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
         draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps(sign), encoding="utf-8")
+        draft.write_text(json.dumps(asdict(sign)), encoding="utf-8")
         draft.replace(self._path)
 
 
-def living_driver(folder: Path) -> dict[str, Any] | None:
-    """The sign of the driver that works on the study in ``folder``, or ``None`` where there is none alive."""
+def living_driver(folder: Path) -> Sign | None:
+    """The sign of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
+
+    A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
+    older version, a silence of ``STALE`` seconds is taken for its death.
+    """
     sign = _read(folder / "heartbeat.json")
-    if sign is None or time.time() - sign["time"] > STALE:
+    if sign is None or (sign.here and sign.pid == os.getpid()):
         return None
-    if sign["host"] == platform.node() and (sign["pid"] == os.getpid() or not _alive(sign["pid"])):
+    if sign.here and sign.started is not None:
+        return sign if sign.identified else None
+    if time.time() - sign.time > STALE or (sign.here and not _alive(sign.pid)):
         return None
     return sign
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Sign | None:
     """A sign that is whole, or ``None``."""
     try:
         sign = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            "session": str(sign["session"]),
-            "pid": int(sign["pid"]),
-            "host": str(sign["host"]),
-            "time": float(sign["time"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+        return Sign(
+            session=str(sign["session"]),
+            pid=int(sign["pid"]),
+            host=str(sign["host"]),
+            time=float(sign["time"]),
+            started=sign.get("started"),
+            stopping=bool(sign.get("stopping", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -54,7 +54,7 @@ def run_session(
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    with Heartbeat(folder, session), StopSignals() as signals:
+    with StopSignals() as signals, Heartbeat(folder, session, lambda: bool(signals.came)):
         prepared = prepare(study)
         ledger = open_ledger(folder, prepared, session, allow_drift)
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")

@@ -20,23 +20,23 @@ _STATES = ("waiting", "running", "finished", "stopped", "failed")
 def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
     """The state of the study in ``folder`` as JSON values."""
     trials = list(accounts.trials.values())
-    alive = accounts.sessions[-1].closed is None and living_driver(folder) is not None
+    alive = is_alive(folder, accounts)
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
     concurrency = concurrency_of(accounts)
     cost = cost_of(accounts, price_of(options), time.time() if alive else None)
     return {
         "study": options.study,
-        "state": _state(accounts, alive),
+        "state": state_of(accounts, alive),
         "sessions": len(accounts.sessions),
         "proposals": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
-        "trials": {state: sum(t.status == state for t in trials) for state in _STATES},
+        "trials": counted(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
         "concurrency": asdict(concurrency) if concurrency else None,
-        "best": _short(best) if best else None,
-        "running": [_short(trial) for trial in trials if trial.status == "running"],
+        "best": short(best) if best else None,
+        "running": [short(trial) for trial in trials if trial.status == "running"],
         "selected": list(selected.selection.tasks) if selected else None,
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
@@ -45,7 +45,12 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     }
 
 
-def _state(accounts: Accounts, alive: bool) -> str:
+def is_alive(folder: Path, accounts: Accounts) -> bool:
+    """Whether a process is at work in the study's last session."""
+    return accounts.sessions[-1].closed is None and living_driver(folder) is not None
+
+
+def state_of(accounts: Accounts, alive: bool) -> str:
     """``running``, ``done``, ``interrupted`` or ``failed``; a driver that just vanished leaves it interrupted."""
     closed = accounts.sessions[-1].closed
     if closed is not None:
@@ -53,7 +58,13 @@ def _state(accounts: Accounts, alive: bool) -> str:
     return "running" if alive else "interrupted"
 
 
-def _short(trial: Trial) -> dict[str, Any]:
+def counted(accounts: Accounts) -> dict[str, int]:
+    """How many trials are in each state."""
+    return {state: sum(t.status == state for t in accounts.trials.values()) for state in _STATES}
+
+
+def short(trial: Trial) -> dict[str, Any]:
+    """One trial in a line's worth of JSON values."""
     return {
         "trial": trial.id,
         "phase": trial.phase,

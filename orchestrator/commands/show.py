@@ -1,0 +1,86 @@
+"""``auxtune show``: one trial of a study."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
+@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.argument("trial", type=int)
+@click.option(
+    "--lines", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How much of its log."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
+def command(study_dir: Path, trial: int, lines: int, as_json: bool) -> None:
+    """Show the trial number TRIAL of the study in the folder STUDY_DIR.
+
+    What was proposed, every attempt with its end and cost, the outcome, why it failed, the end of the log of the
+    attempt that counts (or of the last one), and where its files are.
+    """
+    from auxtune.orchestrator.record.accounts import read_accounts
+    from auxtune.orchestrator.views.trial import trial_of
+
+    folder = study_dir.resolve()
+    shown = trial_of(folder, read_accounts(folder), trial, lines)
+    if as_json:
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    _proposal(shown)
+    for attempt in shown["attempts"]:
+        _attempt(attempt)
+    _outcome(shown)
+    if shown["log"]:
+        click.echo("the end of its log:")
+        click.echo("\n".join(f"  {line}" for line in shown["log"]))
+
+
+def _proposal(shown: dict[str, Any]) -> None:
+    proposal = shown["proposal"]
+    shares, inner = proposal["weights"] or {}, proposal["inner"]
+    tasks = " + ".join(f"{task} {shares[task]:.1%}" if task in shares else task for task in proposal["tasks"])
+    stage = f" of stage {shown['stage']}" if shown["stage"] else ""
+    click.echo(f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}")
+    click.echo(f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}")
+    if inner:
+        options = ", ".join(f"{name} {value}" for name, value in inner["options"].items())
+        rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
+        click.echo(f"steered inside by {inner['name']} ({options}), seed {inner['seed']}, {rounds}")
+    if proposal["measure"]:
+        click.echo(f"measures {', '.join(proposal['measure'])}")
+
+
+def _attempt(attempt: dict[str, Any]) -> None:
+    begin = f"attempt {attempt['attempt']}: started {_clock(attempt['started'])}"
+    former = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
+    ended = f", ended {_clock(attempt['ended'])}" if attempt["ended"] else ""
+    click.echo(f"{begin}{former}{ended}: {attempt['end']}{_cost(attempt['cost'])}")
+    click.echo(f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}")
+
+
+def _cost(cost: dict[str, Any] | None) -> str:
+    if cost is None:
+        return ""
+    return f"; {cost['wall_seconds']:.1f} s, {cost['cpu_seconds']:.1f} CPU s, {cost['gpu_seconds']:.1f} GPU s"
+
+
+def _outcome(shown: dict[str, Any]) -> None:
+    outcome = shown["outcome"]
+    if outcome is not None and outcome["score"] is not None:
+        click.echo(f"score {outcome['score']:.4f} on the selection split")
+    splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
+    for split, tasks in splits:
+        for task, metrics in tasks.items():
+            click.echo(f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    for text in (shown["message"], shown["traceback"]):
+        if text:
+            click.echo(text.rstrip())
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -1,0 +1,75 @@
+"""``auxtune stop``: have the process that runs a study end in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.record.heartbeat import Sign
+
+
+@click.command("stop", epilog="Example: auxtune stop studies/quickstart")
+@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for it to end; 0: do not wait.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
+def command(study_dir: Path, timeout: float, as_json: bool) -> None:
+    """Stop the study in the folder STUDY_DIR in order, like one Ctrl-C where it runs.
+
+    Running trials save a checkpoint and end; `auxtune resume` goes on from there. It must be asked on the host where
+    the study runs. Where nothing runs, that is said. The exit code is 2 if it does not end in time.
+    """
+    from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.orchestrator.record.accounts import read_accounts
+    from auxtune.orchestrator.session.stopping import ask_to_stop, ended_as, wait_until_gone
+
+    folder = study_dir.resolve()
+    driver = ask_to_stop(folder)
+    if driver is None:
+        read_accounts(folder)                          # raises where there is no study at all
+        _say({"study": folder.name, "process": None, "stopped": True, "state": None}, folder, as_json)
+        return
+    if not as_json:
+        click.echo(_asked(driver, timeout))
+    stopped = wait_until_gone(folder, driver, timeout)
+    if not stopped and timeout:
+        raise AuxtuneError(
+            f"{folder}: process {driver.pid} has not ended within {timeout:g} s; it goes on stopping by itself. "
+            "Ask again to wait longer"
+        )
+    state = ended_as(folder, driver) if stopped else None
+    _say({"study": folder.name, "process": driver.pid, "stopped": stopped, "state": state}, folder, as_json)
+
+
+def _asked(driver: Sign, timeout: float) -> str:
+    """What is said before waiting."""
+    begin = f"process {driver.pid} {'is stopping already' if driver.stopping else 'was asked to stop'}"
+    return f"{begin}; waiting up to {timeout:g} s for running trials to save where they are" if timeout else begin
+
+
+def _say(outcome: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Print what became of the driver, and how to go on."""
+    if as_json:
+        click.echo(json.dumps(outcome, indent=2))
+        return
+    go_on = f"`auxtune resume {folder}` goes on from there"
+    if outcome["process"] is None:
+        click.echo(f"{folder.name}: nothing is running; `auxtune status {folder}` says how far it is")
+    elif not outcome["stopped"]:
+        click.echo(f"{folder.name}: when it has ended, {go_on}")
+    elif outcome["state"] is None:
+        click.echo(f"{folder.name}: stopped while it was being prepared; run it again as you did")
+    elif outcome["state"] == "done":
+        click.echo(f"{folder.name}: it was done before it could be stopped")
+    else:
+        click.echo(f"{folder.name}: {outcome['state']}; {go_on}")

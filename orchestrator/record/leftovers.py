@@ -1,0 +1,75 @@
+"""What a study's folder holds that no one will read again, and its deletion.
+
+Kept, always: the ledger, the study file, the answer, and of every attempt that counts its report, metrics,
+predictions and log. A trial without an outcome keeps all of its attempts, for a resume goes on from their checkpoints
+and charges them by their signs of life. Links are never followed, nor is anything deleted behind one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.reports import attempt_folder
+
+SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
+WORDS = ("report.json", "log.txt")                     # what people may still ask of an attempt that does not count
+WEIGHTS = "weights"                                    # later trials start from them, also of a study that is extended
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder to delete: its kind, and the bytes of all files in it."""
+
+    path: Path
+    kind: str
+    size: int
+
+
+def leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
+    """All that can be deleted of the study in ``folder`` while nobody works on it."""
+    folder = folder.resolve()
+    found = [(folder / "tune", SCRATCH)]
+    for trial in accounts.trials.values():
+        found += _of_trial(folder, trial)
+    return [Leftover(path, kind, _size(path)) for path, kind in found if path.exists() and not _behind_link(path)]
+
+
+def delete(leftover: Leftover) -> None:
+    """Delete it. Raises ``AuxtuneError`` where the file system refuses."""
+    try:
+        if leftover.path.is_dir():
+            shutil.rmtree(leftover.path)
+        else:
+            leftover.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise AuxtuneError(
+            f"{error.filename}: cannot be deleted: {error.strerror}; mend it and clean again, the study is unharmed"
+        ) from error
+
+
+def _of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
+    if trial.told is None:
+        return
+    for attempt in trial.attempts:
+        home = attempt_folder(folder, trial.id, attempt.number)
+        if attempt.number == trial.told.attempt:
+            yield home / "checkpoint", CHECKPOINT
+        elif home.is_dir():
+            kept = {*WORDS, WEIGHTS}
+            yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in kept)
+
+
+def _behind_link(path: Path) -> bool:
+    """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
+    return path.resolve() != path
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(inner.lstat().st_size for inner in path.rglob("*") if inner.is_symlink() or inner.is_file())

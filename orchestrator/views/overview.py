@@ -1,0 +1,75 @@
+"""The studies of a storage folder, a row for each; one that cannot be read has its error in the row."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.budget import Price, price_of
+from auxtune.orchestrator.record.accounts import Accounts, read_accounts
+from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.orchestrator.views.status import counted, is_alive, short, state_of
+
+
+def study_folders(storage: Path) -> list[Path]:
+    """The studies in ``storage``, the one that was active last first.
+
+    Raises ``AuxtuneError`` where there is no such folder, or where it is itself a study.
+    """
+    if not storage.is_dir():
+        raise AuxtuneError(f"{storage}: expected a folder of studies (a study file's `storage`), found none")
+    if (storage / "ledger").is_dir():
+        raise AuxtuneError(f"{storage}: is a study, expected the folder it lies in, {storage.resolve().parent}")
+    studies = [folder for folder in storage.iterdir() if (folder / "ledger").is_dir()]
+    return sorted(studies, key=last_activity, reverse=True)
+
+
+def last_activity(folder: Path) -> float:
+    """When the study in ``folder`` last wrote to its ledger or showed life, in seconds since the epoch.
+
+    Told by the file system, so that it is known of a damaged study too, and without reading any.
+    """
+    signs = [folder / "ledger", folder / "heartbeat.json"]
+    return max(sign.stat().st_mtime for sign in signs if sign.exists())
+
+
+def overview_of(folder: Path) -> dict[str, Any]:
+    """One row as JSON values. What could not be learned is ``None``, and ``error`` says why."""
+    row: dict[str, Any] = {
+        "study": folder.name,
+        "folder": str(folder.resolve()),
+        "state": "damaged",
+        "trials": None,
+        "best": None,
+        "selected": None,
+        "cost": None,
+        "last_activity": last_activity(folder),
+        "error": None,
+    }
+    try:
+        accounts = read_accounts(folder)
+    except (AuxtuneError, OSError) as error:
+        return {**row, "error": str(error)}
+    alive, selected, best = is_alive(folder, accounts), accounts.selected, accounts.best
+    price, trouble = _price(accounts)
+    return {
+        **row,
+        "state": state_of(accounts, alive),
+        "trials": counted(accounts),
+        "best": short(best) if best else None,
+        "selected": list(selected.selection.tasks) if selected else None,
+        "cost": cost_of(accounts, price, time.time() if alive else None),
+        "error": trouble,
+    }
+
+
+def _price(accounts: Accounts) -> tuple[Price, str | None]:
+    """The last session's prices. A study file may name variables that are not set here: then money is unknown."""
+    opened = accounts.sessions[-1].opened
+    try:
+        return price_of(parse_study(opened.study, "study.yaml", Path(), opened.overrides).options), None
+    except AuxtuneError as error:
+        return Price(), f"money is unknown: {error}"
