@@ -11,6 +11,7 @@ import pytest
 from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
+from auxtune.orchestrator.record.reports import attempt_folder
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,19 @@ def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
         "confirm": 2,
     }
     assert "verified" in whole.finish("status", str(whole.folder), "--verify")
+
+
+def test_every_arm_of_confirm_has_the_same_steps_and_the_same_rule_for_its_best(whole: StudyRun) -> None:
+    for trial in whole.accounts.in_phase("confirm"):
+        attempt = attempt_folder(whole.folder, trial.id, len(trial.attempts))
+        lines = [json.loads(line) for line in (attempt / "metrics.jsonl").read_text().splitlines()]
+        report = json.loads((attempt / "report.json").read_text())
+        assert [line["step"] for line in lines] == [10, 20, 30, 40]
+        assert report["steps"] == 40
+        best = max(lines, key=lambda line: (line["score"], -line["step"]))
+        assert (report["best_step"], report["score"]) == (best["step"], best["score"])
+    arms = {trial.proposal.tasks for trial in whole.accounts.in_phase("confirm")}
+    assert len(arms) == 2                              # it was not one arm that was looked at
 
 
 def test_run_again_a_finished_study_answers_at_once(whole: StudyRun) -> None:
