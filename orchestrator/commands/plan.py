@@ -1,0 +1,103 @@
+"""``auxtune plan``: what a study would train from here on, and what that would cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("plan", epilog="Example: auxtune plan study.yaml --set budget.trials=40")
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in training.steps=200.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
+def command(study: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what the study file STUDY would train and what that would cost, against its budget.
+
+    Seconds are those of the study's finished trials, else of `auxtune validate --smoke`; without either, cost is
+    unknown. What was trained before is not counted again. Nothing is trained.
+    """
+    from auxtune.orchestrator.planning.budget import check_prices
+    from auxtune.orchestrator.planning.plan_size import check_budget
+    from auxtune.orchestrator.planning.slots import allot, this_machine
+    from auxtune.orchestrator.study_file.reading import read_study
+    from auxtune.orchestrator.views.plan import plan_of
+
+    checked = read_study(study, overrides)
+    plan = plan_of(checked)
+    if as_json:
+        click.echo(json.dumps(plan, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(plan)
+    check_prices(checked.options, allot(checked.options.resources, this_machine()))
+    check_budget(checked.options, plan["search"]["fewest"])
+
+
+def _print(plan: Mapping[str, Any]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    click.echo("\n".join(_search(plan)))
+    arms = Table("confirm", "seeds", "to train", "steps", "tasks", box=SIMPLE, pad_edge=False)
+    for arm in plan["confirm"]:
+        tasks = "as selected" if arm["tasks"] is None else " + ".join(arm["tasks"])
+        arms.add_row(arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), tasks)
+    cost = Table("cost", "trials", "wall hours", "CPU hours", "GPU hours", "USD", box=SIMPLE, pad_edge=False)
+    for phase, bill in plan["cost"].items():
+        cost.add_row(phase, *_bill(bill))
+    console = Console()
+    console.print(arms)
+    console.print(cost)
+    click.echo("\n".join([*_ending(plan), *_pace(plan["pace"]), *(f"note: {note}" for note in plan["notes"])]))
+
+
+def _search(plan: Mapping[str, Any]) -> Iterator[str]:
+    search, spent = plan["search"], plan["spent"]
+    most = "an unknown number" if search["most"] is None else search["most"]
+    yield f"study {plan['study']}: {plan['at_once']} trials at once, {spent['trials']} in its ledger so far"
+    yield f"search by {search['selector']}: at most {most} more trials; it can answer from {search['fewest']}"
+    for kind in search["kinds"]:
+        rounds = f" in {kind['rounds']} rounds" if kind["rounds"] else ""
+        yield f"  {kind['trials']} foreseen of {kind['steps']} steps{rounds}, {kind['tasks']} tasks each"
+
+
+def _bill(bill: Mapping[str, Any] | None) -> Iterator[str]:
+    if bill is None:
+        yield from ["unknown"] * 5
+        return
+    yield str(bill["trials"])
+    for key in ("wall_hours", "cpu_hours", "gpu_hours", "usd"):
+        yield _spread(bill[key], "{:.3g}".format)
+
+
+def _spread(spread: Mapping[str, float | None] | None, shown: Callable[[float | None], str]) -> str:
+    if spread is None:
+        return "unknown"
+    if spread["mean"] == spread["low"] == spread["high"]:
+        return shown(spread["mean"])
+    if spread["low"] is None:
+        return f"{shown(spread['mean'])} (spread unknown)"
+    return f"{shown(spread['mean'])} ({shown(spread['low'])} – {shown(spread['high'])})"
+
+
+def _ending(plan: Mapping[str, Any]) -> Iterator[str]:
+    for room in plan["budget"]:
+        trials = {"mean": room["trials"], "low": room["few"], "high": room["many"]}
+        counted = "unknown" if room["trials"] is None else _spread(trials, str)
+        yield f"budget.{room['limit']}: room for {counted} more search trials"
+    ends = plan["search"]["ends"]
+    by = {None: "not known yet", "selector": "the selector, which asks for no more"}.get(ends, f"budget.{ends}")
+    yield f"the search is ended by: {by}"
+
+
+def _pace(pace: Mapping[str, Any]) -> Iterator[str]:
+    if pace["source"] == "trials":
+        seconds = pace["seconds_per_step"]
+        yield f"estimated from {pace['trials']} finished trials of this study, {seconds:.4g} s per step on average"
+    elif pace["source"] == "smoke":
+        each = ", ".join(f"{task} {seconds:.4g} s" for task, seconds in pace["seconds_per_step"].items())
+        yield f"estimated from the last smoke test (per step: {each}); starting Ray and saving are not in it"

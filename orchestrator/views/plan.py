@@ -1,0 +1,108 @@
+"""What a study would train and what that would cost: all that ``plan`` shows, as JSON values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.planning.bill import Room, bill, rooms
+from auxtune.orchestrator.planning.budget import price_of
+from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average
+from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
+from auxtune.orchestrator.planning.plan_size import fewest_search_trials
+from auxtune.orchestrator.session.outlook import Outlook, outlook
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import Proposal
+
+
+def plan_of(study: StudyFile) -> dict[str, Any]:
+    """The plan of a study from where its ledger stands. Reads the data, trains nothing.
+
+    Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
+    """
+    seen = outlook(study)
+    arms = arms_of(seen.confirmation, seen.accounts, seen.searched)
+    return {**_priced(seen, seen.foreseen(), arms), "pace": dict(seen.measured), "notes": list(seen.notes)}
+
+
+def _priced(seen: Outlook, foreseen: Foreseen, arms: Sequence[Arm]) -> dict[str, Any]:
+    options, slots, price = seen.study.options, seen.slots, price_of(seen.study.options)
+    searching = _seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals))
+    confirming = _seconds(seen.pace, (seen.work(one, arm) for arm in arms for one in arm.missing))
+    held = sum(len(arm.missing) for arm in arms)
+    confirm = None if confirming is None else bill(confirming, slots, price)
+    each = average(searching or [])
+    limits = options.budget.model_dump(exclude_none=True)
+    spent = cost_of(seen.accounts, price, None)
+    # Proposed trials that have not ended are in the ledger's count, and among those foreseen.
+    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - foreseen.waiting}
+    room = rooms(limits, past, each, confirm, held, slots, price)
+    most, ends = _most(foreseen, room)
+    search = None if most is None or (most and each is None) else bill([each] * most if each else [], slots, price)
+    return {
+        "study": options.study,
+        "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
+        "at_once": slots.concurrent,
+        "search": {
+            "selector": options.selector.name,
+            "fewest": fewest_search_trials(options, seen.translator.problem),
+            "most": most,
+            "ends": ends,
+            "kinds": _kinds(seen, foreseen.proposals),
+        },
+        "confirm": [_arm(seen, arm) for arm in arms],
+        "cost": {
+            "search": asdict(search) if search else None,
+            "confirm": asdict(confirm) if confirm else None,
+            "total": asdict(search + confirm) if search and confirm else None,
+        },
+        "budget": [asdict(one) for one in room],
+    }
+
+
+def _seconds(pace: Pace | None, works: Iterable[Work]) -> list[Spread] | None:
+    """Seconds of each trial; ``None`` where those of any are unknown."""
+    each = [pace.seconds(work) if pace else None for work in works]
+    known = [seconds for seconds in each if seconds is not None]
+    return known if len(known) == len(each) else None
+
+
+def _most(foreseen: Foreseen, room: Sequence[Room]) -> tuple[int | None, str | None]:
+    """The most search trials still to come, and what ends the search: a limit, or the selector itself.
+
+    A limit whose room is unknown may be the one that ends it: then nobody knows which does, only what the others
+    allow.
+    """
+    ends = {one.limit: one.trials for one in room if one.trials is not None}
+    if foreseen.last:
+        ends = {"selector": len(foreseen.proposals), **ends}
+    if not ends:
+        return None, None
+    first = min(ends, key=lambda limit: ends[limit])
+    unknown = any(one.trials is None for one in room) and ends[first] > 0
+    # What is under way is never dropped.
+    return max(ends[first], foreseen.waiting), None if unknown else first
+
+
+def _kinds(seen: Outlook, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
+    counted = Counter(
+        (seen.translator.steps(one), len(one.tasks), one.inner.rounds if one.inner else None) for one in proposals
+    )
+    return [
+        {"trials": trials, "steps": steps, "tasks": tasks, "rounds": rounds}
+        for (steps, tasks, rounds), trials in counted.items()
+    ]
+
+
+def _arm(seen: Outlook, arm: Arm) -> dict[str, Any]:
+    return {
+        "arm": arm.name,
+        "seeds": arm.seeds,
+        "missing": len(arm.missing),
+        "steps": seen.translator.steps(arm.expected),
+        "tasks": list(arm.expected.tasks) if arm.known else None,
+        "weights": dict(arm.expected.weights) if arm.known and arm.expected.weights else None,
+    }
