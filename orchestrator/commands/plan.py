@@ -9,6 +9,14 @@ from typing import Any
 
 import click
 
+_COSTS = {
+    "trials": "trials",
+    "wall_hours": "wall hours",
+    "cpu_hours": "CPU hours",
+    "gpu_hours": "GPU hours",
+    "usd": "USD",
+}
+
 
 @click.command("plan", epilog="Example: auxtune plan study.yaml --set budget.trials=40")
 @click.argument("study", type=click.Path(path_type=Path))
@@ -46,9 +54,11 @@ def _print(plan: Mapping[str, Any]) -> None:
     for arm in plan["confirm"]:
         tasks = "as selected" if arm["tasks"] is None else " + ".join(arm["tasks"])
         arms.add_row(arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), tasks)
-    cost = Table("cost", "trials", "wall hours", "CPU hours", "GPU hours", "USD", box=SIMPLE, pad_edge=False)
-    for phase, bill in plan["cost"].items():
-        cost.add_row(phase, *_bill(bill))
+    cost = Table("cost", box=SIMPLE, pad_edge=False)
+    for phase in plan["cost"]:
+        cost.add_column(phase, justify="right", no_wrap=True)
+    for key, name in _COSTS.items():
+        cost.add_row(name, *(_cost(bill, key) for bill in plan["cost"].values()))
     console = Console()
     console.print(arms)
     console.print(cost)
@@ -65,29 +75,27 @@ def _search(plan: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {kind['trials']} foreseen of {kind['steps']} steps{rounds}, {kind['tasks']} tasks each"
 
 
-def _bill(bill: Mapping[str, Any] | None) -> Iterator[str]:
+def _cost(bill: Mapping[str, Any] | None, key: str) -> str:
     if bill is None:
-        yield from ["unknown"] * 5
-        return
-    yield str(bill["trials"])
-    for key in ("wall_hours", "cpu_hours", "gpu_hours", "usd"):
-        yield _spread(bill[key], "{:.3g}".format)
+        return "unknown"
+    # The spread below its mean, so that the table keeps to a terminal's width.
+    return str(bill[key]) if key == "trials" else _spread(bill[key], "{:.3g}".format, "\n")
 
 
-def _spread(spread: Mapping[str, float | None] | None, shown: Callable[[float | None], str]) -> str:
+def _spread(spread: Mapping[str, float | None] | None, shown: Callable[[float | None], str], between: str) -> str:
     if spread is None:
         return "unknown"
     if spread["mean"] == spread["low"] == spread["high"]:
         return shown(spread["mean"])
     if spread["low"] is None:
-        return f"{shown(spread['mean'])} (spread unknown)"
-    return f"{shown(spread['mean'])} ({shown(spread['low'])} – {shown(spread['high'])})"
+        return f"{shown(spread['mean'])}{between}(spread unknown)"
+    return f"{shown(spread['mean'])}{between}({shown(spread['low'])} – {shown(spread['high'])})"
 
 
 def _ending(plan: Mapping[str, Any]) -> Iterator[str]:
     for room in plan["budget"]:
         trials = {"mean": room["trials"], "low": room["few"], "high": room["many"]}
-        counted = "unknown" if room["trials"] is None else _spread(trials, str)
+        counted = "unknown" if room["trials"] is None else _spread(trials, str, " ")
         yield f"budget.{room['limit']}: room for {counted} more search trials"
     ends = plan["search"]["ends"]
     by = {None: "not known yet", "selector": "the selector, which asks for no more"}.get(ends, f"budget.{ends}")
@@ -97,7 +105,7 @@ def _ending(plan: Mapping[str, Any]) -> Iterator[str]:
 def _pace(pace: Mapping[str, Any]) -> Iterator[str]:
     if pace["source"] == "trials":
         seconds = pace["seconds_per_step"]
-        yield f"estimated from {pace['trials']} finished trials of this study, {seconds:.4g} s per step on average"
+        yield f"estimated from this study's finished trials ({pace['trials']}): {seconds:.4g} s per step on average"
     elif pace["source"] == "smoke":
         each = ", ".join(f"{task} {seconds:.4g} s" for task, seconds in pace["seconds_per_step"].items())
         yield f"estimated from the last smoke test (per step: {each}); starting Ray and saving are not in it"
