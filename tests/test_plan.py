@@ -130,6 +130,13 @@ def test_a_limit_in_hours_of_unknown_room_leaves_the_end_unknown(home: StudyRun)
                                                             "selector={name: thompson}").stdout
 
 
+def test_a_limit_on_what_trials_do_not_use_is_said_to_bound_nothing(home: StudyRun) -> None:
+    smoke_of(home)
+    content = plan("budget={gpu_hours: 1}", "selector.trials=null")
+    assert content["budget"] == [] and "budget.gpu_hours never ends the search" in content["notes"][0]
+    assert (content["search"]["most"], content["search"]["ends"]) == (3, "selector")   # all subsets of two auxiliaries
+
+
 @pytest.mark.parametrize("differing", [{"host": "elsewhere"}, {"tasks.echoes": "0"}])
 def test_a_stale_smoke_test_is_ignored_and_said(home: StudyRun, differing: dict[str, str]) -> None:
     smoke_of(home, **differing)
@@ -182,7 +189,7 @@ def test_one_trial_shows_no_spread(home: StudyRun) -> None:
     content = plan()
     assert content["search"]["most"] == 1
     assert content["cost"]["search"]["cpu_hours"] == {"mean": pytest.approx(4 / 3600), "low": None, "high": None}
-    assert "(spread unknown)" in typed().stdout
+    assert "spread unknown" in typed().stdout
 
 
 def test_trials_on_other_resources_say_nothing(home: StudyRun) -> None:
@@ -200,7 +207,7 @@ def test_the_ledger_of_another_question_is_left_aside_and_said(home: StudyRun) -
 def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
     trained(home, 4.0, 8.0, selected=True)
     content = plan()
-    assert content["search"]["most"] == 0
+    assert (content["search"]["most"], content["search"]["ends"]) == (0, "selected")
     assert [(arm["arm"], arm["missing"], arm["tasks"]) for arm in content["confirm"]] == [
         ("selection", 1, ["moods", "echoes"]), ("single_task", 1, ["moods"]),
     ]

@@ -16,6 +16,12 @@ _COSTS = {
     "gpu_hours": "GPU hours",
     "usd": "USD",
 }
+_ENDS = {
+    None: "the search is ended by: not known yet",
+    "selector": "the search is ended by: the selector, which asks for no more",
+    "selected": "the search is over: its selection is in the ledger",
+}
+_HOURS = "{:.3g}".format
 
 
 @click.command("plan", epilog="Example: auxtune plan study.yaml --set budget.trials=40")
@@ -54,7 +60,8 @@ def _print(plan: Mapping[str, Any]) -> None:
     for arm in plan["confirm"]:
         tasks = "as selected" if arm["tasks"] is None else " + ".join(arm["tasks"])
         arms.add_row(arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), tasks)
-    cost = Table("cost", box=SIMPLE, pad_edge=False)
+    cost = Table(box=SIMPLE, pad_edge=False)
+    cost.add_column("cost", no_wrap=True)
     for phase in plan["cost"]:
         cost.add_column(phase, justify="right", no_wrap=True)
     for key, name in _COSTS.items():
@@ -78,28 +85,27 @@ def _search(plan: Mapping[str, Any]) -> Iterator[str]:
 def _cost(bill: Mapping[str, Any] | None, key: str) -> str:
     if bill is None:
         return "unknown"
+    if key == "trials" or bill[key] is None:
+        return "unknown" if bill[key] is None else str(bill[key])
     # The spread below its mean, so that the table keeps to a terminal's width.
-    return str(bill[key]) if key == "trials" else _spread(bill[key], "{:.3g}".format, "\n")
+    return "\n".join(filter(None, [_HOURS(bill[key]["mean"]), _range(bill[key], _HOURS)]))
 
 
-def _spread(spread: Mapping[str, float | None] | None, shown: Callable[[float | None], str], between: str) -> str:
-    if spread is None:
-        return "unknown"
-    if spread["mean"] == spread["low"] == spread["high"]:
-        return shown(spread["mean"])
-    if spread["low"] is None:
-        return f"{shown(spread['mean'])}{between}(spread unknown)"
-    return f"{shown(spread['mean'])}{between}({shown(spread['low'])} – {shown(spread['high'])})"
+def _range(spread: Mapping[str, float | None], shown: Callable[[float | None], str]) -> str | None:
+    """From lowest to highest; ``None`` where both are the mean."""
+    if spread["low"] is None or spread["high"] is None:
+        return "spread unknown"
+    exact = spread["low"] == spread["mean"] == spread["high"]
+    return None if exact else f"{shown(spread['low'])} – {shown(spread['high'])}"
 
 
 def _ending(plan: Mapping[str, Any]) -> Iterator[str]:
     for room in plan["budget"]:
-        trials = {"mean": room["trials"], "low": room["few"], "high": room["many"]}
-        counted = "unknown" if room["trials"] is None else _spread(trials, str, " ")
+        spread = _range({"mean": room["trials"], "low": room["few"], "high": room["many"]}, str)
+        counted = "unknown" if room["trials"] is None else f"{room['trials']}{f' ({spread})' if spread else ''}"
         yield f"budget.{room['limit']}: room for {counted} more search trials"
     ends = plan["search"]["ends"]
-    by = {None: "not known yet", "selector": "the selector, which asks for no more"}.get(ends, f"budget.{ends}")
-    yield f"the search is ended by: {by}"
+    yield _ENDS.get(ends, f"the search is ended by: budget.{ends}")
 
 
 def _pace(pace: Mapping[str, Any]) -> Iterator[str]:
@@ -107,5 +113,4 @@ def _pace(pace: Mapping[str, Any]) -> Iterator[str]:
         seconds = pace["seconds_per_step"]
         yield f"estimated from this study's finished trials ({pace['trials']}): {seconds:.4g} s per step on average"
     elif pace["source"] == "smoke":
-        each = ", ".join(f"{task} {seconds:.4g} s" for task, seconds in pace["seconds_per_step"].items())
-        yield f"estimated from the last smoke test (per step: {each}); starting Ray and saving are not in it"
+        yield "estimated from the last smoke test; starting Ray, saving, and neighbours on the machine are not in it"

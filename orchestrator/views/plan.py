@@ -24,31 +24,27 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
     Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     seen = outlook(study)
-    arms = arms_of(seen.confirmation, seen.accounts, seen.searched)
-    return {**_priced(seen, seen.foreseen(), arms), "pace": dict(seen.measured), "notes": list(seen.notes)}
-
-
-def _priced(seen: Outlook, foreseen: Foreseen, arms: Sequence[Arm]) -> dict[str, Any]:
-    options, slots, price = seen.study.options, seen.slots, price_of(seen.study.options)
-    searching = _seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals))
-    confirming = _seconds(seen.pace, (seen.work(one, arm) for arm in arms for one in arm.missing))
-    held = sum(len(arm.missing) for arm in arms)
-    confirm = None if confirming is None else bill(confirming, slots, price)
-    each = average(searching or [])
-    limits = options.budget.model_dump(exclude_none=True)
+    foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
+    limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
     spent = cost_of(seen.accounts, price, None)
+    each = average(_seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals)) or [])
+    missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
+    seconds = _seconds(seen.pace, (seen.work(*one) for one in missing))
+    confirm = None if seconds is None else bill(seconds, seen.slots, price)
     # Proposed trials that have not ended are in the ledger's count, and among those foreseen.
     past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - foreseen.waiting}
-    room = rooms(limits, past, each, confirm, held, slots, price)
-    most, ends = _most(foreseen, room)
-    search = None if most is None or (most and each is None) else bill([each] * most if each else [], slots, price)
+    room = rooms(limits, past, each, confirm, len(missing), seen.slots, price)
+    most, ends = (0, "selected") if seen.searched else _most(foreseen, room)
+    search = None
+    if most is not None and (each is not None or most == 0):
+        search = bill([each] * most if each else [], seen.slots, price)
     return {
-        "study": options.study,
+        "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
-        "at_once": slots.concurrent,
+        "at_once": seen.slots.concurrent,
         "search": {
-            "selector": options.selector.name,
-            "fewest": fewest_search_trials(options, seen.translator.problem),
+            "selector": study.options.selector.name,
+            "fewest": fewest_search_trials(study.options, seen.translator.problem),
             "most": most,
             "ends": ends,
             "kinds": _kinds(seen, foreseen.proposals),
@@ -60,7 +56,14 @@ def _priced(seen: Outlook, foreseen: Foreseen, arms: Sequence[Arm]) -> dict[str,
             "total": asdict(search + confirm) if search and confirm else None,
         },
         "budget": [asdict(one) for one in room],
+        "pace": dict(seen.measured),
+        "notes": [*seen.notes, *_boundless(limits, room)],
     }
+
+
+def _boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
+    bounding = {one.limit for one in room}
+    return [f"budget.{key} never ends the search: trials take none of it here" for key in limits if key not in bounding]
 
 
 def _seconds(pace: Pace | None, works: Iterable[Work]) -> list[Spread] | None:
