@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
+from auxtune.orchestrator.planning.foresight import arms_of
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, write_smoke
@@ -211,6 +213,26 @@ def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
     assert [(arm["arm"], arm["missing"], arm["tasks"]) for arm in content["confirm"]] == [
         ("selection", 1, ["moods", "echoes"]), ("single_task", 1, ["moods"]),
     ]
+
+
+def test_what_was_begun_and_has_not_ended_is_still_to_be_trained(home: StudyRun) -> None:
+    trained(home, 4.0, 8.0, selected=True)
+    study = read_study(home.home / "study.yaml")
+    seen = outlook(study)
+    [begun] = arms_of(seen.confirmation, seen.accounts, searched=True)[0].missing
+    opened = seen.accounts.sessions[0].opened
+    ledger = Ledger(home.folder / "ledger", replace(opened, session="t"))
+    ledger.append(Proposed(id=2, time=12.0, proposal=begun, phase="confirm", after=4))
+    ledger.append(Started(id=2, attempt=1, time=12.0, session="t", cpus=1.0, gpus=0.0))
+    ledger.flush()
+    content = plan()
+    assert [arm["missing"] for arm in content["confirm"]] == [1, 1]
+    assert content["budget"] == [{"limit": "trials", "trials": 4, "few": 4, "many": 4}]       # of 8: 2 done, 2 held
+
+
+def test_a_selector_that_cannot_answer_says_so(home: StudyRun) -> None:
+    result = typed("--set", "selector.size=9")
+    assert result.exit_code == 2 and "selector.size must be at most 2" in result.stderr
 
 
 def test_a_budget_below_the_least_is_shown_and_refused(home: StudyRun) -> None:

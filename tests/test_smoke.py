@@ -113,6 +113,12 @@ def test_a_loss_that_is_no_number_fails_with_its_task_and_cause(
     assert all(f"smoke: {name}: FAILED (non-finite)" in result.stdout for name in ("moods", "echoes", "noises"))
 
 
+def test_a_folder_that_cannot_be_written_is_said(small: StudyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    (small.home / "taken").write_text("")
+    result = validate(small, monkeypatch, "--smoke", "--set", "storage=taken")
+    assert result.exit_code == 2 and "cannot be written" in result.stderr and "taken" in result.stderr
+
+
 def test_after_a_task_that_failed_the_others_are_tried(small: StudyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(recipe: object, task: object, *rest: object) -> SmokeFigures:
         if getattr(task, "name", "") == "moods":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.selectors.protocol import Done, Proposal
@@ -76,9 +76,13 @@ def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> l
         certain = known or not confirmation.depends(name)
         missing = [
             proposal for proposal in proposals
-            if not certain or (proposal not in asked and confirmation.find(accounts, proposal) is None)
+            if not certain or (proposal not in asked and not _ended(confirmation.find(accounts, proposal)))
         ]
         if certain:
             asked += missing
         found.append(Arm(name, len(proposals), tuple(missing), proposals[0], certain))
     return found
+
+
+def _ended(trial: Trial | None) -> bool:
+    return trial is not None and trial.told is not None

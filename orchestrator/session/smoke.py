@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
@@ -34,18 +35,22 @@ def run_smoke(
 ) -> SmokeRecord:
     """Try every task, also after one failed, and store the figures in the study's folder.
 
-    ``listener`` hears of each task when it is done. Raises ``ResourceError`` where no trial fits this machine.
+    ``listener`` hears of each task when it is done. Raises ``ResourceError`` where no trial fits this machine, and
+    ``AuxtuneError`` where the study's folder cannot be written.
     """
     slots, folder = allot(study.options.resources, this_machine()), study_folder(study)
-    folder.mkdir(parents=True, exist_ok=True)
     smoked: dict[str, SmokedTask] = {}
-    # On the study's own disk, so that the checkpoint is tried where checkpoints will be.
-    with TemporaryDirectory(dir=folder, prefix=".smoke-") as scratch:
-        for name, task in tasks.items():
-            smoked[name] = _smoked(study, task, base, slots, Path(scratch, name))
-            listener(name, smoked[name])
-    record = SmokeRecord(true_of(study, tasks, base, slots), smoked)
-    write_smoke(folder, record)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # On the study's own disk, so that the checkpoint is tried where checkpoints will be.
+        with TemporaryDirectory(dir=folder, prefix=".smoke-") as scratch:
+            for name, task in tasks.items():
+                smoked[name] = _smoked(study, task, base, slots, Path(scratch, name))
+                listener(name, smoked[name])
+        record = SmokeRecord(true_of(study, tasks, base, slots), smoked)
+        write_smoke(folder, record)
+    except OSError as error:
+        raise AuxtuneError(f"{folder}: cannot be written: {error.strerror or error}; change `storage`") from error
     return record
 
 

@@ -24,6 +24,7 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
     Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     seen = outlook(study)
+    fewest = fewest_search_trials(study.options, seen.translator.problem)
     foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
     spent = cost_of(seen.accounts, price, None)
@@ -31,8 +32,8 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
     missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
     seconds = _seconds(seen.pace, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else bill(seconds, seen.slots, price)
-    # Proposed trials that have not ended are in the ledger's count, and among those foreseen.
-    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - foreseen.waiting}
+    # Proposed trials that have not ended are in the ledger's count, and among those still to be trained.
+    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(seen.accounts.unfinished)}
     room = rooms(limits, past, each, confirm, len(missing), seen.slots, price)
     most, ends = (0, "selected") if seen.searched else _most(foreseen, room)
     search = None
@@ -44,7 +45,7 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
         "at_once": seen.slots.concurrent,
         "search": {
             "selector": study.options.selector.name,
-            "fewest": fewest_search_trials(study.options, seen.translator.problem),
+            "fewest": fewest,
             "most": most,
             "ends": ends,
             "kinds": _kinds(seen, foreseen.proposals),
