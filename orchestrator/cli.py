@@ -15,6 +15,7 @@ from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 
 COMMANDS = {
     "validate": "validate",
+    "plan": "plan",
     "run": "run",
     "status": "status",
     "list": "studies",

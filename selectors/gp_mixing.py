@@ -28,7 +28,7 @@ from typing import ClassVar
 import numpy as np
 
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.simplex import to_point, to_shares
 
 
@@ -81,11 +81,11 @@ class GPMixing:
         problem.require_primary()
         return MixingState(problem)
 
-    def propose(self, state: MixingState, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: MixingState, evidence: Evidence) -> Proposal | Done:
         """The next mixture; any number may be under way."""
         made = len(state.mixtures)
         if made == (self.samples if state.problem.auxiliaries else 1):
-            return Wait() if state.pending else Done()
+            return Done()
         rng = np.random.default_rng([state.problem.seed, made])
         seed, sampler_seed = rng.integers(2**31, size=2).tolist()
         point = self._next(state, rng, sampler_seed)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from auxtune.selectors.beta_bandit import BanditState, BetaBandit
-from auxtune.selectors.protocol import Done, Inner, Outcome, Problem, Proposal, Wait
+from auxtune.selectors.protocol import Done, Inner, Outcome, Problem, Proposal
 from auxtune.selectors.rounds import fold_rounds
 
 
@@ -39,10 +39,10 @@ class Rounds:
         """No run yet."""
         return RoundsState(problem)
 
-    def propose(self, state: RoundsState) -> Proposal | Wait | Done:
-        """One run of all tasks per seed, all at once; then wait for them."""
+    def propose(self, state: RoundsState) -> Proposal | Done:
+        """One run of all tasks per seed, all at once."""
         if state.made == self.seeds:
-            return Wait() if state.pending else Done()
+            return Done()
         rng = np.random.default_rng([state.problem.seed, state.made])
         seed, inner_seed = rng.integers(2**31, size=2).tolist()
         inner = Inner("beta_bandit", asdict(self._bandit), inner_seed, self.rounds, self.round_steps)

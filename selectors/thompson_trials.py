@@ -62,7 +62,7 @@ class Trials:
         """The primary alone first; then any number of pulls at once, each from the present incumbent."""
         problem = state.problem
         if state.made == self.rounds:
-            return Wait() if state.pending else Done()
+            return Done()
         if state.incumbent is None and state.pending:
             return Wait()
         rng = np.random.default_rng([problem.seed, state.made])

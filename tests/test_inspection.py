@@ -9,8 +9,9 @@ import pytest
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError, StudyDataError
 from auxtune.orchestrator.planning.plan_size import check_budget, confirm_trials
+from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile, read_study
-from auxtune.orchestrator.views.inspection import inspect_study, smallest_lift
+from auxtune.orchestrator.views.inspection import Inspection, inspect_study, smallest_lift
 
 STUDY = """\
 study: small
@@ -48,8 +49,12 @@ def study(folder: Path, *overrides: str) -> StudyFile:
     return read_study(folder / "study.yaml", overrides)
 
 
+def inspected(file: StudyFile) -> Inspection:
+    return inspect_study(file, load_study_data(file)[0])
+
+
 def test_rows_leaks_and_limits_are_counted(folder: Path) -> None:
-    inspection = inspect_study(study(folder))
+    inspection = inspected(study(folder))
     a, b = inspection.tasks
     # A tenth of 800 rows, at least 200, but probe and selection together at most a quarter: 100 each.
     assert a.rows == {"train": 600, "probe": 100, "selection": 100, "report": 600} and sum(a.dropped.values()) == 0
@@ -61,8 +66,8 @@ def test_rows_leaks_and_limits_are_counted(folder: Path) -> None:
 
 
 def test_only_few_report_rows_of_the_primary_are_warned_of(folder: Path) -> None:
-    assert inspect_study(study(folder)).warnings == ()
-    [warning] = inspect_study(study(folder, "primary=b")).warnings
+    assert inspected(study(folder)).warnings == ()
+    [warning] = inspected(study(folder, "primary=b")).warnings
     assert "b: only 100 report rows" in warning and "0.089" in warning
 
 
@@ -77,14 +82,14 @@ def test_the_smallest_lift_is_known_for_accuracy_of_rows(kind: str, metric: str,
 def test_wrong_data_and_a_wrong_encoder_are_told_together(folder: Path) -> None:
     wrong = study(folder, "tasks.a.label=nothing", "tasks.b.path=missing", "model.layers=9")
     with pytest.raises(StudyDataError) as caught:
-        inspect_study(wrong)
+        inspected(wrong)
     lines = str(caught.value).splitlines()
     assert [sum(word in line for line in lines) for word in ("`nothing`", "missing", "model.layers")] == [1, 1, 1]
 
 
 def test_a_selector_that_cannot_answer_says_so(folder: Path) -> None:
     with pytest.raises(SelectorError, match=r"random_subset: selector\.size .* at most 1, .* got 2"):
-        inspect_study(study(folder, "selector.size=2"))
+        inspected(study(folder, "selector.size=2"))
 
 
 def test_a_budget_is_refused_just_below_the_least(folder: Path) -> None:

@@ -183,6 +183,8 @@ class HiddenGenerator(Correct):
 
 @caught_by(SelectorContract.test_asking_changes_nothing)
 class LosesPatience(Thompson):
+    mode: str = "trials"
+    rounds: int = 6
     waits: ClassVar[list[int]] = []
 
     def propose(self, state, evidence):

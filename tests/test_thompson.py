@@ -131,7 +131,7 @@ def test_runs_go_side_by_side_from_seeds_of_their_own():
     for number in range(3):
         asked.append(thompson.propose(state, {}))
         state = thompson.proposed(state, number, asked[-1])
-    assert thompson.propose(state, {}) == Wait()
+    assert thompson.propose(state, {}) == Done()
     assert {proposal.tasks for proposal in asked} == {("a", "p", "b")}
     assert {(p.inner.name, p.inner.rounds, p.inner.round_steps, p.inner.options["gamma"]) for p in asked} == {
         ("beta_bandit", 7, 4, 0.2)
@@ -139,7 +139,7 @@ def test_runs_go_side_by_side_from_seeds_of_their_own():
     assert len({seed for p in asked for seed in (p.seed, p.inner.seed)}) == 6
     for number, outcome in ((1, Outcome(None, why="error")), (0, Outcome(0.5, rounds=rewarded("a", [1])))):
         state = thompson.told(state, number, outcome)
-        assert thompson.propose(state, {}) == Wait()
+        assert thompson.propose(state, {}) == Done()
     assert thompson.propose(thompson.told(state, 2, Outcome(None, why="hang")), {}) == Done()
 
 

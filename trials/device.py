@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -20,6 +21,14 @@ def choose_device(gpus: float) -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     raise RuntimeError(f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0")
+
+
+def device_name(gpus: float) -> str:
+    """What ``choose_device`` chooses, by its model: measurements of one hold for its like."""
+    device = choose_device(gpus)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.machine()}"
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

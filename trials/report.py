@@ -42,3 +42,22 @@ class Report:
     why: Why | None = None
     message: str | None = None
     traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class SmokeFigures:
+    """What parts of a task's training take.
+
+    ``seconds_per_step`` is the mean over all timed optimisation steps, ``fastest`` and ``slowest`` those of the
+    blocks they were timed in. ``seconds_per_evaluation`` is of the selection split's ``evaluated_rows``. Peaks are in
+    bytes: of a CUDA device, or what the process grew by; unknown is ``None``.
+    """
+
+    seconds_per_step: float
+    fastest: float
+    slowest: float
+    seconds_per_evaluation: float
+    evaluated_rows: int
+    peak_gpu_bytes: int | None
+    peak_growth_bytes: int | None
+    checkpoint_bytes: int

@@ -103,8 +103,9 @@ class Budget:
         arms = [self.steps(proposal) for proposal in confirm]
         held = sum(search) + sum(arms)
         if budget.wall_hours is not None:
-            passing = self._passing(search) + self._passing(arms)      # confirm begins when the search has drained
-            waiting = passing * self._per_step(accounts, lambda cost: cost.wall_seconds)
+            at_once = self.slots.concurrent
+            steps = passing(search, at_once) + passing(arms, at_once)  # confirm begins when the search has drained
+            waiting = steps * self._per_step(accounts, lambda cost: cost.wall_seconds)
             if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
                 return "wall_hours"
         if budget.gpu_hours is not None:
@@ -122,10 +123,6 @@ class Budget:
         search = [self.steps(trial.proposal) for trial in accounts.in_phase("search", "probe")]
         return sum(search) / len(search) if search else 0.0
 
-    def _passing(self, trials: Sequence[float]) -> float:
-        """Steps that pass while ``trials``, given by their steps, share the slots; none can be split."""
-        return max([sum(trials) / self.slots.concurrent, *trials])
-
     def _usd(self, cost: Cost) -> float:
         usd = self.price.usd(cost)
         return math.inf if usd is None else usd
@@ -135,6 +132,11 @@ class Budget:
         finished = [trial for trial in accounts.trials.values() if trial.status == "finished"]
         steps = sum(self.steps(trial.proposal) for trial in finished)
         return _total(finished, measure) / steps if steps else 0.0
+
+
+def passing(trials: Sequence[float], at_once: int) -> float:
+    """Steps (or seconds) that pass while ``trials``, given by theirs, share ``at_once`` slots; none can be split."""
+    return max([sum(trials) / at_once, *trials])
 
 
 def spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:

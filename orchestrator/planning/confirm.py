@@ -37,18 +37,31 @@ class Confirmation:
     )
 
     def left(self, accounts: Accounts) -> list[Proposal]:
-        """What must still be held back for confirm while the selection is not known.
+        """What must still be held back for confirm while the selection is not known; what is known comes first."""
+        arms = sorted(self.expected(accounts).items(), key=lambda arm: self.depends(arm[0]))
+        return [
+            proposal
+            for name, proposals in arms
+            for proposal in proposals
+            if self.depends(name) or self.find(accounts, proposal) is None
+        ]
+
+    def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Proposal]]:
+        """Arm name -> a proposal per seed, while the selection is not known.
 
         For an arm that depends on the selection stands the mixture with the least of the primary among those trained
         so far and all tasks together: where examples of the primary are matched, it takes the most steps.
         """
-        known = [proposal for proposals in self._fixed.values() for proposal in proposals]
         tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
         primary = self.problem.require_primary()
         largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
-        left_out = len(self.problem.auxiliaries) if self.leave_one_out else 0
-        unknown = self.seeds * (1 + len(self.controls) - len(self._fixed) + left_out)
-        return [proposal for proposal in known if self.find(accounts, proposal) is None] + [largest] * unknown
+        left_out = [f"{WITHOUT}{task}" for task in self.problem.auxiliaries] if self.leave_one_out else []
+        arms = (SELECTION, *self.controls, *left_out)
+        return {name: self._fixed.get(name) or [largest] * self.seeds for name in arms}
+
+    def depends(self, arm: str) -> bool:
+        """Whether what ``arm`` trains is known only with the selection."""
+        return arm not in self._fixed
 
     def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
         """Arm name -> one executed proposal per seed; the selection itself comes first."""

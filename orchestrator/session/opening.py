@@ -22,7 +22,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
     Raises ``DriftError`` where tasks, model, recipe, selector or code differ from the last session's and that was
     not allowed; ``Locked`` and ``LedgerDamaged`` as the ledger does.
     """
-    drift = _drift(read_events(folder / "ledger"), prepared.fingerprint)
+    drift = drift_of(read_events(folder / "ledger"), prepared.fingerprint)
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was begun with: {', '.join(drift)}. Give the changed study "
@@ -44,7 +44,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
     return Ledger(folder / "ledger", opened)
 
 
-def _drift(events: list[Event], now: Mapping[str, str]) -> tuple[str, ...]:
+def drift_of(events: list[Event], now: Mapping[str, str]) -> tuple[str, ...]:
     """The keys whose digests differ from the last session's."""
     before = next((event.fingerprint for event in reversed(events) if isinstance(event, Opened)), now)
     keys = sorted(before.keys() | now.keys())

@@ -20,6 +20,7 @@ from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
+from auxtune.trials.data import Task
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.problems import DataError
@@ -77,25 +78,26 @@ def prepare(study: StudyFile) -> Prepared:
         ),
         budget=Budget(options, translator.steps, slots),
         machine=machine,
-        fingerprint=_fingerprint(study, tasks, base),
+        fingerprint=fingerprint_of(study, tasks, base),
     )
 
 
-def _fingerprint(study: StudyFile, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, str]:
+def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], base: BaseEncoder) -> dict[str, str]:
     """What must not change under a study: key of the study file -> digest of its meaning."""
     options = study.options
     return {
         "study": options.study,
         "primary": str(options.primary),
-        **{f"tasks.{name}": _digest([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
+        **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
         # By content: the same encoder may lie elsewhere on the next machine.
-        "model": _digest([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
-        "training": _digest(options.training.model_dump(mode="json")),
-        "selector": _digest([options.selector.model_dump(mode="json"), options.search_seeds]),
+        "model": digest_of([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
+        "training": digest_of(options.training.model_dump(mode="json")),
+        "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
         "seed": str(options.seed),
         "auxtune": version("auxtune"),
     }
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

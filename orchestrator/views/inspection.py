@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
-from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data import Task
 
@@ -42,10 +41,9 @@ class Inspection:
     fewest_search_trials: int
 
 
-def inspect_study(study: StudyFile) -> Inspection:
-    """Read the data and the encoder. Raises ``StudyDataError`` with all that is wrong, or ``SelectorError``."""
+def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
+    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer."""
     options = study.options
-    tasks, _ = load_study_data(study)
     inspected = tuple(_inspected(task) for task in tasks.values())
     reported = [task for task in inspected if options.primary in (task.name, None)]
     return Inspection(

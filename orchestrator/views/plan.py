@@ -1,0 +1,112 @@
+"""What a study would train and what that would cost: all that ``plan`` shows, as JSON values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.planning.bill import Room, bill, rooms
+from auxtune.orchestrator.planning.budget import price_of
+from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average
+from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
+from auxtune.orchestrator.planning.plan_size import fewest_search_trials
+from auxtune.orchestrator.session.outlook import Outlook, outlook
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import Proposal
+
+
+def plan_of(study: StudyFile) -> dict[str, Any]:
+    """The plan of a study from where its ledger stands. Reads the data, trains nothing.
+
+    Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
+    """
+    seen = outlook(study)
+    fewest = fewest_search_trials(study.options, seen.translator.problem)
+    foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
+    limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
+    spent = cost_of(seen.accounts, price, None)
+    each = average(_seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals)) or [])
+    missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
+    seconds = _seconds(seen.pace, (seen.work(*one) for one in missing))
+    confirm = None if seconds is None else bill(seconds, seen.slots, price)
+    # Proposed trials that have not ended are in the ledger's count, and among those still to be trained.
+    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(seen.accounts.unfinished)}
+    room = rooms(limits, past, each, confirm, len(missing), seen.slots, price)
+    most, ends = (0, "selected") if seen.searched else _most(foreseen, room)
+    search = None
+    if most is not None and (each is not None or most == 0):
+        search = bill([each] * most if each else [], seen.slots, price)
+    return {
+        "study": study.options.study,
+        "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
+        "at_once": seen.slots.concurrent,
+        "search": {
+            "selector": study.options.selector.name,
+            "fewest": fewest,
+            "most": most,
+            "ends": ends,
+            "kinds": _kinds(seen, foreseen.proposals),
+        },
+        "confirm": [_arm(seen, arm) for arm in arms],
+        "cost": {
+            "search": asdict(search) if search else None,
+            "confirm": asdict(confirm) if confirm else None,
+            "total": asdict(search + confirm) if search and confirm else None,
+        },
+        "budget": [asdict(one) for one in room],
+        "pace": dict(seen.measured),
+        "notes": [*seen.notes, *_boundless(limits, room)],
+    }
+
+
+def _boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
+    bounding = {one.limit for one in room}
+    return [f"budget.{key} never ends the search: trials take none of it here" for key in limits if key not in bounding]
+
+
+def _seconds(pace: Pace | None, works: Iterable[Work]) -> list[Spread] | None:
+    """Seconds of each trial; ``None`` where those of any are unknown."""
+    each = [pace.seconds(work) if pace else None for work in works]
+    known = [seconds for seconds in each if seconds is not None]
+    return known if len(known) == len(each) else None
+
+
+def _most(foreseen: Foreseen, room: Sequence[Room]) -> tuple[int | None, str | None]:
+    """The most search trials still to come, and what ends the search: a limit, or the selector itself.
+
+    A limit whose room is unknown may be the one that ends it: then nobody knows which does, only what the others
+    allow.
+    """
+    ends = {one.limit: one.trials for one in room if one.trials is not None}
+    if foreseen.last:
+        ends = {"selector": len(foreseen.proposals), **ends}
+    if not ends:
+        return None, None
+    first = min(ends, key=lambda limit: ends[limit])
+    unknown = any(one.trials is None for one in room) and ends[first] > 0
+    # What is under way is never dropped.
+    return max(ends[first], foreseen.waiting), None if unknown else first
+
+
+def _kinds(seen: Outlook, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
+    counted = Counter(
+        (seen.translator.steps(one), len(one.tasks), one.inner.rounds if one.inner else None) for one in proposals
+    )
+    return [
+        {"trials": trials, "steps": steps, "tasks": tasks, "rounds": rounds}
+        for (steps, tasks, rounds), trials in counted.items()
+    ]
+
+
+def _arm(seen: Outlook, arm: Arm) -> dict[str, Any]:
+    return {
+        "arm": arm.name,
+        "seeds": arm.seeds,
+        "missing": len(arm.missing),
+        "steps": seen.translator.steps(arm.expected),
+        "tasks": list(arm.expected.tasks) if arm.known else None,
+        "weights": dict(arm.expected.weights) if arm.known and arm.expected.weights else None,
+    }
