@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.errors import StudyFileError
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
@@ -54,6 +54,23 @@ class Study:
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
         return cls(replace(study, options=options))
+
+    @property
+    def folder(self) -> Path:
+        """Where the study is, or will be: ``<storage>/<study>``."""
+        from auxtune.orchestrator.study_file.paths import study_folder
+
+        return study_folder(self.file)
+
+    def status(self) -> dict[str, Any]:
+        """Where it stands, as ``auxtune status --json``; also while another process runs it.
+
+        Raises ``LedgerError`` where it was never begun or cannot be read.
+        """
+        from auxtune.orchestrator.record.accounts import read_accounts
+        from auxtune.orchestrator.views.status import status_of
+
+        return status_of(self.folder, read_accounts(self.folder), self.file.options)
 
     def run(self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False) -> Result:
         """Run it, or go on with it, to its answer; ``listener`` hears every event of the ledger as it is recorded.

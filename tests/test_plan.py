@@ -125,11 +125,17 @@ def test_a_limit_in_hours_ends_the_search_where_it_is_met_first(home: StudyRun) 
 
 
 def test_a_limit_in_hours_of_unknown_room_leaves_the_end_unknown(home: StudyRun) -> None:
-    content = plan("budget={wall_hours: 1}", "selector={name: thompson}")
+    pulls = "selector={name: thompson, mode: trials}"
+    content = plan("budget={wall_hours: 1}", pulls)
     assert content["search"]["most"] is None and content["search"]["ends"] is None
+    assert content["search"]["kinds"] == [{"trials": 1, "steps": 100, "tasks": 1, "rounds": None}]
+    assert "at most an unknown number more trials" in typed("--set", "budget={wall_hours: 1}", "--set", pulls).stdout
+
+
+def test_a_selector_that_is_done_by_itself_ends_the_search(home: StudyRun) -> None:
+    content = plan("budget={wall_hours: 1}", "selector={name: thompson}")
+    assert content["search"]["most"] == 2 and content["search"]["ends"] is None
     assert content["search"]["kinds"] == [{"trials": 2, "steps": 2000, "tasks": 3, "rounds": 200}]
-    assert "at most an unknown number more trials" in typed("--set", "budget={wall_hours: 1}", "--set",
-                                                            "selector={name: thompson}").stdout
 
 
 def test_a_limit_on_what_trials_do_not_use_is_said_to_bound_nothing(home: StudyRun) -> None:
