@@ -50,26 +50,34 @@ class Assignment:
 
 
 class StudyTrainable(tune.Trainable):
-    """Trains assignments. A step lasts to the next evaluation or checkpoint, whichever is sooner."""
+    """Trains assignments. A step lasts to the next evaluation or checkpoint, whichever is sooner.
+
+    An attempt begins with its first step and not before. Where an actor is slow to start, Ray gives its trial to
+    another that has become free, and ends the first one once it is up: two that had begun would be in each other's
+    way in the attempt's folder.
+    """
+
+    _run: TrainingRun | None = None
 
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
     ) -> None:
-        """Keep what comes once per process (Ray hands it to ``setup`` only) and begin the first attempt."""
+        """Keep what comes once per process (Ray hands it to ``setup`` only), and the first assignment."""
         self._tasks, self._base = tasks, base
-        self._begin(config["assignment"])
+        self._take(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next attempt in the same process; everything of the former one is dropped."""
-        self._begin(new_config["assignment"])
+        """Take the next assignment in the same process; everything of the former one is dropped."""
+        self._take(new_config["assignment"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train a little further, show life, and at the end write the report."""
-        run, assignment = self._run, self._assignment
-        if run is None:
-            raise RuntimeError("no attempt was begun")
+        """Begin, if that is still to be done, train a little further, show life, and at the end write the report."""
+        assignment = self._assignment
         try:
+            if self._run is None:
+                self._run = self._begun()
+            run = self._run
             run.advance()
             if run.finished:
                 write_report(assignment.folder, run.report())
@@ -86,24 +94,25 @@ class StudyTrainable(tune.Trainable):
             show_life(self._assignment.folder)
             self._run.save()
 
-    def _begin(self, assignment: Assignment) -> None:
+    def _take(self, assignment: Assignment) -> None:
         self._assignment, self._started = assignment, time.time()
-        self._run: TrainingRun | None = None           # the former one's memory is free before the next is built
-        try:
-            assignment.folder.mkdir(parents=True, exist_ok=True)
-            _log_to(assignment.folder / "log.txt")
-            run = self._new_run()
-            if assignment.checkpoint is not None:
-                try:
-                    run.load(assignment.checkpoint)
-                except ValueError as error:            # damaged, or of a study that was allowed to drift
-                    logging.getLogger(__name__).warning("%s", error)
-                    run = self._new_run()
-            show_life(assignment.folder)
-        except Exception as error:
-            self._fail(error)
-            raise
-        self._run = run
+        self._run = None                               # the former one's memory is free before the next is built
+
+    def _begun(self) -> TrainingRun:
+        """The assignment's run at its first step, or where its checkpoint left it."""
+        assignment = self._assignment
+        self._started = time.time()
+        assignment.folder.mkdir(parents=True, exist_ok=True)
+        _log_to(assignment.folder / "log.txt")
+        run = self._new_run()
+        if assignment.checkpoint is not None:
+            try:
+                run.load(assignment.checkpoint)
+            except ValueError as error:                # damaged, or of a study that was allowed to drift
+                logging.getLogger(__name__).warning("%s", error)
+                run = self._new_run()
+        show_life(assignment.folder)
+        return run
 
     def _new_run(self) -> TrainingRun:
         assignment, recipe = self._assignment, self._assignment.recipe

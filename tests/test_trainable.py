@@ -1,0 +1,66 @@
+"""The worker's side: an attempt begins with its first step, and an actor that was never asked leaves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_tasks import BASE, TASKS, single
+
+from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.record.reports import read_report
+from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
+
+
+class Local(StudyTrainable):
+    """In this process, without Ray's ``with_parameters``."""
+
+    def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+        super().setup(config, TASKS, BASE)
+
+
+def assignment(folder: Path, **changes: Any) -> Assignment:
+    recipe = single("sign", **{"steps": 8, "checkpoint_every": 60.0, **changes})
+    return Assignment(
+        trial=0, attempt=1, recipe=recipe, folder=folder, checkpoint=None, start=None, judged=False, cpus=1, gpus=0,
+        proposal=Proposal(("sign",)), problem=Problem((TaskInfo("sign", "classification", 100),), "sign"),
+    )
+
+
+def test_an_actor_that_is_never_asked_for_a_step_touches_nothing(tmp_path: Path) -> None:
+    """Ray may set up two actors for one attempt and end one of them: that one must not be in the other's way."""
+    surplus = Local({"assignment": assignment(tmp_path / "a")})
+    surplus.cleanup()
+    surplus.reset_config({"assignment": assignment(tmp_path / "b")})
+    surplus.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_works_from_step_to_step_and_takes_the_next_assignment(tmp_path: Path) -> None:
+    worker = Local({"assignment": assignment(tmp_path / "a")})
+    for name in ("a", "b"):
+        results = []
+        while not (results and results[-1]["done"]):
+            results.append(worker.step())
+        report = read_report(tmp_path / name)
+        assert report is not None and report.score == results[-1]["score"]
+        assert [result["step_reached"] for result in results] == [4, 8]
+        worker.reset_config({"assignment": assignment(tmp_path / "b")})
+
+
+def test_ended_in_the_middle_it_saves_where_it_is(tmp_path: Path) -> None:
+    worker = Local({"assignment": assignment(tmp_path / "a")})
+    worker.step()
+    worker.cleanup()
+    assert (tmp_path / "a" / "checkpoint" / "checkpoint.safetensors").exists()
+    assert read_report(tmp_path / "a") is None
+
+
+def test_what_cannot_begin_is_a_failed_report_and_is_raised(tmp_path: Path) -> None:
+    worker = Local({"assignment": assignment(tmp_path / "a", steps=0)})
+    with pytest.raises(ValueError, match=r"recipe\.steps"):
+        worker.step()
+    report = read_report(tmp_path / "a")
+    assert report is not None and report.score is None and report.message is not None
+    assert "recipe.steps" in report.message
