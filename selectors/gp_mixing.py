@@ -144,7 +144,7 @@ class GPMixing:
         worst = min(score for score in state.scores.values() if score is not None)
         with warnings.catch_warnings(), threadpool_limits(limits=1):
             warnings.simplefilter("ignore")            # Optuna calls the sampler experimental at every question
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
             sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0, deterministic_objective=False)
             study = optuna.create_study(sampler=sampler, direction="maximize")
             for number in state.mixtures:
