@@ -66,7 +66,6 @@ def search(seed: int, selector: str, overrides: Sequence[str]) -> Row:
         "trials": answer["cost"]["phases"]["search"]["trials"],
         "cpu_hours": answer["cost"]["phases"]["search"]["cpu_hours"],
         "seconds": round(seconds, 1),
-        "belief": answer["belief"],
     }
 
 
