@@ -31,6 +31,7 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
     held_by,
+    renumbered,
 )
 from auxtune.selectors.random_subset import RandomSubset
 
@@ -76,7 +77,8 @@ class Staged(ABC):
             reply = selector.propose(state.inner, evidence)
             if isinstance(reply, Proposal):
                 stage = f"{name}.{reply.stage}" if reply.stage else name
-                return replace(reply, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
+                outward = renumbered(reply, {local: number for number, local in state.numbers.items()})
+                return replace(outward, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
             if isinstance(reply, Wait) or state.pending:
                 return Wait()
             if state.stage + 1 == len(self.stages):
@@ -94,7 +96,7 @@ class Staged(ABC):
             state = self._next_stage(state, handed)
         name, selector = self.stages[state.stage]
         stage = proposal.stage.removeprefix(name).removeprefix(".")
-        own = replace(proposal, notes=proposal.notes["notes"], stage=stage)
+        own = replace(renumbered(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
         local = len(state.numbers)
         return replace(
             state,

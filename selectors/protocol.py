@@ -20,7 +20,7 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -208,6 +208,13 @@ class Holds(Protocol):
 
     def holds(self, state: Any) -> frozenset[int]:
         """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
+
+
+def renumbered(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
+    """``proposal`` with the start of its leg under another count: what wraps a selector counts differently."""
+    if proposal.leg is None or proposal.leg.start is None:
+        return proposal
+    return replace(proposal, leg=replace(proposal.leg, start=numbers[proposal.leg.start]))
 
 
 def held_by(selector: Selector, state: Any) -> frozenset[int]:

@@ -2,7 +2,8 @@
 
 No source. A search whose answer another seed would turn round has found luck; ``stability`` shows it. The searches go
 side by side and share the slots evenly, the one with the fewest proposals asking first. The answer is that of the
-search whose best trial scored highest on the selection split, the earliest on ties; the others only say how sure it is.
+search whose best trial, in the stage it came to, scored highest on the selection split, the earliest on ties; the
+others only say how sure it is.
 
 ``propose`` asks one search, or more where some have nothing to ask for. The price is that of all searches together.
 """
@@ -26,6 +27,7 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
     held_by,
+    renumbered,
 )
 from auxtune.selectors.random_subset import RandomSubset
 
@@ -34,9 +36,14 @@ _ANY = RandomSubset()                                  # a default, as every opt
 
 @dataclass(frozen=True)
 class SearchesState:
-    """Each search's state and best score; whose proposal a number is, as (search, its own count)."""
+    """Each search's state, the stage it is in and its best score there.
 
+    ``numbers`` says whose proposal a number is, as (search, its own count).
+    """
+
+    problem: Problem
     inner: tuple[Any, ...]
+    stages: tuple[str, ...]
     best: tuple[float | None, ...]
     numbers: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -61,7 +68,7 @@ class Searches:
         """Every search at its start. The first has the problem's own seed. Raises what the selector raises."""
         seeds = [problem.seed, *np.random.SeedSequence([problem.seed, 11]).generate_state(self.times - 1).tolist()]
         states = tuple(self.selector.start(replace(problem, seed=seed)) for seed in seeds)
-        return SearchesState(states, (None,) * self.times)
+        return SearchesState(problem, states, ("",) * self.times, (None,) * self.times)
 
     def propose(self, state: SearchesState, evidence: Evidence) -> Proposal | Wait | Done:
         """What the search with the fewest proposals asks for that asks for anything."""
@@ -69,7 +76,10 @@ class Searches:
         for search in sorted(range(self.times), key=state.made):
             reply = self.selector.propose(state.inner[search], evidence)
             if isinstance(reply, Proposal):
-                return replace(reply, notes={"search": search, "notes": dict(reply.notes)})
+                own = {local: number for number, (owner, local) in state.numbers.items() if owner == search}
+                stage = f"search{search}.{reply.stage}" if reply.stage else f"search{search}"
+                notes = {"search": search, "notes": dict(reply.notes)}
+                return replace(renumbered(reply, own), stage=stage, notes=notes)
             waiting = waiting or isinstance(reply, Wait)
         return Wait() if waiting else Done()
 
@@ -77,7 +87,12 @@ class Searches:
         """The search named in the notes has one more under way."""
         search = proposal.notes["search"]
         local = state.made(search)
-        own = self.selector.proposed(state.inner[search], local, replace(proposal, notes=proposal.notes["notes"]))
+        stage = proposal.stage.removeprefix(f"search{search}").removeprefix(".")
+        inward = renumbered(proposal, {each: count for each, (_, count) in state.numbers.items()})
+        asked = replace(inward, stage=stage, notes=proposal.notes["notes"])
+        own = self.selector.proposed(state.inner[search], local, asked)
+        if stage != state.stages[search]:              # scores of another stage are of other trainings
+            state = replace(state, stages=_with(state.stages, search, stage), best=_with(state.best, search, None))
         numbers = {**state.numbers, number: (search, local)}
         return replace(state, inner=_with(state.inner, search, own), numbers=numbers)
 
@@ -94,8 +109,9 @@ class Searches:
         answers = [self.selector.select(inner, evidence) for inner in state.inner]
         scores = [-np.inf if best is None else best for best in state.best]
         winner = int(np.argmax(scores))
-        tasks = dict.fromkeys(task for answer in answers for task in answer.tasks)
-        stability = {task: sum(task in answer.tasks for answer in answers) / self.times for task in tasks}
+        stability = {
+            task: sum(task in answer.tasks for answer in answers) / self.times for task in state.problem.names
+        }
         each = [
             {"tasks": list(answer.tasks), "weights": dict(answer.weights or {}) or None, "best_score": best}
             for answer, best in zip(answers, state.best, strict=True)

@@ -21,7 +21,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from auxtune.selectors.protocol import Done, Problem, Proposal, Selection, Selector, TaskInfo, Wait
+from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait, held_by
 from auxtune.selectors.story import Event, Story, as_executed, fold, tell_story
 from auxtune.selectors.world import World
 
@@ -112,6 +112,18 @@ class Contract:
         for failing in (0.0, 0.5):
             problem = problem_of(SMALL)
             self.check_retold(self.story(problem, world_of(problem, failing)))
+
+    def test_a_leg_starts_from_weights_that_are_held(self) -> None:
+        """From an own proposal that gave a score, and that the selector holds at that moment (``Holds``)."""
+        for slots in (1, 3):
+            story = self.story(problem_of(SMALL), slots=slots)
+            for moment in story.moments:
+                leg = moment.reply.leg if isinstance(moment.reply, Proposal) else None
+                if leg is not None and leg.start is not None:
+                    told = {n for n, what in story.events[: moment.folded] if isinstance(what, Outcome) and what.ok}
+                    assert leg.start in told, f"a leg must start from a trial that gave a score, got {leg.start}"
+                    held = held_by(self.selector, moment.state)
+                    assert leg.start in held, f"a leg must start from a trial that is held, got {leg.start}"
 
     def test_arrival_order_alone_changes_nothing(self) -> None:
         """Trials that ran side by side, told forwards and backwards, come to the same."""

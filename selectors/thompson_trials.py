@@ -71,7 +71,10 @@ class Trials:
         if state.incumbent is not None:
             arm = problem.names[drawn_arm(rng, state.bandit.alpha, state.bandit.beta)]
         tasks = tuple(name for name in problem.names if name in (arm, problem.primary))
-        return Proposal(tasks, seed=seed, leg=Leg(self.round_steps, state.incumbent), notes={"arm": arm})
+        # In equal shares, whatever the study's rule: an arm that was hardly trained would earn the primary's rewards.
+        weights = dict.fromkeys(tasks, 1 / len(tasks))
+        leg = Leg(self.round_steps, state.incumbent)
+        return Proposal(tasks, weights, seed=seed, leg=leg, notes={"arm": arm})
 
     def proposed(self, state: TrialsState, number: int, proposal: Proposal) -> TrialsState:
         """One pull more is under way."""

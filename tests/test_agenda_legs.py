@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_agenda import World
 
+from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.planning.verification import differences
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Judged, Told
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.reports import weights_folder
+from auxtune.selectors.protocol import Selection
 
 PULLS = ("selector={name: thompson, mode: trials, rounds: 8, round_steps: 20}", "budget.trials=30")
 
@@ -21,24 +25,36 @@ def kept(world: World) -> set[int]:
     return {int(folder.parent.parent.name) for folder in world.folder.glob("trials/*/*/weights")}
 
 
+SEVERAL = (*PULLS[:1], "search_seeds=2", "budget.trials=40")
+LATER = ("selector=[{name: random_subset, trials: 2}, {name: thompson, mode: trials, rounds: 8}]", "budget.trials=40")
+
+
 @pytest.mark.parametrize("slots", [1, 3])
-def test_every_leg_finds_the_weights_that_it_starts_from(tmp_path: Path, slots: int) -> None:
-    world = World(tmp_path, overrides=PULLS)
+@pytest.mark.parametrize("overrides", [PULLS, SEVERAL, LATER], ids=["one search", "several searches", "a later stage"])
+def test_every_leg_finds_the_weights_that_it_starts_from(
+    tmp_path: Path, slots: int, overrides: tuple[str, ...]
+) -> None:
+    world = World(tmp_path, overrides=overrides)
+    searches = world.study.options.search_seeds
     agenda, live = world.session(), []
     for _ in range(100):
         while len(live) < slots and (trial := agenda.next()) is not None:
             begin = agenda.start_of(trial)
             assert begin is None or begin.is_dir(), trial
             assert (begin is None) == (trial.proposal.leg is None or trial.proposal.leg.start is None)
+            if begin is not None:                      # of the same search
+                former = agenda.accounts.trials[int(begin.parent.parent.name)]
+                assert former.proposal.stage == trial.proposal.stage
+                assert former.proposal.notes.get("search") == trial.proposal.notes.get("search")
             live.append(trial)
         if not live:
             break
         ended = live.pop(-1 if len(live) % 2 else 0)   # in no good order
         world.report(ended)
         agenda.ended(ended.id, len(ended.attempts))
-        held = {int(t.proposal.leg.start) for t in live if t.proposal.leg and t.proposal.leg.start is not None}
+        held = {int(begin.parent.parent.name) for begin in map(agenda.start_of, live) if begin is not None}
         assert held <= kept(world)
-        assert len(kept(world)) <= len(held) + 1       # and the incumbent
+        assert len(kept(world)) <= len(held) + searches        # and each search's incumbent
     assert agenda.finished
     assert list(differences(world.study, read_events(world.folder / "ledger"))) == []
 
@@ -135,3 +151,24 @@ def test_leaving_out_each_task_is_confirmed_too(tmp_path: Path) -> None:
     assert agenda.finished
     trained = [set(trial.proposal.tasks) for trial in agenda.accounts.in_phase("confirm")]
     assert trained.count({"p", "a"}) >= 2 and trained.count({"p", "b"}) >= 2        # of p + a + b, with two seeds
+
+
+def test_leaving_out_a_task_never_brings_in_one_that_was_not_trained(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    confirmation = world.session()._confirmation
+    barely = Selection("mixture", ("p", "a", "b"), {"p": 0.5, "a": 0.499, "b": 0.001})      # b gets no step
+    arms = replace(confirmation, leave_one_out=True).arms(barely)
+    assert {name: one[0].tasks for name, one in arms.items() if name.startswith("without ")} == {"without a": ("p",)}
+
+
+def test_a_finished_study_whose_confirm_grows_beyond_its_budget_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    agenda = world.session()
+    world.run(agenda)
+    trained = len(agenda.accounts.trials)
+    check_confirm(14, trained, agenda.owed)            # nothing is owed
+    asked = World(tmp_path, overrides=("confirm.leave_one_out=true",)).session()
+    assert asked.owed > 0
+    with pytest.raises(BudgetTooSmall, match=f"set it to {trained + asked.owed} or more"):
+        check_confirm(14, trained, asked.owed)
+    check_confirm(trained + asked.owed, trained, asked.owed)

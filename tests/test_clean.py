@@ -28,7 +28,9 @@ def study(tmp_path: Path) -> Path:
 
 SCRATCH = {"tune/first/scratch"}
 OF_ENDED = {"trials/0000/2/checkpoint/model", "trials/0001/1/checkpoint/model"}
-SUPERSEDED = {f"trials/0000/1/{name}" for name in ("metrics.jsonl", "predictions.npz", "alive", "checkpoint/model")}
+SUPERSEDED = {f"trials/0000/1/{name}" for name in (
+    "metrics.jsonl", "predictions.npz", "alive", "checkpoint/model", "weights/model"
+)}
 
 
 def test_what_an_unfinished_study_may_need_stays(study: Path) -> None:
@@ -36,7 +38,7 @@ def test_what_an_unfinished_study_may_need_stays(study: Path) -> None:
     result = clean(study, "--yes")
     assert result.exit_code == 0, result.output
     assert before - files(study) == SCRATCH | OF_ENDED | SUPERSEDED
-    assert {"trials/0002/1/checkpoint/model", "trials/0000/1/weights/model", "trials/0000/1/log.txt"} < files(study)
+    assert {"trials/0002/1/checkpoint/model", "trials/0000/2/weights/model", "trials/0000/1/log.txt"} < files(study)
 
 
 def test_of_a_study_that_is_done_only_the_weights_stay(tmp_path: Path) -> None:

@@ -117,15 +117,29 @@ def test_searches_share_trials_evenly_and_count_what_they_chose() -> None:
     assert answer.stability is not None
     chosen = [set(search["tasks"]) for search in answer.belief["searches"]]
     assert answer.stability == {
-        task: sum(task in tasks for tasks in chosen) / 3 for task in TASKS if any(task in tasks for tasks in chosen)
+        task: sum(task in tasks for tasks in chosen) / 3 for task in TASKS
     }
-    assert answer.stability["p"] == 1.0
+    assert answer.stability["p"] == 1.0 and 0.0 in answer.stability.values()
+
+
+def test_searches_are_compared_in_the_stage_that_they_came_to() -> None:
+    selector = Searches(AutoSeM(rounds=60, samples=2, seeds=1), times=2)
+    state = selector.start(problem_of())
+    runs = {0: 0.9, 1: 0.8}                            # the bandit's runs: another training than a mixture
+    mixtures = {0: 0.6, 1: 0.7}
+    for number in range(6):
+        asked = selector.propose(state, {})
+        assert isinstance(asked, Proposal)
+        state = selector.proposed(state, number, asked)
+        scores = runs if asked.inner is not None else mixtures
+        state = selector.told(state, number, replace(outcome_of(asked), score=scores[asked.notes["search"]]))
+    assert selector.select(state, {}).belief["winner"] == 1
 
 
 def test_the_first_search_is_the_one_that_a_single_search_would_be() -> None:
     _, alone = run(RandomSubset(trials=3), problem_of())
     _, several = run(Searches(RandomSubset(trials=3), times=2), problem_of())
-    first = [replace(one, notes=one.notes["notes"]) for one in several if one.notes["search"] == 0]
+    first = [replace(one, stage="", notes=one.notes["notes"]) for one in several if one.notes["search"] == 0]
     assert first == alone
     assert [one.tasks for one in several if one.notes["search"] == 1] != [one.tasks for one in alone]
 

@@ -132,6 +132,25 @@ def test_a_limit_in_hours_of_unknown_room_leaves_the_end_unknown(home: StudyRun)
     assert "at most an unknown number more trials" in typed("--set", "budget={wall_hours: 1}", "--set", pulls).stdout
 
 
+def test_stages_searches_and_what_is_left_out_are_planned(home: StudyRun) -> None:
+    stages = plan("selector=[{name: random_subset, trials: 1}, {name: gp_mixing, samples: 4}]", "budget.trials=30")
+    assert stages["search"]["selector"] == "random_subset + gp_mixing"
+    assert any("after these trials" in note for note in stages["notes"])
+    searches = plan("selector={name: thompson, seeds: 1}", "search_seeds=3", "budget.trials=30")
+    assert searches["search"]["fewest"] == searches["search"]["most"] == 3
+    arms = {arm["arm"]: arm["missing"] for arm in plan("confirm.leave_one_out=true", "budget.trials=30")["confirm"]}
+    assert {name for name in arms if name.startswith("without ")} == {"without echoes", "without noises"}
+
+
+def test_what_cannot_be_foreseen_is_priced_between_the_kinds_of_trials(home: StudyRun) -> None:
+    smoke_of(home)
+    content = plan("selector={name: autosem, rounds: 100, round_steps: 20, seeds: 1, samples: 9}", "budget.trials=20")
+    hours, kinds = content["cost"]["search"]["cpu_hours"], content["search"]["kinds"]
+    assert [kind["steps"] for kind in kinds] == [2000] and content["search"]["most"] > 2
+    # One run of 2,000 steps and others of 40: as if all were of 2,000 is beyond the spread's low end by far.
+    assert hours["low"] < hours["high"] / 2
+
+
 def test_a_selector_that_is_done_by_itself_ends_the_search(home: StudyRun) -> None:
     content = plan("budget={wall_hours: 1}", "selector={name: thompson}")
     assert content["search"]["most"] == 2 and content["search"]["ends"] is None

@@ -43,6 +43,7 @@ def test_the_primary_goes_first_alone_and_is_waited_for() -> None:
     state = SELECTOR.start(problem_of())
     first = ask(state)
     assert (first.tasks, first.leg, first.notes) == (("p",), Leg(100, None), {"arm": "p"})
+    assert first.weights == {"p": 1.0}
     state = SELECTOR.proposed(state, 0, first)
     assert isinstance(SELECTOR.propose(state, {}), Wait)
     again = ask(SELECTOR.told(state, 0, Outcome(None, why="error")))
@@ -64,6 +65,8 @@ def test_pulls_run_side_by_side_from_the_present_incumbent() -> None:
         state = SELECTOR.proposed(state, number, asked[-1])
     assert {pull.leg for pull in asked} == {Leg(100, 0)}
     assert all(set(pull.tasks) == {"p", pull.notes["arm"]} for pull in asked)
+    # In equal shares, whatever the study's sampling rule: an arm without a step would earn the primary's rewards.
+    assert all(set((pull.weights or {}).values()) == {1 / len(pull.tasks)} for pull in asked)
     assert len({pull.seed for pull in asked}) == 4
 
 

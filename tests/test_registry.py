@@ -13,7 +13,7 @@ from auxtune.selectors import registry
 from auxtune.selectors.beta_bandit import BetaBandit
 from auxtune.selectors.thompson import Thompson
 
-SHIPPED = ("single_task", "all_tasks", "random_subset", "size_proportional", "thompson")
+SHIPPED = ("single_task", "all_tasks", "random_subset", "size_proportional", "thompson", "gp_mixing", "autosem")
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -72,13 +72,13 @@ def test_every_shipped_selector_can_be_made_and_described():
 def test_the_method_table_is_json():
     rows = json.loads(json.dumps([dataclasses.asdict(method) for method in registry.describe()]))
     assert [row["name"] for row in rows] == list(SHIPPED)
-    thompson = rows[-1]
+    thompson = rows[SHIPPED.index("thompson")]
     assert (thompson["answers"], thompson["needs_primary"], thompson["groups"]) == ("subset", True, False)
     assert "1904.04153" in thompson["paper"]
     assert {option["name"]: option["default"] for option in thompson["options"]} == {
         "mode": "rounds",
         "rounds": 200,
-        "round_steps": 10,
+        "round_steps": None,
         "seeds": 2,
         "gamma": 0.3,
     }
@@ -108,7 +108,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones_and_the_closest():
     [
         ("thompson", {"gama": 0.3}, "selector.gama must be one of mode, rounds, round_steps, seeds, gamma; did"),
         ("all_tasks", {"size": 2}, "selector.size must be left out, this method has no options"),
-        ("thompson", {"mode": "trials"}, "selector.mode must be 'rounds', its only value so far, got 'trials'"),
+        ("thompson", {"mode": "trial"}, "selector.mode must be one of 'rounds', 'trials', got 'trial'"),
         ("thompson", {"rounds": 1}, "selector.rounds must be an integer of at least 2, got 1; omit it for the"),
         ("thompson", {"rounds": 200.0}, "selector.rounds must be an integer of at least 2, got 200.0"),
         ("thompson", {"seeds": True}, "selector.seeds must be an integer of at least 1, got True"),
@@ -127,7 +127,7 @@ def test_bad_options_say_what_was_expected_and_what_was_found(name, options, mes
 
 
 def test_options_are_checked_without_the_registry_too():
-    with pytest.raises(ValueError, match=r"selector\.round_steps must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"selector\.round_steps must be an integer of at least 1 or null, got 0"):
         Thompson(round_steps=0)
     with pytest.raises(ValueError, match=r"inner\.prior must be a number above 0, got 0"):
         BetaBandit(prior=0)

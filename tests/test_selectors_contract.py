@@ -194,6 +194,15 @@ class LosesPatience(Thompson):
         return Done() if len(self.waits) > 500 else asked
 
 
+@caught_by(SelectorContract.test_a_leg_starts_from_weights_that_are_held)
+class LetsGoOfTheIncumbent(Thompson):
+    mode: str = "trials"
+    rounds: int = 6
+
+    def holds(self, state):
+        return frozenset()
+
+
 @caught_by(SelectorContract.test_folds_leave_their_inputs_alone)
 class ChangesTheOldState(Correct):
     def proposed(self, state, number, proposal):
@@ -300,7 +309,7 @@ def test_the_suite_passes_what_the_faults_are_made_from():
 
 def test_every_property_has_a_fault_that_it_catches():
     assert {test for _, test in FAULTS} == set(properties())
-    assert len(properties()) == 13
+    assert len(properties()) == 14
 
 
 def properties():

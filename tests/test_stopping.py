@@ -50,6 +50,11 @@ def test_the_worse_are_stopped_and_the_best_goes_on() -> None:
     assert decisions == ["CONTINUE", "CONTINUE", "CONTINUE", "STOP", "CONTINUE", "STOP"]
 
 
+def test_a_longer_trial_is_not_stopped_for_being_longer() -> None:
+    scheduler = EarlyStopping(100, 800, lambda event: None, ())
+    assert [ask(scheduler, 0, step, 0.9) for step in range(100, 2000, 100)] == ["CONTINUE"] * 19
+
+
 def test_what_is_not_judged_goes_on_and_is_not_recorded() -> None:
     events: list[Judged] = []
     scheduler = EarlyStopping(100, 800, events.append, ())

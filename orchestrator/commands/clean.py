@@ -23,18 +23,18 @@ _MEGABYTE = 1e6
 def command(study_dir: Path, yes: bool, as_json: bool) -> None:
     """Show what the study in the folder STUDY_DIR no longer needs, with sizes, and delete it once that is confirmed.
 
-    That is Ray's scratch, checkpoints of trials that have ended, attempts that do not count (not their reports and
-    logs) and, once the study is done, weights that later trials could have started from. It can still be resumed,
-    verified and answered. What is behind a link is left alone. The exit code is 4 while the study is running.
+    That is Ray's scratch, checkpoints of trials that have ended, and attempts that do not count (not their reports and
+    logs). It can still be resumed, extended, verified and answered. What is behind a link is left alone. The exit code
+    is 4 while the study is running.
     """
     from auxtune.orchestrator.record.accounts import read_accounts
-    from auxtune.orchestrator.record.heartbeat import Heartbeat
+    from auxtune.orchestrator.record.heartbeat import CLEANING, Heartbeat
     from auxtune.orchestrator.record.leftovers import delete, leftovers
 
     folder = study_dir.resolve()
     read_accounts(folder)                              # a heartbeat is written into a study's folder only
     # The sign keeps drivers away, also while the question waits for its answer: what is shown is what is deleted.
-    with Heartbeat(folder, f"clean-{uuid.uuid4().hex[:12]}"):
+    with Heartbeat(folder, f"{CLEANING}{uuid.uuid4().hex[:12]}"):
         found = leftovers(folder, read_accounts(folder))
         if not as_json:
             _show(folder, found)

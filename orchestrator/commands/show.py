@@ -51,6 +51,10 @@ def _proposal(shown: dict[str, Any]) -> None:
         options = ", ".join(f"{name} {value}" for name, value in inner["options"].items())
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
         click.echo(f"steered inside by {inner['name']} ({options}), seed {inner['seed']}, {rounds}")
+    if proposal["leg"]:
+        start = shown["goes_on_from"]
+        begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
+        click.echo(f"goes on from {begin} for {proposal['leg']['steps']} steps")
     if proposal["measure"]:
         click.echo(f"measures {', '.join(proposal['measure'])}")
 

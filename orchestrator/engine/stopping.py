@@ -24,7 +24,10 @@ class EarlyStopping(FIFOScheduler):
     def __init__(self, grace: int, steps: int, record: Callable[[Judged], None], former: Iterable[Judged]) -> None:
         """Never stops before ``grace`` optimisation steps, of ``steps`` in all; ``former`` are the ledger's."""
         super().__init__()
-        self._asha = ASHAScheduler("step_reached", metric="score", mode="max", max_t=steps, grace_period=grace)
+        # A trial that is longer than others (`match: primary_examples`) is not stopped for that.
+        self._asha = ASHAScheduler(
+            "step_reached", metric="score", mode="max", max_t=steps, grace_period=grace, stop_last_trials=False
+        )
         self._record = record
         self._known: set[int] = set()
         for event in former:

@@ -15,6 +15,7 @@ from typing import Literal
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.legs import start_of, useless_weights
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import (
@@ -35,7 +36,6 @@ from auxtune.orchestrator.record.reports import (
     attempt_folder,
     cost_until_lost,
     read_report,
-    weights_folder,
 )
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
 from auxtune.trials.checkpoint import usable
@@ -131,13 +131,17 @@ class Agenda:
             self._lose(record, "worker")
             self._again.insert(0, trial)
 
+    @property
+    def owed(self) -> int:
+        """Trials that confirm still takes of an answer that stands; 0 before there is one."""
+        selected = self.accounts.selected
+        if not self._settled or selected is None:
+            return 0
+        return sum(1 for _ in self._confirmation.missing(selected.selection, self.accounts))
+
     def start_of(self, trial: Trial) -> Path | None:
         """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one."""
-        leg = trial.proposal.leg
-        if leg is None or leg.start is None:
-            return None
-        former = self.accounts.trials[self._fold.trial_of(leg.start)]
-        return weights_folder(self.folder, former.id, len(former.attempts))
+        return start_of(self.folder, self.accounts, trial)
 
     def may_stop(self, trial: Trial) -> bool:
         """Whether early stopping may judge ``trial``: a whole training of the search."""
@@ -273,13 +277,10 @@ class Agenda:
 
     def _forget_weights(self) -> None:
         """Delete the weights of legs from which nothing will start any more."""
-        held = self._fold.held()
-        ended = [t for t in self.accounts.trials.values() if t.proposal.leg is not None and t.told is not None]
-        left = [weights_folder(self.folder, t.id, len(t.attempts)) for t in ended if t.id not in held]
-        if gone := [folder for folder in left if folder.exists()]:
+        if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
             self.flush()                               # another session must come to the same incumbent
-            for folder in gone:
-                shutil.rmtree(folder, ignore_errors=True)
+            for path in useless:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

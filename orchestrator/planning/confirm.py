@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.study_file.models import ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
 from auxtune.selectors.registry import make
 
@@ -21,6 +22,11 @@ SELECTION = "selection"
 WITHOUT = "without "                                   # and a task: the arm that leaves it out
 _OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
 _FRESH = 7                                             # keeps confirm's seeds apart from every selector's
+
+
+def confirmation_of(options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]) -> Confirmation:
+    """What a study file asks for."""
+    return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out)
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class Confirmation:
             yield name, self._fixed.get(name) or [self._random(len(chosen.tasks) - 1, seed) for seed in self._seeds]
         for task in chosen.tasks if self.leave_one_out else ():
             if task != self.problem.primary:
-                rest = self._executed(_without(task, selection))
+                rest = self._executed(_without(task, chosen))
                 yield f"{WITHOUT}{task}", [replace(rest, seed=seed) for seed in self._seeds]
 
     @cached_property
@@ -128,11 +134,9 @@ class Confirmation:
         return replace(self._executed(drawn), seed=seed)
 
 
-def _without(task: str, selection: Selection) -> Selection:
-    """The selection less one auxiliary, the others in the same proportion."""
-    tasks = tuple(other for other in selection.tasks if other != task)
-    if selection.weights is None:
-        return replace(selection, tasks=tasks)
-    left = {other: selection.weights[other] for other in tasks}
+def _without(task: str, chosen: Proposal) -> Selection:
+    """What is trained of the selection, less one auxiliary, the others in the same proportion."""
+    left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())
-    return replace(selection, tasks=tasks, weights={other: share / total for other, share in left.items()})
+    weights = {other: share / total for other, share in left.items()}
+    return Selection("mixture", tuple(left), weights, cycle=chosen.cycle)

@@ -39,6 +39,15 @@ def combined(total: Callable[[Sequence[float]], float], parts: Sequence[Spread])
     )
 
 
+def hull(parts: Sequence[Spread]) -> Spread | None:
+    """The mean of all, and a spread that holds those of all; ``None`` of none."""
+    if not parts:
+        return None
+    lows = [part.mean if part.low is None else part.low for part in parts]
+    highs = [part.mean if part.high is None else part.high for part in parts]
+    return Spread(fmean(part.mean for part in parts), min(lows), max(highs))
+
+
 @dataclass(frozen=True)
 class Work:
     """What a trial does. ``least_steps`` differs from ``steps``, the most, where its tasks are not known yet.

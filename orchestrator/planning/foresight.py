@@ -19,12 +19,13 @@ class Foreseen:
     """The search trials that the selector asks for before it is told anything more.
 
     The first ``waiting`` were proposed before and have not ended. ``last`` means that it asks for no others, whatever
-    comes of these.
+    comes of these; ``alike`` that those after them, if any, are of the same kind as far as was asked.
     """
 
     proposals: tuple[Proposal, ...]
     waiting: int
     last: bool
+    alike: bool
 
 
 def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Proposal], Proposal]) -> Foreseen:
@@ -37,11 +38,12 @@ def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Prop
     while len(asked) < AHEAD:
         answer = fold.propose()
         if not isinstance(answer, Proposal):
-            return Foreseen((*waiting, *asked), len(waiting), last=isinstance(answer, Done))
+            done = isinstance(answer, Done)
+            return Foreseen((*waiting, *asked), len(waiting), last=done, alike=done)
         asked.append(as_recorded(execute(answer)))
         number = len(accounts.trials) + len(asked)     # no trial of the ledger has it
         fold.add(Proposed(id=number, time=0.0, proposal=asked[-1], phase="search", after=fold.after))
-    return Foreseen((*waiting, *asked), len(waiting), last=False)
+    return Foreseen((*waiting, *asked), len(waiting), last=False, alike=True)
 
 
 @dataclass(frozen=True)

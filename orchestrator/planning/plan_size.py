@@ -63,6 +63,13 @@ def confirm_trials(options: StudyOptions) -> int:
     return options.confirm.seeds * confirm_arms(options)
 
 
+def _levers(options: StudyOptions) -> list[str]:
+    """The keys whose smaller values need fewer trials."""
+    levers = ["confirm.seeds", "confirm.controls"]
+    levers += ["confirm.leave_one_out"] if options.confirm.leave_one_out else []
+    return levers + (["search_seeds"] if options.search_seeds > 1 else [])
+
+
 def check_budget(options: StudyOptions, fewest: int) -> None:
     """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and ``fewest`` search trials."""
     limit, confirm = options.budget.trials, confirm_trials(options)
@@ -70,5 +77,17 @@ def check_budget(options: StudyOptions, fewest: int) -> None:
         raise BudgetTooSmall(
             f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × "
             f"{confirm_arms(options)} arms) and {options.selector.name} at least {fewest}; "
-            f"set it to {confirm + fewest} or more, or lower confirm.seeds or confirm.controls"
+            f"set it to {confirm + fewest} or more, or lower {', '.join(_levers(options))}"
+        )
+
+
+def check_confirm(limit: int | None, trained: int, owed: int) -> None:
+    """Raise ``BudgetTooSmall`` where an answer that stands is to be confirmed by more trials than there are left.
+
+    That happens to a finished study whose ``confirm`` was changed.
+    """
+    if limit is not None and owed and trained + owed > limit:
+        raise BudgetTooSmall(
+            f"budget.trials: {limit}, of which {trained} were trained; what `confirm` now asks for takes {owed} more; "
+            f"set it to {trained + owed} or more"
         )

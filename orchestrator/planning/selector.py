@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.pipeline import Pipeline
 from auxtune.selectors.protocol import Selector
@@ -12,6 +14,12 @@ from auxtune.selectors.searches import Searches
 def selector_of(options: StudyOptions) -> Selector:
     """Made anew; the file's rules have checked its names and options. Raises what the registry raises."""
     chosen = options.selector
-    stages = tuple((stage.name, make(stage.name, stage.options)) for stage in chosen.stages)
+    named = _apart([stage.name for stage in chosen.stages])
+    stages = tuple((n, make(stage.name, stage.options)) for n, stage in zip(named, chosen.stages, strict=True))
     selector: Selector = Pipeline(stages) if stages else make(chosen.name, chosen.options)
     return Searches(selector, options.search_seeds) if options.search_seeds > 1 else selector
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """The names, a number behind each that came before: two stages of one method must be told apart."""
+    return [f"{name}{n}" if (n := 1 + names[:i].count(name)) > 1 else name for i, name in enumerate(names)]

@@ -132,6 +132,11 @@ class Accounts:
         return [trial for trial in self.trials.values() if trial.phase in phases]
 
     @property
+    def of_selector(self) -> list[Trial]:
+        """The selector's own trials in the order of its proposals, by which it numbers them."""
+        return self.in_phase("probe", "search")
+
+    @property
     def unfinished(self) -> list[Trial]:
         """Proposals without an outcome."""
         return [trial for trial in self.trials.values() if trial.told is None]

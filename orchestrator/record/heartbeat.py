@@ -20,6 +20,8 @@ from auxtune.orchestrator.errors import Locked
 from auxtune.orchestrator.record.process import process_start
 
 BEAT = 5.0                                             # seconds
+CLEANING = "clean-"                                    # how the session of a clean-up begins
+LOOK = 0.1                                             # seconds between looks whether the driver was asked to end
 STALE = 60.0                                           # seconds after which a silent driver elsewhere counts as dead
 
 
@@ -77,7 +79,12 @@ class Heartbeat:
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
-        while not self._stop.wait(BEAT):
+        beat, told = time.monotonic(), False
+        while not self._stop.wait(LOOK):
+            # At once when it was asked to end: whoever asks again must see that it was.
+            if time.monotonic() - beat < BEAT and self._stopping() == told:
+                continue
+            beat, told = time.monotonic(), self._stopping()
             try:
                 self._write()
             except OSError:

@@ -1,8 +1,9 @@
 """What a study's folder holds that no one will read again, and its deletion.
 
 Kept, always: the ledger, the study file, the answer, and of every attempt that counts its report, metrics,
-predictions and log. A trial without an outcome keeps all of its attempts, for a resume goes on from their checkpoints
-and charges them by their signs of life. Links are never followed, nor is anything deleted behind one.
+predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
+outcome keeps all of its attempts, for a resume goes on from their checkpoints and charges them by their signs of life.
+Links are never followed, nor is anything deleted behind one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from auxtune.orchestrator.record.reports import attempt_folder
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 WORDS = ("report.json", "log.txt")                     # what people may still ask of an attempt that does not count
-WEIGHTS = "weights"                                    # later trials start from them, also of a study that is extended
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def _of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
         if attempt.number == trial.told.attempt:
             yield home / "checkpoint", CHECKPOINT
         elif home.is_dir():
-            kept = {*WORDS, WEIGHTS}
-            yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in kept)
+            yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in WORDS)
 
 
 def _behind_link(path: Path) -> bool:

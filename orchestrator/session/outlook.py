@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.estimate import Pace, SmokePace, TrialPace, Work, work_of
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, foresee
 from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -23,7 +24,6 @@ from auxtune.orchestrator.session.smoke import known_figures, true_of
 from auxtune.orchestrator.study_file.paths import model_options, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
-from auxtune.selectors.registry import make
 from auxtune.trials.data import Task
 from auxtune.trials.encoder import BaseEncoder
 
@@ -54,10 +54,13 @@ class Outlook:
     def foreseen(self) -> Foreseen:
         """The search trials that are still to come, as far as they can be known."""
         if self.searched:
-            return Foreseen((), waiting=0, last=True)
-        chosen = self.study.options.selector
-        fold = SelectorFold(make(chosen.name, chosen.options), self.translator.problem, {})
+            return Foreseen((), waiting=0, last=True, alike=True)
+        fold = SelectorFold(selector_of(self.study.options), self.translator.problem, {})
         return foresee(fold, self.events, self.translator.execute)
+
+    def later(self) -> Work:
+        """What stands for a search trial that cannot be foreseen: a plain training of all tasks."""
+        return self.work(self.translator.execute(Proposal(self.translator.problem.names)))
 
     def work(self, proposal: Proposal, arm: Arm | None = None) -> Work:
         """What a trial of ``proposal`` does: a search trial, or one of an arm of confirm."""
@@ -86,12 +89,11 @@ def _ground(study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event]
     options = study.options
     problem = problem_of(options, tasks)
     translator = Translator(options, model_options(study), problem)
-    confirm = options.confirm
     return Outlook(
         study=study,
         rows={name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
         translator=translator,
-        confirmation=Confirmation(problem, confirm.seeds, confirm.controls, translator.execute),
+        confirmation=confirmation_of(options.confirm, problem, translator.execute),
         slots=allot(options.resources, this_machine()),
         events=events,
         accounts=Accounts(events),

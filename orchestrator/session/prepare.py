@@ -11,7 +11,7 @@ from typing import Any
 
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.planning.budget import Budget, check_prices
-from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
@@ -65,7 +65,6 @@ def prepare(study: StudyFile) -> Prepared:
     except DataError as error:
         raise StudyDataError(f"{study.path}: {error}") from error
     translator = Translator(options, model, problem)
-    confirm = options.confirm
     return Prepared(
         study=study,
         tasks=tasks,
@@ -73,9 +72,7 @@ def prepare(study: StudyFile) -> Prepared:
         problem=problem,
         selector=selector_of(options),
         translator=translator,
-        confirmation=Confirmation(
-            problem, confirm.seeds, confirm.controls, translator.execute, confirm.leave_one_out
-        ),
+        confirmation=confirmation_of(options.confirm, problem, translator.execute),
         budget=Budget(options, translator.steps, slots),
         machine=machine,
         fingerprint=fingerprint_of(study, tasks, base),

@@ -13,6 +13,7 @@ from auxtune.orchestrator.answer.answer import answer, write_answer
 from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.fold import SelectorFold
@@ -65,6 +66,7 @@ def run_session(
         selection: Mapping[str, Any] = {}
         try:
             agenda = _agenda(folder, ledger, prepared, tracker, listener)
+            check_confirm(study.options.budget.trials, len(agenda.accounts.trials), agenda.owed)
             if not agenda.finished:
                 _train(prepared, agenda, tracker, folder, session, signals)
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.heartbeat import Sign, living_driver
+from auxtune.orchestrator.record.heartbeat import CLEANING, Sign, living_driver
 from auxtune.orchestrator.record.ledger import read_events
 
 LOOK = 0.2                                             # seconds between looks at the driver's sign
@@ -25,6 +25,11 @@ def ask_to_stop(folder: Path) -> Sign | None:
     driver = living_driver(folder)
     if driver is None or driver.stopping:
         return driver
+    if driver.session.startswith(CLEANING):
+        raise AuxtuneError(
+            f"{folder}: no trial is running, but process {driver.pid} on {driver.host} cleans this study, or waits for "
+            "an answer whether it shall"
+        )
     if not driver.here:
         raise AuxtuneError(
             f"{folder}: process {driver.pid} on {driver.host} works on this study, and this is {platform.node()}; "

@@ -115,8 +115,9 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
         return
     methods = registry.describe()
     answered = ", ".join(method.name for method in methods if method.groups) or "none yet"
+    asked = {stage.name for stage in chosen.stages} or {chosen.name}
     for method in methods:
-        if method.name == chosen.name and not method.groups:
+        if method.name in asked and not method.groups:
             yield ("selector",), f"{method.name} answers with {method.answers}; groups are answered by: {answered}"
 
 

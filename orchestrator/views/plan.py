@@ -10,12 +10,16 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average
+from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
 from auxtune.orchestrator.planning.plan_size import fewest_search_trials
 from auxtune.orchestrator.session.outlook import Outlook, outlook
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
+
+UNFORESEEN = (
+    "what the selector asks for after these trials depends on them: between such a trial and a plain one was assumed"
+)
 
 
 def plan_of(study: StudyFile) -> dict[str, Any]:
@@ -28,7 +32,10 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
     foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
     spent = cost_of(seen.accounts, price, None)
-    each = average(_seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals)) or [])
+    coming = _seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals))
+    each = average(coming or [])
+    if not foreseen.alike and (plain := _seconds(seen.pace, [seen.later()])):
+        each = hull([*(coming or []), *plain])
     missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
     seconds = _seconds(seen.pace, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else bill(seconds, seen.slots, price)
@@ -38,7 +45,8 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
     most, ends = (0, "selected") if seen.searched else _most(foreseen, room)
     search = None
     if most is not None and (each is not None or most == 0):
-        search = bill([each] * most if each else [], seen.slots, price)
+        known = (coming or [])[:most]
+        search = bill([*known, *([each] * (most - len(known)) if each else [])], seen.slots, price)
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
@@ -58,7 +66,7 @@ def plan_of(study: StudyFile) -> dict[str, Any]:
         },
         "budget": [asdict(one) for one in room],
         "pace": dict(seen.measured),
-        "notes": [*seen.notes, *_boundless(limits, room)],
+        "notes": [*seen.notes, *_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
 
 

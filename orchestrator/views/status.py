@@ -47,7 +47,9 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
 
 def is_alive(folder: Path, accounts: Accounts) -> bool:
     """Whether a process is at work in the study's last session."""
-    return accounts.sessions[-1].closed is None and living_driver(folder) is not None
+    last, sign = accounts.sessions[-1], living_driver(folder)
+    # The sign may be that of a clean-up, or of a session that is being prepared.
+    return last.closed is None and sign is not None and sign.session == last.opened.session
 
 
 def state_of(accounts: Accounts, alive: bool) -> str:

@@ -20,7 +20,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
     parts: list[RenderableType] = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
-    parts += [Text(line) for line in _doubts(selection)]
+    parts += [Text(line) for line in _doubts(selection, result.accounts)]
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
     lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
@@ -78,14 +78,18 @@ def _lifts(selection: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def _doubts(selection: Mapping[str, Any]) -> list[str]:
-    """What each chosen task contributes, and how often other seeds chose it, where that was asked for."""
-    lines = []
+def _doubts(selection: Mapping[str, Any], accounts: Accounts) -> list[str]:
+    """What each chosen task contributes, how often other seeds chose it, and what the search went without."""
+    search = accounts.in_phase("probe", "search")
+    failed = sum(trial.status == "failed" for trial in search)
+    lines = [f"{failed} of {len(search)} search trials failed; the choice rests on the others."] if failed else []
+    if why := selection["belief"].get("why"):
+        lines.append(f"The selector: {why}.")
     for task, gain in (selection["contribution"] or {}).items():
         if gain is not None:
             known = gain["low"] is not None
             interval = f"95 % interval {gain['low']:+.4f} … {gain['high']:+.4f}" if known else "needs 4 seeds"
-            lines.append(f"Without {task} the answer would lose {gain['mean']:+.4f} ({interval}).")
+            lines.append(f"{task} contributes {gain['mean']:+.4f} ({interval}).")
     if selection["stability"]:
         often = ", ".join(
             f"{task} {share:.0%}" for task, share in selection["stability"].items() if task != selection["primary"]

@@ -33,6 +33,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "status": trial.status,
         "proposed": trial.proposed,
         "proposal": asdict(trial.proposal),
+        "goes_on_from": _start(accounts, trial),
         "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "outcome": asdict(told.outcome) if told else None,
         "report": {task: dict(metrics) for task, metrics in told.report.items()} if told else {},
@@ -41,6 +42,14 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "log": _tail(home / "log.txt", lines),
         "run_id": trial.run_id,
     }
+
+
+def _start(accounts: Accounts, trial: Trial) -> int | None:
+    """The trial whose weights a leg begins with. Selectors count their own proposals, which confirm's are not."""
+    leg = trial.proposal.leg
+    if leg is None or leg.start is None:
+        return None
+    return accounts.of_selector[leg.start].id
 
 
 def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
