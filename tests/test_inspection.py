@@ -73,7 +73,8 @@ def test_only_few_report_rows_of_the_primary_are_warned_of(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("kind", "metric", "lift"),
-    [("classification", "accuracy", 0.04), ("classification", "f1", None), ("token", "accuracy", None)],
+    [("classification", "accuracy", 0.04), ("classification", "f1", None), ("token", "accuracy", None),
+     ("multi_label", "accuracy", None), ("multi_label", "f1_micro", None)],
 )
 def test_the_smallest_lift_is_known_for_accuracy_of_rows(kind: str, metric: str, lift: float | None) -> None:
     assert smallest_lift(kind, metric, 500) == (None if lift is None else pytest.approx(lift))

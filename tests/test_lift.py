@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from auxtune.orchestrator.answer.lift import bootstrap, paired_lift
-from auxtune.orchestrator.answer.resampling import Predictions, resampled
-from auxtune.trials.metrics import score
+from auxtune.orchestrator.answer.resampling import Predictions, load_predictions, resampled
+from auxtune.trials.metrics import METRICS, score
 
 
 def arm(labels: np.ndarray, accuracy: float, seed: int) -> Predictions:
@@ -76,6 +77,44 @@ def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, cla
         chosen = np.concatenate([np.flatnonzero(rows == row) for row in draw])
         expected.append(score(metric, labels[chosen], predictions[chosen]))
     assert resampled(metric, Predictions(labels, predictions, rows), draws) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize("metric", METRICS["multi_label"])
+def test_counting_labels_gives_what_the_metric_gives_on_every_resample(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    labels, predictions = (rng.random((2, 40, 5)) < [0.0, 0.03, 0.3, 0.5, 0.9]).astype(np.uint8)
+    labels[:, 0] = 0                                   # never there, sometimes out of sight, mostly there
+    draws = rng.integers(40, size=(50, 40))
+    expected = [score(metric, labels[draw], predictions[draw]) for draw in draws]
+    assert len(set(expected)) > 10 or metric == "accuracy"
+    answers = Predictions(labels, predictions, np.arange(40))
+    assert resampled(metric, answers, draws) == pytest.approx(np.array(expected))
+
+
+def test_counting_spans_gives_what_the_metric_gives_on_every_resample() -> None:
+    rng, names = np.random.default_rng(3), ("O", "B-a", "I-a", "B-b", "I-b")
+    rows = np.repeat(np.arange(39), rng.integers(1, 6, size=39))       # the last of 40 rows has lost all its words
+    labels = rng.integers(5, size=len(rows))
+    predictions = np.where(rng.random(len(rows)) < 0.7, labels, rng.integers(5, size=len(rows)))
+    draws = rng.integers(40, size=(50, 40))
+    expected = []
+    for draw in draws:
+        chosen = [np.flatnonzero(rows == row) for row in draw]
+        again = np.repeat(np.arange(40), [len(tokens) for tokens in chosen])    # a row that is drawn twice is two rows
+        tokens = np.concatenate(chosen)
+        expected.append(score("span_f1", labels[tokens], predictions[tokens], again, names))
+    answers = Predictions(labels, predictions, rows, names)
+    assert resampled("span_f1", answers, draws) == pytest.approx(np.array(expected))
+    assert len(set(expected)) > 10
+
+
+def test_predictions_are_read_with_the_names_of_the_labels_if_they_have_them(tmp_path: Path) -> None:
+    arrays = {"t/labels": np.array([1, 2]), "t/predictions": np.array([1, 0]), "t/rows": np.array([0, 0])}
+    np.savez(tmp_path / "old.npz", **arrays)
+    np.savez(tmp_path / "new.npz", **arrays, **{"t/names": np.array(["O", "B-a", "I-a"])})
+    assert load_predictions(tmp_path / "old.npz", "t").names == ()
+    assert load_predictions(tmp_path / "new.npz", "t").metric("span_f1") == 0.0
+    assert load_predictions(tmp_path / "old.npz", "t").metric("accuracy") == 0.5
 
 
 def test_many_classes_take_memory_in_proportion_and_no_more() -> None:

@@ -13,6 +13,8 @@ from auxtune.trials.metrics import METRICS, score
 # Two true positives, one false positive, one false negative, four true negatives.
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 0])
 PREDICTIONS = np.array([1, 1, 0, 1, 0, 0, 0, 0])
+SETS = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 0], [0, 0, 0]], np.uint8)
+GUESSED = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]], np.uint8)
 
 
 def test_accuracy_is_the_share_that_agrees() -> None:
@@ -55,11 +57,34 @@ def test_labels_that_are_all_the_same_score_zero(metric: str) -> None:
 
 def test_every_metric_on_offer_is_known_and_a_plain_float() -> None:
     for kind, names in METRICS.items():
-        labels = LABELS.astype(np.float32) if kind == "regression" else LABELS
+        labels = {"regression": LABELS.astype(np.float32), "multi_label": SETS}.get(kind, LABELS)
+        rows = np.zeros(len(labels), int)
         assert names
         for name in names:
-            assert type(score(name, labels, labels)) is float
-            assert score(name, labels, labels) == pytest.approx(1.0)
+            assert type(score(name, labels, labels, rows, ("O", "B-a"))) is float
+            assert score(name, labels, labels, rows, ("O", "B-a")) == pytest.approx(1.0)
+
+
+def test_sets_of_labels_are_scored_label_by_label_and_whole() -> None:
+    # By label: right 2, 1 and 0; true 2, 2 and 1; predicted 3, 1 and 0.
+    of_each = [2 * 2 / (2 + 3), 2 * 1 / (2 + 1), 0.0]
+    assert score("f1_macro", SETS, GUESSED) == pytest.approx(sum(of_each) / 3)
+    assert score("f1_micro", SETS, GUESSED) == pytest.approx(2 * (2 + 1) / (5 + 4))
+    assert score("accuracy", SETS, GUESSED) == 2 / 4
+
+
+@pytest.mark.parametrize("metric", METRICS["multi_label"])
+@pytest.mark.parametrize("labels", [SETS, SETS * 0, SETS * 0 + 1])
+@pytest.mark.parametrize("answer", [0, 1])
+def test_a_model_that_says_the_same_of_every_label_has_a_finite_score(
+    metric: str, labels: np.ndarray, answer: int
+) -> None:
+    right = labels.min() == labels.max() == answer
+    value = score(metric, labels, np.full_like(labels, answer))
+    if right:
+        assert value == (0.0 if answer == 0 and metric != "accuracy" else 1.0)
+    else:
+        assert 0.0 <= value < 1.0
 
 
 def test_an_unknown_metric_and_missing_rows_are_refused() -> None:

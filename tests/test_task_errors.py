@@ -142,7 +142,8 @@ def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
         return "\n".join(messages(path=folder(tmp_path / "task", meta=meta, train=plain(60)), **source))
 
     assert "expected a JSON object, found list" in said([])
-    assert "`kind` must be one of classification, regression, token, found 'tree'" in said(META | {"kind": "tree"})
+    kinds = "classification, regression, token, multi_label"
+    assert f"`kind` must be one of {kinds}, found 'tree'" in said(META | {"kind": "tree"})
     assert "`labels` must be a list of names, found 'no'" in said(META | {"labels": "no"})
     assert "`metric` must be names separated by commas, found 3" in said(META | {"metric": 3})
     assert "`pair` must be true or false, found 'no'" in said(META | {"pair": "no"})

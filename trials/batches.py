@@ -30,7 +30,7 @@ class Batch:
     tokens: torch.Tensor                               # (rows, length) int64
     segments: torch.Tensor                             # (rows, length) int64
     mask: torch.Tensor | None                          # (rows, length) int64, 1 on real tokens
-    labels: torch.Tensor                               # (rows,) or, for a token task, (rows, length)
+    labels: torch.Tensor                               # (rows,), (rows, labels) or, for a token task, (rows, length)
     places: np.ndarray                                 # (rows, length) int64
     scored: int
 
@@ -56,7 +56,8 @@ class Collate:
             labels = np.where(real, split.labels[places], IGNORED)
             scored = int((labels != IGNORED).sum())
         else:
-            labels, scored = split.labels[rows], len(rows)
+            labels = split.labels[rows]
+            scored = labels.size                       # a multi-label row counts once for each of its labels
         return Batch(
             tokens=self._move(np.where(real, split.tokens[places], self.pad).astype(np.int64)),
             segments=self._move(np.where(real, split.segments[places], 0).astype(np.int64)),

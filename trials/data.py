@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from auxtune.trials.cells import flat, label_name
 from auxtune.trials.encoded import SPLITS, Kind
 from auxtune.trials.examples import Examples, read_examples
+from auxtune.trials.labels import Label
 from auxtune.trials.problems import DataError, Problems, listed
 from auxtune.trials.reading import find
-from auxtune.trials.schema import Schema, flat, label_name, read_schema
+from auxtune.trials.schema import Schema, read_schema
 from auxtune.trials.source import TaskSource
 from auxtune.trials.splits import HELD_OUT, check_sizes, divide, strata, take
 from auxtune.trials.tables import Table, read_table
@@ -29,7 +31,7 @@ from auxtune.trials.tables import Table, read_table
 class Task:
     """A task's rows, ready to be tokenised.
 
-    ``labels`` are the classes or tags in the order of their ids, empty for regression. ``dropped`` counts the
+    ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``dropped`` counts the
     train rows left out because their input occurs in report, selection or probe rows of a task of the study,
     each row once, in that order. ``digest`` identifies the rows left. ``notes`` say what was ignored or
     guessed.
@@ -110,7 +112,7 @@ def _draft(source: TaskSource) -> _Draft:
 
 def _is_unlabelled(table: Table, schema: Schema) -> bool:
     """Whether every label is absent or -1, as in public test files, and -1 is not a class of the task."""
-    names = {label_name(cell) for cell in flat(table.columns.get(schema.label, ()))}
+    names = {label_name(cell) for column in schema.label for cell in flat(table.columns.get(column, ()))}
     return len(table) > 0 and "-1" not in schema.labels and names <= {None, "-1"}
 
 
@@ -128,7 +130,7 @@ def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
     splits = {part: train if part == "train" else draft.splits[part] for part in SPLITS}
     return Task(
         draft.source.name, schema.kind, schema.labels, schema.metrics, schema.pair, splits,
-        _digest(schema, splits), dropped, draft.notes,
+        _digest(schema, splits), dropped, draft.notes + _constant(train, schema),
     )
 
 
@@ -137,9 +139,27 @@ def _check_train(train: Examples, schema: Schema, dropped: int) -> None:
     if not len(train):
         raise DataError([f"no training rows are left{after}"])
     if schema.kind != "token" and len(set(train.labels)) < 2:
-        label = train.labels[0]
-        shown = schema.labels[label] if isinstance(label, int) else label
+        shown = _shown(train.labels[0], schema.labels)
         raise DataError([f"all {len(train)} training rows have the label {shown}{after}: nothing to learn"])
+
+
+def _shown(label: Label, names: Sequence[str]) -> str:
+    """A label of a row as a message names it."""
+    if isinstance(label, tuple):
+        return listed(name for name, has in zip(names, label, strict=True) if has)
+    return names[label] if isinstance(label, int) else str(label)
+
+
+def _constant(train: Examples, schema: Schema) -> tuple[str, ...]:
+    """Notes on the labels of a multi-label task that training cannot tell apart from a constant."""
+    if schema.kind != "multi_label":
+        return ()
+    share = np.array(train.labels, np.uint8).mean(axis=0)
+    said = {"no training row has": share == 0, "every training row has": share == 1}
+    return tuple(
+        f"{what} the label{'s' if which.sum() > 1 else ''} {listed(np.array(schema.labels)[which].tolist())}"
+        for what, which in said.items() if which.any()
+    )
 
 
 def _digest(schema: Schema, splits: Mapping[str, Examples]) -> str:

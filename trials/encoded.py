@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-Kind: TypeAlias = Literal["classification", "regression", "token"]
+Kind: TypeAlias = Literal["classification", "regression", "token", "multi_label"]
 SPLITS = ("train", "probe", "selection", "report")
 IGNORED = -100                                         # label of a token that is not scored
 
@@ -17,14 +17,15 @@ IGNORED = -100                                         # label of a token that i
 class EncodedSplit:
     """Rows of one split, end to end. Row i is ``tokens[offsets[i]:offsets[i + 1]]``, special tokens included.
 
-    ``labels`` has one value per row: int64 classes or float32 values; for token tasks one int64 per *token*, aligned
-    with ``tokens``, ``IGNORED`` on special tokens and on all but the first piece of a word.
+    ``labels`` has one value per row: int64 classes or float32 values; for multi-label tasks a uint8 per row and label,
+    1 where the row has it; for token tasks one int64 per *token*, aligned with ``tokens``, ``IGNORED`` on special
+    tokens and on all but the first piece of a word.
     """
 
     tokens: np.ndarray                                 # (all tokens,) int32
     segments: np.ndarray                               # (all tokens,) uint8, 1 in the second sentence of a pair
     offsets: np.ndarray                                # (rows + 1,) int64
-    labels: np.ndarray                                 # (rows,) or, for token tasks, (all tokens,)
+    labels: np.ndarray                                 # (rows,), (rows, labels) or (all tokens,)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -39,8 +40,8 @@ class EncodedSplit:
 class EncodedTask:
     """A task whose rows are token ids.
 
-    ``labels`` names the classes or tags in the order of their ids (empty for regression). ``metrics``: the first is
-    the main one. ``digest`` identifies the rows left after all drops, before tokenisation.
+    ``labels`` names the classes, tags or labels in the order of their ids (empty for regression). ``metrics``: the
+    first is the main one. ``digest`` identifies the rows left after all drops, before tokenisation.
     """
 
     name: str

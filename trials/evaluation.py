@@ -22,15 +22,24 @@ CPU_TOKENS, GPU_TOKENS = 2048, 32768
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of a split. ``rows``, in rising order, names the row of each label. All (labels,)."""
+    """What a model says of a split, an element per row or, for a token task, per labelled token.
 
-    labels: np.ndarray
-    predictions: np.ndarray
-    rows: np.ndarray
+    ``rows``, in rising order, says which row an element is of; ``names`` are the task's labels in the order of their
+    ids.
+    """
+
+    labels: np.ndarray                                 # (elements,) or, for a multi-label task, (elements, labels)
+    predictions: np.ndarray                            # likewise
+    rows: np.ndarray                                   # (elements,)
+    names: tuple[str, ...]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, by name."""
+        return {**vars(self), "names": np.array(self.names, np.str_)}
 
     def scores(self, metrics: Iterable[str]) -> dict[str, float]:
         """``{metric: value}``."""
-        return {metric: score(metric, self.labels, self.predictions) for metric in metrics}
+        return {metric: score(metric, self.labels, self.predictions, self.rows, self.names) for metric in metrics}
 
 
 @dataclass(frozen=True)
@@ -56,16 +65,18 @@ class Evaluation:
         split = task.splits[part]
         values, places = self._outputs(name, part)
         if task.kind != "token":
-            return Predictions(np.asarray(split.labels), values[np.argsort(places)], np.arange(len(split)))
+            ordered = values[np.argsort(places)]
+            return Predictions(np.asarray(split.labels), ordered, np.arange(len(split)), task.labels)
         by_token = np.empty(len(split.tokens), values.dtype)
         by_token[places[places >= 0]] = values[places >= 0]
         scored = np.flatnonzero(split.labels != IGNORED)
         rows = np.repeat(np.arange(len(split)), split.lengths)
-        return Predictions(split.labels[scored], by_token[scored], rows[scored])
+        return Predictions(split.labels[scored], by_token[scored], rows[scored], task.labels)
 
     def _outputs(self, name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Predictions in the order made, and the row (for tokens: flat position, or -1) that each is of."""
         task, number = self.tasks[name], list(self.tasks).index(name)
+        per_token = task.kind == "token"
         size = CPU_TOKENS if self.collate.device.type == "cpu" else GPU_TOKENS
         values, places, finite = [], [], []
         self.model.eval()
@@ -75,8 +86,9 @@ class Evaluation:
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)
                 finite.append(outputs.isfinite().all())
-                values.append(self.model.head(number).predict(outputs).flatten())
-                places.append(batch.places.ravel() if task.kind == "token" else rows)
+                predicted = self.model.head(number).predict(outputs)
+                values.append(predicted.flatten() if per_token else predicted)
+                places.append(batch.places.ravel() if per_token else rows)
         self.model.train()
         if not torch.stack(finite).all():
             raise NonFiniteError(f"task {name}: an output on the {part} split is not finite")

@@ -1,25 +1,22 @@
-"""Rows of a task as checked values: texts or words, and labels as ids or numbers."""
+"""Rows of a task as checked values: texts or words, and their labels (``labels``)."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from auxtune.trials.labels import Label, label_parser
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
-from auxtune.trials.schema import Schema, label_name, number
+from auxtune.trials.schema import Schema
 from auxtune.trials.tables import Table
 
 Words: TypeAlias = tuple[str, ...]
-Label: TypeAlias = int | float | tuple[int, ...]       # a class, a value, or one tag per word
-LARGEST = float(np.finfo(np.float32).max)
 SURROGATE = re.compile("[\ud800-\udfff]")              # half a character: no tokenizer takes it
 
 
@@ -65,13 +62,14 @@ def read_examples(table: Table, schema: Schema) -> Examples:
     is_token = schema.kind == "token"
     problems = Problems()
     parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, _words if is_token else _text)
-    parsers[schema.label] = _label_parser(table, schema)
+    parsers |= dict.fromkeys(schema.label, label_parser(table, schema))
     columns: list[tuple[Any, ...]] = []
     for column, parse in parsers.items():
         with problems.collected():
             columns.append(_column(table, column, parse))
     problems.raise_any()
-    *texts, labels = columns
+    texts, marks = columns[: len(schema.text)], columns[len(schema.text) :]
+    labels = tuple(zip(*marks, strict=True)) if len(marks) > 1 else marks[0]
     if is_token:
         _check_lengths(table, schema, texts[0], labels)
         inputs = [(" ".join(words),) for words in texts[0]]
@@ -117,45 +115,9 @@ def _words(cell: Any) -> Words:
     return tuple(_text(word) for word in cell)
 
 
-def _label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
-    if schema.kind == "regression":
-        return partial(_value, untyped=table.untyped)
-    if schema.kind == "token":
-        return partial(_tags, ids=schema.ids, labels=schema.labels)
-    return partial(_class, ids=schema.ids, labels=schema.labels)
-
-
-def _value(cell: Any, untyped: bool) -> float:
-    """Rounded to float32, what training uses, so that every file format gives the same value."""
-    value = number(cell, untyped)
-    if value is None:
-        raise ValueError(f"expected a number, found {cell!r:.80}")
-    if not math.isfinite(value) or abs(value) > LARGEST:
-        raise ValueError(f"expected a finite number, found {value}")
-    return float(np.float32(value))
-
-
-def _class(cell: Any, ids: Mapping[str, int], labels: tuple[str, ...]) -> int:
-    if isinstance(cell, list):
-        raise ValueError(f"expected one label, found the list {cell!r:.80}")
-    name = label_name(cell)
-    if name is None:
-        raise ValueError("the label is missing")
-    if name not in ids:
-        raise ValueError(f"{cell!r:.80} is not one of the labels {listed(labels)}; "
-                         "correct it, or name all labels under `labels`")
-    return ids[name]
-
-
-def _tags(cell: Any, ids: Mapping[str, int], labels: tuple[str, ...]) -> tuple[int, ...]:
-    if not isinstance(cell, list):
-        raise ValueError(f"expected a list of tags, found {cell!r:.80}; csv and tsv cannot hold lists")
-    return tuple(_class(tag, ids, labels) for tag in cell)
-
-
 def _check_lengths(table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]]) -> None:
     counts = [(len(row_words), len(row_tags)) for row_words, row_tags in zip(words, tags, strict=True)]
     bad = [(row, f"expected {expected} tags, one per word, found {found}")
            for row, (expected, found) in enumerate(counts, start=1) if expected != found]
     if bad:
-        raise DataError(in_rows(table.place, schema.label, bad))
+        raise DataError(in_rows(table.place, schema.label[0], bad))

@@ -1,4 +1,4 @@
-"""One encoder under one head per task: classification, regression and token labels trained together."""
+"""One encoder under one head per task: tasks of all kinds are trained together."""
 
 from __future__ import annotations
 
@@ -78,10 +78,26 @@ class RegressionHead(Head):
         return outputs.squeeze(-1) * self.deviation + self.mean
 
 
-HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead]] = {
+class MultiLabelHead(Head):
+    """One yes or no for each label: a logit each, and binary cross-entropy."""
+
+    def __init__(self, width: int, task: EncodedTask, dropout: float) -> None:
+        super().__init__(width, len(task.labels), dropout)
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(rows, labels) logits against (rows, labels) of 0 and 1."""
+        return functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype), reduction="sum")
+
+    def predict(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(rows, labels) logits to uint8 (rows, labels), 1 where the probability is above one half."""
+        return (outputs > 0).to(torch.uint8)
+
+
+HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead] | type[MultiLabelHead]] = {
     "classification": ClassificationHead,
     "regression": RegressionHead,
     "token": ClassificationHead,
+    "multi_label": MultiLabelHead,
 }
 
 

@@ -1,23 +1,27 @@
 """What a task's columns mean: its text, its label, its kind, its classes and its metrics.
 
 What the study says wins over meta.json, which wins over what is read off the training rows: text or declared
-classes are a classification, integers too (and the task says so), fractions are a regression.
+classes are a classification, integers too (and the task says so), fractions are a regression, lists of labels and
+several label columns multi-label.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import Any, cast, get_args
 
+from auxtune.trials.cells import flat, label_name, number
 from auxtune.trials.encoded import Kind
 from auxtune.trials.metrics import METRICS
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.reading import Found
 from auxtune.trials.source import TaskSource
+from auxtune.trials.spans import not_bio
 from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,13 +32,14 @@ INTEGER = re.compile(r"[+-]?\d+")
 class Schema:
     """How to read every file of a task.
 
-    ``text`` names one or two text columns, or the column of words of a token task; ``label`` the label or
-    tags. ``labels`` are the classes or tags in the order of their ids, empty for regression.
+    ``text`` names one or two text columns, or the column of words of a token task; ``label`` the column of the label,
+    the tags or the list of labels, or a column of 0 and 1 for each label. ``labels`` are the classes, tags or labels in
+    the order of their ids, empty for regression.
     """
 
     kind: Kind
     text: tuple[str, ...]
-    label: str
+    label: tuple[str, ...]
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -63,26 +68,46 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
     notes: tuple[str, ...] = ()
     if is_token:
         kind: Kind = "token"
+    elif len(label) > 1:
+        kind = "multi_label"
     elif declared.kind is not None:
         kind = declared.kind
-    elif declared.labels or label in train.classes:
-        kind = "classification"
     else:
-        kind, notes = _kind_of(train, label)
-    labels = () if kind == "regression" else declared.labels or _labels_of(train, label)
+        kind, notes = _kind_of(train, label[0], bool(declared.labels))
+    labels = () if kind == "regression" else _labels_of(train, label, declared.labels)
+    metrics = declared.metrics or METRICS[kind][:1]
     problems = Problems()
-    if kind == "regression" and declared.labels:
-        problems.messages.append(f"a regression has no labels, found {listed(declared.labels)}")
-    if kind != "regression" and len(labels) < 2:
-        problems.messages.append(f"{train.place}, column `{label}`: expected at least two different labels, "
-                                 f"found {listed(labels)}")
-    if len(set(labels)) < len(labels):
-        problems.messages.append(f"labels: a name occurs twice in {listed(labels)}")
-    known = METRICS[kind]
-    problems.messages += [f"metric: `{metric}` is not a metric of {kind} tasks; there are {listed(known)}"
-                          for metric in declared.metrics if metric not in known]
+    problems.messages += _wrong_labels(train, kind, label, labels, declared.labels)
+    problems.messages += _wrong_metrics(kind, metrics, labels)
     problems.raise_any()
-    return Schema(kind, text, label, labels, declared.metrics or known[:1], found.notes + notes)
+    return Schema(kind, text, label, labels, metrics, found.notes + notes)
+
+
+def _wrong_labels(
+    train: Table, kind: Kind, columns: tuple[str, ...], labels: tuple[str, ...], declared: tuple[str, ...]
+) -> list[str]:
+    wrong = []
+    if kind == "regression" and declared:
+        wrong.append(f"a regression has no labels, found {listed(declared)}")
+    if len(columns) > 1 and declared and declared != columns:
+        wrong.append(f"labels: the columns under `label` name the labels, {listed(columns)}; "
+                     f"remove {listed(declared)}")
+    if kind != "regression" and len(labels) < 2:
+        wrong.append(f"{train.place}, column `{columns[0]}`: expected at least two different labels, "
+                     f"found {listed(labels)}")
+    if len(set(labels)) < len(labels):
+        wrong.append(f"labels: a name occurs twice in {listed(labels)}")
+    return wrong
+
+
+def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
+    known = METRICS[kind]
+    wrong = [f"metric: `{metric}` is not a metric of {kind} tasks; there are {listed(known)}"
+             for metric in metrics if metric not in known]
+    if kind == "token" and "span_f1" in metrics and not_bio(labels):
+        wrong.append("metric: `span_f1` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
+                     f"others), found {listed(not_bio(labels))}; ask for {listed(known[:2])}, or change the tags")
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -107,10 +132,13 @@ class _Declared:
                  for key, (what, fine) in expected.items() if not fine]
         if source.kind is not None and source.kind not in KINDS:
             wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
+        if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
+            wrong.append(f"a list of columns under `label` makes a multi_label task; `kind` says {source.kind}")
         if wrong:
             raise DataError(wrong)
-        if source.kind not in (None, kind):            # what meta.json says of another kind means nothing here
-            kind, labels, metric = source.kind, None, None
+        asked = "multi_label" if isinstance(source.label, tuple) else source.kind
+        if asked not in (None, kind):            # what meta.json says of another kind means nothing here
+            kind, labels, metric = asked, None, None
         names = tuple(str(label) for label in labels or ())
         metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
         return _Declared(cast("Kind | None", kind), source.labels or names, source.metrics or metrics, pair)
@@ -120,65 +148,49 @@ def _are_names(labels: Any) -> bool:
     return isinstance(labels, list) and all(isinstance(label, (str, int)) for label in labels)
 
 
-def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tuple[str, ...], str, bool]:
-    """The text columns, the label column, and whether the task labels tokens."""
+def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """The text columns, the label columns, and whether the task labels tokens."""
     marked = source.tokens is not None or source.tags is not None or declared.kind == "token"
     is_token = marked or (declared.kind is None and not source.text and "tokens" in train.columns)
     if is_token and (source.text or declared.kind not in (None, "token")):
         raise DataError(["a token task has `tokens` and `tags`, any other `text` and `label`; found both"])
     if len(source.text) > 2:
         raise DataError([f"text: expected one or two columns, found {listed(source.text)}"])
+    if isinstance(source.label, tuple) and len(source.label) < 2:
+        raise DataError([f"label: expected a column for each of two or more labels, found {listed(source.label)}; "
+                         "a single column, of classes or of lists, is written without brackets"])
     text: tuple[str, ...]
+    label: tuple[str, ...]
     if is_token:
-        text, label, keys = (source.tokens or "tokens",), source.tags or "tags", "`tokens` and `tags`"
+        text, label, keys = (source.tokens or "tokens",), (source.tags or "tags",), "`tokens` and `tags`"
     else:
         second = any(cell not in (None, "") for cell in train.columns.get("sentence2", ()))
         if second and declared.pair is False and not source.text:
             raise DataError([f"{train.place}: `pair` is false but there is text in column `sentence2`"])
         text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))
-        label, keys = source.label or "label", "`text` and `label`"
+        label = source.label if isinstance(source.label, tuple) else (source.label or "label",)
+        keys = "`text` and `label`"
     unknown = [f"{train.place}: there is no column `{column}` among {listed(train.columns)}"
                f"{closest(column, train.columns)}; name the columns as {keys}"
-               for column in (*text, label) if column not in train.columns]
+               for column in (*text, *label) if column not in train.columns]
     if unknown:
         raise DataError(unknown)
-    if len({*text, label}) <= len(text):
-        raise DataError([f"a column is named twice: {listed((*text, label))}; name different columns as {keys}"])
+    if len({*text, *label}) < len(text) + len(label):
+        raise DataError([f"a column is named twice: {listed((*text, *label))}; name different columns as {keys}"])
     return text, label, is_token
 
 
-def label_name(cell: Any) -> str | None:
-    """A class as text, the same from every file format (1, 1.0 and "1" are one); ``None`` if missing."""
-    if cell is None or cell == "":
-        return None
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
-
-
-def flat(cells: Iterable[Any]) -> Iterator[Any]:
-    """Cells, those of lists one by one."""
-    for cell in cells:
-        if isinstance(cell, list):
-            yield from cell
-        else:
-            yield cell
-
-
-def number(cell: Any, untyped: bool) -> float | None:
-    """A cell as a number, ``None`` if it is not one; text counts as a number only in an untyped table."""
-    if isinstance(cell, bool) or not isinstance(cell, (int, float, str) if untyped else (int, float)):
-        return None
-    try:
-        return float(cell)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _kind_of(train: Table, label: str) -> tuple[Kind, tuple[str, ...]]:
+def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str, ...]]:
     """The kind that the training labels suggest, with a note where integers could have meant either."""
+    lists = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if isinstance(cell, list)]
+    if lists:
+        wrong = [(row, f"expected a list of labels, found {cell!r:.80}") for row, cell in lists
+                 if any(not isinstance(each, (str, int, NoneType)) for each in cell)]
+        if wrong:                                      # such as the numbers of an embedding
+            raise DataError(in_rows(train.place, label, wrong))
+        return "multi_label", ()
+    if has_names or label in train.classes:
+        return "classification", ()
     cells = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if cell not in (None, "")]
     wrong = [(row, f"expected text or a number, found {type(cell).__name__}")
              for row, cell in cells if not isinstance(cell, (str, int, float))]
@@ -195,11 +207,13 @@ def _kind_of(train: Table, label: str) -> tuple[Kind, tuple[str, ...]]:
     return "classification", (note,)
 
 
-def _labels_of(train: Table, label: str) -> tuple[str, ...]:
-    """Declared classes, else the names that occur in training, integers in their own order."""
-    if label in train.classes:
-        return train.classes[label]
-    names = {name for name in (label_name(cell) for cell in flat(train.columns[label])) if name is not None}
+def _labels_of(train: Table, columns: tuple[str, ...], declared: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of several columns, else declared ones, else those that occur in training, integers in their order."""
+    if len(columns) > 1:
+        return columns
+    if declared or columns[0] in train.classes:
+        return declared or train.classes[columns[0]]
+    names = {name for name in (label_name(cell) for cell in flat(train.columns[columns[0]])) if name is not None}
     if all(INTEGER.fullmatch(name) for name in names):
         return tuple(sorted(names, key=int))
     return tuple(sorted(names))

@@ -14,10 +14,10 @@ class TaskSource:
     """One task of a study. Exactly one of ``path``, ``files``, ``hub`` and ``builtin`` is set.
 
     ``path`` is a folder of jsonl with meta.json, a saved ``datasets`` folder, or one file; ``files`` maps train,
-    validation and test to files. ``text`` names one or two text columns, ``label`` the label column; a token task
-    has ``tokens`` and ``tags`` instead. ``split`` names the hub's split to train on. ``rows`` limits the training
-    rows; ``splits`` overrides a part by a share in (0, 1), a number of rows or a file. Empty means: read it off the
-    data.
+    validation and test to files. ``text`` names one or two text columns, ``label`` the label column, or a column of 0
+    and 1 for each label of a multi-label task; a token task has ``tokens`` and ``tags`` instead. ``split`` names the
+    hub's split to train on. ``rows`` limits the training rows; ``splits`` overrides a part by a share in (0, 1), a
+    number of rows or a file. Empty means: read it off the data.
     """
 
     name: str
@@ -29,7 +29,7 @@ class TaskSource:
     revision: str | None = None
     split: str | None = None
     text: tuple[str, ...] = ()
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     tokens: str | None = None
     tags: str | None = None
     kind: Kind | None = None

@@ -7,7 +7,7 @@ a quarter of train: this bound wins.
 
 A cut takes rows in the order of their input's hash, so it depends on nothing but the task's own rows: not on
 a seed, nor on the order of the file, nor on the other tasks of a study. It keeps the shares of the classes,
-or of the fifths of the values; token tasks are cut as they come.
+or of the fifths of the values; token and multi-label tasks are cut as they come.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def check_sizes(source: TaskSource) -> None:
 
 def strata(examples: Examples, kind: Kind) -> np.ndarray:
     """Each row's group, whose share a cut keeps, (rows,) int64: class, fifth of the values, or one for all."""
-    if kind == "token":
+    if kind in ("token", "multi_label"):
         return np.zeros(len(examples), np.int64)
     labels = np.array(examples.labels)
     if kind == "classification":

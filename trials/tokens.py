@@ -23,6 +23,9 @@ from auxtune.trials.tokenizer import Pieces, Tokenizer
 
 FORMAT = 1                                             # of the arrays: raise it when their meaning changes
 ARRAYS = tuple(each.name for each in fields(EncodedSplit))
+LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
+    "classification": np.int64, "regression": np.float32, "token": np.int64, "multi_label": np.uint8
+}
 
 
 def load_tokenizer(model: ModelOptions) -> Tokenizer:
@@ -65,12 +68,9 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
         tokens.extend(pieces.ids)
         segments.extend(pieces.segments)
         offsets.append(len(tokens))
-        if isinstance(label, tuple):
-            tags.extend(_piece_tags(pieces.words, label))
-    if kind == "token":
-        labels = np.array(tags, np.int64)
-    else:
-        labels = np.array(rows.labels, np.float32 if kind == "regression" else np.int64)
+        if kind == "token":
+            tags.extend(_piece_tags(pieces.words, cast(Sequence[int], label)))
+    labels = np.array(tags if kind == "token" else rows.labels, LABEL_TYPES[kind])
     return EncodedSplit(
         np.array(tokens, np.int32), np.array(segments, np.uint8), np.array(offsets, np.int64), labels
     )

@@ -144,7 +144,7 @@ class TrainingRun:
             raise RuntimeError(f"the run has taken {self.step} of {self._recipe.steps} steps; advance it first")
         self._learner.model.load_state_dict(self._best)
         predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
-        arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in vars(held).items()}
+        arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
         _save_durably(self._folder / "predictions.npz", arrays)
         if self._recipe.keep == "last":
             leave(self._folder / "weights", self._learner.model, self._recipe, self._inherited)

@@ -20,7 +20,7 @@ class SplitTask(Protocol):
 
     @property
     def kind(self) -> str:
-        """Classification, regression or token."""
+        """What is predicted, as `kind` of the study file says it."""
 
     @property
     def splits(self) -> Mapping[str, Sized]:

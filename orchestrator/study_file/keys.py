@@ -60,8 +60,9 @@ def expected(node: Schema) -> str:
         return f"`{node['const']}`"
     node = resolved(node)
     if node["type"] == "array":
+        least = f"at least {node['minItems']}: " if "minItems" in node else ""
         most = f"at most {node['maxItems']}: " if "maxItems" in node else ""
-        return f"a list of {most}{expected(node['items'])}"
+        return f"a list of {least}{most}{expected(node['items'])}"
     bounds = [f"{sign} {node[bound]:g}" for bound, sign in _BOUNDS.items() if bound in node]
     entries = "with at least one entry" if "minProperties" in node else ""
     return " ".join(filter(None, [_TYPES[node["type"]], " and ".join(bounds), entries]))

@@ -64,10 +64,14 @@ class TaskOptions(Section):
     text: Annotated[tuple[Text, ...], Field(max_length=2)] = Field(
         default=(), description="The text column, or the two of a pair."
     )
-    label: Text | None = Field(default=None, description="The label column.")
+    label: Text | Annotated[tuple[Text, ...], Field(min_length=2)] | None = Field(
+        default=None,
+        description="The label column; for a task with any number of labels per row, a column of lists, or a list of "
+        "columns of 0 and 1, one for each label.",
+    )
     tokens: Text | None = Field(default=None, description="The column of words, for one label per word.")
     tags: Text | None = Field(default=None, description="The column of the words' labels.")
-    kind: Literal["classification", "regression", "token"] | None = Field(
+    kind: Literal["classification", "regression", "token", "multi_label"] | None = Field(
         default=None, description="What is predicted; `null` reads it off the labels."
     )
     labels: tuple[Text, ...] = Field(default=(), description="The classes in order; empty reads them off the data.")

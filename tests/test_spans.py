@@ -1,0 +1,95 @@
+"""Spans of words: exact match by hand, rows kept apart, and tags that are not BIO refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from auxtune.trials.data import load_tasks
+from auxtune.trials.metrics import score
+from auxtune.trials.problems import DataError
+from auxtune.trials.source import TaskSource
+from auxtune.trials.spans import not_bio, span_counts
+
+NAMES = ("O", "B-per", "I-per", "B-loc", "I-loc")
+
+
+def ids(tags: str) -> np.ndarray:
+    """Tags written as their letters: `.`, and capitals at the first word of a span of P(er) or L(oc)."""
+    return np.array([".PpLl".index(tag) for tag in tags])
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "counts"),
+    [
+        ("Pp.L", "Pp.L", (2, 2, 2)),
+        ("Pp.L", "P..L", (1, 2, 2)),                   # too short
+        ("Pp.L", "Pppl", (1, 2, 2)),                   # too long; and `l` continues no place, so it begins one
+        ("Pp.L", "Ll.L", (1, 2, 2)),                   # the right words, the wrong name
+        ("PpPp", "Pppp", (0, 2, 1)),                   # two of a kind side by side
+        (".pp.", ".Pp.", (1, 1, 1)),                   # I- without B- begins a span
+        ("....", "...P", (0, 0, 1)),
+        ("Pp..", "....", (0, 1, 0)),
+    ],
+)
+def test_a_span_is_right_if_it_is_found_whole(true: str, predicted: str, counts: tuple[int, int, int]) -> None:
+    rows = np.zeros(4, int)
+    assert span_counts(ids(true), ids(predicted), rows, NAMES).tolist() == [list(counts)]
+    right, *spans = counts
+    assert score("span_f1", ids(true), ids(predicted), rows, NAMES) == pytest.approx(2 * right / sum(spans))
+
+
+def test_rows_are_counted_apart_and_no_span_crosses_them() -> None:
+    rows = np.array([0, 0, 2, 2, 2])
+    # As one row, the true span would have three words, and the one found would be the same.
+    true, predicted = ids("Ppp.L"), ids("Pp..L")
+    assert span_counts(true, predicted, rows, NAMES).tolist() == [[1, 1, 1], [0, 0, 0], [1, 2, 1]]
+    assert score("span_f1", true, predicted, rows, NAMES) == pytest.approx(2 * 2 / (3 + 2))
+    assert score("span_f1", true, predicted, rows * 0, NAMES) == pytest.approx(2 * 1 / (2 + 2))
+
+
+def test_without_any_span_the_score_is_zero_and_without_rows_or_names_there_is_none() -> None:
+    nothing = ids("....")
+    assert score("span_f1", nothing, nothing, np.zeros(4, int), NAMES) == 0.0
+    with pytest.raises(ValueError, match="expected the row of each token and the names of the tags"):
+        score("span_f1", nothing, nothing)
+    with pytest.raises(ValueError, match="expected the row of each token and the names of the tags"):
+        score("span_f1", nothing, nothing, np.zeros(4, int))
+
+
+@pytest.mark.parametrize(
+    ("tags", "wrong"),
+    [
+        (NAMES, ()),
+        (("B", "I", "O"), ()),
+        (("B-a", "I-a"), ()),
+        (("O", "B-a", "E-a", "S-a"), ("E-a", "S-a")),
+        (("O", "B_a"), ("B_a",)),
+        (("O", "B-"), ("B-",)),
+        (("O", "BAD", "I-a", "B-a"), ("BAD",)),
+        (("O", "I-a"), ("O", "I-a")),                  # nothing begins a span
+        (("NOUN", "VERB"), ("NOUN", "VERB")),
+    ],
+)
+def test_tags_are_known_as_bio_or_not(tags: tuple[str, ...], wrong: tuple[str, ...]) -> None:
+    assert not_bio(tags) == wrong
+
+
+def tagged(path: Path, tags: list[str]) -> TaskSource:
+    rows: list[dict[str, Any]] = [{"tokens": [f"w{i}", "x"], "tags": tags} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return TaskSource("names", path=path, metrics=("span_f1", "accuracy"))
+
+
+def test_span_f1_is_asked_of_bio_tags_alone(tmp_path: Path) -> None:
+    task = load_tasks([tagged(tmp_path / "bio.jsonl", ["B-per", "O"])])["names"]
+    assert task.metrics == ("span_f1", "accuracy")
+    with pytest.raises(DataError) as error:
+        load_tasks([tagged(tmp_path / "pos.jsonl", ["NOUN", "O"])])
+    [message] = error.value.messages
+    assert message.startswith("task names: metric: `span_f1` needs BIO tags (O, B-NAME at the first word")
+    assert message.endswith("found NOUN; ask for accuracy, f1, or change the tags")
