@@ -50,7 +50,7 @@ def test_no_file_is_no_curve(tmp_path: Path) -> None:
 
 def trial(*costs: Cost) -> Trial:
     attempts = [Attempt(number, "s", 0.0, cost=cost) for number, cost in enumerate(costs, start=1)]
-    return Trial(0, "search", "", Proposal(("p",)), 0.0, attempts)
+    return Trial(0, "search", Proposal(("p",)), 0.0, attempts)
 
 
 LOST = Cost(wall_seconds=2.0, gpu_seconds=0.0, cpu_seconds=4.0)

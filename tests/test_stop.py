@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.heartbeat import living_driver
+from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver
 from auxtune.orchestrator.record.process import process_start
 
 
@@ -66,6 +67,23 @@ def test_asked_twice_the_driver_hears_of_it_once(study: Path) -> None:
     (study / "end").touch()
     assert json.loads(stop(study, "--json").stdout) == {**first, "stopped": True, "state": "interrupted"}
     assert driver.communicate(timeout=30)[0] == "1\n"
+
+
+def test_a_driver_says_at_once_that_it_was_asked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks again must see it, or the second signal would not wait for running trials."""
+    monkeypatch.setattr("auxtune.orchestrator.record.heartbeat.BEAT", 3600.0)
+    asked = threading.Event()
+    with Heartbeat(study, "s", asked.is_set):
+        assert not json.loads((study / "heartbeat.json").read_text())["stopping"]
+        asked.set()
+        while not json.loads((study / "heartbeat.json").read_text())["stopping"]:
+            time.sleep(0.05)
+
+
+def test_a_clean_up_that_waits_is_not_signalled(study: Path) -> None:
+    sign(study, session="clean-x", pid=1, started=process_start(1))
+    result = stop(study)
+    assert result.exit_code == 2 and "cleans this study" in result.stderr
 
 
 def test_where_nothing_runs_that_is_said(study: Path) -> None:
