@@ -69,8 +69,8 @@ def run_tuner(
 ) -> None:
     """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
-    ``scheduler`` may stop trials early; ``None`` stops none. Data and base weights go through the object store once.
-    Raises what the searcher raised.
+    ``scheduler`` may stop trials early. Data and base weights go through the object store once. Raises what the
+    searcher raised.
     """
     import ray
     from ray import tune

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler
 
+from auxtune.orchestrator.engine.scheduling import OwnActors
 from auxtune.orchestrator.engine.trainable import Assignment
 from auxtune.orchestrator.record.events import Judged
 
 
-class EarlyStopping(FIFOScheduler):
+class EarlyStopping(OwnActors):
     """Stops trials that are not in the best quarter of those that came as far (ASHA's defaults)."""
 
     def __init__(self, grace: int, steps: int, record: Callable[[Judged], None], former: Iterable[Judged]) -> None:

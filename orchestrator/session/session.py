@@ -146,12 +146,13 @@ def _train(
 
 
 def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
-    """What may stop trials early, if the study asks for it."""
+    """What hands trials to workers, and stops trials early if the study asks for it."""
+    from auxtune.orchestrator.engine.scheduling import OwnActors
     from auxtune.orchestrator.engine.stopping import EarlyStopping
 
     training = prepared.study.options.training
     if training.early_stopping is None:
-        return None
+        return OwnActors()
     grace = min(training.evaluate_every, training.steps)
     return EarlyStopping(grace, training.steps, agenda.record, agenda.accounts.judged)
 
