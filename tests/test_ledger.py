@@ -11,7 +11,7 @@ import pytest
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record import segments
-from auxtune.orchestrator.record.events import Opened, Proposed, Tracked, from_json, to_json
+from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, from_json, to_json
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
 
@@ -53,6 +53,13 @@ def test_events_of_one_flush_are_one_file(tmp_path: Path) -> None:
         ledger.append(proposed(number))
     ledger.flush()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001.json", "00000002.json"]
+
+
+def test_a_session_is_closed_once_also_if_an_interrupt_made_it_close_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, opened("one"))
+    ledger.close("done")
+    ledger.close("interrupted")
+    assert [event.reason for event in read_events(tmp_path) if isinstance(event, Closed)] == ["done"]
 
 
 def test_a_takeover_fences_the_former_writer(tmp_path: Path) -> None:

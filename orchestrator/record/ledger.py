@@ -37,6 +37,7 @@ class Ledger:
         self.session = opened.session
         self.events: list[Event] = []                  # all, flushed or not
         self._waiting: list[Event] = []
+        self._closed = False
         self._next = 1
         for path, line in self._segments.lines():
             self.events += _decode(path, line, self._next)[1]
@@ -64,8 +65,10 @@ class Ledger:
             del self._waiting[: len(batch)]
 
     def close(self, reason: Literal["done", "interrupted", "failed"], message: str | None = None) -> None:
-        """End the session."""
-        self.append(Closed(session=self.session, time=time.time(), reason=reason, message=message))
+        """End the session. A second call, after an interrupt in the first, only makes that one durable."""
+        if not self._closed:
+            self.append(Closed(session=self.session, time=time.time(), reason=reason, message=message))
+            self._closed = True
         self.flush()
 
     def _create(self, events: list[Event]) -> bool:
