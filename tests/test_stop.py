@@ -140,7 +140,8 @@ def test_a_moment_of_beginning_belongs_to_one_process(bystander: subprocess.Pope
 
 @pytest.mark.slow
 def test_a_stopped_and_cleaned_study_goes_on_from_its_checkpoint(small: StudyRun) -> None:
-    process = small.start()
+    # Long enough to be still at it when `stop` has started.
+    process = small.start("run", "study.yaml", "--set", "training.steps=500", "--set", "selector.trials=1")
     small.wait_for(small.trains, process)
     said = small.finish("stop", str(small.folder))
     assert f"auxtune resume {small.folder}" in said
