@@ -100,7 +100,7 @@ def test_a_write_that_succeeded_unheard_is_recognised(tmp_path: Path, monkeypatc
         monkeypatch.undo()
         raise OSError("the reply was lost")
 
-    monkeypatch.setattr(segments, "sync_folder", lose_the_reply)
+    monkeypatch.setattr(segments, "sync", lose_the_reply)
     with pytest.raises(LedgerError, match="lost"):
         ledger.flush()
     ledger.append(proposed(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from click.testing import CliRunner, Result
@@ -28,9 +29,10 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``studies`` in the working directory: two that are whole, a damaged one, and what is no study."""
     monkeypatch.chdir(tmp_path)
     storage = tmp_path / "studies"
-    for number, (name, until) in enumerate([("old", "done"), ("broken", "done"), ("new", "interrupted")]):
+    ends: dict[str, Literal["interrupted", "done"]] = {"old": "done", "broken": "done", "new": "interrupted"}
+    for number, (name, until) in enumerate(ends.items()):
         text = STUDY.replace("study: small", f"study: {name}")
-        active(written_study(storage / name, until, text), 1000.0 + number)  # type: ignore[arg-type]
+        active(written_study(storage / name, until, text), 1000.0 + number)
     (storage / "broken" / "ledger" / "00000001.json").write_text("{")
     (storage / ".tokens").mkdir()
     return storage

@@ -27,20 +27,25 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auxtune.orchestrator.tracking.tracker.RETRY", 0.05)
 
 
-@pytest.fixture
-def mirrored(tmp_path: Path) -> Mirrored:
+def mirrored_in(folder: Path) -> Mirrored:
+    """A small study in ``folder``, and its store beside it."""
     return Mirrored(
-        uri=f"sqlite:///{tmp_path}/mlflow.db",
+        uri=f"sqlite:///{folder}/mlflow.db",
         experiment="first",
         children="all",
         study="x",
         key="k",
         selector="thompson",
-        folder=tmp_path,
+        folder=folder,
         params={"steps": 5},
         steps=lambda proposal: 5,
         price=Price(None, 0.36),
     )
+
+
+@pytest.fixture
+def mirrored(tmp_path: Path) -> Mirrored:
+    return mirrored_in(tmp_path)
 
 
 def story(scores: list[float]) -> list[Event]:

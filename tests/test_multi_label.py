@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +10,10 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow
 import pytest
 import torch
-from pyarrow import parquet
 from synthetic_tasks import BASE, MODEL, finish, single, start
+from test_reading import write_jsonl, write_parquet, write_separated
 
 from auxtune.trials.batches import Collate
 from auxtune.trials.data import Task, load_tasks
@@ -40,25 +38,6 @@ def in_columns(rows: Sequence[Row], yes: Any = 1, no: Any = 0) -> list[Row]:
     """The same rows with a column for each topic."""
     return [{"sentence1": row["sentence1"], **{topic: yes if topic in row["label"] else no for topic in TOPICS}}
             for row in rows]
-
-
-def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def write_parquet(path: Path, rows: Sequence[Row]) -> Path:
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
-    return path
 
 
 def load(**source: Any) -> Task:
@@ -89,9 +68,9 @@ def test_every_source_gives_the_same_task(tmp_path: Path) -> None:
         load(path=tmp_path / "ids"),
         load(path=write_jsonl(tmp_path / "lists.jsonl", rows)),
         load(path=write_parquet(tmp_path / "lists.parquet", rows), kind="multi_label"),
-        load(path=write_csv(tmp_path / "flags.csv", in_columns(rows)), label=TOPICS),
-        load(path=write_csv(tmp_path / "words.csv", flags), label=TOPICS, kind="multi_label"),
-        load(path=write_csv(tmp_path / "decimals.csv", in_columns(rows, "1.0", "0.0")), label=TOPICS),
+        load(path=write_separated(tmp_path / "flags.csv", in_columns(rows)), label=TOPICS),
+        load(path=write_separated(tmp_path / "words.csv", flags), label=TOPICS, kind="multi_label"),
+        load(path=write_separated(tmp_path / "decimals.csv", in_columns(rows, "1.0", "0.0")), label=TOPICS),
         load(path=write_parquet(tmp_path / "flags.parquet", flags), label=TOPICS),
     ]
     assert {task.digest for task in tasks} == {tasks[0].digest}
@@ -136,13 +115,13 @@ def test_a_bad_list_is_named_by_file_row_and_column(tmp_path: Path, line: str) -
 )
 def test_a_bad_flag_is_named_by_file_row_and_column(tmp_path: Path, cell: str, said: str) -> None:
     rows = [*in_columns(topical()), {"sentence1": "a", "access": 0, "billing": cell, "product": 1}]
-    path = write_csv(tmp_path / "one.csv", rows)
+    path = write_separated(tmp_path / "one.csv", rows)
     assert f"{path}, row 81, column `billing`: {said}" in message(path=path, label=TOPICS)
 
 
 def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
     lists = write_jsonl(tmp_path / "lists.jsonl", topical())
-    flags = write_csv(tmp_path / "flags.csv", in_columns(topical()))
+    flags = write_separated(tmp_path / "flags.csv", in_columns(topical()))
     assert "a list of columns under `label` makes a multi_label task; `kind` says regression" in message(
         path=flags, label=TOPICS, kind="regression")
     assert "two or more labels, found access; a single column" in message(path=flags, label=("access",))
@@ -171,10 +150,10 @@ def test_labels_that_do_not_vary_are_said_and_if_none_does_refused(tmp_path: Pat
 
 
 def test_a_test_file_without_labels_is_ignored_and_one_with_empty_sets_is_not(tmp_path: Path) -> None:
-    held = {"train": write_csv(tmp_path / "train.csv", in_columns(topical())),
-            "validation": write_csv(tmp_path / "validation.csv", in_columns(topical(20, "dev")))}
-    hidden = write_csv(tmp_path / "hidden.csv", in_columns(topical(20, "test"), -1, -1))
-    shown = write_csv(tmp_path / "shown.csv", in_columns(topical(20, "test")))
+    held = {"train": write_separated(tmp_path / "train.csv", in_columns(topical())),
+            "validation": write_separated(tmp_path / "validation.csv", in_columns(topical(20, "dev")))}
+    hidden = write_separated(tmp_path / "hidden.csv", in_columns(topical(20, "test"), -1, -1))
+    shown = write_separated(tmp_path / "shown.csv", in_columns(topical(20, "test")))
     [note] = load(files={**held, "test": hidden}, label=TOPICS).notes
     assert "hidden.csv has no labels: ignored" in note
     task = load(files={**held, "test": shown}, label=TOPICS)

@@ -18,8 +18,11 @@ def killed_and_continued(small: StudyRun, told: int, *overrides: str) -> None:
     """Run it, SIGKILL the driver once ``told`` trials have ended and another runs, and run it to its end."""
     settings = [word for override in overrides for word in ("--set", override)]
     process = small.start("run", "study.yaml", *settings)
-    running = lambda: any(trial.status == "running" for trial in small.accounts.trials.values())  # noqa: E731
-    small.wait_for(lambda: small.told >= told and running(), process)
+
+    def far_enough() -> bool:
+        return small.told >= told and any(trial.status == "running" for trial in small.accounts.trials.values())
+
+    small.wait_for(far_enough, process)
     kill(process)
     assert "verified" in small.finish("status", str(small.folder), "--verify")
     small.finish("run", "study.yaml", *settings)

@@ -14,13 +14,14 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from small_study import StudyRun, kill
-from test_mirror import runs, story
+from test_mirror import mirrored_in, runs, story
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
@@ -162,18 +163,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(tmp_path: Path, empty_store: Path) -> Mirrored:
     shutil.copy(empty_store, tmp_path)
-    return Mirrored(
-        uri=f"sqlite:///{tmp_path}/mlflow.db",
-        experiment="first",
-        children="all",
-        study="x",
-        key="k",
-        selector="thompson",
-        folder=tmp_path,
-        params={"learning_rate": 0.1},
-        steps=lambda proposal: 5,
-        price=Price(None, 0.36),
-    )
+    return replace(mirrored_in(tmp_path), params={"learning_rate": 0.1})
 
 
 def session(study: Mirrored, ledger: Sequence[Event], status: str = "FINISHED") -> list[Tracked]:
@@ -263,8 +253,8 @@ def test_a_mirror_that_is_abandoned_at_work_leaves_off(study: Mirrored, monkeypa
     tracker = Tracker(study, story([0.5, 0.6]))
     describe = StudyRuns.describe
 
-    def taken_over(*arguments: object) -> None:
-        describe(*arguments)  # type: ignore[arg-type]
+    def taken_over(*arguments: Any) -> None:
+        describe(*arguments)
         tracker.abandon()
 
     monkeypatch.setattr(StudyRuns, "describe", taken_over)

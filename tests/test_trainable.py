@@ -16,7 +16,7 @@ from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
 class Local(StudyTrainable):
     """In this process, without Ray's ``with_parameters``."""
 
-    def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]  # Ray would hand over the rest
         super().setup(config, TASKS, BASE)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from auxtune.trials.durable import sync
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1
@@ -35,9 +36,9 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], document
     partial = folder / f"{FILE}.partial"
     try:
         save_file(arrays, partial, metadata={"document": text, "sha256": _digest(arrays, text)})
-        _sync(partial)
+        sync(partial)
         partial.replace(folder / FILE)
-        _sync(folder)
+        sync(folder)
     except SafetensorError as error:
         raise OSError(f"{partial}: the checkpoint cannot be written: {error}") from error
     finally:
@@ -81,11 +82,3 @@ def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

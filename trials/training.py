@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.cycle import plain_schedule
+from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
@@ -145,7 +145,7 @@ class TrainingRun:
         self._learner.model.load_state_dict(self._best)
         predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
-        _save_durably(self._folder / "predictions.npz", arrays)
+        write_durably(self._folder / "predictions.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
         if self._recipe.keep == "last":
             leave(self._folder / "weights", self._learner.model, self._recipe, self._inherited)
         line = self._progress.lines[best]
@@ -211,13 +211,3 @@ class TrainingRun:
 
 def _as_line(values: object) -> str:
     return json.dumps(values) + "\n"
-
-
-def _save_durably(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an npz that is on disk, whole, before anyone relies on it."""
-    draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stubs take the keywords for its own
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -19,6 +19,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.selectors.protocol import Proposal
+from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost
 
 FORMAT = 1
@@ -82,9 +83,8 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
 def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
     """Write ``selection.json``, whole or not at all, and return its path."""
     path = folder / "selection.json"
-    draft = folder / ".selection.json"
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_durably(path, lambda file: file.write(text.encode()))
     return path
 
 

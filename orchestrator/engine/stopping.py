@@ -46,13 +46,13 @@ class EarlyStopping(OwnActors):
         return decision
 
     def _decide(self, trial: int, step: int, score: float) -> str:
-        # ASHA knows a trial by nothing but its id.
+        # ASHA knows a trial by nothing but its id, and asks nothing of the controller.
         stand_in: Any = SimpleNamespace(trial_id=str(trial))
+        controller: Any = None
         if trial not in self._known:
             self._known.add(trial)
-            self._asha.on_trial_add(None, stand_in)    # type: ignore[arg-type]  # it asks nothing of the controller
-        result = {"step_reached": step, "score": score}
-        return str(self._asha.on_trial_result(None, stand_in, result))  # type: ignore[arg-type]
+            self._asha.on_trial_add(controller, stand_in)
+        return str(self._asha.on_trial_result(controller, stand_in, {"step_reached": step, "score": score}))
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles the scheduler into its scratch folder, which is never read back."""

@@ -73,13 +73,7 @@ class Agenda:
     @property
     def finished(self) -> bool:
         """Whether confirm is over too."""
-        selected = self.accounts.selected
-        return (
-            self._settled
-            and selected is not None
-            and not self.accounts.unfinished
-            and not any(self._confirmation.missing(selected.selection, self.accounts))
-        )
+        return self._settled and not self.accounts.unfinished and not self.owed
 
     @property
     def failing(self) -> bool:

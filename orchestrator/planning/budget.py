@@ -120,7 +120,7 @@ class Budget:
 
     def _next_steps(self, accounts: Accounts) -> float:
         """Steps of the trial that would be started now: like those before it."""
-        search = [self.steps(trial.proposal) for trial in accounts.in_phase("search", "probe")]
+        search = [self.steps(trial.proposal) for trial in accounts.of_selector]
         return sum(search) / len(search) if search else 0.0
 
     def _usd(self, cost: Cost) -> float:

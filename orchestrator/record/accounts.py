@@ -144,7 +144,7 @@ class Accounts:
     @property
     def best(self) -> Trial | None:
         """The search trial with the highest score; the earliest wins ties."""
-        scored = [trial for trial in self.in_phase("search", "probe") if trial.score is not None]
+        scored = [trial for trial in self.of_selector if trial.score is not None]
         return max(scored, key=lambda trial: trial.score or 0.0, default=None)
 
     def elapsed_seconds(self, now: float | None = None) -> float:

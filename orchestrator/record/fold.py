@@ -37,13 +37,10 @@ class SelectorFold:
             return
         self.after += 1
 
-    def trial_of(self, number: int) -> int:
-        """The id of the selector's own proposal ``number``."""
-        return list(self._numbers)[number]
-
     def held(self) -> frozenset[int]:
         """The ids of the proposals from whose weights the selector may still start others."""
-        return frozenset(self.trial_of(number) for number in held_by(self._selector, self._state))
+        held = held_by(self._selector, self._state)
+        return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
         """What the selector wants next, given what was folded."""

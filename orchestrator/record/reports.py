@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from auxtune.orchestrator.record.segments import sync_folder
+from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost, Report
 
 _report = TypeAdapter(Report)
@@ -32,13 +32,7 @@ def weights_folder(study: Path, trial: int, attempt: int) -> Path:
 
 def write_report(folder: Path, report: Report) -> None:
     """Make ``report`` durable as ``folder/report.json``, whole or not at all."""
-    draft = folder / ".report.json"
-    with draft.open("wb") as file:
-        file.write(_report.dump_json(report, indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / "report.json")
-    sync_folder(folder)
+    write_durably(folder / "report.json", lambda file: file.write(_report.dump_json(report, indent=1)))
 
 
 def read_report(folder: Path) -> Report | None:

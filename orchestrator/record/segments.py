@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerDamaged
+from auxtune.trials.durable import sync
 
 RANGE = 500
 _SEGMENT = re.compile(r"(\d{8})\.json")
@@ -86,14 +87,5 @@ class LocalSegments:
                 return False
         finally:
             draft.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        sync(self.folder)
         return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ file is a convenience: it is written anew by the next smoke test, and a study ru
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -15,7 +14,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from auxtune.orchestrator.record.segments import sync_folder
+from auxtune.trials.durable import write_durably
 from auxtune.trials.report import SmokeFigures, Why
 
 FILE = "smoke.json"
@@ -52,13 +51,8 @@ _record = TypeAdapter(SmokeRecord)
 
 def write_smoke(folder: Path, record: SmokeRecord) -> Path:
     """Write ``folder/smoke.json``, whole or not at all, and return its path."""
-    path, draft = folder / FILE, folder / f".{FILE}"
-    with draft.open("wb") as file:
-        file.write(_record.dump_json(record, indent=1) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(folder)
+    path = folder / FILE
+    write_durably(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
     return path
 
 

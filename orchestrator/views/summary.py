@@ -72,24 +72,25 @@ def _lifts(selection: Mapping[str, Any]) -> RenderableType:
         if lift is None:
             table.add_row(control, "–", "not measured", "0")
             continue
-        known = lift["low"] is not None
-        interval = f"{lift['low']:+.4f} … {lift['high']:+.4f}" if known else "needs 4 seeds"
-        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", interval, str(lift["seeds"]))
+        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", _interval(lift), str(lift["seeds"]))
     return table
+
+
+def _interval(gain: Mapping[str, Any], name: str = "") -> str:
+    """The bounds of a lift or contribution, with a ``name`` before them, or what they would take."""
+    return "needs 4 seeds" if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
 
 
 def _doubts(selection: Mapping[str, Any], accounts: Accounts) -> list[str]:
     """What each chosen task contributes, how often other seeds chose it, and what the search went without."""
-    search = accounts.in_phase("probe", "search")
+    search = accounts.of_selector
     failed = sum(trial.status == "failed" for trial in search)
     lines = [f"{failed} of {len(search)} search trials failed; the choice rests on the others."] if failed else []
     if why := selection["belief"].get("why"):
         lines.append(f"The selector: {why}.")
     for task, gain in (selection["contribution"] or {}).items():
         if gain is not None:
-            known = gain["low"] is not None
-            interval = f"95 % interval {gain['low']:+.4f} … {gain['high']:+.4f}" if known else "needs 4 seeds"
-            lines.append(f"{task} contributes {gain['mean']:+.4f} ({interval}).")
+            lines.append(f"{task} contributes {gain['mean']:+.4f} ({_interval(gain, '95 % interval ')}).")
     if selection["stability"]:
         often = ", ".join(
             f"{task} {share:.0%}" for task, share in selection["stability"].items() if task != selection["primary"]
