@@ -97,26 +97,53 @@ class Leg:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """One thing to measure of a run: the probe's name and its options. Its arrays arrive as evidence."""
+
+    probe: str
+    options: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which of a task's training rows are trained on: named by a rule, counted, and known by their digest.
+
+    ``rule`` is what ``kept_rows`` needs to find them again in the evidence; ``sha256`` is of the row numbers kept.
+    """
+
+    rule: Mapping[str, JSON]
+    rows: int
+    kept: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Proposal:
     """One thing a selector asks for: tasks trained together, with weights, what to measure, seed.
 
     ``weights`` are shares in ``[0, 1]`` that sum to 1; ``None`` asks for the study's sampling rule (a subset). The
     caller executes shares as an integer cycle and folds the proposal back with the *executed* shares, so what
     ``proposed`` sees may differ a little from what ``propose`` returned. ``cycle=False`` draws by share instead.
-    ``notes`` is JSON that ``proposed`` folds: what is costly to compute enters the state only so. ``stage`` is for
-    people: the part of the method that asks.
+    ``measure`` makes it a probe: what it measures may be known already from another study, and is then told at once.
+    A probe of one task is scored on that task. With ``trains=False`` nothing is trained, and what is measured is of
+    the encoder as it came. ``shuffled`` is the seed of a permutation of all labels: the run of a twin that can learn
+    nothing. ``rows`` limits the training rows of some tasks. ``notes`` is JSON that ``proposed`` folds: what is costly
+    to compute enters the state only so. ``stage`` is for people: the part of the method that asks.
     """
 
     tasks: tuple[str, ...]
     weights: Mapping[str, float] | None = None
     weighting: Literal["sampling", "loss"] = "sampling"
     cycle: bool = True
-    measure: tuple[str, ...] = ()
+    measure: tuple[Measure, ...] = ()
     seed: int = 0
     inner: Inner | None = None
     notes: Mapping[str, JSON] = field(default_factory=dict)
     stage: str = ""
     leg: Leg | None = None
+    trains: bool = True
+    shuffled: int | None = None
+    rows: Mapping[str, Kept] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,8 +184,10 @@ class Outcome:
 class Selection:
     """The answer. ``weights`` of ``None`` in a mixture means the study's sampling rule over ``tasks``.
 
-    ``belief`` says in JSON what the selector holds true (posteriors, scores), for people to read. ``stability``, of
-    several searches, is the share of them that chose each task.
+    A weighting of ``loss`` makes ``weights`` factors of the losses, and the steps are shared alike. ``instances`` names
+    the training rows kept of a task, of all others all are. ``belief`` says in JSON what the selector holds true
+    (posteriors, scores), for people to read. ``stability``, of several searches, is the share of them that chose each
+    task.
     """
 
     kind: Literal["mixture", "groups", "ranking"]
@@ -169,6 +198,8 @@ class Selection:
     ranking: tuple[tuple[str, float], ...] | None = None
     belief: Mapping[str, JSON] = field(default_factory=dict)
     stability: Mapping[str, float] | None = None
+    weighting: Literal["sampling", "loss"] = "sampling"
+    instances: Mapping[str, Kept] | None = None
 
 
 class Selector(Protocol):

@@ -6,11 +6,13 @@ asked for, numbers with gaps between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, Wait
+import numpy as np
+
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wait
 from auxtune.selectors.shares import cycle_counts, executed
 from auxtune.selectors.world import World
 
@@ -29,11 +31,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Story:
-    """What happened to a selector from its start until it was done, or until it had made enough proposals."""
+    """What happened to a selector from its start until it was done, or until it had made enough proposals.
+
+    ``evidence`` is what all its trials measured: more than there was at an early moment, but a selector reads only
+    what it was told of.
+    """
 
     problem: Problem
     events: tuple[Event, ...]
     moments: tuple[Moment, ...]
+    evidence: Evidence = field(default_factory=dict)
 
     @property
     def proposals(self) -> list[Proposal]:
@@ -50,11 +57,12 @@ def tell_story(selector: Selector, problem: Problem, world: World, trials: int =
     events: list[Event] = []
     moments: list[Moment] = []
     pending: list[tuple[int, Proposal]] = []
+    evidence: dict[str, Mapping[str, np.ndarray]] = {}
     made = 0
     while pending or made < trials:
         if len(pending) < slots and made < trials:
-            reply = selector.propose(state, {})
-            moments.append(Moment(len(events), state, reply, selector.select(state, {})))
+            reply = selector.propose(state, evidence)
+            moments.append(Moment(len(events), state, reply, selector.select(state, evidence)))
             if isinstance(reply, Proposal):
                 proposal = as_executed(problem, reply)
                 pending.append((7 + 3 * made, proposal))
@@ -67,8 +75,9 @@ def tell_story(selector: Selector, problem: Problem, world: World, trials: int =
                 break
         number, proposal = pending.pop(-(len(events) % 2))        # now the oldest, now the newest
         events.append((number, world.train(problem, number, proposal)))
+        evidence.update(world.evidence(problem, proposal))
         state = fold(selector, state, events[-1:])
-    return Story(problem, tuple(events), tuple(moments))
+    return Story(problem, tuple(events), tuple(moments), evidence)
 
 
 def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:
@@ -83,7 +92,7 @@ def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:
 
 def as_executed(problem: Problem, proposal: Proposal) -> Proposal:
     """The proposal with the shares that would be trained, and without the tasks that got none."""
-    if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle:
+    if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle or proposal.measure:
         return proposal
     weights = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
     primary = problem.primary if problem.primary in weights else None

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.selectors.protocol import Inner, Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Evidence, Inner, Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
 from auxtune.selectors.rounds import inside
+from auxtune.selectors.world_evidence import Resemblance, measured
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,13 @@ class World:
         effect = sum(self.effects.get(task, 0.0) * share for task, share in weights.items())
         score = effect * len(weights) + self.noise * float(rng.normal())
         rounds = self._rounds(*inside(problem, proposal), rng) if proposal.inner else ()
-        return Outcome(score, {task: {"accuracy": score} for task in proposal.tasks}, tuple(rounds))
+        metrics = {task: {"accuracy": score} for task in proposal.tasks}
+        return Outcome(score, metrics, tuple(rounds), {m.probe: _key(proposal, m.probe) for m in proposal.measure})
+
+    def evidence(self, problem: Problem, proposal: Proposal) -> Evidence:
+        """The arrays that a run of ``proposal`` leaves, under the keys that its outcome names."""
+        truth = Resemblance(problem, self.effects)
+        return {_key(proposal, m.probe): measured(truth, proposal, m.probe) for m in proposal.measure}
 
     def _rounds(self, inner: Inner, problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
         selector = make_inner(inner.name, inner.options)
@@ -48,3 +55,7 @@ class World:
             score = level + self.noise * float(rng.normal())
             state = selector.told(selector.proposed(state, number, asked), number, Outcome(score))
             yield task, score
+
+
+def _key(proposal: Proposal, probe: str) -> str:
+    return f"{probe} {'+'.join(proposal.tasks)} {proposal.seed} {proposal.shuffled}"

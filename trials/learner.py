@@ -43,7 +43,7 @@ class Learner:
         self.step = self.examples = self.tokens = 0
         self._recipe, self._tasks = recipe, tasks
         self._parameters = list(self.model.parameters())
-        self._optimiser = adamw(self.model, recipe)
+        self.optimiser = adamw(self.model, recipe)
         self._batches = {
             name: TaskBatches(name, task.splits["train"], recipe.batch_size, recipe.seed)
             for name, task in tasks.items()
@@ -70,10 +70,10 @@ class Learner:
             self.tokens += int((batch.places >= 0).sum())
         if recipe.clip is not None:
             clip_grad_norm_(self._parameters, recipe.clip, foreach=True)
-        for group in self._optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
         self._steps[name] += 1
         self.step += 1
 
@@ -102,7 +102,7 @@ class Learner:
         """The state that is tensors; with ``document``, all that decides the coming steps."""
         return {
             "model": self.model.state_dict(),
-            "optimiser": moments(self._optimiser),
+            "optimiser": moments(self.optimiser),
             "random": random_state(self.device),
             "losses": {"sums": self._sums},
         }
@@ -117,7 +117,7 @@ class Learner:
     ) -> None:
         """Continue from ``tensors`` and ``document``."""
         self.model.load_state_dict(tensors["model"])
-        set_moments(self._optimiser, tensors["optimiser"])
+        set_moments(self.optimiser, tensors["optimiser"])
         set_random_state(self.device, tensors["random"])
         self._sums = tensors["losses"]["sums"].to(self.device)
         self.step, self._steps = document["step"], dict(document["loss_steps"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Recipe:
     every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights with
     the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
     ``keep="last"`` the last weights count instead, and stay in the run's folder for another one to start from.
+    ``probes`` says what to measure, a probe's name to its options. ``shuffled`` is the seed by which the labels of
+    every split are permuted. ``steps`` may be 0 where something is measured: of the encoder as it came.
     """
 
     tasks: tuple[str, ...]
@@ -54,5 +56,7 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     evaluate_every: int = 100                          # optimisation steps
     checkpoint_every: float = 60.0                     # seconds
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shuffled: int | None = None
     time_limit: float | None = None                    # seconds of one attempt
     threads: int = 1

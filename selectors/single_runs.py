@@ -1,0 +1,63 @@
+"""A run of each task alone, and of label-shuffled twins: the evidence that many methods share.
+
+No source: the methods that measure single-task runs all ask for the same ones, with the problem's own seed, so that
+what one study has measured serves the next. All runs may go side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal
+
+Run: TypeAlias = tuple[str, int | None]                # a task, and the seed that shuffles its labels, if any does
+
+
+@dataclass(frozen=True)
+class SingleRuns:
+    """The runs wanted, those asked for by number, and what they came to."""
+
+    problem: Problem
+    wanted: tuple[Run, ...]
+    asked: Mapping[int, Run] = field(default_factory=dict)
+    told: Mapping[Run, Outcome] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether every run has ended, well or not."""
+        return len(self.told) == len(self.wanted)
+
+    def next(self, measure: Sequence[Measure], trains: bool = True) -> Proposal | None:
+        """The next run to ask for, with all of ``measure``; ``None`` where all are asked for."""
+        left = [run for run in self.wanted if run not in self.asked.values()]
+        if not left:
+            return None
+        task, shuffled = left[0]
+        return Proposal(
+            (task,), measure=tuple(measure), seed=self.problem.seed, trains=trains, shuffled=shuffled, stage="single"
+        )
+
+    def proposed(self, number: int, proposal: Proposal) -> SingleRuns:
+        """One run more is under way."""
+        return replace(self, asked={**self.asked, number: (proposal.tasks[0], proposal.shuffled)})
+
+    def ended(self, number: int, outcome: Outcome) -> SingleRuns:
+        """One run more is over."""
+        return replace(self, told={**self.told, self.asked[number]: outcome})
+
+    def key(self, task: str, probe: str, shuffled: int | None = None) -> str | None:
+        """Where the evidence of a run is; ``None`` if the run failed or is not over."""
+        outcome = self.told.get((task, shuffled))
+        return None if outcome is None else outcome.evidence.get(probe)
+
+
+def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
+    """A run of each task, the primary first, and of ``twins`` label-shuffled twins of the primary."""
+    first = [] if problem.primary is None else [problem.primary]
+    alone: list[Run] = [(task, None) for task in (*first, *(name for name in problem.names if name not in first))]
+    seeds = np.random.SeedSequence([problem.seed, 5]).generate_state(twins).tolist()
+    return SingleRuns(problem, (*alone, *((problem.require_primary(), seed) for seed in seeds)))
