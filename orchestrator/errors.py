@@ -10,6 +10,7 @@
     ├── LedgerError         2   the durable record
     │   ├── LedgerDamaged   2   a part is missing or unreadable
     │   └── Locked          4   another process writes to it
+    ├── EvidenceError       2   what trials measured cannot be read any more
     ├── HangError           2   a worker did not begin, and nothing is there that could be killed
     ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed
     └── Interrupted       130   stopped on request; running the study again continues it
@@ -86,6 +87,10 @@ class Locked(LedgerError):
     """Another process writes to this study's ledger."""
 
     exit_code = 4
+
+
+class EvidenceError(AuxtuneError):
+    """Evidence that a study rests on is gone or damaged."""
 
 
 class HangError(AuxtuneError):

@@ -43,7 +43,7 @@ def test_every_study_has_a_row_and_a_damaged_one_its_error(storage: Path) -> Non
     assert [row["study"] for row in (new, broken, old)] == ["new", "broken", "old"]
     assert [row["state"] for row in (new, broken, old)] == ["interrupted", "damaged", "done"]
     assert "00000001.json" in broken["error"] and broken["cost"] is None and broken["last_activity"] == 1001.0
-    assert new["trials"] == {"waiting": 0, "running": 1, "stopped": 0, "finished": 1, "failed": 1}
+    assert new["trials"] == {"waiting": 0, "running": 1, "finished": 1, "reused": 0, "stopped": 0, "failed": 1}
     assert (new["best"]["trial"], new["best"]["score"]) == (0, 0.75)
     # Three attempts of 10 CPU seconds at 0.04 USD an hour; the interrupted one is not charged yet.
     assert new["cost"]["usd"] == pytest.approx(30 / 3600 * 0.04) and new["error"] is None

@@ -40,8 +40,9 @@ class Progress:
 def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     """Raise ``ValueError`` for a recipe that cannot be run on ``tasks``."""
     for key in ("steps", "batch_size", "accumulate", "evaluate_every", "threads"):
-        if getattr(recipe, key) < 1:
-            raise ValueError(f"recipe.{key}: expected at least 1, found {getattr(recipe, key)}")
+        least = 0 if key == "steps" and recipe.probes else 1
+        if getattr(recipe, key) < least:
+            raise ValueError(f"recipe.{key}: expected at least {least}, found {getattr(recipe, key)}")
     if not recipe.evaluate:
         raise ValueError("recipe.evaluate: expected a task, whose score picks the best weights, found none")
     for key, names, known in (

@@ -32,8 +32,8 @@ class Recipe:
     every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights with
     the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
     ``keep="last"`` the last weights count instead, and stay in the run's folder for another one to start from.
-    ``probes`` says what to measure, a probe's name to its options. ``shuffled`` is the seed by which the labels of
-    every split are permuted. ``steps`` may be 0 where something is measured: of the encoder as it came.
+    ``probes`` says what to measure, a probe's name to its options. ``steps`` may be 0 where something is measured: of
+    the weights that the run begins with.
     """
 
     tasks: tuple[str, ...]
@@ -57,6 +57,5 @@ class Recipe:
     evaluate_every: int = 100                          # optimisation steps
     checkpoint_every: float = 60.0                     # seconds
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    shuffled: int | None = None
     time_limit: float | None = None                    # seconds of one attempt
     threads: int = 1

@@ -28,7 +28,8 @@ class Report:
     ``score`` is the best mean of the main metrics on the selection split and ``best_step`` where it was reached;
     ``selection`` and ``report`` hold ``{task: {metric: value}}`` of those weights. A failed attempt has ``score``
     ``None`` and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's
-    ``(task, probe score)``.
+    ``(task, probe score)``. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of the
+    weights it was measured on) was there already, by key, with what it had cost.
     """
 
     score: float | None
@@ -39,6 +40,7 @@ class Report:
     report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rounds: tuple[tuple[str, float], ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
+    reused: Mapping[str, Cost] = field(default_factory=dict)
     why: Why | None = None
     message: str | None = None
     traceback: str | None = None

@@ -30,6 +30,8 @@ from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
 from auxtune.trials.optimisation import learning_rate
+from auxtune.trials.probes.probe import Arrays, Subject
+from auxtune.trials.probes.registry import final_probe, running_probes
 from auxtune.trials.progress import Progress, check, identity
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
@@ -54,13 +56,14 @@ class TrainingRun:
         self._started = self._saved_at = time.monotonic()
         check(recipe, tasks)
         self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
-        self._tasks = {name: tasks[name] for name in recipe.tasks}
+        self._tasks, self._base = {name: tasks[name] for name in recipe.tasks}, base
         self._identity = identity(recipe, self._tasks, base)
         self._schedule = schedule or plain_schedule(recipe)
         learner = self._learner = Learner(recipe, self._tasks, base, gpus)
         self._inherited = inherit(learner.model, recipe, start) if start is not None else {}
         self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
         self._progress = Progress()
+        self._watching = running_probes(recipe, self._tasks)
         self._best: dict[str, torch.Tensor] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = folder / "metrics.jsonl"
@@ -73,8 +76,8 @@ class TrainingRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last step was taken."""
-        return self.step == self._recipe.steps
+        """Whether the last step was taken, and what came of it was scored."""
+        return self.step == self._recipe.steps and self._progress.best is not None
 
     @property
     def score(self) -> float | None:
@@ -89,14 +92,16 @@ class TrainingRun:
         """
         if self.finished:
             raise RuntimeError(f"the run has taken all its {self.step} steps; ask for its report")
-        end = time.monotonic() + SLICE
-        while True:
+        end, evaluate = time.monotonic() + SLICE, self._recipe.steps == 0
+        while not evaluate:
             task = self._schedule.next_task()
             self._learner.train(task)
+            for probe in self._watching.values():
+                probe.observe(self._learner, task)
             self._check_time()
             if self._schedule.probe_every and self.step % self._schedule.probe_every == 0:
                 self._probe(task)
-            evaluate = self.finished or self.step % self._recipe.evaluate_every == 0
+            evaluate = self.step == self._recipe.steps or self.step % self._recipe.evaluate_every == 0
             if evaluate or self._checkpoint_due() or time.monotonic() > end:
                 break
         if evaluate:
@@ -107,7 +112,8 @@ class TrainingRun:
     def save(self) -> None:
         """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
         self._learner.mean_losses()                    # raises: a run that is lost leaves no checkpoint
-        parts = {**self._learner.tensors(), "best": self._best}
+        watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
+        parts = {**self._learner.tensors(), "best": self._best, **watching}
         tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
         document = {
             "identity": self._identity,
@@ -132,6 +138,8 @@ class TrainingRun:
             part, name = key.split("/", 1)
             parts.setdefault(part, {})[name] = tensor
         self._learner.load(parts, document["learner"])
+        for name, probe in self._watching.items():
+            probe.load(parts.get(f"probe {name}", {}))
         self._schedule.load(document["schedule"])
         self._progress = Progress(**document["progress"])
         self._best = {name: tensor.to(self._learner.device) for name, tensor in parts["best"].items()}
@@ -147,7 +155,7 @@ class TrainingRun:
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
         write_durably(self._folder / "predictions.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
         if self._recipe.keep == "last":
-            leave(self._folder / "weights", self._learner.model, self._recipe, self._inherited)
+            self.leave(self._folder / "weights")
         line = self._progress.lines[best]
         return Report(
             score=line["score"],
@@ -158,6 +166,21 @@ class TrainingRun:
             report={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )
+
+    def measure(self, probe: str, texts: EncodedTask | None = None) -> Arrays:
+        """The arrays of one of the recipe's probes, of the weights that count; after ``report``.
+
+        ``texts`` is the probe batch that the tasks share. Raises ``ProbeError`` where the probe cannot measure this.
+        """
+        if probe in self._watching:
+            return self._watching[probe].arrays()
+        learner = self._learner
+        subject = Subject(learner.model.eval(), self._tasks, learner.collate, self._base, self._recipe, texts)
+        return final_probe(probe)(subject, self._recipe.probes[probe])
+
+    def leave(self, folder: Path) -> None:
+        """Write the weights that count into ``folder``, for another run to start from; after ``report``."""
+        leave(folder, self._learner.model, self._recipe, self._inherited)
 
     def cost(self) -> Cost:
         """What this attempt took so far; a failed one is charged too."""
@@ -189,7 +212,7 @@ class TrainingRun:
             "loss": losses,
             "selection": selection,
             "score": self._evaluation.main_score(selection),
-            "learning_rate": learning_rate(self._recipe, self.step - 1),
+            "learning_rate": learning_rate(self._recipe, self.step - 1) if self.step else 0.0,
         }
         if self._progress.add(line, self._recipe.keep):
             self._best = {name: tensor.clone() for name, tensor in self._learner.model.state_dict().items()}

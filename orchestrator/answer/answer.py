@@ -76,7 +76,7 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
         "wall_hours": accounts.elapsed_seconds(now) / HOUR,
         "cluster_usd": None,
         "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in phases},
-        "reused": _cost([], price),
+        "reused": _cost_of([trial for trial in every if trial.reused], accounts.reused_costs, price),
     }
 
 
@@ -89,7 +89,11 @@ def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:
-    costs: list[Cost] = [cost for trial in trials for cost in trial.costs]
+    trained = [trial for trial in trials if not trial.reused]
+    return _cost_of(trained, [cost for trial in trained for cost in trial.costs], price)
+
+
+def _cost_of(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> dict[str, Any]:
     return {
         "trials": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +24,9 @@ _MEGABYTE = 1e6
 def command(study_dir: Path, yes: bool, as_json: bool) -> None:
     """Show what the study in the folder STUDY_DIR no longer needs, with sizes, and delete it once that is confirmed.
 
-    That is Ray's scratch, checkpoints of trials that have ended, and attempts that do not count (not their reports and
-    logs). It can still be resumed, extended, verified and answered. What is behind a link is left alone. The exit code
-    is 4 while the study is running.
+    That is Ray's scratch, checkpoints of trials that have ended, attempts that do not count (not their reports and
+    logs), and evidence that no study of the storage names any more. The study can still be resumed, extended, verified
+    and answered. What is behind a link is left alone. The exit code is 4 while the study is running.
     """
     from auxtune.orchestrator.record.accounts import read_accounts
     from auxtune.orchestrator.record.heartbeat import CLEANING, Heartbeat
@@ -65,7 +66,7 @@ def _show(folder: Path, found: Sequence[Leftover]) -> None:
         return
     for kind in dict.fromkeys(each.kind for each in found):
         of_kind = [each for each in found if each.kind == kind]
-        first, others = of_kind[0].path.relative_to(folder), len(of_kind) - 1
+        first, others = os.path.relpath(of_kind[0].path, folder), len(of_kind) - 1
         where = f"{first} and {others} more" if others else f"{first}"
         click.echo(f"{kind:19}  {sum(each.size for each in of_kind) / _MEGABYTE:10.1f} MB  {where}")
     click.echo(f"{'in all':19}  {sum(each.size for each in found) / _MEGABYTE:10.1f} MB  in {folder}")

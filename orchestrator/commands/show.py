@@ -48,15 +48,21 @@ def _proposal(shown: dict[str, Any]) -> None:
     click.echo(f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}")
     click.echo(f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}")
     if inner:
-        options = ", ".join(f"{name} {value}" for name, value in inner["options"].items())
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
-        click.echo(f"steered inside by {inner['name']} ({options}), seed {inner['seed']}, {rounds}")
+        click.echo(f"steered inside by {_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}")
     if proposal["leg"]:
         start = shown["goes_on_from"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
         click.echo(f"goes on from {begin} for {proposal['leg']['steps']} steps")
     if proposal["measure"]:
-        click.echo(f"measures {', '.join(proposal['measure'])}")
+        click.echo(f"measures {', '.join(_options(each['probe'], each['options']) for each in proposal['measure'])}")
+    for task, kept in proposal["rows"].items():
+        click.echo(f"trains on {kept['kept']} of {kept['rows']} rows of {task}")
+
+
+def _options(name: str, options: dict[str, Any]) -> str:
+    given = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{name} ({given})" if given else name
 
 
 def _attempt(attempt: dict[str, Any]) -> None:
@@ -75,6 +81,8 @@ def _cost(cost: dict[str, Any] | None) -> str:
 
 def _outcome(shown: dict[str, Any]) -> None:
     outcome = shown["outcome"]
+    if shown["reused_from"]:
+        click.echo(f"nothing was trained: measured before, by {shown['reused_from']}")
     if outcome is not None and outcome["score"] is not None:
         click.echo(f"score {outcome['score']:.4f} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))

@@ -10,14 +10,18 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from auxtune.orchestrator.engine.measuring import Measurement
 from auxtune.orchestrator.engine.steering import SelectorSchedule
+from auxtune.orchestrator.planning.measuring import MeasurePlan
+from auxtune.orchestrator.planning.variants import varied
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.reports import show_life, write_report
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
@@ -27,13 +31,16 @@ from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
 from auxtune.trials.training import TrainingRun
 
+_OVER = object()
+
 
 @dataclass(frozen=True)
 class Assignment:
     """One attempt, as a worker is handed it.
 
     ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
-    ``judged``: it may be stopped early.
+    ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of
+    ``storage``.
     """
 
     trial: int
@@ -47,6 +54,8 @@ class Assignment:
     gpus: float
     proposal: Proposal
     problem: Problem
+    storage: Path
+    measure: MeasurePlan | None
 
 
 class StudyTrainable(tune.Trainable):
@@ -58,6 +67,8 @@ class StudyTrainable(tune.Trainable):
     """
 
     _run: TrainingRun | None = None
+    _measurement: Measurement | None = None
+    _ending: Iterator[None] | None = None              # what is left to do once the last step is taken
 
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
@@ -72,21 +83,24 @@ class StudyTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Begin, if that is still to be done, train a little further, show life, and at the end write the report."""
+        """Begin, if that is still to be done, train or measure a little further, and at the end write the report."""
         assignment = self._assignment
         try:
             if self._run is None:
                 self._run = self._begun()
             run = self._run
-            run.advance()
+            if not run.finished:
+                run.advance()
+            done = False
             if run.finished:
-                write_report(assignment.folder, run.report())
-            else:
+                self._ending = self._ending or self._end(run)
+                done = next(self._ending, _OVER) is _OVER
+            if not done:
                 show_life(assignment.folder)
         except Exception as error:
             self._fail(error)
             raise
-        return {"done": run.finished, "step_reached": run.step, **({} if run.score is None else {"score": run.score})}
+        return {"done": done, "step_reached": run.step, **({} if run.score is None else {"score": run.score})}
 
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""
@@ -94,8 +108,17 @@ class StudyTrainable(tune.Trainable):
             show_life(self._assignment.folder)
             self._run.save()
 
+    def _end(self, run: TrainingRun) -> Iterator[None]:
+        """Score the run, measure it, a probe at a time, and write the report."""
+        report = run.report()
+        if self._measurement is not None:
+            yield from self._measurement.run(run, report)
+            report = self._measurement.reported(report, run.cost())
+        write_report(self._assignment.folder, report)
+
     def _take(self, assignment: Assignment) -> None:
         self._assignment, self._started = assignment, time.time()
+        self._ending = self._measurement = None
         self._run = None                               # the former one's memory is free before the next is built
 
     def _begun(self) -> TrainingRun:
@@ -115,15 +138,19 @@ class StudyTrainable(tune.Trainable):
         return run
 
     def _new_run(self) -> TrainingRun:
-        assignment, recipe = self._assignment, self._assignment.recipe
+        assignment, recipe, start = self._assignment, self._assignment.recipe, self._assignment.start
+        store = EvidenceStore(assignment.storage)
+        if assignment.measure is not None:
+            self._measurement = Measurement(assignment.measure, store, assignment.trial, recipe)
+            recipe, start = self._measurement.recipe, self._measurement.start
         steered = assignment.proposal.inner is not None
         return TrainingRun(
             recipe,
-            {name: self._tasks[name] for name in recipe.tasks},
+            varied(self._tasks, assignment.proposal, StoredEvidence(store)),
             self._base,
             assignment.folder,
             schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
-            start=assignment.start,
+            start=start,
             cpus=assignment.cpus,
             gpus=assignment.gpus,
         )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.planning.budget import Budget
+from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.legs import start_of, useless_weights
+from auxtune.orchestrator.planning.measuring import Served
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import (
@@ -54,13 +55,17 @@ class Agenda:
         budget: Budget,
         confirmation: Confirmation,
         listener: Callable[[Event], None] = lambda event: None,
+        served: Callable[[Proposal], Served | None] = lambda proposal: None,
     ) -> None:
-        """``folder`` is the study's; ``listener`` hears every event of this session as it is recorded."""
+        """``folder`` is the study's; ``listener`` hears every event of this session as it is recorded.
+
+        ``served`` gives what a proposal comes to that need not be trained, since all it measures is known.
+        """
         self.folder = folder
         self.accounts = Accounts(ledger.events)
         self.exhausted: str | None = None              # the limit that ended the search, if one did
         self._ledger, self._fold, self._translator = ledger, fold, translator
-        self._budget, self._confirmation, self._listener = budget, confirmation, listener
+        self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
         self._failures = 0                             # trials failed in a row
         self._answers: dict[int, Wait | Done] = {}     # by events folded: ask again only after something happened
         for event in ledger.events:
@@ -84,13 +89,14 @@ class Agenda:
         """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends."""
         if self.failing:
             return None
-        if self._again:
-            return self._start(self.accounts.trials[self._again.pop(0)])
+        while self._again:
+            if (trial := self._begin(self.accounts.trials[self._again.pop(0)])) is not None:
+                return trial
         if not self._settled:
-            asked = self._ask()
-            if isinstance(asked, Proposal):
+            while isinstance(asked := self._ask(), Proposal):
                 phase: Phase = "probe" if asked.measure else "search"
-                return self._start(self._propose(self._translator.execute(asked), phase))
+                if (trial := self._begin(self._propose(self._translator.execute(asked), phase))) is not None:
+                    return trial
             if self.accounts.unfinished:
                 return None
             if isinstance(asked, Wait):
@@ -183,6 +189,19 @@ class Agenda:
         )
         return self.accounts.trials[number]
 
+    def _begin(self, trial: Trial) -> Trial | None:
+        """Start ``trial``, or tell at once what it would come to where all that it measures is known."""
+        served = self._served(trial.proposal)
+        if served is None:
+            return self._start(trial)
+        self.record(
+            Told(
+                id=trial.id, attempt=0, time=time.time(), outcome=served.outcome, cost=NOTHING,
+                reused=served.reused, source=served.source,
+            )
+        )
+        return None
+
     def _start(self, trial: Trial) -> Trial:
         self.record(
             Started(
@@ -265,6 +284,7 @@ class Agenda:
                 outcome=outcome,
                 cost=report.cost,
                 report=report.report,
+                reused=report.reused,
                 message=report.message,
             )
         )

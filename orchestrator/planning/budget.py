@@ -97,7 +97,7 @@ class Budget:
         spent is unknown, no more may be.
         """
         budget = self.options.budget
-        if budget.trials is not None and len(accounts.trials) + len(confirm) >= budget.trials:
+        if budget.trials is not None and accounts.trained + len(confirm) >= budget.trials:
             return "trials"
         search = [*(self.steps(trial.proposal) for trial in accounts.unfinished), self._next_steps(accounts)]
         arms = [self.steps(proposal) for proposal in confirm]
@@ -129,7 +129,7 @@ class Budget:
 
     def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
         """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
-        finished = [trial for trial in accounts.trials.values() if trial.status == "finished"]
+        finished = [trial for trial in accounts.trials.values() if trial.tells_pace]
         steps = sum(self.steps(trial.proposal) for trial in finished)
         return _total(finished, measure) / steps if steps else 0.0
 

@@ -32,7 +32,7 @@ class Translator:
         weights = proposal.weights or sampling_shares(training.sampling, rows, proposal.tasks)
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
-        counts = cycle_counts(weights, self.problem.primary, self._longest_cycle)
+        counts = cycle_counts(weights, self._primary_of(proposal), self._longest_cycle)
         tasks = tuple(task for task in proposal.tasks if counts.get(task))
         shares = executed(counts)
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
@@ -43,17 +43,19 @@ class Translator:
         equal = {task: 1 / len(proposal.tasks) for task in proposal.tasks}
         by_loss = proposal.weighting == "loss"
         shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
-        evaluated = (self.problem.primary,) if self.problem.primary else self.problem.names
+        primary = self._primary_of(proposal)
+        evaluated = (primary,) if primary else proposal.tasks
         # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
         steady = proposal.inner is not None or proposal.leg is not None
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
-            cycle=cycle_counts(shares, self.problem.primary, self._longest_cycle) if proposal.cycle else None,
+            cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=dict(proposal.weights) if by_loss and proposal.weights else None,
             evaluate=evaluated,
             report=evaluated if phase == "confirm" else (),
             model=self.model,
+            probes={measure.probe: dict(measure.options) for measure in proposal.measure},
             seed=proposal.seed,
             steps=self.steps(proposal),
             batch_size=training.batch_size,
@@ -73,15 +75,21 @@ class Translator:
 
     def steps(self, proposal: Proposal) -> int:
         """Optimisation steps of an executed proposal."""
+        if not proposal.trains:
+            return 0
         if proposal.inner is not None:
             return proposal.inner.rounds * proposal.inner.round_steps
         if proposal.leg is not None:
             return proposal.leg.steps
         steps = self.options.training.steps
-        primary = self.problem.primary
+        primary = self._primary_of(proposal)
         if self.options.training.match == "primary_examples" and primary and proposal.weights:
             return round(steps / proposal.weights[primary])
         return steps
+
+    def _primary_of(self, proposal: Proposal) -> str | None:
+        """The primary, where the proposal trains it: a run that only measures another task does not."""
+        return self.problem.primary if self.problem.primary in proposal.tasks else None
 
     @property
     def _longest_cycle(self) -> int:

@@ -59,10 +59,22 @@ class Trial:
 
     @property
     def status(self) -> str:
-        """``waiting``, ``running``, ``finished``, ``stopped`` early or ``failed``."""
+        """``waiting``, ``running``, ``finished``, ``reused``, ``stopped`` early or ``failed``."""
+        if self.reused:
+            return "reused"
         if self.told is not None:
             return "finished" if self.told.outcome.ok else "stopped" if self.stopped else "failed"
         return "running" if self.attempts and self.attempts[-1].ended is None else "waiting"
+
+    @property
+    def reused(self) -> bool:
+        """Whether all that it wanted was measured before: no trial, then, but a proposal that cost nothing."""
+        return self.told is not None and self.told.attempt == 0
+
+    @property
+    def tells_pace(self) -> bool:
+        """Whether its cost shows what such a trial takes: it finished, it trained, and nothing was spared."""
+        return self.status == "finished" and self.proposal.trains and self.told is not None and not self.told.reused
 
     @property
     def score(self) -> float | None:
@@ -71,7 +83,9 @@ class Trial:
 
     @property
     def costs(self) -> list[Cost]:
-        """What every ended attempt took."""
+        """What every ended attempt took; of what was measured before, a cost of nothing."""
+        if self.told is not None and self.reused:
+            return [self.told.cost]
         return [attempt.cost for attempt in self.attempts if attempt.cost is not None]
 
 
@@ -107,6 +121,8 @@ class Accounts:
                 self.trials[event.id].attempts.append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
+            case Told(attempt=0):
+                self.trials[event.id].told = event
             case Lost() | Told():
                 attempt = self.trials[event.id].attempts[event.attempt - 1]
                 attempt.ended, attempt.cost = event.time, event.cost
@@ -137,14 +153,25 @@ class Accounts:
         return self.in_phase("probe", "search")
 
     @property
+    def trained(self) -> int:
+        """Proposals that count as trials: all but those that were told from the evidence cache."""
+        return sum(not trial.reused for trial in self.trials.values())
+
+    @property
+    def reused_costs(self) -> list[Cost]:
+        """What the evidence that was there already had cost, each piece once."""
+        told = [trial.told for trial in self.trials.values() if trial.told is not None]
+        return list({key: cost for one in told for key, cost in one.reused.items()}.values())
+
+    @property
     def unfinished(self) -> list[Trial]:
         """Proposals without an outcome."""
         return [trial for trial in self.trials.values() if trial.told is None]
 
     @property
     def best(self) -> Trial | None:
-        """The search trial with the highest score; the earliest wins ties."""
-        scored = [trial for trial in self.of_selector if trial.score is not None]
+        """The search trial with the highest score; the earliest wins ties. Probes are scored on tasks of their own."""
+        scored = [trial for trial in self.in_phase("search") if trial.score is not None]
         return max(scored, key=lambda trial: trial.score or 0.0, default=None)
 
     def elapsed_seconds(self, now: float | None = None) -> float:

@@ -75,7 +75,11 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A proposal ended: the attempt that counts, what the selector is told, and what the attempt took."""
+    """A proposal ended: the attempt that counts, what the selector is told, and what the attempt took.
+
+    ``reused`` names evidence, or weights, that were there already, by key, with what they had cost when they were
+    made. Where that was all that was wanted nothing was started: the attempt is 0, and ``source`` says who measured.
+    """
 
     id: int
     attempt: int
@@ -83,6 +87,8 @@ class Told:
     outcome: Outcome
     cost: Cost
     report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)    # confirm only
+    reused: Mapping[str, Cost] = field(default_factory=dict)
+    source: str | None = None
     message: str | None = None
     event: Literal["told"] = "told"
 

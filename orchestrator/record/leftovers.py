@@ -3,6 +3,7 @@
 Kept, always: the ledger, the study file, the answer, and of every attempt that counts its report, metrics,
 predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
 outcome keeps all of its attempts, for a resume goes on from their checkpoints and charges them by their signs of life.
+Of the evidence that the studies of a storage share, what any of them names stays.
 Links are never followed, nor is anything deleted behind one.
 """
 
@@ -16,8 +17,10 @@ from pathlib import Path
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.stale_evidence import stale_evidence
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
+UNNAMED = "stale evidence"
 WORDS = ("report.json", "log.txt")                     # what people may still ask of an attempt that does not count
 
 
@@ -36,6 +39,7 @@ def leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
     found = [(folder / "tune", SCRATCH)]
     for trial in accounts.trials.values():
         found += _of_trial(folder, trial)
+    found += [(path, UNNAMED) for path in stale_evidence(folder.parent)]
     return [Leftover(path, kind, _size(path)) for path, kind in found if path.exists() and not _behind_link(path)]
 
 

@@ -15,13 +15,14 @@ from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.session.smoke import known_figures, true_of
-from auxtune.orchestrator.study_file.paths import model_options, study_folder
+from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data import Task
@@ -55,7 +56,8 @@ class Outlook:
         """The search trials that are still to come, as far as they can be known."""
         if self.searched:
             return Foreseen((), waiting=0, last=True, alike=True)
-        fold = SelectorFold(selector_of(self.study.options), self.translator.problem, {})
+        evidence = StoredEvidence(EvidenceStore(storage_folder(self.study)))
+        fold = SelectorFold(selector_of(self.study.options), self.translator.problem, evidence)
         return foresee(fold, self.events, self.translator.execute)
 
     def later(self) -> Work:
@@ -144,7 +146,7 @@ def _trial_pace(ground: Outlook) -> TrialPace:
     plain: list[float] = []
     steered: list[float] = []
     for trial in ground.accounts.trials.values():
-        if trial.status == "finished" and alike(trial):
+        if trial.tells_pace and alike(trial):
             seconds = sum(cost.wall_seconds for cost in trial.costs) / ground.translator.steps(trial.proposal)
             (steered if trial.proposal.inner is not None else plain).append(seconds)
     return TrialPace(tuple(plain), tuple(steered))

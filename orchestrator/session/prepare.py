@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,10 +12,13 @@ from typing import Any
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.planning.budget import Budget, check_prices
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -46,6 +49,21 @@ class Prepared:
     def slots(self) -> Slots:
         """What one trial gets, and how many run at once."""
         return self.budget.slots
+
+    def measuring(self, events: Sequence[Event]) -> Measuring:
+        """Where this study keeps and finds evidence; ``events`` are those of its ledger."""
+        storage = storage_folder(self.study)
+        first = next(event for event in events if isinstance(event, Opened))
+        encoder = digest_of([self.base.digest, self.study.options.model.max_length])
+        return Measuring(
+            storage=storage,
+            translator=self.translator,
+            tasks=self.tasks,
+            base=self.base,
+            texts=ProbeTexts(storage, self.tasks, encoder),
+            gpus=self.slots.gpus,
+            maker=f"{self.study.options.study} {first.session}",
+        )
 
 
 def prepare(study: StudyFile) -> Prepared:

@@ -13,9 +13,11 @@ from auxtune.orchestrator.answer.answer import answer, write_answer
 from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
@@ -65,10 +67,11 @@ def run_session(
         reason: Reason = "failed"
         selection: Mapping[str, Any] = {}
         try:
-            agenda = _agenda(folder, ledger, prepared, tracker, listener)
-            check_confirm(study.options.budget.trials, len(agenda.accounts.trials), agenda.owed)
+            measuring = prepared.measuring(ledger.events)
+            agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
+            check_confirm(study.options.budget.trials, agenda.accounts.trained, agenda.owed)
             if not agenda.finished:
-                _train(prepared, agenda, tracker, folder, session, signals)
+                _train(prepared, agenda, measuring, tracker, folder, session, signals)
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
@@ -92,18 +95,31 @@ def run_session(
 
 
 def _agenda(
-    folder: Path, ledger: Ledger, prepared: Prepared, tracker: Tracker, listener: Callable[[Event], None]
+    folder: Path,
+    ledger: Ledger,
+    prepared: Prepared,
+    measuring: Measuring,
+    tracker: Tracker,
+    listener: Callable[[Event], None],
 ) -> Agenda:
     def heard(event: Event) -> None:
         tracker.hear(event)
         listener(event)
 
-    fold = SelectorFold(prepared.selector, prepared.problem, {})
-    return Agenda(folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard)
+    fold = SelectorFold(prepared.selector, prepared.problem, StoredEvidence(measuring.store))
+    return Agenda(
+        folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard, measuring.served
+    )
 
 
 def _train(
-    prepared: Prepared, agenda: Agenda, tracker: Tracker, folder: Path, session: str, signals: StopSignals
+    prepared: Prepared,
+    agenda: Agenda,
+    measuring: Measuring,
+    tracker: Tracker,
+    folder: Path,
+    session: str,
+    signals: StopSignals,
 ) -> None:
     """Let Ray work through the agenda, until it is through or a signal comes."""
     with signals.held(), embedded_ray(prepared.machine):
@@ -128,6 +144,8 @@ def _train(
                 gpus=prepared.slots.gpus,
                 proposal=trial.proposal,
                 problem=prepared.problem,
+                storage=measuring.storage,
+                measure=measuring.plan(trial.proposal),
             )
 
         def each_turn() -> None:

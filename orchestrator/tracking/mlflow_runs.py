@@ -118,6 +118,8 @@ class StudyRuns:
         now, told = int(time.time() * 1000), trial.told
         values = final_metrics(trial, price)
         tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
+        if told is not None and told.source is not None:
+            tags += [RunTag("auxtune.reused_from", told.source)]
         if told is not None and told.outcome.why:
             tags += [RunTag("auxtune.why", told.outcome.why), RunTag("auxtune.message", (told.message or "")[:5000])]
         self._client.log_batch(run_id, [Metric(key, value, now, steps) for key, value in values.items()], tags=tags)

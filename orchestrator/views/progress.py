@@ -36,6 +36,8 @@ class EventLines:
                 return f"{self._names[event.id]} continues from its checkpoint, attempt {event.attempt}"
             case Lost():
                 return f"{self._names[event.id]} was lost with its {event.cause} (attempt {event.attempt})"
+            case Told(attempt=0):
+                return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:
                 return f"{self._names[event.id]} score {event.outcome.score:.4f} in {event.cost.wall_seconds:.0f} s"
             case Told() if event.outcome.why == "stopped":

@@ -14,7 +14,7 @@ from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.heartbeat import living_driver
 from auxtune.orchestrator.study_file.models import StudyOptions
 
-_STATES = ("waiting", "running", "finished", "stopped", "failed")
+_STATES = ("waiting", "running", "finished", "reused", "stopped", "failed")
 
 
 def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:

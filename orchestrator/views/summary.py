@@ -107,7 +107,10 @@ def _at_once(accounts: Accounts) -> list[str]:
 def _cost(cost: Mapping[str, Any]) -> str:
     money = "money unknown (no prices)" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
     phases = ", ".join(f"{phase} {part['trials']}" for phase, part in cost["phases"].items())
+    reused = cost["reused"]
+    spared = f"; evidence of {reused['trials']} more was there already" if reused["trials"] else ""
     return (
-        f"{cost['trials']} trials ({phases}), {cost['attempts']} attempts; {cost['wall_hours'] * 60:.1f} minutes, "
-        f"{cost['cpu_hours']:.3f} CPU hours, {cost['gpu_hours']:.3f} GPU hours, {money}"
+        f"{cost['trials']} trials ({phases}), {cost['attempts']} attempts{spared}; "
+        f"{cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, {cost['gpu_hours']:.3f} GPU hours, "
+        f"{money}"
     )

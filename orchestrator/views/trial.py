@@ -35,6 +35,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "proposal": asdict(trial.proposal),
         "goes_on_from": _start(accounts, trial),
         "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
+        "reused_from": told.source if told else None,
         "outcome": asdict(told.outcome) if told else None,
         "report": {task: dict(metrics) for task, metrics in told.report.items()} if told else {},
         "message": message or (told.message if told else None),

@@ -1,0 +1,90 @@
+"""A worker's way with evidence: what is there is taken, what is missing is measured and kept for all studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from auxtune.orchestrator.planning.measuring import MeasurePlan
+from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
+from auxtune.trials.checkpoint import usable
+from auxtune.trials.probes.registry import is_running
+from auxtune.trials.probes.shared_texts import load_texts
+from auxtune.trials.recipe import Recipe
+from auxtune.trials.report import Cost, Report
+from auxtune.trials.training import TrainingRun
+
+_NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
+
+
+@dataclass
+class Measurement:
+    """The measuring of one attempt at trial ``trial``, whose proposal is trained by ``recipe``."""
+
+    plan: MeasurePlan
+    store: EvidenceStore
+    trial: int
+    recipe: Recipe
+    start: Path | None = field(init=False, default=None)               # weights that spare the training
+    _missing: tuple[str, ...] = field(init=False, default=())          # probes
+    _reused: dict[str, Cost] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look what is there, and leave in ``recipe`` what is to be done for the rest."""
+        self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
+        trains = self.recipe.steps > 0
+        if trains and not any(map(is_running, self._missing)):
+            weights = self.store.weights(self.plan.run)
+            if weights is not None and usable(weights):
+                self._taken(self.plan.run)
+                self.start = weights
+        self.recipe = replace(
+            self.recipe,
+            probes={probe: self.recipe.probes[probe] for probe in self._missing or self.plan.keys},
+            steps=0 if self.start else self.recipe.steps,
+        )
+
+    def run(self, run: TrainingRun, report: Report) -> Iterator[None]:
+        """Measure what is missing of a run that has ended with ``report``; yields after each, for that takes long.
+
+        Raises ``ProbeError``, and ``OSError`` where the disk refuses.
+        """
+        trained = Entry(
+            probe=WEIGHTS, run=self.plan.run, tasks=self.recipe.tasks, study=self.plan.maker, trial=self.trial,
+            cost=report.cost, score=report.score, metrics=report.selection,
+        )
+        if self.start is None:
+            alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
+            self.store.create(self.plan.run, trained, None, run.leave if alone else None)
+        texts = load_texts(self.plan.texts) if self.plan.texts is not None else None
+        for probe in self._missing:
+            before = run.cost()
+            arrays = run.measure(probe, texts)
+            # What looks on while a run is trained is paid with the training.
+            cost = _NOTHING if is_running(probe) else _difference(run.cost(), before)
+            options = dict(self.recipe.probes[probe])
+            self.store.create(
+                self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays
+            )
+            yield
+
+    def reported(self, report: Report, cost: Cost) -> Report:
+        """``report`` with its evidence; ``cost`` is that of the whole attempt."""
+        return replace(report, cost=cost, evidence=dict(self.plan.keys), reused=dict(self._reused))
+
+    def _taken(self, key: str) -> bool:
+        """Whether what is under ``key`` is there; what another study paid for is put on the list of what is reused."""
+        entry = self.store.find(key)
+        if entry is not None and entry.study != self.plan.maker:
+            self._reused[key] = entry.cost
+        return entry is not None
+
+
+def _difference(later: Cost, earlier: Cost) -> Cost:
+    return Cost(
+        wall_seconds=later.wall_seconds - earlier.wall_seconds,
+        gpu_seconds=later.gpu_seconds - earlier.gpu_seconds,
+        cpu_seconds=later.cpu_seconds - earlier.cpu_seconds,
+        peak_gpu_bytes=later.peak_gpu_bytes,
+    )

@@ -1,0 +1,91 @@
+"""Where what a proposal measures belongs in the evidence cache, and what of it is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.variants import varied
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.selectors.protocol import Outcome, Proposal
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.evidence_key import probe_key, run_key
+from auxtune.trials.probes.registry import READS_TEXTS, VERSIONS
+from auxtune.trials.report import Cost
+
+
+@dataclass(frozen=True)
+class MeasurePlan:
+    """Keys of a proposal's evidence: of the run's weights, and of each probe. ``maker`` is what entries will name."""
+
+    run: str
+    keys: Mapping[str, str]
+    texts: Path | None                                 # the shared probe batch, where a probe reads it
+    maker: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """A proposal whose evidence was there: what its run had come to, and what that had cost, by key."""
+
+    outcome: Outcome
+    reused: Mapping[str, Cost]
+    source: str                                        # the study and trial that measured it
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
+
+    storage: Path
+    translator: Translator
+    tasks: Mapping[str, EncodedTask]
+    base: BaseEncoder
+    texts: ProbeTexts
+    gpus: float
+    maker: str
+
+    @property
+    def store(self) -> EvidenceStore:
+        """The evidence of the storage."""
+        return EvidenceStore(self.storage)
+
+    def plan(self, proposal: Proposal) -> MeasurePlan | None:
+        """The keys of ``proposal``'s evidence; ``None`` where it measures nothing."""
+        if not proposal.measure:
+            return None
+        tasks = varied(self.tasks, proposal, StoredEvidence(self.store))
+        recipe = self.translator.recipe(proposal, "probe")
+        run = run_key(recipe, tasks, self.base, self.gpus)
+        reading = any(measure.probe in READS_TEXTS for measure in proposal.measure)
+        texts = self.texts.folder() if reading else None
+        keys = {
+            measure.probe: probe_key(
+                run, measure.probe, VERSIONS[measure.probe], measure.options,
+                texts.name if texts and measure.probe in READS_TEXTS else None,
+            )
+            for measure in proposal.measure
+        }
+        return MeasurePlan(run, keys, texts, self.maker)
+
+    def served(self, proposal: Proposal) -> Served | None:
+        """What ``proposal`` would come to, where all that it measures is in the cache; else ``None``."""
+        plan = self.plan(proposal)
+        if plan is None:
+            return None
+        entries = {key: self.store.find(key) for key in plan.keys.values()}
+        found = {key: entry for key, entry in entries.items() if entry is not None}
+        if len(found) < len(entries):
+            return None
+        first = next(iter(found.values()))
+        trained = self.store.find(plan.run)
+        if trained is not None:
+            found[plan.run] = trained
+        # What this study measured itself, in an attempt that died before it could say so, is on its bill already.
+        reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
+        outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
+        return Served(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")

@@ -1,0 +1,164 @@
+"""What trials measured, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
+
+A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
+folder of its own and gets its name by one rename, which fails where the key exists: whoever comes second throws his
+copy away. Arrays carry a SHA-256; what does not match it, or cannot be read, counts as absent and is set aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from auxtune.orchestrator.errors import EvidenceError
+from auxtune.trials.durable import sync, write_durably
+from auxtune.trials.report import Cost
+
+FOLDER, FORMAT = ".evidence", 1
+_REMEDY = "restore it from a copy, or begin the study anew under another name"
+WEIGHTS = "weights"                                    # what an entry without arrays is of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a piece of evidence besides its arrays.
+
+    ``probe`` is what measured it, or ``weights`` for the run that it was measured on, whose key is ``run``. ``score``
+    and ``metrics`` are that run's, on the selection split. ``cost`` is what measuring took; of a run, what training
+    took. Of a run of one task its final weights are kept too.
+    """
+
+    probe: str
+    run: str
+    tasks: tuple[str, ...]
+    study: str                                         # that made it: its name, and the key of its first session
+    trial: int
+    cost: Cost
+    score: float | None
+    metrics: Mapping[str, Mapping[str, float]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None                          # of arrays.npz
+    format: int = FORMAT
+
+
+_entry = TypeAdapter(Entry)
+
+
+class EvidenceStore:
+    """The evidence of one storage."""
+
+    def __init__(self, storage: Path) -> None:
+        self.root = storage / FOLDER
+
+    def find(self, key: str) -> Entry | None:
+        """What lies under ``key``, its arrays checked; ``None`` where there is nothing that can be used."""
+        folder = self.root / key
+        if not folder.is_dir():
+            return None
+        try:
+            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
+            if entry.sha256 is not None:
+                _arrays(folder, entry.sha256)
+        except (OSError, ValidationError, EvidenceError):
+            return None
+        return entry
+
+    def arrays(self, key: str) -> Mapping[str, np.ndarray]:
+        """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
+        folder = self.root / key
+        try:
+            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
+        return _arrays(folder, str(entry.sha256))
+
+    def weights(self, run: str) -> Path | None:
+        """The folder of a run's final weights, if they are kept."""
+        folder = self.root / run / WEIGHTS
+        return folder if folder.is_dir() and self.find(run) is not None else None
+
+    def create(
+        self,
+        key: str,
+        entry: Entry,
+        arrays: Mapping[str, np.ndarray] | None,
+        leave: Callable[[Path], None] | None = None,
+    ) -> bool:
+        """Keep ``entry`` with its ``arrays``, or with the weights that ``leave`` writes; ``False`` if it was there.
+
+        Raises ``OSError`` where the disk refuses; nothing is then left of it.
+        """
+        draft = self.root / f".{key}.{uuid.uuid4().hex}"
+        draft.mkdir(parents=True)
+        try:
+            document = _entry.dump_python(entry, mode="json")
+            if arrays is not None:
+                packed = io.BytesIO()
+                np.savez(packed, allow_pickle=False, **arrays)
+                document["sha256"] = hashlib.sha256(packed.getbuffer()).hexdigest()
+                write_durably(draft / "arrays.npz", lambda file: file.write(packed.getbuffer()))
+            if leave is not None:
+                leave(draft / WEIGHTS)
+            written = _entry.dump_json(_entry.validate_python(document), indent=1)
+            write_durably(draft / "evidence.json", lambda file: file.write(written))
+            return self._publish(draft, key)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, of what can be used and of what cannot."""
+        if self.root.is_dir():
+            yield from sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+
+    def _publish(self, draft: Path, key: str) -> bool:
+        home = self.root / key
+        if home.is_dir() and self.find(key) is None:   # damaged: out of the way, so that it can be made anew
+            home.rename(self.root / f".damaged.{key}.{uuid.uuid4().hex}")
+        try:
+            draft.rename(home)
+        except OSError:                                # a folder that is not empty is never replaced
+            if not home.is_dir():
+                raise
+            return False
+        sync(self.root)
+        return True
+
+
+class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
+    """Evidence as a selector sees it: key -> arrays, read when it looks."""
+
+    def __init__(self, store: EvidenceStore) -> None:
+        self._store = store
+        self._read = lru_cache(maxsize=64)(store.arrays)               # a selector looks again at every question
+
+    def __getitem__(self, key: str) -> Mapping[str, np.ndarray]:
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._store)
+
+
+def _arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
+    """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
+    path = folder / "arrays.npz"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error}; {_REMEDY}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise EvidenceError(f"{path}: its content does not match its SHA-256; {_REMEDY}")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays}
