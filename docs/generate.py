@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that the code already says: keys of the study file, schema, commands.
+"""Writes the parts of the documentation that the code already says: keys of the study file, schema, commands, methods.
 
     python docs/generate.py            write them
     python docs/generate.py --check    name those that are out of date; exit code 1 if there are any
@@ -15,6 +15,7 @@ import click
 
 from auxtune.orchestrator.cli import main as auxtune
 from auxtune.orchestrator.study_file.keys import key_table, study_schema
+from auxtune.selectors.registry import describe
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end -->\n"
@@ -23,6 +24,7 @@ BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end -->\n"
 def pages() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     return {
+        DOCS / "selectors.md": _between_marks(DOCS / "selectors.md", "\n".join(_methods())),
         DOCS / "study-file.md": _between_marks(DOCS / "study-file.md", key_table()),
         DOCS / "study.schema.json": json.dumps(study_schema(), indent=2, ensure_ascii=False) + "\n",
         DOCS / "commands.md": _between_marks(DOCS / "commands.md", "\n".join(_help(auxtune, "auxtune"))),
@@ -33,6 +35,15 @@ def _between_marks(page: Path, text: str) -> str:
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def _methods() -> Iterator[str]:
+    """The method table: what to know of each selector before choosing it."""
+    yield "| selector | answers with | costs | needs | not where | paper |"
+    yield "|---|---|---|---|---|---|"
+    for method in describe():
+        known = (method.answers, method.costs, method.needs, method.avoid, method.paper)
+        yield f"| `{method.name}` | {' | '.join(text or '–' for text in known)} |"
 
 
 def _help(command: click.Command, name: str) -> Iterator[str]:

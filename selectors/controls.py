@@ -32,6 +32,9 @@ class FixedMixture(ABC):
     paper: ClassVar[str | None] = None
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "nothing"
+    costs: ClassVar[str] = "none, the answer is known beforehand"
+    avoid: ClassVar[str] = "the question is which tasks help: it does not look"
     cycle: ClassVar[bool] = True
 
     @abstractmethod

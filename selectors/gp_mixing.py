@@ -68,6 +68,9 @@ class GPMixing:
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "tasks that belong together"
+    costs: ClassVar[str] = "`samples` runs"
+    avoid: ClassVar[str] = "there are more tasks than a third of the samples"
 
     samples: int = option(20, "mixtures to train", least=1)
     startup: int | None = option(None, "random mixtures first; null: tasks, but at least 4", least=1)

@@ -207,6 +207,8 @@ class Selector(Protocol):
     cheap.
 
     Facts about a method are declared on its class, so nobody ever branches on its name. Every option has a default.
+    For people it may also say, in a few words each, what it ``needs``, what it ``costs`` in runs, and when to ``avoid``
+    it: the method table prints them.
     """
 
     paper: ClassVar[str | None]                        # authors, title, year and link; None for a control

@@ -43,6 +43,9 @@ class RandomSubset:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "nothing"
+    costs: ClassVar[str] = "a run per subset"
+    avoid: ClassVar[str] = "the subsets outnumber the runs a hundred times"
 
     size: int | None = option(None, "auxiliaries in each subset; null draws the size too", least=1)
     trials: int | None = option(None, "subsets to try; null tries all, or as many as the budget allows", least=1)

@@ -34,6 +34,9 @@ class Method:
     answers: str                                       # subset, weights, rows, groups or ranking
     needs_primary: bool
     groups: bool                                       # answers a study without a primary
+    needs: str | None                                  # of the data and the budget, for people
+    costs: str | None                                  # in runs, for people
+    avoid: str | None                                  # when not to use it, for people
     options: tuple[Option, ...]
 
 
@@ -101,6 +104,9 @@ def _method(name: str, cls: type[Any]) -> Method:
         answers=cls.answers,
         needs_primary=cls.needs_primary,
         groups=cls.groups,
+        needs=getattr(cls, "needs", None),
+        costs=getattr(cls, "costs", None),
+        avoid=getattr(cls, "avoid", None),
         options=options_of(cls),
     )
 

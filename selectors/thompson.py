@@ -43,6 +43,9 @@ class Thompson:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "a primary that learns within a few hundred steps"
+    costs: ClassVar[str] = "`seeds` long runs, or `rounds` short ones"
+    avoid: ClassVar[str] = "a round is so short that the score moves by noise alone"
 
     mode: Literal["rounds", "trials"] = option("rounds", "the bandit steers rounds in a run, or each pull is a trial")
     rounds: int = option(200, "pulls, of one run or of the study; the first only sets the reference", least=2)
