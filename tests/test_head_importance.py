@@ -1,9 +1,8 @@
-"""Head importance of every family of encoders equals what one row at a time gives, and the heads are the right ones."""
+"""Head importance of every family of encoders equals what one row at a time gives."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,68 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic_tasks import RECIPE
-from torch import nn
+from random_encoders import CONFIGS, HEADS, KINDS, LAYERS, LENGTHS, WIDTH, make_subject, named
 from torch.nn import functional
-from transformers import (
-    AlbertConfig,
-    BertConfig,
-    ConvBertConfig,
-    DebertaV2Config,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PretrainedConfig,
-    RobertaConfig,
-)
 
-from auxtune.trials.batches import Batch, Collate
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.encoder import BaseEncoder, build_encoder
+from auxtune.trials.batches import Batch
+from auxtune.trials.encoded import IGNORED, Kind
 from auxtune.trials.failures import NonFiniteError
-from auxtune.trials.model import Head, MultiTaskModel
+from auxtune.trials.model import Head
 from auxtune.trials.probes import head_importance as module
 from auxtune.trials.probes.head_importance import head_importance, instance_importance
-from auxtune.trials.probes.heads import find_heads
 from auxtune.trials.probes.probe import ProbeError, Subject
-
-HEADS, LAYERS, WIDTH = 4, 2, 16
-# Weights large enough that heads attend to different tokens.
-SIZES: dict[str, Any] = {
-    "vocab_size": 50, "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-    "intermediate_size": 24, "initializer_range": 0.4,
-}
-# As in DeBERTa v3: keys and queries are made of the relative positions too.
-RELATIVE = {"max_position_embeddings": 40, "type_vocab_size": 0, "pad_token_id": 0, "relative_attention": True,
-            "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
-CONFIGS = {
-    "bert": BertConfig(**SIZES, max_position_embeddings=40),
-    "roberta": RobertaConfig(**SIZES, max_position_embeddings=42, type_vocab_size=1),
-    "distilbert": DistilBertConfig(vocab_size=50, dim=WIDTH, n_layers=LAYERS, n_heads=HEADS, hidden_dim=24,
-                                   initializer_range=0.4, max_position_embeddings=40),
-    "electra": ElectraConfig(**SIZES, embedding_size=8, max_position_embeddings=40),
-    "mpnet": MPNetConfig(**SIZES, max_position_embeddings=42),
-    "deberta": DebertaV2Config(**SIZES, **RELATIVE, share_att_key=True),
-    "deberta apart": DebertaV2Config(**SIZES, **RELATIVE, share_att_key=False),
-    "modernbert": ModernBertConfig(**SIZES, max_position_embeddings=40, pad_token_id=0, local_attention=4),
-}
-# Where transformers keeps a layer's key, value and output projection.
-OF_BERT = ("encoder.layer.{}.attention.self.key", "encoder.layer.{}.attention.self.value",
-           "encoder.layer.{}.attention.output.dense")
-OF_DEBERTA = (OF_BERT[0] + "_proj", OF_BERT[1] + "_proj", OF_BERT[2])
-NAMES = {
-    "bert": OF_BERT,
-    "roberta": OF_BERT,
-    "distilbert": tuple(f"transformer.layer.{{}}.attention.{name}_lin" for name in ("k", "v", "out")),
-    "electra": OF_BERT,
-    "mpnet": tuple(f"encoder.layer.{{}}.attention.attn.{name}" for name in "kvo"),
-    "deberta": OF_DEBERTA,
-    "deberta apart": OF_DEBERTA,
-    "modernbert": ("layers.{}.attn.Wqkv", "layers.{}.attn.Wqkv", "layers.{}.attn.Wo"),
-}
-LENGTHS = (4, 11, 7, 11, 5)
-KINDS: tuple[Kind, ...] = ("classification", "regression", "token", "multi_label")
 
 
 @pytest.fixture(autouse=True)
@@ -80,40 +27,6 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Heads of a model in float64 give float64 too: rounded to float32, their losses would hide a difference."""
     monkeypatch.setattr(Head, "forward", lambda self, vectors: self.linear(self.dropout(vectors)))
     yield
-
-
-def make_task(kind: Kind) -> EncodedTask:
-    """Five rows of four lengths; in the token task the fourth has no scored token."""
-    rng = np.random.default_rng(3)
-    offsets = np.concatenate([[0], np.cumsum(LENGTHS)])
-    tokens = rng.integers(5, 50, offsets[-1]).astype(np.int32)
-    tags = np.where(tokens % 3 == 0, IGNORED, tokens % 4).astype(np.int64)
-    tags[offsets[3] : offsets[4]] = IGNORED
-    labels: dict[Kind, np.ndarray] = {
-        "classification": np.array([0, 3, 2, 1, 0]),
-        "regression": np.array([0.5, 3.0, 5.0, 1.0, 2.5], np.float32),
-        "token": tags,
-        "multi_label": rng.integers(0, 2, (len(LENGTHS), 4)).astype(np.uint8),
-    }
-    split = EncodedSplit(tokens, np.zeros(len(tokens), np.uint8), offsets, labels[kind])
-    names = () if kind == "regression" else tuple("abcd")
-    return EncodedTask("one", kind, names, ("accuracy",), dict.fromkeys(("train", "probe"), split), "one")
-
-
-def base_of(config: PretrainedConfig) -> BaseEncoder:
-    return BaseEncoder(json.loads(config.to_json_string(use_diff=False)), None, "random")
-
-
-def make_subject(family: str = "bert", kind: Kind = "classification", dtype: torch.dtype = torch.float64) -> Subject:
-    base, task = base_of(CONFIGS[family]), make_task(kind)
-    model = MultiTaskModel(build_encoder(base, 1), [task], "mean", seed=0).to(dtype).eval()
-    model.head(0).linear.weight.data.normal_(generator=torch.Generator().manual_seed(2))
-    collate = Collate(model.encoder.pad, 40, torch.device("cpu"))
-    return Subject(model, {"one": task}, collate, base, RECIPE)
-
-
-def named(subject: Subject, family: str, which: int) -> list[nn.Linear]:
-    return [subject.model.encoder.module.get_submodule(NAMES[family][which].format(i)) for i in range(LAYERS)]
 
 
 def alone(subject: Subject) -> Iterator[Batch]:
@@ -249,18 +162,12 @@ def test_one_pass_serves_a_batch_and_its_size_changes_nothing(form: str, monkeyp
     agree(measured(subject, form=form), together)
 
 
-def test_only_keys_of_shared_positions_need_a_batch_per_row() -> None:
-    for family in CONFIGS:
-        subject = make_subject(family)
-        found = find_heads(subject.model.encoder)
-        assert found.by_row == (family != "deberta")
-        assert found.heads == HEADS
-        assert [layer.output for layer in found.layers] == named(subject, family, 2)
-        passes: list[int] = []
-        subject.model.register_forward_hook(lambda _, inputs, __, passes=passes: passes.append(len(inputs[1].places)))
-        measured(subject)
-        measured(subject, form="key_value")
-        assert passes == ([5, 1, 1, 1, 1, 1] if family == "deberta" else [5, 5])
+def test_keys_made_of_what_rows_share_are_measured_a_row_at_a_time() -> None:
+    subject, rows = make_subject("deberta"), []
+    subject.model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[1].places)))
+    measured(subject)
+    measured(subject, form="key_value")
+    assert rows == [5, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -316,43 +223,6 @@ def test_nothing_of_the_run_is_touched(family: str, form: str) -> None:
     assert [name for name in parameters if parameters[name].grad is not None] == [kept]
     assert (parameters[kept].grad == 1).all()
     assert not any(part._forward_hooks or part._forward_pre_hooks or part.training for part in model.modules())
-
-
-@pytest.mark.parametrize(
-    ("config", "found"),
-    [
-        (AlbertConfig(**SIZES, embedding_size=8, max_position_embeddings=40), "one layer that is used several times"),
-        (ConvBertConfig(**SIZES, embedding_size=16, max_position_embeddings=40), "none of the second kind"),
-    ],
-)
-def test_an_encoder_without_such_heads_is_refused(config: PretrainedConfig, found: str) -> None:
-    encoder = build_encoder(base_of(config), 0).eval()
-    with pytest.raises(ProbeError, match=rf"the heads of a {config.model_type} encoder .*expected .*{found}"):
-        find_heads(encoder)
-
-
-def test_attention_of_another_make_is_refused() -> None:
-    encoder = build_encoder(base_of(CONFIGS["bert"]), 0).eval()
-    for layer, found in ((1, "them in 1 of 2 layers"), (0, "0 of the first kind, for 4 heads")):
-        attention = encoder.module.encoder.layer[layer].attention.self
-        attention.value = nn.Sequential(attention.value)
-        with pytest.raises(ProbeError, match=f"found {found}"):
-            find_heads(encoder)
-
-
-class Rolled(nn.Module):
-    """Shifts columns by half a head."""
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        return vectors.roll(WIDTH // HEADS // 2, -1)
-
-
-def test_heads_whose_results_are_mixed_on_the_way_are_refused() -> None:
-    encoder = build_encoder(base_of(CONFIGS["distilbert"]), 0).eval()
-    attention = encoder.module.transformer.layer[1].attention
-    attention.out_lin = nn.Sequential(Rolled(), attention.out_lin)
-    with pytest.raises(ProbeError, match="found none of the second kind after 1 layers"):
-        find_heads(encoder)
 
 
 def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:

@@ -9,9 +9,12 @@ the value weights.
 Where we differ. The public code of both takes the absolute value of a batch's gradient, which is exact only for
 batches of one row, as the mean of absolute values is not the absolute value of a mean. Here the gradient of every row
 is kept apart, whatever the batch: each row has masks of its own, and the gradient of a linear map's weights in one row
-is the sum over its tokens of (gradient of the output) × (input). The release leaves dropout on; here it is off. The
-release seems to cut the wrong axis of the weights: a head owns *rows* of a weight that is stored as (outputs, inputs),
-but slices of the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced: input`` is as released.
+is the sum over its tokens of (gradient of the output) × (input).
+
+As released, ``key_value`` reads all training rows and leaves dropout on; here a task is judged by its probe split, with
+dropout off. The release also seems to cut the weights' wrong axis: a head owns *rows* of a weight that is stored as
+(outputs, inputs), but slices of the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced:
+input`` is as released.
 
 The loss of a row is the mean over its scored labels: its tokens' tags in a token task, all its labels in a multi-label
 one. Importances are raw; to compare tasks, normalise them first.
