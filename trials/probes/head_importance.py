@@ -1,0 +1,184 @@
+"""How much each attention head matters to a task: the size of the loss's gradient at the head, row by row.
+
+Two forms. ``mask``: Michel, Levy, Neubig, "Are Sixteen Heads Really Better than One?" (NeurIPS 2019,
+https://arxiv.org/abs/1905.10650): the result of every head is multiplied by a mask ξ = 1, and the importance is the
+mean over rows x of |∂L(x)/∂ξ|. ``key_value``: as the code released with GradTS does (Ma et al., EMNLP 2021,
+https://arxiv.org/abs/2109.05748): the mean absolute gradient of the head's block of the key weights, plus the same of
+the value weights.
+
+Where we differ. The public code of both takes the absolute value of a batch's gradient, which is exact only for
+batches of one row, as the mean of absolute values is not the absolute value of a mean. Here the gradient of every row
+is kept apart, whatever the batch: each row has masks of its own, and the gradient of a linear map's weights in one row
+is the sum over its tokens of (gradient of the output) × (input).
+
+As released, ``key_value`` reads all training rows and leaves dropout on; here a task is judged by its probe split, with
+dropout off. The release also seems to cut the weights' wrong axis: a head owns *rows* of a weight that is stored as
+(outputs, inputs), but slices of the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced:
+input`` is as released.
+
+The loss of a row is the mean over its scored labels: its tokens' tags in a token task, all its labels in a multi-label
+one. Importances are raw; to compare tasks, normalise them first.
+
+Costs a forward and one backward pass per batch, for ``mask`` the backward pass of activations alone. ``key_value`` adds
+as much as the weight gradient of each row, and where keys are made of more than a row's own tokens (DeBERTa's shared
+relative positions) its batches are single rows. Not for encoders without attention heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from auxtune.trials.batches import Batch, by_length
+from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.failures import NonFiniteError
+from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
+from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+
+# Tokens of a batch, padding included. A GPU gets fewer than in evaluation: activations are kept for the backward pass.
+CPU_TOKENS, GPU_TOKENS = 2048, 8192
+# Numbers of the rows' weight gradients held at once, 64 MiB: one row of any common encoder is far less.
+WEIGHT_GRADIENTS = 2**24
+
+Form: TypeAlias = Callable[[MultiTaskModel, AttentionHeads, Batch], torch.Tensor]
+Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]     # of a linear map: its input and the gradient of its output
+
+
+def head_importance(subject: Subject, options: Options) -> Arrays:
+    """``importance``, float32 (layers, heads): the mean over the rows of the task's probe split.
+
+    Rows without a scored token do not count. ``options``: ``form`` (``mask``, the default, or ``key_value``) and for
+    the latter ``sliced`` (``output``, the default, or ``input``). Raises ``ProbeError`` for other options, an encoder
+    whose heads are not found, a subject of several tasks or a split without a scored label, and ``NonFiniteError``.
+    """
+    importance, scored = _by_row(subject, options, "probe")
+    return {"importance": importance[scored > 0].mean(0, dtype=np.float64).astype(np.float32)}
+
+
+def instance_importance(subject: Subject, options: Options) -> Arrays:
+    """``importance``, float32 (rows, layers, heads): each row of the task's train split, in its order.
+
+    Rows without a scored token are 0. Options and errors as for ``head_importance``.
+    """
+    return {"importance": _by_row(subject, options, "train")[0].astype(np.float32)}
+
+
+def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Importances in each row, (rows, layers, heads), and the number of its scored labels, (rows,)."""
+    form = _form(options)
+    if len(subject.tasks) != 1:
+        raise ProbeError(f"head importance is measured of one task: expected its own run, found {list(subject.tasks)}")
+    [(name, task)] = subject.tasks.items()
+    scored = _scored(task, part)
+    if not scored.any():
+        raise ProbeError(f"task {name}: no row of its {part} split has a scored label; give it more rows")
+    found = find_heads(subject.model.encoder)
+    size = CPU_TOKENS if subject.collate.device.type == "cpu" else GPU_TOKENS
+    if form is not _mask_gradients and not found.by_row:
+        size = 1                                       # what all rows of a batch share has one gradient for all
+    values, order = [], []
+    with _frozen(subject.model):
+        for rows in by_length(task.splits[part], size):
+            values.append(form(subject.model, found, subject.collate(task, part, rows)))
+            order.append(rows)
+    summed = torch.cat(values).cpu().numpy()[np.argsort(np.concatenate(order))]
+    if not np.isfinite(summed).all():
+        raise NonFiniteError(f"task {name}: the importance of a head on the {part} split is not finite")
+    # The loss of a batch sums over labels. In |∂L/∂ξ| a row's own divisor can as well come last.
+    return summed / np.maximum(scored, 1).astype(summed.dtype)[:, None, None], scored
+
+
+def _form(options: Options) -> Form:
+    form, sliced = options.get("form", "mask"), options.get("sliced", "output")
+    if form not in ("mask", "key_value"):
+        raise ProbeError(f"head importance: form must be mask or key_value, found {form!r}")
+    if sliced not in ("output", "input"):
+        raise ProbeError(f"head importance: sliced must be output or input, found {sliced!r}")
+    if form == "mask":
+        return _mask_gradients
+    return lambda model, found, batch: _weight_gradients(model, found, batch, 1 if sliced == "output" else 2)
+
+
+def _scored(task: EncodedTask, part: str) -> np.ndarray:
+    """Labels that enter the loss of each row, (rows,)."""
+    split = task.splits[part]
+    if task.kind == "token":
+        rows = np.repeat(np.arange(len(split)), split.lengths)
+        return np.bincount(rows[split.labels != IGNORED], minlength=len(split))
+    return np.full(len(split), split.labels[0].size if len(split) else 0)
+
+
+@contextmanager
+def _frozen(model: MultiTaskModel) -> Iterator[None]:
+    """No gradient is computed for any weight."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def _loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
+    return model.head(0).loss(model(0, batch), batch.labels)
+
+
+def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
+    """|∂L/∂ξ| of every row's own masks, (rows, layers, heads)."""
+    masks: list[torch.Tensor] = []
+
+    def multiply(_: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+        mask = inputs[0].new_ones(len(inputs[0]), found.heads, requires_grad=True)
+        masks.append(mask)
+        return (inputs[0].unflatten(-1, (found.heads, -1)) * mask[:, None, :, None]).flatten(-2)
+
+    with ExitStack() as hooks:
+        for layer in found.layers:                     # called in this order, once each
+            hooks.enter_context(layer.output.register_forward_pre_hook(multiply))
+        loss = _loss(model, batch)
+    return torch.stack(torch.autograd.grad(loss, masks), 1).abs()
+
+
+def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch, axis: int) -> torch.Tensor:
+    """Mean absolute gradient of each head's key weights plus that of its value weights, (rows, layers, heads)."""
+    calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
+
+    def note(linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        if not output.requires_grad:                   # nothing below has learnt to: it is the first
+            output.requires_grad_()
+        calls.append((linear, inputs[0].detach(), output))
+
+    with ExitStack() as hooks:
+        for linear in {projection.linear for layer in found.layers for projection in (layer.key, layer.value)}:
+            hooks.enter_context(linear.register_forward_hook(note))
+        loss = _loss(model, batch)
+    # DeBERTa makes keys of positions even where it is not told to use them: their gradient is 0.
+    gradients = torch.autograd.grad(loss, [output for *_, output in calls], materialize_grads=True)
+    uses: dict[nn.Module, list[Use]] = {}
+    for (module, vectors, _), gradient in zip(calls, gradients, strict=True):
+        uses.setdefault(module, []).append((vectors, gradient))
+
+    def means(projection: Projection) -> torch.Tensor:
+        return _block_means(projection, uses[projection.linear], found.heads, axis)
+
+    return torch.stack([means(layer.key) + means(layer.value) for layer in found.layers], 1)
+
+
+def _block_means(projection: Projection, uses: list[Use], heads: int, axis: int) -> torch.Tensor:
+    """(rows, heads) means of |∂L/∂W| over each head's slice of ``axis``: 1 for outputs, 2 for inputs."""
+    step = max(1, WEIGHT_GRADIENTS // (projection.size * projection.linear.in_features))
+    means = []
+    for start in range(0, len(uses[0][0]), step):
+        part = slice(start, start + step)
+        products = [projection.of(gradient[part]).mT @ vectors[part] for vectors, gradient in uses]
+        blocks = torch.stack(products).sum(0).abs().unflatten(axis, (heads, -1)).transpose(1, axis)
+        means.append(blocks.flatten(2).mean(2))
+    return torch.cat(means)
