@@ -56,6 +56,7 @@ class GradTSInstance(Staged):
         return (("gradts_trial", trial), ("instances", InstanceFilter(self.threshold, self.released)))
 
     def fewest(self, problem: Problem) -> int:
-        """Of stage 1 its fewest, then two runs and a trial: it may leave the primary with one auxiliary."""
+        """Of stage 1 its fewest; then two runs and a trial for the one auxiliary that it leaves at least."""
         (_, trial), (_, rows) = self.stages
-        return trial.fewest(problem) + min(3, rows.fewest(problem))
+        left = 0 if self.compare_alone else min(3, rows.fewest(problem))
+        return trial.fewest(problem) + left
