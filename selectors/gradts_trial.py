@@ -26,14 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from auxtune.selectors.head_ranking import heads_measured, ranked, rows_norm, taus_of, unmeasured
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 from auxtune.selectors.single_runs import SingleRuns, single_runs
 
-Ranking = tuple[tuple[str, float], ...]
+Ranking: TypeAlias = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
