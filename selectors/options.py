@@ -103,6 +103,8 @@ def _fits(hint: Any, bounds: Mapping[str, float], value: JSON) -> bool:
         return any(_fits(part, bounds, value) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is list:
+        return type(value) is list and bool(value) and all(_fits(get_args(hint)[0], bounds, each) for each in value)
     if hint is float and type(value) in (int, float):
         return math.isfinite(value) and _within(bounds, value)
     if hint is int and type(value) is int:
@@ -120,5 +122,7 @@ def _expected(hint: Any, bounds: Mapping[str, float]) -> str:
     if get_origin(hint) is Literal:
         values = [repr(value) for value in get_args(hint)]
         return f"one of {', '.join(values)}" if len(values) > 1 else f"{values[0]}, its only value so far"
+    if get_origin(hint) is list:
+        return f"a list of at least one, each {_expected(get_args(hint)[0], bounds)}"
     limits = [f"{_BOUNDS[name][0]} {bound}" for name, bound in bounds.items()] if hint in (int, float) else []
     return " ".join([_TYPES.get(hint, str(hint)), " and ".join(limits)]).rstrip()

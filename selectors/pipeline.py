@@ -7,7 +7,7 @@ first proposal: folding a ledger never asks a stage again.
 
 ``propose`` takes what its stage takes. The answer is that of the stage under way, so a pipeline may be stopped at any
 time. Later stages draw from seeds of their own; the first draws from the problem's, so that it does what it would do
-alone.
+alone. Runs that are measured keep the problem's seed in every stage: what one has measured serves the next.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ class Staged(ABC):
             problem,
             tasks=tuple(task for task in problem.tasks if task.name in handed["tasks"]),
             seed=int(np.random.SeedSequence([problem.seed, stage]).generate_state(1)[0]),
+            measured_with=problem.measure_seed,
         )
         beliefs = {**state.beliefs, name: handed["belief"]}
         return PipelineState(problem, stage, self._selector(stage).start(narrowed), beliefs=beliefs)

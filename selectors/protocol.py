@@ -45,13 +45,20 @@ class TaskInfo:
 class Problem:
     """The question: tasks, the one to win (or ``None`` when all count), models that may be served, seed.
 
-    It holds no budget, slots or prices: a selector answers the same whatever runs it.
+    It holds no budget, slots or prices: a selector answers the same whatever runs it. ``measured_with`` is the seed of
+    measured runs where it is not ``seed``: the stages of a pipeline draw differently, but share what was measured.
     """
 
     tasks: tuple[TaskInfo, ...]
     primary: str | None
     seed: int = 0
     models: int | None = None
+    measured_with: int | None = None
+
+    @property
+    def measure_seed(self) -> int:
+        """The seed of runs that are there to be measured."""
+        return self.seed if self.measured_with is None else self.measured_with
 
     @property
     def names(self) -> tuple[str, ...]:

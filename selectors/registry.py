@@ -122,6 +122,9 @@ SELECTORS = Registry(
         "thompson": "auxtune.selectors.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
         "autosem": "auxtune.selectors.autosem:AutoSeM",
+        "gradts_threshold": "auxtune.selectors.gradts_threshold:GradTSThreshold",
+        "gradts_trial": "auxtune.selectors.gradts_trial:GradTSTrial",
+        "gradts_instance": "auxtune.selectors.gradts_instance:GradTSInstance",
     },
 )
 INNER = Registry(

@@ -1,7 +1,8 @@
 """A run of each task alone, and of label-shuffled twins: the evidence that many methods share.
 
-No source: the methods that measure single-task runs all ask for the same ones, with the problem's own seed, so that
-what one study has measured serves the next. All runs may go side by side.
+No source: the methods that measure single-task runs all ask for the same ones, with the problem's own seed (in a
+pipeline, that of its first stage), so that what one stage or study has measured serves the next. All runs may go side
+by side.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ class SingleRuns:
             return None
         task, shuffled = left[0]
         return Proposal(
-            (task,), measure=tuple(measure), seed=self.problem.seed, trains=trains, shuffled=shuffled, stage="single"
+            (task,),
+            measure=tuple(measure),
+            seed=self.problem.measure_seed,
+            trains=trains,
+            shuffled=shuffled,
+            stage="single",
         )
 
     def proposed(self, number: int, proposal: Proposal) -> SingleRuns:
@@ -59,5 +65,5 @@ def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
     """A run of each task, the primary first, and of ``twins`` label-shuffled twins of the primary."""
     first = [] if problem.primary is None else [problem.primary]
     alone: list[Run] = [(task, None) for task in (*first, *(name for name in problem.names if name not in first))]
-    seeds = np.random.SeedSequence([problem.seed, 5]).generate_state(twins).tolist()
+    seeds = np.random.SeedSequence([problem.measure_seed, 5]).generate_state(twins).tolist()
     return SingleRuns(problem, (*alone, *((problem.require_primary(), seed) for seed in seeds)))

@@ -1,0 +1,130 @@
+"""Which tasks use the encoder's heads as the primary does: GradTS with a threshold.
+
+Chooses a subset. Source: the finaliser ``thres`` of W. Ma, R. Lou, K. Zhang, L. Wang, S. Vosoughi, "GradTS: A
+Gradient-Based Automatic Auxiliary Task Selection Method Based on Transformer Networks", EMNLP 2021,
+https://arxiv.org/abs/2109.05748. Each task is fine-tuned alone, the importance of its attention heads is measured, and
+every auxiliary is kept whose profile has a Kendall tau of at least ``threshold`` with the primary's.
+
+What is known how. Verified in the authors' code: this finaliser (the published paper shows the other two), normalised
+profiles (``head_profiles.py``), and thresholds of 0.60 (``bert-base-cased``) and 0.62 (``bert-large-cased``) behind
+its selections; those of other encoders are only hinted at, so they are not offered.
+
+Where we differ. All tasks share how importance falls with depth, so every tau lies well above 0, by how much depends on
+the encoder. The default threshold is therefore measured: three *twins* of the primary learn from shuffled labels, and
+an auxiliary must be more like the primary than a fourth such twin would be with 95 % probability: mean + 3.37 standard
+deviations of the twins' taus (7.73 of two, where one twin is lost). Importance is that of head masks, per row, with
+layers by their L2 norm; ``released: true`` takes gradients of key and value weights and layers by their sum, as the
+authors' code does. Dropout is off in both, theirs is on, and they slice the weights along the inputs, we along the
+outputs, which are what belongs to a head. A published threshold was found with the released form.
+
+Costs one single-task run per task and three for the default threshold, all side by side; the runs serve other methods
+and studies. A run that failed takes its task out; without the primary's, or without a threshold (fewer than two twins),
+nothing can be told from chance and the answer is the primary alone. Do not use it where what helps differs from what is
+alike: tau is symmetric and says nothing of who helps whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy import stats
+
+from auxtune.selectors.head_ranking import heads_measured, ranked, rows_norm, taus_of, unmeasured
+from auxtune.selectors.options import check, option
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.single_runs import SingleRuns, single_runs
+
+_TWINS = 3
+_SURE = 0.95                                           # how surely one more twin would stay below the threshold
+_PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
+
+
+@dataclass(frozen=True)
+class GradTSThreshold:
+    """The auxiliaries whose attention heads matter as the primary's do, more than chance explains."""
+
+    paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
+    answers: ClassVar[Answer] = "subset"
+    needs_primary: ClassVar[bool] = True
+    groups: ClassVar[bool] = False
+
+    threshold: float | Literal["published"] | None = option(
+        None, "the least tau with the primary; null: measured on three label-shuffled twins of it", least=-1
+    )
+    backbone: Literal["bert-base-cased", "bert-large-cased"] | None = option(
+        None, "the encoder whose threshold `published` is"
+    )
+    released: bool = option(False, "importance as in the authors' code: key and value weights, layers by their sum")
+
+    def __post_init__(self) -> None:
+        check(type(self), vars(self))
+        if (self.threshold == "published") != (self.backbone is not None):
+            known = ", ".join(_PUBLISHED)
+            raise ValueError(
+                f"selector.threshold published and selector.backbone ({known}) must be given together, "
+                f"got {self.threshold!r} and {self.backbone!r}; set both, or leave out both for a measured threshold"
+            )
+
+    def start(self, problem: Problem) -> SingleRuns:
+        """No run yet. Raises ``ValueError`` without a primary."""
+        problem.require_primary()
+        return single_runs(problem, twins=_TWINS if self.threshold is None else 0)
+
+    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
+        """The next run, any number side by side; none where there is no auxiliary to compare."""
+        if not state.problem.auxiliaries:
+            return Done()
+        return state.next((heads_measured(self.released),)) or Done()
+
+    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
+        """One run more is under way."""
+        return state.proposed(number, proposal)
+
+    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
+        """One run more is over."""
+        return state.ended(number, outcome)
+
+    def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
+        """The primary and what is like it; ``belief`` holds taus, those of twins, and the threshold."""
+        problem = state.problem
+        taus = taus_of(state, evidence, rows_norm(self.released))
+        ranking = ranked(taus)
+        twins = [tau for (_, shuffled), tau in taus.items() if shuffled is not None]
+        threshold = self._threshold(twins)
+        like = {task for task, tau in ranking if threshold is not None and tau >= threshold}
+        belief: dict[str, JSON] = {
+            "tau": dict(ranking), "twins": twins, "threshold": threshold, "failed": unmeasured(state)
+        }
+        if not like:
+            belief["why"] = f"{_why_none(ranking, threshold)}: the primary alone"
+        tasks = tuple(name for name in problem.names if name in like or name == problem.primary)
+        return Selection("mixture", tasks, belief=belief)
+
+    def fewest(self, problem: Problem) -> int:
+        """Every run; 0 where there is no auxiliary."""
+        return len(self.start(problem).wanted) if problem.auxiliaries else 0
+
+    def _threshold(self, twins: Sequence[float]) -> float | None:
+        """As given, as published, or from the twins; ``None`` where these are too few."""
+        if self.backbone is not None:
+            return _PUBLISHED[self.backbone]
+        if isinstance(self.threshold, (int, float)):
+            return float(self.threshold)
+        return prediction_bound(twins) if len(twins) > 1 else None
+
+
+def prediction_bound(draws: Sequence[float]) -> float:
+    """What one more of at least two normal ``draws`` stays below with 95 % probability."""
+    factor = float(stats.t.ppf(_SURE, len(draws) - 1)) * (1 + 1 / len(draws)) ** 0.5
+    return float(np.mean(draws) + factor * np.std(draws, ddof=1))
+
+
+def _why_none(ranking: Sequence[tuple[str, float]], threshold: float | None) -> str:
+    if not ranking:
+        return "no auxiliary could be compared with the primary"
+    if threshold is None:
+        return "fewer than two twins gave importances, so there is no threshold"
+    return "no auxiliary reaches the threshold"

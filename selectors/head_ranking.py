@@ -1,0 +1,46 @@
+"""Auxiliaries by how like the primary's head profile theirs is: what all forms of GradTS begin with.
+
+Each task is fine-tuned alone and the importance of its attention heads measured (``single_runs.py``,
+``head_profiles.py`` with the source). A run that failed has no profile: its task is no candidate, and where it is the
+primary's there is no ranking at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from auxtune.selectors.head_profiles import RowsNorm, profiles, tau
+from auxtune.selectors.protocol import Evidence, Measure
+from auxtune.selectors.single_runs import Run, SingleRuns
+
+
+def heads_measured(released: bool, probe: str = "head_importance") -> Measure:
+    """The importance by the gradient of head masks, or of key and value weights as the authors' code has it."""
+    return Measure(probe, {"form": "key_value" if released else "mask"})
+
+
+def rows_norm(released: bool) -> RowsNorm:
+    """How layers are normalised: by their L2 norm, or by their sum as the authors' code has it."""
+    return "sum" if released else "l2"
+
+
+def taus_of(runs: SingleRuns, evidence: Evidence, norm: RowsNorm) -> dict[Run, float]:
+    """Tau of the primary's profile with that of each other run which gave one; empty where the primary's did not."""
+    keys = {run: key for run in runs.wanted if (key := runs.key(run[0], "head_importance", run[1])) is not None}
+    primary = (runs.problem.require_primary(), None)
+    if primary not in keys:
+        return {}
+    found = {run: profiles(evidence[key]["importance"], norm) for run, key in keys.items()}
+    return {run: tau(found[primary], profile) for run, profile in found.items() if run != primary}
+
+
+def ranked(taus: Mapping[Run, float]) -> list[tuple[str, float]]:
+    """The auxiliaries, twins left out, by tau from the largest; on ties in the study's order."""
+    alone = [(task, tau) for (task, shuffled), tau in taus.items() if shuffled is None]
+    return sorted(alone, key=lambda each: -each[1])
+
+
+def unmeasured(runs: SingleRuns) -> list[str]:
+    """The tasks whose own run has ended without importances."""
+    ended = [task for task, shuffled in runs.wanted if shuffled is None and (task, None) in runs.told]
+    return [task for task in ended if runs.key(task, "head_importance") is None]
