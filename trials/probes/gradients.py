@@ -70,7 +70,7 @@ def batch_rows(task: EncodedTask, recipe: Recipe, number: int) -> np.ndarray:
 
 
 def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None:
-    """Fit the only head of ``model`` on its encoder's vectors of evenly spaced train rows, as many as ``FITTED`` labels.
+    """Fit the only head of ``model`` on its encoder's vectors of evenly spaced train rows, up to ``FITTED`` labels.
 
     Summed loss plus half the squared weights is made least, by L-BFGS from zero in float64: for classes that is
     logistic regression with C = 1, without which labels that can be separated would have no best fit.

@@ -17,7 +17,7 @@ from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
 
 
 def hidden_states(subject: Subject, options: Options) -> Arrays:
-    """``hidden`` (layers + 1, texts, width) float32, pooled as the model pools, the embeddings' output first; ``texts``.
+    """``hidden`` (layers + 1, texts, width) float32, pooled as the model pools, embeddings first; ``texts``.
 
     ``texts`` is the digest of the texts. Raises ``ProbeError`` where there are none, and for an encoder that does not
     show its layers.
