@@ -85,10 +85,20 @@ class Encoder(nn.Module):
         self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
         """One vector per token: (rows, length) ids to (rows, length, width). No ``mask`` means no padding."""
+        return cast(torch.Tensor, self.module(**self._inputs(tokens, segments, mask))[0])
+
+    def hidden_states(
+        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """What enters the first layer, then what leaves each: (rows, length, width) all. Empty if it keeps none."""
+        outputs = self.module(**self._inputs(tokens, segments, mask), output_hidden_states=True)
+        return tuple(getattr(outputs, "hidden_states", None) or ())
+
+    def _inputs(
+        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
+    ) -> dict[str, torch.Tensor | None]:
         inputs = {"input_ids": tokens, "attention_mask": mask}
-        if self._segments:
-            inputs["token_type_ids"] = segments
-        return cast(torch.Tensor, self.module(**inputs)[0])
+        return {**inputs, "token_type_ids": segments} if self._segments else inputs
 
 
 def load_base(options: ModelOptions) -> BaseEncoder:

@@ -1,0 +1,55 @@
+"""The second moment of a trained encoder's vectors on a task's own inputs; labels do not enter.
+
+Source: Wu, Zhang and Ré, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020
+(https://arxiv.org/abs/2005.00944): tasks whose inputs have like covariances help each other. There it is of the
+embeddings and not centred: ``at: embeddings``. The mean is given too, so that it can be centred, and
+``at: representation`` is of the vectors that the heads see. It costs one forward pass over the probe split.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.probes.measuring import batches_of, doubles, only_task, pooled_features, undisturbed
+from auxtune.trials.probes.options import chosen
+from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+
+
+def covariance(subject: Subject, options: Options) -> Arrays:
+    """``covariance`` (width, width), the mean of x xᵀ, ``mean`` (width,), both float64, and ``rows``, how many x.
+
+    With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included, with
+    ``representation`` a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
+    """
+    task, at = only_task(subject.tasks, "covariance"), chosen("covariance", options)["at"]
+    with undisturbed(subject.model, subject.collate.device), torch.no_grad():
+        if at == "embeddings":
+            moment, total, count = _of_embeddings(subject, task)
+        else:
+            pooling = subject.recipe.model.pooling
+            features = pooled_features(subject.model.encoder, task, "probe", subject.collate, pooling)
+            moment, total, count = features.T @ features, features.sum(0), len(features)
+    return {
+        "covariance": (moment / count).cpu().numpy(),
+        "mean": (total / count).cpu().numpy(),
+        "rows": np.array(count),
+    }
+
+
+def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Sums over all tokens of the probe split: of x xᵀ, of x, and of 1."""
+    width = subject.model.encoder.width
+    moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
+    count = 0
+    for _, batch in batches_of(task, "probe", subject.collate):
+        states = subject.model.encoder.hidden_states(batch.tokens, batch.segments, batch.mask)
+        if not states:
+            raise ProbeError("probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
+                             "measure `at: representation`")
+        vectors = doubles(states[0][torch.from_numpy(batch.places >= 0).to(states[0].device)])
+        moment += (vectors.T @ vectors).cpu()
+        total += vectors.sum(0).cpu()
+        count += len(vectors)
+    return moment, total, count

@@ -1,0 +1,117 @@
+"""A task's gradients at a point that all tasks share: which way would it pull the encoder as it came?
+
+The common point is the encoder before any training, with the task's head first fitted on the encoder's frozen vectors:
+under a head that was never trained, gradients say more of how the head was drawn than of the task. The gradient of the
+mean loss on each of a few training batches is kept per block (``blocks.py``) as a sketch of 4,096 numbers
+(``sketch.py``), with its exact norm. Tasks with the same rows get the same batches.
+
+That gradient directions tell whether tasks can share a model is the idea of Sehanobish et al., "Explaining the
+Effectiveness of Multi-Task Learning for Efficient Knowledge Extraction from Spine MRI Reports", NAACL 2022
+(https://arxiv.org/abs/2205.02979). Point, fit, blocks and sketches are ours. As a fitted head turns with its labels, a
+task whose classes are renamed has the same gradients, not the opposite ones.
+
+It costs an encoding of up to 4,096 labels, a fit on them, and ``batches`` backward passes; no training, so a recipe of
+0 steps will do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.encoder import BaseEncoder, build_encoder
+from auxtune.trials.model import MultiTaskModel, pool
+from auxtune.trials.probes.blocks import BlockSketches, blocks_of
+from auxtune.trials.probes.measuring import batches_of, doubles, mean_loss, only_task, undisturbed
+from auxtune.trials.probes.options import chosen
+from auxtune.trials.probes.probe import Arrays, Options, Subject
+from auxtune.trials.recipe import Recipe
+
+FITTED = 4096                                          # labels a head is fitted on: enough for a linear layer
+
+
+def gradients(subject: Subject, options: Options) -> Arrays:
+    """``projections`` (batches, blocks, 4096) and ``norms`` (batches, blocks), ``blocks`` (blocks,) names, ``point``.
+
+    ``point`` tells what may be compared. Raises ``ProbeError`` for a run of several tasks or an encoder without layers.
+    """
+    task, count = only_task(subject.tasks, "gradients"), int(chosen("gradients", options)["batches"])
+    collate, recipe = subject.collate, subject.recipe
+    with undisturbed(subject.model, collate.device):
+        encoder = build_encoder(subject.base, recipe.seed)
+        model = MultiTaskModel(encoder, [task], recipe.model.pooling, recipe.seed).to(collate.device).eval()
+        fit_head(model, task, subject)
+        blocks, point = blocks_of(encoder.module), common_point(subject.base, recipe.seed)
+        sketch = BlockSketches(point, blocks, collate.device)
+        found = []
+        for number in range(count):
+            batch = collate(task, "train", batch_rows(task, recipe, number))
+            found.append(sketch(mean_loss(model, 0, batch)))
+    return {
+        "projections": torch.stack([sketches for sketches, _ in found]).numpy().astype(np.float32),
+        "norms": torch.stack([norms for _, norms in found]).numpy().astype(np.float32),
+        "blocks": np.array(list(blocks), np.str_),
+        "point": np.array(point, np.str_),
+    }
+
+
+def common_point(base: BaseEncoder, seed: int) -> str:
+    """The encoder's digest; for one from scratch also the seed its weights are drawn from."""
+    return base.digest if base.weights is not None else f"{base.digest} seed {seed}"
+
+
+def batch_rows(task: EncodedTask, recipe: Recipe, number: int) -> np.ndarray:
+    """Which train rows are in a batch: not by the task's name, so that tasks of the same rows get the same batches."""
+    rows = len(task.splits["train"])
+    rng = np.random.default_rng([recipe.seed, rows, number])
+    return rng.choice(rows, min(recipe.batch_size, rows), replace=False)
+
+
+def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None:
+    """Fit the only head of ``model`` on its encoder's vectors of evenly spaced train rows, up to ``FITTED`` labels.
+
+    Summed loss plus half the squared weights is made least, by L-BFGS from zero in float64: for classes that is
+    logistic regression with C = 1, without which labels that can be separated would have no best fit.
+    """
+    vectors, labels = _vectors(model, task, subject)
+    head = model.head(0)
+    count, width = vectors.shape
+    weight = torch.zeros(head.linear.out_features, width, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(head.linear.out_features, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS(
+        [weight, bias], max_iter=300, tolerance_grad=1e-7, tolerance_change=1e-12, history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+    on_host = head.cpu()
+
+    def closure() -> torch.Tensor:
+        search.zero_grad()
+        loss = on_host.loss(functional.linear(vectors, weight, bias), labels) + weight.square().sum() / 2
+        torch.autograd.backward(loss / count)
+        return loss / count
+
+    search.step(closure)
+    with torch.no_grad():
+        head.linear.weight.copy_(weight)
+        head.linear.bias.copy_(bias)
+    head.to(subject.collate.device)
+
+
+@torch.no_grad()
+def _vectors(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the head sees and should say of it: (labels, width) float64 and (labels, …), on the host."""
+    split = task.splits["train"]
+    per_row = max(1.0, float((split.labels != IGNORED).sum()) / len(split)) if task.kind == "token" else 1.0
+    count = min(len(split), max(1, int(FITTED / per_row)))
+    rows = np.linspace(0, len(split) - 1, count).astype(np.int64)
+    vectors, labels = [], []
+    for _, batch in batches_of(task, "train", subject.collate, rows):
+        hidden = model.encoder(batch.tokens, batch.segments, batch.mask)
+        scored = batch.labels != IGNORED
+        taken = hidden[scored] if task.kind == "token" else pool(hidden, batch.mask, subject.recipe.model.pooling)
+        vectors.append(doubles(taken).cpu())
+        labels.append((batch.labels[scored] if task.kind == "token" else batch.labels).cpu())
+    targets = torch.cat(labels)
+    return torch.cat(vectors), targets.double() if targets.is_floating_point() else targets

@@ -1,0 +1,64 @@
+"""The probes by name, each loaded at first use; and whether a recipe's wishes can be granted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.probes.label_moments import require_row_labels
+from auxtune.trials.probes.measuring import only_task
+from auxtune.trials.probes.options import OPTIONS, chosen
+from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe
+from auxtune.trials.recipe import Recipe
+
+# Of a run that has ended, and of a run under way: where each is.
+FINAL: Mapping[str, str] = {
+    "head_importance": "head_importance:head_importance",
+    "instance_importance": "head_importance:instance_importance",
+    "hidden_states": "hidden_states:hidden_states",
+    "covariance": "covariance:covariance",
+    "gradients": "gradients:gradients",
+    "label_moments": "label_moments:label_moments",
+}
+RUNNING: Mapping[str, str] = {"lookahead": "lookahead:Lookahead"}
+# Part of what names stored evidence: raise a probe's when what it measures changes.
+VERSIONS: Mapping[str, int] = dict.fromkeys((*FINAL, *RUNNING), 1)
+# These are of the one task of a run.
+_SINGLE = ("head_importance", "instance_importance", "covariance", "gradients", "label_moments")
+
+
+def final_probe(name: str) -> FinalProbe:
+    """The function that measures a run that has ended. Raises ``ProbeError`` for a name that is none."""
+    return cast(FinalProbe, _loaded(name, FINAL))
+
+
+def running_probe(name: str) -> Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe]:
+    """The class that looks on while a run is trained. Raises ``ProbeError`` for a name that is none."""
+    return cast(Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe], _loaded(name, RUNNING))
+
+
+def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
+    """Raise ``ProbeError`` where ``recipe.probes`` names what is not there or what cannot be measured of ``tasks``."""
+    for name, options in recipe.probes.items():
+        if name not in OPTIONS:
+            raise _unknown(name, OPTIONS)
+        chosen(name, options)
+        if name in _SINGLE:
+            task = only_task({each: tasks[each] for each in recipe.tasks}, name)
+            if name == "label_moments":
+                require_row_labels(task)
+        if name in RUNNING:
+            running_probe(name)(recipe, tasks, options)
+
+
+def _loaded(name: str, known: Mapping[str, str]) -> Any:
+    if name not in known:
+        raise _unknown(name, known)
+    module, attribute = known[name].split(":")
+    return getattr(import_module(f"auxtune.trials.probes.{module}"), attribute)
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> ProbeError:
+    return ProbeError(f"recipe.probes: expected some of {', '.join(known)}, found {name!r}")
