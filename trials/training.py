@@ -31,7 +31,7 @@ from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
-from auxtune.trials.probes.registry import final_probe, running_probes
+from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
 from auxtune.trials.progress import Progress, check, identity
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
@@ -55,6 +55,7 @@ class TrainingRun:
     ) -> None:
         self._started = self._saved_at = time.monotonic()
         check(recipe, tasks)
+        check_probes(recipe, tasks)
         self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
         self._tasks, self._base = {name: tasks[name] for name in recipe.tasks}, base
         self._identity = identity(recipe, self._tasks, base)
@@ -63,7 +64,10 @@ class TrainingRun:
         self._inherited = inherit(learner.model, recipe, start) if start is not None else {}
         self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
         self._progress = Progress()
-        self._watching = running_probes(recipe, self._tasks)
+        self._watching = {
+            name: running_probe(name)(recipe, self._tasks, options)
+            for name, options in recipe.probes.items() if name in RUNNING
+        }
         self._best: dict[str, torch.Tensor] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = folder / "metrics.jsonl"

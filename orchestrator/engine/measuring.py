@@ -9,7 +9,7 @@ from pathlib import Path
 from auxtune.orchestrator.planning.measuring import MeasurePlan
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.checkpoint import usable
-from auxtune.trials.probes.registry import is_running
+from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.probes.shared_texts import load_texts
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
@@ -34,7 +34,7 @@ class Measurement:
         """Look what is there, and leave in ``recipe`` what is to be done for the rest."""
         self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
         trains = self.recipe.steps > 0
-        if trains and not any(map(is_running, self._missing)):
+        if trains and not any(probe in RUNNING for probe in self._missing):
             weights = self.store.weights(self.plan.run)
             if weights is not None and usable(weights):
                 self._taken(self.plan.run)
@@ -62,7 +62,7 @@ class Measurement:
             before = run.cost()
             arrays = run.measure(probe, texts)
             # What looks on while a run is trained is paid with the training.
-            cost = _NOTHING if is_running(probe) else _difference(run.cost(), before)
+            cost = _NOTHING if probe in RUNNING else _difference(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(
                 self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays

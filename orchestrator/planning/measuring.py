@@ -61,14 +61,13 @@ class Measuring:
         tasks = varied(self.tasks, proposal, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "probe")
         run = run_key(recipe, tasks, self.base, self.gpus)
-        reading = any(measure.probe in READS_TEXTS for measure in proposal.measure)
-        texts = self.texts.folder() if reading else None
+        probes = {measure.probe: measure.options for measure in proposal.measure}
+        texts = self.texts.folder() if any(probe in READS_TEXTS for probe in probes) else None
         keys = {
-            measure.probe: probe_key(
-                run, measure.probe, VERSIONS[measure.probe], measure.options,
-                texts.name if texts and measure.probe in READS_TEXTS else None,
+            probe: probe_key(
+                run, probe, VERSIONS[probe], options, texts.name if texts and probe in READS_TEXTS else None
             )
-            for measure in proposal.measure
+            for probe, options in probes.items()
         }
         return MeasurePlan(run, keys, texts, self.maker)
 

@@ -1,0 +1,241 @@
+"""Evidence from the worker to the selector: a real agenda, real trainings and probes, in this process without Ray."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_tasks import BASE, MODEL, TASKS
+
+from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.budget import Budget, Price
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.measuring import Measuring
+from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts
+from auxtune.orchestrator.planning.selector import selector_of
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import Opened
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.reports import attempt_folder, read_report
+from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.trials.encoded import EncodedTask
+
+TEXT = """
+study: {study}
+primary: sign
+tasks: {{{tasks}}}
+model: {{max_length: 16}}
+training: {{steps: 6, batch_size: 8, learning_rate: 3.0e-3, evaluate_every: 3}}
+selector: {selector}
+confirm: {{seeds: 1, controls: []}}
+budget: {{trials: 40}}
+storage: studies
+"""
+
+
+class Local(StudyTrainable):
+    """In this process, without Ray's ``with_parameters``."""
+
+    tasks: Mapping[str, EncodedTask] = TASKS
+
+    def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]  # Ray would hand over the rest
+        super().setup(config, self.tasks, BASE)
+
+
+@dataclass
+class Session:
+    """One study over some of the synthetic tasks, in a storage that studies share."""
+
+    home: Path
+    selector: str
+    names: Sequence[str] = ("sign", "share.of")
+    study: str = "x"
+
+    def run(self, at_most: int = 100) -> Accounts:
+        """Go on with the study to its answer, or for ``at_most`` trials, one at a time."""
+        agenda, measuring = self._agenda()
+        trained = 0
+        while trained < at_most and (trial := agenda.next()) is not None:
+            worker = Local({"assignment": self._assignment(agenda, measuring, trial)})
+            try:
+                while not worker.step()["done"]:
+                    pass
+            except Exception:
+                assert read_report(worker._assignment.folder) is not None, "what fails has said so"
+            agenda.ended(trial.id, len(trial.attempts))
+            trained += 1
+        agenda.flush()
+        return agenda.accounts
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "studies" / self.study
+
+    @property
+    def store(self) -> EvidenceStore:
+        return EvidenceStore(self.home / "studies")
+
+    def differences(self) -> list[str]:
+        """What ``auxtune status --verify`` would say."""
+        return list(differences(self._file, read_events(self.folder / "ledger")))
+
+    @property
+    def _file(self):  # type: ignore[no-untyped-def]
+        tasks = ", ".join(f"{name}: {{path: p}}" for name in self.names)
+        return parse_study(TEXT.format(study=self.study, tasks=tasks, selector=self.selector), "x.yaml", self.home, ())
+
+    def _agenda(self) -> tuple[Agenda, Measuring]:
+        tasks = {name: TASKS[name] for name in self.names}
+        file = replace(self._file, working_folder=self.home)
+        problem = problem_of(file.options, tasks)
+        translator = Translator(file.options, MODEL, problem)
+        storage = self.home / "studies"
+        opened = Opened(
+            session=uuid.uuid4().hex, time=0.0, study=file.text, overrides=(), study_folder=str(self.home),
+            working_folder=str(self.home), problem=problem, fingerprint={}, versions={},
+        )
+        ledger = Ledger(self.folder / "ledger", opened)
+        first = next(event for event in ledger.events if isinstance(event, Opened))
+        measuring = Measuring(
+            storage, translator, tasks, BASE, ProbeTexts(storage, tasks, "tiny"), 0.0, f"{self.study} {first.session}"
+        )
+        fold = SelectorFold(selector_of(file.options), problem, StoredEvidence(measuring.store))
+        budget = Budget(file.options, translator.steps, Slots(1, 0, 1))
+        confirmation = Confirmation(problem, 1, (), translator.execute)
+        return Agenda(
+            self.folder, ledger, fold, translator, budget, confirmation, served=measuring.served
+        ), measuring
+
+    def _assignment(self, agenda: Agenda, measuring: Measuring, trial: Trial) -> Assignment:
+        return Assignment(
+            trial=trial.id, attempt=len(trial.attempts),
+            recipe=measuring.translator.recipe(trial.proposal, trial.phase),
+            folder=attempt_folder(self.folder, trial.id, len(trial.attempts)), checkpoint=None,
+            start=agenda.start_of(trial), judged=False, cpus=1, gpus=0, proposal=trial.proposal,
+            problem=measuring.translator.problem, storage=measuring.storage, measure=measuring.plan(trial.proposal),
+        )
+
+
+HEADS = "{name: gradts_threshold, threshold: 0.0}"
+
+
+def measured(accounts: Accounts) -> list[tuple[str, ...]]:
+    """The tasks of the trials that measured something, of those that were really trained."""
+    return [trial.proposal.tasks for trial in accounts.in_phase("probe") if not trial.reused]
+
+
+def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
+    session = Session(tmp_path, HEADS)
+    accounts = session.run()
+    assert accounts.selected is not None and set(accounts.selected.selection.belief["tau"]) == {"share.of"}
+    for trial in accounts.in_phase("probe"):
+        assert trial.told is not None and trial.told.outcome.ok
+        arrays = session.store.arrays(trial.told.outcome.evidence["head_importance"])
+        assert arrays["importance"].shape == (2, 2) and (arrays["importance"] > 0).all()
+    assert accounts.best is None, "a probe is scored on its own task, and is no candidate for the best"
+    assert session.differences() == []
+
+
+def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
+    first = Session(tmp_path, HEADS).run()
+    assert measured(first) == [("sign",), ("share.of",)]
+    session = Session(tmp_path, HEADS, names=("sign", "share.of", "tags"), study="y")
+    second = session.run()
+    assert measured(second) == [("tags",)]
+    assert second.trained == 1 + len(second.in_phase("confirm"))
+    served = [trial for trial in second.in_phase("probe") if trial.reused]
+    assert [trial.proposal.tasks for trial in served] == [("sign",), ("share.of",)]
+    assert all(t.told and t.told.cost.wall_seconds == 0 and str(t.told.source).startswith("x, trial") for t in served)
+    # The scores are those of the runs that were spared, and so is what is on the bill as reused.
+    assert [t.score for t in served] == [t.score for t in first.in_phase("probe")]
+    paid, reused = (cost_of(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
+    assert reused["reused"]["trials"] == 2
+    assert reused["reused"]["cpu_hours"] == pytest.approx(paid["phases"]["probe"]["cpu_hours"], rel=0.2)
+    assert reused["phases"]["probe"]["trials"] == 1
+    assert session.differences() == []
+
+
+def test_other_probes_of_a_run_that_is_kept_train_nothing(tmp_path: Path) -> None:
+    Session(tmp_path, HEADS).run()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "studies" / ".evidence").rglob("*") if path.is_file()}
+    second = Session(tmp_path, "{name: gradts_threshold, threshold: 0.0, released: true}", study="y")
+    accounts = second.run()
+    trials = accounts.in_phase("probe")
+    assert not any(trial.reused for trial in trials), "the other form was not measured yet"
+    for trial in trials:
+        assert trial.told is not None and len(trial.told.reused) == 1, "the weights"
+        report = read_report(attempt_folder(second.folder, trial.id, 1))
+        assert report is not None and (report.steps, report.cost.examples) == (0, 0)
+    assert [t.score for t in trials] == [t.score for t in Session(tmp_path, HEADS).run().in_phase("probe")]
+    assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items()), "what was there is untouched"
+
+
+def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_path: Path) -> None:
+    """The evidence is there, the report is not: the trial is told at once, and nothing counts as reused."""
+    session = Session(tmp_path, HEADS)
+    agenda, measuring = session._agenda()
+    trial = agenda.next()
+    assert trial is not None
+    worker = Local({"assignment": session._assignment(agenda, measuring, trial)})
+    while not worker.step()["done"]:
+        pass
+    (attempt_folder(session.folder, 0, 1) / "report.json").unlink()
+    agenda.flush()
+    accounts = session.run()
+    first = accounts.trials[0]
+    assert first.reused and first.told is not None and first.told.reused == {} and first.costs != []
+    assert measured(accounts) == [("share.of",)]
+
+
+def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
+    first = Session(tmp_path, HEADS).run()
+    told = first.trials[0].told
+    assert told is not None
+    path = tmp_path / "studies" / ".evidence" / told.outcome.evidence["head_importance"] / "arrays.npz"
+    before = np.load(path)["importance"]
+    path.write_bytes(path.read_bytes()[:-10])
+    second = Session(tmp_path, HEADS, study="y").run()
+    assert measured(second) == [("sign",)], "from its weights, for these are whole"
+    assert np.allclose(np.load(path)["importance"], before, rtol=1e-6)
+
+
+def test_a_twin_learns_from_shuffled_labels_and_is_no_task_of_its_own(tmp_path: Path) -> None:
+    session = Session(tmp_path, "gradts_threshold")
+    accounts = session.run()
+    probes = accounts.in_phase("probe")
+    assert [trial.proposal.tasks for trial in probes] == [("sign",), ("share.of",), *[("sign",)] * 3]
+    keys = {trial.told.outcome.evidence["head_importance"] for trial in probes if trial.told}
+    assert len(keys) == 5, "five different runs"
+    assert accounts.selected is not None and len(accounts.selected.selection.belief["twins"]) == 3
+    assert session.differences() == []
+
+
+def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
+    session = Session(tmp_path, "{name: gradts_instance, threshold: 0.9}")
+    accounts = session.run()
+    assert accounts.selected is not None
+    instances = accounts.selected.selection.instances
+    assert instances is not None and 0 < instances["share.of"].kept < instances["share.of"].rows == 240
+    tried = next(trial for trial in accounts.in_phase("search") if trial.proposal.rows)
+    assert tried.score is not None and tried.proposal.rows == instances
+    confirmed = accounts.in_phase("confirm")[0]
+    assert confirmed.proposal.rows == instances, "confirm trains on the same rows"
+    single = [trial for trial in accounts.in_phase("probe") if trial.proposal.stage.startswith("instances")]
+    assert [trial.reused for trial in single] == [True, False] and single[1].told is not None
+    report = read_report(attempt_folder(session.folder, single[1].id, 1))
+    assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
+    assert single[1].told.reused == {}, "which this study has paid for"
+    assert session.differences() == []
