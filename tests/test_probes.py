@@ -20,7 +20,7 @@ def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
     for name in FINAL.keys() - ELSEWHERE:
-        assert final_probe(name).__name__ == name  # type: ignore[attr-defined]
+        assert final_probe(name).__name__ == name
     assert running_probe("lookahead") is Lookahead
 
 
