@@ -98,6 +98,9 @@ def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens() ->
     assert sorted(np.concatenate(batches)) == list(range(1003))
     assert all(len(rows) * split.lengths[rows].max() <= 300 for rows in batches)
     assert [len(rows) for rows in by_length(split, tokens=1)] == [1] * 1003
+    some = np.array([900, 3, 501])
+    chosen = np.concatenate(list(by_length(split, 300, some)))
+    assert sorted(chosen) == sorted(some) and np.all(np.diff(split.lengths[chosen]) <= 0)
 
 
 @pytest.mark.parametrize("counts", [{"a": 1}, {"a": 3, "b": 1}, {"a": 5, "b": 3, "c": 7, "d": 1}, {"a": 20, "b": 19}])

@@ -14,6 +14,7 @@ from probe_subjects import EVERY_KIND, THIRDS, in_double, recipe_of, slow_loss, 
 from sklearn.linear_model import LogisticRegression, Ridge
 from synthetic_tasks import BASE, TASKS
 from test_encoder import FAMILIES, folders, options
+from test_encoder import TASKS as SMALL
 from torch import nn
 from torch.nn import functional
 
@@ -210,13 +211,17 @@ def test_a_fitted_head_is_the_regression_that_scikit_learn_fits(pooling: str) ->
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_blocks_of_every_family_are_found(folders: dict[str, Path], family: str) -> None:
-    module = build_encoder(load_base(options(folders[family])), 0).module
+    model = options(folders[family])
+    subject = subject_of(recipe_of(("classification",), model=model), tasks=SMALL, base=load_base(model))
+    module = build_encoder(subject.base, 0).module
     blocks = blocks_of(module)
     assert list(blocks) == ["embeddings", "layer.0", "layer.1", "layer.2"]
     held = [parameter for block in blocks.values() for parameter in block]
     assert len(held) == len(list(module.parameters())) and {*map(id, held)} == {*map(id, module.parameters())}
     sizes = {name: sum(parameter.numel() for parameter in block) for name, block in blocks.items()}
     assert sizes["layer.1"] == sizes["layer.2"] > 1000
+    found = gradients(subject, {"batches": 2})
+    assert found["norms"].shape == (2, 4) and (found["norms"] > 0).all() and np.isfinite(found["projections"]).all()
 
 
 def test_an_encoder_without_layers_and_a_run_of_several_tasks_are_refused() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from typing import Any
 
 import pytest
 from probe_subjects import EVERY_KIND, recipe_of
 
+from auxtune.trials.probes import options as options_module
 from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.options import OPTIONS, Whole
 from auxtune.trials.probes.probe import ProbeError
@@ -20,7 +22,7 @@ def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
     for name in FINAL.keys() - ELSEWHERE:
-        assert final_probe(name).__name__ == name  # type: ignore[attr-defined]
+        assert final_probe(name).__name__ == name
     assert running_probe("lookahead") is Lookahead
 
 
@@ -53,3 +55,7 @@ def test_probes_are_looked_for_where_they_belong() -> None:
     with pytest.raises(ProbeError, match="expected some of lookahead, found 'gradients'"):
         running_probe("gradients")
     assert [kind for kind in OPTIONS["lookahead"].values() if isinstance(kind, Whole)] == [Whole(10)]
+
+
+def test_the_example_of_options_holds() -> None:
+    assert doctest.testmod(options_module) == (0, 1)
