@@ -33,6 +33,8 @@ class Translator:
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
         counts = cycle_counts(weights, self.problem.primary, self._longest_cycle)
+        if self.problem.primary is None and not all(counts.values()):
+            return replace(proposal, weights=dict(weights), cycle=False)       # every task counts: none is left out
         tasks = tuple(task for task in proposal.tasks if counts.get(task))
         shares = executed(counts)
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
@@ -43,7 +45,8 @@ class Translator:
         equal = {task: 1 / len(proposal.tasks) for task in proposal.tasks}
         by_loss = proposal.weighting == "loss"
         shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
-        evaluated = (self.problem.primary,) if self.problem.primary else self.problem.names
+        primary = self.problem.primary
+        evaluated = (primary,) if primary in proposal.tasks else proposal.tasks
         # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
         steady = proposal.inner is not None or proposal.leg is not None
         return Recipe(

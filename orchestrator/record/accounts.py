@@ -143,7 +143,12 @@ class Accounts:
 
     @property
     def best(self) -> Trial | None:
-        """The search trial with the highest score; the earliest wins ties."""
+        """The search trial with the highest score; the earliest wins ties.
+
+        Without a primary there is none: scores of trials of other tasks do not compare.
+        """
+        if self.sessions and self.sessions[-1].opened.problem.primary is None:
+            return None
         scored = [trial for trial in self.of_selector if trial.score is not None]
         return max(scored, key=lambda trial: trial.score or 0.0, default=None)
 
