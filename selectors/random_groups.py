@@ -12,6 +12,7 @@ many noisy ones is partly luck.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -109,7 +110,7 @@ class RandomGroups:
         while True:
             order = rng.permutation(len(names)).tolist()
             ends = np.cumsum([0, *self._sizes(state.problem)]).tolist()
-            places = sorted(sorted(order[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+            places = sorted(sorted(order[a:b]) for a, b in itertools.pairwise(ends))
             groups = tuple(tuple(names[place] for place in group) for group in places)
             if state.problem.primary is not None:
                 groups = tuple(group for group in groups if state.problem.primary in group)
@@ -127,5 +128,5 @@ class RandomGroups:
         tasks, sizes = len(problem.tasks), Counter(self._sizes(problem))
         if problem.primary is not None:
             return sum(math.comb(tasks - 1, size - 1) for size in sizes)
-        alike = math.prod(math.factorial(size) ** count * math.factorial(count) for size, count in sizes.items())
+        alike: int = math.prod(math.factorial(size) ** count * math.factorial(count) for size, count in sizes.items())
         return math.factorial(tasks) // alike

@@ -14,7 +14,8 @@ from auxtune.selectors.beta_bandit import BetaBandit
 from auxtune.selectors.thompson import Thompson
 
 SHIPPED = (
-    "single_task", "all_tasks", "random_subset", "size_proportional", "random_groups", "thompson", "gp_mixing", "autosem",
+    "single_task", "all_tasks", "random_subset", "size_proportional", "random_groups", "thompson", "gp_mixing",
+    "autosem",
 )
 
 PLUGIN = """
