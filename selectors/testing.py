@@ -252,6 +252,8 @@ def check_selection(problem: Problem, selection: Selection) -> None:
         for group in selection.groups:
             check_tasks(problem, group["tasks"])
             assert set(group["serves"]) <= set(group["tasks"]), f"a group must train what it serves, got {group}"
+        served = {task for group in selection.groups for task in group["serves"]}
+        assert problem.primary or served == set(problem.names), f"groups must serve every task, got {sorted(served)}"
 
 
 def check_plain(where: str, value: object) -> None:

@@ -285,7 +285,7 @@ def test_the_arms_of_confirm_share_seeds_steps_and_best_checkpoint_rule(world: W
     translator = agenda._translator
     recipes = [translator.recipe(trial.proposal, "confirm") for trial in agenda.accounts.in_phase("confirm")]
     assert len({(r.steps, r.evaluate_every, r.evaluate, r.report, r.decay) for r in recipes}) == 1
-    seeds = {arm: {p.seed for p in proposals} for arm, proposals in agenda._confirmation.arms(
+    seeds = {arm: {p.seed for (p,) in per_seed} for arm, per_seed in agenda._confirmation.arms(
         agenda.accounts.selected.selection  # type: ignore[union-attr]
     ).items()}
     assert len(set(map(frozenset, seeds.values()))) == 1

@@ -158,7 +158,7 @@ def test_leaving_out_a_task_never_brings_in_one_that_was_not_trained(tmp_path: P
     confirmation = world.session()._confirmation
     barely = Selection("mixture", ("p", "a", "b"), {"p": 0.5, "a": 0.499, "b": 0.001})      # b gets no step
     arms = replace(confirmation, leave_one_out=True).arms(barely)
-    assert {name: one[0].tasks for name, one in arms.items() if name.startswith("without ")} == {"without a": ("p",)}
+    assert {name: one[0][0].tasks for name, one in arms.items() if name.startswith("without ")} == {"without a": ("p",)}
 
 
 def test_a_finished_study_whose_confirm_grows_beyond_its_budget_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from auxtune.orchestrator.planning import confirm
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
@@ -62,15 +61,15 @@ def test_equal_trainings_are_equal_proposals_wherever_the_primary_stands() -> No
 def test_a_random_subset_is_as_large_as_what_is_trained_of_the_selection() -> None:
     barely = Selection("mixture", ("a", "p", "b"), {"a": 0.5, "p": 0.499, "b": 0.001})
     arms = confirmation(("random_subset",), seeds=4).arms(barely)
-    assert [proposal.tasks for proposal in arms["selection"]] == [("a", "p")] * 4
-    assert {len(proposal.tasks) for proposal in arms["random_subset"]} == {2}
+    assert [proposal.tasks for (proposal,) in arms["selection"]] == [("a", "p")] * 4
+    assert {len(proposal.tasks) for (proposal,) in arms["random_subset"]} == {2}
 
 
 def test_what_was_trained_is_not_held_back_again() -> None:
     ours = confirmation(CONTROLS)
     assert len(ours.left(Accounts())) == 2 * 5
     single, everything = (ours.arms(Selection("mixture", ("p",)))[name] for name in ("single_task", "all_tasks"))
-    assert len(ours.left(proposed("confirm", *single, everything[0]))) == 2 * 5 - 3
+    assert len(ours.left(proposed("confirm", *single[0], *single[1], *everything[0]))) == 2 * 5 - 3
 
 
 def test_arms_of_many_tasks_are_held_back_with_the_steps_they_take() -> None:
@@ -94,7 +93,7 @@ def test_arms_are_made_once_per_selection(monkeypatch: pytest.MonkeyPatch) -> No
         made.append(name)
         return make(name, options)
 
-    monkeypatch.setattr(confirm, "make", counted)
+    monkeypatch.setattr("auxtune.orchestrator.planning.arms.make", counted)
     ours = confirmation(CONTROLS)
     first = ours.arms(Selection("mixture", ("a", "p")))
     for _ in range(3):

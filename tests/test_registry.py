@@ -14,16 +14,8 @@ from auxtune.selectors.beta_bandit import BetaBandit
 from auxtune.selectors.thompson import Thompson
 
 SHIPPED = (
-    "single_task",
-    "all_tasks",
-    "random_subset",
-    "size_proportional",
-    "thompson",
-    "gp_mixing",
-    "autosem",
-    "gradts_threshold",
-    "gradts_trial",
-    "gradts_instance",
+    "single_task", "all_tasks", "random_subset", "size_proportional", "random_groups", "thompson", "gp_mixing",
+    "autosem", "gradts_threshold", "gradts_trial", "gradts_instance",
 )
 
 PLUGIN = """

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from auxtune.orchestrator.answer.lift import Lift, paired_lift
+from auxtune.orchestrator.answer.lift import Lift, Pair, mean_lift, paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
+from auxtune.orchestrator.answer.served import Served, groups_of, served
+from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.planning.budget import HOUR, Price
-from auxtune.orchestrator.planning.confirm import SELECTION, WITHOUT, Confirmation
+from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
-from auxtune.selectors.protocol import Proposal
+from auxtune.selectors.protocol import Problem
 from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost
 
@@ -26,32 +28,34 @@ FORMAT = 1
 
 
 def answer(
-    study: str, folder: Path, accounts: Accounts, confirmation: Confirmation, metric: str, price: Price
+    study: str, folder: Path, accounts: Accounts, confirmation: Confirmation, metrics: Mapping[str, str], price: Price
 ) -> dict[str, Any]:
-    """All that ``selection.json`` holds. ``metric`` is the primary's main metric; ``folder`` the study's."""
+    """All that ``selection.json`` holds. ``metrics`` are the tasks' main metrics; ``folder`` is the study's."""
     selected = accounts.selected
     if selected is None:
         raise ValueError("the selector has not been asked for its answer yet")
-    selection, primary = selected.selection, confirmation.problem.primary
+    selection, problem = selected.selection, confirmation.problem
+    counting = {task: metrics[task] for task in confirmation.serves}
     arms = confirmation.arms(selection)
-    executed = arms[SELECTION][0]
+    models = {name: [served(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
     lifts = {
-        name: _lift(folder, accounts, confirmation, arms[SELECTION], proposals, metric)
-        for name, proposals in arms.items()
+        name: _lift(folder, models[SELECTION], theirs, len(arms[name][0]), counting, problem)
+        for name, theirs in models.items()
         if name != SELECTION
     }
+    grouped, (executed, *_) = problem.primary is None, arms[SELECTION][0]
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     return {
         "format": FORMAT,
         "study": study,
         "kind": selection.kind,
-        "primary": primary,
-        "weights": dict(executed.weights) if executed.weights else None,
-        "groups": [dict(group) for group in selection.groups] if selection.groups else None,
+        "primary": problem.primary,
+        "weights": dict(executed.weights) if executed.weights and not grouped else None,
+        "groups": groups_of(accounts, arms[SELECTION], counting) if grouped else None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
         "instances": None,
         "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},
-        "report": _report(accounts, confirmation, arms[SELECTION]),
+        "report": _report(models[SELECTION], counting),
         "contribution": {task: _contribution(gain) for task, gain in gains.items()} if gains else None,
         "stability": dict(selection.stability) if selection.stability is not None else None,
         "belief": dict(selection.belief),
@@ -104,38 +108,30 @@ def _cost_of(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> di
 
 
 def _lift(
-    folder: Path,
-    accounts: Accounts,
-    confirmation: Confirmation,
-    ours: Sequence[Proposal],
-    theirs: Sequence[Proposal],
-    metric: str,
+    folder: Path, ours: Sequence[Served], theirs: Sequence[Served], models: int, metrics: Mapping[str, str],
+    problem: Problem,
 ) -> Lift | None:
-    pairs = [
-        (_predictions(folder, a, confirmation), _predictions(folder, b, confirmation))
-        for a, b in zip(_trials(accounts, ours), _trials(accounts, theirs), strict=True)
-        if a is not None and b is not None
+    """The lift over an arm of so many ``models``, from who serves each task with each seed."""
+    pairs: list[dict[str, Pair]] = [
+        {task: (_predictions(folder, a[task], task), _predictions(folder, b[task], task)) for task in a if task in b}
+        for a, b in zip(ours, theirs, strict=True)
     ]
-    return paired_lift(metric, [a for a, _ in pairs], [b for _, b in pairs], confirmation.problem.seed)
+    if problem.primary is None:
+        return mean_lift(metrics, pairs, models, problem.seed)
+    both = [pair[problem.primary] for pair in pairs if pair]
+    return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed)
 
 
-def _trials(accounts: Accounts, proposals: Sequence[Proposal]) -> list[Trial | None]:
-    found = [Confirmation.find(accounts, proposal) for proposal in proposals]
-    return [trial if trial is not None and trial.status == "finished" else None for trial in found]
+def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
+    return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 
-def _predictions(folder: Path, trial: Trial, confirmation: Confirmation) -> Predictions:
-    attempt = attempt_folder(folder, trial.id, len(trial.attempts))
-    return load_predictions(attempt / "predictions.npz", str(confirmation.problem.primary))
-
-
-def _report(
-    accounts: Accounts, confirmation: Confirmation, ours: Sequence[Proposal]
-) -> dict[str, dict[str, float]]:
-    told = [trial.told for trial in _trials(accounts, ours) if trial is not None and trial.told is not None]
-    if not told:
-        return {}
-    return {
-        task: {metric: float(np.mean([one.report[task][metric] for one in told])) for metric in metrics}
-        for task, metrics in told[0].report.items()
-    }
+def _report(ours: Sequence[Served], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Each task's metrics on the report split by the model that serves it, averaged over seeds."""
+    report = {}
+    for task in tasks:
+        told = [one[task].told for one in ours if task in one]
+        reports = [one.report[task] for one in told if one is not None]
+        if reports:
+            report[task] = {metric: float(np.mean([each[metric] for each in reports])) for metric in reports[0]}
+    return report

@@ -58,7 +58,8 @@ def _print(plan: Mapping[str, Any]) -> None:
     click.echo("\n".join(_search(plan)))
     arms = Table("confirm", "seeds", "to train", "steps", "tasks", box=SIMPLE, pad_edge=False)
     for arm in plan["confirm"]:
-        tasks = "as selected" if arm["tasks"] is None else " + ".join(arm["tasks"])
+        models = arm["groups"] or ([arm["tasks"]] if arm["tasks"] else [])
+        tasks = " | ".join(map(" + ".join, models)) or "as selected"
         arms.add_row(arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), tasks)
     cost = Table(box=SIMPLE, pad_edge=False)
     cost.add_column("cost", no_wrap=True)

@@ -47,7 +47,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{best['score']:.4f}" if best else "–",
         _cost(row["cost"]) if row["cost"] else "–",
         time.strftime("%Y-%m-%d %H:%M", active),
-        " + ".join(row["selected"]) if row["selected"] else "–",
+        " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",
     )
 
 

@@ -226,6 +226,7 @@ class Agenda:
 
     def _select(self) -> None:
         selection = self._fold.select()
+        self._confirmation.arms(selection)             # raises: what is no answer must not be recorded as one
         self.record(
             Selected(time=time.time(), selection=selection, after=self._fold.after, budget=self._limits)
         )

@@ -7,20 +7,17 @@ arms ask for the same training, it is trained once, and what an extended study t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from auxtune.orchestrator.planning.arms import Arms, GroupArms, PrimaryArms, Trainings
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
-from auxtune.selectors.registry import make
 
-SELECTION = "selection"
-WITHOUT = "without "                                   # and a task: the arm that leaves it out
-_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
 _FRESH = 7                                             # keeps confirm's seeds apart from every selector's
 
 
@@ -38,42 +35,42 @@ class Confirmation:
     controls: tuple[str, ...]
     execute: Callable[[Proposal], Proposal]
     leave_one_out: bool = False
-    _known: dict[Any, Mapping[str, Sequence[Proposal]]] = field(
+    _known: dict[Any, Mapping[str, Sequence[Trainings]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def serves(self) -> tuple[str, ...]:
+        """The tasks that count: the primary, or all."""
+        return self._arms.serves
 
     def left(self, accounts: Accounts) -> list[Proposal]:
         """What must still be held back for confirm while the selection is not known; what is known comes first."""
         arms = sorted(self.expected(accounts).items(), key=lambda arm: self.depends(arm[0]))
         return [
             proposal
-            for name, proposals in arms
-            for proposal in proposals
+            for name, per_seed in arms
+            for trainings in per_seed
+            for proposal in trainings
             if self.depends(name) or self.find(accounts, proposal) is None
         ]
 
-    def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Proposal]]:
-        """Arm name -> a proposal per seed, while the selection is not known.
-
-        For an arm that depends on the selection stands the mixture with the least of the primary among those trained
-        so far and all tasks together: where examples of the primary are matched, it takes the most steps.
-        """
-        tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
-        primary = self.problem.require_primary()
-        largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
-        left_out = [f"{WITHOUT}{task}" for task in self.problem.auxiliaries] if self.leave_one_out else []
-        arms = (SELECTION, *self.controls, *left_out)
-        return {name: self._fixed.get(name) or [largest] * self.seeds for name in arms}
+    def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Trainings]]:
+        """Arm name -> its trainings per seed, while the selection is not known; at the most, where it depends on it."""
+        return self._arms.expected(t.proposal for t in accounts.in_phase("search") if t.proposal.weights)
 
     def depends(self, arm: str) -> bool:
         """Whether what ``arm`` trains is known only with the selection."""
-        return arm not in self._fixed
+        return arm not in self._arms.fixed
 
-    def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
-        """Arm name -> one executed proposal per seed; the selection itself comes first."""
-        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle)
+    def arms(self, selection: Selection) -> Mapping[str, Sequence[Trainings]]:
+        """Arm name -> its executed trainings per seed; the selection itself comes first.
+
+        Raises ``SelectorError`` for a selection that is no answer to the problem.
+        """
+        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle, repr(selection.groups))
         if chosen not in self._known:                  # asked at every turn of Ray's loop
-            self._known[chosen] = dict(self._arms(selection))
+            self._known[chosen] = dict(self._arms.of(selection))
         return self._known[chosen]
 
     def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
@@ -81,8 +78,7 @@ class Confirmation:
         arms = self.arms(selection)
         asked: list[Proposal] = []
         for seed in range(self.seeds):
-            for proposals in arms.values():
-                proposal = proposals[seed]
+            for proposal in (proposal for per_seed in arms.values() for proposal in per_seed[seed]):
                 if proposal not in asked and self.find(accounts, proposal) is None:
                     asked.append(proposal)
                     yield proposal
@@ -92,51 +88,10 @@ class Confirmation:
         """The confirm trial of this very proposal, whatever became of it."""
         return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
 
-    def _arms(self, selection: Selection) -> Iterator[tuple[str, list[Proposal]]]:
-        chosen = self._executed(selection)
-        yield SELECTION, [replace(chosen, seed=seed) for seed in self._seeds]
-        for name in self.controls:
-            yield name, self._fixed.get(name) or [self._random(len(chosen.tasks) - 1, seed) for seed in self._seeds]
-        for task in chosen.tasks if self.leave_one_out else ():
-            if task != self.problem.primary:
-                rest = self._executed(_without(task, chosen))
-                yield f"{WITHOUT}{task}", [replace(rest, seed=seed) for seed in self._seeds]
-
     @cached_property
-    def _seeds(self) -> list[int]:
+    def _arms(self) -> Arms:
         state = np.random.SeedSequence([self.problem.seed, _FRESH]).generate_state(self.seeds)
-        return [int(seed) for seed in state]
-
-    @cached_property
-    def _fixed(self) -> Mapping[str, list[Proposal]]:
-        """The arms that no selection changes."""
-        fixed = {}
-        for name in (name for name in self.controls if name in _OF_ANY_SELECTION):
-            control = make(name, {})
-            mixture = self._executed(control.select(control.start(self.problem), {}))
-            fixed[name] = [replace(mixture, seed=seed) for seed in self._seeds]
-        return fixed
-
-    @cached_property
-    def _all(self) -> Proposal:
-        """Every task by the study's sampling rule: no subset leaves less to the primary."""
-        return self._executed(Selection("mixture", self.problem.names))
-
-    def _executed(self, mixture: Selection) -> Proposal:
-        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle))
-
-    def _random(self, size: int, seed: int) -> Proposal:
-        """The primary with ``size`` auxiliaries, whichever, in the study's order of tasks."""
-        draw, auxiliaries = np.random.default_rng([self.problem.seed, seed]), self.problem.auxiliaries
-        picked = {auxiliaries[i] for i in draw.choice(len(auxiliaries), size=size, replace=False).tolist()}
-        trained = picked | {self.problem.require_primary()}
-        drawn = Selection("mixture", tuple(task for task in self.problem.names if task in trained))
-        return replace(self._executed(drawn), seed=seed)
-
-
-def _without(task: str, chosen: Proposal) -> Selection:
-    """What is trained of the selection, less one auxiliary, the others in the same proportion."""
-    left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
-    total = sum(left.values())
-    weights = {other: share / total for other, share in left.items()}
-    return Selection("mixture", tuple(left), weights, cycle=chosen.cycle)
+        seeds = tuple(int(seed) for seed in state)
+        if self.problem.primary is None:
+            return GroupArms(self.problem, seeds, self.controls, self.execute)
+        return PrimaryArms(self.problem, seeds, self.controls, self.execute, self.leave_one_out)

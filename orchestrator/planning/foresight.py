@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Proposed, as_recorded
@@ -48,16 +49,16 @@ def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Prop
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of the final comparison: ``seeds`` runs of which ``missing`` are still to be trained.
+    """One side of the final comparison, with ``seeds`` seeds, of whose trainings ``missing`` are still to be done.
 
-    ``expected`` is what one of them trains, or, where ``known`` is false, what stands for it until the selection is
-    there.
+    ``expected`` is what is trained with one seed, a proposal per model, or, where ``known`` is false, what stands for
+    it until the selection is there.
     """
 
     name: str
     seeds: int
     missing: tuple[Proposal, ...]
-    expected: Proposal
+    expected: Trainings
     known: bool
 
 
@@ -67,22 +68,22 @@ def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> l
     Of arms that ask for the same training, the first has it.
     """
     known = searched and accounts.selected is not None
-    arms: Mapping[str, Sequence[Proposal]] = (
+    arms: Mapping[str, Sequence[Trainings]] = (
         confirmation.arms(accounts.selected.selection)
         if searched and accounts.selected is not None
         else confirmation.expected(accounts)
     )
     asked: list[Proposal] = []
     found = []
-    for name, proposals in arms.items():
+    for name, per_seed in arms.items():
         certain = known or not confirmation.depends(name)
         missing = [
-            proposal for proposal in proposals
+            proposal for trainings in per_seed for proposal in trainings
             if not certain or (proposal not in asked and not _ended(confirmation.find(accounts, proposal)))
         ]
         if certain:
             asked += missing
-        found.append(Arm(name, len(proposals), tuple(missing), proposals[0], certain))
+        found.append(Arm(name, len(per_seed), tuple(missing), per_seed[0], certain))
     return found
 
 

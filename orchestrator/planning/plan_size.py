@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sized
 from typing import Protocol
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
+from auxtune.orchestrator.planning.arms import most_models
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Problem, TaskInfo
@@ -58,15 +59,26 @@ def confirm_arms(options: StudyOptions) -> int:
     return 1 + len(options.confirm.controls) + left_out
 
 
+def confirm_models(options: StudyOptions) -> int:
+    """The most models that confirm trains with each seed: with a primary one per arm."""
+    if options.objective is None:
+        return confirm_arms(options)
+    tasks = len(options.tasks)
+    groups = most_models(options.models, tasks)
+    several = {"single_task": tasks, "random_subset": groups}
+    return groups + sum(several.get(control, 1) for control in options.confirm.controls)
+
+
 def confirm_trials(options: StudyOptions) -> int:
-    """The most trials confirm takes: one per seed and arm."""
-    return options.confirm.seeds * confirm_arms(options)
+    """The most trials confirm takes: one per seed and model."""
+    return options.confirm.seeds * confirm_models(options)
 
 
 def _levers(options: StudyOptions) -> list[str]:
     """The keys whose smaller values need fewer trials."""
     levers = ["confirm.seeds", "confirm.controls"]
     levers += ["confirm.leave_one_out"] if options.confirm.leave_one_out else []
+    levers += ["models"] if options.objective else []
     return levers + (["search_seeds"] if options.search_seeds > 1 else [])
 
 
@@ -74,9 +86,11 @@ def check_budget(options: StudyOptions, fewest: int) -> None:
     """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and ``fewest`` search trials."""
     limit, confirm = options.budget.trials, confirm_trials(options)
     if limit is not None and limit < confirm + fewest:
+        arms, models = confirm_arms(options), confirm_models(options)
+        each = f"{arms} arms" if models == arms else f"{models} models in {arms} arms"
         raise BudgetTooSmall(
-            f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × "
-            f"{confirm_arms(options)} arms) and {options.selector.name} at least {fewest}; "
+            f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × {each}) and "
+            f"{options.selector.name} at least {fewest}; "
             f"set it to {confirm + fewest} or more, or lower {', '.join(_levers(options))}"
         )
 

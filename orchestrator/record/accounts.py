@@ -170,7 +170,13 @@ class Accounts:
 
     @property
     def best(self) -> Trial | None:
-        """The search trial with the highest score; the earliest wins ties. Probes are scored on tasks of their own."""
+        """The search trial with the highest score; the earliest wins ties.
+
+        Probes are scored on tasks of their own. Without a primary there is none: scores of trials of other tasks do
+        not compare.
+        """
+        if self.sessions and self.sessions[-1].opened.problem.primary is None:
+            return None
         scored = [trial for trial in self.in_phase("search") if trial.score is not None]
         return max(scored, key=lambda trial: trial.score or 0.0, default=None)
 

@@ -70,8 +70,9 @@ class Outlook:
         recipe = self.translator.recipe(proposal, "confirm" if arm else "search")
         least = None
         if arm is not None and not arm.known:
-            primary = str(self.study.options.primary)
-            least = min(recipe.steps, self.translator.steps(Proposal((primary,), {primary: 1.0})))
+            primary = self.study.options.primary
+            alone = Proposal((primary,), {primary: 1.0}) if primary else proposal      # without one all steps are alike
+            least = min(recipe.steps, self.translator.steps(alone))
         return work_of(recipe, self.rows, rounds, least)
 
 

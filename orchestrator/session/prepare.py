@@ -103,6 +103,8 @@ def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], ba
     return {
         "study": options.study,
         "primary": str(options.primary),
+        # Only where it is asked for: a study that was begun before there were groups has no such key.
+        **({"objective": f"{options.objective}, models {options.models}"} if options.objective else {}),
         **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
         # By content: the same encoder may lie elsewhere on the next machine.
         "model": digest_of([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),

@@ -177,9 +177,9 @@ def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
 
 def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:
     options = prepared.study.options
-    metric = prepared.tasks[str(options.primary)].metrics[0]
+    metrics = {name: task.metrics[0] for name, task in prepared.tasks.items()}
     price = prepared.budget.price
-    content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metric, price)
+    content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metrics, price)
     write_answer(folder, content)
     return content
 

@@ -132,7 +132,9 @@ class ConfirmOptions(Section):
 
     seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 4 give no interval.")
     controls: tuple[Control, ...] = Field(
-        default=CONTROLS, description="What the selection is compared with. Each costs one run per seed."
+        default=CONTROLS,
+        description="What the selection is compared with. Each costs one run per seed, for `objective: groups` one per "
+        "model and seed.",
     )
     leave_one_out: bool = Field(
         default=False,
@@ -201,10 +203,12 @@ class StudyOptions(Section):
     study: Name = Field(description="The study's name: its folder in the storage and its run in MLflow.")
     primary: str | None = Field(default=None, description="The task to win. This or `objective`.")
     objective: Literal["groups"] | None = Field(
-        default=None, description="`groups`: every task counts, and they may be split over several models."
+        default=None,
+        description="`groups`: every task counts, and they may be split over several models. For selectors that group.",
     )
     models: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="With `objective: groups`, the most models that may be served."
+        default=None,
+        description="With `objective: groups`, the most models that may be served; each trains `training.steps` steps.",
     )
     tasks: dict[Name, TaskOptions] = Field(min_length=1, description="The tasks, each under its name.")
     model: EncoderOptions = EncoderOptions()

@@ -113,19 +113,30 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
     chosen = _selector(data)
     if chosen is None or data.get("objective") != "groups":
         return
+    if chosen.stages:
+        yield ("selector",), "stages narrow down the auxiliaries of a primary, and groups have none; name one selector"
+        return
     methods = registry.describe()
     answered = ", ".join(method.name for method in methods if method.groups) or "none yet"
-    asked = {stage.name for stage in chosen.stages} or {chosen.name}
     for method in methods:
-        if method.name in asked and not method.groups:
+        if method.name == chosen.name and not method.groups:
             yield ("selector",), f"{method.name} answers with {method.answers}; groups are answered by: {answered}"
 
 
-def _groups_are_not_stopped_early(data: Raw) -> Iterator[Finding]:
-    training = data.get("training")
-    stopping = training.get("early_stopping") if isinstance(training, Mapping) else None
-    if stopping is not None and data.get("objective") == "groups":
-        yield ("training", "early_stopping"), "is not for `objective: groups`: groups cannot be ranked early; remove it"
+def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:
+    """What only makes sense of one task to win."""
+    if data.get("objective") != "groups":
+        return
+    training, confirm = (part if isinstance(part := data.get(key), Mapping) else {} for key in ("training", "confirm"))
+    refused = "is not for `objective: groups`: {}; remove it"
+    if training.get("early_stopping") is not None:
+        yield ("training", "early_stopping"), refused.format("groups cannot be ranked early")
+    if training.get("match") == "primary_examples":
+        yield ("training", "match"), refused.format("there is no primary")
+    if confirm.get("leave_one_out") is True:
+        yield ("confirm", "leave_one_out"), refused.format("there is no primary whose auxiliaries could be left out")
+    if isinstance(seeds := data.get("search_seeds"), int) and seeds > 1:
+        yield ("search_seeds",), refused.format("no one trial's score says which of several searches grouped best")
 
 
 def _selector(data: Raw) -> SelectorOptions | None:
@@ -160,5 +171,5 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _gpus_are_whole_beyond_one,
     _selector_exists,
     _objective_can_be_answered,
-    _groups_are_not_stopped_early,
+    _groups_have_no_primary,
 )

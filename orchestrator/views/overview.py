@@ -11,7 +11,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.status import counted, is_alive, short, state_of
+from auxtune.orchestrator.views.status import chosen, counted, is_alive, short, state_of
 
 
 def study_folders(storage: Path) -> list[Path]:
@@ -44,7 +44,7 @@ def overview_of(folder: Path) -> dict[str, Any]:
         "state": "damaged",
         "trials": None,
         "best": None,
-        "selected": None,
+        **chosen(None),
         "cost": None,
         "last_activity": last_activity(folder),
         "error": None,
@@ -60,7 +60,7 @@ def overview_of(folder: Path) -> dict[str, Any]:
         "state": state_of(accounts, alive),
         "trials": counted(accounts),
         "best": short(best) if best else None,
-        "selected": list(selected.selection.tasks) if selected else None,
+        **chosen(selected.selection if selected else None),
         "cost": cost_of(accounts, price, time.time() if alive else None),
         "error": trouble,
     }

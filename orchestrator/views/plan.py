@@ -110,11 +110,13 @@ def _kinds(seen: Outlook, proposals: Sequence[Proposal]) -> list[dict[str, Any]]
 
 
 def _arm(seen: Outlook, arm: Arm) -> dict[str, Any]:
+    first, alone = arm.expected[0], arm.known and len(arm.expected) == 1
     return {
         "arm": arm.name,
         "seeds": arm.seeds,
         "missing": len(arm.missing),
-        "steps": seen.translator.steps(arm.expected),
-        "tasks": list(arm.expected.tasks) if arm.known else None,
-        "weights": dict(arm.expected.weights) if arm.known and arm.expected.weights else None,
+        "steps": seen.translator.steps(first),
+        "tasks": list(first.tasks) if alone else None,
+        "weights": dict(first.weights) if alone and first.weights else None,
+        "groups": [list(model.tasks) for model in arm.expected] if arm.known and not alone else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told
-from auxtune.selectors.protocol import Proposal
+from auxtune.selectors.protocol import Proposal, Selection
 
 
 class EventLines:
@@ -45,8 +45,13 @@ class EventLines:
             case Told():
                 return f"{self._names[event.id]} failed ({event.outcome.why}): {event.message}"
             case Selected():
-                return f"selected {' + '.join(event.selection.tasks)}; confirming on fresh seeds and the report split"
+                return f"selected {choice(event.selection)}; confirming on fresh seeds and the report split"
         return None
+
+
+def choice(selection: Selection) -> str:
+    """A selection's tasks, or its groups, each a model."""
+    return " | ".join(map(" + ".join, [group["tasks"] for group in selection.groups or ()] or [selection.tasks]))
 
 
 def mixture(proposal: Proposal) -> str:

@@ -13,6 +13,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.heartbeat import living_driver
 from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.selectors.protocol import Selection
 
 _STATES = ("waiting", "running", "finished", "reused", "stopped", "failed")
 
@@ -37,7 +38,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": short(best) if best else None,
         "running": [short(trial) for trial in trials if trial.status == "running"],
-        "selected": list(selected.selection.tasks) if selected else None,
+        **chosen(selected.selection if selected else None),
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
@@ -58,6 +59,13 @@ def state_of(accounts: Accounts, alive: bool) -> str:
     if closed is not None:
         return closed.reason
     return "running" if alive else "interrupted"
+
+
+def chosen(selection: Selection | None) -> dict[str, Any]:
+    """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
+    groups = [list(group["tasks"]) for group in selection.groups or ()] if selection else []
+    tasks = list(dict.fromkeys(task for group in groups for task in group))
+    return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
 
 
 def counted(accounts: Accounts) -> dict[str, int]:

@@ -14,12 +14,16 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
+from auxtune.orchestrator.views.groups import groups_tables, groups_verdict, interval
 
 
 def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
-    parts: list[RenderableType] = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
+    if selection["groups"]:
+        parts: list[RenderableType] = [Text(groups_verdict(selection), style="bold"), *groups_tables(selection)]
+    else:
+        parts = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
     parts += [Text(line) for line in _doubts(selection, result.accounts)]
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
@@ -72,13 +76,8 @@ def _lifts(selection: Mapping[str, Any]) -> RenderableType:
         if lift is None:
             table.add_row(control, "–", "not measured", "0")
             continue
-        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", _interval(lift), str(lift["seeds"]))
+        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", interval(lift), str(lift["seeds"]))
     return table
-
-
-def _interval(gain: Mapping[str, Any], name: str = "") -> str:
-    """The bounds of a lift or contribution, with a ``name`` before them, or what they would take."""
-    return "needs 4 seeds" if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
 
 
 def _doubts(selection: Mapping[str, Any], accounts: Accounts) -> list[str]:
@@ -90,7 +89,7 @@ def _doubts(selection: Mapping[str, Any], accounts: Accounts) -> list[str]:
         lines.append(f"The selector: {why}.")
     for task, gain in (selection["contribution"] or {}).items():
         if gain is not None:
-            lines.append(f"{task} contributes {gain['mean']:+.4f} ({_interval(gain, '95 % interval ')}).")
+            lines.append(f"{task} contributes {gain['mean']:+.4f} ({interval(gain, '95 % interval ')}).")
     if selection["stability"]:
         often = ", ".join(
             f"{task} {share:.0%}" for task, share in selection["stability"].items() if task != selection["primary"]

@@ -1,0 +1,64 @@
+"""Which of an arm's models serves a task: the one that does best on it on the selection split.
+
+With a primary an arm has one model, which serves it. For groups, each seed of each arm chooses by that seed's own
+selection scores, as whoever trains these models once would have to; so every arm chooses by the same rule, and none
+has seen the report split. Only what the answer says of the selection's own groups rests on all seeds (``groups_of``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from auxtune.orchestrator.planning.arms import Trainings
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+
+Served: TypeAlias = Mapping[str, Trial]                # task -> the trial whose model serves it
+
+
+def served(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> Served:
+    """Who serves each task of ``metrics`` (task -> main metric) with one seed; of equals the first.
+
+    A task is absent where no finished training has it.
+    """
+    found: dict[str, Trial] = {}
+    for task, metric in metrics.items():
+        able = [(score, trial) for trial, score in _scores(accounts, trainings, task, metric)]
+        if able:
+            found[task] = max(able, key=lambda one: one[0])[1]
+    return found
+
+
+def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The arm's groups as ``{tasks, serves}``: a task is served by the one that is best for it on average over seeds.
+
+    A group whose tasks all do better elsewhere serves none. Where no seed says anything of a task, the first group
+    that has it serves it.
+    """
+    columns = list(zip(*arm, strict=True))             # a group each, over the seeds
+    serves: dict[str, int] = {}
+    for task, metric in metrics.items():
+        means: dict[int, float] = {}
+        for number, group in enumerate(columns):
+            if task in group[0].tasks:
+                scores = [score for _, score in _scores(accounts, group, task, metric)]
+                means[number] = fmean(scores) if scores else float("-inf")
+        serves[task] = max(means, key=lambda number: means[number])
+    return [
+        {"tasks": list(group[0].tasks), "serves": [task for task, chosen in serves.items() if chosen == number]}
+        for number, group in enumerate(columns)
+    ]
+
+
+def _scores(
+    accounts: Accounts, trainings: Trainings, task: str, metric: str
+) -> list[tuple[Trial, float]]:
+    """The finished ones of ``trainings`` that have ``task``, and how they do on its selection split."""
+    trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
+    return [
+        (trial, trial.told.outcome.metrics[task][metric])
+        for trial in trials
+        if trial is not None and trial.told is not None and trial.status == "finished"
+    ]

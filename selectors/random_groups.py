@@ -1,0 +1,132 @@
+"""Random groups of near-equal size, each task in one: the control that a search for groups must beat at equal cost.
+
+No source; a grouping that does not beat a random one of as many models has shown nothing. With ``groupings`` above 1 it
+is a search itself, as ``random_subset`` is: every group of each drawn grouping is trained, and the grouping with the
+best mean score over the tasks answers. No grouping is drawn twice. With a primary only its own group counts, is trained
+and answers.
+
+One ``propose`` takes tens of microseconds, more when nearly every grouping was drawn. A grouping costs as many trials
+as it has groups. Do not use it where one of the tasks is known to hurt all others, nor believe its score: the best of
+many noisy ones is partly luck.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+
+from auxtune.selectors.options import check, option
+from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+
+Grouping: TypeAlias = tuple[tuple[str, ...], ...]      # the groups that count, tasks in the study's order
+
+
+@dataclass(frozen=True)
+class RandomGroupsState:
+    """The groupings drawn, and by a proposal's number which group it trains, as (grouping, group), and its score."""
+
+    problem: Problem
+    drawn: tuple[Grouping, ...] = ()
+    asked: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    scores: Mapping[tuple[int, int], float] = field(default_factory=dict)
+
+    def score(self, grouping: int) -> float | None:
+        """Mean over the tasks of a grouping; ``None`` while a group of it has no score."""
+        groups = self.drawn[grouping]
+        scores = [self.scores.get((grouping, number)) for number in range(len(groups))]
+        known = [score * len(group) for score, group in zip(scores, groups, strict=True) if score is not None]
+        return sum(known) / sum(map(len, groups)) if len(known) == len(groups) else None
+
+
+@dataclass(frozen=True)
+class RandomGroups:
+    """Random groups of near-equal size, as many as models may be served; of several groupings the best."""
+
+    paper: ClassVar[str | None] = None
+    answers: ClassVar[Answer] = "groups"
+    needs_primary: ClassVar[bool] = False
+    groups: ClassVar[bool] = True
+
+    groupings: int = option(1, "groupings to draw and train; the best one answers", least=1)
+    models: int = option(3, "groups where the study does not say how many, that is with a primary", least=1)
+
+    def __post_init__(self) -> None:
+        check(type(self), vars(self))
+
+    def start(self, problem: Problem) -> RandomGroupsState:
+        """Nothing drawn yet."""
+        return RandomGroupsState(problem)
+
+    def propose(self, state: RandomGroupsState, evidence: Evidence) -> Proposal | Done:
+        """The next group of the last grouping, or the first of a new one; any number of them may run at once."""
+        problem, made = state.problem, len(state.asked)
+        last = len(state.drawn) - 1
+        group = sum(grouping == last for grouping, _ in state.asked.values())
+        groups = state.drawn[last] if state.drawn else ()
+        if group == len(groups):
+            if len(state.drawn) == min(self.groupings, self._possible(problem)):
+                return Done()
+            groups, last, group = self._fresh(state), last + 1, 0
+        seed = int(np.random.default_rng([problem.seed, made, 1]).integers(2**31))
+        notes = {"grouping": last, "group": group, "groups": [list(tasks) for tasks in groups]}
+        return Proposal(groups[group], seed=seed, notes=notes)
+
+    def proposed(self, state: RandomGroupsState, number: int, proposal: Proposal) -> RandomGroupsState:
+        """A group is under way, and its grouping, from the notes, is drawn."""
+        place = (proposal.notes["grouping"], proposal.notes["group"])
+        groups = tuple(tuple(tasks) for tasks in proposal.notes["groups"])
+        return replace(state, drawn=(*state.drawn[: place[0]], groups), asked={**state.asked, number: place})
+
+    def told(self, state: RandomGroupsState, number: int, outcome: Outcome) -> RandomGroupsState:
+        """A score more, if the trial gave one."""
+        if outcome.score is None:
+            return state
+        return replace(state, scores={**state.scores, state.asked[number]: outcome.score})
+
+    def select(self, state: RandomGroupsState, evidence: Evidence) -> Selection:
+        """The grouping of the best score, the earliest on ties; before any score the first that is drawn."""
+        drawn = state.drawn or (self._fresh(state),)
+        scores = {number: score for number in range(len(state.drawn)) if (score := state.score(number)) is not None}
+        best = max(scores, key=lambda number: scores[number], default=0)
+        belief = {"best_score": scores.get(best)}
+        if state.problem.primary is not None:
+            return Selection("mixture", drawn[best][0], belief=belief)
+        groups = tuple({"tasks": list(tasks), "serves": list(tasks)} for tasks in drawn[best])
+        return Selection("groups", state.problem.names, groups=groups, belief=belief)
+
+    def fewest(self, problem: Problem) -> int:
+        """0: without a score any grouping is as good."""
+        return 0
+
+    def _fresh(self, state: RandomGroupsState) -> Grouping:
+        """A grouping that was not drawn before."""
+        rng, names = np.random.default_rng([state.problem.seed, len(state.asked)]), state.problem.names
+        while True:
+            order = rng.permutation(len(names)).tolist()
+            ends = np.cumsum([0, *self._sizes(state.problem)]).tolist()
+            places = sorted(sorted(order[a:b]) for a, b in itertools.pairwise(ends))
+            groups = tuple(tuple(names[place] for place in group) for group in places)
+            if state.problem.primary is not None:
+                groups = tuple(group for group in groups if state.problem.primary in group)
+            if groups not in state.drawn:
+                return groups
+
+    def _sizes(self, problem: Problem) -> list[int]:
+        """Tasks in each group, the larger first; no group is empty."""
+        tasks = len(problem.tasks)
+        models = min(problem.models or self.models, tasks)
+        return [tasks // models + (number < tasks % models) for number in range(models)]
+
+    def _possible(self, problem: Problem) -> int:
+        """How many groupings can be told apart."""
+        tasks, sizes = len(problem.tasks), Counter(self._sizes(problem))
+        if problem.primary is not None:
+            return sum(math.comb(tasks - 1, size - 1) for size in sizes)
+        alike: int = math.prod(math.factorial(size) ** count * math.factorial(count) for size, count in sizes.items())
+        return math.factorial(tasks) // alike

@@ -1,0 +1,55 @@
+"""Random groups: every task in one, near-equal sizes, no grouping twice, the best mean over tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_groups import problem
+
+from auxtune.selectors.protocol import Done, Outcome, Proposal
+from auxtune.selectors.random_groups import RandomGroups
+from auxtune.selectors.story import tell_story
+from auxtune.selectors.testing import check_selection
+from auxtune.selectors.world import World
+
+
+def test_random_groups_cover_every_task_near_equally_until_there_are_no_others() -> None:
+    selector, asked = RandomGroups(groupings=100), problem(models=2)
+    story = tell_story(selector, asked, World({}, noise=0.1), trials=50)
+    assert isinstance(story.moments[-1].reply, Done) and len(story.proposals) == 2 * 3        # two and two of four
+    pairs = [frozenset(proposal.tasks) for proposal in story.proposals]
+    assert len(set(pairs)) == 6 and all(not a & b for a, b in zip(pairs[::2], pairs[1::2], strict=True))
+    for moment in story.moments:
+        check_selection(asked, moment.selection)
+    odd = RandomGroups().select(RandomGroups().start(problem(models=3)), {})
+    assert sorted(len(group["tasks"]) for group in odd.groups or ()) == [1, 1, 2]
+
+
+def test_the_best_grouping_is_the_one_whose_tasks_do_best_on_average_and_failures_do_not_count() -> None:
+    selector = RandomGroups(groupings=3)
+    state = selector.start(replace(problem(models=2), tasks=problem().tasks[:3]))
+    drawn = []
+    for number, score in enumerate([0.5, 0.9, 0.9, 0.3, 0.99, None]):
+        proposal = selector.propose(state, {})
+        assert isinstance(proposal, Proposal)
+        drawn.append(proposal.tasks)
+        # Pairs get the first score of a grouping, single tasks the second.
+        state = selector.proposed(state, number, proposal)
+        state = selector.told(state, number, Outcome(score, why=None if score else "error"))
+    means = [
+        (len(a) * x + len(b) * y) / 3 for a, b, x, y in ((*drawn[0:2], 0.5, 0.9), (*drawn[2:4], 0.9, 0.3))
+    ]
+    best = int(np.argmax(means))
+    chosen = selector.select(state, {})
+    assert [tuple(group["tasks"]) for group in chosen.groups or ()] == drawn[2 * best : 2 * best + 2]
+    assert chosen.belief == {"best_score": pytest.approx(max(means))}
+
+
+def test_with_a_primary_its_own_group_is_trained_and_answers() -> None:
+    asked = replace(problem(), primary="a", models=None)
+    story = tell_story(RandomGroups(groupings=100), asked, World({"d": 0.1}), trials=50)
+    assert all("a" in proposal.tasks for proposal in story.proposals)
+    assert sorted(map(len, (p.tasks for p in story.proposals))) == [1, 2, 2, 2]    # three groups of four tasks
+    assert story.moments[-1].selection.tasks == ("d", "a")
