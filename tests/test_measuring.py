@@ -30,6 +30,7 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
+from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.trials.encoded import EncodedTask
 
@@ -95,11 +96,12 @@ class Session:
     @property
     def _file(self):  # type: ignore[no-untyped-def]
         tasks = ", ".join(f"{name}: {{path: p}}" for name in self.names)
-        return parse_study(TEXT.format(study=self.study, tasks=tasks, selector=self.selector), "x.yaml", self.home, ())
+        text = TEXT.format(study=self.study, tasks=tasks, selector=self.selector)
+        return replace(parse_study(text, "x.yaml", self.home, ()), working_folder=self.home)
 
     def _agenda(self) -> tuple[Agenda, Measuring]:
         tasks = {name: TASKS[name] for name in self.names}
-        file = replace(self._file, working_folder=self.home)
+        file = self._file
         problem = problem_of(file.options, tasks)
         translator = Translator(file.options, MODEL, problem)
         storage = self.home / "studies"
@@ -110,7 +112,8 @@ class Session:
         ledger = Ledger(self.folder / "ledger", opened)
         first = next(event for event in ledger.events if isinstance(event, Opened))
         measuring = Measuring(
-            storage, translator, tasks, BASE, ProbeTexts(storage, tasks, "tiny"), 0.0, f"{self.study} {first.session}"
+            self.folder, translator, tasks, BASE, ProbeTexts(storage, tasks, "tiny"), 0.0,
+            f"{self.study} {first.session}",
         )
         fold = SelectorFold(selector_of(file.options), problem, StoredEvidence(measuring.store))
         budget = Budget(file.options, translator.steps, Slots(1, 0, 1))
@@ -125,7 +128,7 @@ class Session:
             recipe=measuring.translator.recipe(trial.proposal, trial.phase),
             folder=attempt_folder(self.folder, trial.id, len(trial.attempts)), checkpoint=None,
             start=agenda.start_of(trial), judged=False, cpus=1, gpus=0, proposal=trial.proposal,
-            problem=measuring.translator.problem, storage=measuring.storage, measure=measuring.plan(trial.proposal),
+            problem=measuring.translator.problem, study=self.folder, measure=measuring.plan(trial.proposal),
         )
 
 
@@ -238,4 +241,11 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     report = read_report(attempt_folder(session.folder, single[1].id, 1))
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
+    kept = instances["share.of"]
+    path = session.folder / "rows" / f"{kept.sha256}.npy"
+    rows, content = np.load(path), path.read_bytes()
+    assert len(rows) == kept.kept and (np.diff(rows) > 0).all()
+    path.write_bytes(content[:-8])                     # damaged: the rule gives them again
+    assert np.array_equal(rows_of(kept, session.folder, StoredEvidence(session.store)), rows)
+    assert path.read_bytes() == content
     assert session.differences() == []

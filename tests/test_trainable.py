@@ -25,7 +25,7 @@ def assignment(folder: Path, **changes: Any) -> Assignment:
     return Assignment(
         trial=0, attempt=1, recipe=recipe, folder=folder, checkpoint=None, start=None, judged=False, cpus=1, gpus=0,
         proposal=Proposal(("sign",)), problem=Problem((TaskInfo("sign", "classification", 100),), "sign"),
-        storage=folder.parent, measure=None,
+        study=folder.parent, measure=None,
     )
 
 

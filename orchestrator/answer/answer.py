@@ -20,7 +20,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
-from auxtune.selectors.protocol import Problem
+from auxtune.selectors.protocol import Kept, Problem
 from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost
 
@@ -53,7 +53,7 @@ def answer(
         "weights": dict(executed.weights) if executed.weights and not grouped else None,
         "groups": groups_of(accounts, arms[SELECTION], counting) if grouped else None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
-        "instances": None,
+        "instances": {task: _instances(kept) for task, kept in (selection.instances or {}).items()} or None,
         "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},
         "report": _report(models[SELECTION], counting),
         "contribution": {task: _contribution(gain) for task, gain in gains.items()} if gains else None,
@@ -61,6 +61,10 @@ def answer(
         "belief": dict(selection.belief),
         "cost": cost_of(accounts, price, time.time()),
     }
+
+
+def _instances(kept: Kept) -> dict[str, Any]:
+    return {"rule": dict(kept.rule), "rows": kept.rows, "kept": kept.kept}
 
 
 def _contribution(gain: Lift | None) -> dict[str, Any] | None:

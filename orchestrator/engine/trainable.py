@@ -39,8 +39,8 @@ class Assignment:
     """One attempt, as a worker is handed it.
 
     ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
-    ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of
-    ``storage``.
+    ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of the
+    storage that ``study``, the study's folder, lies in.
     """
 
     trial: int
@@ -54,7 +54,7 @@ class Assignment:
     gpus: float
     proposal: Proposal
     problem: Problem
-    storage: Path
+    study: Path
     measure: MeasurePlan | None
 
 
@@ -139,14 +139,14 @@ class StudyTrainable(tune.Trainable):
 
     def _new_run(self) -> TrainingRun:
         assignment, recipe, start = self._assignment, self._assignment.recipe, self._assignment.start
-        store = EvidenceStore(assignment.storage)
+        store = EvidenceStore(assignment.study.parent)
         if assignment.measure is not None:
             self._measurement = Measurement(assignment.measure, store, assignment.trial, recipe)
             recipe, start = self._measurement.recipe, self._measurement.start
         steered = assignment.proposal.inner is not None
         return TrainingRun(
             recipe,
-            varied(self._tasks, assignment.proposal, StoredEvidence(store)),
+            varied(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),
             self._base,
             assignment.folder,
             schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,

@@ -83,7 +83,11 @@ class Arms(ABC):
 
     def executed(self, mixture: Selection) -> Proposal:
         """What is trained of a mixture."""
-        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle))
+        return self.execute(
+            Proposal(
+                mixture.tasks, mixture.weights, mixture.weighting, mixture.cycle, rows=dict(mixture.instances or {})
+            )
+        )
 
     def in_order(self, tasks: Iterable[str]) -> tuple[str, ...]:
         """Some tasks in the study's order: equal trainings must be equal proposals."""
@@ -186,5 +190,9 @@ def _without(task: str, chosen: Proposal) -> Selection:
     """What is trained of the selection, less one auxiliary, the others in the same proportion."""
     left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())
-    weights = {other: share / total for other, share in left.items()}
-    return Selection("mixture", tuple(left), weights, cycle=chosen.cycle)
+    # Factors of losses may all be 0 without the one that is left out; shares of steps cannot, the primary has some.
+    weights = {other: share / total for other, share in left.items()} if total > 0 else None
+    rows = {other: kept for other, kept in chosen.rows.items() if other != task}
+    return Selection(
+        "mixture", tuple(left), weights, cycle=chosen.cycle, weighting=chosen.weighting, instances=rows or None
+    )

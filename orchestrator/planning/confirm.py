@@ -7,9 +7,8 @@ arms ask for the same training, it is trained once, and what an extended study t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class Confirmation:
     controls: tuple[str, ...]
     execute: Callable[[Proposal], Proposal]
     leave_one_out: bool = False
-    _known: dict[Any, Mapping[str, Sequence[Trainings]]] = field(
+    _known: dict[str, Mapping[str, Sequence[Trainings]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -57,7 +56,11 @@ class Confirmation:
 
     def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Trainings]]:
         """Arm name -> its trainings per seed, while the selection is not known; at the most, where it depends on it."""
-        return self._arms.expected(t.proposal for t in accounts.in_phase("search") if t.proposal.weights)
+        return self._arms.expected(
+            t.proposal
+            for t in accounts.in_phase("search")
+            if t.proposal.weights and t.proposal.weighting == "sampling"
+        )
 
     def depends(self, arm: str) -> bool:
         """Whether what ``arm`` trains is known only with the selection."""
@@ -68,7 +71,7 @@ class Confirmation:
 
         Raises ``SelectorError`` for a selection that is no answer to the problem.
         """
-        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle, repr(selection.groups))
+        chosen = repr(replace(selection, belief={}, ranking=None, stability=None))
         if chosen not in self._known:                  # asked at every turn of Ray's loop
             self._known[chosen] = dict(self._arms.of(selection))
         return self._known[chosen]

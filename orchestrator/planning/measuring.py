@@ -41,7 +41,7 @@ class Served:
 class Measuring:
     """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
 
-    storage: Path
+    study: Path                                        # the study's folder
     translator: Translator
     tasks: Mapping[str, EncodedTask]
     base: BaseEncoder
@@ -52,13 +52,13 @@ class Measuring:
     @property
     def store(self) -> EvidenceStore:
         """The evidence of the storage."""
-        return EvidenceStore(self.storage)
+        return EvidenceStore(self.study.parent)
 
     def plan(self, proposal: Proposal) -> MeasurePlan | None:
         """The keys of ``proposal``'s evidence; ``None`` where it measures nothing."""
         if not proposal.measure:
             return None
-        tasks = varied(self.tasks, proposal, StoredEvidence(self.store))
+        tasks = varied(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "probe")
         run = run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from auxtune.selectors.kept_rows import kept_rows
+from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.selectors.protocol import Evidence, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.variants import shuffled, with_rows
 
 
-def varied(tasks: Mapping[str, EncodedTask], proposal: Proposal, evidence: Evidence) -> dict[str, EncodedTask]:
-    """The proposal's tasks. Raises what ``kept_rows`` raises where the evidence of a rule is not there."""
+def varied(
+    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: Path, evidence: Evidence
+) -> dict[str, EncodedTask]:
+    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
     chosen = {name: tasks[name] for name in proposal.tasks}
     if proposal.shuffled is not None:
         chosen = {name: shuffled(task, proposal.shuffled) for name, task in chosen.items()}
     for name, kept in proposal.rows.items():
         if name in chosen and kept.kept < kept.rows:
-            chosen[name] = with_rows(chosen[name], kept_rows(kept.rule, evidence))
+            chosen[name] = with_rows(chosen[name], rows_of(kept, study, evidence))
     return chosen

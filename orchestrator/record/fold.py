@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import Event, Proposed, Told, as_recorded
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait, held_by
 
@@ -58,6 +58,8 @@ def _own_defects(moment: str) -> Iterator[None]:
     """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
     try:
         yield
+    except AuxtuneError:                               # of the evidence, say, that it looked at
+        raise
     except Exception as error:
         raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
 

@@ -20,7 +20,7 @@ from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.study_file.paths import model_options, storage_folder
+from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
 from auxtune.trials.data import Task
@@ -56,7 +56,7 @@ class Prepared:
         first = next(event for event in events if isinstance(event, Opened))
         encoder = digest_of([self.base.digest, self.study.options.model.max_length])
         return Measuring(
-            storage=storage,
+            study=study_folder(self.study),
             translator=self.translator,
             tasks=self.tasks,
             base=self.base,

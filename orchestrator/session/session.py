@@ -144,7 +144,7 @@ def _train(
                 gpus=prepared.slots.gpus,
                 proposal=trial.proposal,
                 problem=prepared.problem,
-                storage=measuring.storage,
+                study=folder,
                 measure=measuring.plan(trial.proposal),
             )
 

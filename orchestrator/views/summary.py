@@ -24,7 +24,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         parts: list[RenderableType] = [Text(groups_verdict(selection), style="bold"), *groups_tables(selection)]
     else:
         parts = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
-    parts += [Text(line) for line in _doubts(selection, result.accounts)]
+    parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
     lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
@@ -68,6 +68,12 @@ def _shares(selection: Mapping[str, Any]) -> RenderableType:
     scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
     table.caption = f"on the report split: {', '.join(scores)}"
     return table
+
+
+def _rows_kept(selection: Mapping[str, Any]) -> list[str]:
+    """Of how many training rows each task was chosen that is not trained on all."""
+    kept = selection["instances"] or {}
+    return [f"Of {task} only {each['kept']} of {each['rows']} training rows." for task, each in kept.items()]
 
 
 def _lifts(selection: Mapping[str, Any]) -> RenderableType:
