@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
+from auxtune.trials.alignment import aligned, embedding_layer
 from auxtune.trials.hashed_words import PAD, VOCABULARY
 from auxtune.trials.recipe import ModelOptions
 
@@ -81,14 +83,32 @@ class Encoder(nn.Module):
         accepts = "token_type_ids" in inspect.signature(module.forward).parameters
         self._segments = accepts and getattr(config, "type_vocab_size", 0) > 1
 
+    @cached_property
+    def embeddings(self) -> str:
+        """The name of the submodule that gives what the first layer is given. Raises ``EncoderError``."""
+        name = embedding_layer(self.module, self.pad)
+        if name is None:
+            raise EncoderError(
+                f"model.alignment: in {type(self.module).__name__} no part gives the embeddings as its first layer "
+                "takes them, so nothing can be put between; leave `alignment` out or name another encoder"
+            )
+        return name
+
     def forward(
-        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
+        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None,
+        alignment: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One vector per token: (rows, length) ids to (rows, length, width). No ``mask`` means no padding."""
+        """One vector per token: (rows, length) ids to (rows, length, width).
+
+        No ``mask`` means no padding. ``alignment``, (width, width), multiplies the embeddings.
+        """
         inputs = {"input_ids": tokens, "attention_mask": mask}
         if self._segments:
             inputs["token_type_ids"] = segments
-        return cast(torch.Tensor, self.module(**inputs)[0])
+        if alignment is None:
+            return cast(torch.Tensor, self.module(**inputs)[0])
+        with aligned(self.module.get_submodule(self.embeddings), alignment):
+            return cast(torch.Tensor, self.module(**inputs)[0])
 
 
 def load_base(options: ModelOptions) -> BaseEncoder:
@@ -182,6 +202,8 @@ def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
         raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
     if hidden.shape != (*row.shape, encoder.width):
         raise _refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
+    if options.alignment != "none":
+        _ = encoder.embeddings                         # raises
 
 
 def _module(base: BaseEncoder) -> PreTrainedModel:

@@ -128,6 +128,17 @@ def _groups_are_not_stopped_early(data: Raw) -> Iterator[Finding]:
         yield ("training", "early_stopping"), "is not for `objective: groups`: groups cannot be ranked early; remove it"
 
 
+def _a_transfer_has_a_target(data: Raw) -> Iterator[Finding]:
+    training = data.get("training")
+    if not isinstance(training, Mapping) or training.get("schedule") != "transfer":
+        return
+    if data.get("objective") is not None:
+        yield ("training", "schedule"), "transfer needs a `primary`, the task that is fine-tuned last; remove it"
+    if training.get("early_stopping") is not None:
+        message = "is not for `schedule: transfer`: trials come to the primary at different steps; remove it"
+        yield ("training", "early_stopping"), message
+
+
 def _selector(data: Raw) -> SelectorOptions | None:
     try:
         return SelectorOptions.model_validate(written_selector(data.get("selector")))
@@ -161,4 +172,5 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _selector_exists,
     _objective_can_be_answered,
     _groups_are_not_stopped_early,
+    _a_transfer_has_a_target,
 )
