@@ -78,8 +78,8 @@ class EncoderOptions(Section):
     )
     alignment: Literal["none", "covariance"] = Field(
         default="none",
-        description="`covariance` multiplies each task's embeddings by a matrix of its own, at first the identity, that "
-        "is trained with the rest; under `training.schedule: transfer` those of the primary alone.",
+        description="`covariance` multiplies each task's embeddings by a matrix of its own, at first the identity, "
+        "that is trained with the rest; under `training.schedule: transfer` those of the primary alone.",
     )
 
 
