@@ -116,6 +116,8 @@ SELECTORS = Registry(
         "thompson": "auxtune.selectors.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
         "autosem": "auxtune.selectors.autosem:AutoSeM",
+        "covariance_similarity": "auxtune.selectors.covariance_similarity:CovarianceSimilarity",
+        "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
     },
 )
 INNER = Registry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_each_phase_trains_its_own_heads_and_the_encoder(tmp_path: Path) -> None
         while run.step < end:
             run.advance()
         at.append(parts())
-    changed = [{name for name in TASKS if not torch.equal(a[name], b[name])} for a, b in zip(at, at[1:], strict=False)]
+    changed = [{name for name in TASKS if not torch.equal(a[name], b[name])} for a, b in itertools.pairwise(at)]
     assert changed == [{"share.of", "tags"}, {"sign"}]
     assert not torch.equal(at[1]["encoder"], at[2]["encoder"])
 
@@ -159,7 +160,7 @@ def test_a_transfer_without_a_target_is_refused(first: tuple[str, ...], message:
 
 def test_a_study_without_a_primary_cannot_transfer() -> None:
     groups = {**STUDY, "primary": None, "objective": "groups", "models": 2}
-    found = {key: message for key, message in broken_rules(groups)}
+    found = dict(broken_rules(groups))
     assert "needs a `primary`" in found["training", "schedule"]
     stopped = {**STUDY, "training": {"schedule": "transfer", "early_stopping": "asha"}}
     assert [key for key, _ in broken_rules(stopped)] == [("training", "early_stopping")]

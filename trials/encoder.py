@@ -197,13 +197,14 @@ def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
         encoder = build_encoder(base, seed=0).eval()
         row = torch.full((1, options.max_length), encoder.pad + 1)
         with torch.no_grad():
-            hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row))
+            alignment = None if options.alignment == "none" else torch.eye(encoder.width)
+            hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row), alignment)
+    except EncoderError:
+        raise
     except _UNLOADABLE as error:
         raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
     if hidden.shape != (*row.shape, encoder.width):
         raise _refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
-    if options.alignment != "none":
-        _ = encoder.embeddings                         # raises
 
 
 def _module(base: BaseEncoder) -> PreTrainedModel:

@@ -117,6 +117,8 @@ class MultiTaskModel(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleList(_head(encoder, task, seed) for task in tasks)
         self.alignments = nn.ParameterDict({str(task): torch.eye(encoder.width) for task in aligned})
+        if aligned:
+            _ = encoder.embeddings                     # looked for here, not under a first pass's autocast
         self._pooling = pooling
         self._per_token = [task.kind == "token" for task in tasks]
 

@@ -47,6 +47,7 @@ def answer(
         "kind": selection.kind,
         "primary": primary,
         "weights": dict(executed.weights) if executed.weights else None,
+        "weighting": executed.weighting,
         "groups": [dict(group) for group in selection.groups] if selection.groups else None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
         "instances": None,

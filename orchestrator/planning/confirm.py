@@ -58,7 +58,8 @@ class Confirmation:
         For an arm that depends on the selection stands the mixture with the least of the primary among those trained
         so far and all tasks together: where examples of the primary are matched, it takes the most steps.
         """
-        tried = [trial.proposal for trial in accounts.in_phase("search") if trial.proposal.weights]
+        asked = [trial.proposal for trial in accounts.in_phase("search")]
+        tried = [proposal for proposal in asked if proposal.weights and proposal.weighting == "sampling"]
         primary = self.problem.require_primary()
         largest = min((self._all, *tried), key=lambda proposal: (proposal.weights or {})[primary])
         left_out = [f"{WITHOUT}{task}" for task in self.problem.auxiliaries] if self.leave_one_out else []
@@ -71,7 +72,8 @@ class Confirmation:
 
     def arms(self, selection: Selection) -> Mapping[str, Sequence[Proposal]]:
         """Arm name -> one executed proposal per seed; the selection itself comes first."""
-        chosen = (selection.tasks, tuple((selection.weights or {}).items()), selection.cycle)
+        weights = tuple((selection.weights or {}).items())
+        chosen = (selection.tasks, weights, selection.weighting, selection.cycle)
         if chosen not in self._known:                  # asked at every turn of Ray's loop
             self._known[chosen] = dict(self._arms(selection))
         return self._known[chosen]
@@ -123,7 +125,7 @@ class Confirmation:
         return self._executed(Selection("mixture", self.problem.names))
 
     def _executed(self, mixture: Selection) -> Proposal:
-        return self.execute(Proposal(mixture.tasks, mixture.weights, cycle=mixture.cycle))
+        return self.execute(Proposal(mixture.tasks, mixture.weights, mixture.weighting, cycle=mixture.cycle))
 
     def _random(self, size: int, seed: int) -> Proposal:
         """The primary with ``size`` auxiliaries, whichever, in the study's order of tasks."""
@@ -138,5 +140,6 @@ def _without(task: str, chosen: Proposal) -> Selection:
     """What is trained of the selection, less one auxiliary, the others in the same proportion."""
     left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())
-    weights = {other: share / total for other, share in left.items()}
-    return Selection("mixture", tuple(left), weights, cycle=chosen.cycle)
+    # Factors of losses may all be 0 without the one that is left out; shares of steps cannot, the primary has some.
+    weights = {other: share / total for other, share in left.items()} if total > 0 else None
+    return Selection("mixture", tuple(left), weights, cycle=chosen.cycle, weighting=chosen.weighting)
