@@ -32,13 +32,18 @@ Answer: TypeAlias = Literal["subset", "weights", "rows", "groups", "ranking"]
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What a selector may know of a task: its kind and how many rows each split has."""
+    """What a selector may know of a task: its kind and how many rows each split has.
+
+    ``inputs`` is a digest of the training inputs in their order, alike for tasks that label the same ones; empty if
+    unknown.
+    """
 
     name: str
     kind: str
     train_rows: int
     probe_rows: int = 0
     selection_rows: int = 0
+    inputs: str = ""
 
 
 @dataclass(frozen=True)

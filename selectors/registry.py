@@ -126,6 +126,8 @@ SELECTORS = Registry(
         "gradts_threshold": "auxtune.selectors.gradts_threshold:GradTSThreshold",
         "gradts_trial": "auxtune.selectors.gradts_trial:GradTSTrial",
         "gradts_instance": "auxtune.selectors.gradts_instance:GradTSInstance",
+        "covariance_similarity": "auxtune.selectors.covariance_similarity:CovarianceSimilarity",
+        "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
     },
 )
 INNER = Registry(

@@ -17,18 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic_tasks import BASE, RECIPE, TASKS, Follow, finish, start
+from synthetic_tasks import BASE, MODEL, RECIPE, TASKS, Follow, finish, start
 
 from auxtune.trials.checkpoint import DamagedCheckpointError, read_checkpoint
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Report
 from auxtune.trials.schedule import TaskSchedule
 
+ALIGNED = dataclasses.replace(MODEL, alignment="covariance")
 CASES: dict[str, tuple[Recipe, Callable[[], TaskSchedule | None]]] = {
     "cycle": (RECIPE, lambda: None),
     "draws": (dataclasses.replace(RECIPE, cycle=None, decay="none"), lambda: None),
     "accumulation": (dataclasses.replace(RECIPE, accumulate=3, loss_weights={"tags": 0.3}), lambda: None),
     "steering": (dataclasses.replace(RECIPE, clip=None), Follow),
+    "alignment": (dataclasses.replace(RECIPE, model=ALIGNED), lambda: None),
+    "transfer": (dataclasses.replace(RECIPE, model=ALIGNED, first=("share.of", "tags"), steps=13), lambda: None),
 }
 
 

@@ -1,8 +1,9 @@
-"""The two plain orders of tasks: an integer cycle, and draws by share. Neither looks at any score."""
+"""The plain orders of tasks: an integer cycle, draws by share, and one after the other. None looks at any score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,34 @@ class Draws:
         self._step = saved
 
 
+class InTurn:
+    """One order for ``turn`` steps, then another."""
+
+    probe_every: int | None = None
+
+    def __init__(self, first: TaskSchedule, second: TaskSchedule, turn: int) -> None:
+        self._first, self._second, self._turn = first, second, turn
+        self._step = 0
+
+    def next_task(self) -> str:
+        """The task that the order in force names."""
+        self._step += 1
+        return (self._first if self._step <= self._turn else self._second).next_task()
+
+    def observe(self, score: float) -> None:
+        """Plain orders do not react; they ask for no probe."""
+
+    def save(self) -> Any:
+        """Steps taken, and what both orders save."""
+        return [self._step, self._first.save(), self._second.save()]
+
+    def load(self, saved: Any) -> None:
+        """Continue from what ``save`` gave."""
+        self._step, first, second = saved
+        self._first.load(first)
+        self._second.load(second)
+
+
 def interleave(counts: Mapping[str, int]) -> tuple[str, ...]:
     """One cycle, as even as integers allow: a slot goes to the task furthest behind its share, ties to the first.
 
@@ -84,4 +113,14 @@ def interleave(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 def plain_schedule(recipe: Recipe) -> TaskSchedule:
     """The order that ``recipe`` itself asks for."""
-    return Draws(recipe.shares, recipe.seed) if recipe.cycle is None else Cycle(recipe.cycle)
+    if not recipe.first:
+        return _mixed(recipe, recipe.tasks)
+    rest = [task for task in recipe.tasks if task not in recipe.first]
+    return InTurn(_mixed(recipe, recipe.first), _mixed(recipe, rest), recipe.turn)
+
+
+def _mixed(recipe: Recipe, tasks: Sequence[str]) -> TaskSchedule:
+    """The order of some of the tasks, in proportion to their shares."""
+    if recipe.cycle is None:
+        return Draws({task: recipe.shares[task] for task in tasks if task in recipe.shares}, recipe.seed)
+    return Cycle({task: recipe.cycle[task] for task in tasks if task in recipe.cycle})

@@ -47,6 +47,12 @@ class Task:
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
+    @property
+    def inputs(self) -> str:
+        """A digest of the training inputs in their order, whatever their labels."""
+        train = self.splits["train"]
+        return hashlib.sha256(json.dumps([train.first, train.second]).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class _Draft:

@@ -12,8 +12,9 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
+from auxtune.trials.alignment import aligned, embedding_layer
 from auxtune.trials.hashed_words import PAD, VOCABULARY
 from auxtune.trials.recipe import ModelOptions
 
@@ -81,17 +83,35 @@ class Encoder(nn.Module):
         accepts = "token_type_ids" in inspect.signature(module.forward).parameters
         self._segments = accepts and getattr(config, "type_vocab_size", 0) > 1
 
+    @cached_property
+    def embeddings(self) -> str:
+        """The name of the submodule that gives what the first layer is given. Raises ``EncoderError``."""
+        name = embedding_layer(self.module, self.pad)
+        if name is None:
+            raise EncoderError(
+                f"model.alignment: in {type(self.module).__name__} no part gives the embeddings as its first layer "
+                "takes them, so nothing can be put between; leave `alignment` out or name another encoder"
+            )
+        return name
+
     def forward(
-        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
+        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None,
+        alignment: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One vector per token: (rows, length) ids to (rows, length, width). No ``mask`` means no padding."""
-        return cast(torch.Tensor, self.module(**self._inputs(tokens, segments, mask))[0])
+        """One vector per token: (rows, length) ids to (rows, length, width).
+
+        No ``mask`` means no padding. ``alignment``, (width, width), multiplies the embeddings.
+        """
+        with self._aligned(alignment):
+            return cast(torch.Tensor, self.module(**self._inputs(tokens, segments, mask))[0])
 
     def hidden_states(
-        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
+        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None,
+        alignment: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """What enters the first layer, then what leaves each: (rows, length, width) all. Empty if it keeps none."""
-        outputs = self.module(**self._inputs(tokens, segments, mask), output_hidden_states=True)
+        with self._aligned(alignment):
+            outputs = self.module(**self._inputs(tokens, segments, mask), output_hidden_states=True)
         return tuple(getattr(outputs, "hidden_states", None) or ())
 
     def _inputs(
@@ -99,6 +119,11 @@ class Encoder(nn.Module):
     ) -> dict[str, torch.Tensor | None]:
         inputs = {"input_ids": tokens, "attention_mask": mask}
         return {**inputs, "token_type_ids": segments} if self._segments else inputs
+
+    def _aligned(self, alignment: torch.Tensor | None) -> AbstractContextManager[object]:
+        if alignment is None:
+            return nullcontext()
+        return aligned(self.module.get_submodule(self.embeddings), alignment)
 
 
 def load_base(options: ModelOptions) -> BaseEncoder:
@@ -187,7 +212,10 @@ def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
         encoder = build_encoder(base, seed=0).eval()
         row = torch.full((1, options.max_length), encoder.pad + 1)
         with torch.no_grad():
-            hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row))
+            alignment = None if options.alignment == "none" else torch.eye(encoder.width)
+            hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row), alignment)
+    except EncoderError:
+        raise
     except _UNLOADABLE as error:
         raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
     if hidden.shape != (*row.shape, encoder.width):

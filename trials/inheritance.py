@@ -1,7 +1,7 @@
-"""Weights that one run leaves and another begins with: the encoder, and each task's head under the task's name.
+"""Weights that one run leaves and another begins with: the encoder, and each task's own under the task's name.
 
-A run trains the heads of its own tasks only. What it inherited for other tasks it hands on untouched, so that a chain
-of runs keeps every head that any of them trained.
+A task's own are its head and, if it is aligned, its matrix. A run trains those of its own tasks only. What it inherited
+for other tasks it hands on untouched, so that a chain of runs keeps all that any of them trained.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from auxtune.trials.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import Recipe
+
+_OWN = ("heads", "alignments")                         # parts of a model that each task has for itself
 
 
 def leave(folder: Path, model: MultiTaskModel, recipe: Recipe, inherited: Mapping[str, torch.Tensor]) -> None:
@@ -47,7 +49,7 @@ def inherit(model: MultiTaskModel, recipe: Recipe, folder: Path) -> dict[str, to
 def _stored(name: str, recipe: Recipe) -> str:
     """A parameter's name that does not depend on which tasks a run has: ``heads.1.bias`` is ``heads/<task>/bias``."""
     part, _, rest = name.partition(".")
-    if part != "heads":
+    if part not in _OWN:
         return name
-    number, _, leaf = rest.partition(".")
-    return f"heads/{recipe.tasks[int(number)]}/{leaf}"
+    number, *leaf = rest.split(".", 1)
+    return "/".join([part, recipe.tasks[int(number)], *leaf])

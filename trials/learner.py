@@ -35,7 +35,11 @@ class Learner:
         torch.set_num_threads(recipe.threads)
         self.autocast = autocast(recipe, self.device)
         encoder = build_encoder(base, recipe.seed)
-        self.model = MultiTaskModel(encoder, list(tasks.values()), recipe.model.pooling, recipe.seed)
+        aligned = [n for n, name in enumerate(tasks) if name not in recipe.first]
+        self.model = MultiTaskModel(
+            encoder, list(tasks.values()), recipe.model.pooling, recipe.seed,
+            aligned if recipe.model.alignment == "covariance" else (),
+        )
         self.model.to(self.device).train()
         # The tensor cores of a GPU want whole tiles of 8.
         multiple = 8 if self.device.type == "cuda" else 1
@@ -55,6 +59,8 @@ class Learner:
     def train(self, name: str) -> None:
         """One optimisation step on one task. Its batches count as one: every scored label weighs the same."""
         recipe, number = self._recipe, list(self._tasks).index(name)
+        if recipe.first and self.step == recipe.turn:
+            self.optimiser.state.clear()               # a fine-tuning begins without its sources' moments
         batches = [
             self.collate(self._tasks[name], "train", self._batches[name].next_rows())
             for _ in range(recipe.accumulate)

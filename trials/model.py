@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, cast
 
 import torch
@@ -105,15 +105,20 @@ class MultiTaskModel(nn.Module):
     """The shared encoder and the heads, each addressed by its task's position in ``tasks``.
 
     Heads are drawn from ``seed`` and the task's name alone: a task starts from the same head whatever it is
-    trained with. They are a list because module names forbid dots and many words that tasks may be called.
+    trained with. They are a list because module names forbid dots and many words that tasks may be called. Tasks that
+    are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings.
     """
 
     def __init__(
-        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Literal["cls", "mean"], seed: int
+        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Literal["cls", "mean"], seed: int,
+        aligned: Collection[int] = (),
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleList(_head(encoder, task, seed) for task in tasks)
+        self.alignments = nn.ParameterDict({str(task): torch.eye(encoder.width) for task in aligned})
+        if aligned:
+            _ = encoder.embeddings                     # looked for here, not under a first pass's autocast
         self._pooling = pooling
         self._per_token = [task.kind == "token" for task in tasks]
 
@@ -121,9 +126,13 @@ class MultiTaskModel(nn.Module):
         """The head of one task."""
         return cast(Head, self.heads[task])
 
+    def alignment(self, task: int) -> torch.Tensor | None:
+        """The matrix (width, width) that multiplies the embeddings of one task, if it is aligned."""
+        return cast(torch.Tensor | None, self.alignments.get(str(task), None))
+
     def forward(self, task: int, batch: Batch) -> torch.Tensor:
         """Float32 outputs of the task's head: (rows, outputs), for a token task (rows, length, tags)."""
-        hidden: torch.Tensor = self.encoder(batch.tokens, batch.segments, batch.mask)
+        hidden: torch.Tensor = self.encoder(batch.tokens, batch.segments, batch.mask, self.alignment(task))
         vectors = hidden if self._per_token[task] else pool(hidden, batch.mask, self._pooling)
         return cast(torch.Tensor, self.head(task)(vectors))
 

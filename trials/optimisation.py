@@ -11,12 +11,17 @@ from auxtune.trials.recipe import Recipe
 
 
 def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Fused AdamW over all parameters. Weight decay spares those of one dimension, the biases and norms."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    """Fused AdamW over all parameters. Weight decay spares biases and norms, those of one dimension, and alignments.
+
+    An alignment that does nothing is the identity: to decay towards zero would be to forget the embeddings.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (decayed if parameter.ndim > 1 and not name.startswith("alignments.") else spared).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
@@ -24,14 +29,17 @@ def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of optimisation step ``step``, counted from 0: a linear rise, then a linear fall or none.
 
-    Neither end is zero: the first step of the rise and the last of the fall still learn.
+    Neither end is zero: the first step of the rise and the last of the fall still learn. What begins at ``recipe.turn``
+    is a fine-tuning of its own, with its own rise and fall.
     """
-    warm = round(recipe.warmup * recipe.steps)
+    begin, end = (0, recipe.turn) if step < recipe.turn else (recipe.turn, recipe.steps)
+    steps, step = end - begin, step - begin
+    warm = round(recipe.warmup * steps)
     if step < warm:
         return recipe.learning_rate * (step + 1) / warm
     if recipe.decay == "none":
         return recipe.learning_rate
-    return recipe.learning_rate * (recipe.steps - step) / (recipe.steps - warm)
+    return recipe.learning_rate * (steps - step) / (steps - warm)
 
 
 def moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

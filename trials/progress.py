@@ -45,10 +45,13 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
             raise ValueError(f"recipe.{key}: expected at least {least}, found {getattr(recipe, key)}")
     if not recipe.evaluate:
         raise ValueError("recipe.evaluate: expected a task, whose score picks the best weights, found none")
+    if both := sorted({*recipe.first} & {*recipe.evaluate}):
+        raise ValueError(f"recipe.first: expected tasks that are not evaluated, found {both[0]!r}")
     for key, names, known in (
         ("tasks", recipe.tasks, tasks),
         ("evaluate", recipe.evaluate, recipe.tasks),
         ("report", recipe.report, recipe.tasks),
+        ("first", recipe.first, recipe.tasks),
         ("shares", recipe.shares, recipe.tasks),
         ("cycle", recipe.cycle or (), recipe.tasks),
         ("loss_weights", recipe.loss_weights or (), recipe.tasks),

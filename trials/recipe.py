@@ -13,6 +13,7 @@ class ModelOptions:
 
     ``encoder`` is a hub id, a folder, or ``tiny`` (a small BERT from scratch over hashed words). ``layers`` keeps
     the first n layers. ``pooling`` makes one vector of a sentence: the first token's (``cls``) or the ``mean``.
+    ``alignment`` gives tasks a trained matrix that multiplies their embeddings.
     """
 
     encoder: str = "tiny"
@@ -20,6 +21,7 @@ class ModelOptions:
     max_length: int = 128
     pooling: Literal["cls", "mean"] = "cls"
     trust_remote_code: bool = False
+    alignment: Literal["none", "covariance"] = "none"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,10 @@ class Recipe:
 
     ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step
     t trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
-    ``seed``. ``loss_weights`` multiply each task's loss. ``evaluate`` names the tasks scored on the selection split
-    every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights with
-    the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
+    ``seed``. The tasks of ``first`` take their share of the steps before the others begin (a transfer), and only the
+    others are aligned. ``loss_weights`` multiply each task's loss. ``evaluate`` names the tasks scored on the selection
+    split every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights
+    with the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
     ``keep="last"`` the last weights count instead, and stay in the run's folder for another one to start from.
     ``probes`` says what to measure, a probe's name to its options. ``steps`` may be 0 where something is measured: of
     the weights that the run begins with.
@@ -40,6 +43,7 @@ class Recipe:
     shares: Mapping[str, float]
     evaluate: tuple[str, ...]
     cycle: Mapping[str, int] | None = None
+    first: tuple[str, ...] = ()
     loss_weights: Mapping[str, float] | None = None
     report: tuple[str, ...] = ()
     model: ModelOptions = ModelOptions()
@@ -59,3 +63,9 @@ class Recipe:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     time_limit: float | None = None                    # seconds of one attempt
     threads: int = 1
+
+    @property
+    def turn(self) -> int:
+        """The step with which the tasks that are not ``first`` begin; the last one at the latest."""
+        share = sum(self.shares.get(task, 0.0) for task in self.first)
+        return max(0, min(round(share * self.steps), self.steps - 1))

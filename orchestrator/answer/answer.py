@@ -51,6 +51,7 @@ def answer(
         "kind": selection.kind,
         "primary": problem.primary,
         "weights": dict(executed.weights) if executed.weights and not grouped else None,
+        "weighting": executed.weighting,
         "groups": groups_of(accounts, arms[SELECTION], counting) if grouped else None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
         "instances": {task: _instances(kept) for task, kept in (selection.instances or {}).items()} or None,

@@ -13,7 +13,7 @@ from auxtune.selectors.protocol import Problem, TaskInfo
 
 
 class SplitTask(Protocol):
-    """What the question needs of a task, tokenised or not: ``splits`` have their rows as length."""
+    """What the question needs of a task: ``splits`` have their rows as length."""
 
     @property
     def name(self) -> str:
@@ -22,6 +22,10 @@ class SplitTask(Protocol):
     @property
     def kind(self) -> str:
         """What is predicted, as `kind` of the study file says it."""
+
+    @property
+    def inputs(self) -> str:
+        """A digest of the training inputs in their order."""
 
     @property
     def splits(self) -> Mapping[str, Sized]:
@@ -37,6 +41,7 @@ def problem_of(options: StudyOptions, tasks: Mapping[str, SplitTask]) -> Problem
             train_rows=len(task.splits["train"]),
             probe_rows=len(task.splits["probe"]),
             selection_rows=len(task.splits["selection"]),
+            inputs=task.inputs,
         )
         for task in tasks.values()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from auxtune.orchestrator.record.events import Phase
@@ -49,11 +50,15 @@ class Translator:
         evaluated = (primary,) if primary else proposal.tasks
         # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
         steady = proposal.inner is not None or proposal.leg is not None
+        transfer = training.schedule == "transfer" and not steady and not proposal.measure
+        primary = self.problem.primary
+        first = tuple(task for task in proposal.tasks if task != primary) if transfer else ()
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
             cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
-            loss_weights=dict(proposal.weights) if by_loss and proposal.weights else None,
+            loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
+            first=first,
             evaluate=evaluated,
             report=evaluated if phase == "confirm" else (),
             model=self.model,
@@ -86,7 +91,8 @@ class Translator:
         steps = self.options.training.steps
         primary = self._primary_of(proposal)
         if self.options.training.match == "primary_examples" and primary and proposal.weights:
-            return round(steps / proposal.weights[primary])
+            alike = proposal.weighting == "loss"
+            return round(steps * len(proposal.tasks) if alike else steps / proposal.weights[primary])
         return steps
 
     def _primary_of(self, proposal: Proposal) -> str | None:
@@ -108,3 +114,8 @@ class Translator:
             evidence=report.evidence,
             why=report.why or (None if report.score is not None else "error"),
         )
+
+
+def _factors(shares: Mapping[str, float]) -> dict[str, float]:
+    """Factors of the losses in proportion to ``shares``, 1 on average: the learning rate keeps its meaning."""
+    return {task: share * len(shares) for task, share in shares.items()}

@@ -76,6 +76,11 @@ class EncoderOptions(Section):
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that a hub repository brings along. Only for authors you trust."
     )
+    alignment: Literal["none", "covariance"] = Field(
+        default="none",
+        description="`covariance` multiplies each task's embeddings by a matrix of its own, at first the identity, "
+        "that is trained with the rest; under `training.schedule: transfer` those of the primary alone.",
+    )
 
 
 class TrainingOptions(Section):
@@ -101,6 +106,11 @@ class TrainingOptions(Section):
         default=None,
         description="Longest cycle of whole steps per task that stands for the shares; `null` is the larger of 20 "
         "and twice the tasks. 0 draws each step's task at random by share.",
+    )
+    schedule: Literal["joint", "transfer"] = Field(
+        default="joint",
+        description="`transfer` trains the auxiliaries for their share of the steps and then the primary alone, with a "
+        "learning rate that rises and falls anew. What steers or measures a run always trains jointly.",
     )
     match: Literal["steps", "primary_examples"] = Field(
         default="steps", description="What all arms have in common: all steps, or the steps on the primary."

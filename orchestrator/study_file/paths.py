@@ -33,6 +33,7 @@ def model_options(study: StudyFile) -> ModelOptions:
         max_length=model.max_length,
         pooling=model.pooling,
         trust_remote_code=model.trust_remote_code,
+        alignment=model.alignment,
     )
 
 

@@ -139,6 +139,17 @@ def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:
         yield ("search_seeds",), refused.format("no one trial's score says which of several searches grouped best")
 
 
+def _a_transfer_has_a_target(data: Raw) -> Iterator[Finding]:
+    training = data.get("training")
+    if not isinstance(training, Mapping) or training.get("schedule") != "transfer":
+        return
+    if data.get("objective") is not None:
+        yield ("training", "schedule"), "transfer needs a `primary`, the task that is fine-tuned last; remove it"
+    if training.get("early_stopping") is not None:
+        message = "is not for `schedule: transfer`: trials come to the primary at different steps; remove it"
+        yield ("training", "early_stopping"), message
+
+
 def _selector(data: Raw) -> SelectorOptions | None:
     try:
         return SelectorOptions.model_validate(written_selector(data.get("selector")))
@@ -172,4 +183,5 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _selector_exists,
     _objective_can_be_answered,
     _groups_have_no_primary,
+    _a_transfer_has_a_target,
 )

@@ -55,8 +55,10 @@ def choice(selection: Selection) -> str:
 
 
 def mixture(proposal: Proposal) -> str:
-    """A proposal's tasks, with their shares where these are not equal."""
+    """A proposal's tasks, with their shares, or the factors of their losses, where these are not equal."""
     shares = proposal.weights or {}
     if len({round(share, 6) for share in shares.values()}) <= 1:
         return " + ".join(proposal.tasks)
+    if proposal.weighting == "loss":
+        return " + ".join(f"{task} ×{share * len(shares):.2f}" for task, share in shares.items())
     return " + ".join(f"{task} {shares[task]:.0%}" for task in proposal.tasks)
