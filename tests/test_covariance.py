@@ -1,4 +1,4 @@
-"""Covariances: scores of two, weights of label columns, and the directions that tasks best share."""
+"""What is computed of covariances: scores of two, weights of labels, and the directions that tasks best share."""
 
 from __future__ import annotations
 

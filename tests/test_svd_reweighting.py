@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -15,6 +16,7 @@ from auxtune.orchestrator.planning.plan_size import fewest_search_trials, proble
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.progress import mixture
+from auxtune.orchestrator.views.summary import _shares
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
 from auxtune.selectors.svd_reweighting import SVDReweighting
 from auxtune.trials.data import load_tasks
@@ -136,6 +138,13 @@ def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():
     assert recipes["without a"].loss_weights == pytest.approx({"p": 4 / 3, "b": 2 / 3})
     assert recipes["all_tasks"].loss_weights is None
     assert mixture(arms["selection"][0]) == "p ×1.50 + a ×0.75 + b ×0.75"
+
+
+def test_a_summary_shows_factors_and_not_shares():
+    selection = {"weights": {"p": 0.75, "a": 0.25}, "weighting": "loss", "report": {}}
+    with (console := Console(width=80)).capture() as shown:
+        console.print(_shares(selection))
+    assert "factor of the loss" in shown.get() and "1.50" in shown.get() and "%" not in shown.get()
 
 
 def test_matched_examples_count_steps_and_not_factors():

@@ -62,9 +62,10 @@ def verdict(selection: Mapping[str, Any]) -> str:
 
 
 def _shares(selection: Mapping[str, Any]) -> RenderableType:
-    table = Table("task", "share", title="Selection", title_justify="left")
-    for task, share in (selection["weights"] or {}).items():
-        table.add_row(task, f"{share:.1%}")
+    weights, by_loss = selection["weights"] or {}, selection["weighting"] == "loss"
+    table = Table("task", "factor of the loss" if by_loss else "share", title="Selection", title_justify="left")
+    for task, share in weights.items():
+        table.add_row(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}")
     scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
     table.caption = f"on the report split: {', '.join(scores)}"
     return table
