@@ -116,6 +116,8 @@ SELECTORS = Registry(
         "thompson": "auxtune.selectors.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
         "autosem": "auxtune.selectors.autosem:AutoSeM",
+        "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
+        "tag": "auxtune.selectors.tag:Tag",
     },
 )
 INNER = Registry(

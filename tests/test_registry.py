@@ -13,7 +13,17 @@ from auxtune.selectors import registry
 from auxtune.selectors.beta_bandit import BetaBandit
 from auxtune.selectors.thompson import Thompson
 
-SHIPPED = ("single_task", "all_tasks", "random_subset", "size_proportional", "thompson", "gp_mixing", "autosem")
+SHIPPED = (
+    "single_task",
+    "all_tasks",
+    "random_subset",
+    "size_proportional",
+    "thompson",
+    "gp_mixing",
+    "autosem",
+    "representation_gradient",
+    "tag",
+)
 
 PLUGIN = """
 from dataclasses import dataclass
