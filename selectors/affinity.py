@@ -1,8 +1,8 @@
 """How much tasks do for each other: one number for each pair, with a direction and with where it comes from.
 
-No source of its own. Every method that compares tasks, by look-ahead, gradients, representations, covariances or trained
-pairs, ends in such a table, so that what makes groups and subsets of it (``finalisers.py``, ``cover.py``,
-``clusters.py``) is written once and can be swapped.
+No source of its own. Every method that compares tasks, by look-ahead, gradients, representations or covariances, ends
+in such a table, so that what makes groups and subsets of it (``finalisers.py``, ``cover.py``, ``clusters.py``) is
+written once and can be swapped.
 
 ``values[r, s]`` is what the source ``s`` does for the recipient ``r``; higher is better. A row is a recipient's view of
 all sources. What the diagonal means differs between methods, and so do scales: compare numbers within one table only.

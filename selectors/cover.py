@@ -13,15 +13,16 @@ What remains is to split the tasks into at most b blocks, a set partitioning pro
 for SciPy's ``milp`` (HiGHS).
 
 - To ``ALL_BLOCKS`` (12) tasks every block is a column: exact.
-- To ``LARGEST`` (20) tasks columns are generated: the linear relaxation is solved with all blocks priced, then the whole
-  numbers over the columns that can still matter, those whose reduced cost is within the gap. That is exact as well,
-  unless more than ``MOST_COLUMNS`` are within the gap; then the best of those are taken and ``proven`` is ``False``.
+- To ``LARGEST`` (20) tasks columns are generated: the linear relaxation is solved with all blocks priced, then in
+  whole numbers over the columns that can still matter, those whose reduced cost is within the gap. That is exact as
+  well, unless more than ``MOST_COLUMNS`` are; then the best of them are taken and ``proven`` is ``False``.
 - Beyond, ``clustered`` finds blocks by clustering and gives each its best group: nothing is promised.
 
 Ties: groupings that differ by less than 1e-7 of the affinities' range count as equal, and fewer, then smaller groups
 win. The same table gives the same groups; where several are equally good, another order of tasks may give another.
 
-Milliseconds to 12 tasks, seconds to 20. Not to be used where groups must be disjoint (``clusters.py``).
+Under a second to 12 tasks, some seconds to 16, half a minute at 20. Not to be used where groups
+must be disjoint (``clusters.py``).
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _partition(blocks: _Blocks, columns: np.ndarray, models: int) -> np.ndarray:
         options={"mip_rel_gap": 0.0},                  # HiGHS's default of 1e-4 is not exact
     )
     if solved.x is None:
-        raise RuntimeError(f"splitting {blocks.tasks} tasks over {models} models must have a solution: {solved.message}")
+        raise RuntimeError(f"{blocks.tasks} tasks must be split over {models} models, found none: {solved.message}")
     chosen: np.ndarray = columns[solved.x > 0.5]
     return chosen
 
@@ -168,7 +169,7 @@ def _generated(blocks: _Blocks, models: int) -> tuple[np.ndarray, bool]:
     while True:
         costs, bound = _reduced_costs(blocks, columns, models)
         costs[columns] = -np.inf
-        best = np.argpartition(-costs, _PRICED)[:_PRICED]
+        best = np.argsort(-costs, kind="stable")[:_PRICED]
         better = best[costs[best] > _MEMBER / 10]      # less is noise of the solver
         if not better.size:
             break

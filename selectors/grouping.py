@@ -48,9 +48,9 @@ def worth(values: np.ndarray, members: Iterable[int]) -> np.ndarray:
     array([3., 1., 7.])
     """
     places = list(members)
-    among = values[np.ix_(places, places)].astype(float)
+    among: np.ndarray = values[np.ix_(places, places)].astype(float)
     if len(places) == 1:
-        return among[0]
+        return among.ravel()
     np.fill_diagonal(among, 0.0)
     onto: np.ndarray = among.sum(axis=1) / (len(places) - 1)
     return onto

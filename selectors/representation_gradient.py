@@ -13,9 +13,9 @@ common point, in several batches.
     S_grad(i, j)   the mean over batches of the cosine of i's and j's gradients
     i and j agree  where S_rep >= ``representation`` and S_grad >= ``gradient``
 
-Groups are the clusters of complete linkage on the smaller of the two margins over the thresholds, so that every pair in a
-group agrees. Where that makes more groups than models may be served, the nearest are joined although they do not agree,
-and ``belief`` says so. A task whose run failed agrees with nobody, nor does any over too few texts, or two over
+Groups are the clusters of complete linkage on the smaller of the two margins over the thresholds, so that every pair
+in a group agrees. Where that makes more groups than models may be served, the nearest are joined although they do not
+agree, and ``belief`` says so. A task whose run failed agrees with nobody, nor does any over too few texts, or two over
 different ones.
 
 A run for each task, all side by side, which other methods that measure single-task runs share; a new candidate costs
@@ -26,10 +26,9 @@ they learn, so that thresholds mean little across encoders.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -38,16 +37,18 @@ from auxtune.selectors.clusters import complete_linkage
 from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
-from auxtune.selectors.similarity import gradient_cosine, layer_cka, magnitude_similarity
+from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities
 from auxtune.selectors.single_runs import SingleRuns, single_runs
 
 _MEASURED = {
     "representation": "least linear CKA of hidden states over the layers",
     "representation_mean": "mean linear CKA of hidden states over the layers",
     "gradient": "mean cosine of gradients at a common point",
+    "conflict": "share of the blocks of parameters in which the mean cosine is below 0",
     "magnitude": "mean magnitude similarity of the same gradients",
     "margin": "the smaller of what similarity and cosine have above their thresholds",
 }
+_Comparable: TypeAlias = tuple[tuple[np.ndarray, ...], list[Mapping[str, np.ndarray]]]
 _APART = -4.0                                          # below every margin of numbers in [-1, 1] over thresholds there
 
 
@@ -95,7 +96,8 @@ class RepresentationGradient:
         problem = state.problem
         tables = self._tables(state, evidence)
         belief = {name: table.as_json() for name, table in tables.items()}
-        if np.isnan(tables["margin"].values).all():
+        between = tables["margin"].values[~np.eye(len(problem.names), dtype=bool)]
+        if np.isnan(between).all():
             return answer(problem, alone_or_together(problem), {**belief, "joined_against_the_rule": False})
         margin = affinity_of(problem.names, np.nan_to_num(tables["margin"].values, nan=_APART), "", "")
         most = problem.models if problem.primary is None else None
@@ -109,43 +111,34 @@ class RepresentationGradient:
         return len(problem.names) if len(problem.names) > 1 else 0
 
     def _tables(self, state: SingleRuns, evidence: Evidence) -> dict[str, Affinity]:
-        """Every number about pairs, by ``_MEASURED``; ``nan`` where it is not known and on the diagonal."""
+        """Every number about pairs, by ``_MEASURED``; ``nan`` where it is not known."""
         names = state.problem.names
         values = {name: np.full((len(names),) * 2, np.nan) for name in _MEASURED}
-        for i, j in itertools.combinations(range(len(names)), 2):
-            for name, value in self._compared(state, evidence, names[i], names[j]).items():
-                values[name][i, j] = values[name][j, i] = value
+        for places, runs in _comparable(state, evidence, "hidden_states", "texts"):
+            layers = layer_cka([run["hidden"] for run in runs], unbiased=self.unbiased)
+            # A layer that is the same for all texts, such as the embedding of a first token, says nothing.
+            said = np.empty(0) if layers is None else layers[~np.isnan(layers).all(axis=(1, 2))]
+            if len(said):
+                values["representation"][places] = said.min(axis=0)
+                values["representation_mean"][places] = said.mean(axis=0)
+        for places, runs in _comparable(state, evidence, "gradients", "point"):
+            over_all, by_block = gradient_cosines([run["projections"] for run in runs])
+            values["gradient"][places] = over_all.mean(axis=0)
+            values["conflict"][places] = (by_block.mean(axis=0) < 0).mean(axis=0)
+            values["magnitude"][places] = magnitude_similarities([run["norms"] for run in runs]).mean(axis=0)
+        alike = values["representation" if self.layers == "min" else "representation_mean"] - self.representation
+        values["margin"] = np.minimum(alike, values["gradient"] - self.gradient)
         return {
             name: affinity_of(names, values[name], "representation_gradient", measured, state.problem.seed)
             for name, measured in _MEASURED.items()
         }
 
-    def _compared(self, state: SingleRuns, evidence: Evidence, one: str, other: str) -> dict[str, float]:
-        """What is known of one pair."""
-        known: dict[str, float] = {}
-        hidden = _both(state, evidence, one, other, "hidden_states", "texts")
-        layers = hidden and layer_cka(hidden[0]["hidden"], hidden[1]["hidden"], unbiased=self.unbiased)
-        # A layer that is the same for all texts, such as the embedding of a first token, says nothing.
-        if layers is not None and not np.isnan(layers).all():
-            known["representation"] = float(np.nanmin(layers))
-            known["representation_mean"] = float(np.nanmean(layers))
-        gradients = _both(state, evidence, one, other, "gradients", "point")
-        if gradients is not None:
-            first, second = gradients
-            known["gradient"] = float(gradient_cosine(first["projections"], second["projections"]).mean())
-            known["magnitude"] = float(magnitude_similarity(first["norms"], second["norms"]).mean())
-        alike = known.get("representation" if self.layers == "min" else "representation_mean")
-        if alike is not None and gradients is not None:
-            known["margin"] = min(alike - self.representation, known["gradient"] - self.gradient)
-        return known
 
-
-def _both(
-    state: SingleRuns, evidence: Evidence, one: str, other: str, probe: str, common: str
-) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None:
-    """Two tasks' arrays of ``probe``; ``None`` where a run failed, or what must be ``common`` to both is not."""
-    keys = state.key(one, probe), state.key(other, probe)
-    if keys[0] is None or keys[1] is None:
-        return None
-    first, second = evidence[keys[0]], evidence[keys[1]]
-    return (first, second) if str(first[common]) == str(second[common]) else None
+def _comparable(state: SingleRuns, evidence: Evidence, probe: str, common: str) -> Iterator[_Comparable]:
+    """The runs with arrays of ``probe`` and the places of their pairs, apart where what must be ``common`` differs."""
+    found = {place: key for place, task in enumerate(state.problem.names) if (key := state.key(task, probe))}
+    by_common: dict[str, list[int]] = {}
+    for place, key in found.items():
+        by_common.setdefault(str(evidence[key][common]), []).append(place)
+    for places in by_common.values():
+        yield np.ix_(places, places), [evidence[found[place]] for place in places]

@@ -19,60 +19,71 @@ another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FEWEST_TEXTS = 200                                     # unrelated width-4 features: 0.02 over 200 texts, 0.07 over 50
 _NOISE = 1e-6                                          # of the numbers themselves: float32 keeps seven digits
 
 
-def linear_cka(one: np.ndarray, other: np.ndarray, *, unbiased: bool = True, fewest: int = FEWEST_TEXTS) -> float:
-    """Centred kernel alignment of two representations of the same texts, (texts, width) each; widths may differ.
+def linear_cka(features: Sequence[np.ndarray], *, unbiased: bool = True, fewest: int = FEWEST_TEXTS) -> np.ndarray:
+    """Centred kernel alignment of every pair of representations of the same texts, (models, models).
 
-    ``nan`` where one of them is the same for all texts. Raises ``ValueError`` for different texts and for fewer than
-    ``fewest`` of them (the unbiased form needs 4 in any case).
+    Each is (texts, width), of any width. ``nan`` with one that is the same for all texts.
+
+    >>> one, other = np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([[1.0], [3.0], [2.0], [4.0]])
+    >>> linear_cka([one, other], unbiased=False, fewest=4).round(2).tolist()
+    [[1.0, 0.64], [0.64, 1.0]]
+
+    Raises ``ValueError`` for different texts and for fewer than ``fewest`` of them; the unbiased form needs 4 at least.
     """
-    if one.ndim != 2 or other.ndim != 2 or len(one) != len(other):
-        raise ValueError(f"representations must be of the same texts, (texts, width); got {one.shape}, {other.shape}")
-    least = max(fewest, 4 if unbiased else 2)
-    if len(one) < least:
-        raise ValueError(f"CKA needs at least {least} texts, got {len(one)}: over few, everything looks alike")
-    first, second = _centred(one), _centred(other)
-    if not (first.any() and second.any()):
-        return float("nan")
-    index = _unbiased_hsic if unbiased else _hsic
-    # The unbiased index of a representation with itself can be 0 or below, where no two texts stand out together.
-    spread = index(first, first) * index(second, second)
-    return float(index(first, second) / np.sqrt(spread)) if spread > 0 else float("nan")
+    shapes = [each.shape for each in features]
+    if any(len(shape) != 2 or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(f"representations must be of the same texts, (texts, width) each; got {shapes}")
+    texts, least = shapes[0][0], max(fewest, 4 if unbiased else 2)
+    if texts < least:
+        raise ValueError(f"CKA needs at least {least} texts, got {texts}: over few, all representations look alike")
+    centred = [_centred(each) for each in features]
+    together, starts = np.hstack(centred), np.cumsum([0, *(width for _, width in shapes[:-1])])
+    dependence = np.array([np.add.reduceat(((each.T @ together) ** 2).sum(axis=0), starts) for each in centred])
+    if unbiased:
+        dependence += _correction(np.array([(each**2).sum(axis=1) for each in centred]))
+    own = np.diag(dependence)                          # unbiased it can be 0 or below, where texts hardly stand out
+    length = np.sqrt(np.where(own > 0, own, np.nan))
+    alignment: np.ndarray = dependence / np.outer(length, length)
+    return alignment
 
 
-def layer_cka(one: np.ndarray, other: np.ndarray, *, unbiased: bool = True) -> np.ndarray | None:
-    """``linear_cka`` layer by layer, (layers,), of hidden states (layers, texts, width); ``None`` of too few texts."""
-    if one.shape[1] < FEWEST_TEXTS:
+def layer_cka(hidden: Sequence[np.ndarray], *, unbiased: bool = True) -> np.ndarray | None:
+    """``linear_cka`` of each layer, (layers, models, models), of hidden states (layers, texts, width) each.
+
+    ``None`` where there are fewer than ``FEWEST_TEXTS`` texts. Raises ``ValueError`` for different texts or layers.
+    """
+    if hidden[0].shape[1] < FEWEST_TEXTS:
         return None
-    return np.array([linear_cka(*pair, unbiased=unbiased) for pair in zip(one, other, strict=True)])
+    return np.array([linear_cka(layer, unbiased=unbiased) for layer in zip(*hidden, strict=True)])
 
 
-def gradient_cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The cosine of two tasks' gradients for each batch, (batches,), over all blocks: (batches, blocks, kept) each.
+def gradient_cosines(projections: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of every pair of tasks' gradients, from projections (batches, blocks, kept) each.
 
-    0 where one of them is zero: it points nowhere. Raises ``ValueError`` for different shapes.
+    Over all blocks, (batches, tasks, tasks), and within each, (batches, blocks, tasks, tasks). 0 where one of them is
+    zero: it points nowhere. Raises ``ValueError`` for different shapes.
     """
-    return _cosine(*(_same_shape(one, other)[i].reshape(len(one), -1) for i in (0, 1)))
+    inner = np.array([_inner(batch) for batch in zip(*_alike(projections), strict=True)])
+    return _cosines(inner.sum(axis=1)), _cosines(inner)
 
 
-def block_cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The same within each block: (batches, blocks)."""
-    return _cosine(*_same_shape(one, other))
+def magnitude_similarities(norms: Sequence[np.ndarray]) -> np.ndarray:
+    """How alike in length every pair of tasks' gradients is, (batches, tasks, tasks), from norms (batches, blocks).
 
-
-def magnitude_similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How alike in length two tasks' gradients are, for each batch, (batches,), from norms (batches, blocks) each.
-
-    1 for equal lengths, towards 0 the more they differ; 0 where both are zero.
+    1 for equal lengths, towards 0 the more they differ; 0 where both are zero. Raises ``ValueError`` as above.
     """
-    first, second = (np.sqrt((norms.astype(float) ** 2).sum(axis=1)) for norms in _same_shape(one, other))
-    total = first**2 + second**2
-    alike: np.ndarray = np.divide(2 * first * second, total, out=np.zeros_like(total), where=total > 0)
+    squares = np.array([(each.astype(float) ** 2).sum(axis=1) for each in _alike(norms)]).T          # (batches, tasks)
+    total = squares[:, :, None] + squares[:, None, :]
+    product = 2 * np.sqrt(squares[:, :, None] * squares[:, None, :])
+    alike: np.ndarray = np.divide(product, total, out=np.zeros_like(total), where=total > 0)
     return alike
 
 
@@ -81,38 +92,40 @@ def _centred(features: np.ndarray) -> np.ndarray:
     exact = features.astype(float)
     centred: np.ndarray = exact - exact.mean(axis=0)
     scale = np.abs(centred).max()
-    if scale <= _NOISE * np.abs(exact).max():
-        return np.zeros_like(centred)
-    return centred / scale
+    centred /= np.inf if scale <= _NOISE * np.abs(exact).max() else scale
+    return centred
 
 
-def _hsic(one: np.ndarray, other: np.ndarray) -> float:
-    """Dependence of centred features, up to a factor that CKA cancels."""
-    return float(((other.T @ one) ** 2).sum())
+def _correction(own: np.ndarray) -> np.ndarray:
+    """What makes every ||Yᵀ X||² unbiased, (models, models), from the squared lengths ``own``, (models, texts).
 
-
-def _unbiased_hsic(one: np.ndarray, other: np.ndarray) -> float:
-    """Song's estimator, up to a factor, with K = X Xᵀ and L = Y Yᵀ without their diagonals, which are never built.
-
-    tr(K L) + (1ᵀK1)(1ᵀL1) / ((n - 1)(n - 2)) - 2 / (n - 2) 1ᵀK L1, for n texts.
+    Song's estimator is tr(K L) + (1ᵀK1)(1ᵀL1) / ((n - 1)(n - 2)) - 2 / (n - 2) 1ᵀK L1, up to a factor that CKA cancels,
+    for n texts and K = X Xᵀ, L = Y Yᵀ without their diagonals. Centred columns sum to 0, so what is left of a row of K
+    sums to minus its diagonal, and neither K nor L is ever built.
     """
-    texts = len(one)
-    own, others = (one**2).sum(axis=1), (other**2).sum(axis=1)         # the diagonals, (texts,)
-    # Centred columns sum to 0, so K's rows without the diagonal sum to minus the diagonal.
-    trace = ((other.T @ one) ** 2).sum() - own @ others
-    return float(trace + own.sum() * others.sum() / ((texts - 1) * (texts - 2)) - 2 / (texts - 2) * (own @ others))
+    texts, total, both = own.shape[1], own.sum(axis=1), own @ own.T
+    corrected: np.ndarray = np.outer(total, total) / ((texts - 1) * (texts - 2)) - both - 2 / (texts - 2) * both
+    return corrected
 
 
-def _cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosines along the last axis."""
-    first, second = one.astype(float), other.astype(float)
-    lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
-    inner = (first * second).sum(axis=-1)
-    cosine: np.ndarray = np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0)
-    return np.clip(cosine, -1.0, 1.0)                  # rounding may pass 1 by a hair
+def _inner(gradients: Sequence[np.ndarray]) -> np.ndarray:
+    """Inner products within each block, (blocks, tasks, tasks), of gradients (blocks, kept) each."""
+    stacked = np.array(gradients, dtype=float).swapaxes(0, 1)
+    products: np.ndarray = stacked @ stacked.swapaxes(1, 2)
+    return products
 
 
-def _same_shape(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if one.shape != other.shape:
-        raise ValueError(f"gradients must be of as many batches and blocks, got {one.shape} and {other.shape}")
-    return one, other
+def _cosines(inner: np.ndarray) -> np.ndarray:
+    """Cosines from inner products (…, tasks, tasks)."""
+    length = np.sqrt(np.diagonal(inner, axis1=-2, axis2=-1))
+    lengths = length[..., :, None] * length[..., None, :]
+    cosines = np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0)
+    within: np.ndarray = np.clip(cosines, -1.0, 1.0)   # rounding may pass 1 by a hair
+    return within
+
+
+def _alike(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    shapes = {each.shape for each in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"gradients must be of as many batches and blocks for each task, got {sorted(shapes)}")
+    return arrays

@@ -2,8 +2,8 @@
 
 Chooses overlapping groups under a budget of models. Source: C. Fifty, E. Amid, Z. Zhao, T. Yu, R. Anil, C. Finn,
 "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS 2021, https://arxiv.org/abs/2109.04617. All
-tasks are trained together once. Every few steps, for each task i, the shared parameters take one step along i's gradient
-only, and every task j's loss is looked at again:
+tasks are trained together once. Every few steps, for each task i, the shared parameters take one step along the
+gradient of i only, and every task j's loss is looked at again:
 
     Z(i -> j) = 1 - L_j after the step of i / L_j before it          above 0: what i learns helps j
 
@@ -12,18 +12,18 @@ averaged over the run. The groups are those of ``cover.py``.
 What is known how. Eq. 1 and the probe's period as notes on the paper give them, the selection from the released
 notebook, whose published tables it reproduces. Not known: how the paper's headline runs treat a task trained alone.
 
-Where the release differs from the paper it is followed by ``released: true``: Z is divided by the learning rate, so that
-late, small steps count like early ones, and the look-ahead steps as the optimiser does. Even then our step leaves the
-momentum gathered before out, which the release's CelebA code adds to every task's step alike.
+Where the release differs from the paper it is followed by ``released: true``: Z is divided by the learning rate, so
+that late, small steps count like early ones, and the look-ahead steps as the optimiser does. Even then the momentum
+gathered before is left out of our step, while the release's CelebA code adds it to every task's alike.
 
 Where we differ. Tasks with inputs of their own each bring a batch of theirs; the diagonal is of held-out rows, so that
 ``singletons: true`` can let a task be trained alone (on training rows that is always its own best helper, which is why
 the release bans it); the first steps, whose losses fall whatever is trained, are dropped by the probe. Beyond 20 tasks
 groups start from clusters and are not proven best. With a primary, the answer is the group that serves it.
 
-One joint run, whose probes cost about tasks / ``probe_every`` of its steps more. A new candidate costs a new one. A pair
-is judged beside all other tasks, and three that only help together are not seen. Do not use it where the numbers are
-wanted for what they predict: they rank groups, and correlate weakly with the gain that comes of them.
+One joint run, whose probes cost about tasks / ``probe_every`` of its steps more. A new candidate costs a new one. A
+pair is judged beside all other tasks, and three that only help together are not seen. Do not use it for what its
+numbers predict: they rank groups, and correlate weakly with the gain that comes of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from auxtune.selectors.affinity import Affinity, affinity_of
-from auxtune.selectors.cover import LARGEST, cover, clustered
+from auxtune.selectors.cover import LARGEST, clustered, cover
 from auxtune.selectors.grouping import alone_or_together, answer
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
@@ -68,7 +68,7 @@ class Tag:
 
     models: int = option(3, "with a primary, the most groups; without one the study's `models` counts", least=1)
     probe_every: int = option(10, "steps from one probe to the next", least=1)
-    lookahead: Literal["sgd", "optimiser"] = option("sgd", "how the look-ahead steps: plainly or as the optimiser would")
+    lookahead: Literal["sgd", "optimiser"] = option("sgd", "how the look-ahead steps: plainly, or as the optimiser")
     order: Literal["exact", "first"] = option("exact", "losses after each step, or their first-order estimate")
     per_rate: bool = option(False, "divide by the learning rate, so that late steps count like early ones")
     variant: Literal["affinity", "cosine"] = option("affinity", "look-ahead, or the paper's baseline: gradient cosines")
@@ -78,7 +78,7 @@ class Tag:
     def __post_init__(self) -> None:
         check(type(self), vars(self))
         if self.singletons and self.variant == "cosine":
-            raise ValueError("selector.singletons must be false with variant: cosine, where every task has 1 with itself")
+            raise ValueError("selector.singletons must be false with variant: cosine, 1 for each task with itself")
 
     def start(self, problem: Problem) -> TagState:
         """Nothing asked for."""
