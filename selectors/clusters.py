@@ -4,8 +4,8 @@ Two ways. *Spectral*: the leading eigenvectors of the normalised similarity, as 
 Spectral Clustering", NeurIPS 2001, read off by a QR factorisation with pivots (A. Damle, V. Minden, L. Ying, "Simple,
 direct and efficient multi-way spectral clustering", 2019, https://arxiv.org/abs/1609.08251) and not by k-means, so that
 nothing is drawn and nothing depends on a start. It balances, and is for many tasks under a budget of models. *Complete
-linkage*: two clusters are as near as their farthest pair, so that a cluster below a threshold is a set of which every
-pair is; it is for a rule about pairs.
+linkage*: two clusters are as near as their farthest pair, so that in a cluster cut at a threshold every pair reaches
+it; it is for a rule about pairs.
 
 Both take milliseconds. Do not use them where groups may overlap and there are few tasks: ``cover.py`` then finds better
 ones, and proves it.

@@ -21,13 +21,12 @@ for SciPy's ``milp`` (HiGHS).
 Ties: groupings that differ by less than 1e-7 of the affinities' range count as equal, and fewer, then smaller groups
 win. The same table gives the same groups; where several are equally good, another order of tasks may give another.
 
-Under a second to 12 tasks, some seconds to 16, half a minute at 20. Not to be used where groups
-must be disjoint (``clusters.py``).
+Under a second to 12 tasks, some seconds to 16, half a minute at 20. Do not use it where groups must be disjoint
+(``clusters.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,7 +194,7 @@ def _reduced_costs(blocks: _Blocks, columns: np.ndarray, models: int) -> tuple[n
     return blocks.worth + prices + solved.ineqlin.marginals[0], -float(solved.fun)
 
 
-def _bits(blocks: Iterable[int] | np.ndarray, tasks: int) -> np.ndarray:
+def _bits(blocks: np.ndarray, tasks: int) -> np.ndarray:
     """Which tasks are in each block: (blocks, tasks) booleans."""
-    bits: np.ndarray = (np.asarray(blocks)[:, None] >> np.arange(tasks)) & 1 == 1
+    bits: np.ndarray = (blocks[:, None] >> np.arange(tasks)) & 1 == 1
     return bits

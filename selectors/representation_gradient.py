@@ -54,11 +54,9 @@ _APART = -4.0                                          # below every margin of n
 
 @dataclass(frozen=True)
 class RepresentationGradient:
-    """The tasks that represent texts alike and whose gradients do not conflict; the rule is ours."""
+    """The tasks that represent texts alike and whose gradients do not conflict."""
 
-    paper: ClassVar[str | None] = (
-        "idea of Sehanobish et al. (2022), https://arxiv.org/abs/2205.02979; the rule is ours"
-    )
+    paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
     groups: ClassVar[bool] = True

@@ -108,9 +108,8 @@ class Tag:
         if affinity is None:
             return answer(state.problem, alone_or_together(state.problem), {"affinity": None})
         models = state.problem.models if state.problem.primary is None else None
-        grouped = (cover if len(affinity.tasks) <= LARGEST else clustered)(
-            affinity, models or self.models, self.singletons
-        )
+        finalise = cover if len(affinity.tasks) <= LARGEST else clustered
+        grouped = finalise(affinity, models or self.models, self.singletons)
         belief = {"affinity": affinity.as_json(), "score": grouped.score, "proven": grouped.proven}
         return answer(state.problem, grouped, belief)
 
