@@ -42,6 +42,9 @@ class CovarianceSimilarity:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "nothing"
+    costs: ClassVar[str] = "a run per task, or none with `trained: false`"
+    avoid: ClassVar[str] = "tasks share their texts and differ in their labels"
 
     at: Literal["embeddings", "representation"] = option(
         "embeddings", "measured where: each token's embedding, or the vector that stands for a whole row"

@@ -37,6 +37,9 @@ class GradTSInstance(Staged):
 
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "rows"
+    needs: ClassVar[str] = "an encoder with attention heads"
+    costs: ClassVar[str] = "`gradts_trial`, and a run per threshold"
+    avoid: ClassVar[str] = "auxiliaries have few rows to spare"
 
     patience: int = option(0, "stage 1: how many prefixes in a row may score below the best so far", least=0)
     ahead: int = option(2, "stage 1: prefixes trained beyond the first that is undecided; 0: one by one", least=0)

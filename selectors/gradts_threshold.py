@@ -50,6 +50,9 @@ class GradTSThreshold:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "an encoder with attention heads"
+    costs: ClassVar[str] = "a run per task, and 3 for the default threshold"
+    avoid: ClassVar[str] = "helping goes one way only: tau is symmetric"
 
     threshold: float | Literal["published"] | None = option(
         None, "the least tau with the primary; null: measured on three label-shuffled twins of it", least=-1

@@ -73,6 +73,9 @@ class GradTSTrial:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "an encoder with attention heads"
+    costs: ClassVar[str] = "a run per task, and one per prefix tried"
+    avoid: ClassVar[str] = "a score is so noisy that the first drop is luck"
 
     patience: int = option(0, "how many prefixes in a row may score below the best so far", least=0)
     ahead: int = option(2, "prefixes trained beyond the first that is undecided; 0: one by one", least=0)

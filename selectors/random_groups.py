@@ -52,6 +52,9 @@ class RandomGroups:
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
     groups: ClassVar[bool] = True
+    needs: ClassVar[str] = "nothing"
+    costs: ClassVar[str] = "none, the answer is drawn; a run per group of several `groupings`"
+    avoid: ClassVar[str] = "the question is which tasks help"
 
     groupings: int = option(1, "groupings to draw and train; the best one answers", least=1)
     models: int = option(3, "groups where the study does not say how many, that is with a primary", least=1)

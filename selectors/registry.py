@@ -128,6 +128,8 @@ SELECTORS = Registry(
         "gradts_instance": "auxtune.selectors.gradts_instance:GradTSInstance",
         "covariance_similarity": "auxtune.selectors.covariance_similarity:CovarianceSimilarity",
         "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
+        "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
+        "tag": "auxtune.selectors.tag:Tag",
     },
 )
 INNER = Registry(

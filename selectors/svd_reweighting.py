@@ -43,6 +43,9 @@ class SVDReweighting:
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "tasks that label the same rows"
+    costs: ClassVar[str] = "none"
+    avoid: ClassVar[str] = "labels are on scales that do not compare"
 
     r: int | None = option(None, "directions that count as shared; null: half the rank of all label columns", least=1)
 

@@ -6,10 +6,11 @@
         selector = Markov()
 
 pytest collects and runs the methods; it is in the ``dev`` extra and is not imported here. No test takes an argument,
-so each can be called by hand too. A broken promise is an ``AssertionError`` that says which. ``InnerContract`` is the
-same for what steers inside a run. A selector that may ask for more than ``trials`` trials of a problem with three
-auxiliaries sets that attribute; one whose ``propose`` takes long lowers ``questions``; one whose trials go on from
-each other, so that the order of their ends is part of what happened, sets ``order_matters``.
+so each can be called by hand too. A broken promise is an ``AssertionError`` that says which. One that groups is tried
+without a primary too. ``InnerContract`` is the same for what steers inside a run. A selector that may ask for more than
+``trials`` trials of a problem with three auxiliaries sets that attribute; one whose ``propose`` takes long lowers
+``questions``; one whose trials go on from each other, so that the order of their ends is part of what happened, sets
+``order_matters``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import dataclasses
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,10 +32,10 @@ FORTY = (*(f"task{i}" for i in range(39)), "target")
 ALONE = ("target",)
 
 
-def problem_of(names: Sequence[str], primary: str = "target", seed: int = 5) -> Problem:
-    """A problem of classification tasks of different sizes."""
+def problem_of(names: Sequence[str], primary: str | None = "target", seed: int = 5) -> Problem:
+    """A problem of classification tasks of different sizes; without a primary, for two models."""
     tasks = [TaskInfo(name, "classification", train_rows=1000 * (i + 1)) for i, name in enumerate(names)]
-    return Problem(tuple(tasks), primary, seed)
+    return Problem(tuple(tasks), primary, seed, models=2 if primary is None else None)
 
 
 def world_of(problem: Problem, failing: float = 0.0) -> World:
@@ -63,21 +65,19 @@ class Contract:
 
     def test_proposals_are_legal(self) -> None:
         """Tasks of the problem, each once; shares of them that sum to 1."""
-        for names in (SMALL, FORTY, ALONE):
-            problem = problem_of(names)
+        for problem in self.problems(SMALL, FORTY, ALONE):
             for proposal in self.story(problem).proposals:
                 self.check_proposal(problem, proposal)
 
     def test_an_answer_is_legal_at_any_time(self) -> None:
         """Before the first outcome, in the middle and at the end; with one task, four or forty."""
-        for names in (SMALL, FORTY, ALONE):
-            problem = problem_of(names)
+        for problem in self.problems(SMALL, FORTY, ALONE):
             for moment in self.story(problem).moments:
                 check_selection(problem, moment.selection)
 
     def test_words_are_plain(self) -> None:
         """Native Python types all through; what is free JSON comes back from JSON as it was."""
-        for moment in self.story(problem_of(SMALL)).moments:
+        for moment in (moment for problem in self.problems(SMALL) for moment in self.story(problem).moments):
             check_plain("propose", moment.reply)
             check_plain("select", moment.selection)
             check_json("belief", moment.selection.belief)
@@ -110,8 +110,7 @@ class Contract:
 
     def test_folds_agree_at_any_cut(self) -> None:
         """Cut the events anywhere and fold them again: the reply and the answer are the same."""
-        for failing in (0.0, 0.5):
-            problem = problem_of(SMALL)
+        for problem, failing in itertools.product(self.problems(SMALL), (0.0, 0.5)):
             self.check_retold(self.story(problem, world_of(problem, failing)))
 
     def test_a_leg_starts_from_weights_that_are_held(self) -> None:
@@ -155,10 +154,15 @@ class Contract:
 
     def test_failures_and_ties_are_borne(self) -> None:
         """Half of the trials fail, all fail, all score the same: every answer stays legal."""
-        problem = problem_of(SMALL)
-        for world in (world_of(problem, failing=0.5), world_of(problem, failing=1.0), World({})):
-            for moment in self.story(problem, world).moments:
-                check_selection(problem, moment.selection)
+        for problem in self.problems(SMALL):
+            for world in (world_of(problem, failing=0.5), world_of(problem, failing=1.0), World({})):
+                for moment in self.story(problem, world).moments:
+                    check_selection(problem, moment.selection)
+
+    def problems(self, *cases: Sequence[str]) -> list[Problem]:
+        """A problem of the tasks of each case, and without a primary where the selector groups."""
+        primaries = ("target", None) if self.selector.groups else ("target",)
+        return [problem_of(names, primary) for names in cases for primary in primaries]
 
     def story(self, problem: Problem, world: World | None = None, slots: int = 3) -> Story:
         """The selector's way through ``world``, at first the one of ``world_of``."""
@@ -185,31 +189,28 @@ class SelectorContract(Contract):
 
     def test_it_waits_only_for_its_own(self) -> None:
         """Where nothing is pending it proposes or is done, whatever failed; with one slot that is every time."""
-        for names, failing in itertools.product((SMALL, ALONE), (0.0, 0.5, 1.0)):
-            problem = problem_of(names)
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 0.5, 1.0)):
             for moment in self.story(problem, world_of(problem, failing), slots=1).moments:
                 assert not isinstance(moment.reply, Wait), "Wait is legal only while own proposals are pending"
 
     def test_it_is_done_in_the_end(self) -> None:
         """A small problem is exhausted after finitely many trials, also if all fail, and done stays done."""
-        for names, failing in itertools.product((SMALL, ALONE), (0.0, 1.0)):
-            problem = problem_of(names)
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 1.0)):
             replies = [moment.reply for moment in self.story(problem, world_of(problem, failing)).moments]
-            assert isinstance(replies[-1], Done), f"not done after {self.trials} trials of {len(names)} tasks"
+            assert isinstance(replies[-1], Done), f"not done after {self.trials} trials of {len(problem.names)} tasks"
             first = next(i for i, reply in enumerate(replies) if isinstance(reply, Done))
             assert all(isinstance(reply, Done) for reply in replies[first:]), "done must stay done"
 
     def test_the_fewest_trials_are_no_more_than_it_asks_for(self) -> None:
         """``fewest`` is a number of trials that the selector itself comes to make."""
-        for names in (SMALL, FORTY, ALONE):
-            problem = problem_of(names)
+        for problem in self.problems(SMALL, FORTY, ALONE):
             fewest, made = self.selector.fewest(problem), len(self.story(problem).proposals)
             assert 0 <= fewest <= made, f"fewest must lie between 0 and the {made} trials made, got {fewest}"
 
     def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
-        """As for every selector, and the primary is trained, unless the run is there to be measured."""
+        """As for every selector, and a primary is trained, unless the run is there to be measured."""
         super().check_proposal(problem, proposal)
-        trained = proposal.measure or problem.primary in proposal.tasks
+        trained = problem.primary is None or proposal.measure or problem.primary in proposal.tasks
         assert trained, f"a proposal must train the primary, got {proposal.tasks}"
 
 
@@ -240,10 +241,12 @@ def check_weights(tasks: Collection[str], weights: Mapping[str, float] | None) -
 
 def check_selection(problem: Problem, selection: Selection) -> None:
     """Raise ``AssertionError`` unless ``selection`` is a legal answer of its kind."""
+    if problem.primary is None:
+        assert selection.kind == "groups", f"without a primary the answer must be groups, got a {selection.kind}"
     if selection.kind == "mixture":
         check_tasks(problem, selection.tasks)
         check_weights(selection.tasks, selection.weights)
-        assert problem.primary is None or problem.primary in selection.tasks, "a mixture must train the primary"
+        assert problem.primary in selection.tasks, "a mixture must train the primary"
     elif selection.kind == "ranking":
         assert selection.ranking is not None, "a ranking must be given"
         check_tasks(problem, [task for task, _ in selection.ranking])
@@ -251,9 +254,12 @@ def check_selection(problem: Problem, selection: Selection) -> None:
         assert selection.groups, "groups must be given"
         for group in selection.groups:
             check_tasks(problem, group["tasks"])
+            check_tasks(problem, group["serves"])
             assert set(group["serves"]) <= set(group["tasks"]), f"a group must train what it serves, got {group}"
-        served = {task for group in selection.groups for task in group["serves"]}
-        assert problem.primary or served == set(problem.names), f"groups must serve every task, got {sorted(served)}"
+        served = Counter(task for group in selection.groups for task in group["serves"])
+        assert served == Counter(problem.names), f"each task must be served by one group, got {selection.groups}"
+        models = problem.models or len(problem.names)
+        assert len(selection.groups) <= models, f"at most {models} groups may be served, got {len(selection.groups)}"
 
 
 def check_plain(where: str, value: object) -> None:

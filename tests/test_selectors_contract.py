@@ -18,6 +18,7 @@ from auxtune.selectors.pipeline import Pipeline
 from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
 from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.searches import Searches
+from auxtune.selectors.tag import Tag
 from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
 
@@ -252,6 +253,33 @@ class NoAnswerAtFirst(Correct):
 class AnswersWithoutPrimary(Correct):
     def select(self, state, evidence):
         return Selection("mixture", state.problem.auxiliaries or state.problem.names)
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class AnswersGroupsWithAMixture(Tag):
+    def select(self, state, evidence):
+        return Selection("mixture", state.problem.names)
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class ServesTwice(Tag):
+    def select(self, state, evidence):
+        asked = super().select(state, evidence)
+        return replace(asked, groups=tuple({**group, "serves": group["tasks"]} for group in asked.groups or ()) * 2)
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class ServesOneOnly(Tag):
+    def select(self, state, evidence):
+        asked = super().select(state, evidence)
+        return replace(asked, groups=tuple({**group, "serves": group["serves"][:1]} for group in asked.groups or ()))
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class MoreModelsThanMayBeServed(Tag):
+    def select(self, state, evidence):
+        alone = tuple({"tasks": [task], "serves": [task]} for task in state.problem.names)
+        return Selection("groups", groups=alone)
 
 
 @caught_by(SelectorContract.test_failures_and_ties_are_borne)
