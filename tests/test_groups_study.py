@@ -115,6 +115,7 @@ def test_an_answer_that_cannot_be_confirmed_is_not_recorded(tmp_path: Path, monk
     monkeypatch.setattr(RandomGroups, "select", lambda self, state, evidence: groups("da", "c"))
     with pytest.raises(SelectorError, match="b in none"):
         world.run(agenda)
+    agenda.flush()
     assert not any(isinstance(event, Selected) for event in read_events(tmp_path / "ledger"))
 
 
