@@ -18,7 +18,6 @@ from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.measuring import Measuring
-from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots
@@ -32,6 +31,7 @@ from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.trials.encoded import EncodedTask
 
 TEXT = """
@@ -102,7 +102,8 @@ class Session:
     def _agenda(self) -> tuple[Agenda, Measuring]:
         tasks = {name: TASKS[name] for name in self.names}
         file = self._file
-        problem = problem_of(file.options, tasks)
+        infos = tuple(TaskInfo(name, task.kind, len(task.splits["train"])) for name, task in tasks.items())
+        problem = Problem(infos, file.options.primary, file.options.seed)
         translator = Translator(file.options, MODEL, problem)
         storage = self.home / "studies"
         opened = Opened(

@@ -43,16 +43,21 @@ def answer(
         for name, theirs in models.items()
         if name != SELECTION
     }
-    grouped, (executed, *_) = problem.primary is None, arms[SELECTION][0]
+    executed = arms[SELECTION][0][0]
+    if problem.primary is None:
+        weights, groups = None, groups_of(accounts, arms[SELECTION], counting)
+    else:
+        weights = dict(executed.weights) if executed.weights else None
+        groups = [dict(group) for group in selection.groups or ()]
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     return {
         "format": FORMAT,
         "study": study,
         "kind": selection.kind,
         "primary": problem.primary,
-        "weights": dict(executed.weights) if executed.weights and not grouped else None,
-        "weighting": executed.weighting,
-        "groups": groups_of(accounts, arms[SELECTION], counting) if grouped else None,
+        "weights": weights,
+        "weighting": selection.weighting,
+        "groups": groups or None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
         "instances": {task: _instances(kept) for task, kept in (selection.instances or {}).items()} or None,
         "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},

@@ -52,9 +52,7 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
     ]
 
 
-def _scores(
-    accounts: Accounts, trainings: Trainings, task: str, metric: str
-) -> list[tuple[Trial, float]]:
+def _scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:
     """The finished ones of ``trainings`` that have ``task``, and how they do on its selection split."""
     trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
     return [

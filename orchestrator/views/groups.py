@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 
@@ -44,17 +45,26 @@ def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
             row = ("–", "–", "not measured", "0")
         lifts.add_row(control, *row)
     yield lifts
+    # Without lines between the columns, so that a control in each fits a terminal.
     each = Table("task", "report", *measured, title="Each task's own lift over", title_justify="left")
+    each.box, each.pad_edge, each.collapse_padding = SIMPLE, False, True
     for task, metrics in selection["report"].items():
-        scores = ", ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
-        own = (lift["tasks"].get(task) for lift in measured.values())
-        each.add_row(task, scores, *("–" if one is None else f"{one['mean']:+.4f}\n{interval(one)}" for one in own))
+        scores = "\n".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
+        each.add_row(task, scores, *(_own(lift["tasks"].get(task)) for lift in measured.values()))
     yield each
 
 
 def interval(gain: Mapping[str, Any], name: str = "") -> str:
     """The bounds of a lift or contribution, with a ``name`` before them, or what they would take."""
     return "needs 4 seeds" if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
+
+
+def _own(lift: Mapping[str, Any] | None) -> str:
+    """A task's lift over one control, and half the width of its interval."""
+    if lift is None:
+        return "–"
+    half = "needs 4 seeds" if lift["low"] is None else f"±{lift['high'] - lift['mean']:.4f}"
+    return f"{lift['mean']:+.4f}\n{half}"
 
 
 def _models(count: int) -> str:

@@ -51,7 +51,8 @@ class EventLines:
 
 def choice(selection: Selection) -> str:
     """A selection's tasks, or its groups, each a model."""
-    return " | ".join(map(" + ".join, [group["tasks"] for group in selection.groups or ()] or [selection.tasks]))
+    groups = [group["tasks"] for group in selection.groups or ()] if selection.kind == "groups" else []
+    return " | ".join(map(" + ".join, groups or [selection.tasks]))
 
 
 def mixture(proposal: Proposal) -> str:

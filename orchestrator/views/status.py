@@ -63,7 +63,8 @@ def state_of(accounts: Accounts, alive: bool) -> str:
 
 def chosen(selection: Selection | None) -> dict[str, Any]:
     """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
-    groups = [list(group["tasks"]) for group in selection.groups or ()] if selection else []
+    grouped = selection.groups if selection and selection.kind == "groups" else None
+    groups = [list(group["tasks"]) for group in grouped or ()]
     tasks = list(dict.fromkeys(task for group in groups for task in group))
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
 

@@ -20,7 +20,7 @@ from auxtune.orchestrator.views.groups import groups_tables, groups_verdict, int
 def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
-    if selection["groups"]:
+    if selection["primary"] is None:
         parts: list[RenderableType] = [Text(groups_verdict(selection), style="bold"), *groups_tables(selection)]
     else:
         parts = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]

@@ -28,8 +28,10 @@ def covariance(subject: Subject, options: Options) -> Arrays:
         if at == "embeddings":
             moment, total, count = _of_embeddings(subject, task)
         else:
-            pooling = subject.recipe.model.pooling
-            features = pooled_features(subject.model.encoder, task, "probe", subject.collate, pooling)
+            model, pooling = subject.model, subject.recipe.model.pooling
+            features = pooled_features(
+                model.encoder, task, "probe", subject.collate, pooling, model.alignment(0)
+            )
             moment, total, count = features.T @ features, features.sum(0), len(features)
     return {
         "covariance": (moment / count).cpu().numpy(),
@@ -40,11 +42,12 @@ def covariance(subject: Subject, options: Options) -> Arrays:
 
 def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Sums over all tokens of the probe split: of x xᵀ, of x, and of 1."""
-    width = subject.model.encoder.width
+    encoder, alignment = subject.model.encoder, subject.model.alignment(0)
+    width = encoder.width
     moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     count = 0
     for _, batch in batches_of(task, "probe", subject.collate):
-        states = subject.model.encoder.hidden_states(batch.tokens, batch.segments, batch.mask)
+        states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
         if not states:
             raise ProbeError("probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
                              "measure `at: representation`")

@@ -26,11 +26,13 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
     texts, encoder = subject.texts, subject.model.encoder
     if texts is None:
         raise ProbeError("probes.hidden_states: expected texts that all tasks share, found none")
+    # Of a run of several tasks there is no one matrix by which shared texts would be aligned.
+    alignment = subject.model.alignment(0) if len(subject.tasks) == 1 else None
     layers = encoder.module.config.num_hidden_layers
     hidden = np.empty((layers + 1, len(texts.splits["probe"]), encoder.width), np.float32)
     with undisturbed(subject.model, subject.collate.device), torch.no_grad():
         for rows, batch in batches_of(texts, "probe", subject.collate):
-            states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask)
+            states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
             if len(states) != layers + 1:
                 raise ProbeError(f"probes.hidden_states: expected {layers + 1} hidden states of the encoder, found "
                                  f"{len(states)}; choose an encoder that can output them")

@@ -49,13 +49,14 @@ def batches_of(
 
 
 def pooled_features(
-    encoder: Encoder, task: EncodedTask, part: str, collate: Collate, pooling: Literal["cls", "mean"]
+    encoder: Encoder, task: EncodedTask, part: str, collate: Collate, pooling: Literal["cls", "mean"],
+    alignment: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What ``encoder``, in the mode it is in, makes of each row of a split: (rows, width) float64 on the host."""
     features = torch.empty(len(task.splits[part]), encoder.width, dtype=torch.float64)
     with torch.no_grad():
         for rows, batch in batches_of(task, part, collate):
-            hidden = encoder(batch.tokens, batch.segments, batch.mask)
+            hidden = encoder(batch.tokens, batch.segments, batch.mask, alignment)
             features[torch.from_numpy(rows)] = doubles(pool(hidden, batch.mask, pooling)).cpu()
     return features
 
