@@ -51,7 +51,6 @@ class Translator:
         # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
         steady = proposal.inner is not None or proposal.leg is not None
         transfer = training.schedule == "transfer" and not steady and not proposal.measure
-        primary = self.problem.primary
         first = tuple(task for task in proposal.tasks if task != primary) if transfer else ()
         return Recipe(
             tasks=proposal.tasks,
