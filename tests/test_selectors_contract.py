@@ -18,9 +18,8 @@ from auxtune.selectors.pipeline import Pipeline
 from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
 from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.searches import Searches
-from auxtune.selectors.story import tell_story
 from auxtune.selectors.tag import Tag
-from auxtune.selectors.testing import SMALL, InnerContract, SelectorContract, check_selection, problem_of, world_of
+from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
 
 SLOW = ("gp_mixing", "autosem")                        # a question to a Gaussian process takes tenths of a second
@@ -101,16 +100,6 @@ def test_another_process_with_another_hash_seed_tells_the_same_story():
     }
     assert len(stories) == 1
     assert next(iter(stories)).count("\n") == len(registry.names())
-
-
-@pytest.mark.parametrize("name", [method.name for method in registry.describe() if method.groups])
-def test_what_groups_serves_every_task_where_all_count(name):
-    problem = replace(problem_of(SMALL), primary=None, models=2)
-    moments = tell_story(registry.make(name, {}), problem, world_of(problem)).moments
-    assert isinstance(moments[-1].reply, Done)
-    for moment in moments:
-        check_selection(problem, moment.selection)
-        assert moment.selection.kind == "groups" and len(moment.selection.groups) <= 2
 
 
 FAULTS: list[tuple[type, str]] = []

@@ -130,14 +130,14 @@ def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():
     translator = Translator(options(names), ModelOptions(), problem(names))
     confirmation = Confirmation(problem(names), 1, ("all_tasks",), translator.execute, leave_one_out=True)
     arms = confirmation.arms(selection)
-    recipes = {name: translator.recipe(arm[0], "confirm") for name, arm in arms.items()}
+    recipes = {name: translator.recipe(arm[0][0], "confirm") for name, arm in arms.items()}
     chosen = recipes["selection"]
     assert chosen.loss_weights == pytest.approx({"p": 1.5, "a": 0.75, "b": 0.75})
     assert chosen.shares == pytest.approx({"p": 1 / 3, "a": 1 / 3, "b": 1 / 3})
     assert chosen.cycle == {"p": 1, "a": 1, "b": 1}
     assert recipes["without a"].loss_weights == pytest.approx({"p": 4 / 3, "b": 2 / 3})
     assert recipes["all_tasks"].loss_weights is None
-    assert mixture(arms["selection"][0]) == "p ×1.50 + a ×0.75 + b ×0.75"
+    assert mixture(arms["selection"][0][0]) == "p ×1.50 + a ×0.75 + b ×0.75"
 
 
 def test_a_summary_shows_factors_and_not_shares():

@@ -208,7 +208,7 @@ class TrainingRun:
     def _evaluate(self) -> None:
         """Score the selection split, write a line of metrics, and keep the weights if they are the best."""
         losses = self._learner.mean_losses()           # raises
-        if self.step <= self._recipe.turn:
+        if self._recipe.first and self.step <= self._recipe.turn:
             return                                     # the heads to be scored have not been trained yet
         self._learner.forget_losses()
         selection = self._evaluation.scores(self._recipe.evaluate, "selection")
