@@ -118,7 +118,10 @@ def record(name: str, result: Mapping[str, Any]) -> None:
 
 
 def describe() -> None:
-    """Write table.json: the format, what was trained how, and which rows it is true of."""
+    """Write table.json: the format, what was trained how, and which rows it is true of.
+
+    What ``builtin_affinity.py`` says there of its own file stays.
+    """
     training = study().study.options.training.model_dump(mode="json")
     table = {
         "format": 1,
@@ -131,7 +134,10 @@ def describe() -> None:
         "data": builtin_digest(),
         "versions": {name: version(name) for name in ("auxtune", "torch", "numpy")},
     }
-    (TABLE / "table.json").write_text(json.dumps(table, indent=2) + "\n")
+    path = TABLE / "table.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    kept = {key: before[key] for key in ("affinity",) if key in before}
+    path.write_text(json.dumps(table | kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

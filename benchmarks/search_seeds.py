@@ -1,12 +1,20 @@
-"""How often does a selector find the truth about the built-in tasks? Ten searches with ten seeds, real training.
+"""How often does a selector find the truth about the built-in tasks? Searches with several seeds, real training.
 
     python benchmarks/search_seeds.py --selector thompson --out benchmarks/results/thompson_seeds.json
-    python benchmarks/search_seeds.py --selector autosem --out benchmarks/results/autosem_seeds.json
+    python benchmarks/search_seeds.py --seeds 5 --selector gradts_threshold --selector tag --storage DIR --out FILE
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm
 cut down to two runs of the selection: its accuracy on the report split is ``value``. The truth is the recorded table
 of every subset (``examples/tables/builtin``, three runs each): ``equal`` is what the chosen tasks come to with equal
 shares there, ``regret`` how far the best subset is above ``value``.
+
+All selectors search with one seed before the next, in a storage of that seed's own, and share in it what they measured,
+as a user's studies would. ``trials`` and ``cpu_hours`` are what a search paid for, probes included and confirm not;
+``reused_trials`` were told from the evidence cache, and ``reused_cpu_hours`` is what all it took from there had cost.
+The sum does not depend on who came first. ``belief`` is what the selector held true, without its tables of pairs.
+
+Rows are written after each study, and those that are in the file are kept: an interrupted run goes on. Remove the file
+to measure again. With ``--storage`` a study that was cut short goes on too, and what was measured stays for the next.
 """
 
 from __future__ import annotations
@@ -14,15 +22,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import statistics
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from auxtune.orchestrator import Study
+from auxtune.orchestrator.session.session import Result
 
 Row = dict[str, Any]
 
@@ -30,42 +42,67 @@ Row = dict[str, Any]
 def main() -> None:
     """Run the searches and write and print what they chose."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--selector", default="thompson", help="a name, or a mapping as in a study file")
-    parser.add_argument("--seeds", type=int, default=10, help="searches, with seeds 0, 1, …")
+    parser.add_argument("--selector", action="append", help="a name, or a mapping as in a study file; may be repeated")
+    parser.add_argument("--seeds", type=int, default=10, help="searches by each selector, with seeds 0, 1, …")
+    parser.add_argument("--storage", type=Path, help="a folder to keep the studies in; not given: none is kept")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a key of the study, as in run")
     parser.add_argument("--out", type=Path, help="where to write the rows, as JSON")
     arguments = parser.parse_args()
+    selectors = arguments.selector or ["thompson"]
     truth = recorded_truth()
-    rows: list[Row] = []
+    rows: list[Row] = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else []
     for seed in range(arguments.seeds):
-        rows.append({"seed": seed, **search(seed, arguments.selector, arguments.overrides)})
-        rows[-1] |= judged(rows[-1], truth)
-        print(json.dumps(rows[-1]), flush=True)
-        if arguments.out:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+        done = {row["selector"] for row in rows if row["seed"] == seed}
+        with storage_of(seed, arguments.storage) as home:
+            for selector in selectors:
+                if selector in done:
+                    continue
+                row = found(run_search(seed, selector, home, arguments.overrides))
+                rows.append({"selector": selector, "seed": seed, **row, **judged(row, truth)})
+                print(json.dumps(rows[-1]), flush=True)
+                if arguments.out:
+                    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     summarise(rows, truth)
 
 
-def search(seed: int, selector: str, overrides: Sequence[str]) -> Row:
-    """One search: what it chose in what shares, its accuracy, how many trials and seconds it took."""
-    study = str(files("auxtune.examples") / "quickstart.yaml")
-    with tempfile.TemporaryDirectory() as home:
-        places = [f"storage={home}/studies", f"tracking.uri=sqlite:///{home}/mlflow.db"]
-        short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
-        # An option such as rounds belongs to the quickstart's own selector.
-        chosen = [] if selector == "thompson" else [f"selector={selector}"]
-        began = time.monotonic()
-        result = Study.from_yaml(study, [*places, *short, *chosen, *overrides]).run()
-        seconds = time.monotonic() - began
+@contextmanager
+def storage_of(seed: int, storage: Path | None) -> Iterator[Path]:
+    """Where the studies of one seed are: in ``storage``, or in a folder that goes when they are done."""
+    if storage is not None:
+        yield storage.resolve() / f"seed-{seed}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def run_search(seed: int, selector: str, home: Path, overrides: Sequence[str]) -> Result:
+    """One study to its end, or what it came to if it is in ``home`` already."""
+    home.mkdir(parents=True, exist_ok=True)
+    name = "-".join(re.findall(r"\w+", selector)).removeprefix("name-")
+    places = [f"study={name}", f"storage={home}/studies", f"tracking.uri=sqlite:///{home}/mlflow.db"]
+    short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
+    # An option such as rounds belongs to the quickstart's own selector.
+    chosen = [] if selector == "thompson" else [f"selector={selector}"]
+    quickstart = str(files("auxtune.examples") / "quickstart.yaml")
+    return Study.from_yaml(quickstart, [*places, *short, *chosen, *overrides]).run()
+
+
+def found(result: Result) -> Row:
+    """What a search chose in what shares, its accuracy, and what it took, paid and reused."""
     answer, primary = result.selection, result.selection["primary"]
+    phases, reused = answer["cost"]["phases"], answer["cost"]["reused"]
+    belief = answer["belief"].items()
     return {
         "chosen": [task for task in answer["weights"] if task != primary],
         "weights": answer["weights"],
         "value": answer["report"][primary]["accuracy"],
-        "trials": answer["cost"]["phases"]["search"]["trials"],
-        "cpu_hours": answer["cost"]["phases"]["search"]["cpu_hours"],
-        "seconds": round(seconds, 1),
+        "trials": sum(phases[phase]["trials"] for phase in ("probe", "search")),
+        "cpu_hours": sum(phases[phase]["cpu_hours"] for phase in ("probe", "search")),
+        "reused_trials": reused["trials"],
+        "reused_cpu_hours": reused["cpu_hours"],
+        "seconds": round(answer["cost"]["wall_hours"] * 3600, 1),
+        "belief": {k: v for k, v in belief if not (isinstance(v, dict) and "recipient_by_source" in v)},
     }
 
 
@@ -79,10 +116,12 @@ def recorded_truth() -> Row:
                 values.setdefault(frozenset(row["tasks"].split("+")), []).append(float(row["value"]))
     means = {tasks: statistics.mean(each) for tasks, each in values.items()}
     largest, (primary,) = max(means, key=len), min(means, key=len)
+    # The most helpful alone first.
+    tasks = sorted(largest - {primary}, key=lambda task: -means[frozenset([primary, task])])
     return {
         "means": means,
         "primary": primary,
-        "tasks": sorted(largest - {primary}),
+        "tasks": tasks,
         "single": means[frozenset([primary])],
         "all": means[largest],
         "best": max(means.values()),
@@ -96,18 +135,33 @@ def judged(row: Row, truth: Row) -> Mapping[str, float]:
 
 
 def summarise(rows: Sequence[Row], truth: Row) -> None:
-    """Print means over the searches with 95 % intervals (1.96 standard errors), and how often each task was chosen."""
-    for key in ("value", "equal", "regret", "trials", "seconds"):
-        print(f"{key}: {_mean([row[key] for row in rows])}")
-    print(f"value - equal: {_mean([row['value'] - row['equal'] for row in rows])}")
-    print(f"single task {truth['single']:.4f}, all tasks {truth['all']:.4f}, best subset {truth['best']:.4f}")
-    for task in truth["tasks"]:
-        print(f"{task}: chosen in {sum(task in row['chosen'] for row in rows)} of {len(rows)}")
+    """Print a table in Markdown, a row per selector: how often it chose each task, and means over its searches.
+
+    Accuracies are in percent with 95 % intervals (Student's t). Trials and CPU seconds are paid + reused.
+    """
+    columns = ["selector", "searches", "accuracy", "in equal shares", *truth["tasks"], "trials", "CPU seconds"]
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for selector in dict.fromkeys(row["selector"] for row in rows):
+        those = [row for row in rows if row["selector"] == selector]
+        counts = [sum(task in row["chosen"] for row in those) for task in truth["tasks"]]
+        accuracy, equal = (_percent([row[key] for row in those]) for key in ("value", "equal"))
+        trials, reused_trials = (_mean(those, key) for key in ("trials", "reused_trials"))
+        hours, reused_hours = (_mean(those, key) for key in ("cpu_hours", "reused_cpu_hours"))
+        costs = [f"{trials:.3g} + {reused_trials:.3g}", f"{3600 * hours:.0f} + {3600 * reused_hours:.0f}"]
+        print(f"| {' | '.join([f'`{selector}`', str(len(those)), accuracy, equal, *map(str, counts), *costs])} |")
+    single, every, best = (_percent([truth[key]]) for key in ("single", "all", "best"))
+    print(f"\nsingle task {single}, all tasks {every}, best subset {best}")
 
 
-def _mean(values: Sequence[float]) -> str:
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.4f} ± {1.96 * error:.4f}"
+def _mean(rows: Sequence[Row], key: str) -> float:
+    return statistics.mean(row[key] for row in rows)
+
+
+def _percent(shares: Sequence[float]) -> str:
+    count, mean = len(shares), f"{statistics.mean(shares):.1%}".replace("%", " %")
+    if count == 1:
+        return mean
+    return f"{mean} ± {100 * stats.t.ppf(0.975, count - 1) * statistics.stdev(shares) / count**0.5:.1f}"
 
 
 if __name__ == "__main__":
