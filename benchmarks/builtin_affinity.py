@@ -82,7 +82,7 @@ def pairs(results: Mapping[str, Result]) -> list[Row]:
         rows += [
             {
                 "method": method, "recipient": recipient, "source": source,
-                "value": round(float(values[r, s]), 6), "seconds": round(float(seconds[r, s]), 4),
+                "value": float(f"{values[r, s]:.6g}"), "seconds": round(float(seconds[r, s]), 4),
             }
             for r, recipient in enumerate(TASKS)
             for s, source in enumerate(TASKS)
@@ -198,7 +198,7 @@ def describe(path: Path, seeds: int, overrides: Sequence[str]) -> None:
     table["affinity"] = {
         "methods": {method: selector for method, (selector, _, _) in METHODS.items()},
         "seeds": list(range(seeds)),
-        "seconds": "of all that a method's evidence took, evenly over the pairs it serves; benchmarks/builtin_affinity.py",
+        "seconds": "what a method's evidence took, evenly over the pairs it serves (benchmarks/builtin_affinity.py)",
         "training": training.model_dump(mode="json"),
         "data": builtin_digest(),
         "versions": {name: version(name) for name in ("auxtune", "torch", "numpy")},

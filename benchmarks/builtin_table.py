@@ -136,8 +136,9 @@ def describe() -> None:
     }
     path = TABLE / "table.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    kept = {key: before[key] for key in ("affinity",) if key in before}
-    path.write_text(json.dumps(table | kept, indent=2) + "\n")
+    if "affinity" in before:
+        table["affinity"] = before["affinity"]
+    path.write_text(json.dumps(table, indent=2) + "\n")
 
 
 if __name__ == "__main__":
