@@ -11,7 +11,9 @@ shares there, ``regret`` how far the best subset is above ``value``.
 All selectors search with one seed before the next, in a storage of that seed's own, and share in it what they measured,
 as a user's studies would. ``trials`` and ``cpu_hours`` are what a search paid for, probes included and confirm not;
 ``reused_trials`` were told from the evidence cache, and ``reused_cpu_hours`` is what all it took from there had cost.
-The sum does not depend on who came first. ``belief`` is what the selector held true, without its tables of pairs.
+A run that was there and only had to be measured anew is a trial paid for, its training is reused. Hours paid and reused
+add up to the same whoever came first. ``seconds`` is how long the study's sessions were open, confirm included, and
+``belief`` what the selector held true, without its tables of pairs.
 
 Rows are written after each study, and those that are in the file are kept: an interrupted run goes on. Remove the file
 to measure again. With ``--storage`` a study that was cut short goes on too, and what was measured stays for the next.
