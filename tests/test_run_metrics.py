@@ -44,6 +44,12 @@ def test_a_curve_that_grows_never_takes_a_point_back(tmp_path: Path) -> None:
         assert part == whole[: len(part)]
 
 
+def test_what_trains_nothing_has_its_one_point(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\n')
+    assert curve_lines(path, 0) == curve_lines(path, 400) == [{"step": 0}]
+
+
 def test_no_file_is_no_curve(tmp_path: Path) -> None:
     assert curve_lines(tmp_path / "metrics.jsonl", 100) == []
 

@@ -22,7 +22,7 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
     lines = _whole_lines(path)
     if not lines:
         return []
-    evaluations = -(-steps // lines[0]["step"])
+    evaluations = -(-steps // max(1, lines[0]["step"]))            # what trains nothing is scored at step 0
     return lines[:: -(-evaluations // (POINTS - 1))]
 
 
