@@ -22,7 +22,10 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
     lines = _whole_lines(path)
     if not lines:
         return []
-    evaluations = -(-steps // max(1, lines[0]["step"]))            # what trains nothing is scored at step 0
+    every = lines[0]["step"]
+    if every == 0:                                     # it trained nothing, and was scored as it began
+        return lines
+    evaluations = -(-steps // every)
     return lines[:: -(-evaluations // (POINTS - 1))]
 
 
