@@ -1,12 +1,14 @@
-"""How often does a selector find the truth about the built-in tasks? Ten searches with ten seeds, real training.
+"""How often does a selector find the truth about the built-in tasks? Several searches with several seeds, for real.
 
     python benchmarks/search_seeds.py --selector thompson --out benchmarks/results/thompson_seeds.json
-    python benchmarks/search_seeds.py --selector autosem --out benchmarks/results/autosem_seeds.json
+    python benchmarks/search_seeds.py --selector gradts_trial --selector tag --seeds 5 --storage runs --out rows.json
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm
-cut down to two runs of the selection: its accuracy on the report split is ``value``. The truth is the recorded table
-of every subset (``examples/tables/builtin``, three runs each): ``equal`` is what the chosen tasks come to with equal
-shares there, ``regret`` how far the best subset is above ``value``.
+cut down to two runs of the selection: its accuracy on the report split is ``value``. The searches of one seed share a
+storage, as studies do, so that what one selector has measured serves the next: ``reused`` and ``cpu_hours_reused`` say
+how much, and with what was paid they are what the selector would have cost alone. The truth is the recorded table of
+every subset (``examples/tables/builtin``, three runs each): ``equal`` is what the chosen tasks come to with equal
+shares there, ``regret`` how far the best subset is above ``value``. Run again, it goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import statistics
 import tempfile
 import time
@@ -30,41 +33,53 @@ Row = dict[str, Any]
 def main() -> None:
     """Run the searches and write and print what they chose."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--selector", default="thompson", help="a name, or a mapping as in a study file")
+    parser.add_argument("--selector", action="append", help="a name, or a mapping as in a study file; several in turn")
     parser.add_argument("--seeds", type=int, default=10, help="searches, with seeds 0, 1, …")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a key of the study, as in run")
+    parser.add_argument("--storage", type=Path, help="folder of the studies; by default one that is deleted afterwards")
     parser.add_argument("--out", type=Path, help="where to write the rows, as JSON")
     arguments = parser.parse_args()
     truth = recorded_truth()
-    rows: list[Row] = []
-    for seed in range(arguments.seeds):
-        rows.append({"seed": seed, **search(seed, arguments.selector, arguments.overrides)})
-        rows[-1] |= judged(rows[-1], truth)
-        print(json.dumps(rows[-1]), flush=True)
-        if arguments.out:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-    summarise(rows, truth)
+    rows: list[Row] = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else []
+    with tempfile.TemporaryDirectory() as temporary:
+        storage = arguments.storage or Path(temporary)
+        for seed in range(arguments.seeds):
+            for selector in arguments.selector or ["thompson"]:
+                if any((row["selector"], row["seed"]) == (selector, seed) for row in rows):
+                    continue
+                found = search(storage / f"seed{seed}", seed, selector, arguments.overrides)
+                rows.append({"selector": selector, "seed": seed, **found, **judged(found, truth)})
+                print(json.dumps(rows[-1]), flush=True)
+                if arguments.out:
+                    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    for selector in dict.fromkeys(row["selector"] for row in rows):
+        summarise(selector, [row for row in rows if row["selector"] == selector], truth)
+    print(f"single task {truth['single']:.4f}, all tasks {truth['all']:.4f}, best subset {truth['best']:.4f}")
 
 
-def search(seed: int, selector: str, overrides: Sequence[str]) -> Row:
+def search(home: Path, seed: int, selector: str, overrides: Sequence[str]) -> Row:
     """One search: what it chose in what shares, its accuracy, how many trials and seconds it took."""
     study = str(files("auxtune.examples") / "quickstart.yaml")
-    with tempfile.TemporaryDirectory() as home:
-        places = [f"storage={home}/studies", f"tracking.uri=sqlite:///{home}/mlflow.db"]
-        short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
-        # An option such as rounds belongs to the quickstart's own selector.
-        chosen = [] if selector == "thompson" else [f"selector={selector}"]
-        began = time.monotonic()
-        result = Study.from_yaml(study, [*places, *short, *chosen, *overrides]).run()
-        seconds = time.monotonic() - began
+    name = re.sub(r"[^a-z0-9_]+", "-", selector.lower()).strip("-")[:80]
+    places = [f"study={name}", f"storage={home.resolve()}", f"tracking.uri=sqlite:///{home.resolve()}/mlflow.db"]
+    short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
+    # An option such as rounds belongs to the quickstart's own selector.
+    chosen = [] if selector == "thompson" else [f"selector={selector}"]
+    home.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    result = Study.from_yaml(study, [*places, *short, *chosen, *overrides]).run()
+    seconds = time.monotonic() - began
     answer, primary = result.selection, result.selection["primary"]
+    paid, reused = [answer["cost"]["phases"][phase] for phase in ("probe", "search")], answer["cost"]["reused"]
     return {
         "chosen": [task for task in answer["weights"] if task != primary],
         "weights": answer["weights"],
         "value": answer["report"][primary]["accuracy"],
-        "trials": answer["cost"]["phases"]["search"]["trials"],
-        "cpu_hours": answer["cost"]["phases"]["search"]["cpu_hours"],
+        "trials": sum(part["trials"] for part in paid),
+        "reused": reused["trials"],
+        "cpu_hours": sum(part["cpu_hours"] for part in paid),
+        "cpu_hours_reused": reused["cpu_hours"],
         "seconds": round(seconds, 1),
     }
 
@@ -95,14 +110,14 @@ def judged(row: Row, truth: Row) -> Mapping[str, float]:
     return {"equal": equal, "regret": truth["best"] - row["value"]}
 
 
-def summarise(rows: Sequence[Row], truth: Row) -> None:
+def summarise(selector: str, rows: Sequence[Row], truth: Row) -> None:
     """Print means over the searches with 95 % intervals (1.96 standard errors), and how often each task was chosen."""
-    for key in ("value", "equal", "regret", "trials", "seconds"):
-        print(f"{key}: {_mean([row[key] for row in rows])}")
-    print(f"value - equal: {_mean([row['value'] - row['equal'] for row in rows])}")
-    print(f"single task {truth['single']:.4f}, all tasks {truth['all']:.4f}, best subset {truth['best']:.4f}")
-    for task in truth["tasks"]:
-        print(f"{task}: chosen in {sum(task in row['chosen'] for row in rows)} of {len(rows)}")
+    print(f"{selector}: {len(rows)} searches")
+    for key in ("value", "equal", "regret", "trials", "reused", "cpu_hours", "cpu_hours_reused", "seconds"):
+        print(f"  {key}: {_mean([row[key] for row in rows])}")
+    print(f"  value - equal: {_mean([row['value'] - row['equal'] for row in rows])}")
+    chosen = (f"{task} {sum(task in row['chosen'] for row in rows)}" for task in truth["tasks"])
+    print(f"  chosen: {', '.join(chosen)} of {len(rows)}")
 
 
 def _mean(values: Sequence[float]) -> str:
