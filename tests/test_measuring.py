@@ -167,7 +167,11 @@ def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     assert [t.score for t in served] == [t.score for t in first.in_phase("probe")]
     paid, reused = (cost_of(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
     assert reused["reused"]["trials"] == 2
-    assert reused["reused"]["cpu_hours"] == pytest.approx(paid["phases"]["probe"]["cpu_hours"], rel=0.2)
+    kept = [session.store.find(key) for trial in served if trial.told for key in trial.told.reused]
+    assert len(kept) == 4, "two runs, and what was measured of each"
+    hours = sum(entry.cost.cpu_seconds for entry in kept if entry) / 3600
+    assert reused["reused"]["cpu_hours"] == pytest.approx(hours, rel=1e-9)
+    assert 0 < hours <= paid["phases"]["probe"]["cpu_hours"], "of an attempt, reading and starting are not the run's"
     assert reused["phases"]["probe"]["trials"] == 1
     assert session.differences() == []
 
@@ -188,7 +192,7 @@ def test_other_probes_of_a_run_that_is_kept_train_nothing(tmp_path: Path) -> Non
 
 
 def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_path: Path) -> None:
-    """The evidence is there, the report is not: the trial is told at once, and nothing counts as reused."""
+    """The evidence is there, the report is not: the trial is told at once, is charged, and nothing counts as reused."""
     session = Session(tmp_path, HEADS)
     agenda, measuring = session._agenda()
     trial = agenda.next()
@@ -200,8 +204,13 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     agenda.flush()
     accounts = session.run()
     first = accounts.trials[0]
-    assert first.reused and first.told is not None and first.told.reused == {} and first.costs != []
-    assert measured(accounts) == [("share.of",)]
+    assert first.told is not None and (first.told.attempt, len(first.attempts), first.told.reused) == (0, 1, {})
+    assert (first.reused, first.status, first.tells_pace) == (False, "finished", False)
+    assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
+    cost = cost_of(accounts, Price(), None)
+    assert cost["phases"]["probe"]["trials"] == 2 and cost["reused"]["trials"] == 0
+    assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
+    assert measured(accounts) == [("sign",), ("share.of",)]
 
 
 def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
@@ -242,6 +251,8 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     report = read_report(attempt_folder(session.folder, single[1].id, 1))
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
+    first = next(trial for trial in accounts.in_phase("probe") if trial.proposal.tasks == ("share.of",))
+    assert (first.tells_pace, single[1].tells_pace) == (True, False), "what was spared does not tell what runs take"
     kept = instances["share.of"]
     path = session.folder / "rows" / f"{kept.sha256}.npy"
     rows, content = np.load(path), path.read_bytes()

@@ -84,7 +84,7 @@ class Measuring:
         trained = self.store.find(plan.run)
         if trained is not None:
             found[plan.run] = trained
-        # What this study measured itself, in an attempt that died before it could say so, is on its bill already.
+        # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
         return Served(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
