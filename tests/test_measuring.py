@@ -225,6 +225,18 @@ def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
     assert np.allclose(np.load(path)["importance"], before, rtol=1e-6)
 
 
+def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
+    Session(tmp_path, HEADS).run()
+    released = "{name: gradts_threshold, threshold: 0.0, released: true}"
+    for path in (tmp_path / "studies" / ".evidence").glob("*/weights/*"):
+        path.write_bytes(path.read_bytes()[:-10])
+    second = Session(tmp_path, released, study="y").run()
+    assert [trial.tells_pace for trial in second.in_phase("probe")] == [True, True], "what is damaged spares nothing"
+    third = Session(tmp_path, "representation_gradient", study="z").run()
+    told = [trial.told for trial in third.in_phase("probe")]
+    assert [len(one.reused) for one in told if one] == [1, 1], "the weights, whole again"
+
+
 def test_a_twin_learns_from_shuffled_labels_and_is_no_task_of_its_own(tmp_path: Path) -> None:
     session = Session(tmp_path, "gradts_threshold")
     accounts = session.run()
