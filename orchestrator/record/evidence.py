@@ -86,7 +86,7 @@ class EvidenceStore:
 
     def weights(self, run: str) -> Path | None:
         """The folder of a run's final weights, if they are kept and whole."""
-        from auxtune.trials.checkpoint import usable   # it loads torch, which only workers need here
+        from auxtune.trials.checkpoint import usable  # it loads torch, which only workers need here
 
         folder = self.root / run / WEIGHTS
         return folder if self.find(run) is not None and usable(folder) else None
