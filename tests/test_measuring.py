@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
+from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.trials.encoded import EncodedTask
@@ -211,6 +213,29 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     assert cost["phases"]["probe"]["trials"] == 2 and cost["reused"]["trials"] == 0
     assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
     assert measured(accounts) == [("sign",), ("share.of",)]
+
+
+def test_evidence_stays_as_long_as_a_study_names_it(tmp_path: Path) -> None:
+    """Both studies name the same runs: one may go, and only with the other they are nobody's."""
+    first, second = Session(tmp_path, HEADS), Session(tmp_path, HEADS, study="y")
+    first.run()
+    second.run()
+    keys = list(first.store)
+    assert len(keys) == 4 and stale_evidence(tmp_path / "studies") == []
+    shutil.rmtree(first.folder)
+    assert stale_evidence(tmp_path / "studies") == []
+    assert second.differences() == []
+    shutil.rmtree(second.folder)
+    assert [path.name for path in stale_evidence(tmp_path / "studies")] == keys
+
+
+def test_a_ledger_that_cannot_be_read_keeps_all_evidence(tmp_path: Path) -> None:
+    session = Session(tmp_path, HEADS)
+    session.run()
+    shutil.rmtree(session.folder / "ledger")
+    (session.folder / "ledger").mkdir()
+    (session.folder / "ledger" / "00000001.json").write_text("{")
+    assert stale_evidence(tmp_path / "studies") == []
 
 
 def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
