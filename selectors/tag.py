@@ -37,7 +37,7 @@ from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.cover import LARGEST, clustered, cover
 from auxtune.selectors.grouping import alone_or_together, answer
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 
 PROBE = "lookahead"
 _MEASURED = {
@@ -49,11 +49,10 @@ _MEASURED = {
 
 @dataclass(frozen=True)
 class TagState:
-    """Whether the joint run was asked for and has ended, and where its evidence is if it went well."""
+    """Whether the joint run was asked for, and where its evidence is once it went well."""
 
     problem: Problem
     asked: bool = False
-    over: bool = False
     key: str | None = None
 
 
@@ -87,15 +86,13 @@ class Tag:
         """Nothing asked for."""
         return TagState(problem)
 
-    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Done:
         """All tasks together, once; nothing where there is one task only."""
-        if state.asked:
-            return Done() if state.over else Wait()
-        if len(state.problem.names) == 1:
+        if state.asked or len(state.problem.names) == 1:
             return Done()
         step = "optimiser" if self.released else self.lookahead
         measure = Measure(PROBE, {"every": self.probe_every, "step": step, "order": self.order})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.seed, stage="joint")
+        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
 
     def proposed(self, state: TagState, number: int, proposal: Proposal) -> TagState:
         """The joint run is under way."""
@@ -103,7 +100,7 @@ class Tag:
 
     def told(self, state: TagState, number: int, outcome: Outcome) -> TagState:
         """The joint run is over, well or not."""
-        return replace(state, over=True, key=outcome.evidence.get(PROBE))
+        return replace(state, key=outcome.evidence.get(PROBE))
 
     def select(self, state: TagState, evidence: Evidence) -> Selection:
         """The best groups; before anything is known the primary alone, without one all tasks in one."""
@@ -128,6 +125,6 @@ class Tag:
         array = "cosine" if self.variant == "cosine" else "per_rate" if self.per_rate or self.released else "affinity"
         details = {"probes": int(arrays["probes"]), "diagonal": "held-out" if array != "cosine" else "train"}
         tasks = [str(task) for task in arrays["tasks"]]
-        affinity = affinity_of(tasks, arrays[array], "tag", _MEASURED[array], state.problem.seed, details)
+        affinity = affinity_of(tasks, arrays[array], "tag", _MEASURED[array], state.problem.measure_seed, details)
         needed = np.isfinite(np.diag(affinity.values)).all() or not self.singletons
         return affinity.among(state.problem.names) if affinity.known and needed else None

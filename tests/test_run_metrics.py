@@ -54,6 +54,13 @@ def test_no_file_is_no_curve(tmp_path: Path) -> None:
     assert curve_lines(tmp_path / "metrics.jsonl", 100) == []
 
 
+def test_a_run_that_only_measures_has_one_point(tmp_path: Path) -> None:
+    """Whether nothing was to be trained, or the weights were there already."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "score": 0.5}\n')
+    assert curve_lines(tmp_path / "metrics.jsonl", 100) == [{"step": 0, "score": 0.5}]
+    assert len(curve_lines(tmp_path / "metrics.jsonl", 0)) == 1
+
+
 def trial(*costs: Cost) -> Trial:
     attempts = [Attempt(number, "s", 0.0, cost=cost) for number, cost in enumerate(costs, start=1)]
     return Trial(0, "search", Proposal(("p",)), 0.0, attempts)
