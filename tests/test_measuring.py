@@ -15,6 +15,7 @@ from synthetic_tasks import BASE, MODEL, TASKS
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -33,7 +34,7 @@ from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.training import TrainingRun
 
@@ -154,6 +155,15 @@ def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
         assert arrays["importance"].shape == (2, 2) and (arrays["importance"] > 0).all()
     assert accounts.best is None, "a probe is scored on its own task, and is no candidate for the best"
     assert session.differences() == []
+
+
+@pytest.mark.parametrize(("measures", "message"), [
+    ((Measure("cka"),), "cannot be measured: .* found 'cka'"),
+    ((Measure("gradients"), Measure("gradients", {"batches": 2})), "twice: gradients, gradients"),
+])
+def test_what_cannot_be_asked_of_a_run_is_said(tmp_path: Path, measures: tuple[Measure, ...], message: str) -> None:
+    with pytest.raises(SelectorError, match=message):
+        Session(tmp_path, HEADS)._agenda()[1].plan(Proposal(("sign",), {"sign": 1.0}, measure=measures))
 
 
 def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
