@@ -15,6 +15,7 @@ from synthetic_tasks import BASE, MODEL, TASKS
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -33,8 +34,9 @@ from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.training import TrainingRun
 
 TEXT = """
 study: {study}
@@ -155,6 +157,15 @@ def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
     assert session.differences() == []
 
 
+@pytest.mark.parametrize(("measures", "message"), [
+    ((Measure("cka"),), "cannot be measured: .* found 'cka'"),
+    ((Measure("gradients"), Measure("gradients", {"batches": 2})), "twice: gradients, gradients"),
+])
+def test_what_cannot_be_asked_of_a_run_is_said(tmp_path: Path, measures: tuple[Measure, ...], message: str) -> None:
+    with pytest.raises(SelectorError, match=message):
+        Session(tmp_path, HEADS)._agenda()[1].plan(Proposal(("sign",), {"sign": 1.0}, measure=measures))
+
+
 def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     first = Session(tmp_path, HEADS).run()
     assert measured(first) == [("sign",), ("share.of",)]
@@ -213,6 +224,42 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     assert cost["phases"]["probe"]["trials"] == 2 and cost["reused"]["trials"] == 0
     assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
     assert measured(accounts) == [("sign",), ("share.of",)]
+
+
+def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is of a training that is over: neither that nor the weights are trained again."""
+    session = Session(tmp_path, HEADS)
+    agenda, measuring = session._agenda()
+    trial = agenda.next()
+    assert trial is not None
+    worker = Local({"assignment": session._assignment(agenda, measuring, trial)})
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "measure", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            while not worker.step()["done"]:
+                pass
+    assert worker._run is not None and worker._run.finished
+    worker._run.save()
+    agenda.ended(0, 1)
+    again = agenda.next()
+    assert again is trial and trial.attempts[-1].resume_from == 1
+    checkpoint = attempt_folder(session.folder, 0, 1) / "checkpoint"
+    second = Local({"assignment": replace(session._assignment(agenda, measuring, trial), checkpoint=checkpoint)})
+    while not second.step()["done"]:
+        pass
+    agenda.ended(0, 2)
+    report = read_report(attempt_folder(session.folder, 0, 2))
+    assert report is not None and (report.steps, report.reused) == (0, {})
+    assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
+    kept = [session.store.find(key) for key in session.store]
+    assert [entry.score for entry in kept if entry] == [trial.score, trial.score], "of the run and of what was measured"
+    assert (trial.tells_pace, len(trial.costs)) == (False, 2)
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_evidence_stays_as_long_as_a_study_names_it(tmp_path: Path) -> None:

@@ -59,10 +59,13 @@ class Measuring:
     def plan(self, proposal: Proposal) -> MeasurePlan | None:
         """The keys of ``proposal``'s evidence; ``None`` where it measures nothing.
 
-        Raises ``SelectorError`` where it asks for a probe, or an option of one, that there is not.
+        Raises ``SelectorError`` where it asks for a probe, or an option of one, that there is not, or for one twice.
         """
         if not proposal.measure:
             return None
+        names = [measure.probe for measure in proposal.measure]
+        if len(set(names)) < len(names):
+            raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
         tasks = varied(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "probe")
         run = run_key(recipe, tasks, self.base, self.gpus)
