@@ -69,6 +69,16 @@ def test_damage_counts_as_absent_and_is_made_anew(tmp_path: Path, victim: str) -
     assert any(path.name.startswith(".damaged.k.") for path in (tmp_path / ".evidence").iterdir()), "nothing is lost"
 
 
+def test_another_format_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path)
+    store.create("k", entry(), ARRAYS)
+    path = tmp_path / ".evidence" / "k" / "evidence.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    assert store.find("k") is None
+    with pytest.raises(EvidenceError, match="format"):
+        store.arrays("k")
+
+
 def test_what_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="cannot be read"):
         StoredEvidence(EvidenceStore(tmp_path))["k"]

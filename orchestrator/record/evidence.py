@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -26,7 +26,7 @@ from auxtune.orchestrator.errors import EvidenceError
 from auxtune.trials.durable import sync, write_durably
 from auxtune.trials.report import Cost
 
-FOLDER, FORMAT = ".evidence", 1
+FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study anew under another name"
 WEIGHTS = "weights"                                    # what an entry without arrays is of
 
@@ -50,7 +50,7 @@ class Entry:
     metrics: Mapping[str, Mapping[str, float]]
     options: Mapping[str, Any] = field(default_factory=dict)
     sha256: str | None = None                          # of arrays.npz
-    format: int = FORMAT
+    format: Literal[1] = 1                             # any other is not read
 
 
 _entry = TypeAdapter(Entry)
