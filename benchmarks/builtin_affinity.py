@@ -142,7 +142,8 @@ def least_cka(runs: Sequence[Arrays]) -> np.ndarray:
     layers = layer_cka([run["hidden"] for run in runs]) if alike(runs, "texts") else None
     if layers is None:
         raise ValueError("hidden states of at least 200 texts, the same for all tasks, are needed")
-    return layers.min(axis=0)
+    # A layer that is the same for all texts says nothing.
+    return layers[~np.isnan(layers).all(axis=(1, 2))].min(axis=0)
 
 
 def mean_cosine(runs: Sequence[Arrays]) -> np.ndarray:

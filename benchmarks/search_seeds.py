@@ -10,7 +10,7 @@ shares there, ``regret`` how far the best subset is above ``value``.
 
 All selectors search with one seed before the next, in a storage of that seed's own, and share in it what they measured,
 as a user's studies would. ``trials`` and ``cpu_hours`` are what a search paid for, probes included and confirm not;
-``reused_trials`` were told from the evidence cache, and ``reused_cpu_hours`` is what all it took from there had cost.
+``reused`` trials were told from the evidence cache, and ``cpu_hours_reused`` is what all it took from there had cost.
 A run that was there and only had to be measured anew is a trial paid for, its training is reused. Hours paid and reused
 add up to the same whoever came first. ``seconds`` is how long the study's sessions were open, confirm included, and
 ``belief`` what the selector held true, without its tables of pairs.
@@ -72,7 +72,7 @@ def main() -> None:
 def storage_of(seed: int, storage: Path | None) -> Iterator[Path]:
     """Where the studies of one seed are: in ``storage``, or in a folder that goes when they are done."""
     if storage is not None:
-        yield storage.resolve() / f"seed-{seed}"
+        yield storage.resolve() / f"seed{seed}"
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
@@ -81,8 +81,8 @@ def storage_of(seed: int, storage: Path | None) -> Iterator[Path]:
 def run_search(seed: int, selector: str, home: Path, overrides: Sequence[str]) -> Result:
     """One study to its end, or what it came to if it is in ``home`` already."""
     home.mkdir(parents=True, exist_ok=True)
-    name = "-".join(re.findall(r"\w+", selector)).removeprefix("name-")
-    places = [f"study={name}", f"storage={home}/studies", f"tracking.uri=sqlite:///{home}/mlflow.db"]
+    name = re.sub(r"[^a-z0-9_]+", "-", selector.lower()).strip("-")[:80]
+    places = [f"study={name}", f"storage={home}", f"tracking.uri=sqlite:///{home}/mlflow.db"]
     short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
     # An option such as rounds belongs to the quickstart's own selector.
     chosen = [] if selector == "thompson" else [f"selector={selector}"]
@@ -101,8 +101,8 @@ def found(result: Result) -> Row:
         "value": answer["report"][primary]["accuracy"],
         "trials": sum(phases[phase]["trials"] for phase in ("probe", "search")),
         "cpu_hours": sum(phases[phase]["cpu_hours"] for phase in ("probe", "search")),
-        "reused_trials": reused["trials"],
-        "reused_cpu_hours": reused["cpu_hours"],
+        "reused": reused["trials"],
+        "cpu_hours_reused": reused["cpu_hours"],
         "seconds": round(answer["cost"]["wall_hours"] * 3600, 1),
         "belief": {k: v for k, v in belief if not (isinstance(v, dict) and "recipient_by_source" in v)},
     }
@@ -147,8 +147,8 @@ def summarise(rows: Sequence[Row], truth: Row) -> None:
         those = [row for row in rows if row["selector"] == selector]
         counts = [sum(task in row["chosen"] for row in those) for task in truth["tasks"]]
         accuracy, equal = (_percent([row[key] for row in those]) for key in ("value", "equal"))
-        trials, reused_trials = (_mean(those, key) for key in ("trials", "reused_trials"))
-        hours, reused_hours = (_mean(those, key) for key in ("cpu_hours", "reused_cpu_hours"))
+        trials, reused_trials = (_mean(those, key) for key in ("trials", "reused"))
+        hours, reused_hours = (_mean(those, key) for key in ("cpu_hours", "cpu_hours_reused"))
         costs = [f"{trials:.3g} + {reused_trials:.3g}", f"{3600 * hours:.0f} + {3600 * reused_hours:.0f}"]
         print(f"| {' | '.join([f'`{selector}`', str(len(those)), accuracy, equal, *map(str, counts), *costs])} |")
     single, every, best = (_percent([truth[key]]) for key in ("single", "all", "best"))

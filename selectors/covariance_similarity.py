@@ -26,6 +26,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from auxtune.selectors.covariance import centred, normalised, similarity
+from auxtune.selectors.finalisers import at_least, ranked, top_k
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
 from auxtune.selectors.single_runs import SingleRuns, single_runs
@@ -35,15 +36,12 @@ from auxtune.selectors.single_runs import SingleRuns, single_runs
 class CovarianceSimilarity:
     """The auxiliaries whose embeddings have a covariance most like the primary's."""
 
-    paper: ClassVar[str | None] = (
-        "S. Wu, H. R. Zhang, C. Ré, Understanding and Improving Information Transfer in Multi-Task Learning, "
-        "ICLR 2020, arXiv:2005.00944"
-    )
+    paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
     needs: ClassVar[str] = "nothing"
-    costs: ClassVar[str] = "a run per task, or none with `trained: false`"
+    costs: ClassVar[str] = "a run per task, or a pass over its probe rows with `trained: false`"
     avoid: ClassVar[str] = "tasks share their texts and differ in their labels"
 
     at: Literal["embeddings", "representation"] = option(
@@ -78,11 +76,11 @@ class CovarianceSimilarity:
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """The primary with the best auxiliaries measured so far; alone while it is not measured itself."""
         scores = self._scores(state, evidence)
-        ranked = sorted(scores, key=lambda task: -scores[task])        # of equals, the study's order
-        able = [task for task in ranked if self.threshold is None or scores[task] >= self.threshold]
-        chosen = {state.problem.require_primary(), *able[: self.keep]}
+        best = top_k(scores, len(scores) if self.keep is None else self.keep)
+        able = scores if self.threshold is None else at_least(scores, self.threshold)
+        chosen = {state.problem.require_primary(), *(task for task in best if task in able)}
         tasks = tuple(task for task in state.problem.names if task in chosen)
-        return Selection("mixture", tasks, belief={"similarity": {task: scores[task] for task in ranked}})
+        return Selection("mixture", tasks, belief={"similarity": {task: scores[task] for task in ranked(scores)}})
 
     def fewest(self, problem: Problem) -> int:
         """A run of each task, or none where there is nothing to choose from."""

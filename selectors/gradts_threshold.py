@@ -25,14 +25,15 @@ alike: tau is symmetric and says nothing of who helps whom.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import stats
 
-from auxtune.selectors.head_ranking import heads_measured, ranked, rows_norm, taus_of, unmeasured
+from auxtune.selectors.finalisers import at_least
+from auxtune.selectors.head_ranking import auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.single_runs import SingleRuns, single_runs
@@ -94,12 +95,12 @@ class GradTSThreshold:
         """The primary and what is like it; ``belief`` holds taus, those of twins, and the threshold."""
         problem = state.problem
         taus = taus_of(state, evidence, rows_norm(self.released))
-        ranking = ranked(taus)
+        ranking = auxiliaries_by_tau(taus)
         twins = [tau for (_, shuffled), tau in taus.items() if shuffled is not None]
         threshold = self._threshold(twins)
-        like = {task for task, tau in ranking if threshold is not None and tau >= threshold}
+        like = () if threshold is None else at_least(ranking, threshold)
         belief: dict[str, JSON] = {
-            "tau": dict(ranking), "twins": twins, "threshold": threshold, "failed": unmeasured(state)
+            "tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)
         }
         if not like:
             belief["why"] = f"{_why_none(ranking, threshold)}: the primary alone"
@@ -125,7 +126,7 @@ def prediction_bound(draws: Sequence[float]) -> float:
     return float(np.mean(draws) + factor * np.std(draws, ddof=1))
 
 
-def _why_none(ranking: Sequence[tuple[str, float]], threshold: float | None) -> str:
+def _why_none(ranking: Mapping[str, float], threshold: float | None) -> str:
     if not ranking:
         return "no auxiliary could be compared with the primary"
     if threshold is None:

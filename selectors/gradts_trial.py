@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
-from auxtune.selectors.head_ranking import heads_measured, ranked, rows_norm, taus_of, unmeasured
+from auxtune.selectors.head_ranking import auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 from auxtune.selectors.single_runs import SingleRuns, single_runs
@@ -150,7 +150,7 @@ class GradTSTrial:
         return len(problem.names) + 1 if problem.auxiliaries else 0
 
     def _ranking(self, state: TrialState, evidence: Evidence) -> Ranking:
-        return tuple(ranked(taus_of(state.runs, evidence, rows_norm(self.released))))
+        return tuple(auxiliaries_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
 
     def _reading(self, state: TrialState) -> Reading:
         """What is to be read of the prefixes, whatever else has come in."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from auxtune.selectors.finalisers import ranked
 from auxtune.selectors.head_profiles import RowsNorm, profiles, tau
 from auxtune.selectors.protocol import Evidence, Measure
 from auxtune.selectors.single_runs import Run, SingleRuns
@@ -34,10 +35,10 @@ def taus_of(runs: SingleRuns, evidence: Evidence, norm: RowsNorm) -> dict[Run, f
     return {run: tau(found[primary], profile) for run, profile in found.items() if run != primary}
 
 
-def ranked(taus: Mapping[Run, float]) -> list[tuple[str, float]]:
-    """The auxiliaries, twins left out, by tau from the largest; on ties in the study's order."""
-    alone = [(task, tau) for (task, shuffled), tau in taus.items() if shuffled is None]
-    return sorted(alone, key=lambda each: -each[1])
+def auxiliaries_by_tau(taus: Mapping[Run, float]) -> dict[str, float]:
+    """The auxiliaries, twins left out, with their taus from the largest; on ties in the study's order."""
+    alone = {task: tau for (task, shuffled), tau in taus.items() if shuffled is None}
+    return {task: alone[task] for task in ranked(alone)}
 
 
 def unmeasured(runs: SingleRuns) -> list[str]:

@@ -2,8 +2,8 @@
 
 No source of its own; AutoSeM (bandit, then mixing) is the best-known one. A stage is any selector with a primary. When
 it is done and all its trials are told, its answer narrows the problem to the chosen tasks, and the next stage starts
-on those. The answer that narrowed is computed once and reaches the state through the ``notes`` of the next stage's
-first proposal: folding a ledger never asks a stage again.
+on those; shares are not handed on, and rows cannot be. The answer that narrowed is computed once and reaches the state
+through the ``notes`` of the next stage's first proposal: folding a ledger never asks a stage again.
 
 ``propose`` takes what its stage takes. The answer is that of the stage under way, so a pipeline may be stopped at any
 time. Later stages draw from seeds of their own; the first draws from the problem's, so that it does what it would do
@@ -149,6 +149,11 @@ class Pipeline(Staged):
     answers: ClassVar[Answer] = "subset"
 
     chain: tuple[tuple[str, Selector], ...] = _ANY
+
+    def __post_init__(self) -> None:
+        early = [name for name, selector in self.chain[:-1] if selector.answers == "rows"]
+        if early:
+            raise ValueError(f"{early[0]} must be the last stage, got others after it: they would train on all rows")
 
     @property
     def stages(self) -> tuple[tuple[str, Selector], ...]:

@@ -36,7 +36,7 @@ from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.clusters import complete_linkage
 from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities
 from auxtune.selectors.single_runs import SingleRuns, single_runs
 
@@ -77,12 +77,11 @@ class RepresentationGradient:
         """Nothing asked for."""
         return single_runs(problem)
 
-    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
         """Each task alone, the primary first; nothing where there is one task only."""
         if len(state.wanted) == 1:
             return Done()
-        proposal = state.next((Measure("hidden_states"), Measure("gradients", {"batches": self.batches})))
-        return proposal or (Done() if state.over else Wait())
+        return state.next((Measure("hidden_states"), Measure("gradients", {"batches": self.batches}))) or Done()
 
     def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
         """One run more is under way."""
@@ -130,7 +129,7 @@ class RepresentationGradient:
         alike = values["representation" if self.layers == "min" else "representation_mean"] - self.representation
         values["margin"] = np.minimum(alike, values["gradient"] - self.gradient)
         return {
-            name: affinity_of(names, values[name], "representation_gradient", measured, state.problem.seed)
+            name: affinity_of(names, values[name], "representation_gradient", measured, state.problem.measure_seed)
             for name, measured in _MEASURED.items()
         }
 

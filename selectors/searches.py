@@ -3,7 +3,9 @@
 No source. A search whose answer another seed would turn round has found luck; ``stability`` shows it. The searches go
 side by side and share the slots evenly, the one with the fewest proposals asking first. The answer is that of the
 search whose best trial, in the stage it came to, scored highest on the selection split, the earliest on ties; the
-others only say how sure it is.
+others only say how sure it is. Runs that only measure do not compete, for their scores are of other tasks or say
+nothing of what is chosen: where a method trains no candidates, the first search answers. Each search measures runs of
+its own, or how sure it is could not be seen.
 
 ``propose`` asks one search, or more where some have nothing to ask for. The price is that of all searches together.
 """
@@ -38,7 +40,7 @@ _ANY = RandomSubset()                                  # a default, as every opt
 class SearchesState:
     """Each search's state, the stage it is in and its best score there.
 
-    ``numbers`` says whose proposal a number is, as (search, its own count).
+    ``numbers`` says whose proposal a number is, as (search, its own count); ``measured`` are those that only measure.
     """
 
     problem: Problem
@@ -46,6 +48,7 @@ class SearchesState:
     stages: tuple[str, ...]
     best: tuple[float | None, ...]
     numbers: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    measured: frozenset[int] = frozenset()
 
     def made(self, search: int) -> int:
         """Proposals of one search."""
@@ -94,12 +97,15 @@ class Searches:
         if stage != state.stages[search]:              # scores of another stage are of other trainings
             state = replace(state, stages=_with(state.stages, search, stage), best=_with(state.best, search, None))
         numbers = {**state.numbers, number: (search, local)}
-        return replace(state, inner=_with(state.inner, search, own), numbers=numbers)
+        measured = state.measured | ({number} if proposal.measure else set())
+        return replace(state, inner=_with(state.inner, search, own), numbers=numbers, measured=measured)
 
     def told(self, state: SearchesState, number: int, outcome: Outcome) -> SearchesState:
         """The search that asked is told."""
         search, local = state.numbers[number]
         own = self.selector.told(state.inner[search], local, outcome)
+        if number in state.measured:
+            return replace(state, inner=_with(state.inner, search, own))
         scores = [score for score in (state.best[search], outcome.score) if score is not None]
         best = _with(state.best, search, max(scores, default=None))
         return replace(state, inner=_with(state.inner, search, own), best=best)

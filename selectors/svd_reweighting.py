@@ -36,15 +36,12 @@ from auxtune.selectors.single_runs import SingleRuns, single_runs
 class SVDReweighting:
     """Factors of the losses of tasks with the same inputs, from the directions that their labels share."""
 
-    paper: ClassVar[str | None] = (
-        "S. Wu, H. R. Zhang, C. Ré, Understanding and Improving Information Transfer in Multi-Task Learning, "
-        "ICLR 2020, arXiv:2005.00944"
-    )
+    paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
     needs: ClassVar[str] = "tasks that label the same rows"
-    costs: ClassVar[str] = "none"
+    costs: ClassVar[str] = "a pass over each task's rows, nothing is trained"
     avoid: ClassVar[str] = "labels are on scales that do not compare"
 
     r: int | None = option(None, "directions that count as shared; null: half the rank of all label columns", least=1)

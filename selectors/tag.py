@@ -21,9 +21,11 @@ Where we differ. Tasks with inputs of their own each bring a batch of theirs; th
 the release bans it); the first steps, whose losses fall whatever is trained, are dropped by the probe. Beyond 20 tasks
 groups start from clusters and are not proven best. With a primary, the answer is the group that serves it.
 
-One joint run, whose probes cost about tasks / ``probe_every`` of its steps more. A new candidate costs a new one. A
-pair is judged beside all other tasks, and three that only help together are not seen. Do not use it for what its
-numbers predict: they rank groups, and correlate weakly with the gain that comes of them.
+One joint run. A probe of n tasks costs about as much as n (n + 6) / 3 of its steps, since every task has a batch of
+its own and looks at it after every other's step; with ``order: first`` as much as 3 n. So 8 tasks probed every 10
+steps make it almost 5 times as long, or 3.4 times: raise ``probe_every`` for many tasks. A new candidate costs a new
+run. A pair is judged beside all other tasks, and three that only help together are not seen. Do not use it for what
+its numbers predict: they rank groups, and correlate weakly with the gain that comes of them.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.cover import LARGEST, clustered, cover
 from auxtune.selectors.grouping import alone_or_together, answer
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 
 PROBE = "lookahead"
 _MEASURED = {
@@ -49,11 +51,10 @@ _MEASURED = {
 
 @dataclass(frozen=True)
 class TagState:
-    """Whether the joint run was asked for and has ended, and where its evidence is if it went well."""
+    """Whether the joint run was asked for, and where its evidence is once it went well."""
 
     problem: Problem
     asked: bool = False
-    over: bool = False
     key: str | None = None
 
 
@@ -66,7 +67,7 @@ class Tag:
     needs_primary: ClassVar[bool] = False
     groups: ClassVar[bool] = True
     needs: ClassVar[str] = "memory for a gradient per task"
-    costs: ClassVar[str] = "1 run, 1 + tasks / `probe_every` times as long"
+    costs: ClassVar[str] = "1 run, for n tasks 1 + n (n + 6) / (3 `probe_every`) times as long"
     avoid: ClassVar[str] = "what tasks do only together matters"
 
     models: int = option(3, "with a primary, the most groups; without one the study's `models` counts", least=1)
@@ -87,15 +88,13 @@ class Tag:
         """Nothing asked for."""
         return TagState(problem)
 
-    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Done:
         """All tasks together, once; nothing where there is one task only."""
-        if state.asked:
-            return Done() if state.over else Wait()
-        if len(state.problem.names) == 1:
+        if state.asked or len(state.problem.names) == 1:
             return Done()
         step = "optimiser" if self.released else self.lookahead
         measure = Measure(PROBE, {"every": self.probe_every, "step": step, "order": self.order})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.seed, stage="joint")
+        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
 
     def proposed(self, state: TagState, number: int, proposal: Proposal) -> TagState:
         """The joint run is under way."""
@@ -103,7 +102,7 @@ class Tag:
 
     def told(self, state: TagState, number: int, outcome: Outcome) -> TagState:
         """The joint run is over, well or not."""
-        return replace(state, over=True, key=outcome.evidence.get(PROBE))
+        return replace(state, key=outcome.evidence.get(PROBE))
 
     def select(self, state: TagState, evidence: Evidence) -> Selection:
         """The best groups; before anything is known the primary alone, without one all tasks in one."""
@@ -128,6 +127,6 @@ class Tag:
         array = "cosine" if self.variant == "cosine" else "per_rate" if self.per_rate or self.released else "affinity"
         details = {"probes": int(arrays["probes"]), "diagonal": "held-out" if array != "cosine" else "train"}
         tasks = [str(task) for task in arrays["tasks"]]
-        affinity = affinity_of(tasks, arrays[array], "tag", _MEASURED[array], state.problem.seed, details)
+        affinity = affinity_of(tasks, arrays[array], "tag", _MEASURED[array], state.problem.measure_seed, details)
         needed = np.isfinite(np.diag(affinity.values)).all() or not self.singletons
         return affinity.among(state.problem.names) if affinity.known and needed else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from written_study import start_driver, written_study
@@ -91,6 +92,27 @@ def test_while_a_driver_is_alive_nothing_is_deleted(study: Path) -> None:
     driver.kill()
     driver.communicate()
     assert clean(study, "--yes").exit_code == 0 and not (study / "tune").exists()
+
+
+def test_evidence_that_another_study_may_have_begun_to_use_meanwhile_stays(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = tmp_path / ".evidence" / "key"
+    evidence.mkdir(parents=True)
+    (evidence / "evidence.json").write_text("{}")
+    drivers = []
+
+    def begins_meanwhile(*_: object) -> bool:
+        drivers.append(start_driver(written_study(tmp_path / "other")))
+        return True
+
+    monkeypatch.setattr(click, "confirm", begins_meanwhile)
+    shown = clean(study)
+    assert shown.exit_code == 0 and "stale evidence" in shown.stdout
+    drivers[0].kill()
+    drivers[0].communicate()
+    assert evidence.is_dir() and not (study / "tune").exists()
+    assert clean(study, "--yes").exit_code == 0 and not evidence.exists()
 
 
 def test_no_link_is_followed_nor_anything_deleted_behind_one(study: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
 from auxtune.orchestrator.study_file.models import CONTROLS
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection, TaskInfo
+from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, Selection, TaskInfo
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.report import Cost
 
@@ -127,6 +128,15 @@ def test_no_task_is_rounded_out_of_its_group() -> None:
     assert trained.tasks == ("d", "a") and not trained.cycle
     assert trained.weights == {"d": pytest.approx(300 / 301), "a": pytest.approx(1 / 301)}
     assert made.execute(Proposal(("d", "c"))).cycle
+
+
+def test_no_task_is_rounded_out_of_what_is_measured() -> None:
+    """With a primary as well: a joint run must tell of all tasks that it was asked about."""
+    made = translator("training.sampling=proportional", rows={**ROWS, "a": 1})
+    primary = replace(made, problem=replace(made.problem, primary="d"))
+    measured = Proposal(("d", "a"), measure=(Measure("lookahead"),))
+    assert primary.execute(replace(measured, measure=())).tasks == ("d",)
+    assert primary.execute(measured).tasks == ("d", "a") and not primary.execute(measured).cycle
 
 
 def test_a_model_is_scored_and_reported_on_all_its_tasks() -> None:

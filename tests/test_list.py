@@ -13,6 +13,7 @@ from small_study import STUDY
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
+from auxtune.orchestrator.commands.studies import _counted
 
 
 def auxtune(*arguments: str) -> Result:
@@ -55,6 +56,11 @@ def test_the_table_says_the_same(storage: Path) -> None:
     assert result.exit_code == 0 and lines[0].split()[:3] == ["study", "state", "trials"]
     assert lines[1].startswith("new     interrupted  2 of 3, 1 failed  0.7500  0.00 USD")
     assert any(line.startswith("broken: ") and "damaged" in line for line in lines)
+
+
+def test_what_was_reused_is_no_trial_of_the_table() -> None:
+    trials = {"waiting": 1, "running": 0, "finished": 2, "reused": 5, "stopped": 0, "failed": 1}
+    assert _counted(trials) == "3 of 4, 1 failed"
 
 
 def test_a_study_whose_variables_are_not_set_here_is_listed_without_money(storage: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from synthetic_tasks import BASE, MODEL, TASKS
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -30,9 +32,11 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
+from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.training import TrainingRun
 
 TEXT = """
 study: {study}
@@ -153,6 +157,15 @@ def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
     assert session.differences() == []
 
 
+@pytest.mark.parametrize(("measures", "message"), [
+    ((Measure("cka"),), "cannot be measured: .* found 'cka'"),
+    ((Measure("gradients"), Measure("gradients", {"batches": 2})), "twice: gradients, gradients"),
+])
+def test_what_cannot_be_asked_of_a_run_is_said(tmp_path: Path, measures: tuple[Measure, ...], message: str) -> None:
+    with pytest.raises(SelectorError, match=message):
+        Session(tmp_path, HEADS)._agenda()[1].plan(Proposal(("sign",), {"sign": 1.0}, measure=measures))
+
+
 def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     first = Session(tmp_path, HEADS).run()
     assert measured(first) == [("sign",), ("share.of",)]
@@ -167,7 +180,11 @@ def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     assert [t.score for t in served] == [t.score for t in first.in_phase("probe")]
     paid, reused = (cost_of(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
     assert reused["reused"]["trials"] == 2
-    assert reused["reused"]["cpu_hours"] == pytest.approx(paid["phases"]["probe"]["cpu_hours"], rel=0.2)
+    kept = [session.store.find(key) for trial in served if trial.told for key in trial.told.reused]
+    assert len(kept) == 4, "two runs, and what was measured of each"
+    hours = sum(entry.cost.cpu_seconds for entry in kept if entry) / 3600
+    assert reused["reused"]["cpu_hours"] == pytest.approx(hours, rel=1e-9)
+    assert 0 < hours <= paid["phases"]["probe"]["cpu_hours"], "of an attempt, reading and starting are not the run's"
     assert reused["phases"]["probe"]["trials"] == 1
     assert session.differences() == []
 
@@ -188,7 +205,7 @@ def test_other_probes_of_a_run_that_is_kept_train_nothing(tmp_path: Path) -> Non
 
 
 def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_path: Path) -> None:
-    """The evidence is there, the report is not: the trial is told at once, and nothing counts as reused."""
+    """The evidence is there, the report is not: the trial is told at once, is charged, and nothing counts as reused."""
     session = Session(tmp_path, HEADS)
     agenda, measuring = session._agenda()
     trial = agenda.next()
@@ -200,8 +217,72 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     agenda.flush()
     accounts = session.run()
     first = accounts.trials[0]
-    assert first.reused and first.told is not None and first.told.reused == {} and first.costs != []
-    assert measured(accounts) == [("share.of",)]
+    assert first.told is not None and (first.told.attempt, len(first.attempts), first.told.reused) == (0, 1, {})
+    assert (first.reused, first.status, first.tells_pace) == (False, "finished", False)
+    assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
+    cost = cost_of(accounts, Price(), None)
+    assert cost["phases"]["probe"]["trials"] == 2 and cost["reused"]["trials"] == 0
+    assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
+    assert measured(accounts) == [("sign",), ("share.of",)]
+
+
+def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is of a training that is over: neither that nor the weights are trained again."""
+    session = Session(tmp_path, HEADS)
+    agenda, measuring = session._agenda()
+    trial = agenda.next()
+    assert trial is not None
+    worker = Local({"assignment": session._assignment(agenda, measuring, trial)})
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "measure", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            while not worker.step()["done"]:
+                pass
+    assert worker._run is not None and worker._run.finished
+    worker._run.save()
+    agenda.ended(0, 1)
+    again = agenda.next()
+    assert again is trial and trial.attempts[-1].resume_from == 1
+    checkpoint = attempt_folder(session.folder, 0, 1) / "checkpoint"
+    second = Local({"assignment": replace(session._assignment(agenda, measuring, trial), checkpoint=checkpoint)})
+    while not second.step()["done"]:
+        pass
+    agenda.ended(0, 2)
+    report = read_report(attempt_folder(session.folder, 0, 2))
+    assert report is not None and (report.steps, report.reused) == (0, {})
+    assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
+    kept = [session.store.find(key) for key in session.store]
+    assert [entry.score for entry in kept if entry] == [trial.score, trial.score], "of the run and of what was measured"
+    assert (trial.tells_pace, len(trial.costs)) == (False, 2)
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_evidence_stays_as_long_as_a_study_names_it(tmp_path: Path) -> None:
+    """Both studies name the same runs: one may go, and only with the other they are nobody's."""
+    first, second = Session(tmp_path, HEADS), Session(tmp_path, HEADS, study="y")
+    first.run()
+    second.run()
+    keys = list(first.store)
+    assert len(keys) == 4 and stale_evidence(tmp_path / "studies") == []
+    shutil.rmtree(first.folder)
+    assert stale_evidence(tmp_path / "studies") == []
+    assert second.differences() == []
+    shutil.rmtree(second.folder)
+    assert [path.name for path in stale_evidence(tmp_path / "studies")] == keys
+
+
+def test_a_ledger_that_cannot_be_read_keeps_all_evidence(tmp_path: Path) -> None:
+    session = Session(tmp_path, HEADS)
+    session.run()
+    shutil.rmtree(session.folder / "ledger")
+    (session.folder / "ledger").mkdir()
+    (session.folder / "ledger" / "00000001.json").write_text("{")
+    assert stale_evidence(tmp_path / "studies") == []
 
 
 def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
@@ -214,6 +295,18 @@ def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
     second = Session(tmp_path, HEADS, study="y").run()
     assert measured(second) == [("sign",)], "from its weights, for these are whole"
     assert np.allclose(np.load(path)["importance"], before, rtol=1e-6)
+
+
+def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
+    Session(tmp_path, HEADS).run()
+    released = "{name: gradts_threshold, threshold: 0.0, released: true}"
+    for path in (tmp_path / "studies" / ".evidence").glob("*/weights/*"):
+        path.write_bytes(path.read_bytes()[:-10])
+    second = Session(tmp_path, released, study="y").run()
+    assert [trial.tells_pace for trial in second.in_phase("probe")] == [True, True], "what is damaged spares nothing"
+    third = Session(tmp_path, "representation_gradient", study="z").run()
+    told = [trial.told for trial in third.in_phase("probe")]
+    assert [len(one.reused) for one in told if one] == [1, 1], "the weights, whole again"
 
 
 def test_a_twin_learns_from_shuffled_labels_and_is_no_task_of_its_own(tmp_path: Path) -> None:
@@ -242,6 +335,8 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     report = read_report(attempt_folder(session.folder, single[1].id, 1))
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
+    first = next(trial for trial in accounts.in_phase("probe") if trial.proposal.tasks == ("share.of",))
+    assert (first.tells_pace, single[1].tells_pace) == (True, False), "what was spared does not tell what runs take"
     kept = instances["share.of"]
     path = session.folder / "rows" / f"{kept.sha256}.npy"
     rows, content = np.load(path), path.read_bytes()

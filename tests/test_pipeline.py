@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from auxtune.selectors.autosem import AutoSeM
+from auxtune.selectors.gp_mixing import GPMixing
+from auxtune.selectors.gradts_instance import GradTSInstance
+from auxtune.selectors.gradts_threshold import GradTSThreshold
 from auxtune.selectors.pipeline import Pipeline
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selector, TaskInfo, Wait
 from auxtune.selectors.random_subset import RandomSubset
@@ -134,6 +137,29 @@ def test_searches_are_compared_in_the_stage_that_they_came_to() -> None:
         scores = runs if asked.inner is not None else mixtures
         state = selector.told(state, number, replace(outcome_of(asked), score=scores[asked.notes["search"]]))
     assert selector.select(state, {}).belief["winner"] == 1
+
+
+def test_runs_that_only_measure_do_not_say_which_search_answers() -> None:
+    """Their scores are of other tasks: the first answers, and each search has runs of its own."""
+    selector = Searches(GradTSThreshold(threshold=0.5), times=2)
+    state, seeds = selector.start(problem_of()), set()
+    for number in range(2 * len(TASKS)):
+        asked = selector.propose(state, {})
+        assert isinstance(asked, Proposal) and asked.measure
+        seeds.add(asked.seed)
+        state = selector.proposed(state, number, asked)
+        state = selector.told(state, number, Outcome(0.5 + 0.1 * asked.notes["search"]))
+    assert isinstance(selector.propose(state, {}), Done) and len(seeds) == 2
+    belief = selector.select(state, {}).belief
+    assert belief["winner"] == 0 and [search["best_score"] for search in belief["searches"]] == [None, None]
+
+
+def test_rows_are_kept_by_the_last_stage_only() -> None:
+    """A later one narrows tasks and would train on all of their rows."""
+    rows, mixing = ("gradts_instance", GradTSInstance()), ("gp_mixing", GPMixing())
+    assert Pipeline((("random_subset", RandomSubset()), rows)).fewest(problem_of()) > 0
+    with pytest.raises(ValueError, match="gradts_instance must be the last stage"):
+        Pipeline((rows, mixing))
 
 
 def test_the_first_search_is_the_one_that_a_single_search_would_be() -> None:

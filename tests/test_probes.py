@@ -15,13 +15,11 @@ from auxtune.trials.probes.options import OPTIONS, Whole
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, final_probe, running_probe
 
-ELSEWHERE = {"head_importance", "instance_importance"}
-
 
 def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
-    for name in FINAL.keys() - ELSEWHERE:
+    for name in FINAL:
         assert final_probe(name).__name__ == name
     assert running_probe("lookahead") is Lookahead
 

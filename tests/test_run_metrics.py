@@ -44,8 +44,21 @@ def test_a_curve_that_grows_never_takes_a_point_back(tmp_path: Path) -> None:
         assert part == whole[: len(part)]
 
 
+def test_what_trains_nothing_has_its_one_point(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\n')
+    assert curve_lines(path, 0) == curve_lines(path, 400) == [{"step": 0}]
+
+
 def test_no_file_is_no_curve(tmp_path: Path) -> None:
     assert curve_lines(tmp_path / "metrics.jsonl", 100) == []
+
+
+def test_a_run_that_only_measures_has_one_point(tmp_path: Path) -> None:
+    """Whether nothing was to be trained, or the weights were there already."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "score": 0.5}\n')
+    assert curve_lines(tmp_path / "metrics.jsonl", 100) == [{"step": 0, "score": 0.5}]
+    assert len(curve_lines(tmp_path / "metrics.jsonl", 0)) == 1
 
 
 def trial(*costs: Cost) -> Trial:

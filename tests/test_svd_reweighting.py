@@ -152,3 +152,15 @@ def test_matched_examples_count_steps_and_not_factors():
     translator = Translator(options(names, match="primary_examples"), ModelOptions(), problem(names))
     weighed = Proposal(names, {"p": 0.9, "a": 0.1}, weighting="loss")
     assert translator.steps(translator.execute(weighed)) == 80
+
+
+def test_label_columns_of_one_file_are_of_the_same_rows_and_those_of_another_are_not(tmp_path: Path) -> None:
+    """Each class column divides its rows for itself, but what one holds out no other trains on."""
+    rng = np.random.default_rng(0)
+    for name in ("one", "other"):
+        lines = [f"{name} {row},{rng.integers(2)},{rng.integers(3)},{rng.random():.3f}" for row in range(400)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,a,b,c", *lines]) + "\n")
+    columns = [TaskSource(name, path=tmp_path / "one.csv", text=("text",), label=name) for name in "abc"]
+    assert len({task.inputs for task in load_tasks(columns).values()}) == 1
+    other = TaskSource("d", path=tmp_path / "other.csv", text=("text",), label="a")
+    assert len({task.inputs for task in load_tasks([*columns, other]).values()}) == 2

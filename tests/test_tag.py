@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from published_affinity import CELEBA_COSINE, TASKONOMY
 
 from auxtune.selectors.cover import cover
-from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo, Wait
+from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo
 from auxtune.selectors.tag import Tag
 
 TASKS = TASKONOMY.tasks
@@ -51,8 +53,13 @@ def test_all_tasks_are_trained_together_once_and_looked_ahead():
     measure = Measure("lookahead", {"every": 5, "step": "sgd", "order": "first"})
     assert (asked.tasks, asked.measure, asked.seed) == (TASKS, (measure,), 6)
     state = selector.proposed(state, 0, asked)
-    assert selector.propose(state, {}) == Wait()
+    assert selector.propose(state, {}) == Done(), "already while it runs, so that a plan knows that it is the only one"
     assert selector.propose(selector.told(state, 0, Outcome(None, why="oom")), {}) == Done()
+
+
+def test_stages_of_one_study_share_the_joint_run():
+    narrowed = replace(problem_of(models=2), seed=99, measured_with=6)
+    assert Tag().propose(Tag().start(narrowed), {}) == Tag().propose(Tag().start(problem_of(models=2)), {})
 
 
 def test_what_is_computed_from_the_run_changes_nothing_in_what_is_asked_of_it():

@@ -16,9 +16,11 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
+from auxtune.trials.probes.options import OPTIONS, OneOf
 from auxtune.trials.report import Why
 
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
+OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 STUDY_PAGES = (README, GUIDE)                          # the guide goes on with the README's study
 OTHER_PAGES = [page for page in PAGES if page not in STUDY_PAGES and any(block.runs for block in blocks(page))]
@@ -110,6 +112,15 @@ def test_every_selector_is_described_with_its_options_and_paper(method: Method) 
     defaults = [d if isinstance(d := option.default, str) else json.dumps(d) for option in method.options]
     assert shown == [(o.name, default, o.meaning) for o, default in zip(method.options, defaults, strict=True)]
     assert all(link in text_of(METHODS) for link in re.findall(r"https://\S+", method.paper or ""))
+
+
+def test_every_probe_is_described_with_its_options() -> None:
+    shown = {name: cells[0] for name, cells in rows_of(OWN, "## Asking what a run can tell").items()}
+    assert shown.keys() == OPTIONS.keys()
+    for probe, options in OPTIONS.items():
+        words = {key: kind.words if isinstance(kind, OneOf) else (str(kind.default),) for key, kind in options.items()}
+        told = {name: tuple(re.findall(r"\w+", said)) for name, said in re.findall(r"`(\w+)`: ([^;]+)", shown[probe])}
+        assert told == words
 
 
 def test_every_section_of_the_study_file_is_explained() -> None:

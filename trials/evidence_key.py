@@ -10,22 +10,39 @@ from typing import Any
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.probes.measuring import inputs_digest
+from auxtune.trials.probes.options import chosen
+from auxtune.trials.probes.registry import READS_TEXTS, VERSIONS
 from auxtune.trials.progress import identity
 from auxtune.trials.recipe import Recipe
 
 
 def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> str:
-    """SHA-256 of all that decides a run's weights: tasks and data, encoder, recipe with precision, seed.
+    """SHA-256 of all that decides a run's weights and scores: tasks, data, metrics, encoder, recipe, seed.
 
-    What is measured of it and what is reported of it are left out.
+    What is measured of it and what is reported of it are left out, and where the encoder lies: its digest stands for
+    it, and a few of each task's rows as token ids for its tokenizer.
     """
-    known = identity(replace(recipe, probes={}, report=()), {name: tasks[name] for name in recipe.tasks}, base)
-    return _digest({**known, "device": "gpu" if gpus else "cpu"})
+    used = {name: tasks[name] for name in recipe.tasks}
+    precision = "float32" if recipe.precision == "auto" and not gpus else recipe.precision
+    model = replace(recipe.model, encoder="", trust_remote_code=False)
+    known = identity(replace(recipe, probes={}, report=(), precision=precision, model=model), used, base)
+    return _digest({
+        **known,
+        "device": "gpu" if gpus else "cpu",
+        "metrics": {name: list(task.metrics) for name, task in used.items()},      # the main one picks the best weights
+        "token ids": {name: inputs_digest(task.splits["probe"]) for name, task in used.items()},
+    })
 
 
-def probe_key(run: str, probe: str, version: int, options: Mapping[str, Any], texts: str | None) -> str:
-    """SHA-256 of what a probe measures of a run. ``texts`` is the digest of the shared probe batch, if it reads it."""
-    return _digest({"run": run, "probe": probe, "version": version, "options": dict(options), "texts": texts})
+def probe_key(run: str, probe: str, options: Mapping[str, Any], texts: str | None) -> str:
+    """SHA-256 of what a probe measures of a run. ``texts`` is the digest of the shared probe batch, if one is read.
+
+    Options that are left out are those by default. Raises ``ProbeError`` for a probe or an option that there is not.
+    """
+    full = chosen(probe, options)
+    read = texts if probe in READS_TEXTS else None
+    return _digest({"run": run, "probe": probe, "version": VERSIONS[probe], "options": full, "texts": read})
 
 
 def _digest(value: Mapping[str, Any]) -> str:

@@ -40,8 +40,11 @@ def command(study_dir: Path, yes: bool, as_json: bool) -> None:
         if not as_json:
             _show(folder, found)
         deleting = bool(found) and (yes or (not as_json and _confirmed()))
-        for leftover in found if deleting else ():
-            delete(leftover)
+        # While the question waited another study of the storage may have begun to use what nobody used.
+        still = {each.path for each in leftovers(folder, read_accounts(folder))} if deleting else set()
+        for leftover in found:
+            if leftover.path in still:
+                delete(leftover)
     if as_json:
         paths = [{"path": str(each.path), "kind": each.kind, "bytes": each.size} for each in found]
         total = sum(each.size for each in found)

@@ -52,9 +52,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _counted(trials: dict[str, int]) -> str:
-    """How many trials have ended of those that were proposed, and how many of them failed."""
+    """How many trials have ended of those that were proposed, and how many of them failed; what was reused is none."""
     ended, failed = trials["finished"] + trials["stopped"] + trials["failed"], trials["failed"]
-    return f"{ended} of {sum(trials.values())}" + (f", {failed} failed" if failed else "")
+    return f"{ended} of {sum(trials.values()) - trials['reused']}" + (f", {failed} failed" if failed else "")
 
 
 def _cost(cost: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from auxtune.orchestrator.planning.measuring import MeasurePlan
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
-from auxtune.trials.checkpoint import usable
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.probes.shared_texts import load_texts
 from auxtune.trials.recipe import Recipe
@@ -35,10 +34,9 @@ class Measurement:
         self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
         trains = self.recipe.steps > 0
         if trains and not any(probe in RUNNING for probe in self._missing):
-            weights = self.store.weights(self.plan.run)
-            if weights is not None and usable(weights):
+            self.start = self.store.weights(self.plan.run)
+            if self.start is not None:
                 self._taken(self.plan.run)
-                self.start = weights
         self.recipe = replace(
             self.recipe,
             probes={probe: self.recipe.probes[probe] for probe in self._missing or self.plan.keys},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.planning.variants import varied
@@ -14,7 +15,8 @@ from auxtune.selectors.protocol import Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evidence_key import probe_key, run_key
-from auxtune.trials.probes.registry import READS_TEXTS, VERSIONS
+from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.probes.registry import READS_TEXTS
 from auxtune.trials.report import Cost
 
 
@@ -55,20 +57,24 @@ class Measuring:
         return EvidenceStore(self.study.parent)
 
     def plan(self, proposal: Proposal) -> MeasurePlan | None:
-        """The keys of ``proposal``'s evidence; ``None`` where it measures nothing."""
+        """The keys of ``proposal``'s evidence; ``None`` where it measures nothing.
+
+        Raises ``SelectorError`` where it asks for a probe, or an option of one, that there is not, or for one twice.
+        """
         if not proposal.measure:
             return None
+        names = [measure.probe for measure in proposal.measure]
+        if len(set(names)) < len(names):
+            raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
         tasks = varied(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "probe")
         run = run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
         texts = self.texts.folder() if any(probe in READS_TEXTS for probe in probes) else None
-        keys = {
-            probe: probe_key(
-                run, probe, VERSIONS[probe], options, texts.name if texts and probe in READS_TEXTS else None
-            )
-            for probe, options in probes.items()
-        }
+        try:
+            keys = {p: probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
+        except ProbeError as error:
+            raise SelectorError(f"the selector asks for what cannot be measured: {error}") from error
         return MeasurePlan(run, keys, texts, self.maker)
 
     def served(self, proposal: Proposal) -> Served | None:
@@ -84,7 +90,7 @@ class Measuring:
         trained = self.store.find(plan.run)
         if trained is not None:
             found[plan.run] = trained
-        # What this study measured itself, in an attempt that died before it could say so, is on its bill already.
+        # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
         return Served(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")

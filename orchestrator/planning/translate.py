@@ -34,8 +34,9 @@ class Translator:
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
         counts = cycle_counts(weights, self._primary_of(proposal), self._longest_cycle)
-        if self.problem.primary is None and not all(counts.values()):
-            return replace(proposal, weights=dict(weights), cycle=False)       # every task counts: none is left out
+        if (self.problem.primary is None or proposal.measure) and not all(counts.values()):
+            # Every task counts, or is to be measured beside the others: none is left out.
+            return replace(proposal, weights=dict(weights), cycle=False)
         tasks = tuple(task for task in proposal.tasks if counts.get(task))
         shares = executed(counts)
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})

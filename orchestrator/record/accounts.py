@@ -68,13 +68,20 @@ class Trial:
 
     @property
     def reused(self) -> bool:
-        """Whether all that it wanted was measured before: no trial, then, but a proposal that cost nothing."""
-        return self.told is not None and self.told.attempt == 0
+        """Whether all that it wanted was measured before: no trial, then, but a proposal that cost nothing.
+
+        One whose own attempt had measured it, and died before it could say so, is a trial and is charged for.
+        """
+        return self.told is not None and self.told.attempt == 0 and not self.attempts
 
     @property
     def tells_pace(self) -> bool:
         """Whether its cost shows what such a trial takes: it finished, it trained, and nothing was spared."""
-        return self.status == "finished" and self.proposal.trains and self.told is not None and not self.told.reused
+        told = self.told
+        if told is None or self.status != "finished" or not self.proposal.trains:
+            return False
+        # Of weights that its own study had kept nothing counts as reused, but no example was seen either.
+        return told.attempt > 0 and not told.reused and told.cost.examples != 0
 
     @property
     def score(self) -> float | None:

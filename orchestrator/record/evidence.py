@@ -2,7 +2,8 @@
 
 A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
 folder of its own and gets its name by one rename, which fails where the key exists: whoever comes second throws his
-copy away. Arrays carry a SHA-256; what does not match it, or cannot be read, counts as absent and is set aside.
+copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent and is set
+aside once it was made anew.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import io
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +26,7 @@ from auxtune.orchestrator.errors import EvidenceError
 from auxtune.trials.durable import sync, write_durably
 from auxtune.trials.report import Cost
 
-FOLDER, FORMAT = ".evidence", 1
+FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study anew under another name"
 WEIGHTS = "weights"                                    # what an entry without arrays is of
 
@@ -48,7 +50,7 @@ class Entry:
     metrics: Mapping[str, Mapping[str, float]]
     options: Mapping[str, Any] = field(default_factory=dict)
     sha256: str | None = None                          # of arrays.npz
-    format: int = FORMAT
+    format: Literal[1] = 1                             # any other is not read
 
 
 _entry = TypeAdapter(Entry)
@@ -83,9 +85,11 @@ class EvidenceStore:
         return _arrays(folder, str(entry.sha256))
 
     def weights(self, run: str) -> Path | None:
-        """The folder of a run's final weights, if they are kept."""
+        """The folder of a run's final weights, if they are kept and whole."""
+        from auxtune.trials.checkpoint import usable  # it loads torch, which only workers need here
+
         folder = self.root / run / WEIGHTS
-        return folder if folder.is_dir() and self.find(run) is not None else None
+        return folder if self.find(run) is not None and usable(folder) else None
 
     def create(
         self,
@@ -122,8 +126,10 @@ class EvidenceStore:
 
     def _publish(self, draft: Path, key: str) -> bool:
         home = self.root / key
-        if home.is_dir() and self.find(key) is None:   # damaged: out of the way, so that it can be made anew
-            home.rename(self.root / f".damaged.{key}.{uuid.uuid4().hex}")
+        weighs = (draft / WEIGHTS).is_dir()
+        if home.is_dir() and (self.weights(key) if weighs else self.find(key)) is None:
+            with suppress(FileNotFoundError):          # damaged: out of the way, unless another worker was faster
+                home.rename(self.root / f".damaged.{key}.{uuid.uuid4().hex}")
         try:
             draft.rename(home)
         except OSError:                                # a folder that is not empty is never replaced

@@ -118,7 +118,7 @@ class StudyRuns:
         now, told = int(time.time() * 1000), trial.told
         values = final_metrics(trial, price)
         tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
-        if told is not None and told.source is not None:
+        if told is not None and told.source is not None and trial.reused:
             tags += [RunTag("auxtune.reused_from", told.source)]
         if told is not None and told.outcome.why:
             tags += [RunTag("auxtune.why", told.outcome.why), RunTag("auxtune.message", (told.message or "")[:5000])]

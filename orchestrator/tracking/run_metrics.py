@@ -20,8 +20,8 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
     There is room for one more point, the final score.
     """
     lines = _whole_lines(path)
-    if not lines:
-        return []
+    if not lines or lines[0]["step"] == 0:             # nothing was trained, only measured
+        return lines
     evaluations = -(-steps // lines[0]["step"])
     return lines[:: -(-evaluations // (POINTS - 1))]
 

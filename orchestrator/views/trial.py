@@ -23,7 +23,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, for nothing was proposed yet"
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
-    home = attempt_folder(folder, number, told.attempt if told else len(trial.attempts))
+    home = attempt_folder(folder, number, (told.attempt if told else 0) or len(trial.attempts))
     message, traceback = _said(home)
     return {
         "study": folder.name,
@@ -35,7 +35,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "proposal": asdict(trial.proposal),
         "goes_on_from": _start(accounts, trial),
         "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
-        "reused_from": told.source if told else None,
+        "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
         "report": {task: dict(metrics) for task, metrics in told.report.items()} if told else {},
         "message": message or (told.message if told else None),

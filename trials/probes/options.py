@@ -37,11 +37,15 @@ OPTIONS: Mapping[str, Mapping[str, Whole | OneOf]] = {
 
 
 def chosen(probe: str, options: Options) -> dict[str, Any]:
-    """Every option of ``probe``, defaults filled in. Raises ``ProbeError`` for unknown names and illegal values.
+    """Every option of ``probe``, defaults filled in.
+
+    Raises ``ProbeError`` for an unknown probe, unknown names and illegal values.
 
     >>> chosen("lookahead", {"every": 5})
     {'every': 5, 'step': 'sgd', 'order': 'exact'}
     """
+    if probe not in OPTIONS:
+        raise ProbeError(f"recipe.probes: expected some of {', '.join(OPTIONS)}, found {probe!r}")
     known = OPTIONS[probe]
     for name in options:
         if name not in known:

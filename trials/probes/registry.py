@@ -9,7 +9,7 @@ from typing import Any, cast
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.label_moments import require_row_labels
 from auxtune.trials.probes.measuring import only_task
-from auxtune.trials.probes.options import OPTIONS, chosen
+from auxtune.trials.probes.options import chosen
 from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe
 from auxtune.trials.recipe import Recipe
 
@@ -43,8 +43,6 @@ def running_probe(name: str) -> Callable[[Recipe, Mapping[str, EncodedTask], Opt
 def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     """Raise ``ProbeError`` where ``recipe.probes`` names what is not there or what cannot be measured of ``tasks``."""
     for name, options in recipe.probes.items():
-        if name not in OPTIONS:
-            raise _unknown(name, OPTIONS)
         chosen(name, options)
         if name in _SINGLE:
             task = only_task({each: tasks[each] for each in recipe.tasks}, name)
@@ -56,10 +54,6 @@ def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
 
 def _loaded(name: str, known: Mapping[str, str]) -> Any:
     if name not in known:
-        raise _unknown(name, known)
+        raise ProbeError(f"recipe.probes: expected some of {', '.join(known)}, found {name!r}")
     module, attribute = known[name].split(":")
     return getattr(import_module(f"auxtune.trials.probes.{module}"), attribute)
-
-
-def _unknown(name: str, known: Mapping[str, object]) -> ProbeError:
-    return ProbeError(f"recipe.probes: expected some of {', '.join(known)}, found {name!r}")

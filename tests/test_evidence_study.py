@@ -1,0 +1,54 @@
+"""Evidence in real studies, with Ray and MLflow: measured once, killed in between, told at once to the next study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from small_study import STUDY, StudyRun, kill
+
+from auxtune.orchestrator.record.accounts import read_accounts
+
+pytestmark = pytest.mark.slow
+
+MEASURING = ("--set", "selector={name: gradts_threshold, threshold: -1.0}", "--set", "confirm.controls=[]")
+
+
+def test_a_study_that_was_killed_and_the_next_one_measure_everything_once(small: StudyRun) -> None:
+    process = small.start("run", "study.yaml", *MEASURING)
+    small.wait_for(lambda: small.told >= 1, process)
+    kill(process)
+    before = small.told
+    assert 1 <= before < 3, "killed in the middle of measuring"
+    small.finish("run", "study.yaml", *MEASURING)
+    assert "verified" in small.finish("status", str(small.folder), "--verify")
+    first = small.accounts.in_phase("probe")
+    assert [trial.proposal.tasks for trial in first] == [("moods",), ("echoes",), ("noises",)]
+
+    (small.home / "next.yaml").write_text(STUDY.replace("study: small", "study: next"))
+    said = small.finish("run", "next.yaml", *MEASURING)
+    assert said.count("was measured before, by small, trial") == 3
+    assert "evidence of 3 more was there already" in said
+    after = read_accounts(small.home / "studies" / "next")
+    assert [trial.status for trial in after.in_phase("probe")] == ["reused"] * 3
+    assert [trial.score for trial in after.in_phase("probe")] == [trial.score for trial in first]
+    assert after.trained == len(after.in_phase("confirm")) == 1
+    check_runs(small.home)
+    evidence = small.home / "studies" / ".evidence"
+    kept = sorted(path.name for path in evidence.iterdir())
+    assert "nothing to delete" not in small.finish("clean", str(small.folder), "--yes")
+    assert sorted(path.name for path in evidence.iterdir()) == kept, "both studies name it"
+
+
+def check_runs(home: Path) -> None:
+    """What was reused has a run like any other, of no cost, that says where it came from."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("auxtune")
+    assert experiment is not None
+    reused = client.search_runs([experiment.experiment_id], "tags.`auxtune.reused_from` LIKE 'small, trial%'")
+    assert len(reused) == 3
+    for run in reused:
+        assert run.info.status == "FINISHED" and run.data.tags["auxtune.phase"] == "probe"
+        assert run.data.metrics["cost/wall_seconds"] == run.data.metrics["cost/cpu_seconds"] == 0.0
+        assert "score" in run.data.metrics
