@@ -14,8 +14,6 @@ from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
 from auxtune.trials.training import TrainingRun
 
-_NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
-
 
 @dataclass
 class Measurement:
@@ -59,8 +57,8 @@ class Measurement:
         for probe in self._missing:
             before = run.cost()
             arrays = run.measure(probe, texts)
-            # What looks on while a run is trained is paid with the training.
-            cost = _NOTHING if probe in RUNNING else _difference(run.cost(), before)
+            # What looks on while a run is trained makes a longer run of it: all of that is its cost.
+            cost = report.cost if probe in RUNNING else _difference(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(
                 self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays

@@ -16,7 +16,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evidence_key import probe_key, run_key
 from auxtune.trials.probes.probe import ProbeError
-from auxtune.trials.probes.registry import READS_TEXTS
+from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
 from auxtune.trials.report import Cost
 
 
@@ -87,7 +87,8 @@ class Measuring:
         if len(found) < len(entries):
             return None
         first = next(iter(found.values()))
-        trained = self.store.find(plan.run)
+        # What looked on while a run was trained has that training in its own cost.
+        trained = None if any(entry.probe in RUNNING for entry in found.values()) else self.store.find(plan.run)
         if trained is not None:
             found[plan.run] = trained
         # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
