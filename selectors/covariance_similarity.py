@@ -28,12 +28,12 @@ import numpy as np
 from auxtune.selectors.covariance import centred, normalised, similarity
 from auxtune.selectors.finalisers import at_least, ranked, top_k
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
-from auxtune.selectors.single_runs import SingleRuns, single_runs
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
 
 @dataclass(frozen=True)
-class CovarianceSimilarity:
+class CovarianceSimilarity(FromSingleRuns):
     """The auxiliaries whose embeddings have a covariance most like the primary's."""
 
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
@@ -61,17 +61,9 @@ class CovarianceSimilarity:
         problem.require_primary()
         return single_runs(problem)
 
-    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
         """The next task alone, the primary first; any number of them may run at once."""
         return state.next((Measure("covariance", {"at": self.at}),), self.trained) or Done()
-
-    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
-        """One run more is under way."""
-        return state.proposed(number, proposal)
-
-    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
-        """One run more is over."""
-        return state.ended(number, outcome)
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """The primary with the best auxiliaries measured so far; alone while it is not measured itself."""
@@ -89,7 +81,7 @@ class CovarianceSimilarity:
     def _scores(self, state: SingleRuns, evidence: Evidence) -> dict[str, float]:
         """Each measured auxiliary's likeness to the primary."""
         problem = state.problem
-        keys = {task: key for task in problem.names if (key := state.key(task, "covariance")) is not None}
+        keys = {task: key for (task, _), key in state.keys("covariance").items()}
         if problem.require_primary() not in keys:
             return {}
         of_primary = self._covariance(evidence[keys[problem.require_primary()]])

@@ -35,8 +35,8 @@ from scipy import stats
 from auxtune.selectors.finalisers import at_least
 from auxtune.selectors.head_ranking import auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
-from auxtune.selectors.single_runs import SingleRuns, single_runs
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
+from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
 _TWINS = 3
 _SURE = 0.95                                           # how surely one more twin would stay below the threshold
@@ -44,7 +44,7 @@ _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
 
 
 @dataclass(frozen=True)
-class GradTSThreshold:
+class GradTSThreshold(FromSingleRuns):
     """The auxiliaries whose attention heads matter as the primary's do, more than chance explains."""
 
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
@@ -82,14 +82,6 @@ class GradTSThreshold:
         if not state.problem.auxiliaries:
             return Done()
         return state.next((heads_measured(self.released),)) or Done()
-
-    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
-        """One run more is under way."""
-        return state.proposed(number, proposal)
-
-    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
-        """One run more is over."""
-        return state.ended(number, outcome)
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """The primary and what is like it; ``belief`` holds taus, those of twins, and the threshold."""

@@ -27,7 +27,7 @@ def rows_norm(released: bool) -> RowsNorm:
 
 def taus_of(runs: SingleRuns, evidence: Evidence, norm: RowsNorm) -> dict[Run, float]:
     """Tau of the primary's profile with that of each other run which gave one; empty where the primary's did not."""
-    keys = {run: key for run in runs.wanted if (key := runs.key(run[0], "head_importance", run[1])) is not None}
+    keys = runs.keys("head_importance")
     primary = (runs.problem.require_primary(), None)
     if primary not in keys:
         return {}

@@ -36,9 +36,9 @@ from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.clusters import complete_linkage
 from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities
-from auxtune.selectors.single_runs import SingleRuns, single_runs
+from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
 _MEASURED = {
     "representation": "least linear CKA of hidden states over the layers",
@@ -53,7 +53,7 @@ _APART = -4.0                                          # below every margin of n
 
 
 @dataclass(frozen=True)
-class RepresentationGradient:
+class RepresentationGradient(FromSingleRuns):
     """The tasks that represent texts alike and whose gradients do not conflict."""
 
     paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
@@ -82,14 +82,6 @@ class RepresentationGradient:
         if len(state.wanted) == 1:
             return Done()
         return state.next((Measure("hidden_states"), Measure("gradients", {"batches": self.batches}))) or Done()
-
-    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
-        """One run more is under way."""
-        return state.proposed(number, proposal)
-
-    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
-        """One run more is over."""
-        return state.ended(number, outcome)
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """Groups in which every pair agrees; before any two runs are over the primary alone, or all tasks in one."""

@@ -60,6 +60,22 @@ class SingleRuns:
         outcome = self.told.get((task, shuffled))
         return None if outcome is None else outcome.evidence.get(probe)
 
+    def keys(self, probe: str) -> dict[Run, str]:
+        """Where the evidence of every run is that gave some, in the order in which they are wanted."""
+        return {run: key for run in self.wanted if (key := self.key(run[0], probe, run[1])) is not None}
+
+
+class FromSingleRuns:
+    """The folds of a selector whose whole state is its single-task runs."""
+
+    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
+        """One run more is under way."""
+        return state.proposed(number, proposal)
+
+    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
+        """One run more is over."""
+        return state.ended(number, outcome)
+
 
 def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
     """A run of each task, the primary first, and of ``twins`` label-shuffled twins of the primary."""

@@ -28,12 +28,12 @@ import numpy as np
 
 from auxtune.selectors.covariance import svd_weights
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wait
-from auxtune.selectors.single_runs import SingleRuns, single_runs
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
 
 @dataclass(frozen=True)
-class SVDReweighting:
+class SVDReweighting(FromSingleRuns):
     """Factors of the losses of tasks with the same inputs, from the directions that their labels share."""
 
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
@@ -62,17 +62,9 @@ class SVDReweighting:
             )
         return single_runs(problem)
 
-    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Wait | Done:
+    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
         """The moments of the next task's labels; any number of them may be measured at once."""
         return state.next((Measure("label_moments"),), trains=False) or Done()
-
-    def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
-        """One measurement more is under way."""
-        return state.proposed(number, proposal)
-
-    def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
-        """One measurement more is over."""
-        return state.ended(number, outcome)
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """All tasks, each loss with its factor, given as shares that sum to 1; equal ones before any measurement."""
