@@ -25,10 +25,10 @@ class AutoSeM(Staged):
     """The two best auxiliaries and any further helpful one, then the shares of what was kept."""
 
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM (2019), https://arxiv.org/abs/1904.04153"
+    answers: ClassVar[Answer] = "weights"
     needs: ClassVar[str] = "a budget of some thirty runs before confirm"
     costs: ClassVar[str] = "`seeds` long runs, then `samples` runs"
     avoid: ClassVar[str] = "there are two candidates or fewer: `gp_mixing` alone does as well"
-    answers: ClassVar[Answer] = "weights"
 
     rounds: int = option(200, "stage 1: rounds of one run", least=2)
     round_steps: int = option(10, "stage 1: optimisation steps of one round", least=1)

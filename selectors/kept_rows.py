@@ -67,5 +67,10 @@ def _at(found: np.ndarray, threshold: float) -> np.ndarray:
     return np.flatnonzero(found >= threshold).astype(np.int64)
 
 
+def digest_of(rows: np.ndarray) -> str:
+    """SHA-256 of row numbers, as little-endian int64."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
 def _counted(rule: Mapping[str, JSON], rows: int, numbers: np.ndarray) -> Kept:
-    return Kept(rule, rows, len(numbers), hashlib.sha256(numbers.astype("<i8").tobytes()).hexdigest())
+    return Kept(rule, rows, len(numbers), digest_of(numbers))

@@ -33,7 +33,7 @@ from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
-from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.training import TrainingRun
@@ -98,7 +98,7 @@ class Session:
         return list(differences(self._file, read_events(self.folder / "ledger")))
 
     @property
-    def _file(self):  # type: ignore[no-untyped-def]
+    def _file(self) -> StudyFile:
         tasks = ", ".join(f"{name}: {{path: p}}" for name in self.names)
         text = TEXT.format(study=self.study, tasks=tasks, selector=self.selector)
         return replace(parse_study(text, "x.yaml", self.home, ()), working_folder=self.home)

@@ -16,7 +16,7 @@ TWO = {name: TASKS[name] for name in ("sign", "share.of")}
 
 
 def folder(storage: Path, tasks: dict[str, EncodedTask] = TWO, encoder: str = "one") -> Path:
-    return ProbeTexts(storage, tasks, encoder).folder()
+    return ProbeTexts(storage, tasks, encoder).folder
 
 
 def test_a_batch_is_named_by_its_texts_and_made_once(tmp_path: Path) -> None:
@@ -65,5 +65,5 @@ def test_of_two_that_make_the_same_batch_at_once_both_have_it(
         return made(self, root)
 
     monkeypatch.setattr(ProbeTexts, "_made", overtaken)
-    assert slower.folder() == folder(tmp_path)
+    assert slower.folder == folder(tmp_path)
     assert len(list((tmp_path / FOLDER).iterdir())) == 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # what a rename says when something is already there
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -20,6 +24,26 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(file.fileno())
     draft.replace(path)
     sync(path.parent)
+
+
+def put_in_place(draft: Path, home: Path, usable: Callable[[], bool], aside: Callable[[], Path]) -> bool:
+    """Give the folder ``draft`` the name ``home``; ``False`` where what is there is ``usable``, and stays.
+
+    What is not is moved to ``aside()``, by a rename, so that no other process sees half of it. Any number of processes
+    may do this at once. Raises ``OSError`` where the file system refuses.
+    """
+    while True:
+        try:
+            draft.rename(home)                         # a folder that is not empty is never replaced
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+        else:
+            return True
+        if usable():                                   # another process was faster
+            return False
+        with suppress(FileNotFoundError):              # or has moved it away
+            home.rename(aside())
 
 
 def sync(path: Path) -> None:

@@ -7,18 +7,19 @@ in it is unique.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from auxtune.trials.durable import put_in_place
+
 SUMS = "sha256.json"
 ATTEMPTS = 5                                           # racing processes may each replace a damaged entry once
-TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # what a rename says when something is already there
 
 
 def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -53,23 +54,9 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in arrays.items():
             np.save(entry / f"{name}.npy", array, allow_pickle=False)
         (entry / SUMS).write_text(json.dumps({name: _sum(entry / f"{name}.npy") for name in arrays}))
-        while entry.exists():
-            try:
-                entry.rename(folder)
-            except OSError as error:
-                if error.errno not in TAKEN:
-                    raise
-                if _loaded(folder) is not None:        # another process was faster
-                    return
-                _move_away(folder, Path(scratch))
-
-
-def _move_away(damaged: Path, scratch: Path) -> None:
-    """Into the scratch folder, to be deleted with it; by a rename, so that no other process sees half of it."""
-    try:
-        damaged.rename(scratch / f"damaged-{len(list(scratch.iterdir()))}")
-    except FileNotFoundError:
-        return                                         # another process has moved it away
+        put_in_place(
+            entry, folder, lambda: _loaded(folder) is not None, lambda: Path(scratch, f"damaged-{uuid.uuid4().hex}")
+        )
 
 
 def _sum(path: Path) -> str:

@@ -70,7 +70,7 @@ class Measuring:
         recipe = self.translator.recipe(proposal, "probe")
         run = run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
-        texts = self.texts.folder() if any(probe in READS_TEXTS for probe in probes) else None
+        texts = self.texts.folder if any(probe in READS_TEXTS for probe in probes) else None
         try:
             keys = {p: probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
         except ProbeError as error:

@@ -12,12 +12,12 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from auxtune.trials.durable import sync, write_durably
+from auxtune.trials.durable import put_in_place, sync, write_durably
 from auxtune.trials.encoded import EncodedTask
 
 FOLDER = ".texts"
@@ -31,7 +31,7 @@ class ProbeTexts:
     tasks: Mapping[str, EncodedTask]
     encoder: str                                       # digest of the encoder and the longest input
 
-    @cache                                             # noqa: B019 (an instance lives as long as its session)
+    @cached_property
     def folder(self) -> Path:
         """The batch's folder, named by its digest; made if there is none."""
         root = self.storage / FOLDER
@@ -58,14 +58,15 @@ class ProbeTexts:
             "made": time.time(),
         }
         write_durably(draft / "texts.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
-        if home.is_dir() and _about(home) is None:     # damaged: out of the way
-            home.rename(root / f".damaged.{texts.digest}.{uuid.uuid4().hex}")
         try:
-            draft.rename(home)
-        except OSError:                                # the same texts, made by another study meanwhile
-            shutil.rmtree(draft)
-            if not home.is_dir():
-                raise
+            put_in_place(
+                draft,
+                home,
+                usable=lambda: _about(home) is not None,               # the same texts, made by another study meanwhile
+                aside=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
+            )
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
         sync(root)
         return home
 

@@ -13,8 +13,7 @@ import io
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import EvidenceError
-from auxtune.trials.durable import sync, write_durably
+from auxtune.trials.durable import put_in_place, sync, write_durably
 from auxtune.trials.report import Cost
 
 FOLDER = ".evidence"
@@ -105,16 +104,14 @@ class EvidenceStore:
         draft = self.root / f".{key}.{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
         try:
-            document = _entry.dump_python(entry, mode="json")
             if arrays is not None:
                 packed = io.BytesIO()
                 np.savez(packed, allow_pickle=False, **arrays)
-                document["sha256"] = hashlib.sha256(packed.getbuffer()).hexdigest()
+                entry = replace(entry, sha256=hashlib.sha256(packed.getbuffer()).hexdigest())
                 write_durably(draft / "arrays.npz", lambda file: file.write(packed.getbuffer()))
             if leave is not None:
                 leave(draft / WEIGHTS)
-            written = _entry.dump_json(_entry.validate_python(document), indent=1)
-            write_durably(draft / "evidence.json", lambda file: file.write(written))
+            write_durably(draft / "evidence.json", lambda file: file.write(_entry.dump_json(entry, indent=1)))
             return self._publish(draft, key)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -125,19 +122,15 @@ class EvidenceStore:
             yield from sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
 
     def _publish(self, draft: Path, key: str) -> bool:
-        home = self.root / key
-        weighs = (draft / WEIGHTS).is_dir()
-        if home.is_dir() and (self.weights(key) if weighs else self.find(key)) is None:
-            with suppress(FileNotFoundError):          # damaged: out of the way, unless another worker was faster
-                home.rename(self.root / f".damaged.{key}.{uuid.uuid4().hex}")
-        try:
-            draft.rename(home)
-        except OSError:                                # a folder that is not empty is never replaced
-            if not home.is_dir():
-                raise
-            return False
+        look: Callable[[str], object] = self.weights if (draft / WEIGHTS).is_dir() else self.find
+        created = put_in_place(
+            draft,
+            self.root / key,
+            usable=lambda: look(key) is not None,
+            aside=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
+        )
         sync(self.root)
-        return True
+        return created
 
 
 class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):

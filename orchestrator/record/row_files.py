@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from auxtune.orchestrator.errors import EvidenceError
-from auxtune.selectors.kept_rows import kept_rows
+from auxtune.selectors.kept_rows import digest_of, kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably
 
@@ -19,10 +18,10 @@ def rows_of(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
     Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.
     """
     path = study / "rows" / f"{kept.sha256}.npy"
-    if (known := _read(path)) is not None and _digest(known) == kept.sha256:
+    if (known := _read(path)) is not None and digest_of(known) == kept.sha256:
         return known
     rows = kept_rows(kept.rule, evidence)
-    if _digest(rows) != kept.sha256:
+    if digest_of(rows) != kept.sha256:
         raise EvidenceError(
             f"{path}: the evidence now keeps {len(rows)} rows, and not the {kept.kept} that were proposed; "
             "restore the storage's evidence from a copy"
@@ -38,7 +37,3 @@ def _read(path: Path) -> np.ndarray | None:
         return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None
-
-
-def _digest(rows: np.ndarray) -> str:
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
