@@ -19,7 +19,7 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -47,11 +47,36 @@ class TaskInfo:
 
 
 @dataclass(frozen=True)
+class Network:
+    """One model that could be trained and served: its tasks, what serving it costs, and the name of its form.
+
+    ``cost`` is in units of a usual model. A group may be on offer in several forms, a smaller one for half the cost.
+    """
+
+    tasks: tuple[str, ...]
+    cost: float = 1.0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A result of an earlier study: ``target``'s score after training on ``source`` too, or alone (``None``)."""
+
+    source: str | None
+    target: str
+    score: float
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Problem:
     """The question: tasks, the one to win (or ``None`` when all count), models that may be served, seed.
 
     It holds no budget, slots or prices: a selector answers the same whatever runs it. ``measured_with`` is the seed of
     measured runs where it is not ``seed``: the stages of a pipeline draw differently, but share what was measured.
+    Where ``scored`` is given, that is to be won: no task, but a score of any mixture of tasks; there is no primary
+    then. ``networks`` are the models on offer, empty where any group may be trained, as one model of cost 1; together
+    those that serve may cost ``inference_budget``. ``earlier`` is what is known of other targets from before.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -59,6 +84,10 @@ class Problem:
     seed: int = 0
     models: int | None = None
     measured_with: int | None = None
+    scored: str | None = None
+    networks: tuple[Network, ...] = ()
+    inference_budget: float | None = None
+    earlier: tuple[Transfer, ...] = ()
 
     @property
     def measure_seed(self) -> int:
@@ -156,6 +185,8 @@ class Proposal:
     trains: bool = True
     shuffled: int | None = None
     rows: Mapping[str, Kept] = field(default_factory=dict)
+    network: str = ""
+    portion: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -219,8 +250,9 @@ class Selector(Protocol):
     cheap.
 
     Facts about a method are declared on its class, so nobody ever branches on its name. Every option has a default.
-    For people it may also say, in a few words each, what it ``needs``, what it ``costs`` in runs, and when to ``avoid``
-    it: the method table prints them.
+    One that answers a problem where something ``scored`` is no task declares ``mixes = True``. For people it may also
+    say, in a few words each, what it ``needs``, what it ``costs`` in runs, and when to ``avoid`` it: the method table
+    prints them.
     """
 
     paper: ClassVar[str | None]                        # authors, title, year and link; None for a control
@@ -253,6 +285,17 @@ class Holds(Protocol):
 
     def holds(self, state: Any) -> frozenset[int]:
         """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """What a selector has beside the six functions if it can say what trials would come to that were never run."""
+
+    def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """For each proposal the score (higher is better) it would give each task that counts, empty where unknown.
+
+        With a primary that is the primary, with something ``scored`` that; else every task of the proposal.
+        """
 
 
 def renumbered(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
