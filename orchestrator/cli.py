@@ -23,6 +23,7 @@ COMMANDS = {
     "stop": "stop",
     "resume": "resume",
     "clean": "clean",
+    "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",
 }

@@ -29,6 +29,7 @@ from auxtune.selectors.covariance import centred, normalised, similarity
 from auxtune.selectors.finalisers import at_least, ranked, top_k
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.recorded import recorded
 from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
 
@@ -84,12 +85,15 @@ class CovarianceSimilarity(FromSingleRuns):
         keys = {task: key for (task, _), key in state.keys("covariance").items()}
         if problem.require_primary() not in keys:
             return {}
-        of_primary = self._covariance(evidence[keys[problem.require_primary()]])
+        primary = evidence[keys[problem.require_primary()]]
+        return {task: self._score(primary, evidence[keys[task]], task) for task in problem.auxiliaries if task in keys}
+
+    def _score(self, primary: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], task: str) -> float:
+        before = recorded(primary, "covariance" if self.score == "paper" else "covariance_normalised", task)
+        if before is not None:
+            return before
         compare = similarity if self.score == "paper" else normalised
-        return {
-            task: compare(of_primary, self._covariance(evidence[keys[task]]))
-            for task in problem.auxiliaries if task in keys
-        }
+        return compare(self._covariance(primary), self._covariance(other))
 
     def _covariance(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         return centred(arrays["covariance"], arrays["mean"]) if self.centred else arrays["covariance"]

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from auxtune.selectors.finalisers import ranked
 from auxtune.selectors.head_profiles import RowsNorm, profiles, tau
 from auxtune.selectors.protocol import Evidence, Measure
+from auxtune.selectors.recorded import recorded
 from auxtune.selectors.single_runs import Run, SingleRuns
 
 
@@ -31,6 +34,10 @@ def taus_of(runs: SingleRuns, evidence: Evidence, norm: RowsNorm) -> dict[Run, f
     primary = (runs.problem.require_primary(), None)
     if primary not in keys:
         return {}
+    before = {run: recorded(evidence[keys[primary]], "gradts", run[0]) for run in keys if run != primary}
+    known = {run: tau for run, tau in before.items() if tau is not None and np.isfinite(tau)}
+    if known or "importance" not in evidence[keys[primary]]:
+        return known
     found = {run: profiles(evidence[key]["importance"], norm) for run, key in keys.items()}
     return {run: tau(found[primary], profile) for run, profile in found.items() if run != primary}
 

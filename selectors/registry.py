@@ -130,6 +130,8 @@ SELECTORS = Registry(
         "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
         "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
         "tag": "auxtune.selectors.tag:Tag",
+        "exhaustive": "auxtune.selectors.exhaustive:Exhaustive",
+        "hoa": "auxtune.selectors.hoa:HOA",
     },
 )
 INNER = Registry(

@@ -37,6 +37,7 @@ from auxtune.selectors.clusters import complete_linkage
 from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.recorded import recorded_table
 from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities
 from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
@@ -106,18 +107,21 @@ class RepresentationGradient(FromSingleRuns):
         """Every number about pairs, by ``_MEASURED``; ``nan`` where it is not known."""
         names = state.problem.names
         values = {name: np.full((len(names),) * 2, np.nan) for name in _MEASURED}
-        for places, runs in _comparable(state, evidence, "hidden_states", "texts"):
-            layers = layer_cka([run["hidden"] for run in runs], unbiased=self.unbiased)
+        for name, probe in (("representation", "hidden_states"), ("gradient", "gradients")):
+            runs = {task: evidence[key] for task in names if (key := state.key(task, probe))}
+            values[name] = recorded_table(names, runs, name)
+        for places, arrays in _comparable(state, evidence, "hidden_states", "texts"):
+            layers = layer_cka([run["hidden"] for run in arrays], unbiased=self.unbiased)
             # A layer that is the same for all texts, such as the embedding of a first token, says nothing.
             said = np.empty(0) if layers is None else layers[~np.isnan(layers).all(axis=(1, 2))]
             if len(said):
                 values["representation"][places] = said.min(axis=0)
                 values["representation_mean"][places] = said.mean(axis=0)
-        for places, runs in _comparable(state, evidence, "gradients", "point"):
-            over_all, by_block = gradient_cosines([run["projections"] for run in runs])
+        for places, arrays in _comparable(state, evidence, "gradients", "point"):
+            over_all, by_block = gradient_cosines([run["projections"] for run in arrays])
             values["gradient"][places] = over_all.mean(axis=0)
             values["conflict"][places] = (by_block.mean(axis=0) < 0).mean(axis=0)
-            values["magnitude"][places] = magnitude_similarities([run["norms"] for run in runs]).mean(axis=0)
+            values["magnitude"][places] = magnitude_similarities([run["norms"] for run in arrays]).mean(axis=0)
         alike = values["representation" if self.layers == "min" else "representation_mean"] - self.representation
         values["margin"] = np.minimum(alike, values["gradient"] - self.gradient)
         return {
@@ -131,6 +135,8 @@ def _comparable(state: SingleRuns, evidence: Evidence, probe: str, common: str) 
     found = {place: key for place, task in enumerate(state.problem.names) if (key := state.key(task, probe))}
     by_common: dict[str, list[int]] = {}
     for place, key in found.items():
+        if common not in evidence[key]:                # pairs that were recorded, not the arrays of a run
+            continue
         by_common.setdefault(str(evidence[key][common]), []).append(place)
     for places in by_common.values():
         yield np.ix_(places, places), [evidence[found[place]] for place in places]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import Event, Proposed, Told, as_recorded
-from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait, held_by
+from auxtune.selectors.protocol import (
+    Done,
+    Evidence,
+    Predicts,
+    Problem,
+    Proposal,
+    Selection,
+    Selector,
+    Wait,
+    held_by,
+)
 
 
 class SelectorFold:
@@ -46,6 +56,13 @@ class SelectorFold:
         """What the selector wants next, given what was folded."""
         with _own_defects("was asked for a proposal"):
             return self._selector.propose(self._state, self._evidence)
+
+    def predict(self, asked: Sequence[Proposal]) -> list[Mapping[str, float]] | None:
+        """What the selector expects of proposals that were never run; ``None`` where it expects nothing of any."""
+        if not isinstance(self._selector, Predicts):
+            return None
+        with _own_defects("was asked for predictions"):
+            return self._selector.predict(self._state, self._evidence, asked)
 
     def select(self) -> Selection:
         """The selector's answer, given what was folded."""

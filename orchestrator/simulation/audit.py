@@ -1,0 +1,100 @@
+"""Whether a recorded table can tell selectors apart: said before any figure, for it takes seconds.
+
+A table whose test values are its validation values on another scale shows nothing of generalisation; where most of a
+target's values are one value there is nothing to choose; and where the splits do not correlate, choosing on one is
+choosing at random on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from auxtune.orchestrator.simulation.affine import copied, rank_correlation
+from auxtune.orchestrator.simulation.groups_table import GroupsTable
+from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
+from auxtune.orchestrator.simulation.reading import Table
+from auxtune.orchestrator.simulation.transfer_table import TransferTable
+
+_COPIED, _ONE_VALUE, _WEAK = 0.5, 0.5, 0.2
+
+
+def audit(table: Table) -> list[str]:
+    """A line for each thing to be wary of; empty for a table that can tell selectors apart."""
+    checks = {GroupsTable: _groups, TransferTable: _transfer, MixturesTable: _mixtures}
+    return list(checks[type(table)](table))            # type: ignore[operator]
+
+
+def _groups(table: GroupsTable) -> Iterator[str]:
+    means = {split: table.mean(split) for split in table.values}
+    for column, task in enumerate(table.header.tasks):
+        if task not in table.targets:
+            continue
+        each = {split: mean[:, column] for split, mean in means.items()}
+        yield from _one_value(task, each["validation"])
+        yield from _copies(task, each)
+        yield from _weak(task, each["validation"], each["test"], "test")
+    lacking = [
+        "+".join(network.tasks)
+        for place, network in enumerate(table.networks)
+        if any(np.isnan(means[s][place, table.header.tasks.index(t)])
+               for s in ("validation", "test") for t in network.tasks if t in table.targets)
+    ]
+    if lacking:
+        shown = ", ".join(lacking[:3]) + (" …" if len(lacking) > 3 else "")
+        yield f"{len(lacking)} groups lack a value of a member on a split ({shown}): they cannot serve that member"
+
+
+def _transfer(table: TransferTable) -> Iterator[str]:
+    for task in table.targets:
+        yield from _one_value(task, table.mean[1:, table.header.tasks.index(task)])
+    if len(table.seeds) > 1:
+        halves = [table.values[1:, :, start::2] for start in (0, 1)]
+        for column, task in enumerate(table.header.tasks):
+            if task in table.targets:
+                with np.errstate(invalid="ignore"):
+                    each = [np.where(np.isfinite(half[:, column]), half[:, column], 0).sum(axis=1) for half in halves]
+                yield from _weak(task, each[0], each[1], "the other half of the seeds", "one half of the seeds")
+
+
+def _mixtures(table: MixturesTable) -> Iterator[str]:
+    for column, task in enumerate(table.header.tasks):
+        if np.ptp(np.concatenate([shares[:, column] for shares in table.weights.values()])) == 0:
+            yield f"w:{task} is the same in every row: nothing can be learnt of it"
+    for column, target in enumerate(table.targets):
+        yield from _one_value(target, table.values["train"][:, column])
+    known = {row.tobytes() for row in table.weights["train"]}
+    if seen := sum(row.tobytes() in known for row in table.weights["test"]):
+        yield f"{seen} of {len(table.weights['test'])} mixtures of the split test are in the split train, too"
+    for split, weights in table.weights.items():
+        if split != "test" and np.array_equal(weights, table.weights["test"]):
+            for column, target in enumerate(table.targets):
+                yield from _copies(target, {s: table.values[s][:, column] for s in ("test", split)})
+                yield from _weak(target, table.values["test"][:, column], table.values[split][:, column], split, "test")
+
+
+def _one_value(target: str, values: np.ndarray) -> Iterator[str]:
+    known = values[np.isfinite(values)]
+    found, counts = np.unique(known, return_counts=True)
+    if len(known) > 1 and counts.max() > _ONE_VALUE * len(known):
+        value = found[counts.argmax()]
+        yield f"{target}: {counts.max()} of {len(known)} values are {value:g}: there is little to choose between"
+
+
+def _copies(target: str, splits: dict[str, np.ndarray]) -> Iterator[str]:
+    names = list(splits)
+    for place, first in enumerate(names):
+        for second in names[place + 1:]:
+            share = copied(splits[first], splits[second])
+            if share > _COPIED:
+                yield (
+                    f"{target}: {second} is {first} on another scale in {share:.0%} of the rows (an affine copy): "
+                    "what is chosen on the one is judged on the same numbers again"
+                )
+
+
+def _weak(target: str, chosen_on: np.ndarray, judged_on: np.ndarray, to: str, of: str = "validation") -> Iterator[str]:
+    correlation = rank_correlation(chosen_on, judged_on)
+    if correlation is not None and correlation < _WEAK:
+        yield f"{target}: {of} and {to} hardly agree (Spearman {correlation:.2f}): choosing well cannot show"

@@ -1,0 +1,106 @@
+"""A recorded table in the place of training: what each proposal comes to, and what it would have taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.simulation.reading import Recorded
+from auxtune.orchestrator.simulation.recorded_evidence import measured
+from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal, TaskInfo
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a proposal came to after ``seconds``; without recorded times that is 1 per member task."""
+
+    outcome: Outcome
+    seconds: float
+
+
+@dataclass
+class Recording(ABC):
+    """One search over a recorded table for one target, or for all tasks where there is none."""
+
+    recorded: Recorded
+    target: str | None
+    evidence: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    @abstractmethod
+    def problem(self, seed: int) -> Problem:
+        """The question that the selector is asked."""
+
+    @abstractmethod
+    def train(self, proposal: Proposal) -> Ended:
+        """What an executed proposal comes to."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left that could be trained."""
+        return False
+
+    @property
+    def header_tasks(self) -> tuple[str, ...]:
+        """The table's tasks."""
+        return self.recorded.table.header.tasks
+
+    def execute(self, proposal: Proposal) -> Proposal:
+        """What will really be trained of what was asked for. Raises ``TableError`` for what no table can answer."""
+        refused = {
+            "what steers inside a run": proposal.inner is not None,
+            "a leg of a longer training": proposal.leg is not None,
+            "training on some rows of a task": bool(proposal.rows),
+            "weights of losses": proposal.weighting == "loss",
+        }
+        for what, asked in refused.items():
+            if asked:
+                raise TableError(f"{what} cannot be simulated: a recorded table holds whole trainings")
+        return proposal
+
+    def run(self, proposal: Proposal, number: int) -> Ended:
+        """Train and measure: what the selector is told of proposal ``number``."""
+        ended = self.train(proposal)
+        if not proposal.measure:
+            return ended
+        if proposal.shuffled is not None:
+            return Ended(Outcome(None, why=f"{NOT_RECORDED}: a twin with shuffled labels"), ended.seconds)
+        table = self.recorded
+        served = measured(table.affinities, self.header_tasks, proposal, proposal.seed)
+        keys = {probe: f"{number}/{probe}" for probe in served.arrays}
+        self.evidence.update({keys[probe]: arrays for probe, arrays in served.arrays.items()})
+        outcome = Outcome(ended.outcome.score, ended.outcome.metrics, evidence=keys)
+        return Ended(outcome, served.seconds if self.timed and served.seconds is not None else ended.seconds)
+
+    @property
+    @abstractmethod
+    def timed(self) -> bool:
+        """Whether the table holds seconds."""
+
+    def tasks(self, names: Iterable[str]) -> tuple[TaskInfo, ...]:
+        """What is known of the tasks: nothing but their names."""
+        return tuple(TaskInfo(name, "recorded", train_rows=1) for name in names)
+
+    def failed(self, why: str, proposal: Proposal) -> Ended:
+        """A proposal that the table does not hold: it fails, and is charged like one that it does."""
+        return Ended(Outcome(None, why=why), float(len(proposal.tasks)) * self.pace)
+
+    @property
+    @abstractmethod
+    def pace(self) -> float:
+        """Mean seconds per member task; 1 without recorded times."""
+
+    def evidence_view(self) -> Evidence:
+        """What has been measured so far."""
+        return self.evidence
+
+
+def equal_shares(proposal: Proposal) -> bool:
+    """Whether a proposal is a subset in equal shares, the only kind that groups are recorded for."""
+    shares = list((proposal.weights or {}).values())
+    return not shares or bool(np.allclose(shares, shares[0]))

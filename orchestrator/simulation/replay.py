@@ -1,0 +1,86 @@
+"""One search over a recorded table, with a virtual clock: the selector, the events and the accounts of a study.
+
+Nothing sleeps and nothing is written. ``concurrent`` trials run side by side: the one that ends first is told first, so
+a selector that learns from what has ended sees as little as it would on that many slots.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Opened, Proposed, Started, Told
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.simulation.recording import Ended, Recording
+from auxtune.selectors.protocol import Problem, Proposal, Selection, Selector, Wait
+from auxtune.trials.report import Cost
+
+_SESSION = "simulated"
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a search came to: its answer, its accounts, and the selector as it knew in the end."""
+
+    problem: Problem
+    fold: SelectorFold
+    accounts: Accounts
+    selection: Selection
+
+    @property
+    def trials(self) -> int:
+        """Trainings that were paid for, failed ones included."""
+        return self.accounts.trained
+
+    @property
+    def cost(self) -> float:
+        """Seconds of all trainings together, or, where the table has none, 1 per member task."""
+        return sum(cost.wall_seconds for trial in self.accounts.trials.values() for cost in trial.costs)
+
+
+def replay(
+    selector: Selector, recording: Recording, seed: int, budget: int, concurrent: int = 1
+) -> Replayed:
+    """Search until the selector is done, ``budget`` trials are spent or the table is used up; then ask for the answer.
+
+    Raises ``ValueError`` where the selector refuses the problem, ``TableError`` for what no table can answer.
+    """
+    problem = recording.problem(seed)
+    fold, accounts = SelectorFold(selector, problem, recording.evidence), Accounts()
+    accounts.add(_opened(problem))
+    clock, running, waiting = 0.0, list[tuple[float, int, Ended]](), False
+    while True:
+        while not waiting and len(running) < concurrent and len(accounts.trials) < budget and not recording.exhausted:
+            asked = fold.propose()
+            if not isinstance(asked, Proposal):
+                if isinstance(asked, Wait) and not running:
+                    raise SelectorError("the selector waits though nothing of its own is pending: a defect in it")
+                waiting = True
+                break
+            number, proposal = len(accounts.trials), recording.execute(asked)
+            proposed = Proposed(
+                id=number, time=clock, proposal=proposal, phase="probe" if proposal.measure else "search",
+                after=fold.after,
+            )
+            accounts.add(proposed)
+            fold.add(proposed)
+            accounts.add(Started(id=number, attempt=1, time=clock, session=_SESSION))
+            ended = recording.run(proposal, number)
+            heapq.heappush(running, (clock + ended.seconds, number, ended))
+        if not running:
+            return Replayed(problem, fold, accounts, fold.select())
+        clock, number, ended = heapq.heappop(running)
+        cost = Cost(wall_seconds=ended.seconds, gpu_seconds=0.0, cpu_seconds=ended.seconds)
+        told = Told(id=number, attempt=1, time=clock, outcome=ended.outcome, cost=cost)
+        accounts.add(told)
+        fold.add(told)
+        waiting = False
+
+
+def _opened(problem: Problem) -> Opened:
+    return Opened(
+        session=_SESSION, time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=problem,
+        fingerprint={}, versions={},
+    )

@@ -1,0 +1,186 @@
+"""Selectors against a recorded table: a row for each target, selector, seed and budget."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.simulation.controls import AsGroups
+from auxtune.orchestrator.simulation.groups_table import GroupsTable
+from auxtune.orchestrator.simulation.judging import judge
+from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
+from auxtune.orchestrator.simulation.reading import Recorded, read_recorded
+from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
+from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
+from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
+from auxtune.orchestrator.simulation.recording import Recording
+from auxtune.orchestrator.simulation.replay import replay
+from auxtune.selectors.controls import FixedMixture
+from auxtune.selectors.protocol import Selector
+from auxtune.selectors.registry import make
+
+COLUMNS = (
+    "table", "target", "selector", "seed", "models", "inference_budget", "budget", "total_test", "mean_test", "ndcg",
+    "regret_at_1", "regret_at_3", "regret_at_5", "spearman", "regret", "trials", "cost",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A selector by name, with options; ``label`` is what its rows are called."""
+
+    name: str
+    options: Mapping[str, Any]
+    label: str
+
+    @classmethod
+    def of(cls, given: str | Mapping[str, Any]) -> Asked:
+        """From a name, or a mapping with ``name`` and options."""
+        if isinstance(given, str):
+            return cls(given, {}, given)
+        options = {key: value for key, value in given.items() if key != "name"}
+        if "name" not in given:
+            raise TableError(f"a selector must be a name, or a mapping with name and options, got {dict(given)}")
+        said = ", ".join(f"{key}: {value}" for key, value in options.items())
+        return cls(str(given["name"]), options, f"{given['name']} {{{said}}}" if said else str(given["name"]))
+
+    def make(self) -> Selector:
+        """The selector. Raises ``SelectorError`` for an unknown name and for illegal options."""
+        try:
+            return make(self.name, self.options)
+        except (ValueError, ImportError) as error:
+            raise SelectorError(f"selector {self.label}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one search is for: a target or all tasks, and what may be served and spent."""
+
+    target: str | None
+    models: int | None
+    inference_budget: float | None
+    budget: int | None
+
+
+def simulate(
+    table: str | Path | Recorded,
+    selectors: Sequence[str | Mapping[str, Any]],
+    *,
+    targets: Sequence[str] = (),
+    models: Sequence[int] = (),
+    inference_budgets: Sequence[float] = (),
+    budgets: Sequence[int] = (),
+    seeds: Sequence[int] = (0,),
+    concurrent: int = 1,
+    split: str = "test",
+    progress: Callable[[str], None] = lambda line: None,
+) -> pd.DataFrame:
+    """Run ``selectors`` against a recorded table; a row of ``COLUMNS`` for each search, empty where not applicable.
+
+    A selector is a name, or a mapping of ``name`` and options. Without ``targets`` a table of groups is one question
+    for all its tasks, to selectors that group, and any other a question for each target. ``models`` or
+    ``inference_budgets`` bound what may be served, 3 models unless said; ``budgets`` are trials, unless said as many as
+    were recorded. Selecting is on validation (or train) only, and judged on ``split``. ``cost`` is in seconds where the
+    table has them, else 1 for each member task of a training.
+
+    Raises ``TableError`` for a table or a question that cannot be used, ``SelectorError`` for a selector that refuses.
+    """
+    recorded = table if isinstance(table, Recorded) else read_recorded(Path(table))
+    asked = [Asked.of(given) for given in selectors]
+    _check(recorded, asked, targets, models, inference_budgets, split)
+    rows = []
+    for one in asked:
+        began = time.perf_counter()
+        questions = list(_questions(recorded, one, targets, models, inference_budgets, budgets))
+        for question, seed in itertools.product(questions, seeds):
+            rows.append(_search(recorded, one, question, seed, concurrent, split))
+        progress(f"{one.label}: {len(questions) * len(seeds)} searches in {time.perf_counter() - began:.1f} s")
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = ("seed", "models", "budget", "trials")
+    return frame.astype({column: "Int64" if column in whole else "Float64" for column in COLUMNS[3:]})
+
+
+def _search(
+    recorded: Recorded, asked: Asked, question: Question, seed: int, concurrent: int, split: str
+) -> dict[str, Any]:
+    selector = asked.make()
+    if isinstance(recorded.table, GroupsTable) and question.target is None and isinstance(selector, FixedMixture):
+        selector = AsGroups(selector)
+    recording = _recording(recorded, question)
+    limit = _runs(recording) if question.budget is None else question.budget
+    try:
+        replayed = replay(selector, recording, seed, limit, concurrent)
+    except (ValueError, TableError) as error:
+        raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
+    quality = judge(replayed, recording, split)
+    return {
+        "table": recorded.name, "target": question.target, "selector": asked.label, "seed": seed,
+        "models": question.models, "inference_budget": question.inference_budget, "budget": question.budget,
+        **asdict(quality), "trials": replayed.trials, "cost": replayed.cost,
+    }
+
+
+def _recording(recorded: Recorded, question: Question) -> Recording:
+    if isinstance(recorded.table, GroupsTable):
+        return RecordedGroups(
+            recorded, question.target, models=question.models, inference_budget=question.inference_budget
+        )
+    return (RecordedMixtures if isinstance(recorded.table, MixturesTable) else RecordedTransfers)(
+        recorded, question.target
+    )
+
+
+def _runs(recording: Recording) -> int:
+    """Trainings that were recorded: where a search ends that does not end by itself."""
+    if isinstance(recording, RecordedGroups):
+        return len(recording.table.networks) + len(recording.header_tasks)
+    if isinstance(recording, RecordedTransfers):
+        return len(recording.sources) + 1
+    assert isinstance(recording, RecordedMixtures)
+    return len(recording.table.weights["train"])
+
+
+def _questions(
+    recorded: Recorded, asked: Asked, targets: Sequence[str], models: Sequence[int],
+    inference_budgets: Sequence[float], budgets: Sequence[int],
+) -> Iterator[Question]:
+    table, selector = recorded.table, asked.make()
+    limits: Sequence[int | None] = budgets or (None,)
+    together = isinstance(table, GroupsTable) and not targets and table.targets == table.header.tasks
+    if together and (selector.groups or isinstance(selector, FixedMixture)):
+        for limit in limits:
+            for many in models or (() if inference_budgets else (3,)):
+                yield Question(None, many, None, limit)
+            for cost in inference_budgets:
+                yield Question(None, None, cost, limit)
+        return
+    for target, limit in itertools.product(targets or table.targets, limits):
+        yield Question(target, None, None, limit)
+
+
+def _check(
+    recorded: Recorded, asked: Sequence[Asked], targets: Sequence[str], models: Sequence[int],
+    inference_budgets: Sequence[float], split: str,
+) -> None:
+    table = recorded.table
+    if not asked:
+        raise TableError("name at least one selector")
+    if strange := [target for target in targets if target not in table.targets]:
+        raise TableError(f"{recorded.name}: targets must be of {', '.join(table.targets)}; got {', '.join(strange)}")
+    if (models or inference_budgets) and (not isinstance(table, GroupsTable) or targets):
+        raise TableError(f"{recorded.name}: models and inference budgets are for a table of groups without a target")
+    if bad := [limit for limit in (*models, *inference_budgets) if limit <= 0]:
+        raise TableError(f"models and inference budgets must be above 0, got {', '.join(map(str, bad))}")
+    splits = ("test",) if not isinstance(table, GroupsTable | MixturesTable) else tuple(table.values)
+    if split not in splits:
+        raise TableError(f"{recorded.name}: expected a split of {', '.join(splits)} to judge on, got {split!r}")
+    for one in asked:
+        one.make()

@@ -1,0 +1,73 @@
+"""What the rows of a simulation add up to: a line for each selector and budget, means with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and half the width of its 95 % interval; ``None`` where there is only one number."""
+
+    mean: float
+    half: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g}" if not self.half else f"{self.mean:.4g} ± {self.half:.2g}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One selector under one budget: the means of what is applicable, and over how many searches."""
+
+    selector: str
+    asked: dict[str, float]                            # models, inference_budget, budget: those that were given
+    target: str | None
+    searches: int
+    means: dict[str, Interval]
+
+
+def summarise(rows: pd.DataFrame, measures: Sequence[str]) -> Iterator[Line]:
+    """Lines in the order of the rows: seeds are averaged, and targets too where a measure has the same scale in all.
+
+    Over targets the interval is of a bootstrap of the targets, each its mean over seeds; else Student's t over seeds.
+    """
+    asked = ["models", "inference_budget", "budget"]
+    over_targets = rows["ndcg"].notna().any()
+    by = ["selector", *asked] if over_targets else ["selector", "target", *asked]
+    for _, part in rows.groupby(by, sort=False, dropna=False):
+        given = {name: float(part[name].iloc[0]) for name in asked if pd.notna(part[name].iloc[0])}
+        target = None if over_targets else part["target"].iloc[0]
+        means = {}
+        for measure in measures:
+            known = part[["target", measure]].dropna(subset=[measure])
+            if len(known) < len(part):                 # a mean over the searches that went well would flatter
+                continue
+            if over_targets:
+                means[measure] = _over_targets(known.groupby("target")[measure].mean().to_numpy(dtype=float))
+            else:
+                means[measure] = _over_seeds(known[measure].to_numpy(dtype=float))
+        yield Line(part["selector"].iloc[0], given, target, len(part), means)
+
+
+def _over_seeds(values: np.ndarray) -> Interval:
+    if len(values) < 2:
+        return Interval(float(values.mean()), None)
+    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(half))
+
+
+def _over_targets(values: np.ndarray) -> Interval:
+    if len(values) < 2:
+        return Interval(float(values.mean()), None)
+    rng = np.random.default_rng(0)
+    draws = values[rng.integers(len(values), size=(_DRAWS, len(values)))].mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Interval(float(values.mean()), float(high - low) / 2)

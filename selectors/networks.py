@@ -1,0 +1,124 @@
+"""The networks that a problem has on offer, what was measured of them, and the answer made of their scores."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from auxtune.selectors.protocol import JSON, Network, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.serving import best_served
+
+MOST = 12                                              # tasks: 4,095 groups
+
+
+@dataclass(frozen=True)
+class NetworkRuns:
+    """Trainings of networks: those wanted in order, by a proposal's number which it was, and each member's score."""
+
+    problem: Problem
+    wanted: tuple[Network, ...]
+    asked: Mapping[int, int] = field(default_factory=dict)
+    scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)    # by place in ``wanted``
+
+    def next(self, portion: float = 1.0) -> Proposal | None:
+        """The next network to train; ``None`` where all are asked for."""
+        place = len(self.asked)
+        if place == len(self.wanted):
+            return None
+        network = self.wanted[place]
+        seed = int(np.random.default_rng([self.problem.seed, place]).integers(2**31))
+        return Proposal(network.tasks, seed=seed, network=network.name, portion=portion)
+
+    def proposed(self, number: int) -> NetworkRuns:
+        """One more is under way."""
+        return replace(self, asked={**self.asked, number: len(self.asked)})
+
+    def told(self, number: int, outcome: Outcome) -> NetworkRuns:
+        """One more is over, well or not."""
+        members = {task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics}
+        if outcome.score is None:
+            return self
+        if not members and self.problem.primary is not None:           # only the primary is evaluated
+            members = {self.problem.primary: outcome.score}
+        return replace(self, scores={**self.scores, self.asked[number]: members})
+
+
+class FromNetworkRuns:
+    """The folds of a selector whose whole state is its trainings of networks."""
+
+    def proposed(self, state: NetworkRuns, number: int, proposal: Proposal) -> NetworkRuns:
+        """One more is under way."""
+        return state.proposed(number)
+
+    def told(self, state: NetworkRuns, number: int, outcome: Outcome) -> NetworkRuns:
+        """One more is over."""
+        return state.told(number, outcome)
+
+
+def on_offer(problem: Problem, largest: int | None = None) -> tuple[Network, ...]:
+    """Every network that may be trained, small groups first; with a primary those that hold it.
+
+    Raises ``ValueError`` for more than ``MOST`` tasks where all groups would have to be listed.
+    """
+    names = problem.names
+    if problem.networks:
+        offered: Sequence[Network] = problem.networks
+    elif len(names) > MOST and (largest is None or largest > 3):
+        raise ValueError(f"all groups can be listed of at most {MOST} tasks, got {len(names)}; choose another selector")
+    else:
+        sizes = range(1, (largest or len(names)) + 1)
+        offered = [Network(group) for size in sizes for group in itertools.combinations(names, size)]
+    fitting = [
+        network for network in offered
+        if (largest is None or len(network.tasks) <= largest)
+        and (problem.primary is None or problem.primary in network.tasks)
+    ]
+    return tuple(sorted(fitting, key=lambda network: (len(network.tasks), network.cost)))
+
+
+def counted(problem: Problem) -> tuple[str, ...]:
+    """The tasks that are to be served."""
+    return problem.names if problem.primary is None else (problem.primary,)
+
+
+def table_of(problem: Problem, scores: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Scores of networks as (networks, tasks that count); ``nan`` where one is not known."""
+    tasks = counted(problem)
+    table = np.array([[each.get(task, np.nan) for task in tasks] for each in scores], dtype=float)
+    return table.reshape(len(scores), len(tasks))
+
+
+def served(
+    problem: Problem, networks: Sequence[Network], scores: np.ndarray, belief: Mapping[str, JSON]
+) -> Selection:
+    """The best answer of ``networks`` by ``scores``, (networks, tasks that count); all tasks while too little is known.
+
+    With a primary it is the network that scores it best, the earliest on ties.
+    """
+    known = np.isfinite(scores)
+    if problem.primary is not None:
+        if not known.any():
+            return Selection("mixture", (problem.primary,), belief=belief)
+        best = networks[int(np.where(known, scores, -np.inf)[:, 0].argmax())]
+        return Selection("mixture", best.tasks, belief=belief)
+    budget = problem.inference_budget
+    costs = [1.0 if budget is None else network.cost for network in networks]
+    limit = float(problem.models or 1) if budget is None else budget
+    try:
+        opened = best_served(scores, costs, limit) if len(networks) else []
+    except ValueError:                                 # not every task has a score yet
+        opened = []
+    if not opened:
+        everything = {"tasks": list(problem.names), "serves": list(problem.names)}
+        return Selection("groups", problem.names, groups=(everything,), belief=belief)
+    serving = np.where(known[opened], scores[opened], -np.inf).argmax(axis=0)
+    groups = [_group(networks[place], counted(problem), serving == row) for row, place in enumerate(opened)]
+    return Selection("groups", problem.names, groups=tuple(groups), belief=belief)
+
+
+def _group(network: Network, tasks: Sequence[str], serves: np.ndarray) -> dict[str, JSON]:
+    named = {"network": network.name} if network.name else {}
+    return {"tasks": list(network.tasks), "serves": [t for t, s in zip(tasks, serves, strict=True) if s], **named}
