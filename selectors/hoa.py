@@ -12,8 +12,8 @@ What is known how. The rule and the use of singles and pairs as measured are ver
 curve we reproduce on its tables; the paper's worked example averages another task's loss in for one number, and is not
 followed. Where networks come in several forms, a group is predicted from pairs of its own form.
 
-n (n + 1) / 2 trainings, all side by side. Beyond 12 tasks with nothing else on offer only groups of up to 3 are
-predicted. Do not use it where tasks help only several together, or hurt: pairs cannot show it.
+n (n + 1) / 2 trainings, all side by side. Beyond 12 tasks only the smaller groups are looked at, 4,095 of them. Do not
+use it where tasks help only several together, or hurt: pairs cannot show it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.networks import MOST, FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
+from auxtune.selectors.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
 from auxtune.selectors.options import check
 from auxtune.selectors.protocol import Answer, Done, Evidence, Network, Problem, Proposal, Selection
 
@@ -58,7 +58,7 @@ class HOA(FromNetworkRuns):
     def select(self, state: NetworkRuns, evidence: Evidence) -> Selection:
         """The best groups by what is known so far; all tasks together, or the primary alone, while too little is."""
         measured = _measured(state)
-        larger = [network for network in _offered(state.problem) if len(network.tasks) > 2]
+        larger = [network for network in on_offer(state.problem) if len(network.tasks) > 2]
         predicted = [_predicted(_pairs(measured, network.name), network.tasks) for network in larger]
         scores = table_of(state.problem, [*measured.values(), *predicted])
         pairs = {f"{task} with {other}": score for (task, other), score in _pairs(measured).items()}
@@ -78,11 +78,6 @@ class HOA(FromNetworkRuns):
     def fewest(self, problem: Problem) -> int:
         """One: what is known of a single task is an answer."""
         return min(1, len(counted(problem)))
-
-
-def _offered(problem: Problem) -> tuple[Network, ...]:
-    many = not problem.networks and len(problem.names) > MOST
-    return on_offer(problem, largest=3 if many else None)
 
 
 def _measured(state: NetworkRuns) -> dict[Network, Mapping[str, float]]:

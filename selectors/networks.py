@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 from auxtune.selectors.protocol import JSON, Network, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.serving import best_served
 
-MOST = 12                                              # tasks: 4,095 groups
+MOST = 4095                                            # groups: all of 12 tasks
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,25 @@ class FromNetworkRuns:
 def on_offer(problem: Problem, largest: int | None = None) -> tuple[Network, ...]:
     """Every network that may be trained, small groups first; with a primary those that hold it.
 
-    Raises ``ValueError`` for more than ``MOST`` tasks where all groups would have to be listed.
+    Where any group may be, and there are more than ``MOST``, the sizes that come to no more are listed, 2 at least.
     """
-    names = problem.names
-    if problem.networks:
-        offered: Sequence[Network] = problem.networks
-    elif len(names) > MOST and (largest is None or largest > 3):
-        raise ValueError(f"all groups can be listed of at most {MOST} tasks, got {len(names)}; choose another selector")
-    else:
-        sizes = range(1, (largest or len(names)) + 1)
-        offered = [Network(group) for size in sizes for group in itertools.combinations(names, size)]
+    names, primary = problem.names, problem.primary
+    offered: Sequence[Network] = problem.networks or _groups(names, min(largest or len(names), _largest(len(names))))
     fitting = [
         network for network in offered
-        if (largest is None or len(network.tasks) <= largest)
-        and (problem.primary is None or problem.primary in network.tasks)
+        if (largest is None or len(network.tasks) <= largest) and (primary is None or primary in network.tasks)
     ]
     return tuple(sorted(fitting, key=lambda network: (len(network.tasks), network.cost)))
+
+
+def _groups(names: Sequence[str], largest: int) -> list[Network]:
+    return [Network(group) for size in range(1, largest + 1) for group in itertools.combinations(names, size)]
+
+
+def _largest(tasks: int) -> int:
+    """The size up to which all groups of ``tasks`` tasks are at most ``MOST``."""
+    counts = itertools.accumulate(math.comb(tasks, size) for size in range(1, tasks + 1))
+    return max(2, sum(count <= MOST for count in counts))
 
 
 def counted(problem: Problem) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from auxtune.orchestrator.simulation.reading import Recorded
+    from auxtune.orchestrator.simulation.simulate import Asked
 
 _MEASURES = {
     "groups": ("total_test", "mean_test", "regret", "spearman"),
@@ -22,7 +24,7 @@ _MEASURES = {
 
 @click.command(
     "simulate",
-    epilog="Example: auxtune simulate tables/builtin --selector tag --selector random_subset --seeds 20",
+    epilog="Example: auxtune simulate builtin --selector tag --selector random_subset --seeds 20",
 )
 @click.argument("table_dir", type=click.Path(path_type=Path))
 @click.option(
@@ -41,7 +43,7 @@ _MEASURES = {
 @click.option("--seed", default=0, show_default=True, help="The first seed.")
 @click.option("--concurrent", default=1, show_default=True, type=click.IntRange(1), help="Slots of the virtual clock.")
 @click.option("--judge-on", "split", default="test", show_default=True, help="The split that answers are judged on.")
-@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw quality against cost (.png, .svg).")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw quality against cost to this .png or .svg.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one for each search.")
 def command(
     table_dir: Path, selectors: tuple[str, ...], overrides: tuple[str, ...], models: tuple[str, ...],
@@ -50,17 +52,18 @@ def command(
 ) -> None:
     """Run selectors against the recorded table in TABLE_DIR and judge their answers on the split they did not see.
 
-    First the table is audited: what could make the figures say less than they seem to is printed before them.
+    TABLE_DIR is a folder with table.json and rows.csv, or `builtin`, the table of the built-in tasks. It is audited
+    first: what could make the figures say less than they seem to is printed before them.
     """
     from auxtune.orchestrator.simulation.audit import audit
     from auxtune.orchestrator.simulation.reading import read_recorded
     from auxtune.orchestrator.simulation.simulate import simulate
 
-    recorded = read_recorded(table_dir)
+    recorded = read_recorded(_folder(table_dir))
     for line in audit(recorded.table):
         click.echo(f"warning: {recorded.name}: {line}", err=True)
     rows = simulate(
-        recorded, [_with(given, overrides) for given in _parsed(selectors, overrides)],
+        recorded, _asked(selectors, overrides),
         targets=targets, models=_numbers(models, int, "--models"), budgets=_numbers(budgets, int, "--budget"),
         inference_budgets=_numbers(inference_budgets, float, "--inference-budget"),
         seeds=range(seed, seed + seeds), concurrent=concurrent, split=split,
@@ -74,40 +77,41 @@ def command(
         _draw(rows, recorded, picture)
 
 
-def _parsed(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What was asked for as mappings. Raises ``BadParameter`` where an override fits none of them."""
+def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked]:
+    """What to simulate, each called as it was asked for. Raises ``BadParameter`` where an override fits none."""
     import yaml
 
-    asked: list[dict[str, Any]] = []
+    from auxtune.orchestrator.simulation.simulate import Asked
+
+    asked = []
     for text in selectors:
         try:
             given = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise click.BadParameter(f"expected a name or a YAML mapping, found {text!r}: {error}") from error
-        asked.append(given if isinstance(given, dict) else {"name": str(given)})
+        asked.append(Asked.of(given if isinstance(given, dict) else str(given)))
     for override in overrides:
-        key = override.partition("=")[0]
-        if "=" not in override or not any(key in _options(given) for given in asked):
+        key, equals, value = override.partition("=")
+        fitting = [one for one in asked if key in _options(one.name)]
+        if not equals or not fitting:
             raise click.BadParameter(f"--set {override}: expected KEY=VALUE with an option of one of the selectors")
+        for one in fitting:
+            asked[asked.index(one)] = replace(one, options={**one.options, key: yaml.safe_load(value)})
     return asked
 
 
-def _with(given: dict[str, Any], overrides: tuple[str, ...]) -> str | dict[str, Any]:
-    """The selector with the overrides of options that it has; its label stays what was asked for."""
-    import yaml
-
-    own = _options(given)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key in own:
-            given = {**given, key: yaml.safe_load(value)}
-    return given["name"] if given.keys() == {"name"} else given
-
-
-def _options(given: dict[str, Any]) -> set[str]:
+def _options(name: str) -> set[str]:
     from auxtune.selectors.registry import describe
 
-    return {option.name for method in describe() if method.name == given.get("name") for option in method.options}
+    return {option.name for method in describe() if method.name == name for option in method.options}
+
+
+def _folder(table: Path) -> Path:
+    """The table's folder; a name that is no folder may be one of the tables that are installed."""
+    from importlib.resources import files
+
+    installed = Path(str(files("auxtune.examples"))) / "tables" / table
+    return installed if not table.exists() and len(table.parts) == 1 and installed.is_dir() else table
 
 
 def _numbers(given: tuple[str, ...], kind: type, option: str) -> list[Any]:
@@ -125,27 +129,24 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     from auxtune.orchestrator.simulation.summary import summarise
 
     header = recorded.table.header
-    measures = _MEASURES[header.kind]
-    lines = list(summarise(rows, (*measures, "trials", "cost")))
-    asked = [name for name in ("target", "models", "inference_budget", "budget") if rows[name].notna().any()]
-    if header.kind == "transfer":
-        asked.remove("target")
-    shown = [measure for measure in measures if rows[measure].notna().any()]
-    table = Table("selector", *asked, *shown, "trials", "cost", box=SIMPLE, pad_edge=False)
+    lines = list(summarise(rows, (*_MEASURES[header.kind], "trials", "cost")))
+    asked = [name for name in ("models", "inference_budget", "budget") if rows[name].notna().any()]
+    targets = ["target"] if any(line.target for line in lines) else []
+    shown = [name for name in _MEASURES[header.kind] if rows[name].notna().any()] + ["trials", "cost"]
+    table = [["selector", *targets, *asked, *shown]]
     for line in lines:
-        limits = [str(line.target) if name == "target" else f"{line.asked.get(name, float('nan')):g}" for name in asked]
-        table.add_row(line.selector, *limits, *(str(line.means.get(name, "–")) for name in (*shown, "trials", "cost")))
+        limits = [f"{line.asked[name]:g}" if name in line.asked else "–" for name in asked]
+        target = [str(line.target)] if targets else []
+        table.append([line.selector, *target, *limits, *(str(line.means.get(name, "–")) for name in shown)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
     better = "lower" if header.mode == "min" else "higher"
     over = "targets" if header.kind == "transfer" else "seeds"
-    Console().print(table)
-    click.echo(f"{header.metric}, {better} is better; mean ± half of the 95 % interval over {over}; cost in {_unit(recorded)}")
+    click.echo(f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}.")
 
 
 def _unit(recorded: Recorded) -> str:

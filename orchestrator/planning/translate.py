@@ -88,7 +88,7 @@ class Translator:
             return proposal.inner.rounds * proposal.inner.round_steps
         if proposal.leg is not None:
             return proposal.leg.steps
-        steps = self.options.training.steps
+        steps = max(1, round(self.options.training.steps * proposal.portion))
         primary = self._primary_of(proposal)
         if self.options.training.match == "primary_examples" and primary and proposal.weights:
             alike = proposal.weighting == "loss"

@@ -17,7 +17,7 @@ def draw(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path)
 
     Raises ``OSError`` where it cannot be written, ``ValueError`` for a suffix that is no format of pictures.
     """
-    from matplotlib.figure import Figure               # slow to import, and only wanted here
+    from matplotlib.figure import Figure  # slow to import, and only wanted here
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()

@@ -72,7 +72,7 @@ class Question:
 
 def simulate(
     table: str | Path | Recorded,
-    selectors: Sequence[str | Mapping[str, Any]],
+    selectors: Sequence[str | Mapping[str, Any] | Asked],
     *,
     targets: Sequence[str] = (),
     models: Sequence[int] = (),
@@ -94,7 +94,7 @@ def simulate(
     Raises ``TableError`` for a table or a question that cannot be used, ``SelectorError`` for a selector that refuses.
     """
     recorded = table if isinstance(table, Recorded) else read_recorded(Path(table))
-    asked = [Asked.of(given) for given in selectors]
+    asked = [given if isinstance(given, Asked) else Asked.of(given) for given in selectors]
     _check(recorded, asked, targets, models, inference_budgets, split)
     rows = []
     for one in asked:

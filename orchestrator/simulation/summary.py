@@ -20,7 +20,8 @@ class Interval:
     half: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean:.4g}" if not self.half else f"{self.mean:.4g} ± {self.half:.2g}"
+        spread = self.half is not None and self.half > 1e-9 * abs(self.mean)
+        return f"{self.mean:.4g} ± {self.half:.2g}" if spread else f"{self.mean:.4g}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,244 @@
+"""Selectors against recorded tables whose truth is known: what they choose, what they are charged, how they are judged."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.simulation.reading import read_recorded
+from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
+from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
+from auxtune.orchestrator.simulation.replay import replay
+from auxtune.orchestrator.simulation.simulate import COLUMNS, simulate
+from auxtune.selectors.protocol import Proposal
+from auxtune.selectors.registry import make
+from tests.recorded_tables import (
+    ABCD,
+    groups_rows,
+    half_size,
+    mixtures_rows,
+    transfer_rows,
+    write_rows,
+    write_table,
+)
+
+
+@pytest.fixture
+def groups(tmp_path):
+    """All groups of four tasks, and single tasks in half size."""
+    rows = groups_rows(seed=4)
+    return write_table(tmp_path / "groups", "groups", ABCD, [*rows, *half_size(rows)])
+
+
+def brute_force(folder, budget: float, chosen_on: str = "validation") -> float:
+    """Total test loss of the cheapest total loss on ``chosen_on`` within ``budget``, by looking at every choice."""
+    frame = pd.read_csv(folder / "rows.csv")
+    frame["key"] = frame["tasks"] + "/" + frame["network"]
+    tables = {split: part.pivot(index="key", columns="target", values="value") for split, part in frame.groupby("split")}
+    costs = frame.drop_duplicates("key").set_index("key")["cost"]
+    best = None
+    for size in range(1, 5):
+        for choice in itertools.combinations(costs.index, size):
+            on = tables[chosen_on].loc[list(choice)]
+            if costs[list(choice)].sum() > budget or on.min().isna().any():
+                continue
+            serving = tables["validation"].loc[list(choice)].idxmin()
+            test = sum(tables["test"].loc[serving[task], task] for task in ABCD)
+            if best is None or on.min().sum() < best[0]:
+                best = (on.min().sum(), test)
+    return best[1]
+
+
+@pytest.mark.parametrize("budget", [1, 1.5, 2, 2.5, 3])
+@pytest.mark.parametrize("split", ["validation", "early"])
+def test_exhaustive_finds_what_trying_every_choice_finds(groups, budget, split) -> None:
+    rows = simulate(groups, [{"name": "exhaustive", "split": split}], inference_budgets=[budget])
+    assert rows["total_test"][0] == pytest.approx(brute_force(groups, budget, split))
+    assert rows["mean_test"][0] == pytest.approx(rows["total_test"][0] / 4)
+    assert (rows["trials"][0], rows["models"][0] is pd.NA) == (19, True)
+    every = sum(size * count for size, count in ((1, 4 + 4), (2, 6), (3, 4), (4, 1)))
+    assert rows["cost"][0] == pytest.approx(every * (0.2 if split == "early" else 1))
+
+
+def test_regret_is_against_the_best_on_test_under_the_same_budget(groups) -> None:
+    rows = simulate(groups, ["exhaustive"], inference_budgets=[2])
+    frame = pd.read_csv(groups / "rows.csv")
+    frame.loc[frame["split"] == "validation", "value"] = frame.loc[frame["split"] == "test", "value"].to_numpy()
+    frame.to_csv(groups / "rows.csv", index=False)
+    assert rows["regret"][0] == pytest.approx(rows["total_test"][0] - brute_force(groups, 2))
+    assert simulate(groups, ["exhaustive"], inference_budgets=[2])["regret"][0] == pytest.approx(0)
+
+
+def test_pairs_predict_larger_groups_by_their_means(tmp_path) -> None:
+    pairs = {"a": (0.3,), "b": (0.35,), "c": (0.7,), "a+b": (0.1, 0.2), "b+c": (0.3, 0.4), "a+c": (0.5, 0.6),
+             "a+b+c": (9, 9, 9)}
+    rows = [
+        {"tasks": group, "target": task, "split": split, "value": value, "cost": 1}
+        for group, values in pairs.items()
+        for task, value in zip(group.split("+"), values, strict=True)
+        for split in ("validation", "test")
+    ]
+    recorded = read_recorded(write_table(tmp_path, "groups", "abc", rows))
+    replayed = replay(make("hoa", {}), RecordedGroups(recorded, None, models=1), seed=0, budget=10)
+    (predicted,) = replayed.fold.predict([Proposal(("a", "b", "c"))])
+    assert {task: -loss for task, loss in predicted.items()} == pytest.approx({"a": 0.30, "b": 0.25, "c": 0.50})
+    assert (replayed.trials, replayed.cost) == (6, 9)
+    assert replayed.selection.groups == ({"tasks": ["a", "b", "c"], "serves": ["a", "b", "c"]},)
+
+
+def test_controls_are_each_tasks_own_mixture_and_cost_nothing(groups) -> None:
+    rows = simulate(groups, ["single_task", "all_tasks"], models=[2]).set_index("selector")
+    frame = pd.read_csv(groups / "rows.csv").query("split == 'test' and network == 'full'")
+    together = frame.query("tasks == 'a+b+c+d'")["value"].sum()
+    alone = frame[~frame["tasks"].str.contains("+", regex=False)]["value"].sum()
+    assert rows["total_test"].to_dict() == pytest.approx({"single_task": alone, "all_tasks": together})
+    assert rows["cost"].tolist() == [0, 0]
+
+
+def test_a_target_is_a_primary_and_regret_is_over_the_subsets_that_hold_it(groups) -> None:
+    rows = simulate(groups, ["exhaustive", "random_subset"], targets=["c"], budgets=[19])
+    frame = pd.read_csv(groups / "rows.csv").query("split == 'test' and target == 'c'")
+    assert rows["total_test"].isna().all()
+    assert rows["trials"].tolist() == [9, 7]           # eight groups hold c, one of them in two sizes
+    for value, regret in zip(rows["mean_test"], rows["regret"], strict=True):
+        assert regret == pytest.approx(value - frame["value"].min())
+
+
+def test_a_selector_that_needs_a_primary_answers_each_target(groups) -> None:
+    rows = simulate(groups, ["random_subset"], models=[2], budgets=[3])
+    assert rows["target"].tolist() == list(ABCD)
+    assert rows["models"].isna().all()
+
+
+def test_of_several_recorded_seeds_a_trial_sees_one_and_the_judge_the_mean(tmp_path) -> None:
+    folder = write_table(tmp_path, "groups", "ab", groups_rows("ab", seeds=3))
+    frame = pd.read_csv(folder / "rows.csv")
+    rows = simulate(folder, ["all_tasks"], targets=["a"], seeds=range(6))
+    mean = frame.query("tasks == 'a+b' and target == 'a' and split == 'test'")["value"].mean()
+    assert rows["mean_test"].tolist() == pytest.approx([mean] * 6)
+    seen = {
+        replay(make("all_tasks", {}), RecordedGroups(read_recorded(folder), "a"), seed, 1).accounts.best.score
+        for seed in range(6)
+    }
+    assert len(seen) == 3
+
+
+def test_what_was_not_recorded_fails_and_is_charged(tmp_path) -> None:
+    folder = write_table(tmp_path, "groups", ABCD, [r for r in groups_rows() if r["tasks"] not in ("a+b", "a+b+c+d")])
+    recording = RecordedGroups(read_recorded(folder), "a")
+    replayed = replay(make("random_subset", {}), recording, seed=0, budget=100)
+    failed = [trial for trial in replayed.accounts.trials.values() if trial.status == "failed"]
+    assert sorted("+".join(trial.proposal.tasks) for trial in failed) == ["a+b", "a+b+c+d"]
+    assert all(trial.told.outcome.why.startswith("not recorded") for trial in failed)
+    assert replayed.cost == sum(len(trial.proposal.tasks) for trial in replayed.accounts.trials.values()) == 19
+
+
+def test_recorded_seconds_are_the_cost_and_the_clock(tmp_path) -> None:
+    rows = [{**row, "seconds": 10 * len(row["tasks"].split("+"))} for row in groups_rows("abc")]
+    recorded = read_recorded(write_table(tmp_path, "groups", "abc", rows))
+    one, two = (
+        replay(make("exhaustive", {}), RecordedGroups(recorded, None, models=2), 0, 99, slots) for slots in (1, 2)
+    )
+    assert one.cost == two.cost == 120
+    ends = [max(trial.told.time for trial in each.accounts.trials.values()) for each in (one, two)]
+    assert ends[0] == 120
+    assert 60 <= ends[1] < 90
+    assert one.selection == two.selection
+
+
+def test_with_more_slots_a_selector_has_seen_less_when_it_asks(tmp_path) -> None:
+    recorded = read_recorded(write_table(tmp_path, "mixtures", ABCD, mixtures_rows()))
+    told_before = []
+    for slots in (1, 4):
+        replayed = replay(make("gp_mixing", {"samples": 8}), RecordedMixtures(recorded, "a"), 0, 8, slots)
+        trials = list(replayed.accounts.trials.values())
+        told_before.append([sum(other.told.time <= trial.proposed for other in trials) for trial in trials])
+    assert told_before[0] == list(range(8))
+    assert max(n - told for n, told in enumerate(told_before[1])) == 3
+
+
+def test_a_mixture_is_the_nearest_one_not_yet_used(tmp_path) -> None:
+    recorded = read_recorded(write_table(tmp_path, "mixtures", ABCD, mixtures_rows(train=5)))
+    recording, weights = RecordedMixtures(recorded, "overall"), recorded.table.weights["train"]
+    asked = Proposal(ABCD, {"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1})
+    order = np.argsort(np.abs(weights - [0.7, 0.1, 0.1, 0.1]).sum(axis=1)).tolist()
+    for row in order:
+        executed = recording.execute(asked)
+        assert [executed.weights[task] for task in ABCD] == pytest.approx(weights[row].tolist())
+        assert recording.train(executed).outcome.score == -recorded.table.values["train"][row, 0]
+    assert recording.exhausted
+
+
+def test_a_mixtures_answer_is_judged_by_the_nearest_row_of_the_test_split(tmp_path) -> None:
+    folder = write_table(tmp_path, "mixtures", ABCD, mixtures_rows())
+    row = simulate(folder, ["all_tasks"], targets=["a"]).iloc[0]
+    frame = pd.read_csv(folder / "rows.csv").query("split == 'test'")
+    nearest = (frame[[f"w:{task}" for task in ABCD]] - 0.25).abs().sum(axis=1).idxmin()
+    assert row["mean_test"] == pytest.approx(frame["y:a"][nearest])
+    assert row["regret"] == pytest.approx(frame["y:a"][nearest] - frame["y:a"].min())
+
+
+def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
+    folder = write_table(tmp_path, "groups", ABCD, groups_rows())
+    toward = {("a", "c"): 0.9, ("a", "b"): 0.1, ("a", "d"): 0.5}
+    write_rows(folder / "affinity.csv", [
+        {"method": method, "recipient": r, "source": s, "seed": 0, "value": toward.get((r, s), 0.0), "seconds": 2}
+        for method in ("tag", "gradts", "covariance") for r, s in itertools.product(ABCD, ABCD)
+    ])
+    chosen = {}
+    for name, options in (("tag", {}), ("gradts_threshold", {"threshold": 0.4}), ("covariance_similarity", {"keep": 1})):
+        replayed = replay(make(name, options), RecordedGroups(read_recorded(folder), "a"), 0, 20)
+        chosen[name] = replayed.selection.tasks
+    assert chosen == {"tag": ("a", "c"), "gradts_threshold": ("a", "c", "d"), "covariance_similarity": ("a", "c")}
+
+
+def test_without_affinity_csv_it_is_said_what_is_missing(groups) -> None:
+    with pytest.raises(SelectorError, match=r"the probe lookahead needs affinity.csv with the method tag .*has no affin"):
+        simulate(groups, ["tag"])
+
+
+@pytest.mark.parametrize(("selector", "said"), [
+    ("thompson", "what steers inside a run cannot be simulated"),
+    ("svd_reweighting", "cannot be simulated"),
+    ("gradts_instanse", "did you mean gradts_instance"),
+    ({"name": "hoa", "size": 3}, "size"),
+])
+def test_what_cannot_be_simulated_is_refused(groups, selector, said) -> None:
+    with pytest.raises((SelectorError, TableError), match=said):
+        simulate(groups, [selector], targets=["a"])
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    ({"targets": ["z"]}, "targets must be of a, b, c, d; got z"),
+    ({"models": [0]}, "must be above 0"),
+    ({"split": "train"}, "expected a split of .* to judge on, got 'train'"),
+    ({"targets": ["a"], "models": [2]}, "for a table of groups without a target"),
+])
+def test_questions_that_make_no_sense_are_refused(groups, asked, said) -> None:
+    with pytest.raises(TableError, match=said):
+        simulate(groups, ["exhaustive"], **asked)
+
+
+def test_rows_have_their_columns_and_the_same_question_the_same_answer(groups) -> None:
+    asked = {"models": [1, 2], "seeds": range(3)}
+    rows = simulate(groups, ["random_groups", "hoa"], **asked)
+    assert tuple(rows.columns) == COLUMNS
+    assert len(rows) == 2 * 2 * 3
+    pd.testing.assert_frame_equal(rows, simulate(groups, ["random_groups", "hoa"], **asked))
+
+
+def test_sources_are_ranked_and_a_subset_says_only_who_is_in(tmp_path) -> None:
+    tasks = tuple("abcdefgh")
+    folder = write_table(tmp_path, "transfer", tasks, transfer_rows(tasks, "b"), mode="max")
+    rows = simulate(folder, ["all_tasks", "single_task"], budgets=[0])
+    assert rows["target"].unique().tolist() == list(tasks)
+    assert rows.groupby("target")["ndcg"].nunique().tolist() == [1] * 8      # neither says who helps
+    every = simulate(folder, [{"name": "random_subset", "size": 1, "trials": 7}])
+    found = every[every["target"] != "b"]
+    assert (found["regret_at_1"] < 5).all()            # it has trained all sources: nearly nothing is missed
+    assert (found["cost"] == 14).all()
