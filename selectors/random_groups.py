@@ -3,7 +3,8 @@
 No source; a grouping that does not beat a random one of as many models has shown nothing. With ``groupings`` above 1 it
 is a search itself, as ``random_subset`` is: every group of each drawn grouping is trained, and the grouping with the
 best mean score over the tasks answers. No grouping is drawn twice. With a primary only its own group counts, is trained
-and answers.
+and answers. Where only some networks are on offer and no such grouping of them is found, random ones that together have
+every task are taken, and may overlap.
 
 One ``propose`` takes tens of microseconds, more when nearly every grouping was drawn. A grouping costs as many trials
 as it has groups. Do not use it where one of the tasks is known to hurt all others, nor believe its score: the best of
@@ -22,8 +23,9 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
+_TRIES = 200
 Grouping: TypeAlias = tuple[tuple[str, ...], ...]      # the groups that count, tasks in the study's order
 
 
@@ -100,8 +102,7 @@ class RandomGroups:
         belief = {"best_score": scores.get(best)}
         if state.problem.primary is not None:
             return Selection("mixture", drawn[best][0], belief=belief)
-        groups = tuple({"tasks": list(tasks), "serves": list(tasks)} for tasks in drawn[best])
-        return Selection("groups", state.problem.names, groups=groups, belief=belief)
+        return Selection("groups", state.problem.names, groups=_served(drawn[best]), belief=belief)
 
     def fewest(self, problem: Problem) -> int:
         """0: without a score any grouping is as good."""
@@ -110,15 +111,19 @@ class RandomGroups:
     def _fresh(self, state: RandomGroupsState) -> Grouping:
         """A grouping that was not drawn before."""
         rng, names = np.random.default_rng([state.problem.seed, len(state.asked)]), state.problem.names
-        while True:
+        offered = {network.tasks for network in state.problem.networks}
+        for tried in itertools.count():
+            if offered and tried == _TRIES:
+                return _random_cover(state.problem, rng)
             order = rng.permutation(len(names)).tolist()
             ends = np.cumsum([0, *self._sizes(state.problem)]).tolist()
             places = sorted(sorted(order[a:b]) for a, b in itertools.pairwise(ends))
             groups = tuple(tuple(names[place] for place in group) for group in places)
             if state.problem.primary is not None:
                 groups = tuple(group for group in groups if state.problem.primary in group)
-            if groups not in state.drawn:
+            if groups not in state.drawn and (not offered or offered.issuperset(groups)):
                 return groups
+        raise AssertionError("the loop above ends only by returning")
 
     def _sizes(self, problem: Problem) -> list[int]:
         """Tasks in each group, the larger first; no group is empty."""
@@ -133,3 +138,34 @@ class RandomGroups:
             return sum(math.comb(tasks - 1, size - 1) for size in sizes)
         alike: int = math.prod(math.factorial(size) ** count * math.factorial(count) for size, count in sizes.items())
         return math.factorial(tasks) // alike
+
+
+def _served(groups: Grouping) -> tuple[dict[str, JSON], ...]:
+    """Groups of an answer; a task that is in several is served by the first."""
+    first: dict[str, int] = {}
+    for place, group in enumerate(groups):
+        for task in group:
+            first.setdefault(task, place)
+    return tuple(
+        {"tasks": list(group), "serves": [task for task in group if first[task] == place]}
+        for place, group in enumerate(groups)
+    )
+
+
+def _random_cover(problem: Problem, rng: np.random.Generator) -> Grouping:
+    """Networks on offer in random order, each with a task that those before it lack, as many as may be served.
+
+    Where such draws leave a task out, the largest network on offer.
+    """
+    for _ in range(_TRIES):
+        chosen: list[tuple[str, ...]] = []
+        left = set(problem.names) if problem.primary is None else {problem.primary}
+        for place in rng.permutation(len(problem.networks)).tolist():
+            if left.intersection(tasks := problem.networks[place].tasks):
+                chosen.append(tasks)
+                left -= set(tasks)
+            if not left:
+                return tuple(chosen)
+            if len(chosen) == (problem.models or 1):
+                break
+    return (max((network.tasks for network in problem.networks), key=len),)

@@ -14,7 +14,9 @@ import numpy as np
 ABCD = ("a", "b", "c", "d")
 
 
-def write_table(folder: Path, kind: str, tasks: Sequence[str], rows: Iterable[Mapping[str, Any]], **header: Any) -> Path:
+def write_table(
+    folder: Path, kind: str, tasks: Sequence[str], rows: Iterable[Mapping[str, Any]], **header: Any
+) -> Path:
     """A table of ``kind``; columns are those of the first row."""
     folder.mkdir(parents=True, exist_ok=True)
     told = {"format": 1, "kind": kind, "metric": "loss", "mode": "min", "tasks": list(tasks), **header}
@@ -32,7 +34,9 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(listed)
 
 
-def groups_rows(tasks: Sequence[str] = ABCD, seed: int = 0, seeds: int = 1, noise: float = 0.05) -> list[dict[str, Any]]:
+def groups_rows(
+    tasks: Sequence[str] = ABCD, seed: int = 0, seeds: int = 1, noise: float = 0.05
+) -> list[dict[str, Any]]:
     """All groups of ``tasks``: a random loss for each member, on validation, test and early with noise of its own."""
     rng = np.random.default_rng(seed)
     rows = []

@@ -1,4 +1,4 @@
-"""Selectors against recorded tables whose truth is known: what they choose, what they are charged, how they are judged."""
+"""Selectors against recorded tables whose truth is known: what they choose, cost and are judged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def brute_force(folder, budget: float, chosen_on: str = "validation") -> float:
     """Total test loss of the cheapest total loss on ``chosen_on`` within ``budget``, by looking at every choice."""
     frame = pd.read_csv(folder / "rows.csv")
     frame["key"] = frame["tasks"] + "/" + frame["network"]
-    tables = {split: part.pivot(index="key", columns="target", values="value") for split, part in frame.groupby("split")}
+    splits = frame.groupby("split")
+    tables = {split: part.pivot(index="key", columns="target", values="value") for split, part in splits}
     costs = frame.drop_duplicates("key").set_index("key")["cost"]
     best = None
     for size in range(1, 5):
@@ -191,14 +192,15 @@ def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
         for method in ("tag", "gradts", "covariance") for r, s in itertools.product(ABCD, ABCD)
     ])
     chosen = {}
-    for name, options in (("tag", {}), ("gradts_threshold", {"threshold": 0.4}), ("covariance_similarity", {"keep": 1})):
+    asked = {"tag": {}, "gradts_threshold": {"threshold": 0.4}, "covariance_similarity": {"keep": 1}}
+    for name, options in asked.items():
         replayed = replay(make(name, options), RecordedGroups(read_recorded(folder), "a"), 0, 20)
         chosen[name] = replayed.selection.tasks
     assert chosen == {"tag": ("a", "c"), "gradts_threshold": ("a", "c", "d"), "covariance_similarity": ("a", "c")}
 
 
 def test_without_affinity_csv_it_is_said_what_is_missing(groups) -> None:
-    with pytest.raises(SelectorError, match=r"the probe lookahead needs affinity.csv with the method tag .*has no affin"):
+    with pytest.raises(SelectorError, match=r"lookahead needs affinity.csv with the method tag .*has no affin"):
         simulate(groups, ["tag"])
 
 

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
 from auxtune.orchestrator.planning.arms import most_models
+from auxtune.orchestrator.planning.earlier import earlier_results
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, TaskInfo
 
 
@@ -32,8 +34,12 @@ class SplitTask(Protocol):
         """Train, probe, selection and report."""
 
 
-def problem_of(options: StudyOptions, tasks: Mapping[str, SplitTask]) -> Problem:
-    """The question a study asks, with the sizes its data turned out to have."""
+def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
+    """The question a study asks, with the sizes its data turned out to have.
+
+    Raises ``StudyDataError`` where the table of earlier results that it names cannot be used.
+    """
+    options = study.options
     infos = tuple(
         TaskInfo(
             name=task.name,
@@ -45,7 +51,7 @@ def problem_of(options: StudyOptions, tasks: Mapping[str, SplitTask]) -> Problem
         )
         for task in tasks.values()
     )
-    return Problem(infos, primary=options.primary, seed=options.seed, models=options.models)
+    return Problem(infos, options.primary, options.seed, options.models, earlier=earlier_results(study))
 
 
 def fewest_search_trials(options: StudyOptions, problem: Problem) -> int:

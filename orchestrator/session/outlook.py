@@ -90,7 +90,7 @@ def outlook(study: StudyFile) -> Outlook:
 
 def _ground(study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event]) -> Outlook:
     options = study.options
-    problem = problem_of(options, tasks)
+    problem = problem_of(study, tasks)
     translator = Translator(options, model_options(study), problem)
     return Outlook(
         study=study,

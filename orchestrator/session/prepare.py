@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.planning.budget import Budget, check_prices
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.earlier import earlier_results
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
@@ -76,7 +77,7 @@ def prepare(study: StudyFile) -> Prepared:
     slots = allot(options.resources, machine)
     check_prices(options, slots)
     loaded, base = load_study_data(study)
-    problem = problem_of(options, loaded)
+    problem = problem_of(study, loaded)
     check_budget(options, fewest_search_trials(options, problem))
     try:
         tasks = encode_tasks(loaded, model, storage_folder(study) / ".tokens")
@@ -109,6 +110,7 @@ def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], ba
         # By content: the same encoder may lie elsewhere on the next machine.
         "model": digest_of([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
         "training": digest_of(options.training.model_dump(mode="json")),
+        **({"earlier": digest_of([asdict(one) for one in earlier_results(study)])} if options.earlier else {}),
         "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
         "seed": str(options.seed),
         "auxtune": version("auxtune"),

@@ -95,6 +95,6 @@ def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scrat
 
 def _recipe(study: StudyFile, task: Task) -> Recipe:
     """The study's recipe as if ``task`` were the primary, alone."""
-    problem = replace(problem_of(study.options, {task.name: task}), primary=task.name)
+    problem = replace(problem_of(study, {task.name: task}), primary=task.name)
     translator = Translator(study.options, model_options(study), problem)
     return translator.recipe(translator.execute(Proposal((task.name,), seed=study.options.seed)), "search")

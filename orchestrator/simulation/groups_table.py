@@ -13,6 +13,7 @@ import pandas as pd
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of, whole_numbers
 from auxtune.selectors.protocol import Network
+from auxtune.selectors.serving import best_served
 
 SPLITS = ("validation", "test", "early")
 
@@ -46,6 +47,24 @@ class GroupsTable:
             return self.places.get((wanted, name))
         fitting = [place for (group, _), place in self.places.items() if group == wanted]
         return max(fitting, key=lambda place: self.networks[place].cost, default=None)
+
+    def best_total(self, split: str, budget: float, by_cost: bool) -> float:
+        """The best sum over all tasks that networks within ``budget`` come to, higher is better.
+
+        ``budget`` is of their costs, or, unless ``by_cost``, of their number.
+        """
+        key = (split, budget, by_cost)
+        if key not in self._best:
+            scores = self.header.sign * self.mean(split)
+            costs = [network.cost if by_cost else 1.0 for network in self.networks]
+            opened = best_served(scores, costs, budget)
+            best = np.where(np.isfinite(scores[opened]), scores[opened], -np.inf).max(axis=0)
+            self._best[key] = float(best.sum())
+        return self._best[key]
+
+    @cached_property
+    def _best(self) -> dict[tuple[str, float, bool], float]:
+        return {}
 
     def mean(self, split: str) -> np.ndarray:
         """Means over seeds, (networks, tasks); ``nan`` where no seed has a value."""

@@ -16,7 +16,6 @@ from auxtune.orchestrator.simulation.recording import Recording
 from auxtune.orchestrator.simulation.replay import Replayed
 from auxtune.selectors.protocol import Proposal, Selection
 from auxtune.selectors.ranking_quality import ndcg, regret_at
-from auxtune.selectors.serving import best_served
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,10 @@ def _groups(replayed: Replayed, recording: RecordedGroups, split: str) -> Qualit
         return Quality(spearman=spearman)
     serving = np.nanargmax(np.where(np.isfinite(offered), offered, -np.inf), axis=0)
     total = float(judged_on[np.array(places)[serving], np.arange(len(serving))].sum())
-    if recording.inference_budget is not None:
-        costs, limit = [network.cost for network in table.networks], recording.inference_budget
-    else:
-        costs, limit = [1.0] * len(table.networks), float(recording.models or 1)
-    spent = sum(costs[place] for place in places)
-    best = best_served(judged_on, costs, max(limit, spent))
-    most = float(np.where(np.isfinite(judged_on[best]), judged_on[best], -np.inf).max(axis=0).sum())
+    by_cost = recording.inference_budget is not None
+    spent = sum(table.networks[place].cost if by_cost else 1.0 for place in places)
+    limit = float(recording.inference_budget or recording.models or 1)
+    most = table.best_total(split, max(limit, spent), by_cost)         # a control may serve more than was asked for
     return Quality(sign * total, sign * total / len(serving), spearman=spearman, regret=max(0.0, most - total))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
 from auxtune.orchestrator.simulation.transfer_table import TransferTable
-from auxtune.selectors.protocol import Outcome, Problem, Proposal, Transfer
+from auxtune.selectors.protocol import Outcome, Problem, Proposal
 
 
 @dataclass
@@ -24,7 +24,7 @@ class RecordedTransfers(Recording):
 
     def problem(self, seed: int) -> Problem:
         """The target is the primary, and its recorded sources are the auxiliaries."""
-        earlier = earlier_of(self.table, self.target)
+        earlier = self.table.transfers(without=self.target)
         return Problem(self.tasks([*self.sources, str(self.target)]), self.target, seed, earlier=earlier)
 
     @property
@@ -62,14 +62,3 @@ class RecordedTransfers(Recording):
     def pace(self) -> float:
         """Half the mean seconds of a transfer, for it has two tasks; 1 without recorded times."""
         return 1.0 if self.table.seconds is None else float(np.nanmean(self.table.seconds)) / 2
-
-
-def earlier_of(table: TransferTable, target: str | None) -> tuple[Transfer, ...]:
-    """Every recorded result but those on ``target``; higher is better."""
-    found = []
-    for row, column, number in np.argwhere(np.isfinite(table.values)).tolist():
-        task = table.header.tasks[column]
-        if task != target:
-            score = float(table.header.sign * table.values[row, column, number])
-            found.append(Transfer(table.sources[row], task, score, table.seeds[number]))
-    return tuple(found)

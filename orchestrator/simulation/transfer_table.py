@@ -10,6 +10,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import numbers, read_rows, seconds_of, whole_numbers
+from auxtune.selectors.protocol import Transfer
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,15 @@ class TransferTable:
         known = np.isfinite(self.values)
         total = np.where(known, self.values, 0.0).sum(axis=2)
         return np.divide(total, known.sum(axis=2), out=np.full(total.shape, np.nan), where=known.any(axis=2))
+
+    def transfers(self, without: str | None = None) -> tuple[Transfer, ...]:
+        """Every recorded result, but those on the target ``without``; higher is better."""
+        found = []
+        for row, column, number in np.argwhere(np.isfinite(self.values)).tolist():
+            if (target := self.header.tasks[column]) != without:
+                score = float(self.header.sign * self.values[row, column, number])
+                found.append(Transfer(self.sources[row], target, score, self.seeds[number]))
+        return tuple(found)
 
 
 def read_transfer(folder: Path, header: Header) -> TransferTable:

@@ -231,6 +231,12 @@ class StudyOptions(Section):
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
         "the tasks that the one before it chose. See the selectors."
     )
+    earlier: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What earlier studies found: the folder of a recorded table of the kind `transfer`, relative to "
+        "the study file. For selectors that learn from it.",
+    )
     search_seeds: int = Field(
         default=1,
         ge=1,

@@ -37,6 +37,11 @@ def model_options(study: StudyFile) -> ModelOptions:
     )
 
 
+def earlier_folder(study: StudyFile) -> Path | None:
+    """The folder of the table of earlier results, if the study names one."""
+    return None if study.options.earlier is None else _inside(study.folder, study.options.earlier)
+
+
 def storage_folder(study: StudyFile) -> Path:
     """The folder that holds the studies."""
     return _inside(study.working_folder, study.options.storage)

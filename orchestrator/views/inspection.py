@@ -52,7 +52,7 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
         warnings=tuple(_few(task) for task in reported if task.rows["report"] < FEW),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
-        fewest_search_trials=fewest_search_trials(options, problem_of(options, tasks)),
+        fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),
     )
 
 
