@@ -152,6 +152,12 @@ def test_recorded_seconds_are_the_cost_and_the_clock(tmp_path) -> None:
     assert one.selection == two.selection
 
 
+def test_at_equal_cost_nothing_is_begun_once_that_much_is_spent(groups) -> None:
+    rows = simulate(groups, ["exhaustive", "random_groups"], models=[2], most_cost=10).set_index("selector")
+    assert rows["cost"].to_dict() == {"exhaustive": 10, "random_groups": 4}
+    assert rows["trials"]["exhaustive"] == 9           # eight single tasks and a pair
+
+
 def test_with_more_slots_a_selector_has_seen_less_when_it_asks(tmp_path) -> None:
     recorded = read_recorded(write_table(tmp_path, "mixtures", ABCD, mixtures_rows()))
     told_before = []

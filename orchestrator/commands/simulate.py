@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ _MEASURES = {
     help="Groups: the most that serving may cost, in units of a usual model.",
 )
 @click.option("--budget", "budgets", multiple=True, metavar="N[,N…]", help="Trials to spend; all recorded ones.")
+@click.option("--cost", type=click.FloatRange(0), help="What a search may cost: all selectors at equal cost.")
 @click.option("--target", "targets", multiple=True, metavar="TASK", help="Only this target; each in turn.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Searches, each with its own seed.")
 @click.option("--seed", default=0, show_default=True, help="The first seed.")
@@ -47,8 +49,8 @@ _MEASURES = {
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one for each search.")
 def command(
     table_dir: Path, selectors: tuple[str, ...], overrides: tuple[str, ...], models: tuple[str, ...],
-    inference_budgets: tuple[str, ...], budgets: tuple[str, ...], targets: tuple[str, ...], seeds: int, seed: int,
-    concurrent: int, split: str, picture: Path | None, as_json: bool,
+    inference_budgets: tuple[str, ...], budgets: tuple[str, ...], cost: float | None, targets: tuple[str, ...],
+    seeds: int, seed: int, concurrent: int, split: str, picture: Path | None, as_json: bool,
 ) -> None:
     """Run selectors against the recorded table in TABLE_DIR and judge their answers on the split they did not see.
 
@@ -66,7 +68,8 @@ def command(
         recorded, _asked(selectors, overrides),
         targets=targets, models=_numbers(models, int, "--models"), budgets=_numbers(budgets, int, "--budget"),
         inference_budgets=_numbers(inference_budgets, float, "--inference-budget"),
-        seeds=range(seed, seed + seeds), concurrent=concurrent, split=split,
+        seeds=range(seed, seed + seeds), concurrent=concurrent,
+        most_cost=math.inf if cost is None else cost, split=split,
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:

@@ -7,6 +7,7 @@ a selector that learns from what has ended sees as little as it would on that ma
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 from auxtune.orchestrator.errors import SelectorError
@@ -41,18 +42,28 @@ class Replayed:
 
 
 def replay(
-    selector: Selector, recording: Recording, seed: int, budget: int, concurrent: int = 1
+    selector: Selector,
+    recording: Recording,
+    seed: int,
+    budget: int,
+    concurrent: int = 1,
+    most_cost: float = math.inf,
 ) -> Replayed:
-    """Search until the selector is done, ``budget`` trials are spent or the table is used up; then ask for the answer.
+    """Search until the selector is done, a limit is reached or the table is used up; then ask for the answer.
 
-    Raises ``ValueError`` where the selector refuses the problem, ``TableError`` for what no table can answer.
+    The limits are ``budget`` trials and ``most_cost``, probes and failures included; as in a study, what is in flight
+    is never cut short, so that the last trial may go beyond. Raises ``ValueError`` where the selector refuses the problem, ``TableError`` for what
+    no table can answer.
     """
     problem = recording.problem(seed)
     fold, accounts = SelectorFold(selector, problem, recording.evidence), Accounts()
     accounts.add(_opened(problem))
-    clock, running, waiting = 0.0, list[tuple[float, int, Ended]](), False
+    clock, spent, running, waiting = 0.0, 0.0, list[tuple[float, int, Ended]](), False
     while True:
-        while not waiting and len(running) < concurrent and len(accounts.trials) < budget and not recording.exhausted:
+        while (
+            not waiting and len(running) < concurrent and len(accounts.trials) < budget and spent < most_cost
+            and not recording.exhausted
+        ):
             asked = fold.propose()
             if not isinstance(asked, Proposal):
                 if isinstance(asked, Wait) and not running:
@@ -68,6 +79,7 @@ def replay(
             fold.add(proposed)
             accounts.add(Started(id=number, attempt=1, time=clock, session=_SESSION))
             ended = recording.run(proposal, number)
+            spent += ended.seconds
             heapq.heappush(running, (clock + ended.seconds, number, ended))
         if not running:
             return Replayed(problem, fold, accounts, fold.select())

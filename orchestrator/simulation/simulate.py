@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -80,6 +81,7 @@ def simulate(
     budgets: Sequence[int] = (),
     seeds: Sequence[int] = (0,),
     concurrent: int = 1,
+    most_cost: float = math.inf,
     split: str = "test",
     progress: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
@@ -88,7 +90,8 @@ def simulate(
     A selector is a name, or a mapping of ``name`` and options. Without ``targets`` a table of groups is one question
     for all its tasks, to selectors that group, and any other a question for each target. ``models`` or
     ``inference_budgets`` bound what may be served, 3 models unless said; ``budgets`` are trials, unless said as many as
-    were recorded. Selecting is on validation (or train) only, and judged on ``split``. ``cost`` is in seconds where the
+    were recorded. With ``most_cost`` no search goes on once its trials, probes and failures have cost that much: what
+    selectors come to at equal cost. Selecting is on validation (or train) only, and judged on ``split``. ``cost`` is in seconds where the
     table has them, else 1 for each member task of a training.
 
     Raises ``TableError`` for a table or a question that cannot be used, ``SelectorError`` for a selector that refuses.
@@ -101,7 +104,7 @@ def simulate(
         began = time.perf_counter()
         questions = list(_questions(recorded, one, targets, models, inference_budgets, budgets))
         for question, seed in itertools.product(questions, seeds):
-            rows.append(_search(recorded, one, question, seed, concurrent, split))
+            rows.append(_search(recorded, one, question, seed, (concurrent, most_cost), split))
         progress(f"{one.label}: {len(questions) * len(seeds)} searches in {time.perf_counter() - began:.1f} s")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("seed", "models", "budget", "trials")
@@ -109,7 +112,7 @@ def simulate(
 
 
 def _search(
-    recorded: Recorded, asked: Asked, question: Question, seed: int, concurrent: int, split: str
+    recorded: Recorded, asked: Asked, question: Question, seed: int, slots: tuple[int, float], split: str
 ) -> dict[str, Any]:
     selector = asked.make()
     if isinstance(recorded.table, GroupsTable) and question.target is None and isinstance(selector, FixedMixture):
@@ -117,7 +120,7 @@ def _search(
     recording = _recording(recorded, question)
     limit = _runs(recording) if question.budget is None else question.budget
     try:
-        replayed = replay(selector, recording, seed, limit, concurrent)
+        replayed = replay(selector, recording, seed, limit, *slots)
     except (ValueError, TableError) as error:
         raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
     quality = judge(replayed, recording, split)
