@@ -52,8 +52,8 @@ def replay(
     """Search until the selector is done, a limit is reached or the table is used up; then ask for the answer.
 
     The limits are ``budget`` trials and ``most_cost``, probes and failures included; as in a study, what is in flight
-    is never cut short, so that the last trial may go beyond. Raises ``ValueError`` where the selector refuses the problem, ``TableError`` for what
-    no table can answer.
+    is never cut short, so that the last trial may go beyond. Raises ``ValueError`` where the selector refuses the
+    problem, ``TableError`` for what no table can answer.
     """
     problem = recording.problem(seed)
     fold, accounts = SelectorFold(selector, problem, recording.evidence), Accounts()
