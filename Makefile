@@ -3,7 +3,7 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test check docs wheel
+.PHONY: demo test check docs scoreboard scoreboard-run wheel
 
 demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -19,6 +19,13 @@ check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
 
 docs: $(INSTALLED)       ## the generated parts of docs/
 	.venv/bin/python docs/generate.py
+
+TABLES ?= examples/tables
+scoreboard: $(INSTALLED)  ## docs/scoreboard.md from the result files
+	.venv/bin/python benchmarks/scoreboard.py
+
+scoreboard-run: $(INSTALLED)  ## those result files; TABLES=DIR names a folder with more recorded tables
+	.venv/bin/python benchmarks/scoreboard_run.py --tables $(TABLES)
 
 wheel: $(INSTALLED)      ## dist/*.whl; what an earlier build left behind must not get into it
 	rm -rf build dist

@@ -1,0 +1,47 @@
+"""Where a figure comes from: the command, the commit, the machine and the versions, for the head of a result file."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def provenance(seeds: Iterable[int], packages: Iterable[str] = ("numpy", "scipy", "scikit-learn")) -> dict[str, Any]:
+    """What to know of a run to repeat it. ``commit`` ends in ``+`` where the checkout held changes."""
+    own = Path(sys.argv[0]).resolve()
+    script = own.relative_to(ROOT) if own.is_relative_to(ROOT) else own.name
+    return {
+        "command": shlex.join(["python", str(script), *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+        "seeds": list(seeds),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")

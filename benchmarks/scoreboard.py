@@ -1,0 +1,127 @@
+"""Writes docs/scoreboard.md from the result files that scoreboard_run.py left, and measures nothing itself.
+
+    python benchmarks/scoreboard.py            write the page
+    python benchmarks/scoreboard.py --check    exit 1 if the page does not say what the files do
+
+A winner is named only where the best selector's difference to every other one is beyond chance: paired over seeds, by
+Student's t, corrected for all pairs that could have been compared (Bonferroni). Where a selector and the best do the
+same with every seed there is no chance to measure, and one table says nothing of another: no winner then.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "scoreboard.md"
+CONTROLS = ("all_tasks", "single_task", "random_subset", "random_groups")
+
+HEAD = """# Scoreboard
+
+Selectors against recorded tables, where the best answer is known. Each line is a selector, `regret` is by how much its
+answer is worse on the test split than the best there is, `cost` is what its search paid for, probes and failures
+included, and the intervals are of 95 % over seeds. Controls are in italics. How searches are simulated, and what the
+figures mean: [simulating](simulating.md). This page is made from the files in `benchmarks/results` by
+`make scoreboard`, and those by `make scoreboard-run`; what selectors come to when they really train is in the
+[results](results.md).
+
+A winner is named only where its lead over every other line is beyond chance after correction for all pairs.
+"""
+
+
+def main() -> None:
+    """Write the page, or say whether it is current."""
+    page = "\n".join([HEAD, *(line for path in sorted_results() for line in section(json.loads(path.read_text())))])
+    if "--check" not in sys.argv:
+        PAGE.write_text(page, encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != page:
+        sys.exit(f"{PAGE.relative_to(ROOT)} does not say what the result files do; run `make scoreboard`")
+
+
+def sorted_results() -> list[Path]:
+    """The files of all blocks, by name."""
+    return sorted((ROOT / "benchmarks" / "results").glob("scoreboard_*.json"))
+
+
+def section(result: dict[str, Any]) -> Iterator[str]:
+    """One block: its question, a line for each selector, the verdict, and where it comes from."""
+    rows, measure = pd.DataFrame(result["rows"]), result["measure"]
+    order = _order(rows, result)
+    shown = list(dict.fromkeys([measure, "regret", "spearman"]))
+    shown = [name for name in shown if rows[name].notna().any()]
+    yield f"## {result['table']}: {result['question']}\n"
+    yield f"| selector | {' | '.join(name.replace('_', ' ') for name in shown)} | trials | cost | took |"
+    yield f"|---|{'---|' * (len(shown) + 3)}"
+    for name in order:
+        part = rows[rows["selector"] == name]
+        cells = [_interval(part[column]) for column in (*shown, "trials", "cost")]
+        label = f"*`{name}`*" if name.split(" ")[0] in CONTROLS else f"`{name}`"
+        yield f"| {label} | {' | '.join(cells)} | {result['seconds'][name]:.1f} s |"
+    better = "higher" if result["higher_is_better"] else "lower"
+    yield (
+        f"\n{verdict(rows, result, order)} {measure.replace('_', ' ').capitalize()}: {better} is better, in units of "
+        f"{result['metric']}; cost in {result['cost_in']}.\n"
+    )
+    for warning in result["audit"]:
+        yield f"Audit: {warning}.\n"
+    machine = result["machine"]
+    yield (
+        f"<small>`{result['command']}` at {result['commit']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"{len(result['seeds'])} seeds, {result['peak_memory_mb']:.0f} MB at the most.</small>\n"
+    )
+
+
+def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str:
+    """The winner, if the lead over every other line is beyond chance, or that there is none, and why."""
+    values = rows.pivot(index="seed", columns="selector", values=result["measure"])
+    known = [name for name in order if values[name].notna().all()]
+    if len(known) < 2:
+        return "No winner: nothing to compare."
+    best, others = known[0], known[1:]
+    pairs = len(list(itertools.combinations(known, 2)))
+    sign = 1.0 if result["higher_is_better"] else -1.0
+    level = [
+        name for name in others
+        if not _beyond_chance(sign * (values[best] - values[name]).to_numpy(dtype=float), pairs)
+    ]
+    if not level:
+        return f"Winner: `{best}`."
+    return f"No winner: `{best}` leads, and {', '.join(f'`{name}`' for name in level)} cannot be told from it."
+
+
+def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:
+    """Whether the mean of paired leads, (seeds,), is above 0 at 5 % over ``pairs`` comparisons."""
+    spread = lead.std(ddof=1) if len(lead) > 1 else 0.0
+    if spread < 1e-12:                                 # no chance was seen
+        return False
+    half = student.ppf(1 - 0.025 / pairs, len(lead) - 1) * spread / np.sqrt(len(lead))
+    return bool(lead.mean() > half)
+
+
+def _order(rows: pd.DataFrame, result: dict[str, Any]) -> list[str]:
+    """The selectors, best first; those without a value last."""
+    means = rows.groupby("selector")[result["measure"]].mean()
+    ranked: list[str] = means.sort_values(ascending=not result["higher_is_better"], na_position="last").index.tolist()
+    return ranked
+
+
+def _interval(values: pd.Series[float]) -> str:
+    """Mean ± half the interval; a dash where some search has no value."""
+    known = values.dropna().to_numpy(dtype=float)
+    if len(known) < len(values):
+        return "–"
+    half = student.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else 0.0
+    return f"{known.mean():.4g} ± {half:.2g}" if half > 1e-9 * max(abs(known.mean()), 1e-9) else f"{known.mean():.4g}"
+
+
+if __name__ == "__main__":
+    main()
