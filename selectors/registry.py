@@ -130,6 +130,7 @@ SELECTORS = Registry(
         "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
         "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
         "tag": "auxtune.selectors.tag:Tag",
+        "grad_tag": "auxtune.selectors.grad_tag:GradTag",
     },
 )
 INNER = Registry(

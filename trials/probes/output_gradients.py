@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,20 +84,20 @@ def drawn_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
     key = hashlib.sha256(f"output gradients {inputs_digest(split)}".encode()).digest()[:8]
     rng = np.random.default_rng([seed, int.from_bytes(key, "big")])
     order, spots = rng.permutation(len(split)), rng.random(len(split))
-    labels = [np.flatnonzero(each != IGNORED) for each in _labels(task, split)]
-    rows = np.sort([row for row in order if len(labels[row])][:count]).astype(np.int64)
+    labels = _labels(task, split)
+    rows = np.sort(np.array([row for row in order if len(labels[row])][:count], np.int64))
     if not len(rows):
         raise ProbeError(f"task {task.name}: no row of its {part} split has a label; give it more rows")
-    place = np.array([labels[row][int(spots[row] * len(labels[row]))] for row in rows])
-    label = np.array([_labels(task, split)[row][at] for row, at in zip(rows, place, strict=True)])
-    return Drawn(rows, place, label)
+    place, label = zip(*(labels[row][int(spots[row] * len(labels[row]))] for row in rows), strict=True)
+    return Drawn(rows, np.array(place, np.int64), np.array(label))
 
 
-def _labels(task: EncodedTask, split: EncodedSplit) -> list[np.ndarray]:
-    """The labels of each row: of its tokens, of its set, or the one it has."""
-    if task.kind == "token":
-        return np.split(split.labels, split.offsets[1:-1])
-    return list(split.labels.reshape(len(split), -1))
+def _labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]]]:
+    """The labels of each row, with their places: of its tokens, of its set, or the one it has."""
+    if task.kind != "token":
+        return [list(enumerate(row)) for row in split.labels.reshape(len(split), -1)]
+    rows = np.split(split.labels, split.offsets[1:-1])
+    return [[(at, tag) for at, tag in enumerate(row) if tag != IGNORED] for row in rows]
 
 
 def _of_task(subject: Subject, number: int, task: EncodedTask, part: str, drawn: Drawn, gradients: RowGradients,

@@ -53,7 +53,6 @@ class RowGradients:
         ``said`` makes one number of the outputs of a row, (outputs,) or (length, outputs), and of its ``asked``.
         ``tokens`` and ``segments`` are (rows, length), without padding.
         """
-        # Not inside: what a fallback would hide.
         gradients, values = self._found(self._number(task, said), (tokens, segments, *asked))
         sketches = self._sketch(gradients[name].flatten(1) for name in self._parameters)
         return doubles(values).cpu(), sketches
