@@ -59,7 +59,8 @@ def mean_gains(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         beside = (held.T @ masks) / together
         own = np.diag(beside)[:, None]
-        return np.where(own == 0, beside, 1 - beside / np.where(own == 0, 1.0, own))
+        gains: np.ndarray = np.where(own == 0, beside, 1 - beside / np.where(own == 0, 1.0, own))
+    return gains
 
 
 def _masks(subsets: list[tuple[int, ...]], tasks: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Gradients of margins, row by row: those of a slow loop in float64, for every family, kind of task and way of asking."""
+"""Gradients of margins, row by row: those of a slow loop in float64, for every family and kind of task."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The gradient of a number that a model says of each row, with respect to the encoder, as a sketch for each row.
 
-``torch.func`` differentiates all rows of a batch at once. It cannot follow code that decides by the numbers in a tensor,
-which transformers has where masks are made. So the rows of a batch are of one length and need none; DeBERTa, which makes
-its own where it is given none, is given one of ones; and a model that can be followed in neither way is differentiated
-row by row, which is slow. Attention is computed in its plain form: fused ones have no rule for many rows at once.
+``torch.func`` differentiates all rows of a batch at once. It cannot follow code that decides by the numbers in a
+tensor, which transformers has where masks are made. So the rows of a batch are of one length and need none. DeBERTa
+makes its own where it is given none, and is given one of ones. A model that can be followed in neither way is
+differentiated row by row, which is slow. Attention is computed in its plain form: fused ones have no rule for many rows
+at once.
 
 Memory: ``most`` bounds the rows of a batch, so that their gradients are 256 MiB on a CPU and 2 GiB on a GPU, or those
 of one row. Only sketches are kept.
