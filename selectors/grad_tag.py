@@ -18,13 +18,13 @@ above.
 
 Skill. All of it is repeated on one half of the rows and on the other. If what sources do for their recipients does not
 agree between the halves (Spearman's correlation of the tables, each row less its mean, with a one-sided 95 % bound
-above 0: five tasks need 0.43, ten 0.18), the differences are noise for all one knows, ``belief`` says so, and all tasks
-share one model. More ``rows`` make agreement likelier, and so does less ``regularisation`` than would best fit the rows:
-at θ* there is little left to learn, and under a strong one all subsets come to the same. Held-out subsets would not show
+above 0: five tasks need 0.43, ten 0.18), the differences may be noise, ``belief`` says so, and all tasks share one
+model. More ``rows`` make agreement likelier, and so does less ``regularisation`` than would fit best: at θ* there is
+little left to learn, and under a strong one all subsets come to the same. Held-out subsets would not show
 that: with few tasks the table needs every subset of a size, and what chance put into the rows is in all of them.
 
 Costs one joint run and a backward pass for each of ``2 rows`` rows of each task, however many groups are asked about;
-then about twice ``subsets`` fits, 5 s in all for 12 tasks on one core. A new candidate costs a new run. Two tasks are
+then about twice ``subsets`` fits, some ten seconds for 12 tasks on one core. A new candidate costs a new run. Two tasks are
 not compared. Do not use it where training moves the encoder far, as from scratch or at high learning rates: what is
 estimated is a small step on from weights that all tasks shaped already.
 """
@@ -73,7 +73,7 @@ class GradTag:
     avoid: ClassVar[str] = "training moves the encoder far, as from scratch: it is linearised"
 
     models: int = option(3, "with a primary, the most groups; without one the study's `models` counts", least=1)
-    rows: int = option(256, "rows of each task to fit on, and as many to judge by", least=2)
+    rows: int = option(512, "rows of each task to fit on, and as many to judge by", least=2)
     projection: int = option(200, "numbers that a gradient is projected to", least=1)
     subsets: int = option(200, "random subsets of tasks to estimate", least=1)
     size: int | None = option(None, "tasks in a subset; null: a quarter of the tasks, but 3", least=2)
