@@ -24,8 +24,8 @@ little left to learn, and under a strong one all subsets come to the same. Held-
 that: with few tasks the table needs every subset of a size, and what chance put into the rows is in all of them.
 
 Costs one joint run and a backward pass for each of ``2 rows`` rows of each task, however many groups are asked about;
-then about twice ``subsets`` fits, some ten seconds for 12 tasks on one core. A new candidate costs a new run. Two tasks are
-not compared. Do not use it where training moves the encoder far, as from scratch or at high learning rates: what is
+then about twice ``subsets`` fits, some ten seconds for 12 tasks on one core. A new candidate costs a new run. Two tasks
+are not compared. Do not use it where training moves the encoder far, as from scratch or at high learning rates: what is
 estimated is a small step on from weights that all tasks shaped already.
 """
 
