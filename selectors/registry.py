@@ -132,6 +132,7 @@ SELECTORS = Registry(
         "tag": "auxtune.selectors.tag:Tag",
         "exhaustive": "auxtune.selectors.exhaustive:Exhaustive",
         "hoa": "auxtune.selectors.hoa:HOA",
+        "grad_tag": "auxtune.selectors.grad_tag:GradTag",
     },
 )
 INNER = Registry(

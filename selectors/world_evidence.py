@@ -14,7 +14,7 @@ import numpy as np
 
 from auxtune.selectors.protocol import Problem, Proposal
 
-_LAYERS, _HEADS, _WIDTH, _TEXTS, _BATCHES, _PROJECTED = 3, 4, 8, 300, 4, 64
+_LAYERS, _HEADS, _WIDTH, _TEXTS, _BATCHES, _PROJECTED, _ROWS = 3, 4, 8, 300, 4, 64, 12
 
 Arrays = dict[str, np.ndarray]
 
@@ -102,6 +102,20 @@ def _label_moments(truth: Resemblance, proposal: Proposal) -> Arrays:
     return {"moments": moments, "inputs": np.array("simulated"), "rows": np.array(1000)}
 
 
+def _output_gradients(truth: Resemblance, proposal: Proposal) -> Arrays:
+    arrays: Arrays = {"tasks": np.array(proposal.tasks), "kinds": np.array(["classification"] * len(proposal.tasks))}
+    for salt, part in ((7, "train"), (8, "probe")):
+        rng = np.random.default_rng([salt, proposal.seed % 2**32])
+        # Along the first number all tasks pull, alike or against each other.
+        pull = np.repeat([truth.alike[task] for task in proposal.tasks], _ROWS)
+        drawn = rng.normal(size=(len(pull), _WIDTH))
+        drawn[:, 0] += 2 * pull
+        arrays[f"{part}_gradients"] = drawn.astype(np.float32)
+        arrays[f"{part}_margins"] = rng.normal(size=len(pull)).astype(np.float32)
+        arrays[f"{part}_task"] = np.repeat(np.arange(len(proposal.tasks)), _ROWS)
+    return arrays
+
+
 _PROBES: Mapping[str, Callable[[Resemblance, Proposal], Arrays]] = {
     "head_importance": _head_importance,
     "instance_importance": _instance_importance,
@@ -110,4 +124,5 @@ _PROBES: Mapping[str, Callable[[Resemblance, Proposal], Arrays]] = {
     "gradients": _gradients,
     "lookahead": _lookahead,
     "label_moments": _label_moments,
+    "output_gradients": _output_gradients,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from small_study import STUDY, StudyRun, kill
@@ -39,6 +41,28 @@ def test_a_study_that_was_killed_and_the_next_one_measure_everything_once(small:
     kept = sorted(path.name for path in evidence.iterdir())
     assert "nothing to delete" not in small.finish("clean", str(small.folder), "--yes")
     assert sorted(path.name for path in evidence.iterdir()) == kept, "both studies name it"
+
+
+def test_groups_by_output_gradients_are_estimated_again_without_training(small: StudyRun) -> None:
+    asked = ("primary=", "objective=groups", "models=2", "confirm.controls=[]")
+    settings = [word for one in asked for word in ("--set", one)]
+    selector = "selector={{name: grad_tag, rows: 40, projection: 30, finaliser: {}}}"
+    small.finish("run", "study.yaml", *settings, "--set", selector.format("clusters"))
+    assert "verified" in small.finish("status", str(small.folder), "--verify")
+    [joint] = small.accounts.in_phase("probe")
+    assert joint.proposal.tasks == ("moods", "echoes", "noises")
+    content = json.loads((small.folder / "selection.json").read_text())
+    assert sorted(task for group in content["groups"] for task in group["serves"]) == ["echoes", "moods", "noises"]
+    belief = content["belief"]
+    table = np.array(belief["affinity"]["recipient_by_source"], float)
+    assert table.shape == (3, 3) and np.isfinite(table).all() and len(np.unique(table)) == 9
+    assert -1 <= belief["skill"]["lower"] <= belief["skill"]["spearman"] <= 1
+
+    (small.home / "next.yaml").write_text(STUDY.replace("study: small", "study: next"))
+    said = small.finish("run", "next.yaml", *settings, "--set", selector.format("cover"))
+    assert said.count("was measured before, by small, trial") == 1
+    again = json.loads((small.home / "studies" / "next" / "selection.json").read_text())
+    assert again["belief"]["affinity"] == belief["affinity"]
 
 
 def check_runs(home: Path) -> None:

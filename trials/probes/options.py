@@ -30,6 +30,7 @@ OPTIONS: Mapping[str, Mapping[str, Whole | OneOf]] = {
     "covariance": {"at": OneOf(("embeddings", "representation"))},
     "gradients": {"batches": Whole(8)},
     "label_moments": {},
+    "output_gradients": {"rows": Whole(512), "size": Whole(200)},
     "lookahead": {
         "every": Whole(10), "step": OneOf(("sgd", "optimiser")), "order": OneOf(("exact", "first"))
     },

@@ -21,6 +21,7 @@ FINAL: Mapping[str, str] = {
     "covariance": "covariance:covariance",
     "gradients": "gradients:gradients",
     "label_moments": "label_moments:label_moments",
+    "output_gradients": "output_gradients:output_gradients",
 }
 RUNNING: Mapping[str, str] = {"lookahead": "lookahead:Lookahead"}
 # Part of what names stored evidence: raise a probe's when what it measures changes.

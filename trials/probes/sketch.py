@@ -13,6 +13,7 @@ et al., "Feature Hashing for Large Scale Multitask Learning", 2009 (https://arxi
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -46,15 +47,70 @@ class Sketch:
         return found.cpu()
 
 
+class RowSketch:
+    """The same of many vectors at once and to any ``size``, with an error of about |x| |y| / √size.
+
+    Holds 4 bytes per number of a vector on ``device``, however large ``size`` is.
+    """
+
+    def __init__(self, name: str, length: int, size: int, device: torch.device) -> None:
+        self._length, self._size = length, size
+        self._codes = None if length <= size else torch.from_numpy(_codes_to(name, length, size)).to(device)
+
+    def __call__(self, parts: Iterable[torch.Tensor]) -> torch.Tensor:
+        """(rows, size) float64 on the host, of vectors that arrive in ``parts``, (rows, some numbers) each."""
+        found, at = torch.zeros(0), 0
+        for part in parts:
+            rows = len(part)
+            if at == 0:
+                found = torch.zeros(rows * self._size, dtype=torch.float64)
+            step = max(1, _CHUNK // rows)
+            for start in range(0, part.shape[1], step):
+                piece = part[:, start : start + step]
+                found += self._sums(piece, at + start)
+            at += part.shape[1]
+        if at != self._length:
+            raise ValueError(f"vectors must have {self._length} numbers, got {at}")
+        return found.view(-1, self._size)
+
+    def _sums(self, piece: torch.Tensor, start: int) -> torch.Tensor:
+        """What numbers from ``start`` on add to each place of each row, (rows * size,) float64 on the host."""
+        rows, count = piece.shape
+        offsets = self._size * torch.arange(rows, device=piece.device)[:, None]
+        if self._codes is None:
+            places, values = torch.arange(start, start + count, device=piece.device), piece
+        else:
+            codes = self._codes[start : start + count].long()
+            places, values = codes >> 1, piece * (1 - 2 * (codes & 1))
+        sums = piece.new_zeros(rows * self._size)
+        return doubles(sums.index_add_(0, (offsets + places).flatten(), values.flatten())).cpu()
+
+
 def _codes(name: str, length: int) -> np.ndarray:
     """For each coordinate twice its place plus its sign bit, (length,) int16 in [0, 8192)."""
-    seed = np.frombuffer(hashlib.sha256(name.encode()).digest()[:8], "<u8")
     codes = np.empty(length, np.int16)
     for start in range(0, length, _CHUNK):
-        mixed = np.arange(start + 1, min(start + _CHUNK, length) + 1, dtype=np.uint64)
-        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + seed
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
+        mixed = _mixed(name, start, min(start + _CHUNK, length))
         codes[start : start + len(mixed)] = mixed >> np.uint64(64 - 13)
     return codes
+
+
+def _codes_to(name: str, length: int, size: int) -> np.ndarray:
+    """For each coordinate twice its place of ``size`` plus its sign bit, (length,) int32."""
+    codes = np.empty(length, np.int32)
+    for start in range(0, length, _CHUNK):
+        mixed = _mixed(name, start, min(start + _CHUNK, length))
+        # The upper half of the bits, as a fraction of 1, times the size; the sign is the lowest bit.
+        places = ((mixed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+        codes[start : start + len(mixed)] = places << np.uint64(1) | mixed & np.uint64(1)
+    return codes
+
+
+def _mixed(name: str, start: int, stop: int) -> np.ndarray:
+    """64 random bits for each coordinate from ``start`` to ``stop``."""
+    seed = np.frombuffer(hashlib.sha256(name.encode()).digest()[:8], "<u8")
+    mixed = np.arange(start + 1, stop + 1, dtype=np.uint64)
+    mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + seed
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
