@@ -130,6 +130,8 @@ SELECTORS = Registry(
         "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
         "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
         "tag": "auxtune.selectors.tag:Tag",
+        "linear_surrogate": "auxtune.selectors.linear_surrogate:LinearSurrogate",
+        "transfer_prior": "auxtune.selectors.transfer_prior:TransferPrior",
     },
 )
 INNER = Registry(

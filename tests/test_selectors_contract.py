@@ -15,12 +15,13 @@ from auxtune.selectors import registry
 from auxtune.selectors.autosem import AutoSeM
 from auxtune.selectors.gp_mixing import GPMixing
 from auxtune.selectors.pipeline import Pipeline
-from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Done, Proposal, Selection, Transfer, Wait
 from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.searches import Searches
 from auxtune.selectors.tag import Tag
 from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.transfer_prior import TransferPrior
 
 SLOW = ("gp_mixing", "autosem")                        # a question to a Gaussian process takes tenths of a second
 
@@ -44,6 +45,27 @@ class TestAutoSeM(SelectorContract):
 class TestPulls(SelectorContract):
     selector = Thompson(mode="trials", rounds=12)
     order_matters = True
+
+
+class Remembers(TransferPrior):
+    """With a log of every task on every other, the target in question as well."""
+
+    def start(self, problem):
+        scores = np.random.default_rng(problem.seed).normal(size=(len(problem.names),) * 2)
+        earlier = [
+            Transfer(source if source != target else None, target, float(scores[row, column]))
+            for row, target in enumerate(problem.names)
+            for column, source in enumerate(problem.names)
+        ]
+        return super().start(replace(problem, earlier=tuple(earlier)))
+
+
+class TestRanking(SelectorContract):
+    selector = Remembers(try_top=2)
+
+
+class TestRankingByCovariances(SelectorContract):
+    selector = Remembers(similarity="covariance", try_top=2)
 
 
 class TestPipeline(SelectorContract):
