@@ -1,7 +1,8 @@
 """Rankings of sources for a target that was never trained on, from how they did for other targets.
 
 Notation. Z (targets, sources) are transfers on one scale, square, one task in each row and column, ``nan`` where
-unknown and on the diagonal; L (targets, tasks) is how like a target each other task is, 0 where unknown.
+unknown and on the diagonal; L (targets, tasks) is how like a target each other task is, 0 where unknown. Both may have
+more axes before these, so that many tables are ranked at once.
 
 - *popularity* of s for t: the mean of Z[p, s] over the targets p other than t.
 - *pivots*: the mean of L[t, p] Z[p, s] over the same p, so that targets like t have more to say.
@@ -75,15 +76,15 @@ def likeness_of(transfers: np.ndarray) -> np.ndarray:
     """L (tasks, tasks) from Z: correlations of columns over the targets that both have, drawn to 0 by few of them."""
     known = np.isfinite(transfers)
     values, counts = np.where(known, transfers, 0.0), known.astype(float)
-    both = counts.T @ counts
-    mean = np.divide(values.T @ counts, both, out=np.zeros_like(both), where=both > 0)     # the row's task, over both
-    product = values.T @ values - both * mean * mean.T
-    square = (values**2).T @ counts - both * mean**2
-    length = np.sqrt(np.clip(square * square.T, 0.0, None))
+    by_task = values.swapaxes(-1, -2)
+    both = counts.swapaxes(-1, -2) @ counts
+    mean = np.divide(by_task @ counts, both, out=np.zeros_like(both), where=both > 0)      # the row's task, over both
+    product = by_task @ values - both * mean * mean.swapaxes(-1, -2)
+    square = by_task**2 @ counts - both * mean**2
+    length = np.sqrt(np.clip(square * square.swapaxes(-1, -2), 0.0, None))
     # Rounding leaves something of a spread that is 0.
-    spread = (length > 1e-9) & (both >= _FEW)
+    spread = (length > 1e-9) & (both >= _FEW) & ~np.eye(both.shape[-1], dtype=bool)
     like: np.ndarray = np.divide(product, length, out=np.zeros_like(both), where=spread) * both / (both + _FEW)
-    np.fill_diagonal(like, 0.0)
     return like
 
 
@@ -92,16 +93,16 @@ def predicted(
 ) -> np.ndarray:
     """Each rule's scores of every source for every target by what other targets know: (rules, targets, sources + 1).
 
-    The last column is of no source at all, from ``nothing`` (targets,). A target's score of itself says nothing.
+    The last column is of no source at all, from ``nothing`` (targets, 1). A target's score of itself says nothing.
     """
-    table = np.column_stack([transfers, nothing])
+    table = np.concatenate([transfers, nothing], axis=-1)
     known = np.isfinite(table)
-    values, counts = np.where(known, table, 0.0), known.sum(axis=0)
+    values, counts = np.where(known, table, 0.0), known.sum(axis=-2, keepdims=True)
     others = counts - known + 1.0
-    popularity = _standardised((values.sum(axis=0) - values) / others)
+    popularity = _standardised((values.sum(axis=-2, keepdims=True) - values) / others)
     by_pivots = _standardised(like @ values / others)  # the diagonal of L is 0: a target is no pivot of its own
-    direct = _standardised(np.column_stack([like, np.zeros(len(like))]))
-    direct[:, -1] = 0.0                                # likeness says nothing for or against no source
+    direct = np.zeros_like(popularity)                 # likeness says nothing for or against no source
+    direct[..., :-1] = _standardised(like)
     shares = np.array([[rule.popularity, rule.pivots, rule.direct] for rule in options])
     scores: np.ndarray = np.tensordot(shares, np.array([popularity, by_pivots, direct]), axes=1)
     return scores
@@ -118,45 +119,45 @@ def chosen(
     if judged.sum() < 2:
         return Choice(options[0], {}, None)
     found = _qualities(options, transfers, likeness, judged)
-    rng = np.random.default_rng([seed, 23])
-    chance = [
-        _qualities(options, dealt, likeness, judged).max() for dealt in (_dealt(transfers, rng) for _ in range(_DEALS))
-    ]
+    chance = _qualities(options, _dealt(transfers, seed), likeness, judged).max(axis=0)
     best = int(found.argmax())
-    skill = beyond_chance("ndcg", float(found[best]), np.array(chance), int(judged.sum()))
+    skill = beyond_chance("ndcg", float(found[best]), chance, int(judged.sum()))
     return Choice(options[best], {rule.name: float(q) for rule, q in zip(options, found, strict=True)}, skill)
 
 
 def _qualities(
     options: Sequence[Rule], transfers: np.ndarray, likeness: Callable[[np.ndarray], np.ndarray], judged: np.ndarray
 ) -> np.ndarray:
-    """Mean NDCG of each rule over the targets ``judged``: (rules,)."""
-    like, nothing = likeness(transfers), np.full(len(transfers), np.nan)
-    rankings = predicted(options, transfers, like, nothing)[:, judged, :-1]
+    """Mean NDCG of each rule over the targets ``judged``: (rules,), or (rules, tables)."""
+    nothing = np.full_like(transfers[..., :1], np.nan)
+    rankings = predicted(options, transfers, likeness(transfers), nothing)[..., judged, :-1]
     # Sources, and rules, that differ by no more than rounding are as good.
-    quality: np.ndarray = ndcg_by_row(rankings.round(9), transfers[judged]).mean(axis=1).round(9)
+    quality: np.ndarray = ndcg_by_row(rankings.round(9), transfers[..., judged, :]).mean(axis=-1).round(9)
     return quality
 
 
-def _dealt(transfers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every target's values in a new order among the sources that it has."""
-    dealt = transfers.copy()
-    for row in dealt:
-        known = np.isfinite(row)
-        row[known] = rng.permutation(row[known])
+def _dealt(transfers: np.ndarray, seed: int) -> np.ndarray:
+    """Tables with every target's values in a new order among the sources that it has: (tables, targets, sources)."""
+    known = np.isfinite(transfers)
+    keys = np.random.default_rng([seed, 23]).random((_DEALS, *transfers.shape))
+    order = np.argsort(np.where(known, keys, np.inf), axis=-1)         # the known ones shuffled, then the others
+    values = np.take_along_axis(np.broadcast_to(transfers, keys.shape), order, axis=-1)
+    places = np.argsort(~known, axis=-1, kind="stable")                # the known ones, then the others
+    dealt: np.ndarray = np.full_like(keys, np.nan)
+    np.put_along_axis(dealt, np.broadcast_to(places, keys.shape), values, axis=-1)
     return dealt
 
 
 def _standardised(scores: np.ndarray) -> np.ndarray:
-    """Each target's scores of all sources but itself, (targets, sources + 1), with mean 0 and standard deviation 1.
+    """Each target's scores of all sources but itself, with mean 0 and standard deviation 1.
 
-    No source is scaled with them, but is none of them.
+    A last column beyond the square, of no source, is scaled with them, but is none of them.
     """
-    others = ~np.eye(len(scores), scores.shape[1], dtype=bool)
-    others[:, -1] = False
-    count = np.maximum(others.sum(axis=1, keepdims=True), 1)
-    mean = np.where(others, scores, 0.0).sum(axis=1, keepdims=True) / count
-    centred = scores - mean
-    spread = np.sqrt(np.where(others, centred**2, 0.0).sum(axis=1, keepdims=True) / count)
+    targets = scores.shape[-2]
+    others = ~np.eye(targets, scores.shape[-1], dtype=bool)
+    others[:, targets:] = False
+    count = np.maximum(others.sum(axis=-1, keepdims=True), 1)
+    centred = scores - np.where(others, scores, 0.0).sum(axis=-1, keepdims=True) / count
+    spread = np.sqrt(np.where(others, centred**2, 0.0).sum(axis=-1, keepdims=True) / count)
     scaled: np.ndarray = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-9)
     return scaled

@@ -37,7 +37,7 @@ def ndcg(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def ndcg_by_row(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """``ndcg`` of each row of ``true`` (targets, sources) and of ``predicted`` (…, targets, sources): (…, targets)."""
+    """``ndcg`` of each row of ``true`` (…, sources); of ``predicted``, which may have more axes before: (…, …)."""
     predicted, true = _checked(predicted, true)
     known = np.isfinite(true)
     gains = _gains(true, known)
@@ -87,14 +87,14 @@ def regret_at(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best
 
 def _gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
     """2^relevance - 1 over 2^(sources of the row), the mean of their gains for equal values; 0 for unknown ones."""
-    relevance = np.arange(true.shape[1] + 1)
-    unknown = (~known).sum(axis=1, keepdims=True)
+    relevance = np.arange(true.shape[-1] + 1)
+    unknown = (~known).sum(axis=-1, keepdims=True)
     ranked = np.where(known, true, -np.inf)
-    low, high = (rankdata(ranked, method=method, axis=1).astype(int) - unknown for method in ("min", "max"))
+    low, high = (rankdata(ranked, method=method, axis=-1).astype(int) - unknown for method in ("min", "max"))
     low, high = np.where(known, low, 1), np.where(known, high, 1)
-    sources = known.sum(axis=1, keepdims=True)
-    total = np.cumsum(np.exp2(relevance - sources) - np.exp2(-1.0 * sources), axis=1)
-    between = np.take_along_axis(total, high, axis=1) - np.take_along_axis(total, low - 1, axis=1)
+    sources = known.sum(axis=-1, keepdims=True)
+    total = np.cumsum(np.exp2(relevance - sources) - np.exp2(-1.0 * sources), axis=-1)
+    between = np.take_along_axis(total, high, axis=-1) - np.take_along_axis(total, low - 1, axis=-1)
     gains: np.ndarray = np.where(known, between / (high - low + 1), 0.0)
     return gains
 

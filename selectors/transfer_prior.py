@@ -176,12 +176,13 @@ class TransferPrior:
         problem = state.problem
         log = transfer_log(problem)
         transfers, row = log.transfers.values, log.place(problem.require_primary())
-        like = self._covariances(state, log, evidence) if self.similarity == "covariance" else None
-        options = rules(self.direct, self.similarity == "log" or like is not None)
-        choice = chosen(options, transfers, likeness_of if like is None else lambda _: like, problem.seed)
+        from_log = self.similarity == "log"
+        like = likeness_of(transfers) if from_log else self._covariances(state, log, evidence)
+        # Where nothing is known of what is like this target, pivots would rank all sources alike.
+        options = rules(self.direct, bool(like[row].any()))
+        choice = chosen(options, transfers, likeness_of if from_log else lambda _: like, problem.seed)
         rule = choice.rule if choice.skill is not None and choice.skill.shown else options[0]
-        known = likeness_of(transfers) if like is None else like
-        scores = predicted([rule], transfers, known, log.nothing)[0, row]
+        scores = predicted([rule], transfers, like, log.nothing[:, None])[0, row]
         by_source = {name: float(scores[log.place(name)]) for name in problem.auxiliaries}
         seen = np.isfinite(transfers).any(axis=0)
         return Prior(
@@ -192,19 +193,19 @@ class TransferPrior:
             unknown=tuple(name for name in problem.auxiliaries if not seen[log.place(name)]),
         )
 
-    def _covariances(self, state: PriorState, log: TransferLog, evidence: Evidence) -> np.ndarray | None:
-        """How alike every two measured tasks are, 0 to 1 for each, (tasks, tasks); ``None`` without the primary's."""
+    def _covariances(self, state: PriorState, log: TransferLog, evidence: Evidence) -> np.ndarray:
+        """How alike every two measured tasks are, from 0 to 1 for each, (tasks, tasks); 0 of those not measured."""
         keys = {log.place(task): key for (task, _), key in state.runs.keys("covariance").items()}
-        if log.place(state.problem.require_primary()) not in keys:
-            return None
-        moments = {place: centred(evidence[key]["covariance"], evidence[key]["mean"]) for place, key in keys.items()}
+        moments = [centred(evidence[key]["covariance"], evidence[key]["mean"]) for key in keys.values()]
+        cosines = np.array([[normalised(one, other) for other in moments] for one in moments])
         like = np.zeros_like(log.transfers.values)
-        for place, moment in moments.items():
-            others = [other for other in moments if other != place]
-            cosines = np.array([normalised(moment, moments[other]) for other in others])
+        places = np.array(list(keys))
+        for number, place in enumerate(places):
+            others = np.arange(len(places)) != number
             # Embeddings of one encoder are all alike: what tells tasks apart is which are more so than others.
-            if cosines.size and np.ptp(cosines) > 0:
-                like[place, others] = (cosines - cosines.min()) / np.ptp(cosines)
+            low, high = cosines[number, others].min(initial=1.0), cosines[number, others].max(initial=0.0)
+            if high > low:
+                like[place, places[others]] = (cosines[number, others] - low) / (high - low)
         return like
 
 
