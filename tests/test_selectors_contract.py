@@ -281,6 +281,13 @@ class AnswersWithoutPrimary(Correct):
 
 
 @caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
+class RanksWithoutThePrimary(TransferPrior):
+    def select(self, state, evidence):
+        asked = super().select(state, evidence)
+        return replace(asked, tasks=state.problem.auxiliaries or asked.tasks)
+
+
+@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
 class AnswersGroupsWithAMixture(Tag):
     def select(self, state, evidence):
         return Selection("mixture", state.problem.names)
