@@ -15,13 +15,12 @@ from auxtune.selectors import registry
 from auxtune.selectors.autosem import AutoSeM
 from auxtune.selectors.gp_mixing import GPMixing
 from auxtune.selectors.pipeline import Pipeline
-from auxtune.selectors.protocol import Done, Proposal, Selection, Transfer, Wait
+from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
 from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.searches import Searches
 from auxtune.selectors.tag import Tag
 from auxtune.selectors.testing import InnerContract, SelectorContract
 from auxtune.selectors.thompson import Thompson
-from auxtune.selectors.transfer_prior import TransferPrior
 
 SLOW = ("gp_mixing", "autosem")                        # a question to a Gaussian process takes tenths of a second
 
@@ -45,30 +44,6 @@ class TestAutoSeM(SelectorContract):
 class TestPulls(SelectorContract):
     selector = Thompson(mode="trials", rounds=12)
     order_matters = True
-
-
-class Remembers(TransferPrior):
-    """With a log of the first few tasks, each on each and alone; of few tasks the target is among them."""
-
-    def start(self, problem):
-        names = problem.names[:6]
-        scores = np.random.default_rng(problem.seed).normal(size=(len(names),) * 2)
-        earlier = [
-            Transfer(source if source != target else None, target, float(scores[row, column]))
-            for row, target in enumerate(names)
-            for column, source in enumerate(names)
-        ]
-        return super().start(replace(problem, earlier=tuple(earlier)))
-
-
-class TestRanking(SelectorContract):
-    selector = Remembers(try_top=2)
-    questions = 10                                     # to rank takes some hundredths of a second
-
-
-class TestRankingByCovariances(SelectorContract):
-    selector = Remembers(similarity="covariance", try_top=2)
-    questions = 10
 
 
 class TestPipeline(SelectorContract):
@@ -278,13 +253,6 @@ class NoAnswerAtFirst(Correct):
 class AnswersWithoutPrimary(Correct):
     def select(self, state, evidence):
         return Selection("mixture", state.problem.auxiliaries or state.problem.names)
-
-
-@caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)
-class RanksWithoutThePrimary(TransferPrior):
-    def select(self, state, evidence):
-        asked = super().select(state, evidence)
-        return replace(asked, tasks=state.problem.auxiliaries or asked.tasks)
 
 
 @caught_by(SelectorContract.test_an_answer_is_legal_at_any_time)

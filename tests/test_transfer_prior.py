@@ -10,10 +10,48 @@ import pytest
 from auxtune.selectors.pivots import chosen, likeness_of, predicted, rules
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo, Transfer
 from auxtune.selectors.ranking_quality import ndcg, regret_at
+from auxtune.selectors.testing import SelectorContract
 from auxtune.selectors.transfer_log import transfer_log
 from auxtune.selectors.transfer_prior import TransferPrior
 
 NAMES = tuple(f"t{i}" for i in range(12))
+
+
+class Remembers(TransferPrior):
+    """With a log of the first few tasks, each on each and alone; of few tasks the target is among them."""
+
+    def start(self, problem):
+        names = problem.names[:6]
+        scores = np.random.default_rng(problem.seed).normal(size=(len(names),) * 2)
+        earlier = [
+            Transfer(source if source != target else None, target, float(scores[row, column]))
+            for row, target in enumerate(names)
+            for column, source in enumerate(names)
+        ]
+        return super().start(replace(problem, earlier=tuple(earlier)))
+
+
+class TestRemembers(SelectorContract):
+    selector = Remembers(try_top=2)
+    questions = 10                                     # to rank takes some hundredths of a second
+
+
+class TestRemembersAndMeasures(SelectorContract):
+    selector = Remembers(similarity="covariance", try_top=2)
+    questions = 10
+
+
+class RanksWithoutThePrimary(TransferPrior):
+    def select(self, state, evidence):
+        asked = super().select(state, evidence)
+        return replace(asked, tasks=state.problem.auxiliaries or asked.tasks)
+
+
+def test_the_contract_suite_catches_a_ranking_that_does_not_train_the_primary():
+    suite = SelectorContract()
+    suite.selector = RanksWithoutThePrimary()
+    with pytest.raises(AssertionError, match="must train the primary"):
+        suite.test_an_answer_is_legal_at_any_time()
 
 
 def problem_of(earlier, primary="t3", names=NAMES, seed=0):
