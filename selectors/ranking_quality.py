@@ -37,14 +37,15 @@ def ndcg(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def ndcg_by_row(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """``ndcg`` of each row of (targets, sources): (targets,)."""
+    """``ndcg`` of each row of ``true`` (…, sources); of ``predicted``, which may have more axes before: (…, …)."""
     predicted, true = _checked(predicted, true)
     known = np.isfinite(true)
-    counted = known.sum(axis=1)
     gains = _gains(true, known)
-    reached = (gains * _discounts(np.where(known, rankdata(predicted, axis=1), 0.0))).sum(axis=1)
-    ideal = (gains * _discounts(gains)).sum(axis=1)
-    quality: np.ndarray = np.divide(100 * reached, ideal, out=np.full(len(true), np.nan), where=counted > 0)
+    # Sources that were not recorded come last of all, after those that were left out.
+    guess = np.where(known, np.maximum(predicted, -np.finfo(float).max), -np.inf)
+    reached = (gains * _discounts(guess)).sum(axis=-1)
+    ideal = (gains * _discounts(gains)).sum(axis=-1)
+    quality: np.ndarray = 100 * reached / np.where(known.any(axis=-1), ideal, np.nan)
     return quality
 
 
@@ -86,29 +87,29 @@ def regret_at(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best
 
 def _gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
     """2^relevance - 1 over 2^(sources of the row), the mean of their gains for equal values; 0 for unknown ones."""
-    relevance = np.arange(true.shape[1] + 1)
-    unknown = (~known).sum(axis=1, keepdims=True)
+    relevance = np.arange(true.shape[-1] + 1)
+    unknown = (~known).sum(axis=-1, keepdims=True)
     ranked = np.where(known, true, -np.inf)
-    low, high = (rankdata(ranked, method=method, axis=1).astype(int) - unknown for method in ("min", "max"))
+    low, high = (rankdata(ranked, method=method, axis=-1).astype(int) - unknown for method in ("min", "max"))
     low, high = np.where(known, low, 1), np.where(known, high, 1)
-    sources = known.sum(axis=1, keepdims=True)
-    total = np.cumsum(np.exp2(relevance - sources) - np.exp2(-1.0 * sources), axis=1)
-    between = np.take_along_axis(total, high, axis=1) - np.take_along_axis(total, low - 1, axis=1)
+    sources = known.sum(axis=-1, keepdims=True)
+    total = np.cumsum(np.exp2(relevance - sources) - np.exp2(-1.0 * sources), axis=-1)
+    between = np.take_along_axis(total, high, axis=-1) - np.take_along_axis(total, low - 1, axis=-1)
     gains: np.ndarray = np.where(known, between / (high - low + 1), 0.0)
     return gains
 
 
 def _discounts(scores: np.ndarray) -> np.ndarray:
     """1 / log2(position + 1) of each score, the highest first; for equal ones the mean over their positions."""
-    total = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(scores.shape[1]) + 2))])
-    first, last = (rankdata(-scores, method=method, axis=1).astype(int) for method in ("min", "max"))
+    total = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(scores.shape[-1]) + 2))])
+    first, last = (rankdata(-scores, method=method, axis=-1).astype(int) for method in ("min", "max"))
     discounts: np.ndarray = (total[last] - total[first - 1]) / (last - first + 1)
     return discounts
 
 
 def _checked(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
-    if predicted.shape != true.shape:
+    if predicted.shape[-true.ndim :] != true.shape:
         raise ValueError(f"predictions must be of the sources recorded, {true.shape}, got {predicted.shape}")
     if np.isnan(predicted).any():
         raise ValueError("predictions must be numbers, got nan; give -inf for a source that the ranking leaves out")

@@ -133,6 +133,8 @@ SELECTORS = Registry(
         "exhaustive": "auxtune.selectors.exhaustive:Exhaustive",
         "hoa": "auxtune.selectors.hoa:HOA",
         "grad_tag": "auxtune.selectors.grad_tag:GradTag",
+        "linear_surrogate": "auxtune.selectors.linear_surrogate:LinearSurrogate",
+        "transfer_prior": "auxtune.selectors.transfer_prior:TransferPrior",
     },
 )
 INNER = Registry(

@@ -250,6 +250,7 @@ def check_selection(problem: Problem, selection: Selection) -> None:
     elif selection.kind == "ranking":
         assert selection.ranking is not None, "a ranking must be given"
         check_tasks(problem, [task for task, _ in selection.ranking])
+        assert not selection.tasks or problem.primary in selection.tasks, "what is trained must train the primary"
     else:
         assert selection.groups, "groups must be given"
         for group in selection.groups:
