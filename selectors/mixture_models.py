@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import minimize, nnls
 from scipy.stats import spearmanr
 
 from auxtune.selectors.mixture_process import process
@@ -29,28 +29,30 @@ Fit = Callable[[np.ndarray, np.ndarray], Predict]      # (n, K), (n,) -> Predict
 FOLDS = 5
 LEAST = 2 * FOLDS                                      # scores below which nothing can be said of what is unseen
 
+_HUBER = 0.3                                           # standard deviations beyond which a score pulls no harder
+_STEPS = 60                                            # of the log-linear fit
+
 
 def log_linear(shares: np.ndarray, scores: np.ndarray) -> Predict:
     """c - exp(t . shares), by Huber's loss: every task pushes the score to its ceiling, ever less the nearer it is."""
-    (n, tasks), centre, scale = shares.shape, float(scores.mean()), float(scores.std())
+    centre, scale = float(scores.mean()), float(scores.std())
     target = (scores - centre) / scale
-    # Holds the tasks' exponents together where mixtures are few; so weak that it matters only where scores say nothing.
-    ridge = math.sqrt(1e-4 * n) * (np.eye(tasks) - 1 / tasks)
 
-    def short(at: np.ndarray, mixtures: np.ndarray) -> np.ndarray:
-        below: np.ndarray = np.exp(np.clip(mixtures @ at[1:], -30.0, 30.0))
-        return below
+    def below(at: np.ndarray, mixtures: np.ndarray) -> np.ndarray:
+        short: np.ndarray = np.exp(np.clip(mixtures @ at[1:], -30.0, 30.0))
+        return short
 
-    def residuals(at: np.ndarray) -> np.ndarray:
-        return np.concatenate([at[0] - short(at, shares) - target, ridge @ at[1:]])
+    def misfit(at: np.ndarray) -> tuple[float, np.ndarray]:
+        short = below(at, shares)
+        apart = at[0] - short - target
+        bounded = np.clip(apart, -_HUBER, _HUBER)
+        slope = np.concatenate([[bounded.mean()], -(bounded * short) @ shares / len(target)])
+        return float((bounded * (apart - bounded / 2)).mean()), slope
 
-    def slopes(at: np.ndarray) -> np.ndarray:
-        known = np.column_stack([np.ones(n), -short(at, shares)[:, None] * shares])
-        return np.concatenate([known, np.column_stack([np.zeros(tasks), ridge])])
-
-    start = np.r_[2.0, np.full(tasks, math.log(2.0))]  # a ceiling of two standard deviations above the mean
-    fit = least_squares(residuals, start, slopes, loss="huber", f_scale=0.1, max_nfev=60)
-    return lambda mixtures: centre + scale * (fit.x[0] - short(fit.x, mixtures))
+    # From no task matters, and stopped early: of few mixtures the best fit says much that is not so.
+    start = np.concatenate([[target.max() + 1.0], np.zeros(shares.shape[1])])
+    fit = minimize(misfit, start, method="L-BFGS-B", jac=True, options={"maxiter": _STEPS})
+    return lambda mixtures: centre + scale * (fit.x[0] - below(fit.x, mixtures))
 
 
 def linear(shares: np.ndarray, scores: np.ndarray) -> Predict:
