@@ -6,7 +6,7 @@ together). How much of each there is, and how much noise, is fitted by marginal 
 parts and one more, however many tasks. No source: we know of no one who models mixtures so. That square roots suit
 shares is old: they make the distance between mixtures Hellinger's.
 
-One fit takes a tenth of a second with 256 mixtures of 64 tasks, half a second with 512, cubic from there.
+One fit takes a tenth of a second with 256 mixtures of 64 tasks, under a second with 512, cubic from there.
 """
 
 from __future__ import annotations

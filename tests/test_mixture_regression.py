@@ -12,12 +12,35 @@ import pytest
 from auxtune.selectors.gp_mixing import GPMixing
 from auxtune.selectors.mixture_draws import Draws, draws_of
 from auxtune.selectors.mixture_regression import MixtureRegression, RegressionState
-from auxtune.selectors.protocol import Done, Outcome, Predicts, Problem, Proposal, TaskInfo, Wait
+from auxtune.selectors.protocol import Done, Outcome, Predicts, Problem, Proposal, Selection, TaskInfo, Wait
 from auxtune.selectors.shares import cycle_counts, executed
+from auxtune.selectors.testing import SelectorContract
 
 Law = Callable[[np.ndarray], float]
 
 OPTIMUM = np.array([0.35, 0.4, 0.15, 0.1, 0.0])
+
+
+class TestContract(SelectorContract):
+    selector = MixtureRegression(samples=10, verify=2)
+    questions = 5
+
+
+class Ranks(MixtureRegression):
+    """Answers with a mixture where there is a primary, and with a ranking where something else is scored."""
+
+    def select(self, state: RegressionState, evidence: Any) -> Selection:
+        names = state.problem.names
+        if state.problem.scored is None:
+            return Selection("mixture", names)
+        return Selection("ranking", ranking=tuple((name, 0.0) for name in names))
+
+
+def test_the_contract_tries_what_mixes_with_something_scored() -> None:
+    suite = SelectorContract()
+    suite.selector = Ranks()
+    with pytest.raises(AssertionError, match="the answer must be a mixture, got ranking"):
+        suite.test_an_answer_is_legal_at_any_time()
 
 
 def problem_of(tasks: int, seed: int = 0, scored: str | None = None) -> Problem:
