@@ -4,7 +4,7 @@ Chooses weights. Sources: Q. Liu et al., "RegMix: Data Mixture as Regression for
 https://arxiv.org/abs/2407.01492, and its successor olmix: mixtures drawn around the sizes, a regression from shares to
 the score, the best of many predicted.
 
-What is known how. From the paper: hundreds of small runs; boosted trees rank unseen mixtures better than a linear
+What is known how. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
 regression. The draws and what differs in them: ``mixture_draws.py``; the regressions: ``mixture_models.py``.
 
 Where we differ. No one regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how well
