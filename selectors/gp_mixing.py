@@ -46,8 +46,9 @@ class MixingState:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The tasks with the primary first, in which the stick is broken."""
-        return (self.problem.require_primary(), *self.problem.auxiliaries)
+        """The tasks with the primary first, if there is one, in which the stick is broken."""
+        first = () if self.problem.primary is None else (self.problem.primary,)
+        return (*first, *self.problem.auxiliaries)
 
     @property
     def pending(self) -> list[int]:
@@ -68,6 +69,7 @@ class GPMixing:
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "tasks that belong together"
     costs: ClassVar[str] = "`samples` runs"
     avoid: ClassVar[str] = "there are more tasks than a third of the samples"
@@ -80,19 +82,20 @@ class GPMixing:
         check(type(self), vars(self))
 
     def start(self, problem: Problem) -> MixingState:
-        """No mixture yet. Raises ``ValueError`` without a primary."""
-        problem.require_primary()
+        """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""
+        if problem.scored is None:
+            problem.require_primary()
         return MixingState(problem)
 
     def propose(self, state: MixingState, evidence: Evidence) -> Proposal | Done:
         """The next mixture; any number may be under way."""
         made = len(state.mixtures)
-        if made == (self.samples if state.problem.auxiliaries else 1):
+        if made == (self.samples if len(state.order) > 1 else 1):
             return Done()
         rng = np.random.default_rng([state.problem.seed, made])
         seed, sampler_seed = rng.integers(2**31, size=2).tolist()
         point = self._next(state, rng, sampler_seed)
-        shares = to_shares(point, self.min_primary) if made else np.full(len(state.order), 1 / len(state.order))
+        shares = to_shares(point, self._floor(state)) if made else np.full(len(state.order), 1 / len(state.order))
         weights = {name: float(share) for name, share in zip(state.order, shares, strict=True) if share > 0}
         tasks = tuple(name for name in state.problem.names if name in weights)
         return Proposal(tasks, {name: weights[name] for name in tasks}, seed=seed, notes={"point": point.tolist()})
@@ -130,7 +133,7 @@ class GPMixing:
         """Where to look next, (K-1,): at equal shares, then at random, then where the Gaussian process asks."""
         made, tasks = len(state.mixtures), len(state.order)
         if made == 0:
-            return to_point(np.full(tasks, 1 / tasks), self.min_primary)
+            return to_point(np.full(tasks, 1 / tasks), self._floor(state))
         # A process needs two scores to have a scale.
         drawn = made < (self.startup or max(4, tasks)) or len(state.good) < 2
         return rng.random(tasks - 1) if drawn else self._improving(state, seed)
@@ -165,9 +168,13 @@ class GPMixing:
             asked = study.ask(cube).params
         return np.array([asked[name] for name in names])
 
+    def _floor(self, state: MixingState) -> float:
+        """The least share of the first task: no task has one where there is no primary."""
+        return 0.0 if state.problem.primary is None else self.min_primary
+
     def _point(self, state: MixingState, number: int) -> np.ndarray:
         shares = np.array([state.mixtures[number].get(name, 0.0) for name in state.order])
-        return to_point(shares, self.min_primary, np.array(state.asked[number]))
+        return to_point(shares, self._floor(state), np.array(state.asked[number]))
 
 
 def _smoothed(points: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -123,6 +123,7 @@ SELECTORS = Registry(
         "thompson": "auxtune.selectors.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
         "autosem": "auxtune.selectors.autosem:AutoSeM",
+        "mixture_regression": "auxtune.selectors.mixture_regression:MixtureRegression",
         "gradts_threshold": "auxtune.selectors.gradts_threshold:GradTSThreshold",
         "gradts_trial": "auxtune.selectors.gradts_trial:GradTSTrial",
         "gradts_instance": "auxtune.selectors.gradts_instance:GradTSInstance",

@@ -7,10 +7,10 @@
 
 pytest collects and runs the methods; it is in the ``dev`` extra and is not imported here. No test takes an argument,
 so each can be called by hand too. A broken promise is an ``AssertionError`` that says which. One that groups is tried
-without a primary too. ``InnerContract`` is the same for what steers inside a run. A selector that may ask for more than
-``trials`` trials of a problem with three auxiliaries sets that attribute; one whose ``propose`` takes long lowers
-``questions``; one whose trials go on from each other, so that the order of their ends is part of what happened, sets
-``order_matters``.
+without a primary too, and one that mixes where something is scored that is no task. ``InnerContract`` is the same for
+what steers inside a run. A selector that may ask for more than ``trials`` trials of a problem with three auxiliaries
+sets that attribute; one whose ``propose`` takes long lowers ``questions``; one whose trials go on from each other, so
+that the order of their ends is part of what happened, sets ``order_matters``.
 """
 
 from __future__ import annotations
@@ -160,9 +160,12 @@ class Contract:
                     check_selection(problem, moment.selection)
 
     def problems(self, *cases: Sequence[str]) -> list[Problem]:
-        """A problem of the tasks of each case, and without a primary where the selector groups."""
+        """A problem of the tasks of each case, without a primary too where the selector groups or mixes."""
         primaries = ("target", None) if self.selector.groups else ("target",)
-        return [problem_of(names, primary) for names in cases for primary in primaries]
+        found = [problem_of(names, primary) for names in cases for primary in primaries]
+        if getattr(self.selector, "mixes", False):
+            found += [dataclasses.replace(problem_of(names, None), models=None, scored="loss") for names in cases]
+        return found
 
     def story(self, problem: Problem, world: World | None = None, slots: int = 3) -> Story:
         """The selector's way through ``world``, at first the one of ``world_of``."""
@@ -241,12 +244,14 @@ def check_weights(tasks: Collection[str], weights: Mapping[str, float] | None) -
 
 def check_selection(problem: Problem, selection: Selection) -> None:
     """Raise ``AssertionError`` unless ``selection`` is a legal answer of its kind."""
-    if problem.primary is None:
+    if problem.scored is not None:
+        assert selection.kind == "mixture", f"of what is scored the answer must be a mixture, got {selection.kind}"
+    elif problem.primary is None:
         assert selection.kind == "groups", f"without a primary the answer must be groups, got a {selection.kind}"
     if selection.kind == "mixture":
         check_tasks(problem, selection.tasks)
         check_weights(selection.tasks, selection.weights)
-        assert problem.primary in selection.tasks, "a mixture must train the primary"
+        assert problem.primary in (None, *selection.tasks), "a mixture must train the primary"
     elif selection.kind == "ranking":
         assert selection.ranking is not None, "a ranking must be given"
         check_tasks(problem, [task for task, _ in selection.ranking])

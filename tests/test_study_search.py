@@ -79,3 +79,17 @@ def test_early_stopping_survives_a_kill_and_never_gives_a_score(small: StudyRun)
     assert all(trial.score is None for trial in search if trial.status == "stopped")
     assert {event.id for event in small.accounts.judged} == {trial.id for trial in search}
     assert all(trial.status == "finished" for trial in small.accounts.in_phase("confirm"))
+
+
+def test_a_regression_over_mixtures_comes_to_the_same_decision_after_a_kill(small: StudyRun) -> None:
+    killed_and_continued(
+        small, 10,
+        "selector={name: mixture_regression, samples: 10, verify: 2}", "budget.trials=20", "resources.concurrent=2",
+    )
+    answer = json.loads((small.folder / "selection.json").read_text())
+    assert answer["kind"] == "mixture" and sum(answer["weights"].values()) == pytest.approx(1)
+    assert answer["weights"]["moods"] > 0
+    stages = [trial.proposal.stage for trial in small.accounts.in_phase("search")]
+    skilled = "why" not in answer["belief"]
+    assert stages == ["sample"] * 10 + ["verify"] * (2 if skilled else 1)
+    assert set(answer["belief"]["alone"]) == {"log_linear", "linear", "trees", "process"}
