@@ -32,6 +32,7 @@ class FixedMixture(ABC):
     paper: ClassVar[str | None] = None
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "none, the answer is known beforehand"
     avoid: ClassVar[str] = "the question is which tasks help: it does not look"
@@ -42,8 +43,9 @@ class FixedMixture(ABC):
         """Each trained task's share of the steps; they sum to 1."""
 
     def start(self, problem: Problem) -> ControlState:
-        """Nothing made yet. Raises ``ValueError`` without a primary."""
-        problem.require_primary()
+        """Nothing made yet. Raises ``ValueError`` without a primary, unless something else is scored."""
+        if problem.scored is None or not self.mixes:
+            problem.require_primary()
         return ControlState(problem)
 
     def propose(self, state: ControlState, evidence: Evidence) -> Proposal | Done:
@@ -75,6 +77,7 @@ class SingleTask(FixedMixture):
     """The primary alone."""
 
     answers: ClassVar[Answer] = "subset"
+    mixes: ClassVar[bool] = False
 
     def shares(self, problem: Problem) -> dict[str, float]:
         """All of it for the primary."""

@@ -7,21 +7,24 @@ the score, the best of many predicted.
 What is known how. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
 regression. The draws and what differs in them: ``mixture_draws.py``; the regressions: ``mixture_models.py``.
 
-Where we differ. No one regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how well
-each predicts what it has not seen. Where the blend shows no skill on that, the answer is all tasks in equal shares, and
-it says so. What is maximised is the predicted score less ``kappa`` times how far the regressions and folds disagree:
-the largest of many predictions is the most flattered. The best ``verify`` are trained, and the answer is a mixture that
-was trained: of all, the one with the best posterior mean of a process with fitted noise, since the best of many noisy
-scores is luck too.
+Where we differ. No one regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how
+well each predicts what it has not seen. Where the blend shows no skill on that, the answer is all tasks in equal
+shares, and it says so. It goes in rounds, each with twice the samples: a budget that ends early has had its best
+predicted mixtures trained too, and a large one is used up. What is maximised is the predicted score less ``kappa``
+times how far the regressions and folds disagree: the largest of many predictions is the most flattered. The best
+``verify`` of a round are trained, and the answer is a mixture that was trained: of all, the one with the best
+posterior mean of a process with fitted noise, since the best of many noisy scores is luck too.
 
-All samples may run at once, so it suits many slots; the decision after them takes some seconds with 512 samples of 64
-tasks. Do not use it where fewer than about three runs per task can be paid for, or where shares do not matter.
+All samples of a round may run at once, so it suits many slots; the decision after them takes some seconds with 512
+samples of 64 tasks. Do not use it where fewer than about three runs per task can be paid for, or where shares do not
+matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -40,14 +43,25 @@ _NO_SKILL = "what was not seen is not predicted better than by chance: all tasks
 class RegressionState:
     """Every mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number.
 
-    ``decided`` is what the regressions came to after the samples: their skill, and the mixtures to verify.
+    ``rounds`` are the mixtures to verify that each round's regressions have come to, (mixtures, tasks) shares.
     """
 
     problem: Problem
     mixtures: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     scores: Mapping[int, float | None] = field(default_factory=dict)
     verified: frozenset[int] = frozenset()
-    decided: Mapping[str, JSON] | None = None
+    rounds: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @property
+    def sampled(self) -> int:
+        """Mixtures that were asked for to learn from."""
+        return len(self.mixtures) - len(self.verified)
+
+    @property
+    def unverified(self) -> tuple[tuple[float, ...], ...]:
+        """Mixtures of the last round that are still to be trained."""
+        before = sum(map(len, self.rounds[:-1]))
+        return self.rounds[-1][len(self.verified) - before :] if self.rounds else ()
 
     @property
     def good(self) -> list[int]:
@@ -75,11 +89,12 @@ class MixtureRegression:
     groups: ClassVar[bool] = False
     mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "many cheap runs, best at once"
-    costs: ClassVar[str] = "`samples` + `verify` runs"
+    costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
     avoid: ClassVar[str] = "fewer than three runs per task can be paid for"
 
-    samples: int = option(64, "mixtures to train before the regression", least=LEAST)
-    verify: int = option(3, "best predicted mixtures to train", least=1)
+    samples: int = option(32, "mixtures to train before the first regression; each round doubles them", least=LEAST)
+    verify: int = option(3, "best predicted mixtures to train in each round", least=1)
+    rounds: int = option(5, "how often to regress and verify; the budget may end it before", least=1, most=10)
     kappa: float = option(1.0, "standard deviations of disagreement taken off a prediction", least=0)
     min_primary: float = option(0.1, "the least share of the primary", least=0.05, most=1)
 
@@ -93,33 +108,32 @@ class MixtureRegression:
         return RegressionState(problem)
 
     def propose(self, state: RegressionState, evidence: Evidence) -> Proposal | Wait | Done:
-        """A mixture to sample, any number at a time; when all are told, those to verify."""
-        made = len(state.mixtures)
-        rng = np.random.default_rng([state.problem.seed, made])
-        if made < (self.samples if len(state.problem.names) > 1 else 1):
+        """A mixture to sample, any number at a time; when all are told, those to verify, and so on in each round."""
+        rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
+        if state.unverified:
+            return _proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})
+        if len(state.rounds) == self.rounds:
+            return Done()
+        wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
+        if state.sampled < wanted:
             return _proposal(state, draws_of(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
-        if state.decided is not None:
-            mixtures = state.decided["mixtures"]
-            if len(state.verified) == len(mixtures):
-                return Done()
-            return _proposal(state, np.array(mixtures[len(state.verified)]), rng, "verify", {"verify": True})
-        if len(state.scores) < made:
+        if len(state.scores) < len(state.mixtures):
             return Wait()
         model = _learnt(state)
         if model is None:
             return Done()
         mixtures = self._choices(state, model, rng)
-        decided = {"belief": _belief(model), "skilled": model.skill.shown, "mixtures": mixtures}
-        return _proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "decided": decided})
+        return _proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
 
     def proposed(self, state: RegressionState, number: int, proposal: Proposal) -> RegressionState:
-        """One mixture more, with the shares that will really be trained, and the decision if it came with this one."""
+        """One mixture more, with the shares that will really be trained; the first of a round to verify names all."""
         shares = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
+        chosen = tuple(tuple(mixture) for mixture in proposal.notes.get("round", ()))
         return replace(
             state,
             mixtures={**state.mixtures, number: dict(shares)},
             verified=state.verified | {number} if "verify" in proposal.notes else state.verified,
-            decided=proposal.notes.get("decided", state.decided),
+            rounds=(*state.rounds, chosen) if chosen else state.rounds,
         )
 
     def told(self, state: RegressionState, number: int, outcome: Outcome) -> RegressionState:
@@ -128,13 +142,11 @@ class MixtureRegression:
 
     def select(self, state: RegressionState, evidence: Evidence) -> Selection:
         """The trained mixture with the best posterior mean, the earliest on ties; without skill, equal shares."""
-        if state.decided is not None:
-            belief, skilled = state.decided["belief"], state.decided["skilled"]
-        elif (model := _learnt(state)) is not None:
-            belief, skilled = _belief(model), model.skill.shown
-        else:
+        model = _learnt(state)
+        if model is None:
             return _equal(state.problem, {"why": _NO_SCORES, "scores": len(state.good)})
-        if not skilled:
+        belief = _belief(model)
+        if not model.skill.shown:
             return _equal(state.problem, {"why": _NO_SKILL, **belief})
         means = process(state.shares, state.values)(state.shares)
         at = int(np.argmax(np.round(means, 9)))
@@ -173,7 +185,16 @@ class MixtureRegression:
 
 def _learnt(state: RegressionState) -> Blend | None:
     """The regressions on all that was measured, or ``None`` where that is too little."""
-    return blend(state.shares, state.values, state.problem.seed) if len(state.good) >= LEAST else None
+    if len(state.good) < LEAST:
+        return None
+    return _blend(state.shares.tobytes(), state.values.tobytes(), state.problem.seed)
+
+
+@lru_cache(maxsize=16)
+def _blend(shares: bytes, scores: bytes, seed: int) -> Blend | None:
+    """``blend``, which depends on nothing else and takes long, remembered for whoever asks the same again."""
+    values = np.frombuffer(scores)
+    return blend(np.frombuffer(shares).reshape(len(values), -1), values, seed)
 
 
 def _belief(model: Blend) -> dict[str, JSON]:

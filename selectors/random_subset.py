@@ -43,6 +43,7 @@ class RandomSubset:
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "a run per subset"
     avoid: ClassVar[str] = "the subsets outnumber the runs a hundred times"
@@ -54,8 +55,9 @@ class RandomSubset:
         check(type(self), vars(self))
 
     def start(self, problem: Problem) -> RandomState:
-        """Nothing drawn yet. Raises ``ValueError`` without a primary or with too few auxiliaries."""
-        problem.require_primary()
+        """Nothing drawn yet. Raises ``ValueError`` without anything to be won or with too few auxiliaries."""
+        if problem.scored is None:
+            problem.require_primary()
         auxiliaries = len(problem.auxiliaries)
         if self.size is not None and self.size > auxiliaries:
             raise ValueError(f"selector.size must be at most {auxiliaries}, the auxiliaries, got {self.size}")
@@ -87,9 +89,10 @@ class RandomSubset:
         return replace(state, scores={**state.scores, number: outcome.score})
 
     def select(self, state: RandomState, evidence: Evidence) -> Selection:
-        """The tasks of the best score, the earliest proposal on ties; the primary alone before any score."""
+        """The tasks of the best score, the earliest proposal on ties; before any score the primary, or all tasks."""
         if not state.scores:
-            return Selection("mixture", (state.problem.require_primary(),), belief={"best_score": None})
+            primary = state.problem.primary
+            return Selection("mixture", (primary,) if primary else state.problem.names, belief={"best_score": None})
         best = max(sorted(state.scores), key=lambda number: state.scores[number])
         return Selection("mixture", state.trained[best], belief={"best_score": state.scores[best]})
 

@@ -22,7 +22,7 @@ OPTIMUM = np.array([0.35, 0.4, 0.15, 0.1, 0.0])
 
 
 class TestContract(SelectorContract):
-    selector = MixtureRegression(samples=10, verify=2)
+    selector = MixtureRegression(samples=10, verify=2, rounds=1)
     questions = 5
 
 
@@ -103,7 +103,7 @@ def test_the_search_over_mixtures_finds_an_optimum_and_keeps_its_choices_apart(t
 
 
 def test_samples_run_side_by_side_and_the_best_predicted_after_them() -> None:
-    selector, problem = MixtureRegression(samples=12, verify=2), problem_of(3)
+    selector, problem = MixtureRegression(samples=12, verify=2, rounds=1), problem_of(3)
     state, stages = selector.start(problem), []
     for number in range(12):
         asked = selector.propose(state, {})
@@ -128,8 +128,8 @@ def test_it_finds_better_mixtures_than_its_samples(scored: str | None) -> None:
     better = []
     for seed in range(4):
         problem = problem_of(5, seed, scored)
-        state = search(MixtureRegression(samples=40), problem, concave, noise=0.02)
-        selection = MixtureRegression(samples=40).select(state, {})
+        state = search(MixtureRegression(samples=40, rounds=1), problem, concave, noise=0.02)
+        selection = MixtureRegression(samples=40, rounds=1).select(state, {})
         assert selection.kind == "mixture"
         found = concave(np.array([(selection.weights or {}).get(name, 0.0) for name in problem.names]))
         sampled = {number: mixture for number, mixture in state.mixtures.items() if number not in state.verified}
@@ -141,7 +141,7 @@ def test_it_finds_better_mixtures_than_its_samples(scored: str | None) -> None:
 
 
 def test_without_skill_it_says_so_and_answers_with_equal_shares() -> None:
-    selector, problem = MixtureRegression(samples=16), problem_of(4, seed=3)
+    selector, problem = MixtureRegression(samples=16, rounds=1), problem_of(4, seed=3)
     state = search(selector, problem, lambda shares: 0.5, noise=0.1)
     selection = selector.select(state, {})
     assert selection.weights == pytest.approx(dict.fromkeys(problem.names, 0.25))
@@ -168,7 +168,7 @@ def test_nothing_learnt_is_equal_shares_too() -> None:
 
 
 def test_it_learns_from_what_was_executed_and_not_from_what_was_asked() -> None:
-    selector, problem = MixtureRegression(samples=30), problem_of(3, scored="loss")
+    selector, problem = MixtureRegression(samples=30, rounds=1), problem_of(3, scored="loss")
     state = selector.start(problem)
     for number in range(30):
         asked = selector.propose(state, {})
@@ -185,7 +185,7 @@ def test_it_learns_from_what_was_executed_and_not_from_what_was_asked() -> None:
 
 
 def test_predictions_are_of_the_primary_and_start_with_ten_scores() -> None:
-    selector, problem = MixtureRegression(samples=20), problem_of(5)
+    selector, problem = MixtureRegression(samples=20, rounds=1), problem_of(5)
     assert isinstance(selector, Predicts)
     asked = [Proposal(problem.names), Proposal(("t0", "t4"), {"t0": 0.2, "t4": 0.8})]
     state, at_nine = selector.start(problem), None
@@ -204,7 +204,7 @@ def test_predictions_are_of_the_primary_and_start_with_ten_scores() -> None:
 
 
 def test_the_answer_is_not_the_luckiest_score() -> None:
-    selector, problem = MixtureRegression(samples=40), problem_of(2)
+    selector, problem = MixtureRegression(samples=40, rounds=1), problem_of(2)
     shares = np.linspace(0.1, 0.95, 40)
     rng = np.random.default_rng(0)
     scores = 1 - (shares - 0.6) ** 2 + 0.01 * rng.normal(size=40)
@@ -226,3 +226,16 @@ def test_a_score_of_no_task_is_won_by_a_mixture_of_all(selector: MixtureRegressi
     assert sum((selection.weights or {}).values()) == pytest.approx(1)
     with pytest.raises(ValueError, match="needs a primary task, got none"):
         selector.start(replace(problem, scored=None))
+
+
+def test_each_round_samples_twice_as_many_and_verifies_what_all_before_taught() -> None:
+    selector, problem = MixtureRegression(samples=10, verify=2, rounds=3), problem_of(3)
+    state, stages = selector.start(problem), []
+    while isinstance(asked := selector.propose(state, {}), Proposal):
+        number = len(stages)
+        stages.append(asked.stage)
+        state = selector.proposed(state, number, asked)
+        state = selector.told(state, number, Outcome(0.5 + asked.weights.get("t1", 0.0)))
+    assert stages == [*["sample"] * 10, *["verify"] * 2, *["sample"] * 10, *["verify"] * 2, *["sample"] * 20,
+                      *["verify"] * 2]
+    assert asked == Done()

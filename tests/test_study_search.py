@@ -84,7 +84,8 @@ def test_early_stopping_survives_a_kill_and_never_gives_a_score(small: StudyRun)
 def test_a_regression_over_mixtures_comes_to_the_same_decision_after_a_kill(small: StudyRun) -> None:
     killed_and_continued(
         small, 10,
-        "selector={name: mixture_regression, samples: 10, verify: 2}", "budget.trials=20", "resources.concurrent=2",
+        "selector={name: mixture_regression, samples: 10, verify: 2, rounds: 1}", "budget.trials=20",
+        "resources.concurrent=2",
     )
     answer = json.loads((small.folder / "selection.json").read_text())
     assert answer["kind"] == "mixture" and sum(answer["weights"].values()) == pytest.approx(1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
-from auxtune.selectors.protocol import Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 
 @dataclass
@@ -26,10 +26,13 @@ class RecordedMixtures(Recording):
 
     def problem(self, seed: int) -> Problem:
         """The target is the primary where it is a task, else what is scored of any mixture."""
-        tasks, target = self.table.header.tasks, self.target
-        if target in tasks:
-            return Problem(self.tasks(tasks), target, seed)
-        return Problem(self.tasks(tasks), None, seed, scored=target)
+        names, target = self.table.header.tasks, self.target
+        # Sizes are not recorded; mixtures are drawn around them, so that the mean mixture stands for them.
+        sizes = np.rint(1e6 * self.table.weights["train"].mean(axis=0)).astype(int).tolist()
+        tasks = tuple(TaskInfo(name, "recorded", max(1, rows)) for name, rows in zip(names, sizes, strict=True))
+        if target in names:
+            return Problem(tasks, target, seed)
+        return Problem(tasks, None, seed, scored=target)
 
     @property
     def exhausted(self) -> bool:
