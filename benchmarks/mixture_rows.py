@@ -17,21 +17,17 @@ a machine that may have other work. A few minutes a table.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import platform
-import resource
-import shlex
-import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import cpu_count
+from provenance import peak_memory_mb, provenance
 from scipy.stats import rankdata
 
+from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
+from auxtune.orchestrator.simulation.reading import read_recorded
 from auxtune.selectors.mixture_models import MODELS, blend, log_linear
 
 Row = dict[str, Any]
@@ -60,18 +56,11 @@ def main() -> None:
         results.append(compared(splits, judged, count, arguments.draws))
         print(json.dumps(results[-1]), flush=True)
     found = {
-        "command": shlex.join(["python", *sys.argv]).replace(str(arguments.table), arguments.table.name),
         "table": arguments.table.name,
         "target": arguments.target,
-        "seeds": list(range(arguments.draws)),
-        "machine": {
-            "cores": cpu_count(),
-            "system": platform.machine(),
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("auxtune", "numpy", "scipy", "scikit-learn")},
-        },
+        **provenance(range(arguments.draws)),
         "seconds": round(time.perf_counter() - began, 1),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": peak_memory_mb(),
         "results": results,
     }
     if arguments.out:
@@ -79,20 +68,13 @@ def main() -> None:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def read(table: Path, target: str) -> Splits:
+def read(folder: Path, target: str) -> Splits:
     """Shares and scores, higher is better, of every split."""
-    described = json.loads((table / "table.json").read_text())
-    sign = -1.0 if described["mode"] == "min" else 1.0
-    with (table / "rows.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if f"y:{target}" not in rows[0]:
-        raise SystemExit(f"{table}: --target must be one of {', '.join(described['targets'])}, got {target}")
-    shares = np.array([[float(row[f"w:{task}"]) for task in described["tasks"]] for row in rows])
-    scores = sign * np.array([float(row[f"y:{target}"]) for row in rows])
-    split = np.array([row["split"] for row in rows])
-    # Written out with few digits, shares sum to 1 only nearly.
-    shares /= shares.sum(axis=1, keepdims=True)
-    return {str(name): (shares[split == name], scores[split == name]) for name in np.unique(split)}
+    table = read_recorded(folder).table
+    if not isinstance(table, MixturesTable) or target not in table.targets:
+        raise SystemExit(f"{folder}: expected a table of mixtures with the target {target}")
+    values = {split: each[:, table.targets.index(target)] for split, each in table.values.items()}
+    return {split: (table.weights[split], table.header.sign * each) for split, each in values.items()}
 
 
 def compared(splits: Splits, judged: list[str], count: int, draws: int) -> Row:

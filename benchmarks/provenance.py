@@ -17,11 +17,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def provenance(seeds: Iterable[int], packages: Iterable[str] = ("numpy", "scipy", "scikit-learn")) -> dict[str, Any]:
-    """What to know of a run to repeat it. ``commit`` ends in ``+`` where the checkout held changes."""
+    """What to know of a run to repeat it. ``commit`` ends in ``+`` where the checkout held changes.
+
+    Of folders elsewhere on the machine only the name is told.
+    """
     own = Path(sys.argv[0]).resolve()
     script = own.relative_to(ROOT) if own.is_relative_to(ROOT) else own.name
     return {
-        "command": shlex.join(["python", str(script), *sys.argv[1:]]),
+        "command": shlex.join(["python", str(script), *map(_without_home, sys.argv[1:])]),
         "commit": _commit(),
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -37,6 +40,10 @@ def peak_memory_mb() -> float:
     """The most memory that this process has held, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _without_home(argument: str) -> str:
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _commit() -> str:

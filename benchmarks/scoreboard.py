@@ -23,7 +23,7 @@ from scipy.stats import t as student
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
-CONTROLS = ("all_tasks", "single_task", "random_subset", "random_groups")
+CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "random_groups")
 
 HEAD = """# Scoreboard
 
@@ -34,22 +34,27 @@ figures mean: [simulating](simulating.md). This page is made from the files in `
 `make scoreboard`, and those by `make scoreboard-run`; what selectors come to when they really train is in the
 [results](results.md).
 
-A winner is named only where its lead over every other line is beyond chance after correction for all pairs.
+A winner is named only where its lead over every other line is beyond chance after correction for all pairs, and only for
+that table. Where neither of two lines depends on the seed their difference is not chance, but nothing here tells whether
+it would be there on another table: they are not told apart. A control that serves more models than the question allows
+cannot win.
 """
 
 
 def main() -> None:
     """Write the page, or say whether it is current."""
-    page = "\n".join([HEAD, *(line for path in sorted_results() for line in section(json.loads(path.read_text())))])
+    simulated = (line for path in results("scoreboard") for line in section(json.loads(path.read_text())))
+    trained = (line for path in results("studies") for line in studies(json.loads(path.read_text())))
+    page = "\n".join([HEAD, *simulated, *trained])
     if "--check" not in sys.argv:
         PAGE.write_text(page, encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page:
         sys.exit(f"{PAGE.relative_to(ROOT)} does not say what the result files do; run `make scoreboard`")
 
 
-def sorted_results() -> list[Path]:
-    """The files of all blocks, by name."""
-    return sorted((ROOT / "benchmarks" / "results").glob("scoreboard_*.json"))
+def results(kind: str) -> list[Path]:
+    """The files of all blocks, or of all sets of studies, by name."""
+    return sorted((ROOT / "benchmarks" / "results").glob(f"{kind}_*.json"))
 
 
 def section(result: dict[str, Any]) -> Iterator[str]:
@@ -65,6 +70,7 @@ def section(result: dict[str, Any]) -> Iterator[str]:
         part = rows[rows["selector"] == name]
         cells = [_interval(part[column]) for column in (*shown, "trials", "cost")]
         label = f"*`{name}`*" if name.split(" ")[0] in CONTROLS else f"`{name}`"
+        label += ", a model per task" if name in result["beyond_budget"] else ""
         yield f"| {label} | {' | '.join(cells)} | {result['seconds'][name]:.1f} s |"
     better = "higher" if result["higher_is_better"] else "lower"
     yield (
@@ -73,17 +79,39 @@ def section(result: dict[str, Any]) -> Iterator[str]:
     )
     for warning in result["audit"]:
         yield f"Audit: {warning}.\n"
-    machine = result["machine"]
+    yield _origin(result, f", {len(result['seeds'])} seeds, {result['peak_memory_mb']:.0f} MB at the most")
+
+
+def studies(result: dict[str, Any]) -> Iterator[str]:
+    """Studies of one question that really trained: what each chose, its lift over every control, its price."""
+    listed = sorted(result["studies"], key=lambda study: -study["lift"]["single_task"]["mean"])
+    controls = list(listed[0]["lift"])
+    yield f"## Trained: {result['question']}\n"
+    yield f"| selector | chose | {' | '.join(f'over *`{name}`*' for name in controls)} | CPU hours, paid + reused |"
+    yield f"|---|---|{'---|' * (len(controls) + 1)}"
+    for study in listed:
+        kept = {task: f" ({rows} rows)" for task, rows in (study["instances"] or {}).items()}
+        chosen = " + ".join(f"{task} {share:.0%}{kept.get(task, '')}" for task, share in study["weights"].items())
+        lifts = [_lift(study["lift"][name]) for name in controls]
+        price = f"{study['cpu_hours']:.2f} + {study['cpu_hours_reused']:.2f}"
+        yield f"| `{study['selector']}` | {chosen} | {' | '.join(lifts)} | {price} |"
     yield (
-        f"<small>`{result['command']}` at {result['commit']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"{len(result['seeds'])} seeds, {result['peak_memory_mb']:.0f} MB at the most.</small>\n"
+        "\nLifts are on the report split, with their 95 % intervals over fresh seeds of training. No winner: each line "
+        "is one search, and how much another seed would choose otherwise was not measured here.\n"
     )
+    yield _origin(result)
+
+
+def _lift(lift: dict[str, Any]) -> str:
+    if not lift["mean"] and not lift["high"]:
+        return "the same"
+    return f"{lift['mean']:+.3f} ({lift['low']:+.3f} … {lift['high']:+.3f})"
 
 
 def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str:
     """The winner, if the lead over every other line is beyond chance, or that there is none, and why."""
     values = rows.pivot(index="seed", columns="selector", values=result["measure"])
-    known = [name for name in order if values[name].notna().all()]
+    known = [name for name in order if values[name].notna().all() and name not in result["beyond_budget"]]
     if len(known) < 2:
         return "No winner: nothing to compare."
     best, others = known[0], known[1:]
@@ -105,6 +133,12 @@ def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:
         return False
     half = student.ppf(1 - 0.025 / pairs, len(lead) - 1) * spread / np.sqrt(len(lead))
     return bool(lead.mean() > half)
+
+
+def _origin(result: dict[str, Any], more: str = "") -> str:
+    machine = result["machine"]
+    where = f"{machine['cores']} cores, Python {machine['python']}"
+    return f"<small>`{result['command']}` at {result['commit']}, {where}{more}.</small>\n"
 
 
 def _order(rows: pd.DataFrame, result: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ SUBSETS = (
     "tag", "gradts_trial", {"name": "gradts_threshold", "threshold": 0.3}, "covariance_similarity",
     "representation_gradient", "linear_surrogate", "hoa", "exhaustive", "random_subset", "all_tasks", "single_task",
 )
-MIXING = ("mixture_regression", "gp_mixing", "random_subset", "all_tasks")
+MIXING = ("mixture_regression", "gp_mixing", "random_subset", "all_tasks", "size_proportional")
 
 BLOCKS = {
     "builtin": Block("builtin", "Which of six tasks help `mood`?", "mean_test", SUBSETS),
@@ -65,13 +65,17 @@ BLOCKS = {
         for budget in (2, 3, 4, 5)
     },
     **{
-        f"{table}_{budget}": Block(
-            table, f"The mixture that is best for {target}, from {budget} trainings", measure, MIXING,
+        f"{table}_{budget:03}": Block(
+            table, f"The mixture that is best for {target}, from {budget} trainings", "regret", MIXING,
             {"targets": [target], "budgets": [budget]},
         )
         for table, target in (("regmix17", "pile_cc"), ("olmix64", "mean_z"))
-        for budget, measure in ((64, "regret"), (128, "regret"))
+        for budget in (64, 128, 256)
     },
+    "regmix17_128_larger": Block(
+        "regmix17", "The same from 128 trainings, judged on models of sixty times the size", "regret", MIXING,
+        {"targets": ["pile_cc"], "budgets": [128], "split": "test_60m"},
+    ),
 }
 
 
@@ -113,6 +117,7 @@ def run(name: str, folder: Path, seeds: int) -> None:
         "block": name, "table": block.table, "question": block.question, "measure": block.measure,
         "higher_is_better": higher, "metric": header.metric,
         "cost_in": "trainings of one task" if recorded.table.seconds is None else "seconds",
+        "beyond_budget": _beyond_budget(block, header.tasks),
         **provenance(range(seeds)), "audit": audit(recorded.table), "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
         "rows": [{key: _plain(value) for key, value in row.items()} for row in every.to_dict("records")],
@@ -126,6 +131,11 @@ def run(name: str, folder: Path, seeds: int) -> None:
 def _target(block: Block) -> dict[str, Any]:
     """The one target of the built-in table, so that selectors that group answer for it too."""
     return {"targets": ["mood"]} if block.table == "builtin" else {}
+
+
+def _beyond_budget(block: Block, tasks: tuple[str, ...]) -> list[str]:
+    """The controls that serve more models than the block's budget allows: one for each task."""
+    return ["single_task"] if max(block.options.get("inference_budgets", [len(tasks)])) < len(tasks) else []
 
 
 def _plain(value: Any) -> Any:

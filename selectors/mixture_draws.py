@@ -1,9 +1,8 @@
 """Mixtures to try: Dirichlet draws around the tasks' sizes, and the best ones by a regression, apart from each other.
 
 Source of the draws: Q. Liu et al., "RegMix", 2024, https://arxiv.org/abs/2407.01492: a Dirichlet around the square root
-of the sizes, whose strength is drawn on a log scale from 0.1 to 5, so that some mixtures are nearly one task and some
-nearly the prior. There the strength is the sum of the Dirichlet's numbers, here their mean: 1 is uniform where tasks
-are of one size, however many they are.
+of the sizes, whose strength, the sum of its numbers, is drawn on a log scale from 0.1 to 5, so that many mixtures are
+nearly one task and some mix several: the ends teach most of what a task is worth.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ class Draws:
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Mixtures, (count, K)."""
-        tasks = len(self.prior)
         strengths = np.exp(rng.uniform(np.log(_WEAKEST), np.log(_STRONGEST), count))
-        return self.legal(np.stack([rng.dirichlet(strength * tasks * self.prior) for strength in strengths]))
+        return self.legal(np.stack([rng.dirichlet(strength * self.prior) for strength in strengths]))
 
     def legal(self, shares: np.ndarray) -> np.ndarray:
         """``shares``, (m, K), raised to the floor, and without those that a study's cycle would round away."""

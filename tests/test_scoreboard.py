@@ -23,7 +23,7 @@ def judged(higher: bool = True, **values):
         {"selector": name, "seed": seed, "quality": value}
         for name, each in values.items() for seed, value in enumerate(each)
     ])
-    result = {"measure": "quality", "higher_is_better": higher}
+    result = {"measure": "quality", "higher_is_better": higher, "beyond_budget": []}
     order = scoreboard._order(rows, result)
     return scoreboard.verdict(rows, result, order)
 
@@ -65,7 +65,7 @@ def test_the_page_says_what_the_files_do() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", scoreboard.sorted_results(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", scoreboard.results("scoreboard"), ids=lambda path: path.stem)
 def test_every_block_holds_its_provenance_and_its_controls(path) -> None:
     result = json.loads(path.read_text())
     assert result["commit"] and result["command"].startswith("python benchmarks/scoreboard_run.py")
