@@ -73,11 +73,12 @@ def mixtures_rows(tasks: Sequence[str] = ABCD, train: int = 60, test: int = 30, 
 
 
 def transfer_rows(tasks: Sequence[str], helper: str, seeds: int = 2, seed: int = 0) -> list[dict[str, Any]]:
-    """Every source to every target: ``helper`` helps all, the others do nothing."""
+    """Every source to every target: ``helper`` helps all, the others next to nothing, later ones a little more."""
     rng = np.random.default_rng(seed)
     return [
         {"source": source, "target": target, "seed": number,
-         "value": 0.6 + 0.2 * (source == helper) + 0.01 * rng.normal()}
+         "value": 0.6 + 0.2 * (source == helper) + 0.02 * tasks.index(source or tasks[0]) / len(tasks)
+                  + 0.001 * rng.normal()}
         for target in tasks
         for source in ("", *(task for task in tasks if task != target))
         for number in range(seeds)

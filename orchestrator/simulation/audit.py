@@ -15,6 +15,7 @@ from auxtune.orchestrator.simulation.affine import copied, rank_correlation
 from auxtune.orchestrator.simulation.groups_table import GroupsTable
 from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
 from auxtune.orchestrator.simulation.reading import Table
+from auxtune.orchestrator.simulation.seeds import mean_over_seeds
 from auxtune.orchestrator.simulation.transfer_table import TransferTable
 
 _COPIED, _ONE_VALUE, _WEAK = 0.5, 0.5, 0.2
@@ -50,12 +51,10 @@ def _transfer(table: TransferTable) -> Iterator[str]:
     for task in table.targets:
         yield from _one_value(task, table.mean[1:, table.header.tasks.index(task)])
     if len(table.seeds) > 1:
-        halves = [table.values[1:, :, start::2] for start in (0, 1)]
+        one, other = (mean_over_seeds(table.values[1:, :, start::2]) for start in (0, 1))
         for column, task in enumerate(table.header.tasks):
             if task in table.targets:
-                with np.errstate(invalid="ignore"):
-                    each = [np.where(np.isfinite(half[:, column]), half[:, column], 0).sum(axis=1) for half in halves]
-                yield from _weak(task, each[0], each[1], "the other half of the seeds", "one half of the seeds")
+                yield from _weak(task, one[:, column], other[:, column], "the other half", "one half of the seeds")
 
 
 def _mixtures(table: MixturesTable) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of, whole_numbers
+from auxtune.orchestrator.simulation.seeds import mean_over_seeds
 from auxtune.selectors.protocol import Network
 from auxtune.selectors.serving import best_served
 
@@ -68,9 +69,7 @@ class GroupsTable:
 
     def mean(self, split: str) -> np.ndarray:
         """Means over seeds, (networks, tasks); ``nan`` where no seed has a value."""
-        known = np.isfinite(self.values[split])
-        total = np.where(known, self.values[split], 0.0).sum(axis=2)
-        return np.divide(total, known.sum(axis=2), out=np.full(total.shape, np.nan), where=known.any(axis=2))
+        return mean_over_seeds(self.values[split])
 
 
 def read_groups(folder: Path, header: Header) -> GroupsTable:

@@ -60,11 +60,6 @@ class RecordedGroups(Recording):
         return Ended(Outcome(float(np.mean(counted)), metrics), seconds)
 
     @property
-    def timed(self) -> bool:
-        """Whether the table holds seconds."""
-        return self.table.seconds is not None
-
-    @property
     def pace(self) -> float:
         """Mean seconds per member task on validation; 1 without recorded times."""
         if self.table.seconds is None:

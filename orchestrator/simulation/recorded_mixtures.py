@@ -78,11 +78,6 @@ class RecordedMixtures(Recording):
         return Ended(Outcome(score, {str(self.target): {self.table.header.metric: score}}), took)
 
     @property
-    def timed(self) -> bool:
-        """Whether the table holds seconds."""
-        return self.table.seconds is not None
-
-    @property
     def pace(self) -> float:
         """Mean seconds per task of a mixture; 1 without recorded times."""
         if self.table.seconds is None:

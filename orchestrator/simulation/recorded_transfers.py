@@ -54,11 +54,6 @@ class RecordedTransfers(Recording):
         return Ended(Outcome(score, metrics), took)
 
     @property
-    def timed(self) -> bool:
-        """Whether the table holds seconds."""
-        return self.table.seconds is not None
-
-    @property
     def pace(self) -> float:
         """Half the mean seconds of a transfer, for it has two tasks; 1 without recorded times."""
         return 1.0 if self.table.seconds is None else float(np.nanmean(self.table.seconds)) / 2

@@ -11,7 +11,7 @@ import numpy as np
 from auxtune.orchestrator.simulation.mistakes import TableError
 from auxtune.orchestrator.simulation.reading import Recorded
 from auxtune.orchestrator.simulation.recorded_evidence import measured
-from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal, TaskInfo
+from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 NOT_RECORDED = "not recorded"
 
@@ -78,9 +78,9 @@ class Recording(ABC):
         return Ended(outcome, served.seconds if self.timed and served.seconds is not None else ended.seconds)
 
     @property
-    @abstractmethod
     def timed(self) -> bool:
         """Whether the table holds seconds."""
+        return self.recorded.table.seconds is not None
 
     def tasks(self, names: Iterable[str]) -> tuple[TaskInfo, ...]:
         """What is known of the tasks: nothing but their names."""
@@ -94,10 +94,6 @@ class Recording(ABC):
     @abstractmethod
     def pace(self) -> float:
         """Mean seconds per member task; 1 without recorded times."""
-
-    def evidence_view(self) -> Evidence:
-        """What has been measured so far."""
-        return self.evidence
 
 
 def equal_shares(proposal: Proposal) -> bool:

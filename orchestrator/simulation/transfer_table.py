@@ -10,6 +10,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import numbers, read_rows, seconds_of, whole_numbers
+from auxtune.orchestrator.simulation.seeds import mean_over_seeds
 from auxtune.selectors.protocol import Transfer
 
 
@@ -33,9 +34,7 @@ class TransferTable:
     @cached_property
     def mean(self) -> np.ndarray:
         """Means over seeds, (sources, tasks); ``nan`` where no seed has a value."""
-        known = np.isfinite(self.values)
-        total = np.where(known, self.values, 0.0).sum(axis=2)
-        return np.divide(total, known.sum(axis=2), out=np.full(total.shape, np.nan), where=known.any(axis=2))
+        return mean_over_seeds(self.values)
 
     def transfers(self, without: str | None = None) -> tuple[Transfer, ...]:
         """Every recorded result, but those on the target ``without``; higher is better."""
