@@ -21,7 +21,7 @@ do as well, and cost nothing to find).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -114,16 +114,27 @@ class GPMixing:
         """The tried mixture with the best posterior mean, the earliest on ties; before any score, equal shares."""
         if not state.good:
             return Selection("mixture", state.problem.names, belief={"why": "no mixture gave a score: equal shares"})
-        scores = [float(state.scores[number] or 0.0) for number in state.good]
-        means = _smoothed(np.stack([self._point(state, number) for number in state.good]), np.array(scores))
+        points, scores = self._known(state)
+        means = _posterior(points, scores, points) if _learnable(points, scores) else scores
         best = state.good[int(np.argmax(np.round(means, 9)))]
         tried = [
             {"weights": dict(state.mixtures[number]), "score": score, "mean": mean}
-            for number, score, mean in zip(state.good, scores, means.tolist(), strict=True)
+            for number, score, mean in zip(state.good, scores.tolist(), means.tolist(), strict=True)
         ]
         tasks = tuple(name for name in state.problem.names if state.mixtures[best].get(name, 0.0) > 0)
         weights = {name: state.mixtures[best][name] for name in tasks}
         return Selection("mixture", tasks, weights, belief={"tried": tried})
+
+    def predict(self, state: MixingState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """The posterior mean at each mixture; nothing before there are three scores that differ."""
+        won = state.problem.primary or state.problem.scored
+        points, scores = self._known(state)
+        if won is None or not asked or not _learnable(points, scores):
+            return [{} for _ in asked]
+        given = [each.weights or dict.fromkeys(each.tasks, 1 / len(each.tasks)) for each in asked]
+        shares = [np.array([weights.get(name, 0.0) for name in state.order]) for weights in given]
+        at = np.stack([to_point(each, self._floor(state)) for each in shares])
+        return [{won: mean} for mean in _posterior(points, scores, at).tolist()]
 
     def fewest(self, problem: Problem) -> int:
         """1: one mixture that gave a score."""
@@ -168,6 +179,12 @@ class GPMixing:
             asked = study.ask(cube).params
         return np.array([asked[name] for name in names])
 
+    def _known(self, state: MixingState) -> tuple[np.ndarray, np.ndarray]:
+        """The mixtures that gave a score, (n, K-1), and their scores, (n,)."""
+        points = [self._point(state, number) for number in state.good]
+        scores = np.array([state.scores[number] for number in state.good], dtype=float)
+        return np.array(points).reshape(len(points), len(state.order) - 1), scores
+
     def _floor(self, state: MixingState) -> float:
         """The least share of the first task: no task has one where there is no primary."""
         return 0.0 if state.problem.primary is None else self.min_primary
@@ -177,10 +194,13 @@ class GPMixing:
         return to_point(shares, self._floor(state), np.array(state.asked[number]))
 
 
-def _smoothed(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The posterior mean of a Gaussian process with fitted noise at its own ``points``, (n, K-1) -> (n,)."""
-    if len(scores) < 3 or points.shape[1] == 0 or np.ptp(scores) == 0:
-        return scores
+def _learnable(points: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether a process can learn anything from these."""
+    return len(scores) >= 3 and points.shape[1] > 0 and bool(np.ptp(scores) > 0)
+
+
+def _posterior(points: np.ndarray, scores: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The posterior mean of a Gaussian process with fitted noise, from (n, K-1) and (n,), at (m, K-1): (m,)."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -189,5 +209,5 @@ def _smoothed(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                # a bound that was reached is not worth a word
         process = GaussianProcessRegressor(kernel, normalize_y=True).fit(points, scores)
-    means: np.ndarray = process.predict(points)
+    means: np.ndarray = process.predict(at)
     return means

@@ -154,3 +154,17 @@ def test_a_failed_mixture_turns_the_search_away() -> None:
 
     assert next_share(failing=False) > 0.8
     assert next_share(failing=True) < 0.85
+
+
+def test_it_predicts_mixtures_that_were_never_tried_and_nothing_before_it_has_learnt() -> None:
+    selector, problem = GPMixing(), problem_of(3)
+    law, rng = concave(np.array([0.5, 0.3, 0.2])), np.random.default_rng(0)
+    shares = 0.1 * np.array([1, 0, 0]) + 0.9 * rng.dirichlet(np.ones(3), 60)
+    mixtures = [Proposal(problem.names, dict(zip(problem.names, row.tolist(), strict=True))) for row in shares]
+    state = selector.start(problem)
+    assert selector.predict(state, {}, mixtures[:2]) == [{}, {}]
+    for number, (mixture, row) in enumerate(zip(mixtures[:30], shares[:30], strict=True)):
+        asked = replace(mixture, notes={"point": to_point(row, 0.1).tolist()})
+        state = selector.told(selector.proposed(state, number, asked), number, Outcome(law(row)))
+    predicted = [each["t0"] for each in selector.predict(state, {}, mixtures[30:])]
+    assert np.corrcoef(predicted, [law(row) for row in shares[30:]])[0, 1] > 0.9
