@@ -37,7 +37,7 @@ figures mean: [simulating](simulating.md). This page is made from the files in `
 A winner is named only where its lead over every other line is beyond chance after correction for all pairs, and only
 for that table. Where neither of two lines depends on the seed their difference is not chance, but nothing here tells
 whether it would be there on another table: they are not told apart. A control that serves more models than the question
-allows cannot win.
+allows cannot win. A search that ends before its budget is compared as it is: look at what it cost.
 """
 
 
