@@ -250,3 +250,22 @@ def test_sources_are_ranked_and_a_subset_says_only_who_is_in(tmp_path) -> None:
     found = every[every["target"] != "b"]
     assert (found["regret_at_1"] < 5).all()            # it has trained all sources: nearly nothing is missed
     assert (found["cost"] == 14).all()
+
+
+def test_a_planted_helper_is_found_without_training_on_the_target_and_not_by_chance(tmp_path) -> None:
+    tasks = tuple(f"t{i}" for i in range(10))
+    folder = write_table(tmp_path, "transfer", tasks, transfer_rows(tasks, "t3"), mode="max")
+    rows = simulate(folder, ["transfer_prior", "random_subset"])
+    found = rows[rows["target"] != "t3"].groupby("selector")[["ndcg", "regret_at_1", "cost"]].mean()
+    assert found.loc["transfer_prior", "regret_at_1"] < 1 < 10 < found.loc["random_subset", "regret_at_1"]
+    assert found.loc["transfer_prior", "ndcg"] > 80 > found.loc["random_subset", "ndcg"]
+    assert found.loc["transfer_prior", "cost"] == 0
+
+
+def test_mixtures_that_were_never_seen_are_predicted_and_the_best_of_them_is_taken(tmp_path) -> None:
+    folder = write_table(tmp_path, "mixtures", ABCD, mixtures_rows(train=80))
+    rows = simulate(folder, ["mixture_regression", "all_tasks"], targets=["overall"], budgets=[40])
+    rows = rows.set_index("selector")
+    assert rows["spearman"]["mixture_regression"] > 0.95
+    assert rows["regret"]["mixture_regression"] < 0.1 * rows["regret"]["all_tasks"]
+    assert rows["trials"].to_dict() == {"mixture_regression": 40, "all_tasks": 1}
