@@ -39,6 +39,12 @@ def test_other_keys_and_columns_are_ignored_and_order_in_a_group_says_nothing(tm
     assert table.networks[table.place("ab")].tasks == ("a", "b")
 
 
+def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path) -> None:
+    folder = write_table(tmp_path, "groups", ABCD, groups_rows())
+    (folder / "rows.csv").write_bytes(b"\xef\xbb\xbf" + (folder / "rows.csv").read_bytes())
+    assert len(read_recorded(folder).table.networks) == 15
+
+
 def test_transfers_are_read_and_rows_of_a_task_to_itself_left_out(tmp_path) -> None:
     rows = [*transfer_rows(ABCD, "b"), {"source": "a", "target": "a", "seed": 0, "value": 9}]
     table = read_transfers(write_table(tmp_path, "transfer", ABCD, rows, mode="max"))

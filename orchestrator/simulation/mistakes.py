@@ -40,7 +40,7 @@ def read_rows(path: Path, needed: list[str]) -> tuple[pd.DataFrame, Mistakes]:
     """A CSV file as text, an empty cell as ``""``. Raises ``TableError`` where it cannot be read or lacks a column."""
     mistakes = Mistakes(path)
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="strict")
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise TableError(f"{path}: expected the rows of a recorded table, found no file") from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
