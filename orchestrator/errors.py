@@ -4,6 +4,7 @@
     ├── StudyFileError      2   the study file or an override: every mistake at once, each with its line
     ├── StudyDataError      2   the rows of a task, or the encoder
     ├── ResourceError       2   more CPUs or GPUs per trial than there are
+    ├── ClusterError        2   no cluster answers at the address, or not as it should
     ├── SelectorError       2   a selector broke its contract or cannot answer this study
     ├── BudgetTooSmall      2   the budget cannot pay for confirm and the selector's fewest trials
     ├── DriftError          2   tasks, model or code differ from those the ledger was begun with
@@ -61,6 +62,10 @@ class StudyDataError(AuxtuneError):
 
 class ResourceError(AuxtuneError):
     """A trial asks for more than any machine at hand has."""
+
+
+class ClusterError(AuxtuneError):
+    """The cluster that a study is to run on cannot be worked with."""
 
 
 class SelectorError(AuxtuneError):

@@ -72,11 +72,14 @@ class Study:
 
         return status_of(self.folder, read_accounts(self.folder), self.file.options)
 
-    def run(self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False) -> Result:
+    def run(
+        self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False, address: str | None = None
+    ) -> Result:
         """Run it, or go on with it, to its answer; ``listener`` hears every event of the ledger as it is recorded.
 
+        On this machine, or on the cluster at ``address``, ``host:port`` of its head or ``auto``, from one of its nodes.
         Raises what ``session.run_session`` raises.
         """
         from auxtune.orchestrator.session.session import run_session
 
-        return run_session(self.file, listener, allow_drift)
+        return run_session(self.file, listener, allow_drift, address)

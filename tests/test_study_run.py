@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from small_study import StudyRun, kill
 
@@ -79,6 +80,25 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, w
     assert process.returncode == 0, out + err
     assert [event.cause for event in small.events if isinstance(event, Lost)] == ["worker"]
     assert small.story == whole.story
+
+
+def test_a_worker_told_to_end_checkpoints_at_its_next_step_and_goes_on_elsewhere(
+    small: StudyRun, whole: StudyRun
+) -> None:
+    """Told by SIGTERM, as spot machines are. No checkpoint but that one is ever due."""
+    process = small.start("run", "study.yaml", "--set", "training.checkpoint_every=600")
+    small.wait_for(lambda: (small.folder / "trials/0001/1/alive").exists(), process)
+    told = psutil.Process(int((small.folder / "trials/0001/1/alive").read_text()))
+    told.terminate()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    second = small.accounts.trials[1].attempts[1]
+    assert (second.resume_from, len(small.accounts.trials[1].attempts)) == (1, 2)
+    assert "SIGTERM: saved at step" in (small.folder / "trials/0001/1/log.txt").read_text()
+    assert [event.cause for event in small.events if isinstance(event, Lost)] == ["worker"]
+    assert small.story == whole.story
+    psutil.wait_procs([told], timeout=30)
+    assert not told.is_running()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic_tasks import BASE, TASKS, single
 
-from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
+from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable, Terminated
 from auxtune.orchestrator.record.reports import read_report
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
+from auxtune.trials.checkpoint import read_checkpoint
+from auxtune.trials.learner import Learner
 
 
 class Local(StudyTrainable):
@@ -24,8 +29,8 @@ def assignment(folder: Path, **changes: Any) -> Assignment:
     recipe = single("sign", **{"steps": 8, "checkpoint_every": 60.0, **changes})
     return Assignment(
         trial=0, attempt=1, recipe=recipe, folder=folder, checkpoint=None, start=None, judged=False, cpus=1, gpus=0,
-        proposal=Proposal(("sign",)), problem=Problem((TaskInfo("sign", "classification", 100),), "sign"),
-        study=folder.parent, measure=None,
+        wanted={"CPU": 1}, proposal=Proposal(("sign",)),
+        problem=Problem((TaskInfo("sign", "classification", 100),), "sign"), study=folder.parent, measure=None,
     )
 
 
@@ -56,6 +61,48 @@ def test_ended_in_the_middle_it_saves_where_it_is(tmp_path: Path) -> None:
     worker.cleanup()
     assert (tmp_path / "a" / "checkpoint" / "checkpoint.safetensors").exists()
     assert read_report(tmp_path / "a") is None
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """SIGTERM's handler is left as it was."""
+    former = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, former)
+
+
+def test_told_to_end_it_takes_its_step_saves_and_leaves_no_report(
+    tmp_path: Path, sigterm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = Learner.train
+
+    def told_in_the_third_step(learner: Learner, name: str) -> None:
+        if learner.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        train(learner, name)
+
+    monkeypatch.setattr(Learner, "train", told_in_the_third_step)
+    worker = Local({"assignment": assignment(tmp_path / "a", evaluate_every=8)})
+    with pytest.raises(Terminated, match="by step 3"):
+        worker.step()
+    worker.cleanup()
+    assert read_report(tmp_path / "a") is None
+    _, document = read_checkpoint(tmp_path / "a" / "checkpoint")
+    assert document["learner"]["step"] == 3
+    worker.reset_config({"assignment": assignment(tmp_path / "b")})
+    with pytest.raises(Terminated, match="before the attempt began"):
+        worker.step()                                  # a process that is about to end takes nothing more
+    assert not (tmp_path / "b").exists()
+
+
+def test_told_to_end_with_nothing_to_do_it_ends_as_ray_has_it(tmp_path: Path, sigterm: None) -> None:
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(number)
+
+    signal.signal(signal.SIGTERM, leave)               # as Ray's workers have it
+    Local({"assignment": assignment(tmp_path / "a")})
+    with pytest.raises(SystemExit):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_what_cannot_begin_is_a_failed_report_and_is_raised(tmp_path: Path) -> None:

@@ -5,27 +5,51 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from auxtune.trials.recipe import Recipe
 
+_CONTEXT_BYTES = 640 * 2**20                           # what CUDA and its libraries take beside torch's allocator
 
-def choose_device(gpus: float) -> torch.device:
-    """The device of a run that was given ``gpus``: the CPU where it was given none, even if there is one."""
-    if gpus == 0:
+
+def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch.device:
+    """The device of a run that was given ``gpus``: the CPU where it was given none, even if there is one.
+
+    Given a GPU that torch does not see, ``auto`` raises ``RuntimeError``: paid for and unused, it must not go unseen.
+    """
+    if gpus == 0 or wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
-    raise RuntimeError(f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0")
+    raise RuntimeError(
+        f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0, or have it use the CPU "
+        "all the same (device=cpu)"
+    )
 
 
-def device_name(gpus: float) -> str:
+def keep_to_share(device: torch.device, gpus: float) -> None:
+    """Let this process have no more of a shared GPU's memory than its part: beyond that it fails, not its neighbour."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total), device)
+
+
+def memory_fraction(gpus: float, total: int) -> float:
+    """The fraction of a GPU's ``total`` bytes that torch may allocate for a run that was given ``gpus``.
+
+    Each process also has a CUDA context, of which torch's allocator knows nothing; without leaving room for it two
+    halves would be more than a whole. A whole GPU is not limited.
+    """
+    return 1.0 if gpus >= 1 else max(gpus - _CONTEXT_BYTES / total, gpus / 2)
+
+
+def device_name(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
     """What ``choose_device`` chooses, by its model: measurements of one hold for its like."""
-    device = choose_device(gpus)
+    device = choose_device(gpus, wanted)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}"

@@ -24,12 +24,13 @@ def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder,
     it, and a few of each task's rows as token ids for its tokenizer.
     """
     used = {name: tasks[name] for name in recipe.tasks}
-    precision = "float32" if recipe.precision == "auto" and not gpus else recipe.precision
+    on_gpu = gpus > 0 and recipe.device != "cpu"
+    precision = "float32" if recipe.precision == "auto" and not on_gpu else recipe.precision
     model = replace(recipe.model, encoder="", trust_remote_code=False)
     known = identity(replace(recipe, probes={}, report=(), precision=precision, model=model), used, base)
     return _digest({
         **known,
-        "device": "gpu" if gpus else "cpu",
+        "device": "gpu" if on_gpu else "cpu",
         "metrics": {name: list(task.metrics) for name, task in used.items()},      # the main one picks the best weights
         "token ids": {name: inputs_digest(task.splits["probe"]) for name, task in used.items()},
     })

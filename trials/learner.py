@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from auxtune.trials.batches import Collate, TaskBatches
-from auxtune.trials.device import autocast, choose_device, random_state, set_random_state
+from auxtune.trials.device import autocast, choose_device, keep_to_share, random_state, set_random_state
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
@@ -29,7 +29,8 @@ class Learner:
     def __init__(
         self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float
     ) -> None:
-        self.device = choose_device(gpus)
+        self.device = choose_device(gpus, recipe.device)
+        keep_to_share(self.device, gpus)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         torch.set_num_threads(recipe.threads)

@@ -13,7 +13,7 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.recipe import Recipe
 
 # Parts of a recipe that say how an attempt is executed, not what it computes: attempts may differ in them.
-_EXECUTION = ("checkpoint_every", "time_limit", "threads")
+_EXECUTION = ("checkpoint_every", "time_limit", "threads", "device")
 
 
 @dataclass

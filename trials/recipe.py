@@ -63,6 +63,7 @@ class Recipe:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     time_limit: float | None = None                    # seconds of one attempt
     threads: int = 1
+    device: Literal["auto", "cpu"] = "auto"            # cpu: even if a GPU was given
 
     @property
     def turn(self) -> int:

@@ -69,6 +69,7 @@ class TrainingRun:
             for name, options in recipe.probes.items() if name in RUNNING
         }
         self._best: dict[str, torch.Tensor] = {}
+        self._interrupted = False
         folder.mkdir(parents=True, exist_ok=True)
         self._metrics = folder / "metrics.jsonl"
         self._metrics.write_text("")
@@ -106,12 +107,16 @@ class TrainingRun:
             if self._schedule.probe_every and self.step % self._schedule.probe_every == 0:
                 self._probe(task)
             evaluate = self.step == self._recipe.steps or self.step % self._recipe.evaluate_every == 0
-            if evaluate or self._checkpoint_due() or time.monotonic() > end:
+            if evaluate or self._interrupted or self._checkpoint_due() or time.monotonic() > end:
                 break
         if evaluate:
             self._evaluate()
         if self._checkpoint_due() and not self.finished:
             self.save()
+
+    def interrupt(self) -> None:
+        """Have ``advance`` return after the step that it is taking; for a signal's handler."""
+        self._interrupted = True
 
     def save(self) -> None:
         """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""

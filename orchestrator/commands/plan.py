@@ -35,8 +35,9 @@ def command(study: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     unknown. What was trained before is not counted again. Nothing is trained.
     """
     from auxtune.orchestrator.planning.budget import check_prices
+    from auxtune.orchestrator.planning.machines import this_machine
     from auxtune.orchestrator.planning.plan_size import check_budget
-    from auxtune.orchestrator.planning.slots import allot, this_machine
+    from auxtune.orchestrator.planning.slots import allot
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.plan import plan_of
 

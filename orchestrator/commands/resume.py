@@ -10,9 +10,12 @@ import click
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
 @click.argument("study_dir", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
+@click.option("--address", metavar="HOST:PORT", help="Run on the cluster of this head; auto: that of this machine.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
-def command(study_dir: Path, overrides: tuple[str, ...], allow_drift: bool, as_json: bool) -> None:
+def command(
+    study_dir: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, as_json: bool
+) -> None:
     """Go on with the study in the folder STUDY_DIR, as its last session had it.
 
     Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
@@ -21,4 +24,4 @@ def command(study_dir: Path, overrides: tuple[str, ...], allow_drift: bool, as_j
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 
-    run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json)
+    run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json, address)

@@ -10,9 +10,12 @@ import click
 @click.command("run", epilog="Example: auxtune run study.yaml --set budget.trials=40")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in training.steps=200.")
+@click.option("--address", metavar="HOST:PORT", help="Run on the cluster of this head; auto: that of this machine.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
-def command(study: Path, overrides: tuple[str, ...], allow_drift: bool, as_json: bool) -> None:
+def command(
+    study: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, as_json: bool
+) -> None:
     """Search, confirm and answer the study file STUDY.
 
     Prints a line per event and the answer with its controls. Ctrl-C stops in order; the same command goes on. Run
@@ -21,4 +24,4 @@ def command(study: Path, overrides: tuple[str, ...], allow_drift: bool, as_json:
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 
-    run_and_show(Study.from_yaml(study, overrides), allow_drift, as_json)
+    run_and_show(Study.from_yaml(study, overrides), allow_drift, as_json, address)

@@ -15,17 +15,18 @@ from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.summary import summary
 
 
-def run_and_show(study: Study, allow_drift: bool, as_json: bool) -> None:
+def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None) -> None:
     """Run a study; print its events and its answer, or only ``selection.json``."""
     if as_json:
-        click.echo(json.dumps(study.run(allow_drift=allow_drift).selection, indent=2, ensure_ascii=False))
+        result = study.run(allow_drift=allow_drift, address=address)
+        click.echo(json.dumps(result.selection, indent=2, ensure_ascii=False))
         return
     lines = EventLines(_print_line)
     folder = study_folder(study.file)
     for event in read_events(folder / "ledger"):
         lines.learn(event)
     _print_line(f"study {study.file.options.study} in {folder}")
-    result = study.run(lines, allow_drift)
+    result = study.run(lines, allow_drift, address)
     Console().print(summary(result, study.file.options.budget, tracking_uri(study.file)), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Ray on this machine, and Tune over a searcher until it has nothing left or is ended."""
+"""Ray on this machine, and Tune, there or on a cluster, over a searcher until it has nothing left or is ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.planning.machines import Machines
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -27,23 +27,30 @@ _RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",                         # with verbose=0, not a line of Ray's own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_ALWAYS_MORE = 10_000                                  # trials that Tune may ask for ahead: the searcher says how many
+
+
+def quiet_ray() -> None:
+    """Make Ray's settings, before Ray is imported for the first time."""
+    for key, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(key, value)
 
 
 @contextmanager
-def embedded_ray(machine: Mapping[str, float]) -> Iterator[None]:
+def embedded_ray(machine: Machines) -> Iterator[None]:
     """A Ray of our own on this machine, on loopback, for as long as the context lasts.
 
     ``address="local"`` starts one even where some other Ray runs or has left its traces.
     """
-    for key, value in _RAY_SETTINGS.items():
-        os.environ.setdefault(key, value)
+    quiet_ray()
     import ray
 
+    [node] = machine.nodes
     start = partial(
         ray.init,
         address="local",
-        num_cpus=int(machine["CPU"]),
-        num_gpus=int(machine["GPU"]),
+        num_cpus=int(node.has["CPU"]),
+        num_gpus=int(node.has["GPU"]),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -64,13 +71,12 @@ def run_tuner(
     callbacks: Sequence[Any],
     tasks: Mapping[str, EncodedTask],
     base: BaseEncoder,
-    slots: Slots,
     scratch: Path,
 ) -> None:
     """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
-    ``scheduler`` may stop trials early. Data and base weights go through the object store once. Raises what the
-    searcher raised.
+    Each trial gets what its assignment says. ``scheduler`` may stop trials early. Data and base weights go through the
+    object store once. Raises what the searcher raised.
     """
     import ray
     from ray import tune
@@ -80,12 +86,12 @@ def run_tuner(
 
     trainable = tune.with_resources(
         tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),
-        {"cpu": slots.cpus, "gpu": slots.gpus},
+        lambda config: tune.PlacementGroupFactory([dict(config["assignment"].wanted)]),
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=ConcurrencyLimiter(searcher, max_concurrent=slots.concurrent),
+            search_alg=ConcurrencyLimiter(searcher, max_concurrent=_ALWAYS_MORE),
             scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,

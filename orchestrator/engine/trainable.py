@@ -3,16 +3,22 @@
 Whatever ends an attempt is on disk before Ray hears of it: the report of a success, or why it failed and the
 traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
 a kept actor that died would take the next, innocent trial with it.
+
+SIGTERM, by which a machine that goes away warns its processes, is not the end yet: the step under way is taken, a
+checkpoint written, and the attempt given up without a report, so that it goes on elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -34,13 +40,17 @@ from auxtune.trials.training import TrainingRun
 _OVER = object()
 
 
+class Terminated(RuntimeError):
+    """The process was told to end; its attempt goes on elsewhere, from the checkpoint it left."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One attempt, as a worker is handed it.
 
     ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
     ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of the
-    storage that ``study``, the study's folder, lies in.
+    storage that ``study``, the study's folder, lies in. ``wanted`` is what Ray is asked for, in its own words.
     """
 
     trial: int
@@ -52,6 +62,7 @@ class Assignment:
     judged: bool
     cpus: float
     gpus: float
+    wanted: Mapping[str, float]
     proposal: Proposal
     problem: Problem
     study: Path
@@ -69,12 +80,16 @@ class StudyTrainable(tune.Trainable):
     _run: TrainingRun | None = None
     _measurement: Measurement | None = None
     _ending: Iterator[None] | None = None              # what is left to do once the last step is taken
+    _terminated = False
+    _former: Any = None                                # Ray's own handler of SIGTERM, which ends the process at once
 
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
     ) -> None:
         """Keep what comes once per process (Ray hands it to ``setup`` only), and the first assignment."""
         self._tasks, self._base = tasks, base
+        if threading.current_thread() is threading.main_thread():      # where alone there can be handlers
+            self._former = signal.signal(signal.SIGTERM, self._terminate)
         self._take(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -87,16 +102,24 @@ class StudyTrainable(tune.Trainable):
         assignment = self._assignment
         try:
             if self._run is None:
+                if self._terminated:
+                    raise Terminated("the worker was told to end (SIGTERM), before the attempt began")
                 self._run = self._begun()
             run = self._run
             if not run.finished:
                 run.advance()
+            if self._terminated and not run.finished:
+                self._give_up(run)
             done = False
             if run.finished:
                 self._ending = self._ending or self._end(run)
                 done = next(self._ending, _OVER) is _OVER
-            if not done:
+            if done:
+                self._run = None
+            else:
                 show_life(assignment.folder)
+        except Terminated:
+            raise
         except Exception as error:
             self._fail(error)
             raise
@@ -107,6 +130,22 @@ class StudyTrainable(tune.Trainable):
         if self._run is not None and not self._run.finished:
             show_life(self._assignment.folder)
             self._run.save()
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM's handler: a run under way ends after its step, a process without one at once."""
+        self._terminated = True
+        if self._run is not None:
+            self._run.interrupt()
+        elif callable(self._former):
+            self._former(number, frame)
+
+    def _give_up(self, run: TrainingRun) -> None:
+        """Leave a checkpoint and no report, as a process that died would, but for the steps that it would lose."""
+        show_life(self._assignment.folder)
+        run.save()
+        self._run = None
+        logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to go on elsewhere", run.step)
+        raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
 
     def _end(self, run: TrainingRun) -> Iterator[None]:
         """Score the run, measure it, a probe at a time, and write the report."""

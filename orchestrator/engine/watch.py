@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial as RayTrial
 
 from auxtune.orchestrator.engine.trainable import Assignment
 from auxtune.orchestrator.errors import HangError
+from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.reports import read_report, write_report
 from auxtune.trials.report import Cost, Report
 
@@ -46,10 +47,12 @@ class HangWatch(tune.Callback):
 
     A worker ends itself at its own time limit; this is for one that cannot, in a deadlock or a dead mount. One that
     hangs before its first step has no actor that could be killed: that ends the session, and the next one tries again.
+    One that waits for a node, since those that are there are full, does not hang.
     """
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit + GRACE
+    def __init__(self, limit: float, slots: Callable[[], Slots]) -> None:
+        """``slots`` tells what there is for trials now."""
+        self._limit, self._slots = limit + GRACE, slots
         self._began: dict[str, float] = {}
         self._last: dict[str, float] = {}
 
@@ -62,12 +65,20 @@ class HangWatch(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at all trials that are to run."""
         now = time.monotonic()
+        running = sum(trial.status == RayTrial.RUNNING for trial in trials)
         for trial in trials:
+            if trial.status == RayTrial.PENDING and self._waits(trial, running):
+                self._last[trial.trial_id] = now
             began = self._began.setdefault(trial.trial_id, now)
             silent = now - self._last.get(trial.trial_id, began)
             if trial.status in (RayTrial.PENDING, RayTrial.RUNNING) and silent > self._limit:
                 self._last[trial.trial_id] = now
                 self._end(trial, now - began)
+
+    def _waits(self, trial: RayTrial, running: int) -> bool:
+        """Whether ``trial`` has no place yet, as far as can be told: the nodes that are there are full."""
+        assignment: Assignment = trial.config["assignment"]
+        return running >= self._slots().of(assignment.proposal).concurrent
 
     def _end(self, trial: RayTrial, wall: float) -> None:
         assignment: Assignment = trial.config["assignment"]

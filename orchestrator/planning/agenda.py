@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.legs import start_of, useless_weights
 from auxtune.orchestrator.planning.measuring import Served
+from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import (
@@ -67,7 +69,7 @@ class Agenda:
         self._ledger, self._fold, self._translator = ledger, fold, translator
         self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
         self._failures = 0                             # trials failed in a row
-        self._answers: dict[int, Wait | Done] = {}     # by events folded: ask again only after something happened
+        self._answer: tuple[int, Proposal | Wait | Done] | None = None     # the last one, and by how many events
         for event in ledger.events:
             fold.add(event)
         selected = self.accounts.selected
@@ -85,18 +87,27 @@ class Agenda:
         """Whether so many trials failed in a row, in this session, that going on is pointless."""
         return self._failures >= self._budget.options.stop_after_failures
 
-    def next(self) -> Trial | None:
-        """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends."""
+    def next(self, has_room: Callable[[Proposal], bool] = lambda proposal: True) -> Trial | None:
+        """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends.
+
+        What there is no room for is not proposed yet: it would be older than what is known when it begins.
+        """
         if self.failing:
             return None
         while self._again:
-            if (trial := self._begin(self.accounts.trials[self._again.pop(0)])) is not None:
-                return trial
+            trial = self.accounts.trials[self._again[0]]
+            if not has_room(trial.proposal):
+                return None
+            self._again.pop(0)
+            if (begun := self._begin(trial)) is not None:
+                return begun
         if not self._settled:
             while isinstance(asked := self._ask(), Proposal):
+                if not has_room(asked):
+                    return None
                 phase: Phase = "probe" if asked.measure else "search"
-                if (trial := self._begin(self._propose(self._translator.execute(asked), phase))) is not None:
-                    return trial
+                if (begun := self._begin(self._propose(self._translator.execute(asked), phase))) is not None:
+                    return begun
             if self.accounts.unfinished:
                 return None
             if isinstance(asked, Wait):
@@ -106,7 +117,7 @@ class Agenda:
         if selected is None:
             return None
         for proposal in self._confirmation.missing(selected.selection, self.accounts):
-            return self._start(self._propose(proposal, "confirm"))
+            return self._start(self._propose(proposal, "confirm")) if has_room(proposal) else None
         return None
 
     def ended(self, trial: int, attempt: int, error: str | None = None) -> None:
@@ -148,6 +159,10 @@ class Agenda:
         asked = trial.proposal
         return trial.phase == "search" and asked.inner is None and asked.leg is None
 
+    def resize(self, slots: Slots) -> None:
+        """Machines have come or gone: the budget's estimates go by what there is."""
+        self._budget = replace(self._budget, slots=slots.at_least_one)
+
     def flush(self) -> None:
         """Make what was recorded durable."""
         self._ledger.flush()
@@ -168,12 +183,9 @@ class Agenda:
         self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
         if self.exhausted:
             return Done()
-        if (known := self._answers.get(self._fold.after)) is not None:
-            return known
-        asked = self._fold.propose()
-        if not isinstance(asked, Proposal):
-            self._answers[self._fold.after] = asked
-        return asked
+        if self._answer is None or self._answer[0] != self._fold.after:    # only after something happened
+            self._answer = (self._fold.after, self._fold.propose())
+        return self._answer[1]
 
     def _propose(self, proposal: Proposal, phase: Phase) -> Trial:
         number = len(self.accounts.trials)
@@ -203,6 +215,7 @@ class Agenda:
         return None
 
     def _start(self, trial: Trial) -> Trial:
+        slots = self._budget.slots.of(trial.proposal)
         self.record(
             Started(
                 id=trial.id,
@@ -210,8 +223,8 @@ class Agenda:
                 time=time.time(),
                 session=self._ledger.session,
                 resume_from=self._checkpoint(trial),
-                cpus=self._budget.slots.cpus,
-                gpus=self._budget.slots.gpus,
+                cpus=slots.cpus,
+                gpus=slots.gpus,
             )
         )
         self.flush()

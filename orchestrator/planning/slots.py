@@ -3,46 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from auxtune.orchestrator.errors import ResourceError
+from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.study_file.models import ResourceOptions
+from auxtune.selectors.protocol import Proposal
 
 
 @dataclass(frozen=True)
 class Slots:
-    """CPUs and GPUs of one trial, and the most trials at a time."""
+    """What one trial gets, and the most trials at a time.
+
+    ``concurrent`` fit on the nodes that are there, ``coming`` more on those that a cluster would start for them.
+    ``probes`` is what a trial that measures gets, where that is other than what the rest get.
+    """
 
     cpus: float
     gpus: float
     concurrent: int
+    coming: int = 0
+    custom: Mapping[str, float] = field(default_factory=dict)
+    probes: Slots | None = None
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """What one trial gets, in Ray's words."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
+        return {name: amount for name, amount in wanted.items() if amount}
+
+    @property
+    def at_least_one(self) -> Slots:
+        """For estimates: also while nothing is there yet, some time one trial at a time will run."""
+        return replace(self, concurrent=max(1, self.concurrent))
+
+    def of(self, proposal: Proposal) -> Slots:
+        """The slots of trials like ``proposal``'s."""
+        return self.probes if self.probes is not None and proposal.measure else self
+
+    def share(self, proposal: Proposal) -> float:
+        """The part of everything, also of what would be started, that a trial of ``proposal`` takes."""
+        slots = self.of(proposal)
+        return 1 / max(1, slots.concurrent + slots.coming)
 
 
-def this_machine() -> dict[str, float]:
-    """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
-    import joblib
-    import torch
+def allot(options: ResourceOptions, machines: Machines) -> Slots:
+    """Divide ``machines`` among trials. Raises ``ResourceError`` where not even one trial fits, nor ever will."""
+    gpus = _whole_if_any(machines) if options.gpus == "auto" else float(options.gpus)
+    # An embedded Ray knows no kinds of nodes: the same file shall run on a laptop.
+    slots = Slots(options.cpus, gpus, 0, custom=options.custom if machines.cluster else {})
+    if options.probe_gpus is not None and options.probe_gpus != gpus:
+        slots = replace(slots, probes=replace(slots, gpus=float(options.probe_gpus)))
+    for wanting in filter(None, (slots, slots.probes)):
+        if not machines.there(wanting.wanted) and not machines.coming(wanting.wanted):
+            raise ResourceError(_refusal(wanting.wanted, machines))
+    return resized(slots, options, machines).at_least_one
 
-    return {"CPU": float(joblib.cpu_count()), "GPU": float(torch.cuda.device_count())}
+
+def resized(slots: Slots, options: ResourceOptions, machines: Machines) -> Slots:
+    """``slots`` on ``machines`` as they are now: nodes have come or gone, each trial gets what it got.
+
+    ``concurrent`` is 0 where none fits at the moment.
+    """
+    most = float("inf") if options.concurrent == "auto" else options.concurrent
+    there = int(min(machines.there(slots.wanted), most))
+    coming = int(min(machines.coming(slots.wanted), most - there))
+    probes = None if slots.probes is None else resized(slots.probes, options, machines)
+    return replace(slots, concurrent=there, coming=coming, probes=probes)
 
 
-def allot(options: ResourceOptions, have: Mapping[str, float]) -> Slots:
-    """Divide ``have`` (Ray's resource names) among trials. Raises ``ResourceError`` where not even one trial fits."""
-    cpus_there, gpus_there = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    gpus = (1.0 if gpus_there else 0.0) if options.gpus == "auto" else float(options.gpus)
-    if gpus > gpus_there:
+def _whole_if_any(machines: Machines) -> float:
+    """What ``gpus: auto`` is. Raises ``ResourceError`` where it depends on nodes of which nothing is known yet."""
+    largest = machines.most("GPU")
+    if largest is not None and largest.has.get("GPU", 0.0) >= 1:
+        return 1.0
+    if machines.unknown:
         raise ResourceError(
-            f"resources.gpus: {gpus:g} per trial asked for, but there are {gpus_there:g} GPUs; "
-            "`gpus: auto` takes one where there is one and none elsewhere"
+            "resources.gpus: auto takes a GPU where there is one, and nodes of the cluster have not joined yet; wait "
+            "until `ray status` shows them, or give the number"
         )
-    if options.cpus > cpus_there:
-        raise ResourceError(f"resources.cpus: {options.cpus:g} per trial asked for, but there are {cpus_there:g} CPUs")
-    # Trials that share GPUs share whole ones: at 0.6 of a GPU, one fits on each.
-    by_gpu = _times(gpus_there, gpus) if gpus >= 1 else gpus_there * _times(1.0, gpus) if gpus else float("inf")
-    fit = int(min(_times(cpus_there, options.cpus), by_gpu))
-    return Slots(options.cpus, gpus, fit if options.concurrent == "auto" else min(fit, options.concurrent))
+    return 0.0
 
 
-def _times(there: float, each: float) -> int:
-    """How often ``each`` fits: 0.2 goes five times into 1, though ``1 // 0.2`` is 4."""
-    return int(round(there / each, 9))
+def _refusal(wanted: Mapping[str, float], machines: Machines) -> str:
+    """Why no trial fits: what it wants most of that is not there, and where there is the most of that."""
+    keys = {"CPU": "cpus", "GPU": "gpus"}
+    for name, amount in wanted.items():
+        largest = machines.most(name)
+        if largest is None:
+            return "resources: the cluster has no nodes, and starts none"
+        if not largest.fits({name: amount}):
+            has = largest if name in keys else f"{largest}, with {largest.has.get(name, 0.0):g} {name}"
+            hint = "; `gpus: auto` takes one where there is one and none elsewhere" if name == "GPU" else ""
+            key = keys.get(name, f"custom.{name}")
+            return f"resources.{key}: {amount:g} per trial asked for, but the largest there is is {has}{hint}"
+    words = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+    return f"resources: no node has all that a trial asks for at once ({words}); the largest is {machines.most('CPU')}"

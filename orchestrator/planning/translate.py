@@ -78,6 +78,7 @@ class Translator:
             checkpoint_every=training.checkpoint_every,
             time_limit=resources.trial_minutes * 60 if resources.trial_minutes else None,
             threads=max(1, int(resources.cpus)),
+            device=resources.device,
         )
 
     def steps(self, proposal: Proposal) -> int:

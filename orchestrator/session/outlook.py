@@ -9,9 +9,10 @@ from typing import Any
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.estimate import Pace, SmokePace, TrialPace, Work, work_of
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, foresee
+from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened
@@ -136,9 +137,9 @@ def _trial_pace(ground: Outlook) -> TrialPace:
     """Seconds per step of the finished trials that had as many CPUs and GPUs as trials get now."""
     last = [event.fingerprint for event in ground.events if isinstance(event, Opened)][-1:]
     sessions = {s.opened.session for s in ground.accounts.sessions if [s.opened.fingerprint] == last}
-    slots = ground.slots
 
     def alike(trial: Trial) -> bool:
+        slots = ground.slots.of(trial.proposal)
         return all(
             attempt.session in sessions and (attempt.cpus, attempt.gpus) == (slots.cpus, slots.gpus)
             for attempt in trial.attempts

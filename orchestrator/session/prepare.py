@@ -13,11 +13,12 @@ from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.planning.budget import Budget, check_prices
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.earlier import earlier_results
+from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_budget, fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.session.data import load_study_data
@@ -43,7 +44,7 @@ class Prepared:
     translator: Translator
     confirmation: Confirmation
     budget: Budget
-    machine: Mapping[str, float]                       # what Ray may hand out
+    machines: Machines                                 # what Ray may hand out, when the session began
     fingerprint: Mapping[str, str]
 
     @property
@@ -62,19 +63,18 @@ class Prepared:
             tasks=self.tasks,
             base=self.base,
             texts=ProbeTexts(storage, self.tasks, encoder),
-            gpus=self.slots.gpus,
+            gpus=(self.slots.probes or self.slots).gpus,
             maker=f"{self.study.options.study} {first.session}",
         )
 
 
-def prepare(study: StudyFile) -> Prepared:
-    """Read, split and encode the tasks, load the encoder, and check that the budget can pay for an answer.
+def prepare(study: StudyFile, machines: Machines) -> Prepared:
+    """Read, split and encode the tasks, load the encoder, and check that ``machines`` and budget allow an answer.
 
     Raises ``StudyDataError``, ``ResourceError``, ``SelectorError`` and ``BudgetTooSmall``.
     """
     options, model = study.options, model_options(study)
-    machine = this_machine()
-    slots = allot(options.resources, machine)
+    slots = allot(options.resources, machines)
     check_prices(options, slots)
     loaded, base = load_study_data(study)
     problem = problem_of(study, loaded)
@@ -93,7 +93,7 @@ def prepare(study: StudyFile) -> Prepared:
         translator=translator,
         confirmation=confirmation_of(options.confirm, problem, translator.execute),
         budget=Budget(options, translator.steps, slots),
-        machine=machine,
+        machines=machines,
         fingerprint=fingerprint_of(study, tasks, base),
     )
 

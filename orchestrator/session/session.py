@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auxtune.orchestrator.answer.answer import answer, write_answer
-from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
+from auxtune.orchestrator.engine.loop import run_tuner
 from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
+from auxtune.orchestrator.planning.slots import Slots, resized
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import StoredEvidence
@@ -22,6 +23,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
@@ -48,17 +50,24 @@ class Result:
 
 
 def run_session(
-    study: StudyFile, listener: Callable[[Event], None] = lambda event: None, allow_drift: bool = False
+    study: StudyFile,
+    listener: Callable[[Event], None] = lambda event: None,
+    allow_drift: bool = False,
+    address: str | None = None,
 ) -> Result:
-    """Run a study, or go on with it, to its answer.
+    """Run a study, or go on with it, to its answer: on this machine, or on the cluster at ``address``.
 
-    Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked`` and whatever
-    ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session goes on from there.
+    Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError``
+    and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session goes on
+    from there.
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    with StopSignals() as signals, Heartbeat(folder, session, lambda: bool(signals.came)):
-        prepared = prepare(study)
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        stack.enter_context(Heartbeat(folder, session, lambda: bool(signals.came)))
+        ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
+        prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         runs = mirrored(study, folder, ledger.events, prepared.translator.steps, prepared.budget.price)
@@ -71,7 +80,7 @@ def run_session(
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
             check_confirm(study.options.budget.trials, agenda.accounts.trained, agenda.owed)
             if not agenda.finished:
-                _train(prepared, agenda, measuring, tracker, folder, session, signals)
+                _train(prepared, agenda, measuring, tracker, folder, session, signals, ground)
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
@@ -120,18 +129,22 @@ def _train(
     folder: Path,
     session: str,
     signals: StopSignals,
+    ground: Ground,
 ) -> None:
     """Let Ray work through the agenda, until it is through or a signal comes."""
-    with signals.held(), embedded_ray(prepared.machine):
+    with signals.held(), ground.ray():
         signals.listen()
         # These import Ray, whose settings must be in the environment before.
         from auxtune.orchestrator.engine.search import LedgerSearcher
         from auxtune.orchestrator.engine.trainable import Assignment
         from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
 
+        def slots() -> Slots:
+            return resized(prepared.slots, prepared.study.options.resources, ground.machines())
+
         def assign(trial: Trial) -> Assignment:
             attempt = trial.attempts[-1]
-            former = attempt.resume_from
+            former, given = attempt.resume_from, prepared.slots.of(trial.proposal)
             return Assignment(
                 trial=trial.id,
                 attempt=attempt.number,
@@ -140,8 +153,9 @@ def _train(
                 checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
                 start=agenda.start_of(trial),
                 judged=agenda.may_stop(trial),
-                cpus=prepared.slots.cpus,
-                gpus=prepared.slots.gpus,
+                cpus=given.cpus,
+                gpus=given.gpus,
+                wanted=given.wanted,
                 proposal=trial.proposal,
                 problem=prepared.problem,
                 study=folder,
@@ -151,16 +165,17 @@ def _train(
         def each_turn() -> None:
             for event in tracker.made():
                 agenda.record(event)
+            agenda.resize(slots())
             signals.end_loop()
 
         minutes = prepared.study.options.resources.trial_minutes
         watch = LoopWatch(each_turn)
-        callbacks = [watch, *([HangWatch(minutes * 60)] if minutes else [])]
-        searcher = LedgerSearcher(agenda, assign, watch.error_of)
+        callbacks = [watch, *([HangWatch(minutes * 60, slots)] if minutes else [])]
+        searcher = LedgerSearcher(agenda, assign, watch.error_of, slots)
         scratch = folder / "tune" / session
         with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
             scheduler = _scheduler(prepared, agenda)
-            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, prepared.slots, scratch)
+            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch)
 
 
 def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.plan_size import problem_of
-from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.smoke import DamagedSmokeError, SmokedTask, SmokeRecord, read_smoke, write_smoke
 from auxtune.orchestrator.session.prepare import digest_of, fingerprint_of
@@ -79,7 +80,7 @@ def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slot
         "training": digest_of(study.options.training.model_dump(mode="json", include=_TIMED)),
         "threads": str(max(1, int(slots.cpus))),
         "host": platform.node(),
-        "device": device_name(slots.gpus),
+        "device": device_name(slots.gpus, study.options.resources.device),
         "auxtune": version("auxtune"),
         "torch": version("torch"),
     }

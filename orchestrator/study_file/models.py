@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions
+from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 
 Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "size_proportional")
@@ -173,10 +173,25 @@ class ResourceOptions(Section):
 
     cpus: float = Field(default=1, gt=0, description="CPU cores per trial, which are also its threads.")
     gpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
-        default="auto", description="GPUs per trial; `auto` is 1 where there is a GPU, else 0."
+        default="auto",
+        description="GPUs per trial: a part of one, which other trials then share, or whole ones. `auto` is 1 where "
+        "there is a GPU, or the cluster would start one, else 0.",
+    )
+    probe_gpus: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="GPUs of a trial that measures evidence; `null` is what other trials get."
+    )
+    device: Literal["auto", "cpu"] = Field(
+        default="auto",
+        description="`cpu` leaves the GPUs that trials are given unused: to rehearse a study on nodes that only claim "
+        "to have some.",
+    )
+    custom: dict[Text, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Amounts per trial of resources that nodes of a cluster have under names of their own, such as "
+        "`{spot: 0.01}`. Without a cluster they are not looked at.",
     )
     concurrent: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        default="auto", description="Trials at once; `auto` is as many as fit."
+        default="auto", description="Trials at once; `auto` is as many as fit, also when nodes come or go."
     )
     trial_minutes: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Time limit of one attempt; beyond it the trial has failed."

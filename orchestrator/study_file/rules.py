@@ -18,6 +18,7 @@ Finding: TypeAlias = tuple[KeyPath, str]
 
 SOURCES = ("path", "files", "hub", "builtin")
 HUB_ONLY = ("config", "revision")
+_RAYS_OWN = ("cpu", "gpu", "memory", "object_store_memory")
 
 
 def broken_rules(data: Raw) -> Iterator[Finding]:
@@ -81,9 +82,18 @@ def _money_needs_prices(data: Raw) -> Iterator[Finding]:
 
 def _gpus_are_whole_beyond_one(data: Raw) -> Iterator[Finding]:
     resources = data.get("resources")
-    gpus = resources.get("gpus") if isinstance(resources, Mapping) else None
-    if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
-        yield ("resources", "gpus"), f"expected a part of one GPU or a whole number of GPUs, found {gpus:g}"
+    for key in ("gpus", "probe_gpus"):
+        gpus = resources.get(key) if isinstance(resources, Mapping) else None
+        if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+            yield ("resources", key), f"expected a part of one GPU or a whole number of GPUs, found {gpus:g}"
+
+
+def _custom_resources_have_names_of_their_own(data: Raw) -> Iterator[Finding]:
+    resources = data.get("resources")
+    custom = resources.get("custom") if isinstance(resources, Mapping) else None
+    for name in custom if isinstance(custom, Mapping) else ():
+        if str(name).lower() in _RAYS_OWN:
+            yield ("resources", "custom", name), f"expected another name: {name} is Ray's own, see `cpus` and `gpus`"
 
 
 def _selector_exists(data: Raw) -> Iterator[Finding]:
@@ -180,6 +190,7 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _budget_is_bounded,
     _money_needs_prices,
     _gpus_are_whole_beyond_one,
+    _custom_resources_have_names_of_their_own,
     _selector_exists,
     _objective_can_be_answered,
     _groups_have_no_primary,

@@ -1,0 +1,116 @@
+"""A cluster that is there already: connecting to it, and what its nodes have and it could start.
+
+Nodes that are there are Ray's to tell. What could be started is known where `ray up` made the cluster: its autoscaler
+reports how many nodes of each kind there are, and the cluster's file lies on the head, where a submitted study's driver
+runs. Elsewhere, or without an autoscaler, only nodes that are there count.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from auxtune.orchestrator.engine.loop import quiet_ray
+from auxtune.orchestrator.errors import ClusterError
+from auxtune.orchestrator.planning.machines import Machines, Node, Startable
+
+LOOK = 2.0                                             # seconds between looks at the nodes
+_CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")    # where `ray up` leaves it on the head
+
+
+@contextmanager
+def connected_ray(address: str) -> Iterator[None]:
+    """The Ray at ``address`` (``host:port`` of its head, or ``auto``), for as long as the context lasts.
+
+    This process must be on one of its nodes. Raises ``ClusterError`` where there is none, or one of another version.
+    """
+    if "://" in address:
+        raise ClusterError(
+            f"--address {address}: expected HOST:PORT of the head, or auto, on a node of the cluster; from elsewhere "
+            "submit the study as a job"
+        )
+    quiet_ray()
+    import ray
+
+    # As for an embedded Ray: on the main thread it would take SIGTERM for itself.
+    with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
+        try:
+            thread.submit(partial(ray.init, address, log_to_driver=False, logging_level=logging.ERROR)).result()
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"--address {address}: {error}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def cluster_machines() -> Machines:
+    """The nodes of the Ray that is connected, and those that it could start."""
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = tuple(Node(node["NodeManagerAddress"], dict(node["Resources"])) for node in alive)
+    return startable(nodes, _reported(), _written())
+
+
+def startable(nodes: tuple[Node, ...], active: dict[str, int] | None, config: dict[str, Any] | None) -> Machines:
+    """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
+
+    A file that is not this cluster's counts for nothing: the autoscaler would have named its kind of head.
+    """
+    head = config.get("head_node_type") if config else None
+    if active is None or config is None or head not in active:
+        return Machines(nodes)
+    kinds = config["available_node_types"]
+    workers = sum(active.values()) - 1                 # all but the head
+    return Machines(
+        nodes,
+        tuple(
+            # A kind that says nothing of what it has finds that out when it is started.
+            Startable(name, {key: float(has) for key, has in (kind.get("resources") or {}).items()} or None, left)
+            for name, kind in kinds.items()
+            if (left := kind.get("max_workers", 0) - active.get(name, 0) + (name == head)) > 0
+        ),
+        room=max(0, config.get("max_workers", 0) - workers),
+    )
+
+
+class Watched:
+    """The cluster's machines, looked at again every few seconds."""
+
+    def __init__(self) -> None:
+        self._seen, self._at = cluster_machines(), time.monotonic()
+
+    def __call__(self) -> Machines:
+        """What is there."""
+        if time.monotonic() - self._at > LOOK:
+            self._seen, self._at = cluster_machines(), time.monotonic()
+        return self._seen
+
+
+def _reported() -> dict[str, int] | None:
+    """How many nodes of each kind the autoscaler says that there are; ``None`` without one."""
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    said = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
+    report = json.loads(said).get("autoscaler_report") if said else None
+    return report["active_nodes"] if report else None
+
+
+def _written() -> dict[str, Any] | None:
+    """The cluster's file, as `ray up` completed it; ``None`` where there is none."""
+    try:
+        config = yaml.safe_load(_CLUSTER_FILE.expanduser().read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+    return config if isinstance(config, dict) and config.get("available_node_types") else None
