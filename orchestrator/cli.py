@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": "validate",
     "plan": "plan",
     "run": "run",
+    "submit": "submit",
     "status": "status",
     "list": "studies",
     "show": "show",

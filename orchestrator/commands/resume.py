@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from auxtune.orchestrator.commands.elsewhere import run_there
+
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
 @click.argument("study_dir", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
-@click.option("--address", metavar="HOST:PORT", help="Run on the cluster of this head; auto: that of this machine.")
+@click.option("--address", metavar="HOST:PORT", help="A cluster by its head; auto: this one; http://HEAD:8265: as a job.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
 def command(
@@ -21,6 +23,10 @@ def command(
     Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
     found where the first session found them, from any directory.
     """
+    if address is not None and "://" in address:
+        settings = [part for override in overrides for part in ("--set", override)]
+        flags = [flag for flag, given in {"--allow-drift": allow_drift, "--json": as_json}.items() if given]
+        run_there(address, ["resume", str(study_dir), *settings, *flags, "--address", "auto"], study_dir.name)
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 

@@ -8,18 +8,25 @@ from typing import Any
 
 import click
 
+from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
+
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --verify")
 @click.argument("study_dir", required=False, type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
-def command(study_dir: Path | None, verify: bool, as_json: bool) -> None:
+@click.option("--address", metavar="URL", help=ADDRESS)
+def command(study_dir: Path | None, verify: bool, as_json: bool, address: str | None) -> None:
     """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
 
     Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
     ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does not
     follow from the events before it.
     """
+    if address is not None:
+        asked = {"--verify": verify, "--json": as_json}
+        folder = [str(study_dir)] if study_dir else []
+        ask_there(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
     from auxtune.orchestrator.planning.verification import differences
     from auxtune.orchestrator.record.accounts import Accounts
     from auxtune.orchestrator.record.ledger import read_events

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
+
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.heartbeat import Sign
 
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     help="How long to wait for it to end; 0: do not wait.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
-def command(study_dir: Path, timeout: float, as_json: bool) -> None:
+@click.option("--address", metavar="URL", help=ADDRESS)
+def command(study_dir: Path, timeout: float, as_json: bool, address: str | None) -> None:
     """Stop the study in the folder STUDY_DIR in order, like one Ctrl-C where it runs.
 
     Running trials save a checkpoint and end; `auxtune resume` goes on from there. It must be asked on the host where
     the study runs. Where nothing runs, that is said. The exit code is 2 if it does not end in time.
     """
+    if address is not None:
+        ask_there(address, ["stop", str(study_dir), "--timeout", f"{timeout:g}", *(["--json"] if as_json else [])])
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.record.accounts import read_accounts
     from auxtune.orchestrator.session.stopping import ask_to_stop, ended_as, wait_until_gone

@@ -1,0 +1,114 @@
+"""What a study takes along to a cluster: its file as written, and the local files that it names.
+
+A parcel is a folder: ``study.yaml``, copies of task files, of the table of earlier results and of the encoder, and
+``parcel.json`` with the overrides that name the copies, the versions here, and a digest of it all. What is too large to
+be sent belongs on a disk that all nodes share; ``ship=False`` takes all paths for the cluster's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.study_file.paths import earlier_folder
+from auxtune.orchestrator.study_file.reading import StudyFile
+
+MOST = 90 * 2**20                                      # bytes; Ray's own limit for a job's files is 100 MiB
+MANIFEST = "parcel.json"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A parcel that was packed: its folder, and a digest that is alike for the same study, files and overrides."""
+
+    folder: Path
+    digest: str
+    size: int                                          # bytes of the files that are sent
+
+
+def versions() -> dict[str, str]:
+    """What must be alike here and there."""
+    return {
+        "auxtune": version("auxtune"),
+        "ray": version("ray"),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def pack(study: StudyFile, folder: Path, ship: bool = True) -> Parcel:
+    """Put ``study`` into the empty ``folder``.
+
+    Raises ``StudyDataError`` for files that are not there and for more than can be sent.
+    """
+    files = list(_local_files(study)) if ship else []
+    sizes = {key: _size(path) for key, path, _ in files}
+    if sum(sizes.values()) > MOST:
+        largest = max(sizes, key=lambda key: sizes[key])
+        raise StudyDataError(
+            f"{study.path}: at most {MOST // 2**20} MiB can be sent with a study, and its files come to "
+            f"{sum(sizes.values()) / 2**20:.0f} MiB, the most of it {largest}; put them where all nodes see them, name "
+            "them by their path there, and submit with --no-ship"
+        )
+    overrides = list(study.overrides)
+    for key, path, home in files:
+        (folder / home).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / home)
+        overrides.append(f"{key}={json.dumps(home)}")
+    (folder / "study.yaml").write_text(study.text, encoding="utf-8")
+    manifest: dict[str, Any] = {"study": study.options.study, "overrides": overrides, "versions": versions()}
+    digest = _digest(folder, manifest)
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "digest": digest}, indent=1), encoding="utf-8")
+    return Parcel(folder, digest, sum(sizes.values()))
+
+
+def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
+    """The key of the study file, where the file or folder is, and where in the parcel it goes."""
+    options = study.options
+    for name, task in options.tasks.items():
+        parts = task.splits.model_dump(exclude_none=True).items()
+        named = {
+            "path": task.path,
+            **{f"files.{part}": path for part, path in (task.files.model_dump() if task.files else {}).items()},
+            **{f"splits.{part}": path for part, path in parts if isinstance(path, str)},
+        }
+        for key, text in named.items():
+            if text is not None:
+                path = _found(study, f"tasks.{name}.{key}", text)
+                yield f"tasks.{name}.{key}", path, f"files/{name}/{key}/{path.name}"
+    if (folder := earlier_folder(study)) is not None:
+        yield "earlier", _found(study, "earlier", str(folder)), "files/earlier"
+    encoder = (study.folder / Path(options.model.encoder).expanduser()).resolve()
+    if options.model.encoder != "tiny" and encoder.is_dir():
+        yield "model.encoder", encoder, "files/encoder"
+
+
+def _found(study: StudyFile, key: str, text: str) -> Path:
+    path = (study.folder / Path(text).expanduser()).resolve()
+    if not path.exists():
+        raise StudyDataError(
+            f"{study.path}: {key}: expected a file or folder, found nothing at {path}; if it is there on the cluster, "
+            "submit with --no-ship"
+        )
+    return path
+
+
+def _size(path: Path) -> int:
+    every = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in every if each.is_file())
+
+
+def _digest(folder: Path, manifest: dict[str, Any]) -> str:
+    """Of the manifest and of every file's place and content."""
+    found = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]

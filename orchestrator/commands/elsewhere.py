@@ -1,0 +1,46 @@
+"""Commands that are asked of a cluster from elsewhere: they run on its head, as a job, and say here what they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.cluster.jobs import Jobs
+
+ADDRESS = "Ask a cluster's job server, http://HEAD:8265; STUDY_DIR is then there, as in studies/NAME."
+
+
+def ask_there(address: str, arguments: Sequence[str]) -> NoReturn:
+    """Run an ``auxtune`` command on the head at ``address``; ends this process with its output and exit code."""
+    from auxtune.orchestrator.cluster.jobs import Jobs
+
+    jobs = Jobs(address)
+    code, said = jobs.ended(jobs.command(arguments))
+    click.echo(said, nl=False)
+    sys.exit(code)
+
+
+def run_there(address: str, arguments: Sequence[str], study: str) -> NoReturn:
+    """Run a study on the cluster and show its lines; Ctrl-C leaves it running."""
+    from auxtune.orchestrator.cluster.jobs import Jobs
+    from auxtune.orchestrator.errors import AuxtuneError
+
+    jobs = Jobs(address)
+    if (running := jobs.running(study)) is not None:
+        raise AuxtuneError(f"{study}: runs there already, as {running[0]}")
+    job = jobs.command(arguments, study)
+    click.echo(f"{study}: goes on as {job}")
+    follow(jobs, job, study)
+
+
+def follow(jobs: Jobs, job: str, study: str) -> NoReturn:
+    """Show a job's lines until it ends, and end with its exit code."""
+    try:
+        sys.exit(jobs.follow(job, lambda text: click.echo(text, nl=False)))
+    except KeyboardInterrupt:
+        click.echo(f"\n{study} goes on there as {job}; `auxtune stop studies/{study} --address` stops it")
+        sys.exit(130)

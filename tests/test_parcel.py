@@ -1,0 +1,105 @@
+"""What goes along with a study that is submitted: its local files, under keys that name the copies, within bounds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from auxtune.orchestrator.cluster import parcel as parcels
+from auxtune.orchestrator.cluster.parcel import MANIFEST, pack, versions
+from auxtune.orchestrator.cluster.there import _unpacked
+from auxtune.orchestrator.errors import AuxtuneError, StudyDataError
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
+
+STUDY = """
+study: shipped
+primary: tickets
+tasks:
+  tickets: {path: "${DATA}/tickets.csv", text: [a], label: b}
+  folder: {path: folder}
+  parts: {files: {train: train.csv, test: test.csv}, text: [a], label: b, splits: {probe: probe.csv}}
+  mood: {builtin: mood}
+selector: random_subset
+earlier: log
+budget: {trials: 4}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFile:
+    home = tmp_path / "home"
+    for name in ("data/tickets.csv", "folder/train.jsonl", "train.csv", "test.csv", "probe.csv", "log/rows.csv"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(f"a,b\n{name},1\n")
+    monkeypatch.setenv("DATA", str(home / "data"))
+    (home / "study.yaml").write_text(STUDY)
+    return read_study(home / "study.yaml", ["budget.trials=5"])
+
+
+def packed(study: StudyFile, folder: Path) -> parcels.Parcel:
+    folder.mkdir()
+    return pack(study, folder)
+
+
+def test_a_study_finds_its_files_in_the_parcel_and_nowhere_else(study: StudyFile, tmp_path: Path) -> None:
+    parcel = packed(study, tmp_path / "parcel")
+    manifest = json.loads((parcel.folder / MANIFEST).read_text())
+    assert (parcel.folder / "study.yaml").read_text() == STUDY         # unexpanded, as it was written
+    there = parse_study(STUDY, "there", parcel.folder, manifest["overrides"])
+    assert there.options.budget.trials == 5
+    tasks = there.options.tasks
+    paths = [tasks["tickets"].path, tasks["parts"].files.train, tasks["parts"].files.test, tasks["parts"].splits.probe]
+    names = ["data/tickets.csv", "train.csv", "test.csv", "probe.csv"]
+    for path, name in zip(paths, names, strict=True):
+        assert (parcel.folder / path).read_text() == f"a,b\n{name},1\n"
+    assert (parcel.folder / tasks["folder"].path / "train.jsonl").exists()
+    assert (parcel.folder / there.options.earlier / "rows.csv").exists()
+    assert tasks["mood"].builtin == "mood"
+
+
+def test_the_digest_follows_content_overrides_and_nothing_else(study: StudyFile, tmp_path: Path) -> None:
+    first, again = packed(study, tmp_path / "1"), packed(study, tmp_path / "2")
+    assert first.digest == again.digest
+    (study.folder / "test.csv").write_text("a,b\nother,1\n")
+    assert packed(study, tmp_path / "3").digest != first.digest
+
+
+def test_what_is_too_large_or_missing_is_refused_with_a_way_out(study: StudyFile, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(parcels, "MOST", 50)
+    with pytest.raises(StudyDataError, match=r"at most 0 MiB can be sent .* --no-ship"):
+        packed(study, tmp_path / "1")
+    (study.folder / "train.csv").unlink()
+    with pytest.raises(StudyDataError, match=r"tasks\.parts\.files\.train: expected a file or folder, .* --no-ship"):
+        packed(study, tmp_path / "2")
+    (tmp_path / "3").mkdir()
+    bare = pack(study, tmp_path / "3", ship=False)
+    assert (bare.size, len(list(bare.folder.iterdir()))) == (0, 2)
+
+
+def test_it_is_unpacked_where_the_next_job_finds_it(study: StudyFile, tmp_path: Path) -> None:
+    home, parcel = tmp_path / "there", packed(study, tmp_path / "parcel")
+    home.mkdir()
+    command = _unpacked(parcel.folder, home)
+    kept = home / "submitted" / "shipped"
+    assert command[:2] == ["run", str(kept / "study.yaml")]
+    assert command[-2:] == ["--address", "auto"]
+    (kept / "files" / "mark").write_text("as it was")
+    _unpacked(parcel.folder, home)
+    assert (kept / "files" / "mark").exists()
+    (study.folder / "test.csv").write_text("a,b\nother,1\n")
+    _unpacked(packed(study, tmp_path / "other").folder, home)
+    assert not (kept / "files" / "mark").exists()
+
+
+def test_other_versions_there_are_refused(study: StudyFile, tmp_path: Path) -> None:
+    parcel = packed(study, tmp_path / "parcel")
+    manifest = json.loads((parcel.folder / MANIFEST).read_text())
+    assert manifest["versions"] == versions()
+    manifest["versions"]["ray"] = "1.0.0"
+    (parcel.folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(AuxtuneError, match=r"ray is .* here and 1\.0\.0 where the study was submitted"):
+        _unpacked(parcel.folder, tmp_path)
+    assert versions()["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"

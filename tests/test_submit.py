@@ -1,0 +1,118 @@
+"""A study submitted from elsewhere to a real Ray with its job server: run, asked, stopped and resumed there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
+pytestmark = pytest.mark.slow
+
+HEAD = """
+import ray, sys
+ray.init(
+    address="local", num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[1])
+)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+STUDY = """
+study: shipped
+primary: mood
+tasks: {mood: {builtin: mood, rows: 200}, own: {path: own.csv, text: [a], label: b}}
+training: {steps: STEPS, batch_size: 8, evaluate_every: 4, checkpoint_every: 1}
+selector: {name: random_subset, trials: 1}
+confirm: {seeds: 1, controls: [single_task]}
+budget: {trials: 3}
+resources: {gpus: 0, concurrent: 1}
+"""
+
+
+@dataclass
+class There:
+    address: str
+    home: Path
+    here: Path
+
+    def auxtune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """A command typed in another directory than the cluster's, with no auxtune home of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "auxtune.orchestrator", *map(str, arguments)],
+            cwd=self.here, capture_output=True, text=True, timeout=240, env=environment(),
+        )
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", **more}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
+    home, here = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    rows = "\n".join(f"{'good' if i % 2 else 'bad'} {i},{i % 2}" for i in range(3000))
+    (here / "own.csv").write_text(f"a,b\n{rows}\n")
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment(AUXTUNE_HOME=str(home)),
+    )
+    assert head.stdout is not None and head.stdin is not None
+    assert head.stdout.readline().strip().endswith("ready")
+    yield There(f"http://127.0.0.1:{port}", home, here)
+    head.stdin.close()
+    head.wait(60)
+
+
+def test_a_study_is_run_there_followed_asked_and_answers_at_once_the_second_time(there: There) -> None:
+    (there.here / "study.yaml").write_text(STUDY.replace("STEPS", "8"))
+    done = there.auxtune("submit", "study.yaml", "--address", there.address, "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "selected" in done.stdout
+    assert "ssh -N -L 5000:127.0.0.1:5000" in done.stdout
+    answer = json.loads((there.home / "studies" / "shipped" / "selection.json").read_text())
+    assert answer["report"].keys() == {"mood"}
+    status = there.auxtune("status", "studies/shipped", "--address", there.address, "--json", "--verify")
+    assert status.returncode == 0, status.stdout + status.stderr
+    told = json.loads(status.stdout)
+    assert (told["state"], told["differences"]) == ("done", [])
+    again = there.auxtune("submit", "study.yaml", "--address", there.address, "--follow")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "started" not in again.stdout               # no trial is run twice
+
+
+def test_a_running_study_is_attached_to_stopped_and_resumed(there: There) -> None:
+    (there.here / "long.yaml").write_text(STUDY.replace("STEPS", "1500").replace("shipped", "long"))
+    first = there.auxtune("submit", "long.yaml", "--address", there.address)
+    assert "submitted as" in first.stdout, first.stdout + first.stderr
+    assert "runs already as" in there.auxtune("submit", "long.yaml", "--address", there.address).stdout
+    other = there.auxtune("submit", "long.yaml", "--address", there.address, "--set", "seed=1")
+    assert other.returncode == 2
+    assert "runs another version of this study; stop it first" in other.stderr
+    checkpoint = there.home / "studies" / "long" / "trials" / "0000" / "1" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    stopped = there.auxtune("stop", "studies/long", "--address", there.address)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert "interrupted" in stopped.stdout
+    settings = ["--set", "budget.trials=3", "--address", there.address]
+    resumed = there.auxtune("resume", "studies/long", *settings)
+    assert "continues from its checkpoint" in resumed.stdout, resumed.stdout + resumed.stderr
+
+
+def test_no_job_server_is_said_with_a_remedy(there: There) -> None:
+    done = there.auxtune("submit", "study.yaml", "--address", "http://127.0.0.1:1")
+    assert done.returncode == 2
+    assert "expected the job server of a Ray cluster" in done.stderr
+    assert "Traceback" not in done.stderr
