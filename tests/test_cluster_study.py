@@ -18,6 +18,8 @@ from small_study import StudyRun
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.events import Lost
+from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.trials.checkpoint import usable
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,10 @@ RESOURCES = "resources: {cpus: 1, gpus: 0.5, device: cpu}"
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head that runs no trial, and three nodes with two CPUs and a GPU each."""
-    cluster = Cluster(head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False}, initialize_head=True)
+    # A node that died is missed after two seconds instead of fifteen.
+    watchful = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": watchful}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(3):
             add_node(cluster)
@@ -45,7 +50,7 @@ def raylet(node: Any) -> int:
 
 
 def placed(run: StudyRun) -> dict[int, int]:
-    """Attempts that are being trained now: trial -> the raylet, the node, that its process is a child of."""
+    """Attempts that are being trained and have a checkpoint: trial -> the raylet that its process is a child of."""
     found = {}
     for trial in run.accounts.trials.values():
         if trial.status == "running" and (node := node_of(run, trial)) is not None:
@@ -54,11 +59,13 @@ def placed(run: StudyRun) -> dict[int, int]:
 
 
 def node_of(run: StudyRun, trial: Trial) -> int | None:
+    folder = attempt_folder(run.folder, trial.id, len(trial.attempts))
+    if not usable(folder / "checkpoint"):
+        return None
     try:
-        alive = run.folder / "trials" / f"{trial.id:04d}" / str(len(trial.attempts)) / "alive"
-        return psutil.Process(int(alive.read_text())).ppid()
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None                                    # its process is still starting, or not any more
+        return psutil.Process(int((folder / "alive").read_text())).ppid()
+    except (ValueError, psutil.NoSuchProcess):
+        return None                                    # it has just ended
 
 
 def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small: StudyRun, cluster: Cluster) -> None:
@@ -74,6 +81,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     dead = next(iter(nodes))
     victims = {trial for trial, node in placed(small).items() if node == dead}
     cluster.remove_node(nodes[dead], allow_graceful=False)
+    small.wait_for(lambda: any(isinstance(event, Lost) for event in small.events), process)
     joined = raylet(add_node(cluster))
     small.wait_for(lambda: joined in placed(small).values(), process)
     out, err = process.communicate(timeout=300)
