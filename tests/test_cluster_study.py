@@ -86,6 +86,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     small.wait_for(lambda: joined in placed(small).values(), process)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
+    assert "raylet" not in out                         # Ray would print pages about the node that died
 
     lost = [event for event in small.events if isinstance(event, Lost)]
     assert {event.id for event in lost} <= victims and len(lost) in (1, 2)

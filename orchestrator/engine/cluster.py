@@ -40,7 +40,10 @@ def connected_ray(address: str) -> Iterator[None]:
         )
     quiet_ray()
     import ray
+    from ray._private import worker
 
+    # Whatever ``log_to_driver`` says, Ray prints to stdout what raylets say when a node dies: pages of their own state.
+    vars(worker)["print_to_stdstream"] = _leave_unsaid
     # As for an embedded Ray: on the main thread it would take SIGTERM for itself.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
         try:
@@ -95,6 +98,10 @@ class Watched:
         if time.monotonic() - self._at > LOOK:
             self._seen, self._at = cluster_machines(), time.monotonic()
         return self._seen
+
+
+def _leave_unsaid(data: Any, ignore_prefix: bool) -> None:
+    """In place of Ray's printing: what a lost node means for the study, the study says."""
 
 
 def _reported() -> dict[str, int] | None:
