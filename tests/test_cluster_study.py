@@ -72,8 +72,9 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     study = small.home / "study.yaml"
     study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
     nodes = {raylet(node): node for node in cluster.worker_nodes}
-    # Six searches of two trials, so that there is enough to do for all while the slowest process starts.
-    changed = ("search_seeds=6", "budget.trials=14", "training.steps=300", "training.checkpoint_every=0.5")
+    # Trials enough for all while new processes start, which takes longer than some trials do.
+    changed = ("search_seeds=8", "selector.trials=3", "budget.trials=26", "training.steps=200",
+               "training.checkpoint_every=0.5")
     sets = [word for change in changed for word in ("--set", change)]
     process = small.start("run", "study.yaml", "--address", cluster.address, *sets)
     small.wait_for(lambda: len(placed(small)) == 6, process)
@@ -91,8 +92,8 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     lost = [event for event in small.events if isinstance(event, Lost)]
     assert {event.id for event in lost} <= victims and len(lost) in (1, 2)
     trials = small.accounts.trials
-    assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 14
-    assert sum(len(trial.attempts) for trial in trials.values()) == 14 + len(lost)
+    assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 26
+    assert sum(len(trial.attempts) for trial in trials.values()) == 26 + len(lost)
     assert all(trials[event.id].attempts[-1].resume_from == 1 for event in lost)
     at_once = concurrency_of(small.accounts)
     assert at_once is not None and at_once.peak == 6
@@ -109,5 +110,3 @@ def test_what_the_cluster_can_never_satisfy_is_refused_and_so_is_what_is_no_clus
     assert "resources.gpus: 2 per trial asked for" in said and "with 2 CPUs and 1 GPUs" in said
     said = small.finish("run", "study.yaml", *address, "--set", "resources.custom={slow: 1}", code=2)
     assert "resources.custom.slow" in said
-    assert "submit" in small.finish("run", "study.yaml", "--address", "http://127.0.0.1:8265", code=2)
-    assert "--address 127.0.0.1:9" in small.finish("run", "study.yaml", "--address", "127.0.0.1:9", code=2)
