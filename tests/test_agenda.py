@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from auxtune.orchestrator.engine.search import LedgerSearcher
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -23,7 +24,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.reports import attempt_folder, show_life, write_report
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.selectors.protocol import Problem, TaskInfo
+from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.report import Cost, Report
@@ -224,6 +225,42 @@ def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:
         trial = world.session().next()
         assert trial is not None
         assert (trial.id, len(trial.attempts)) == (0, attempt)
+
+
+def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(world: World) -> None:
+    """Ray's side of it: what the searcher hands out. Work that was lost waits for room as well."""
+    agenda, slots = world.session(), [Slots(1, 0, 2, coming=1)]
+    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots[-1])  # type: ignore
+
+    def asked(*names: str) -> list[int | None]:
+        said = [searcher.suggest(name) for name in names]
+        return [None if one is None else one["assignment"] for one in said]
+
+    assert asked("a", "b", "c", "d") == [0, 1, 2, None]                # the third waits for the node that would come
+    assert len(agenda.accounts.trials) == 3
+    slots.append(Slots(1, 0, 2))
+    searcher.on_trial_complete("b", error=True)
+    assert agenda.accounts.trials[1].status == "waiting"
+    assert asked("d") == [None]
+    slots.append(Slots(1, 0, 4))
+    assert asked("e", "f", "g") == [1, 3, None]
+    slots.append(Slots(1, 0, 0))                       # all nodes are gone: one may ask, so that a new one is started
+    for name in "aec":
+        assert asked(f"after {name}") == [None]
+        searcher.on_trial_complete(name, error=True)
+    searcher.on_trial_complete("f", error=True)
+    assert asked("h", "i") == [3, None]
+
+
+def test_a_probe_takes_its_own_share_of_the_slots(world: World) -> None:
+    slots = Slots(1, 1, 2, probes=Slots(1, 0.25, 8))
+    probe, usual = Proposal(("a",), measure=(Measure("covariance"),)), Proposal(("p",))
+    agenda = world.session()
+    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots)  # type: ignore
+    assert searcher.suggest("a") is not None
+    assert searcher._has_room(usual) and searcher._has_room(probe)
+    assert searcher.suggest("b") is not None
+    assert not searcher._has_room(probe)
 
 
 def test_a_completion_heard_twice_or_of_an_old_attempt_changes_nothing(world: World) -> None:

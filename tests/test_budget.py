@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
 
-from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError
+from auxtune.orchestrator.errors import BudgetTooSmall
 from auxtune.orchestrator.planning.budget import Budget, Price, check_prices, spent_of
-from auxtune.orchestrator.planning.slots import Slots, allot, this_machine
+from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
-from auxtune.orchestrator.study_file.models import ResourceOptions, StudyOptions
+from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 
@@ -119,36 +118,6 @@ def test_where_spent_money_is_unknown_no_more_may_be_spent() -> None:
 def test_before_the_first_result_nothing_is_known_and_the_search_may_begin() -> None:
     limit = budget(gpu_hours=0.001, usd=0.01, wall_hours=0.001)
     assert limit.exhausted(spent(0), [Proposal(("p",))] * 50, now=0.0) is None
-
-
-def test_slots_divide_the_machine_and_refuse_what_it_does_not_have() -> None:
-    assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9}) == Slots(2, 0.0, 4)
-    assert allot(ResourceOptions(cpus=2, gpus="auto"), {"CPU": 9, "GPU": 2}) == Slots(2, 1.0, 2)
-    assert allot(ResourceOptions(cpus=1, gpus=0.5), {"CPU": 9, "GPU": 2}) == Slots(1, 0.5, 4)
-    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 9}).concurrent == 3
-    assert allot(ResourceOptions(cpus=1, concurrent=3), {"CPU": 2}).concurrent == 2
-    assert allot(ResourceOptions(cpus=1, gpus=0.6), {"CPU": 9, "GPU": 2}).concurrent == 2
-    assert allot(ResourceOptions(cpus=1, gpus=0.2), {"CPU": 99, "GPU": 2}).concurrent == 10
-    assert allot(ResourceOptions(cpus=0.1), {"CPU": 2}).concurrent == 20
-    with pytest.raises(ResourceError, match=r"gpus: 0.5 .* `gpus: auto`"):
-        allot(ResourceOptions(gpus=0.5), {"CPU": 4})
-    with pytest.raises(ResourceError, match="cpus: 8 per trial"):
-        allot(ResourceOptions(cpus=8), {"CPU": 4})
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system knows no affinity")
-def test_only_the_cpus_that_the_process_may_use_are_handed_out() -> None:
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert this_machine()["CPU"] == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
-
-
-def test_where_the_system_knows_no_affinity_there_are_cpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)        # as on macOS
-    assert this_machine()["CPU"] >= 1
 
 
 def test_a_limit_in_money_is_refused_where_a_price_is_missing() -> None:

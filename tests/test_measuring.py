@@ -132,7 +132,7 @@ class Session:
             trial=trial.id, attempt=len(trial.attempts),
             recipe=measuring.translator.recipe(trial.proposal, trial.phase),
             folder=attempt_folder(self.folder, trial.id, len(trial.attempts)), checkpoint=None,
-            start=agenda.start_of(trial), judged=False, cpus=1, gpus=0, proposal=trial.proposal,
+            start=agenda.start_of(trial), judged=False, cpus=1, gpus=0, wanted={"CPU": 1}, proposal=trial.proposal,
             problem=measuring.translator.problem, study=self.folder, measure=measuring.plan(trial.proposal),
         )
 

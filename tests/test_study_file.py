@@ -105,12 +105,22 @@ def test_a_trial_gets_a_part_of_one_gpu_or_whole_ones(gpus: float) -> None:
     assert study(with_value(("resources", "gpus"), gpus)).options.resources.gpus == gpus
 
 
-def test_one_and_a_half_gpus_are_refused() -> None:
-    (mistake,) = mistakes(with_value(("resources", "gpus"), 1.5))
+@pytest.mark.parametrize("key", ["gpus", "probe_gpus"])
+def test_one_and_a_half_gpus_are_refused(key: str) -> None:
+    (mistake,) = mistakes(with_value(("resources", key), 1.5))
     assert (mistake.key, mistake.message) == (
-        "resources.gpus",
+        f"resources.{key}",
         "expected a part of one GPU or a whole number of GPUs, found 1.5",
     )
+
+
+def test_custom_resources_are_amounts_under_names_of_their_own() -> None:
+    """Ray names some resources with a colon; its own are asked for under other keys."""
+    accepted = study(with_value(("resources", "custom"), {"accelerator_type:T4": 0.01, "spot": 1}))
+    assert accepted.options.resources.custom == {"accelerator_type:T4": 0.01, "spot": 1}
+    for wrong, said in (({"spot": 0}, "expected a number > 0, found 0"), ({"GPU": 1}, "GPU is Ray's own")):
+        (mistake,) = mistakes(with_value(("resources", "custom"), wrong))
+        assert said in mistake.message and mistake.key == f"resources.custom.{next(iter(wrong))}"
 
 
 def line_of(text: str, word: str) -> int:
@@ -119,9 +129,10 @@ def line_of(text: str, word: str) -> int:
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_a_value_of_the_wrong_type_is_told_at_its_line(path: KeyPath) -> None:
-    text = with_value(path, "@value@").replace("'@value@'", "{wrong: [type]}")
+    wrong = "[wrong type]" if path == ("resources", "custom") else "{wrong: [type]}"         # the one that is a mapping
+    text = with_value(path, "@value@").replace("'@value@'", wrong)
     here = [mistake for mistake in mistakes(text) if mistake.key == ".".join(map(str, path))]
-    assert [mistake.place for mistake in here] == [line_of(text, "wrong: [type]")]
+    assert [mistake.place for mistake in here] == [line_of(text, wrong)]
     assert "expected" in here[0].message
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.machines import Machines, Node, Startable
 
 LOOK = 2.0                                             # seconds between looks at the nodes
+_PATIENCE = 10.0                                       # seconds that the head has to answer
 _CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")    # where `ray up` leaves it on the head
 
 
@@ -38,9 +40,13 @@ def connected_ray(address: str) -> Iterator[None]:
             f"--address {address}: expected HOST:PORT of the head, or auto, on a node of the cluster; from elsewhere "
             "submit the study as a job"
         )
+    _knock(address)
     quiet_ray()
     import ray
+    from ray._private import worker
 
+    # Whatever ``log_to_driver`` says, Ray prints to stdout what raylets say when a node dies: pages of their own state.
+    vars(worker)["print_to_stdstream"] = _leave_unsaid
     # As for an embedded Ray: on the main thread it would take SIGTERM for itself.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
         try:
@@ -95,6 +101,23 @@ class Watched:
         if time.monotonic() - self._at > LOOK:
             self._seen, self._at = cluster_machines(), time.monotonic()
         return self._seen
+
+
+def _knock(address: str) -> None:
+    """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"--address {address}: expected HOST:PORT of the head, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--address {address}: nothing answers there ({error}); is Ray up on its head?") from error
+
+
+def _leave_unsaid(data: Any, ignore_prefix: bool) -> None:
+    """In place of Ray's printing: what a lost node means for the study, the study says."""
 
 
 def _reported() -> dict[str, int] | None:

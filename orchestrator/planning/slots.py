@@ -96,6 +96,6 @@ def _refusal(wanted: Mapping[str, float], machines: Machines) -> str:
             has = largest if name in keys else f"{largest}, with {largest.has.get(name, 0.0):g} {name}"
             hint = "; `gpus: auto` takes one where there is one and none elsewhere" if name == "GPU" else ""
             key = keys.get(name, f"custom.{name}")
-            return f"resources.{key}: {amount:g} per trial asked for, but the largest there is is {has}{hint}"
+            return f"resources.{key}: {amount:g} per trial asked for, more than there is; the largest is {has}{hint}"
     words = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
     return f"resources: no node has all that a trial asks for at once ({words}); the largest is {machines.most('CPU')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,21 @@ class Concurrency:
 
 
 def concurrency_of(accounts: Accounts) -> Concurrency | None:
-    """From when each ended attempt started and how long it worked; ``None`` before the first ended."""
-    attempts = [attempt for trial in accounts.trials.values() for attempt in trial.attempts]
-    spans = [(a.started, a.started + a.cost.wall_seconds) for a in attempts if a.cost and a.cost.wall_seconds > 0]
-    return _overlap(spans) if spans else None
+    """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
+    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
+    spans = [_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
+    worked = [(start, end) for start, end in spans if end > start]
+    return _overlap(worked) if worked else None
+
+
+def _span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
+    """A report comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
+
+    Of an attempt without a report only the beginning is known: its end was noticed some time later.
+    """
+    told = trial.told
+    end = told.time if told is not None and told.attempt == attempt.number else attempt.started + seconds
+    return end - seconds, end
 
 
 def _overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:

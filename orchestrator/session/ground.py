@@ -28,10 +28,7 @@ def on_this_machine() -> Iterator[Ground]:
 
 @contextmanager
 def on_cluster(address: str, signals: StopSignals) -> Iterator[Ground]:
-    """The cluster at ``address``, connected from now on, for only so can be seen what it has.
-
-    Raises ``ClusterError``, and ``KeyboardInterrupt`` where a signal came meanwhile.
-    """
+    """The cluster at ``address``, connected from now on: only so its nodes are seen. Raises ``ClusterError``."""
     from auxtune.orchestrator.engine.cluster import Watched, connected_ray
 
     with connected_ray(address):

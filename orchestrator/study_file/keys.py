@@ -65,6 +65,8 @@ def expected(node: Schema) -> str:
         return f"a list of {least}{most}{expected(node['items'])}"
     bounds = [f"{sign} {node[bound]:g}" for bound, sign in _BOUNDS.items() if bound in node]
     entries = "with at least one entry" if "minProperties" in node else ""
+    if isinstance(amounts := node.get("additionalProperties"), Mapping) and amounts.get("type") == "number":
+        entries = f"of names to {expected(amounts)}"
     return " ".join(filter(None, [_TYPES[node["type"]], " and ".join(bounds), entries]))
 
 
@@ -83,14 +85,14 @@ def _rows(section: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
         yield f"`{prefix}{key}`", expected(node), default, meaning.replace("\n", " ")
         if "properties" in inner:
             yield from _rows(inner, f"{prefix}{key}.")
-        elif isinstance(inner.get("additionalProperties"), Mapping):
+        elif "properties" in resolved(inner.get("additionalProperties") or {}):
             yield from _rows(inner["additionalProperties"], f"{prefix}{key}.NAME.")
 
 
 def _default(node: Schema) -> str:
     default = node.get("default")
     if isinstance(default, Mapping):
-        return ""
+        return "" if default else "`{}`"
     if isinstance(default, list):
         return ", ".join(f"`{value}`" for value in default)
     return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"

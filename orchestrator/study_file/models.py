@@ -186,7 +186,7 @@ class ResourceOptions(Section):
         "to have some.",
     )
     custom: dict[Text, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=dict,
+        default={},
         description="Amounts per trial of resources that nodes of a cluster have under names of their own, such as "
         "`{spot: 0.01}`. Without a cluster they are not looked at.",
     )

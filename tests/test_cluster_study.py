@@ -1,0 +1,117 @@
+"""A study on a real cluster of several nodes: where its trials run, a node that dies, one that joins.
+
+The nodes are processes of this machine and claim a GPU each; trials compute on the CPU. The head has no CPU to give.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+from small_study import StudyRun
+
+from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.events import Lost
+from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.trials.checkpoint import usable
+
+pytestmark = pytest.mark.slow
+
+RESOURCES = "resources: {cpus: 1, gpus: 0.5, device: cpu}"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that runs no trial, and three nodes with two CPUs and a GPU each."""
+    # A node that died is missed after two seconds instead of fifteen.
+    watchful = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": watchful}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(3):
+            add_node(cluster)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def add_node(cluster: Cluster) -> Any:
+    return cluster.add_node(num_cpus=2, num_gpus=1, resources={"fast": 1})
+
+
+def raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def placed(run: StudyRun) -> dict[int, int]:
+    """Attempts that are being trained and have a checkpoint: trial -> the raylet that its process is a child of."""
+    found = {}
+    for trial in run.accounts.trials.values():
+        if trial.status == "running" and (node := node_of(run, trial)) is not None:
+            found[trial.id] = node
+    return found
+
+
+def node_of(run: StudyRun, trial: Trial) -> int | None:
+    folder = attempt_folder(run.folder, trial.id, len(trial.attempts))
+    if not usable(folder / "checkpoint"):
+        return None
+    try:
+        return psutil.Process(int((folder / "alive").read_text())).ppid()
+    except (ValueError, psutil.NoSuchProcess):
+        return None                                    # it has just ended
+
+
+def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small: StudyRun, cluster: Cluster) -> None:
+    study = small.home / "study.yaml"
+    study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+    nodes = {raylet(node): node for node in cluster.worker_nodes}
+    # Trials enough for all while new processes start, which takes longer than some trials do.
+    changed = ("search_seeds=8", "selector.trials=3", "budget.trials=26", "training.steps=200",
+               "training.checkpoint_every=0.5")
+    sets = [word for change in changed for word in ("--set", change)]
+    process = small.start("run", "study.yaml", "--address", cluster.address, *sets)
+    seen: list[dict[int, int]] = []
+
+    def all_slots_are_taken() -> bool:
+        seen.append(placed(small))
+        return len(seen[-1]) == 6
+
+    small.wait_for(all_slots_are_taken, process)
+    assert Counter(seen[-1].values()) == dict.fromkeys(nodes, 2)       # two halves of each GPU, none on the head
+    dead = next(iter(nodes))
+    cluster.remove_node(nodes[dead], allow_graceful=False)
+    small.wait_for(lambda: any(isinstance(event, Lost) for event in small.events), process)
+    joined = raylet(add_node(cluster))
+    small.wait_for(lambda: joined in placed(small).values(), process)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert "raylet" not in out                         # Ray would print pages about the node that died
+
+    lost = [event for event in small.events if isinstance(event, Lost)]
+    assert len(lost) in (1, 2) and all(event.cause == "worker" for event in lost)
+    trials = small.accounts.trials
+    assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 26
+    assert sum(len(trial.attempts) for trial in trials.values()) == 26 + len(lost)
+    assert any(trials[event.id].attempts[1].resume_from == 1 for event in lost)    # one may have had none yet
+    at_once = concurrency_of(small.accounts)
+    assert at_once is not None and at_once.peak == 6
+    answer = json.loads((small.folder / "selection.json").read_text())
+    assert answer["cost"]["gpu_hours"] == pytest.approx(answer["cost"]["cpu_hours"] / 2)
+    assert "verified" in small.finish("status", str(small.folder), "--verify")
+
+
+def test_what_the_cluster_can_never_satisfy_is_refused_and_so_is_what_is_no_cluster(
+    small: StudyRun, cluster: Cluster
+) -> None:
+    address = ("--address", cluster.address)
+    said = small.finish("run", "study.yaml", *address, "--set", "resources.gpus=2", code=2)
+    assert "resources.gpus: 2 per trial asked for" in said and "with 2 CPUs and 1 GPUs" in said
+    said = small.finish("run", "study.yaml", *address, "--set", "resources.custom={slow: 1}", code=2)
+    assert "resources.custom.slow" in said

@@ -1,0 +1,45 @@
+"""A trial that waits for a node is no trial that hangs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial as RayTrial
+
+from auxtune.orchestrator.engine import watch as watching
+from auxtune.orchestrator.engine.watch import GRACE, HangWatch
+from auxtune.orchestrator.errors import HangError
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.selectors.protocol import Proposal
+
+
+def trial(name: str, status: str) -> Any:
+    return SimpleNamespace(
+        trial_id=name, status=status, config={"assignment": SimpleNamespace(trial=7, proposal=Proposal(("p",)))},
+        temporary_state=SimpleNamespace(ray_actor=None),
+    )
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_what_waits_while_the_nodes_are_full_does_not_hang_and_what_has_room_does(
+    there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slots = [0.0], [Slots(1, 0, there, coming=1)]
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = HangWatch(60, lambda: slots[-1])
+    trials = [*(trial(f"runs {n}", RayTrial.RUNNING) for n in range(there)), trial("waits", RayTrial.PENDING)]
+
+    def turn(moment: float) -> None:
+        now[0] = moment
+        for running in trials[:-1]:
+            watch.on_trial_result(0, trials, running, {})
+        watch.on_step_begin(0, trials)
+
+    for moment in (0, 1000, 2000):                     # an hour may pass until a node has started
+        turn(moment)
+    slots.append(Slots(1, 0, there + 1))
+    turn(2000 + 60 + GRACE)
+    with pytest.raises(HangError, match="trial 7 did not begin within 90 s"):
+        turn(2001 + 60 + GRACE)
