@@ -58,10 +58,10 @@ def examine(address: str, storage: str | None, tracking: str | None) -> Cluster:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    if "://" in address and not address.startswith("ray://"):
+    if "://" in address:
         raise AuxtuneError(
-            f"--address {address}: expected Ray's own address, HOST:6379 or auto, found the address of its dashboard; "
-            "ask on the head: `ray exec cluster.yaml 'auxtune doctor --address auto'`"
+            f"--address {address}: expected Ray's own address, HOST:6379 or auto, found that of another service; ask "
+            "on the head: `ray exec cluster.yaml 'auxtune doctor --address auto'`"
         )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -69,7 +69,10 @@ def _connected(address: str) -> Iterator[None]:
 
     try:
         # Asked at once: Ray itself tries for minutes, also at the address that a dead cluster has left behind.
-        host, _, port = (canonicalize_bootstrap_address(address) or "").removeprefix("ray://").rpartition(":")
+        found = canonicalize_bootstrap_address(address)
+        if found is None:
+            raise ConnectionError("no Ray runs on this machine")
+        host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except Exception as error:
