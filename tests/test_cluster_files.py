@@ -52,6 +52,7 @@ BROKEN = [
                  id="no workers"),
     pytest.param(AWS, "resources: {CPU: 8, GPU: 1}", "resources: {CPU: 8}", "gpu", "resources: {CPU: 8}",
                  id="GPUs not declared"),
+    pytest.param(AWS, "fallback.available_first", "fallback.spot_first", "spot", "spot_first", id="no such scorer"),
     pytest.param(AWS, "$RAY_HEAD_IP:6379", "127.0.0.1:6379", "address", "ray start --address",
                  id="workers without a head"),
     pytest.param(AWS, "region: us-west-2", "region: !!python/object/apply:os.getcwd []", "tag", "os.getcwd",
@@ -169,7 +170,7 @@ def test_the_command_shows_findings_with_remedies_and_ends_with_2(home: Path) ->
     Path("mine.yaml").write_text(filled(ONPREM).replace("ray[default,tune]==2.60.0", "ray[default,tune]"))
     result = CliRunner().invoke(main, ["doctor", "mine.yaml"])
     assert result.exit_code == 2 and "error: mine.yaml:" in result.stdout and "remedy: install" in result.stdout
-    assert "1 errors, 0 warnings" in result.stdout
+    assert "errors: 1, warnings: 0" in result.stdout
     Path("mine.yaml").write_text(filled(ONPREM))
     sound = CliRunner().invoke(main, ["doctor", "mine.yaml", "--json"])
     assert sound.exit_code == 0 and json.loads(sound.stdout)["findings"] == []

@@ -26,13 +26,16 @@ _PLAIN = {"str", "int", "float", "bool", "null", "seq", "map", "merge", "timesta
 
 @dataclass
 class ClusterFile:
-    """``data`` as Ray prepares it (as written where that failed), ``text`` as written, ``findings`` on the way."""
+    """``data`` as Ray prepares it (as written where that failed), ``text`` as written, ``findings`` on the way.
+
+    ``spans`` holds the first and the last line of each value that is written, from 1.
+    """
 
     path: Path
     text: str
     data: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    _lines: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    spans: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def provider(self) -> Mapping[str, Any]:
@@ -45,7 +48,7 @@ class ClusterFile:
 
     def is_written(self, path: KeyPath) -> bool:
         """Whether the value at ``path`` is in the file, and not a default of Ray's."""
-        return path in self._lines
+        return path in self.spans
 
     def line(self, path: KeyPath, needle: str = "") -> int | None:
         """The line, from 1, of the value at ``path``: within it the first one that holds ``needle``.
@@ -53,7 +56,7 @@ class ClusterFile:
         Of what is around it, if it is not written itself; ``None`` if that is the whole file.
         """
         around = (path[:length] for length in range(len(path), 0, -1))
-        span = next((self._lines[outer] for outer in around if outer in self._lines), None)
+        span = next((self.spans[outer] for outer in around if outer in self.spans), None)
         if span is None:
             return None
         lines = self.text.splitlines()[span[0] - 1 : span[1]]
@@ -109,7 +112,7 @@ def _walk(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Iterator[
     if node is None:
         return
     first, last = node.start_mark.line + 1, node.end_mark.line + 1
-    file._lines[path] = (first, last)
+    file.spans[path] = (first, last)
     prefix, _, kind = node.tag.rpartition(":")
     if prefix != "tag:yaml.org,2002" or kind not in _PLAIN:
         why = "Such tags build objects, with some readers by running code; Ray's refuses the file."
@@ -124,8 +127,9 @@ def _walk(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Iterator[
                 what = f"{key} is given twice, first on line {known[key]}"
                 yield Finding("twice", f"{file.path}:{line}", what, why, "keep one")
             known[key] = line
-            yield from _walk(inner, (*path, key), file)
-            file._lines[(*path, key)] = (line, inner.end_mark.line + 1)
+            inside = (*path, key)
+            yield from _walk(inner, inside, file)
+            file.spans[inside] = (line, inner.end_mark.line + 1)
     elif isinstance(node, yaml.SequenceNode):
         for index, inner in enumerate(node.value):
             yield from _walk(inner, (*path, index), file)

@@ -18,6 +18,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 
 PACKAGES = ("ray", "auxtune", "torch", "transformers", "numpy")   # a difference shows in results or breaks them
+ON_THE_HEAD = "`ray exec cluster.yaml 'RAY_AUTH_MODE=token auxtune doctor --address auto'`"
 PATIENCE = 90.0                                        # seconds for a node to start a worker process and answer
 
 
@@ -61,7 +62,7 @@ def _connected(address: str) -> Iterator[None]:
     if "://" in address:
         raise AuxtuneError(
             f"--address {address}: expected Ray's own address, HOST:6379 or auto, found that of another service; ask "
-            "on the head: `ray exec cluster.yaml 'auxtune doctor --address auto'`"
+            f"on the head: {ON_THE_HEAD}"
         )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -81,7 +82,7 @@ def _connected(address: str) -> Iterator[None]:
         raise AuxtuneError(
             f"--address {address}: no way into a Ray cluster there: {why[0] if why else type(error).__name__}; "
             "expected the head's HOST:6379 or auto, asked from a machine of the cluster with its RAY_AUTH_MODE, token "
-            "and versions: `ray exec cluster.yaml 'auxtune doctor --address auto'`"
+            f"and versions: {ON_THE_HEAD}"
         ) from error
     try:
         yield

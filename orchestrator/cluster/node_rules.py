@@ -1,7 +1,7 @@
 """What the types of nodes must offer: a place to train that is not the head, declared GPUs, a way out of spot.
 
-Which type the autoscaler would start is asked of Ray's own scheduler, with the function that rates types as the file
-names it.
+Which type the autoscaler would start is asked of Ray's own scheduler, with the function that rates types which the file
+names; one that is neither Ray's nor ours is not judged.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from auxtune.orchestrator.cluster.finding import Finding
 from auxtune.orchestrator.cluster.start_rules import HEAD, ray_start
 
 FALLBACK = "auxtune.orchestrator.cluster.fallback.available_first"
+RAYS_OWN = "ray.autoscaler._private.resource_demand_scheduler._default_utilization_scorer"
 
 _SCORER = re.compile(r"\bRAY_AUTOSCALER_UTILIZATION_SCORER=[\"']?([\w.]+)")
 _NO_CPUS = re.compile(r"--num-cpus[= ]+[\"']?0(?!\d)")
@@ -117,21 +118,25 @@ def _spot(file: ClusterFile, workers: dict[str, Any]) -> Iterator[Finding]:
         return
     place = file.place(("available_node_types", min(spot)))
     gpus = int(any(_gpu_count(workers[name]) for name in spot))
-    demand = {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}
     if not any(name not in spot and _gpu_count(kind) >= gpus for name, kind in workers.items()):
         what = "there are spot workers and none on demand that could take their place"
         why = "While the cloud has no spot instance left, which may last for hours, nothing is trained."
         yield Finding("spot", place, what, why, "add a type with the same resources without spot", "warning")
-        return
-    start = ray_start(file, HEAD)
+    else:
+        yield from _order(file, workers, spot, {"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1})
+
+
+def _order(file: ClusterFile, workers: dict[str, Any], spot: set[str], demand: dict[str, Any]) -> Iterator[Finding]:
+    """Spot first, and on demand where there is no spot."""
+    place, start = file.place(("available_node_types", min(spot))), ray_start(file, HEAD)
     named = _SCORER.search(start[1]) if start else None
-    scorer = named[1] if named else "ray.autoscaler._private.resource_demand_scheduler._default_utilization_scorer"
-    try:
-        first, second = (_started(workers, demand, scorer, refused) for refused in (set(), spot))
-    except (ImportError, AttributeError) as error:
-        what, why = f"{scorer} cannot be loaded: {error}", "The autoscaler would not start."
-        yield Finding("spot", file.place(start[0], scorer) if start else place, what, why, f"name {FALLBACK}")
+    scorer = named[1] if named else RAYS_OWN
+    if scorer not in (FALLBACK, RAYS_OWN):             # nothing is loaded because a file names it
+        if start and scorer.startswith("auxtune."):
+            what, why = f"there is no {scorer}", "The autoscaler would not start, and no worker with it."
+            yield Finding("spot", file.place(start[0], scorer), what, why, f"name {FALLBACK}")
         return
+    first, second = (_started(workers, demand, scorer, refused) for refused in (set(), spot))
     if first not in spot:
         what = f"the autoscaler starts {first}, on demand, before any of {', '.join(sorted(spot))}"
         why = "Ray takes the type that a demand fills best and, among equals, the one whose name comes last."

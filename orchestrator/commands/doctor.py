@@ -89,4 +89,4 @@ def _show(nodes: Sequence[Mapping[str, Any]], findings: Sequence[Finding]) -> No
     for finding in findings:
         click.echo(f"{finding}")
     errors = sum(finding.severity == "error" for finding in findings)
-    click.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    click.echo(f"errors: {errors}, warnings: {len(findings) - errors}")
