@@ -60,6 +60,8 @@ BROKEN = [
     pytest.param(AWS, "idle_timeout_minutes: 10", "idle_timeout: 10", "schema", "", id="a key that Ray does not know"),
     pytest.param(AWS, "upscaling_speed: 1.0", "cluster_name: other", "twice", "cluster_name: other",
                  id="a key given twice"),
+    pytest.param(AWS, "type: aws", "type: kuberay", "schema", "type: kuberay", id="a provider of another kind"),
+    pytest.param(AWS, "type: aws", "type: awz", "schema", "", id="a provider that does not exist"),
     pytest.param(ONPREM, "dist/auxtune-", "built/auxtune-", "mount", "built/auxtune-", id="nothing to copy"),
 ]
 
@@ -157,6 +159,12 @@ def test_a_single_machine_may_train_on_its_head(home: Path) -> None:
     data = yaml.safe_load(filled(ONPREM).replace(" --num-cpus=0", ""))
     data["provider"]["worker_ips"], data["min_workers"], data["max_workers"] = [], 0, 0
     assert check(yaml.safe_dump(data)) == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1, 2]", "a: [", "provider: &a {b: *a}"])
+def test_what_is_no_cluster_file_is_said(text: str, home: Path) -> None:
+    (finding,) = check(text)
+    assert (finding.rule, finding.severity) == ("yaml", "error")
 
 
 def test_the_files_name_the_versions_that_are_here() -> None:

@@ -82,10 +82,10 @@ def read_cluster_file(path: Path) -> ClusterFile:
         file.findings += _walk(node, (), file)
         if not file.findings:
             data = yaml.safe_load(file.text)
-            if not isinstance(data, dict):
+            if not isinstance(data, dict) or not data:
                 raise yaml.YAMLError("expected a mapping of keys such as cluster_name and provider")
             file.data = data
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:     # also a date that is none, an alias of itself
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         what = f"not YAML that can be read: {getattr(error, 'problem', None) or error}"
@@ -139,6 +139,11 @@ def _prepare(file: ClusterFile) -> None:
     """What ``ray up`` does with a file before it goes online."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
+    if (file.data.get("provider") or {}).get("type") == "kuberay":
+        what, why = "provider kuberay", "`ray up` brings up no such cluster, and Ray does not validate the file."
+        finding = Finding("schema", file.place(("provider", "type")), what, why, "ask the live cluster: --address")
+        file.findings.append(finding)
+        return
     said = io.StringIO()
     try:
         with redirect_stdout(said), redirect_stderr(said):
@@ -157,7 +162,7 @@ def _prepare(file: ClusterFile) -> None:
         file.findings.append(finding)
     else:
         # merge_setup_commands has put the common commands before those of the head and of workers: keep each once.
-        common = prepared["setup_commands"]
+        common = prepared.get("setup_commands") or []
         for key in ("head_setup_commands", "worker_setup_commands"):
-            prepared[key] = prepared[key][len(common) :]
+            prepared[key] = (prepared.get(key) or [])[len(common) :]
         file.data = prepared

@@ -7,7 +7,6 @@ started from zero are not examined.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +63,6 @@ def _connected(address: str) -> Iterator[None]:
             f"--address {address}: expected Ray's own address, HOST:6379 or auto, found that of another service; ask "
             f"on the head: {ON_THE_HEAD}"
         )
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
     from ray._private.services import canonicalize_bootstrap_address
 
