@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def provenance(seeds: Iterable[int], packages: Iterable[str] = ("numpy", "scipy", "scikit-learn")) -> dict[str, Any]:
-    """What to know of a run to repeat it. ``commit`` ends in ``+`` where the checkout held changes.
+    """What to know of a run to repeat it. ``commit`` ends in ``+`` where the checkout held changes
+    of more than results and pages.
 
     Of folders elsewhere on the machine only the name is told.
     """
@@ -51,4 +52,5 @@ def _commit() -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")

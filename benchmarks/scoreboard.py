@@ -23,6 +23,7 @@ from scipy.stats import t as student
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
+_LESS = 0.9                                            # of the leader's cost: what is cheaper was not given its chance
 CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "random_groups")
 
 HEAD = """# Scoreboard
@@ -37,7 +38,9 @@ figures mean: [simulating](simulating.md). This page is made from the files in `
 A winner is named only where its lead over every other line is beyond chance after correction for all pairs, and only
 for that table. Where neither of two lines depends on the seed their difference is not chance, but nothing here tells
 whether it would be there on another table: they are not told apart. A control that serves more models than the question
-allows cannot win. A search that ends before its budget is compared as it is: look at what it cost.
+allows cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls apart: it might
+have come further for the same. A selector that predicts is judged by its favourite among the test mixtures, any other,
+and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had changes beside it.
 """
 
 
@@ -121,9 +124,13 @@ def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str
         name for name in others
         if not _beyond_chance(sign * (values[best] - values[name]).to_numpy(dtype=float), pairs)
     ]
-    if not level:
-        return f"Winner: `{best}`."
-    return f"No winner: `{best}` leads, and {', '.join(f'`{name}`' for name in level)} cannot be told from it."
+    if level:
+        return f"No winner: `{best}` leads, and {', '.join(f'`{name}`' for name in level)} cannot be told from it."
+    costs = rows.groupby("selector")["cost"].mean()
+    cheaper = [name for name in others if name.split(" ")[0] not in CONTROLS and costs[name] < _LESS * costs[best]]
+    if cheaper:
+        return f"No winner at equal cost: `{best}` is best, and {', '.join(f'`{name}`' for name in cheaper)} cost less."
+    return f"Winner: `{best}`."
 
 
 def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:

@@ -66,7 +66,8 @@ BLOCKS = {
     },
     **{
         f"{table}_{budget:03}": Block(
-            table, f"The mixture that is best for {target}, from {budget} trainings", "regret", MIXING,
+            table, f"The mixture that is best for {target}, from {budget} trainings", "regret",
+            (*MIXING, {"name": "gp_mixing", "samples": 64}) if (table, budget) == ("regmix17", 64) else MIXING,
             {"targets": [target], "budgets": [budget]},
         )
         for table, target in (("regmix17", "pile_cc"), ("olmix64", "mean_z"))
@@ -88,6 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if strange := [name for name in arguments.blocks if name not in BLOCKS]:
         parser.error(f"blocks must be of {', '.join(BLOCKS)}; got {', '.join(strange)}")
+    failed = []
     for name in arguments.blocks or BLOCKS:
         block = BLOCKS[name]
         folder = next((f for f in (arguments.tables / block.table, INSTALLED / block.table) if f.is_dir()), None)
@@ -99,6 +101,9 @@ def main() -> None:
         )
         process.start()
         process.join()
+        failed += [name] if process.exitcode else []
+    if failed:
+        parser.exit(1, f"failed, and left as they were: {', '.join(failed)}\n")
 
 
 def run(name: str, folder: Path, seeds: int) -> None:

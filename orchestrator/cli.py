@@ -24,6 +24,7 @@ COMMANDS = {
     "stop": "stop",
     "resume": "resume",
     "clean": "clean",
+    "doctor": "doctor",
     "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",

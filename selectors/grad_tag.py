@@ -184,7 +184,8 @@ def _skill(model: Linearised, masks: np.ndarray) -> dict[str, JSON]:
     # Fisher's bound; each row of n - 1 sources has lost its mean, so n (n - 2) numbers are free.
     free = len(masks[0]) * (len(masks[0]) - 2)
     width = float(norm.ppf(0.95)) / np.sqrt(free - 2)
-    return {"spearman": found, "lower": float(np.tanh(np.arctanh(min(found, 1 - 1e-9)) - width))}
+    within = float(np.clip(found, 1e-9 - 1, 1 - 1e-9))
+    return {"spearman": found, "lower": float(np.tanh(np.arctanh(within) - width))}
 
 
 def _comparable(gains: np.ndarray) -> np.ndarray:

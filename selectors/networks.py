@@ -107,7 +107,8 @@ def served(
         if not known.any():
             return Selection("mixture", (problem.primary,), belief=belief)
         best = networks[int(np.where(known, scores, -np.inf)[:, 0].argmax())]
-        return Selection("mixture", best.tasks, belief=belief)
+        named = {"network": best.name} if best.name else {}
+        return Selection("mixture", best.tasks, belief={**belief, **named})
     budget = problem.inference_budget
     costs = [1.0 if budget is None else network.cost for network in networks]
     limit = float(problem.models or 1) if budget is None else budget

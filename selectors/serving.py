@@ -31,7 +31,8 @@ def best_served(scores: np.ndarray, costs: Sequence[float], budget: float) -> li
     count, pairs = scores.shape[0], len(networks)
     if not np.isfinite(scores).any(axis=0).all():
         raise ValueError("every task must be served by some network, but for one of them no score is known")
-    known = scores[networks, tasks]
+    # Of each task only what a network lacks of the best counts: tasks may be on scales far apart.
+    known = (scores - np.nanmax(scores, axis=0))[networks, tasks]
     scaled = (known - known.min()) / (np.ptp(known) or 1.0) * 1e4      # HiGHS stops within 1e-6
     sizes = np.isfinite(scores).sum(axis=1)
     every = np.arange(pairs)

@@ -25,7 +25,10 @@ LAW: dict[str, set[str]] = {
     "examples": set(),
 }
 # Inside the orchestrator a folder imports only from those before it.
-FLOORS = ("study_file", "record", "planning", "engine", "answer", "tracking", "session", "views", "study", "commands")
+FLOORS = (
+    "study_file", "record", "planning", "engine", "answer", "tracking", "cluster",
+    "session", "views", "study", "commands",
+)
 IMPORT_ALL = """
 import json, sys
 from importlib import import_module

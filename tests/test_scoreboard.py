@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,9 @@ import scoreboard  # noqa: E402
 import scoreboard_run  # noqa: E402
 
 
-def judged(higher: bool = True, **values):
+def judged(higher: bool = True, costs=MappingProxyType({}), **values):
     rows = pd.DataFrame([
-        {"selector": name, "seed": seed, "quality": value}
+        {"selector": name, "seed": seed, "quality": value, "cost": costs.get(name, 10.0)}
         for name, each in values.items() for seed, value in enumerate(each)
     ])
     result = {"measure": "quality", "higher_is_better": higher, "beyond_budget": []}
@@ -48,6 +49,13 @@ def test_the_more_are_compared_the_larger_a_lead_must_be() -> None:
     lead += 0.35 - lead.mean()                         # t = 2.24: beyond chance for one pair, not for several
     assert judged(a=lead, b=np.zeros(20)) == "Winner: `a`."
     assert judged(a=lead, b=np.zeros(20), c=np.full(20, -9), d=np.full(20, -9)).startswith("No winner")
+
+
+def test_nothing_wins_against_what_cost_less_but_for_controls() -> None:
+    leads = {"a": 5 + NOISE[0], "b": NOISE[1]}
+    assert judged(costs={"b": 8.0}, **leads) == "No winner at equal cost: `a` is best, and `b` cost less."
+    assert judged(costs={"b": 9.5}, **leads) == "Winner: `a`."
+    assert judged(costs={"all_tasks": 1.0}, a=leads["a"], all_tasks=NOISE[1]) == "Winner: `a`."
 
 
 def test_where_seeds_change_nothing_no_winner_is_named() -> None:

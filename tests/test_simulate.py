@@ -223,7 +223,10 @@ def test_what_cannot_be_simulated_is_refused(groups, selector, said) -> None:
 
 @pytest.mark.parametrize(("asked", "said"), [
     ({"targets": ["z"]}, "targets must be of a, b, c, d; got z"),
-    ({"models": [0]}, "must be above 0"),
+    ({"models": [0]}, "models must be whole numbers of at least 1, got 0"),
+    ({"inference_budgets": [float("inf")]}, "inference budgets must be finite and above 0, got inf"),
+    ({"budgets": [-3]}, "budgets must be whole numbers of at least 0, got -3"),
+    ({"concurrent": 0}, "slots must be whole numbers of at least 1, got 0"),
     ({"split": "train"}, "expected a split of .* to judge on, got 'train'"),
     ({"targets": ["a"], "models": [2]}, "for a table of groups without a target"),
 ])
@@ -269,3 +272,62 @@ def test_mixtures_that_were_never_seen_are_predicted_and_the_best_of_them_is_tak
     assert rows["spearman"]["mixture_regression"] > 0.95
     assert rows["regret"]["mixture_regression"] < 0.1 * rows["regret"]["all_tasks"]
     assert rows["trials"].to_dict() == {"mixture_regression": 40, "all_tasks": 1}
+
+
+def test_a_probe_is_paid_for_once_whatever_compares_what_it_gave(tmp_path) -> None:
+    rows = [{**row, "seconds": 4} for row in groups_rows()]
+    folder = write_table(tmp_path, "groups", ABCD, rows)
+    write_rows(folder / "affinity.csv", [
+        {"method": method, "recipient": r, "source": s, "seed": 0, "value": 0.5, "seconds": seconds}
+        for method, seconds in (("tag", 3), ("tag_cosine", 3), ("representation", 2), ("gradient", 1.5))
+        for r, s in itertools.product(ABCD, ABCD)
+    ])
+    cost = simulate(folder, ["tag", "representation_gradient"], targets=["a"]).set_index("selector")["cost"]
+    assert cost["tag"] == 16 * 3
+    # Each run alone takes 4 s of training: 8 s with one probe, and 6 - 4 more with the other.
+    assert cost["representation_gradient"] == 4 * (8 + 2)
+
+
+def test_unknown_seconds_of_a_probe_cost_what_its_training_does(tmp_path) -> None:
+    rows = [{**row, "seconds": 4} for row in groups_rows()]
+    folder = write_table(tmp_path, "groups", ABCD, rows)
+    write_rows(folder / "affinity.csv", [
+        {"method": "tag", "recipient": r, "source": s, "value": 0.5, "seconds": ""}
+        for r, s in itertools.product(ABCD, ABCD)
+    ])
+    assert simulate(folder, ["tag"], targets=["a"])["cost"][0] == 4
+
+
+def test_groups_recorded_with_fewer_seeds_than_others_are_recorded(tmp_path) -> None:
+    rows = [row for row in groups_rows(seeds=3) if "+" not in row["tasks"] or row["seed"] == 1]
+    folder = write_table(tmp_path, "groups", ABCD, rows)
+    for seed in range(3):
+        replayed = replay(make("exhaustive", {}), RecordedGroups(read_recorded(folder), None, models=2), seed, 99)
+        assert {trial.status for trial in replayed.accounts.trials.values()} == {"finished"}
+
+
+def test_the_network_that_was_chosen_for_a_target_is_the_one_judged(tmp_path) -> None:
+    rows = groups_rows()
+    better = [{**row, "value": 0.01} for row in half_size(rows)]
+    row = simulate(write_table(tmp_path, "groups", ABCD, [*rows, *better]), ["exhaustive"], targets=["a"]).iloc[0]
+    assert (row["mean_test"], row["regret"]) == (0.01, 0.0)
+
+
+def test_an_answer_beyond_the_budget_is_none_and_a_control_may_be(groups) -> None:
+    rows = simulate(groups, ["hoa", "single_task"], inference_budgets=[0.5]).set_index("selector")
+    assert rows["total_test"].isna().to_dict() == {"hoa": True, "single_task": False}
+
+
+def test_a_fallback_is_judged_as_what_it_is(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [{**row, "y:overall": rng.normal()} for row in mixtures_rows(train=40)]
+    asked = [{"name": "mixture_regression", "samples": 12, "rounds": 1}, "all_tasks"]
+    found = simulate(write_table(tmp_path, "mixtures", ABCD, rows), asked, targets=["overall"])
+    assert found["mean_test"][0] == found["mean_test"][1]
+
+
+def test_tasks_on_scales_far_apart_are_served_as_well(tmp_path) -> None:
+    rows = [{**row, "value": row["value"] + 1e8 * (row["target"] == "a")} for row in groups_rows(noise=0.2)]
+    folder = write_table(tmp_path, "groups", ABCD, rows)
+    found = simulate(folder, ["exhaustive"], inference_budgets=[2])["total_test"][0]
+    assert found == pytest.approx(brute_force(folder, 2), abs=1e-3)

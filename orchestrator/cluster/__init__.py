@@ -1,1 +1,1 @@
-"""Clusters: what is wrong with a cluster file or with a live cluster, and studies that run on one from elsewhere."""
+"""Clusters: what is wrong with a cluster file or a live cluster, its nodes, and studies sent there from elsewhere."""

@@ -1,4 +1,4 @@
-"""``auxtune examples``: study files to start from."""
+"""``auxtune examples``: study and cluster files to start from."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def _studies() -> dict[str, str]:
 
 
 def _summary(text: str) -> str:
-    """What the first line of a study file's header says."""
+    """What the first line of a file's header says."""
     return text.splitlines()[0].lstrip("# ").strip()
 
 
 @click.group("examples", epilog="Example: auxtune examples cp quickstart.yaml")
 def command() -> None:
-    """Study files to start from."""
+    """Study and cluster files to start from."""
 
 
 @command.command("ls", epilog="Example: auxtune examples ls")

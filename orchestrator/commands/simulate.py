@@ -128,7 +128,7 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     """A row of JSON: what is not applicable is null, and so is what is no number."""
     import pandas as pd
 
-    return {str(key): None if pd.isna(value) else value for key, value in row.items()}
+    return {str(key): None if pd.isna(value) or value in (math.inf, -math.inf) else value for key, value in row.items()}
 
 
 def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
@@ -161,7 +161,7 @@ def _draw(rows: pd.DataFrame, recorded: Recorded, path: Path) -> None:
     from auxtune.orchestrator.simulation.summary import summarise
 
     measures = _MEASURES[recorded.table.header.kind]
-    measure = next(name for name in measures if rows[name].notna().any())
+    measure = next((name for name in measures if rows[name].notna().any()), measures[0])
     lines = list(summarise(rows, (*measures, "cost")))
     try:
         draw(lines, measure, _unit(recorded), recorded.name, path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import spearmanr
 
-_FEWEST, _LINES, _TOLERANCE = 8, 300, 1e-3
+_FEWEST, _MANY, _LINES, _TOLERANCE = 4, 8, 300, 1e-3
 
 
 def copied(first: np.ndarray, second: np.ndarray) -> float:
-    """The largest share of points, (points,) each, on one line, to a thousandth of the spread; 0 for fewer than 8.
+    """The largest share of points, (points,) each, on one line, to a thousandth of the spread; 0 for fewer than 4.
+
+    Of fewer than 8 all must be on it, or it is 0: two points always are.
 
     Lines through pairs of points are tried, so that it is found also where other rows are of another origin.
     """
@@ -24,7 +26,7 @@ def copied(first: np.ndarray, second: np.ndarray) -> float:
             slope = (y[b] - y[a]) / (x[b] - x[a])
             on_line = np.abs(y - y[a] - slope * (x - x[a])) <= _TOLERANCE * y.std()
             best = max(best, float(on_line.mean()))
-    return best
+    return best if len(x) >= _MANY or best == 1 else 0.0
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:

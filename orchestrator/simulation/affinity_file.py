@@ -17,7 +17,7 @@ class Affinities:
     path: Path
     seeds: tuple[int, ...]
     values: dict[str, np.ndarray]                      # by method: (seeds, tasks, tasks)
-    seconds: dict[str, np.ndarray] | None              # the same shapes
+    seconds: dict[str, np.ndarray]                     # the same shapes, nan where unknown
 
 
 def read_affinities(folder: Path, tasks: tuple[str, ...]) -> Affinities | None:
@@ -32,7 +32,8 @@ def read_affinities(folder: Path, tasks: tuple[str, ...]) -> Affinities | None:
     places = {task: place for place, task in enumerate(tasks)}
     shape = (len(seeds), len(tasks), len(tasks))
     values = {method: np.full(shape, np.nan) for method in dict.fromkeys(frame["method"])}
-    took = {method: np.zeros(shape) for method in values}
+    took = {method: np.full(shape, np.nan) for method in values}
+    seen = set()
     for row, (method, recipient, source) in enumerate(
         zip(frame["method"], frame["recipient"], frame["source"], strict=True)
     ):
@@ -42,7 +43,10 @@ def read_affinities(folder: Path, tasks: tuple[str, ...]) -> Affinities | None:
                 break
         else:
             place = (seeds.index(seed[row]), places[recipient], places[source])
+            if (method, place) in seen:
+                mistakes.add(f"{method} has a value of {source} onto {recipient} already", row, "method")
+            seen.add((method, place))
             values[method][place] = value[row]
-            took[method][place] = 0.0 if seconds is None else np.nan_to_num(seconds[row])
+            took[method][place] = np.nan if seconds is None else seconds[row]
     mistakes.stop()
-    return Affinities(path, tuple(seeds), values, None if seconds is None else took)
+    return Affinities(path, tuple(seeds), values, took)

@@ -33,7 +33,8 @@ def _groups(table: GroupsTable) -> Iterator[str]:
         if task not in table.targets:
             continue
         each = {split: mean[:, column] for split, mean in means.items()}
-        yield from _one_value(task, each["validation"])
+        for split in ("validation", "test"):
+            yield from _one_value(f"{task} on {split}", each[split])
         yield from _copies(task, each)
         yield from _weak(task, each["validation"], each["test"], "test")
     lacking = [
@@ -62,15 +63,20 @@ def _mixtures(table: MixturesTable) -> Iterator[str]:
         if np.ptp(np.concatenate([shares[:, column] for shares in table.weights.values()])) == 0:
             yield f"w:{task} is the same in every row: nothing can be learnt of it"
     for column, target in enumerate(table.targets):
-        yield from _one_value(target, table.values["train"][:, column])
-    known = {row.tobytes() for row in table.weights["train"]}
-    if seen := sum(row.tobytes() in known for row in table.weights["test"]):
-        yield f"{seen} of {len(table.weights['test'])} mixtures of the split test are in the split train, too"
+        for split in ("train", "test"):
+            yield from _one_value(f"{target} on {split}", table.values[split][:, column])
+    places = {row.tobytes(): place for place, row in enumerate(table.weights["test"])}
     for split, weights in table.weights.items():
-        if split != "test" and np.array_equal(weights, table.weights["test"]):
-            for column, target in enumerate(table.targets):
-                yield from _copies(target, {s: table.values[s][:, column] for s in ("test", split)})
-                yield from _weak(target, table.values["test"][:, column], table.values[split][:, column], split, "test")
+        pairs = [(places[row.tobytes()], place) for place, row in enumerate(weights) if row.tobytes() in places]
+        if split == "test" or not pairs:
+            continue
+        if split == "train":
+            yield f"{len(pairs)} mixtures of the split train are in the split test, too"
+        here, there = (list(side) for side in zip(*pairs, strict=True))
+        for column, target in enumerate(table.targets):
+            one, other = table.values["test"][here, column], table.values[split][there, column]
+            yield from _copies(target, {"test": one, split: other})
+            yield from _weak(target, one, other, split, "test")
 
 
 def _one_value(target: str, values: np.ndarray) -> Iterator[str]:

@@ -44,6 +44,8 @@ def read_header(folder: Path) -> Header:
     for key, names in (("tasks", header.tasks), ("targets", header.targets or ())):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise TableError(f"{path}: {key}: each must be given once, got {', '.join(twice)} more often")
-    if odd := [name for name in header.tasks if not name.strip() or "+" in name]:
-        raise TableError(f"{path}: tasks: names must not be empty or hold '+', got {', '.join(map(repr, odd))}")
+    joins = "+" if header.kind == "groups" else "\0"
+    if odd := [name for name in header.tasks if not name.strip() or joins in name]:
+        found = ", ".join(map(repr, odd))
+        raise TableError(f"{path}: tasks: names must not be empty or, for groups, hold '+', got {found}")
     return header

@@ -35,11 +35,14 @@ class Quality:
     regret: float | None = None
 
 
-def judge(replayed: Replayed, recording: Recording, split: str = "test") -> Quality:
-    """The quality of a search's answer on ``split``."""
+def judge(replayed: Replayed, recording: Recording, split: str = "test", bounded: bool = True) -> Quality:
+    """The quality of a search's answer on ``split``.
+
+    Groups that would cost more to serve than was asked are no answer, unless not ``bounded``: a control may.
+    """
     if isinstance(recording, RecordedGroups):
         if recording.target is None:
-            return _groups(replayed, recording, split)
+            return _groups(replayed, recording, split, bounded)
         return _subset(replayed, recording, split)
     if isinstance(recording, RecordedTransfers):
         return _ranking(replayed.selection, recording)
@@ -47,7 +50,7 @@ def judge(replayed: Replayed, recording: Recording, split: str = "test") -> Qual
     return _mixture(replayed, recording, split)
 
 
-def _groups(replayed: Replayed, recording: RecordedGroups, split: str) -> Quality:
+def _groups(replayed: Replayed, recording: RecordedGroups, split: str, bounded: bool) -> Quality:
     """Every task by the chosen network that is best for it on validation, judged on ``split``."""
     table, sign = recording.table, recording.table.header.sign
     chosen_on, judged_on = sign * table.mean("validation"), sign * table.mean(split)
@@ -65,7 +68,9 @@ def _groups(replayed: Replayed, recording: RecordedGroups, split: str) -> Qualit
     by_cost = recording.inference_budget is not None
     spent = sum(table.networks[place].cost if by_cost else 1.0 for place in places)
     limit = float(recording.inference_budget or recording.models or 1)
-    most = table.best_total(split, max(limit, spent), by_cost)         # a control may serve more than was asked for
+    if bounded and spent > limit + 1e-9:
+        return Quality(spearman=spearman)
+    most = table.best_total(split, max(limit, spent), by_cost)         # of a control, what it serves
     return Quality(sign * total, sign * total / len(serving), spearman=spearman, regret=max(0.0, most - total))
 
 
@@ -106,7 +111,8 @@ def _subset(replayed: Replayed, recording: RecordedGroups, split: str) -> Qualit
     values = table.header.sign * table.mean(split)[:, column]
     selection = replayed.selection
     shares = list((selection.weights or {}).values())
-    place = table.place(selection.tasks) if not shares or np.allclose(shares, shares[0]) else None
+    equal = not shares or np.allclose(shares, shares[0])
+    place = table.place(selection.tasks, str(selection.belief.get("network", ""))) if equal else None
     if place is None or not np.isfinite(values[place]):
         return Quality()
     value = float(values[place])
@@ -132,20 +138,21 @@ def _ranking(selection: Selection, recording: RecordedTransfers) -> Quality:
 def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Quality:
     """The recorded mixture that the selector would choose of those on ``split``.
 
-    That is the one it expects most of, where it can say; else the one nearest (L1) to its answer.
+    That is the one it expects most of, where it can say and does not fall back to equal shares of all tasks; else the
+    one nearest (L1) to its answer.
     """
     table, sign = recording.table, recording.table.header.sign
     values = sign * recording.values(split)
     known = np.flatnonzero(np.isfinite(values)).tolist()
+    if not known:
+        return Quality()
     expected = _expected(replayed, recording, table, split, known)
-    if expected is not None:
+    asked = recording.shares(Proposal(replayed.selection.tasks, replayed.selection.weights))
+    if expected is not None and not np.allclose(asked, asked.mean()):
         row = known[int(expected.argmax())]
-        spearman = rank_correlation(expected, values[known])
     else:
-        answer = replayed.selection
-        asked = recording.shares(Proposal(answer.tasks, answer.weights))
         row = known[int(np.abs(table.weights[split][known] - asked).sum(axis=1).argmin())]
-        spearman = None
+    spearman = None if expected is None else rank_correlation(expected, values[known])
     return Quality(
         mean_test=float(sign * values[row]), spearman=spearman, regret=float(values[known].max() - values[row])
     )

@@ -40,13 +40,18 @@ def read_rows(path: Path, needed: list[str]) -> tuple[pd.DataFrame, Mistakes]:
     """A CSV file as text, an empty cell as ``""``. Raises ``TableError`` where it cannot be read or lacks a column."""
     mistakes = Mistakes(path)
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
+        ).fillna("")
     except FileNotFoundError as error:
         raise TableError(f"{path}: expected the rows of a recorded table, found no file") from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise TableError(f"{path}: expected a CSV file in UTF-8, found: {str(error).strip()}") from error
     if missing := [column for column in needed if column not in frame.columns]:
         raise TableError(f"{path}:1: expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
+    blank = (frame == "").all(axis=1).to_numpy()
+    while len(frame) and blank[len(frame) - 1]:        # at the end they are no rows, in between they keep their line
+        frame = frame.iloc[:-1]
     if frame.empty:
         raise TableError(f"{path}: expected rows, found only a header")
     return frame, mistakes

@@ -46,6 +46,12 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
     mistakes.stop()
     weights /= weights.sum(axis=1, keepdims=True)
     rows = {split: np.flatnonzero(frame["split"] == split) for split in splits}
+    scored = [np.isfinite(values[rows[split]]).any(axis=0) for split in ("train", "test")]
+    usable = np.flatnonzero(np.all(scored, axis=0)).tolist()
+    if not usable:
+        mistakes.add("expected a target with values in the splits train and test, found none")
+        mistakes.stop()
+    targets, values = tuple(targets[column] for column in usable), values[:, usable]
     return MixturesTable(
         folder, header, targets,
         {split: weights[places] for split, places in rows.items()},

@@ -27,16 +27,23 @@ _LOOKAHEAD = {"exact": "tag", "first": "tag_first"}
 
 @dataclass(frozen=True)
 class Served:
-    """Evidence of one run by probe, and the seconds that it took, ``None`` where they were not recorded."""
+    """Evidence of one run by probe, and the seconds that each took, training included; ``None`` where unknown."""
 
     arrays: dict[str, Mapping[str, np.ndarray]]
-    seconds: float | None
+    seconds: list[float] | None
+
+    def cost(self, training: float) -> float:
+        """Seconds of the run with all its probes, when ``training`` is counted once; that alone where it is unknown."""
+        if self.seconds is None:
+            return training
+        longest = max(self.seconds)
+        return longest + sum(max(0.0, each - training) for each in self.seconds) - max(0.0, longest - training)
 
 
 def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Proposal, seed: int) -> Served:
     """What ``proposal`` measures. Raises ``TableError`` where it was not recorded, saying what is missing."""
     arrays: dict[str, Mapping[str, np.ndarray]] = {}
-    seconds = []
+    seconds: list[float] = []
     for measure in proposal.measure:
         methods = _methods(measure)
         if methods is None:
@@ -48,17 +55,23 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
                 f"the probe {measure.probe} needs affinity.csv with the method {' or '.join(methods)}; this table {has}"
             )
         assert affinities is not None
-        number = seed % len(affinities.seeds)
-        known = {method: affinities.values[method][number] for method in methods if method in found}
+        numbers = {method: seed_of(affinities.values[method], seed) for method in methods if method in found}
+        known = {method: affinities.values[method][number] for method, number in numbers.items()}
         own = list(tasks).index(proposal.tasks[0]) if measure.probe in OF_SINGLE_RUNS else slice(None)
-        for method, took in (affinities.seconds or {}).items():
-            if method in known:
-                seconds.append(float(took[number][own].sum()))
+        took = {method: affinities.seconds[method][number][own] for method, number in numbers.items()}
+        # Methods that compare what one probe gives each tell of the whole run: it is paid for once.
+        seconds.append(max(float(each[np.isfinite(known[method][own])].sum()) for method, each in took.items()))
         if measure.probe in OF_SINGLE_RUNS:
             arrays[measure.probe] = likenesses(tasks, {method: values[own] for method, values in known.items()})
         else:
             arrays[measure.probe] = _lookahead(tasks, known, methods[0])
-    return Served(arrays, sum(seconds) if affinities is not None and affinities.seconds is not None else None)
+    return Served(arrays, seconds if seconds and np.isfinite(seconds).all() else None)
+
+
+def seed_of(values: np.ndarray, seed: int) -> int:
+    """Which of the recorded seeds, (seeds, …), a run with ``seed`` stands for: one that has values."""
+    known = np.flatnonzero(np.isfinite(values.reshape(len(values), -1)).any(axis=1))
+    return int(known[seed % len(known)]) if len(known) else 0
 
 
 def _methods(measure: Measure) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.groups_table import GroupsTable
 from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.simulation.recorded_evidence import seed_of
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording, equal_shares
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 
@@ -32,7 +33,7 @@ class RecordedGroups(Recording):
         usual = max(network.cost for network in self.table.networks)
         models = self.models
         if models is None and self.inference_budget is not None:
-            models = max(1, int(self.inference_budget / usual + 1e-9))
+            models = max(1, int(min(self.inference_budget / usual + 1e-9, len(names))))
         return Problem(
             self.tasks(names), self.target, seed, models=None if self.target else models,
             networks=self.table.networks, inference_budget=None if self.target else self.inference_budget,
@@ -48,7 +49,7 @@ class RecordedGroups(Recording):
         split = "validation" if proposal.portion == 1 else "early"
         if split not in self.table.values:
             raise TableError(f"{self.table.path}: a part of a training needs rows of the split early, found none")
-        seed = proposal.seed % len(self.table.seeds)
+        seed = seed_of(np.moveaxis(self.table.values[split][place], -1, 0), proposal.seed)
         values = self.table.header.sign * self.table.values[split][place, :, seed]
         each = {task: values[self.table.header.tasks.index(task)] for task in proposal.tasks}
         counted = [each[self.target]] if self.target in each else list(each.values())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auxtune.orchestrator.simulation.recorded_evidence import seed_of
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
 from auxtune.orchestrator.simulation.transfer_table import TransferTable
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
@@ -39,11 +40,11 @@ class RecordedTransfers(Recording):
         sources = [task for task in proposal.tasks if task != self.target]
         if self.target not in proposal.tasks or len(sources) > 1:
             return self.failed(f"{NOT_RECORDED}: {'+'.join(proposal.tasks)}", proposal)
-        place = (
+        pair = (
             self.table.sources.index(sources[0] if sources else None),
             self.table.header.tasks.index(self.target),
-            proposal.seed % len(self.table.seeds),
         )
+        place = (*pair, seed_of(self.table.values[pair], proposal.seed))
         value = self.table.values[place]
         if not np.isfinite(value):
             return self.failed(f"{NOT_RECORDED}: {'+'.join(proposal.tasks)}", proposal)

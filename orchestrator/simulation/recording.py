@@ -75,7 +75,7 @@ class Recording(ABC):
         keys = {probe: f"{number}/{probe}" for probe in served.arrays}
         self.evidence.update({keys[probe]: arrays for probe, arrays in served.arrays.items()})
         outcome = Outcome(ended.outcome.score, ended.outcome.metrics, evidence=keys)
-        return Ended(outcome, served.seconds if self.timed and served.seconds is not None else ended.seconds)
+        return Ended(outcome, served.cost(ended.seconds) if self.timed else ended.seconds)
 
     @property
     def timed(self) -> bool:

@@ -98,7 +98,7 @@ def simulate(
     """
     recorded = table if isinstance(table, Recorded) else read_recorded(Path(table))
     asked = [given if isinstance(given, Asked) else Asked.of(given) for given in selectors]
-    _check(recorded, asked, targets, models, inference_budgets, split)
+    _check(recorded, asked, targets, models, inference_budgets, budgets, concurrent, split)
     rows = []
     for one in asked:
         began = time.perf_counter()
@@ -123,7 +123,7 @@ def _search(
         replayed = replay(selector, recording, seed, limit, *slots)
     except (ValueError, TableError) as error:
         raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
-    quality = judge(replayed, recording, split)
+    quality = judge(replayed, recording, split, bounded=not isinstance(selector, AsGroups))
     return {
         "table": recorded.name, "target": question.target, "selector": asked.label, "seed": seed,
         "models": question.models, "inference_budget": question.inference_budget, "budget": question.budget,
@@ -171,17 +171,23 @@ def _questions(
 
 def _check(
     recorded: Recorded, asked: Sequence[Asked], targets: Sequence[str], models: Sequence[int],
-    inference_budgets: Sequence[float], split: str,
+    inference_budgets: Sequence[float], budgets: Sequence[int], slots: int, split: str,
 ) -> None:
     table = recorded.table
-    if not asked:
-        raise TableError("name at least one selector")
+    if not asked or len({one.label for one in asked}) < len(asked):
+        raise TableError(f"name at least one selector, and each once; got {', '.join(one.label for one in asked)}")
     if strange := [target for target in targets if target not in table.targets]:
         raise TableError(f"{recorded.name}: targets must be of {', '.join(table.targets)}; got {', '.join(strange)}")
     if (models or inference_budgets) and (not isinstance(table, GroupsTable) or targets):
         raise TableError(f"{recorded.name}: models and inference budgets are for a table of groups without a target")
-    if bad := [limit for limit in (*models, *inference_budgets) if limit <= 0]:
-        raise TableError(f"models and inference budgets must be above 0, got {', '.join(map(str, bad))}")
+    if (models or inference_budgets) and table.targets != table.header.tasks:
+        lacking = ", ".join(task for task in table.header.tasks if task not in table.targets)
+        raise TableError(f"{recorded.name}: models can serve tasks that were scored only, and {lacking} never was")
+    for what, least, given in (("models", 1, models), ("budgets", 0, budgets), ("slots", 1, [slots])):
+        if bad := [each for each in given if each != math.floor(each) or each < least]:
+            raise TableError(f"{what} must be whole numbers of at least {least}, got {', '.join(map(str, bad))}")
+    if bad_costs := [each for each in inference_budgets if not 0 < each < math.inf]:
+        raise TableError(f"inference budgets must be finite and above 0, got {', '.join(map(str, bad_costs))}")
     splits = ("test",) if not isinstance(table, GroupsTable | MixturesTable) else tuple(table.values)
     if split not in splits:
         raise TableError(f"{recorded.name}: expected a split of {', '.join(splits)} to judge on, got {split!r}")

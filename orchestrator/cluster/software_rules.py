@@ -1,0 +1,82 @@
+"""What must be installed on every node, in which version, and what must be there to be copied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from auxtune.orchestrator.cluster.cluster_file import ClusterFile
+from auxtune.orchestrator.cluster.finding import Finding
+from auxtune.orchestrator.cluster.placeholders import PLACEHOLDER
+
+_INSTALLS = re.compile(r"\bpip3?\b.*\binstall\b", re.S)
+_RAY = re.compile(r"(?<![\w./-])ray(?:\[[\w,]*\])?(?![\w./\[-])\s*(?P<pin>==\s*(?P<version>[\w.]+))?")
+_WHEEL = re.compile(r"(?P<path>\S*?auxtune-(?P<version>\d[\w.]*?)-[\w.-]+\.whl)")
+_PACKAGE = re.compile(r"(?<![\w./-])auxtune(?:\[[\w,]*\])?\s*==\s*(?P<version>[\w.]+)")
+
+
+def software_findings(file: ClusterFile) -> Iterator[Finding]:
+    """Findings about what nodes install; none about installing where a container image is used, which may hold all."""
+    yield from _mounts(file)
+    if not (file.data.get("docker") or {}).get("image"):
+        yield from _ray_version(file)
+        yield from _auxtune(file)
+
+
+def _mounts(file: ClusterFile) -> Iterator[Finding]:
+    for remote, local in (file.data.get("file_mounts") or {}).items():
+        if not PLACEHOLDER.search(local) and not Path(local).expanduser().exists():
+            yield Finding(
+                "mount",
+                file.place(("file_mounts", remote)),
+                f"{local} is to be copied to the nodes and is not there, seen from {Path.cwd()}",
+                "`ray up` breaks off at it, after the head has been started.",
+                "make it (`make wheel`, `ray get-auth-token --generate`), or go to the folder it is relative to",
+            )
+
+
+def _ray_version(file: ClusterFile) -> Iterator[Finding]:
+    ours = version("ray")
+    why = "Nodes that start on different days get different versions, and Ray refuses nodes and drivers of another one."
+    remedy = f"""install "ray[default,tune]=={ours}", which is what is installed here"""
+    found = False
+    for path, command in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        for named in _RAY.finditer(command) if _INSTALLS.search(command) else ():
+            found = True
+            if named["pin"] is None:
+                yield Finding("ray", file.place(path, "ray"), "Ray's version is not pinned", why, remedy)
+            elif named["version"] != ours:
+                what = f"Ray {named['version']} is installed on the nodes, {ours} here"
+                yield Finding("ray", file.place(path, named["pin"]), what, why, remedy)
+    if not found:
+        what = "no setup command installs Ray with a pinned version"
+        yield Finding("ray", file.place(("setup_commands",)), what, why, remedy)
+
+
+def _auxtune(file: ClusterFile) -> Iterator[Finding]:
+    ours = version("auxtune")
+    why = "Trials run on workers, which cannot import what only the head or only you have."
+    remedy = "`make wheel`, then mount dist/auxtune-….whl with file_mounts and install it in setup_commands"
+    installs = [each for each in file.commands("setup_commands") if _INSTALLS.search(each[1])]
+    wheels = [(path, found) for path, command in installs for found in _WHEEL.finditer(command)]
+    pinned = [(path, found) for path, command in installs for found in _PACKAGE.finditer(command)]
+    if not wheels and not pinned:
+        what = "no command that runs on every node installs auxtune's wheel"
+        yield Finding("wheel", file.place(("setup_commands",)), what, why, remedy)
+        return
+    mounted = [str(remote) for remote in file.data.get("file_mounts") or {}]
+    missing = dict.fromkeys(
+        (path, found["path"])
+        for path, found in wheels
+        if not any(found["path"] == remote or found["path"].startswith(f"{remote.rstrip('/')}/") for remote in mounted)
+    )
+    for path, wheel in list(missing)[:1]:
+        what = f"{wheel} is installed and nothing copies it to the nodes"
+        yield Finding("wheel", file.place(path, wheel), what, why, remedy)
+    other = [(path, found) for path, found in (*wheels, *pinned) if found["version"] != ours]
+    for path, found in other[:1]:
+        what = f"auxtune {found['version']} is installed on the nodes, {ours} here"
+        why = "The study's fingerprint and what a trial reports belong to one version."
+        yield Finding("version", file.place(path, found["version"]), what, why, "name the wheel of this version")
