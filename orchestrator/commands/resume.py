@@ -12,7 +12,7 @@ from auxtune.orchestrator.commands.elsewhere import run_there
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
 @click.argument("study_dir", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
-@click.option("--address", metavar="HOST:PORT", help="A cluster by its head; auto: this one; http://HEAD:8265: as a job.")
+@click.option("--address", metavar="HOST:PORT", help="A cluster's head; auto: this one's; http://HEAD:8265: as a job.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
 def command(
