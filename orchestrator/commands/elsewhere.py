@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from auxtune.orchestrator.cluster.jobs import Jobs
 
+_WINDING_DOWN = 30.0                                   # seconds in which a stopped study's job has ended, too
 ADDRESS = "Ask a cluster's job server, http://HEAD:8265; STUDY_DIR is then there, as in studies/NAME."
 
 
@@ -29,9 +31,11 @@ def run_there(address: str, arguments: Sequence[str], study: str) -> NoReturn:
     from auxtune.orchestrator.cluster.jobs import Jobs
     from auxtune.orchestrator.errors import AuxtuneError
 
-    jobs = Jobs(address)
-    if (running := jobs.running(study)) is not None:
-        raise AuxtuneError(f"{study}: runs there already, as {running[0]}")
+    jobs, end = Jobs(address), time.monotonic() + _WINDING_DOWN
+    while (running := jobs.running(study)) is not None:
+        if time.monotonic() > end:
+            raise AuxtuneError(f"{study}: runs there already, as {running[0]}")
+        time.sleep(1)
     job = jobs.command(arguments, study)
     click.echo(f"{study}: goes on as {job}")
     follow(jobs, job, study)
