@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from auxtune.orchestrator.simulation.summary import over_seeds
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
 _LESS = 0.9                                            # of the leader's cost: what is cheaper was not given its chance
@@ -160,8 +162,7 @@ def _interval(values: pd.Series[float]) -> str:
     known = values.dropna().to_numpy(dtype=float)
     if len(known) < len(values):
         return "–"
-    half = student.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else 0.0
-    return f"{known.mean():.4g} ± {half:.2g}" if half > 1e-9 * max(abs(known.mean()), 1e-9) else f"{known.mean():.4g}"
+    return str(over_seeds(known))
 
 
 if __name__ == "__main__":

@@ -102,9 +102,8 @@ class GPMixing:
 
     def proposed(self, state: MixingState, number: int, proposal: Proposal) -> MixingState:
         """One mixture more is under way, with the shares that will really be trained."""
-        shares = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
         asked = {**state.asked, number: tuple(proposal.notes["point"])}
-        return replace(state, asked=asked, mixtures={**state.mixtures, number: dict(shares)})
+        return replace(state, asked=asked, mixtures={**state.mixtures, number: dict(proposal.shares)})
 
     def told(self, state: MixingState, number: int, outcome: Outcome) -> MixingState:
         """A score more, or a failure."""
@@ -131,8 +130,7 @@ class GPMixing:
         points, scores = self._known(state)
         if won is None or not asked or not _learnable(points, scores):
             return [{} for _ in asked]
-        given = [each.weights or dict.fromkeys(each.tasks, 1 / len(each.tasks)) for each in asked]
-        shares = [np.array([weights.get(name, 0.0) for name in state.order]) for weights in given]
+        shares = [np.array([each.shares.get(name, 0.0) for name in state.order]) for each in asked]
         at = np.stack([to_point(each, self._floor(state)) for each in shares])
         return [{won: mean} for mean in _posterior(points, scores, at).tolist()]
 

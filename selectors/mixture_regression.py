@@ -127,11 +127,10 @@ class MixtureRegression:
 
     def proposed(self, state: RegressionState, number: int, proposal: Proposal) -> RegressionState:
         """One mixture more, with the shares that will really be trained; the first of a round to verify names all."""
-        shares = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
         chosen = tuple(tuple(mixture) for mixture in proposal.notes.get("round", ()))
         return replace(
             state,
-            mixtures={**state.mixtures, number: dict(shares)},
+            mixtures={**state.mixtures, number: dict(proposal.shares)},
             verified=state.verified | {number} if "verify" in proposal.notes else state.verified,
             rounds=(*state.rounds, chosen) if chosen else state.rounds,
         )
@@ -167,7 +166,7 @@ class MixtureRegression:
         model = _learnt(state)
         if model is None or won is None or not asked:
             return [{} for _ in asked]
-        rows = [_row(state.problem, each.weights or dict.fromkeys(each.tasks, 1 / len(each.tasks))) for each in asked]
+        rows = [_row(state.problem, each.shares) for each in asked]
         return [{won: float(mean)} for mean in model.mean(np.array(rows))]
 
     def _choices(self, state: RegressionState, model: Blend, rng: np.random.Generator) -> list[list[float]]:

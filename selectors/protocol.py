@@ -188,6 +188,11 @@ class Proposal:
     network: str = ""
     portion: float = 1.0
 
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The weights; of a subset, without any, equal shares."""
+        return self.weights or dict.fromkeys(self.tasks, 1 / len(self.tasks))
+
 
 @dataclass(frozen=True)
 class Wait:

@@ -112,9 +112,7 @@ class RandomGroups:
         """A grouping that was not drawn before."""
         rng, names = np.random.default_rng([state.problem.seed, len(state.asked)]), state.problem.names
         offered = {network.tasks for network in state.problem.networks}
-        for tried in itertools.count():
-            if offered and tried == _TRIES:
-                return _random_cover(state.problem, rng)
+        for _ in range(_TRIES) if offered else itertools.count():
             order = rng.permutation(len(names)).tolist()
             ends = np.cumsum([0, *self._sizes(state.problem)]).tolist()
             places = sorted(sorted(order[a:b]) for a, b in itertools.pairwise(ends))
@@ -123,7 +121,7 @@ class RandomGroups:
                 groups = tuple(group for group in groups if state.problem.primary in group)
             if groups not in state.drawn and (not offered or offered.issuperset(groups)):
                 return groups
-        raise AssertionError("the loop above ends only by returning")
+        return _random_cover(state.problem, rng)
 
     def _sizes(self, problem: Problem) -> list[int]:
         """Tasks in each group, the larger first; no group is empty."""

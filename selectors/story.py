@@ -94,7 +94,7 @@ def as_executed(problem: Problem, proposal: Proposal) -> Proposal:
     """The proposal with the shares that would be trained, and without the tasks that got none."""
     if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle or proposal.measure:
         return proposal
-    weights = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
+    weights = proposal.shares
     primary = problem.primary if problem.primary in weights else None
     shares = {task: share for task, share in executed(cycle_counts(weights, primary)).items() if share > 0}
     return replace(proposal, tasks=tuple(shares), weights=shares)

@@ -31,7 +31,7 @@ class World:
         rng = np.random.default_rng([number, proposal.seed])
         if rng.random() < self.failing:
             return Outcome(None, why="error")
-        weights = proposal.weights or dict.fromkeys(proposal.tasks, 1 / len(proposal.tasks))
+        weights = proposal.shares
         effect = sum(self.effects.get(task, 0.0) * share for task, share in weights.items())
         score = effect * len(weights) + self.noise * float(rng.normal())
         rounds = self._rounds(*inside(problem, proposal), rng) if proposal.inner else ()

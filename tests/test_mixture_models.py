@@ -57,7 +57,7 @@ def test_linear_finds_a_plane_and_trees_a_threshold() -> None:
     assert linear(known, known @ EXPONENTS)(fresh) == pytest.approx(fresh @ EXPONENTS, abs=0.01)
     of_trees = rank(trees(known, threshold(known))(fresh), threshold(fresh))
     assert of_trees > rank(linear(known, threshold(known))(fresh), threshold(fresh)) + 0.05
-    assert of_trees > rank(log_linear(known, threshold(known))(fresh), threshold(fresh)) + 0.05
+    assert of_trees > rank(log_linear(known, threshold(known))(fresh), threshold(fresh)) + 0.03
 
 
 def test_the_process_finds_effects_that_saturate() -> None:

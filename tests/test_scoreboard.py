@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import scoreboard  # noqa: E402
-import scoreboard_run  # noqa: E402
+import scoreboard  # noqa: E402 (benchmarks are scripts: on the path only now)
+import scoreboard_run  # noqa: E402 (as above)
 
 
 def judged(higher: bool = True, costs=MappingProxyType({}), **values):

@@ -15,6 +15,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.plan_size import fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.summary import _shares
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
@@ -116,12 +117,13 @@ def test_columns_of_one_file_are_tasks_with_the_same_inputs(tmp_path: Path):
         for name, (column, kind) in columns.items()
     ]
     tasks = load_tasks(sources)
-    asked = problem_of(options(columns), tasks)
+    study = StudyFile(options(columns), text="", path=path, folder=tmp_path, working_folder=tmp_path)
+    asked = problem_of(study, tasks)
     assert asked.tasks[0].inputs and len({task.inputs for task in asked.tasks}) == 1
     assert fewest_search_trials(options(columns), asked) == 3
     fewer = load_tasks([*sources[:2], replace(sources[2], rows=300)])
     with pytest.raises(SelectorError, match=r"selector svd_reweighting: .* those of tags are not p's"):
-        fewest_search_trials(options(columns), problem_of(options(columns), fewer))
+        fewest_search_trials(options(columns), problem_of(study, fewer))
 
 
 def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():

@@ -85,6 +85,7 @@ def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked
     import yaml
 
     from auxtune.orchestrator.simulation.simulate import Asked
+    from auxtune.selectors.options import options_of
 
     asked = []
     for text in selectors:
@@ -95,18 +96,12 @@ def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked
         asked.append(Asked.of(given if isinstance(given, dict) else str(given)))
     for override in overrides:
         key, equals, value = override.partition("=")
-        fitting = [one for one in asked if key in _options(one.name)]
+        fitting = [one for one in asked if key in {option.name for option in options_of(type(one.make()))}]
         if not equals or not fitting:
             raise click.BadParameter(f"--set {override}: expected KEY=VALUE with an option of one of the selectors")
         for one in fitting:
             asked[asked.index(one)] = replace(one, options={**one.options, key: yaml.safe_load(value)})
     return asked
-
-
-def _options(name: str) -> set[str]:
-    from auxtune.selectors.registry import describe
-
-    return {option.name for method in describe() if method.name == name for option in method.options}
 
 
 def _folder(table: Path) -> Path:

@@ -23,8 +23,13 @@ _COPIED, _ONE_VALUE, _WEAK = 0.5, 0.5, 0.2
 
 def audit(table: Table) -> list[str]:
     """A line for each thing to be wary of; empty for a table that can tell selectors apart."""
-    checks = {GroupsTable: _groups, TransferTable: _transfer, MixturesTable: _mixtures}
-    return list(checks[type(table)](table))            # type: ignore[operator]
+    match table:
+        case GroupsTable():
+            return list(_groups(table))
+        case TransferTable():
+            return list(_transfer(table))
+        case MixturesTable():
+            return list(_mixtures(table))
 
 
 def _groups(table: GroupsTable) -> Iterator[str]:

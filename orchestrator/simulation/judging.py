@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from auxtune.orchestrator.simulation.affine import rank_correlation
-from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
@@ -146,7 +145,7 @@ def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Qua
     known = np.flatnonzero(np.isfinite(values)).tolist()
     if not known:
         return Quality()
-    expected = _expected(replayed, recording, table, split, known)
+    expected = _expected(replayed, recording, split, known)
     asked = recording.shares(Proposal(replayed.selection.tasks, replayed.selection.weights))
     if expected is not None and not np.allclose(asked, asked.mean()):
         row = known[int(expected.argmax())]
@@ -159,7 +158,7 @@ def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Qua
 
 
 def _expected(
-    replayed: Replayed, recording: RecordedMixtures, table: MixturesTable, split: str, rows: Sequence[int]
+    replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]
 ) -> np.ndarray | None:
     """What the selector expects of recorded mixtures, (rows,); ``None`` where it expects nothing."""
     mixtures = [recording.weights_of(split, row) for row in rows]

@@ -36,8 +36,8 @@ class Served:
         """Seconds of the run with all its probes, when ``training`` is counted once; that alone where it is unknown."""
         if self.seconds is None:
             return training
-        longest = max(self.seconds)
-        return longest + sum(max(0.0, each - training) for each in self.seconds) - max(0.0, longest - training)
+        longest, *others = sorted(self.seconds, reverse=True)
+        return longest + sum(max(0.0, each - training) for each in others)
 
 
 def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Proposal, seed: int) -> Served:

@@ -59,8 +59,7 @@ class RecordedMixtures(Recording):
 
     def shares(self, proposal: Proposal) -> np.ndarray:
         """A proposal's weights as (tasks,); a subset has equal shares."""
-        weights = proposal.weights or {task: 1 / len(proposal.tasks) for task in proposal.tasks}
-        return np.array([weights.get(task, 0.0) for task in self.table.header.tasks])
+        return np.array([proposal.shares.get(task, 0.0) for task in self.table.header.tasks])
 
     def weights_of(self, split: str, row: int) -> dict[str, float]:
         """A recorded mixture: the shares above 0."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
 from auxtune.orchestrator.simulation.recording import Recording
-from auxtune.orchestrator.simulation.replay import replay
+from auxtune.orchestrator.simulation.replay import Replayed, replay
 from auxtune.selectors.controls import FixedMixture
 from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make
@@ -99,12 +100,13 @@ def simulate(
     recorded = table if isinstance(table, Recorded) else read_recorded(Path(table))
     asked = [given if isinstance(given, Asked) else Asked.of(given) for given in selectors]
     _check(recorded, asked, targets, models, inference_budgets, budgets, concurrent, split)
+    search = partial(replay, concurrent=concurrent, most_cost=most_cost)
     rows = []
     for one in asked:
         began = time.perf_counter()
         questions = list(_questions(recorded, one, targets, models, inference_budgets, budgets))
         for question, seed in itertools.product(questions, seeds):
-            rows.append(_search(recorded, one, question, seed, (concurrent, most_cost), split))
+            rows.append(_search(recorded, one, question, seed, search, split))
         progress(f"{one.label}: {len(questions) * len(seeds)} searches in {time.perf_counter() - began:.1f} s")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("seed", "models", "budget", "trials")
@@ -112,7 +114,7 @@ def simulate(
 
 
 def _search(
-    recorded: Recorded, asked: Asked, question: Question, seed: int, slots: tuple[int, float], split: str
+    recorded: Recorded, asked: Asked, question: Question, seed: int, search: Callable[..., Replayed], split: str
 ) -> dict[str, Any]:
     selector = asked.make()
     if isinstance(recorded.table, GroupsTable) and question.target is None and isinstance(selector, FixedMixture):
@@ -120,7 +122,7 @@ def _search(
     recording = _recording(recorded, question)
     limit = _runs(recording) if question.budget is None else question.budget
     try:
-        replayed = replay(selector, recording, seed, limit, *slots)
+        replayed = search(selector, recording, seed, limit)
     except (ValueError, TableError) as error:
         raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
     quality = judge(replayed, recording, split, bounded=not isinstance(selector, AsGroups))

@@ -54,11 +54,12 @@ def summarise(rows: pd.DataFrame, measures: Sequence[str]) -> Iterator[Line]:
             if over_targets:
                 means[measure] = _over_targets(known.groupby("target")[measure].mean().to_numpy(dtype=float))
             else:
-                means[measure] = _over_seeds(known[measure].to_numpy(dtype=float))
+                means[measure] = over_seeds(known[measure].to_numpy(dtype=float))
         yield Line(part["selector"].iloc[0], given, target, len(part), means)
 
 
-def _over_seeds(values: np.ndarray) -> Interval:
+def over_seeds(values: np.ndarray) -> Interval:
+    """Student's t over (seeds,) values."""
     if len(values) < 2:
         return Interval(float(values.mean()), None)
     half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
