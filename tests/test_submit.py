@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +20,6 @@ import pytest
 pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
 pytestmark = pytest.mark.slow
 
-HEAD = """
-import ray, sys
-ray.init(
-    address="local", num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[1])
-)
-print("ready", flush=True)
-sys.stdin.read()
-"""
 STUDY = """
 study: shipped
 primary: mood
@@ -43,12 +38,18 @@ class There:
     home: Path
     here: Path
 
-    def auxtune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
         """A command typed in another directory than the cluster's, with no auxtune home of its own."""
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "auxtune.orchestrator", *map(str, arguments)],
-            cwd=self.here, capture_output=True, text=True, timeout=240, env=environment(),
+            cwd=self.here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
         )
+
+    def auxtune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """The same, to its end."""
+        process = self.start(*arguments)
+        said, wrong = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -63,15 +64,27 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
         port = free.getsockname()[1]
     rows = "\n".join(f"{'good' if i % 2 else 'bad'} {i},{i % 2}" for i in range(3000))
     (here / "own.csv").write_text(f"a,b\n{rows}\n")
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment(AUXTUNE_HOME=str(home)),
-    )
-    assert head.stdout is not None and head.stdin is not None
-    assert head.stdout.readline().strip().endswith("ready")
+    # A folder of its own: in the shared one, jobs would be sent to whichever Ray of this machine was started last.
+    session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0", "--num-cpus=3"]
+    ray += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", f"--temp-dir={session}", "--disable-usage-stats"]
+    head = subprocess.Popen(ray, stdout=subprocess.DEVNULL, env=environment(AUXTUNE_HOME=str(home)))
+    wait_for(port, head)
     yield There(f"http://127.0.0.1:{port}", home, here)
-    head.stdin.close()
+    head.terminate()
     head.wait(60)
+    shutil.rmtree(session)
+
+
+def wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
+    """Until the job server listens."""
+    end = time.monotonic() + 120
+    while True:
+        assert head.poll() is None and time.monotonic() < end
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.5)
 
 
 def test_a_study_is_run_there_followed_asked_and_answers_at_once_the_second_time(there: There) -> None:
@@ -92,7 +105,7 @@ def test_a_study_is_run_there_followed_asked_and_answers_at_once_the_second_time
 
 
 def test_a_running_study_is_attached_to_stopped_and_resumed(there: There) -> None:
-    (there.here / "long.yaml").write_text(STUDY.replace("STEPS", "1500").replace("shipped", "long"))
+    (there.here / "long.yaml").write_text(STUDY.replace("STEPS", "100000").replace("shipped", "long"))
     first = there.auxtune("submit", "long.yaml", "--address", there.address)
     assert "submitted as" in first.stdout, first.stdout + first.stderr
     assert "runs already as" in there.auxtune("submit", "long.yaml", "--address", there.address).stdout
@@ -106,9 +119,15 @@ def test_a_running_study_is_attached_to_stopped_and_resumed(there: There) -> Non
     stopped = there.auxtune("stop", "studies/long", "--address", there.address)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "interrupted" in stopped.stdout
-    settings = ["--set", "budget.trials=3", "--address", there.address]
-    resumed = there.auxtune("resume", "studies/long", *settings)
-    assert "continues from its checkpoint" in resumed.stdout, resumed.stdout + resumed.stderr
+    resumed = there.start("resume", "studies/long", "--address", there.address)
+    assert resumed.stdout is not None
+    lines = []
+    for line in resumed.stdout:
+        lines.append(line)
+        if "continues from its checkpoint" in line:
+            there.auxtune("stop", "studies/long", "--address", there.address)
+    assert "continues from its checkpoint" in "".join(lines)
+    assert resumed.wait(60) == 130                     # what the job there ended with
 
 
 def test_no_job_server_is_said_with_a_remedy(there: There) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ _ENTRY = "python -m auxtune.orchestrator.cluster.there"
 # Ray ends a job with SIGTERM and three seconds unless told otherwise; a study stops in order on SIGINT, in its time.
 _STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "300"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)", re.ASCII)
+_NOT_YET, _PATIENCE = "No available agent", 60.0       # what a job server says before it can take jobs; seconds
 _LOOK = 0.5                                            # seconds between looks at a job
 
 
@@ -29,6 +31,8 @@ class Jobs:
         """Connect. Raises ``AuxtuneError`` where no job server answers."""
         from ray.job_submission import JobSubmissionClient
 
+        for chatty in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:                     # Ray raises several kinds, ConnectionError among them
@@ -92,14 +96,18 @@ class Jobs:
     def _start(self, entrypoint: str, study: str, digest: str, environment: Mapping[str, Any]) -> str:
         job = f"auxtune-{study or 'command'}-{uuid.uuid4().hex[:8]}"
         metadata = {_STUDY: study, _PARCEL: digest} if study else {}
-        try:
-            return str(
-                self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=job, metadata=metadata, runtime_env=dict(environment)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return str(
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=job, metadata=metadata, runtime_env=dict(environment)
+                    )
                 )
-            )
-        except Exception as error:
-            raise AuxtuneError(f"{self.address}: the job was refused: {error}") from error
+            except Exception as error:
+                if _NOT_YET not in str(error) or time.monotonic() > end:
+                    raise AuxtuneError(f"{self.address}: the job was refused: {error}") from error
+            time.sleep(1)
 
 
 def mlflow_tunnel(address: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -104,7 +105,12 @@ class Watched:
 
 
 def _knock(address: str) -> None:
-    """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes."""
+    """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes.
+
+    ``auto`` is what the environment says, as in a job, or else Ray's to find out.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "auto"
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
