@@ -3,7 +3,7 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test check docs scoreboard scoreboard-run wheel
+.PHONY: demo test check cluster-test docs scoreboard scoreboard-run wheel
 
 demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -16,6 +16,9 @@ check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.ci/try-wheel dist/*.whl
+
+cluster-test: wheel      ## ray up over SSH, on a machine of its own within this one; as root, with sshd and rsync
+	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest tests/cluster
 
 docs: $(INSTALLED)       ## the generated parts of docs/
 	.venv/bin/python docs/generate.py

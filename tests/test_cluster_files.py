@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +53,6 @@ BROKEN = [
                  id="no workers"),
     pytest.param(AWS, "resources: {CPU: 8, GPU: 1}", "resources: {CPU: 8}", "gpu", "resources: {CPU: 8}",
                  id="GPUs not declared"),
-    pytest.param(AWS, "fallback.available_first", "fallback.spot_first", "spot", "spot_first", id="no such scorer"),
     pytest.param(AWS, "$RAY_HEAD_IP:6379", "127.0.0.1:6379", "address", "ray start --address",
                  id="workers without a head"),
     pytest.param(AWS, "region: us-west-2", "region: !!python/object/apply:os.getcwd []", "tag", "os.getcwd",
@@ -131,13 +131,21 @@ def test_what_is_not_written_is_rays_default_and_examined(home: Path) -> None:
     for key in ("cluster_name", "head_start_ray_commands", "setup_commands"):
         del data[key]
     findings = {finding.rule: finding for finding in check(yaml.safe_dump(data))}
-    assert set(findings) == {"name", "wildcard", "auth", "ray", "wheel", "spot"}
+    assert set(findings) == {"name", "wildcard", "auth", "ray", "wheel"}
     assert "which is not written and so is Ray's default" in findings["wildcard"].what
 
 
-def test_without_the_scorer_spot_is_asked_for_again_and_again(home: Path) -> None:
-    scorer = "RAY_AUTOSCALER_UTILIZATION_SCORER=auxtune.orchestrator.cluster.fallback.available_first"
-    (finding,) = check(filled(AWS).replace(scorer, ""))
+def test_without_a_priority_what_is_written_first_is_started_first(home: Path) -> None:
+    text = filled(AWS)
+    assert text.count("priority: 1") == 1
+    (finding,) = check(re.sub(r"priority: 1.*", "", text))
+    assert finding.rule == "spot" and "starts gpu_on_demand, on demand, before" in finding.what
+
+
+def test_on_demand_that_fits_worse_is_never_asked_for(home: Path) -> None:
+    data = yaml.safe_load(filled(AWS))
+    data["available_node_types"]["gpu_on_demand"]["resources"]["CPU"] = 16
+    (finding,) = check(yaml.safe_dump(data))
     assert finding.rule == "spot" and "asks for gpu_spot again" in finding.what
 
 

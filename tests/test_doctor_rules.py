@@ -92,7 +92,8 @@ def test_fewer_gpus_than_declared_are_an_error() -> None:
 
 
 def test_a_head_alone_may_train_and_workers_to_come_are_said_to_be_unexamined() -> None:
-    ((level, rule, _),) = found(node("head", resources={"CPU": 8.0}, sees=frozenset({"head"})))
+    assert found(node("head", resources={"CPU": 8.0}, sees=frozenset({"head"}))) == []
+    ((level, rule, _),) = found(node("head", sees=frozenset({"head"})))
     assert (level, rule) == ("warning", "workers")
 
 

@@ -133,7 +133,7 @@ def test_nodes_that_are_there_leave_less_to_be_started() -> None:
     assert allot(ResourceOptions(), full) == Slots(1, 1.0, 2)
 
 
-@pytest.mark.parametrize("active", [None, {"other head": 1}])
+@pytest.mark.parametrize("active", [{}, {"": 2}, {"other head": 1}])
 def test_without_an_autoscaler_or_with_the_file_of_another_cluster_only_nodes_count(active: dict[str, int]) -> None:
     assert startable((HEAD, CPUS), active, CONFIG) == Machines((HEAD, CPUS))
     assert startable((HEAD, CPUS), {"head": 1}, None) == Machines((HEAD, CPUS))

@@ -75,14 +75,14 @@ def _disk(node: Node) -> Iterator[Finding]:
 
 
 def _places(cluster: Cluster) -> Iterator[Finding]:
-    workers = [node for node in cluster.nodes if not node.head]
-    for head in (node for node in cluster.nodes if node.head):
-        if workers and head.resources.get("CPU", 0) > 0:
+    heads = [node for node in cluster.nodes if node.head and node.resources.get("CPU", 0) > 0]
+    if any(not node.head for node in cluster.nodes):
+        for head in heads:
             what = f"has {head.resources['CPU']:g} CPUs for trials"
             why = "A trial that takes all of the head's memory takes the study's driver with it, and the whole cluster."
             remedy = "start its Ray with --num-cpus=0, on a cloud `resources: {CPU: 0}`"
             yield Finding("head", _name(head), what, why, remedy, "warning")
-    if not workers:
+    elif not heads:                                    # a head alone that trains is a cluster of one machine
         why = "Workers that are started when trials ask for them were not examined."
         remedy = "ask again while a study runs"
         yield Finding("workers", "cluster", "there is no worker now", why, remedy, "warning")

@@ -1,24 +1,18 @@
 """What the types of nodes must offer: a place to train that is not the head, declared GPUs, a way out of spot.
 
-Which type the autoscaler would start is asked of Ray's own scheduler, with the function that rates types which the file
-names; one that is neither Ray's nor ours is not judged.
+Which type the autoscaler would start is asked of Ray's own scheduler, that of the autoscaler behind ``ray up``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from auxtune.orchestrator.cluster.cluster_file import ClusterFile
 from auxtune.orchestrator.cluster.finding import Finding
 from auxtune.orchestrator.cluster.start_rules import HEAD, ray_start
 
-FALLBACK = "auxtune.orchestrator.cluster.fallback.available_first"
-RAYS_OWN = "ray.autoscaler._private.resource_demand_scheduler._default_utilization_scorer"
-
-_SCORER = re.compile(r"\bRAY_AUTOSCALER_UTILIZATION_SCORER=[\"']?([\w.]+)")
 _NO_CPUS = re.compile(r"--num-cpus[= ]+[\"']?0(?!\d)")
 _GPU_INSTANCE = re.compile(r"(p\d|g\d|gr\d)\w*\.")     # AWS's families with NVIDIA GPUs
 
@@ -128,24 +122,17 @@ def _spot(file: ClusterFile, workers: dict[str, Any]) -> Iterator[Finding]:
 
 def _order(file: ClusterFile, workers: dict[str, Any], spot: set[str], demand: dict[str, Any]) -> Iterator[Finding]:
     """Spot first, and on demand where there is no spot."""
-    place, start = file.place(("available_node_types", min(spot))), ray_start(file, HEAD)
-    named = _SCORER.search(start[1]) if start else None
-    scorer = named[1] if named else RAYS_OWN
-    if scorer not in (FALLBACK, RAYS_OWN):             # nothing is loaded because a file names it
-        if start and scorer.startswith("auxtune."):
-            what, why = f"there is no {scorer}", "The autoscaler would not start, and no worker with it."
-            yield Finding("spot", file.place(start[0], scorer), what, why, f"name {FALLBACK}")
-        return
-    first, second = (_started(workers, demand, scorer, refused) for refused in (set(), spot))
+    place = file.place(("available_node_types", min(spot)))
+    first, second = (_started(workers, demand, refused) for refused in (set(), spot))
     if first not in spot:
         what = f"the autoscaler starts {first}, on demand, before any of {', '.join(sorted(spot))}"
-        why = "Ray takes the type that a demand fills best and, among equals, the one whose name comes last."
-        remedy = "give both types the same resources, and the spot type the name that sorts last"
+        why = "Ray takes the type that a demand fills best and, among equals, the one of the highest `priority`."
+        remedy = "give both types the same resources, and the spot type the higher `priority`"
         yield Finding("spot", place, what, why, remedy, "warning")
     if second in spot:
         what = f"where the cloud refuses spot, the autoscaler asks for {second} again and never for one on demand"
-        why = "Ray's own choice of a type does not look at what was refused; `priority` is not read by `ray up`."
-        remedy = f"export RAY_AUTOSCALER_UTILIZATION_SCORER={FALLBACK} where the head's Ray is started"
+        why = "Ray takes the type that a demand fills best; what was refused comes last only among equals."
+        remedy = "give both types the same resources"
         yield Finding("spot", place, what, why, remedy, "warning")
 
 
@@ -154,16 +141,21 @@ def _is_spot(kind: Mapping[str, Any]) -> bool:
     return str(market.get("MarketType")).lower() == "spot"
 
 
-def _started(types: dict[str, Any], demand: dict[str, Any], scorer: str, refused: set[str]) -> str | None:
+def _started(types: dict[str, Any], demand: dict[str, Any], refused: set[str]) -> str | None:
     """The type that Ray's autoscaler starts for ``demand`` when the cloud has just refused those in ``refused``."""
-    from ray.autoscaler._private.loader import load_function_or_class
-    from ray.autoscaler._private.node_provider_availability_tracker import (
-        NodeAvailabilityRecord,
-        NodeAvailabilitySummary,
-    )
-    from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
+    from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-    summary = NodeAvailabilitySummary({name: NodeAvailabilityRecord(name, False, 0.0, None) for name in refused})
-    rated = partial(load_function_or_class(scorer), node_availability_summary=summary)
-    started, _ = get_nodes_for(types, {}, "", 1, [demand], rated)
-    return next(iter(started), None)
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs={
+            name: NodeTypeConfig(name, 0, 1, priority=kind.get("priority", 0), resources=kind.get("resources") or {})
+            for name, kind in types.items()
+        },
+        max_num_nodes=1,
+        resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make(demand)]),
+        recoverable_resource_availabilities=dict.fromkeys(refused, 0.0),
+    )
+    launched = ResourceDemandScheduler(event_logger=None).schedule(request).to_launch
+    return launched[0].instance_type if launched else None

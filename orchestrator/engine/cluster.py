@@ -7,12 +7,12 @@ runs. Elsewhere, or without an autoscaler, only nodes that are there count.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -69,13 +69,13 @@ def cluster_machines() -> Machines:
     return startable(nodes, _reported(), _written())
 
 
-def startable(nodes: tuple[Node, ...], active: dict[str, int] | None, config: dict[str, Any] | None) -> Machines:
+def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
     """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
 
     A file that is not this cluster's counts for nothing: the autoscaler would have named its kind of head.
     """
     head = config.get("head_node_type") if config else None
-    if active is None or config is None or head not in active:
+    if config is None or head not in active:
         return Machines(nodes)
     kinds = config["available_node_types"]
     workers = sum(active.values()) - 1                 # all but the head
@@ -126,14 +126,13 @@ def _leave_unsaid(data: Any, ignore_prefix: bool) -> None:
     """In place of Ray's printing: what a lost node means for the study, the study says."""
 
 
-def _reported() -> dict[str, int] | None:
-    """How many nodes of each kind the autoscaler says that there are; ``None`` without one."""
-    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-    from ray.experimental.internal_kv import _internal_kv_get
+def _reported() -> dict[str, int]:
+    """How many nodes of each kind the autoscaler says that there are; those that it did not start have none."""
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
 
-    said = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
-    report = json.loads(said).get("autoscaler_report") if said else None
-    return report["active_nodes"] if report else None
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return Counter(node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes))
 
 
 def _written() -> dict[str, Any] | None:
