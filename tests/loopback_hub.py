@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: repositories with commits, behind the part of the hub's HTTP API that readers ask.
+"""A small Hugging Face hub on loopback: repositories with commits, behind what readers ask of the hub's HTTP API.
 
 Where ``HF_ENDPOINT`` names it, the real libraries talk to it. It is also given as the proxy of everything else, so that
 what would leave the machine comes here too, is refused, and is on the list of requests with the host it was meant for.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +31,7 @@ class Repository:
 
     def commit(self, files: Mapping[str, bytes], tag: str | None = None) -> str:
         """Add a commit of ``files``, perhaps with a tag; its 40 digits."""
-        digest = hashlib.sha1(f"{len(self.commits)} {sorted(files)}".encode(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha256(f"{len(self.commits)} {sorted(files)}".encode()).hexdigest()[:40]
         self.commits[digest] = dict(files)
         self.names["main"] = digest
         if tag is not None:
@@ -56,26 +55,29 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[Request] = []
-        self.host = self.elsewhere = ""                # files may lie on another host than the hub
+        self.host = self.elsewhere = ""                # large files lie on another host than the hub's
+        self._server: ThreadingHTTPServer | None = None
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Answer for as long as the context lasts."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self.host, self.elsewhere = (f"{name}:{server.server_port}" for name in ("127.0.0.1", "localhost"))
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    def open(self) -> None:
+        """Answer from now on."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
+        port = self._server.server_port
+        self.host, self.elsewhere = f"127.0.0.1:{port}", f"localhost:{port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more; nobody listens there then."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = None
 
     def environment(self, home: Path) -> dict[str, str]:
         """What a process needs to use this hub and no other, with a cache of its own in ``home``."""
         address = f"http://{self.host}"
-        proxies = {name: address for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
         return {
             **proxies, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", "HF_ENDPOINT": address,
             "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0",
@@ -140,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, steps: list[str], body: bytes) -> None:
         """``[datasets/]ORG/NAME`` alone, or with ``revision/R``, ``tree/R[/FOLDER]`` or ``paths-info/R``."""
         size = 3 if steps[0] == "datasets" else 2
-        name, (verb, revision, *folder) = "/".join(steps[:size]), [*steps[size:], *["revision", "main"][len(steps) - size :]]
+        name, (verb, revision, *folder) = "/".join(steps[:size]), steps[size:] or ["revision", "main"]
         found = self._commit(name, revision)
         if found is None:
             return None
@@ -149,9 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": path} for path in files]
             return self._json({"id": name.removeprefix("datasets/"), "sha": commit, "siblings": siblings, "tags": []})
         if verb == "paths-info":
-            asked = json.loads(body)["paths"] if body.startswith(b"{") else _form(body)
-            entries = [entry for entry in _entries(files) if entry["path"] in asked]
-            return self._json(entries)
+            asked = json.loads(body)["paths"]
+            return self._json([entry for entry in _entries(files) if entry["path"] in asked])
         inside = "".join(f"{step}/" for step in folder)
         below = [entry for entry in _entries(files) if entry["path"].startswith(inside)]
         if "recursive=true" not in self.path.lower():
@@ -178,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _send(self, status: int, content: bytes, headers: Mapping[str, str] = {}) -> None:  # noqa: B006  # only read
+    def _send(self, status: int, content: bytes, headers: Mapping[str, str] = {}) -> None:  # only read
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
@@ -190,13 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _entries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """Files and folders as the hub lists them."""
     folders = {str(parent) for path in files for parent in Path(path).parents if str(parent) != "."}
-    entries: list[dict[str, Any]] = [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
+    listed: list[dict[str, Any]] = [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
     for path, content in files.items():
-        entries.append({"type": "file", "path": path, "oid": hashlib.sha256(content).hexdigest()[:40], "size": len(content)})
-    return sorted(entries, key=lambda entry: str(entry["path"]))
-
-
-def _form(body: bytes) -> list[str]:
-    from urllib.parse import parse_qs
-
-    return parse_qs(body.decode()).get("paths", [])
+        oid = hashlib.sha256(content).hexdigest()[:40]
+        listed.append({"type": "file", "path": path, "oid": oid, "size": len(content)})
+    return sorted(listed, key=lambda entry: str(entry["path"]))

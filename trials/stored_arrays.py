@@ -4,9 +4,8 @@ An entry is written beside its place and renamed into it; of several processes t
 the others use its files. A checksum of every file makes a damaged entry known, and it is made anew: nothing
 in it is unique.
 
-They are given as plain arrays over the maps. NumPy pickles a ``memmap`` with its bytes inside the pickle, of which every
-process that reads it makes a copy of its own; the bytes of a plain array go beside the pickle, where processes share
-them.
+They are given as plain arrays over the maps. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every
+process that reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
 """
 
 from __future__ import annotations
