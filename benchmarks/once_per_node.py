@@ -105,6 +105,13 @@ class Own(Measured):
             ))
         self._held = tokenised, AutoModel.from_pretrained(settings["encoder"], dtype=torch.float32)
 
+    def touch(self) -> None:
+        """Read all rows and write all weights once."""
+        tokenised, model = self._held
+        for rows in tokenised:
+            rows.data.table.combine_chunks()           # reads Arrow's map of the cache file
+        write_once(model)
+
 
 class Shared(Measured, StudyTrainable):
     """What every study runs, up to its first step."""
