@@ -115,3 +115,11 @@ def test_what_the_cluster_can_never_satisfy_is_refused_and_so_is_what_is_no_clus
     assert "resources.gpus: 2 per trial asked for" in said and "with 2 CPUs and 1 GPUs" in said
     said = small.finish("run", "study.yaml", *address, "--set", "resources.custom={slow: 1}", code=2)
     assert "resources.custom.slow" in said
+
+
+def test_a_plan_is_of_the_cluster_and_not_of_the_machine_that_asks(small: StudyRun, cluster: Cluster) -> None:
+    half = ("--set", "resources={cpus: 1, gpus: 0.5, device: cpu}")
+    said = small.finish("plan", "study.yaml", "--address", cluster.address, *half)
+    assert "small: 6 trials at once" in said and "not of the cluster's" in said
+    said = small.finish("plan", "study.yaml", "--address", cluster.address, "--set", "resources.gpus=2", code=2)
+    assert "resources.gpus: 2 per trial asked for" in said

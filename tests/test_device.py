@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,3 +56,27 @@ def test_the_device_changes_no_run_but_where_it_was_computed_names_what_was_meas
     assert identity(on_cpu, TASKS, BASE) == identity(RECIPE, TASKS, BASE)          # a checkpoint may move
     keys = [run_key(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
     assert keys[0] == keys[2] == keys[3] != keys[1]
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
+    """What torch asks of a CUDA driver that has a device of 8 GiB, where there is none: fraction and device."""
+    asked: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8 * GIB))
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *one: asked.append(one), raising=False)
+    return asked
+
+
+def test_a_process_that_is_kept_goes_by_the_share_of_its_present_trial(driver: list[tuple[float, int]]) -> None:
+    """Through torch's own checks, which refuse `cuda` without a number, down to the call of the driver."""
+    shares = (0.5, 0.25, 1.0, 2.0, 0.5)
+    for gpus in shares:
+        keep_to_share(torch.device("cuda"), gpus)
+    assert driver == [(memory_fraction(gpus, 8 * GIB), 0) for gpus in shares]
+    assert [fraction for fraction, _ in driver] == pytest.approx([0.42, 0.17, 1, 1, 0.42], abs=0.01)
+    keep_to_share(torch.device("cuda", 1), 0.5)
+    assert driver[-1][1] == 1
+    keep_to_share(torch.device("cpu"), 0.5)
+    assert len(driver) == len(shares) + 1

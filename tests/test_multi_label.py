@@ -164,7 +164,7 @@ def test_labels_are_kept_as_a_matrix(tmp_path: Path) -> None:
     task = load(path=write_jsonl(tmp_path / "one.jsonl", topical()))
     for _ in range(2):                                 # encoded, then read back
         split = encode_tasks({"one": task}, MODEL, tmp_path / "cache")["one"].splits["train"]
-        assert isinstance(split.labels, np.memmap)
+        assert isinstance(split.labels.base, np.memmap)
         assert (split.labels.dtype, split.labels.shape) == (np.uint8, (len(split), 3))
         assert [tuple(row) for row in split.labels.tolist()] == list(task.splits["train"].labels)
 

@@ -12,6 +12,7 @@ from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.planning.foresight import arms_of
+from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, write_smoke
@@ -53,14 +54,14 @@ def smoke_of(home: StudyRun, **differing: str) -> None:
         name: SmokedTask(SmokeFigures(0.1, 0.05, 0.2, 1.0, len(task.splits["selection"]), None, None, 1))
         for name, task in tasks.items()
     }
-    now = true_of(study, tasks, base, outlook(study).slots)
+    now = true_of(study, tasks, base, outlook(study, this_machine()).slots)
     write_smoke(home.folder, SmokeRecord({**now, **differing}, smoked))
 
 
 def trained(home: StudyRun, *seconds: float, selected: bool = False) -> None:
     """A ledger of search trials that took ``seconds`` each on one CPU, and perhaps of the answer after them."""
     study = read_study(home.home / "study.yaml")
-    seen, (tasks, base) = outlook(study), load_study_data(study)
+    seen, (tasks, base) = outlook(study, this_machine()), load_study_data(study)
     opened = Opened(
         session="s", time=0.0, study=study.text, overrides=(), study_folder=str(study.folder),
         working_folder=str(study.working_folder), problem=seen.translator.problem,
@@ -243,7 +244,7 @@ def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
 def test_what_was_begun_and_has_not_ended_is_still_to_be_trained(home: StudyRun) -> None:
     trained(home, 4.0, 8.0, selected=True)
     study = read_study(home.home / "study.yaml")
-    seen = outlook(study)
+    seen = outlook(study, this_machine())
     [begun] = arms_of(seen.confirmation, seen.accounts, searched=True)[0].missing
     opened = seen.accounts.sessions[0].opened
     ledger = Ledger(home.folder / "ledger", replace(opened, session="t"))

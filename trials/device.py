@@ -35,7 +35,8 @@ def keep_to_share(device: torch.device, gpus: float) -> None:
     """Let this process have no more of a shared GPU's memory than its part: beyond that it fails, not its neighbour."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total), device)
+        # By number: without one, as in `cuda`, torch takes a device for an error here. None is the present one.
+        torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total), device.index)
 
 
 def memory_fraction(gpus: float, total: int) -> float:

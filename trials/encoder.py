@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from transformers.utils import logging
 
 from auxtune.trials.alignment import aligned, embedding_layer
 from auxtune.trials.hashed_words import PAD, VOCABULARY
+from auxtune.trials.hub import refusal, settle
 from auxtune.trials.recipe import ModelOptions
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
@@ -153,15 +155,19 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     with no_init_weights():
         module = _module(base)
     module.tie_weights()
-    module.load_state_dict({name: torch.tensor(array) for name, array in base.weights.items()})
+    with warnings.catch_warnings():                    # that they cannot be written to is what is wanted
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        shared = {name: torch.from_numpy(array) for name, array in base.weights.items()}
+    module.load_state_dict(shared)                     # the one copy, into the module's own memory
     return Encoder(module)
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
+    settle(options.encoder)
     try:
         config = AutoConfig.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
     except _UNLOADABLE as error:
-        raise _refusal(options, f"its configuration cannot be read: {error}") from error
+        raise _refusal(options, f"its configuration cannot be read: {refusal(error)}") from error
     if config.is_encoder_decoder:
         raise _refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
     return cast(PretrainedConfig, config)
@@ -187,7 +193,7 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
                 dtype=torch.float32, use_safetensors=True, output_loading_info=True,
             )
     except _UNLOADABLE as error:
-        raise _refusal(options, f"AutoModel cannot load it: {error}") from error
+        raise _refusal(options, f"AutoModel cannot load it: {refusal(error)}") from error
     weights = _without_pooler(module).state_dict()
     missing = sorted(set(info["missing_keys"]) & set(weights))
     if missing:

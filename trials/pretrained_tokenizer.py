@@ -57,10 +57,13 @@ class PretrainedTokenizer:
 def _backend(options: ModelOptions) -> RustTokenizer:
     from transformers import AutoTokenizer
 
+    from auxtune.trials.hub import refusal, settle
+
+    settle(options.encoder)
     try:
         loaded = AutoTokenizer.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
     except Exception as error:                         # network, file, code and format errors: no common class
-        problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {error}"
+        problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
         raise DataError([problem]) from error
     if not loaded.is_fast:
         raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +105,19 @@ def _saved(source: TaskSource, folder: Path) -> Found:
 def _hub(source: TaskSource, name: str) -> Found:
     import datasets
 
-    trust = {"trust_remote_code": True} if source.trust_remote_code else {}
+    from auxtune.trials.hub import commit_of, refusal, settle
+
     place = name if source.config is None else f"{name}/{source.config}"
+    settle(name)
     try:
-        loaded = datasets.load_dataset(name, source.config, revision=source.revision, **trust)
+        loaded = datasets.load_dataset(name, source.config, revision=source.revision)
     except Exception as error:                         # network, name and format errors have no common class
-        raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {error}"]) from error
-    return _dataset(source, place, loaded)
+        raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {refusal(error)}"]) from error
+    found = _dataset(source, place, loaded)
+    splits = loaded.values() if isinstance(loaded, dict) else [loaded]
+    files = [Path(file["filename"]) for split in splits for file in split.cache_files]
+    commit = commit_of(name, source.revision, files)
+    return replace(found, notes=(*found.notes, f"{place} is of the commit {commit}")) if commit else found
 
 
 def _dataset(source: TaskSource, place: str, loaded: DatasetDict | Dataset) -> Found:

@@ -37,4 +37,3 @@ class TaskSource:
     metrics: tuple[str, ...] = ()
     rows: int | None = None
     splits: Mapping[str, float | int | Path] = field(default_factory=dict)
-    trust_remote_code: bool = False

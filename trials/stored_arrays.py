@@ -3,6 +3,9 @@
 An entry is written beside its place and renamed into it; of several processes that race, the first wins and
 the others use its files. A checksum of every file makes a damaged entry known, and it is made anew: nothing
 in it is unique.
+
+They are given as plain arrays over the maps. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every
+process that reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
 """
 
 from __future__ import annotations
@@ -41,9 +44,13 @@ def _loaded(folder: Path) -> dict[str, np.ndarray] | None:
         sums = json.loads((folder / SUMS).read_text())
         if any(_sum(folder / f"{name}.npy") != expected for name, expected in sums.items()):
             return None
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
+        return {name: _mapped(folder / f"{name}.npy") for name in sums}
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return None
+
+
+def _mapped(file: Path) -> np.ndarray:
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:

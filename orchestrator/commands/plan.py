@@ -27,13 +27,16 @@ _HOURS = "{:.3g}".format
 @click.command("plan", epilog="Example: auxtune plan study.yaml --set budget.trials=40")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in training.steps=200.")
+@click.option("--address", metavar="HOST:PORT", help="Plan for the cluster of this head; auto: that of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
-def command(study: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def command(study: Path, overrides: tuple[str, ...], address: str | None, as_json: bool) -> None:
     """Show what the study file STUDY would train and what that would cost, against its budget.
 
     Seconds are those of the study's finished trials, else of `auxtune validate --smoke`; without either, cost is
-    unknown. What was trained before is not counted again. Nothing is trained.
+    unknown. What was trained before is not counted again. Nothing is trained. With --address, given on one of its
+    nodes, what a cluster has and could start says what a trial gets and how many run at once.
     """
+    from auxtune.orchestrator.engine.cluster import machines_at
     from auxtune.orchestrator.planning.budget import check_prices
     from auxtune.orchestrator.planning.machines import this_machine
     from auxtune.orchestrator.planning.plan_size import check_budget
@@ -42,12 +45,13 @@ def command(study: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from auxtune.orchestrator.views.plan import plan_of
 
     checked = read_study(study, overrides)
-    plan = plan_of(checked)
+    machines = machines_at(address) if address else this_machine()
+    plan = plan_of(checked, machines)
     if as_json:
         click.echo(json.dumps(plan, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print(plan)
-    check_prices(checked.options, allot(checked.options.resources, this_machine()))
+    check_prices(checked.options, allot(checked.options.resources, machines))
     check_budget(checked.options, plan["search"]["fewest"])
 
 

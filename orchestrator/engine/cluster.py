@@ -69,6 +69,12 @@ def cluster_machines() -> Machines:
     return startable(nodes, _reported(), _written())
 
 
+def machines_at(address: str) -> Machines:
+    """What the cluster at ``address`` has and could start, at this moment. Raises ``ClusterError``."""
+    with connected_ray(address):
+        return cluster_machines()
+
+
 def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
     """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
 

@@ -5,20 +5,36 @@ from __future__ import annotations
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
-from auxtune.trials.problems import Problems
+from auxtune.trials.problems import DataError
+
+ENCODER: KeyPath = ("model", "encoder")
 
 
 def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
-    problems = Problems()
-    with problems.collected():
+    wrong: dict[KeyPath, list[str]] = {}
+    try:
         tasks = load_tasks(task_sources(study))
+    except DataError as error:
+        for message in error.messages:
+            path, rest = _key_of(message, study)
+            wrong.setdefault(path, []).append(rest)
     try:
         encoder = load_base(model_options(study))
     except ValueError as error:
-        problems.messages.append(str(error))
-    if problems.messages:
-        raise StudyDataError("\n".join(f"{study.path}: {message}" for message in problems.messages))
+        key, _, rest = str(error).partition(" ")       # it says itself which key it is about
+        wrong[tuple(key.rstrip(":").split("."))] = [rest]
+    if wrong:
+        raise StudyDataError(study.told(wrong))
     return tasks, encoder
+
+
+def _key_of(message: str, study: StudyFile) -> tuple[KeyPath, str]:
+    """The key that a message on a task's data is about, and what is left to say."""
+    for name in study.options.tasks:
+        if message.startswith(f"task {name}: "):
+            return ("tasks", name), message.removeprefix(f"task {name}: ")
+    return ("tasks",), message

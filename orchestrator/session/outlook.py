@@ -9,7 +9,7 @@ from typing import Any
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.estimate import Pace, SmokePace, TrialPace, Work, work_of
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, foresee
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot
@@ -30,6 +30,7 @@ from auxtune.trials.data import Task
 from auxtune.trials.encoder import BaseEncoder
 
 NO_PACE = "nothing was measured yet: `auxtune validate --smoke` measures seconds per step and evaluation"
+ELSEWHERE = "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,21 @@ class Outlook:
         return work_of(recipe, self.rows, rounds, least)
 
 
-def outlook(study: StudyFile) -> Outlook:
-    """Where ``study`` stands. Reads data, ledger and the last smoke test; trains nothing.
+def outlook(study: StudyFile, machines: Machines) -> Outlook:
+    """Where ``study`` stands, to go on with on ``machines``. Reads data, ledger and smoke test; trains nothing.
 
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     tasks, base = load_study_data(study)
     events, notes = _usable_events(study, tasks, base)
-    bare = _ground(study, tasks, events)
-    pace, measured, more = _pace(bare, tasks, base)
+    bare = _ground(study, tasks, events, machines)
+    pace, measured, more = _pace(bare, tasks, base, machines.cluster)
     return replace(bare, pace=pace, measured=measured, notes=(*notes, *more))
 
 
-def _ground(study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event]) -> Outlook:
+def _ground(
+    study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event], machines: Machines
+) -> Outlook:
     options = study.options
     problem = problem_of(study, tasks)
     translator = Translator(options, model_options(study), problem)
@@ -98,7 +101,7 @@ def _ground(study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event]
         rows={name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
         translator=translator,
         confirmation=confirmation_of(options.confirm, problem, translator.execute),
-        slots=allot(options.resources, this_machine()),
+        slots=allot(options.resources, machines),
         events=events,
         accounts=Accounts(events),
     )
@@ -117,13 +120,15 @@ def _usable_events(
 
 
 def _pace(
-    ground: Outlook, tasks: Mapping[str, Task], base: BaseEncoder
+    ground: Outlook, tasks: Mapping[str, Task], base: BaseEncoder, cluster: bool
 ) -> tuple[Pace | None, dict[str, Any], list[str]]:
     """The best source of estimates there is, what is said of it, and notes."""
     pace = _trial_pace(ground)
     if measured := [*pace.plain, *pace.steered]:
         source = {"source": "trials", "trials": len(measured), "seconds_per_step": sum(measured) / len(measured)}
         return pace, source, []
+    if cluster:
+        return None, {"source": None, "trials": 0, "seconds_per_step": None}, [ELSEWHERE]
     folder = study_folder(ground.study)
     smoked, notes = known_figures(folder, true_of(ground.study, tasks, base, ground.slots))
     figures = {name: task.figures for name, task in smoked.items() if task.figures is not None}

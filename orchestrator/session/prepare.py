@@ -21,7 +21,7 @@ from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.data import ENCODER, load_study_data
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
@@ -82,7 +82,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     try:
         tasks = encode_tasks(loaded, model, storage_folder(study) / ".tokens")
     except DataError as error:
-        raise StudyDataError(f"{study.path}: {error}") from error
+        raise StudyDataError(study.told({ENCODER: error.messages})) from error
     translator = Translator(options, model, problem)
     return Prepared(
         study=study,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from auxtune.orchestrator.study_file.messages import explain, shown
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.overrides import apply_override
 from auxtune.orchestrator.study_file.rules import broken_rules
-from auxtune.orchestrator.study_file.yaml_source import Tree, read_tree
+from auxtune.orchestrator.study_file.yaml_source import KeyPath, Tree, dotted, read_tree
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,14 @@ class StudyFile:
     folder: Path
     working_folder: Path
     overrides: tuple[str, ...] = ()
+    places: Mapping[KeyPath, int | str] = field(default_factory=dict)  # of keys: a line, or an override
+
+    def told(self, messages: Mapping[KeyPath, Sequence[str]]) -> str:
+        """``messages`` about what keys name, a line each, behind where the key stands."""
+        tree = Tree(places={(): 1, **self.places})
+        for path, several in messages.items():
+            tree.mistakes += [Mistake(tree.place(path), dotted(path), message) for message in several]
+        return str(StudyFileError(str(self.path), tree.mistakes))
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> StudyFile:
@@ -57,7 +65,7 @@ def parse_study(
     options = _checked(tree, overrides)
     if options is None or tree.mistakes:
         raise StudyFileError(origin, tree.mistakes)
-    return StudyFile(options, text, Path(origin), folder, working_folder or Path.cwd(), tuple(overrides))
+    return StudyFile(options, text, Path(origin), folder, working_folder or Path.cwd(), tuple(overrides), tree.places)
 
 
 def _checked(tree: Tree, overrides: Sequence[str]) -> StudyOptions | None:

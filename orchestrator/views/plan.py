@@ -12,6 +12,7 @@ from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
+from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.plan_size import fewest_search_trials
 from auxtune.orchestrator.session.outlook import Outlook, outlook
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -22,12 +23,12 @@ UNFORESEEN = (
 )
 
 
-def plan_of(study: StudyFile) -> dict[str, Any]:
-    """The plan of a study from where its ledger stands. Reads the data, trains nothing.
+def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any]:
+    """The plan of a study from where its ledger stands, on ``machines``, else on this one. Trains nothing.
 
     Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
     """
-    seen = outlook(study)
+    seen = outlook(study, machines or this_machine())
     fewest = fewest_search_trials(study.options, seen.translator.problem)
     foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
