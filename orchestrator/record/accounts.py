@@ -6,6 +6,7 @@ price read it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from auxtune.orchestrator.record.events import (
     Event,
     Judged,
     Lost,
+    Nodes,
     Opened,
     Phase,
     Proposed,
@@ -98,10 +100,11 @@ class Trial:
 
 @dataclass
 class Session:
-    """One process that wrote to the ledger; ``last`` is the time of its last event."""
+    """One process that wrote to the ledger; ``last`` is the time of its last event, ``nodes`` its last word on them."""
 
     opened: Opened
     last: float
+    nodes: Nodes | None = None
     closed: Closed | None = None
 
 
@@ -145,6 +148,8 @@ class Accounts:
                 self._track(event)
             case Selected():
                 self.selected = event
+            case Nodes():
+                self.sessions[-1].nodes = event
             case Closed():
                 self.sessions[-1].closed = event
         if (moment := getattr(event, "time", None)) is not None:
@@ -193,6 +198,24 @@ class Accounts:
         if now is not None and self.sessions and self.sessions[-1].closed is None:
             total += max(0.0, now - self.sessions[-1].last)
         return total
+
+    def node_seconds(self, now: float | None = None) -> dict[str, float] | None:
+        """How long nodes of each type were up while sessions ran on a cluster; ``None`` where none did.
+
+        A live last session counts until ``now``, with the nodes that it saw last; one that was killed to its last word.
+        """
+        words = [session.nodes for session in self.sessions if session.nodes is not None]
+        if not words:
+            return None
+        total: dict[str, float] = defaultdict(float)
+        for word in words:
+            for kind, seconds in word.seconds.items():
+                total[kind] += seconds
+        last = self.sessions[-1]
+        if now is not None and last.closed is None and last.nodes is not None:
+            for kind, count in last.nodes.up.items():
+                total[kind] += count * max(0.0, now - last.nodes.time)
+        return dict(total)
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:
