@@ -86,9 +86,9 @@ def test_sessions_add_up_also_one_that_was_killed_and_where_their_clocks_overlap
     assert accounts.node_seconds(now=1020.0) == {"head": 135.0, "spot": 105.0}     # the last one is alive
     assert accounts.node_seconds(now=1000.0) == {"head": 125.0, "spot": 95.0}
     accounts.add(Closed(session="next", time=1020.0, reason="interrupted"))
-    assert accounts.node_seconds(now=9999.0) == {"head": 125.0, "spot": 95.0}
+    assert accounts.node_seconds(now=9999.0) == {"head": 135.0, "spot": 105.0}
     accounts.add(opened("here", 2000.0))               # a session without a cluster adds nothing
-    assert accounts.node_seconds(now=9999.0) == {"head": 125.0, "spot": 95.0}
+    assert accounts.node_seconds(now=9999.0) == {"head": 135.0, "spot": 105.0}
 
 
 def test_a_type_without_a_price_makes_the_sum_unknown_and_is_named() -> None:

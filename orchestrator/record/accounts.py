@@ -202,19 +202,20 @@ class Accounts:
     def node_seconds(self, now: float | None = None) -> dict[str, float] | None:
         """How long nodes of each type were up while sessions ran on a cluster; ``None`` where none did.
 
-        A live last session counts until ``now``, with the nodes that it saw last; one that was killed to its last word.
+        After a session's last word the nodes that it saw last count until it was closed, or, while it is alive, until
+        ``now``; of one that was killed no more is known.
         """
-        words = [session.nodes for session in self.sessions if session.nodes is not None]
-        if not words:
+        if all(session.nodes is None for session in self.sessions):
             return None
         total: dict[str, float] = defaultdict(float)
-        for word in words:
-            for kind, seconds in word.seconds.items():
-                total[kind] += seconds
-        last = self.sessions[-1]
-        if now is not None and last.closed is None and last.nodes is not None:
-            for kind, count in last.nodes.up.items():
-                total[kind] += count * max(0.0, now - last.nodes.time)
+        for session in self.sessions:
+            if (word := session.nodes) is None:
+                continue
+            alive = now if session is self.sessions[-1] else None
+            end = session.closed.time if session.closed is not None else alive
+            rest = 0.0 if end is None else max(0.0, end - word.time)
+            for kind in dict.fromkeys([*word.seconds, *word.up]):
+                total[kind] += word.seconds.get(kind, 0.0) + word.up.get(kind, 0) * rest
         return dict(total)
 
     def _track(self, event: Tracked) -> None:
