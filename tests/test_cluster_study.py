@@ -12,12 +12,13 @@ from typing import Any
 
 import psutil
 import pytest
+from mlflow.tracking import MlflowClient
 from ray.cluster_utils import Cluster
-from small_study import StudyRun
+from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
-from auxtune.orchestrator.record.events import Lost
+from auxtune.orchestrator.record.events import Lost, Nodes
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.trials.checkpoint import usable
 
@@ -41,8 +42,9 @@ def cluster() -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def add_node(cluster: Cluster) -> Any:
-    return cluster.add_node(num_cpus=2, num_gpus=1, resources={"fast": 1})
+def add_node(cluster: Cluster, kind: str = "spot") -> Any:
+    labels = {"ray.io/node-group": kind}               # as Ray's autoscaler labels what it starts
+    return cluster.add_node(num_cpus=2, num_gpus=1, resources={"fast": 1}, labels=labels)
 
 
 def raylet(node: Any) -> int:
@@ -74,7 +76,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     nodes = {raylet(node): node for node in cluster.worker_nodes}
     # Trials enough for all while new processes start, which takes longer than some trials do.
     changed = ("search_seeds=8", "selector.trials=3", "budget.trials=26", "training.steps=200",
-               "training.checkpoint_every=0.5")
+               "training.checkpoint_every=0.5", "prices.nodes={head: 0.36, spot: 3.6, on_demand: 7.2}")
     sets = [word for change in changed for word in ("--set", change)]
     process = small.start("run", "study.yaml", "--address", cluster.address, *sets)
     seen: list[dict[int, int]] = []
@@ -88,7 +90,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     dead = next(iter(nodes))
     cluster.remove_node(nodes[dead], allow_graceful=False)
     small.wait_for(lambda: any(isinstance(event, Lost) for event in small.events), process)
-    joined = raylet(add_node(cluster))
+    joined = raylet(add_node(cluster, "on_demand"))
     small.wait_for(lambda: joined in placed(small).values(), process)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
@@ -104,7 +106,52 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     assert at_once is not None and at_once.peak == 6
     answer = json.loads((small.folder / "selection.json").read_text())
     assert answer["cost"]["gpu_hours"] == pytest.approx(answer["cost"]["cpu_hours"] / 2)
+    check_node_cost(small, answer["cost"])
+    assert "Cluster: node hours head" in out
     assert "verified" in small.finish("status", str(small.folder), "--verify")
+
+
+def check_node_cost(run: StudyRun, cost: dict[str, Any]) -> None:
+    """One of three spot nodes died, and one on demand joined later."""
+    words = [event for event in run.events if isinstance(event, Nodes)]
+    seen = [dict(word.up) for word in words]
+    assert [up for number, up in enumerate(seen) if up not in seen[:number]] == [
+        {"head": 1, "spot": 3}, {"head": 1, "spot": 2}, {"head": 1, "spot": 2, "on_demand": 1},
+    ]
+    up = {kind: node["hours"] * 3600 for kind, node in cost["nodes"].items()}
+    assert up == pytest.approx(words[-1].seconds, rel=0.1)             # and until the answer was written
+    assert words[-1].seconds["head"] == pytest.approx(
+        words[0].seconds["head"] + words[-1].time - words[0].time, rel=0.01
+    )
+    assert 2 * up["head"] < up["spot"] < 3 * up["head"] and 0 < up["on_demand"] < up["head"]
+    assert cost["cluster_usd"] == pytest.approx((0.36 * up["head"] + 3.6 * up["spot"] + 7.2 * up["on_demand"]) / 3600)
+    status = json.loads(run.finish("status", str(run.folder), "--json"))
+    assert status["cost"]["cluster_usd"] == pytest.approx(cost["cluster_usd"], rel=0.5)        # until MLflow had it all
+    (parent,) = MlflowClient(f"sqlite:///{run.home / 'mlflow.db'}").search_runs(
+        ["1"], "tags.`auxtune.role` = 'study'"
+    )
+    assert parent.data.metrics["cost/cluster_usd"] == pytest.approx(cost["cluster_usd"], rel=0.5)
+
+
+def test_node_time_of_a_driver_that_was_killed_is_not_lost(small: StudyRun, cluster: Cluster) -> None:
+    study = small.home / "study.yaml"
+    study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+    arguments = ("run", "study.yaml", "--address", cluster.address, "--set", "prices.nodes={head: 0.36}")
+    process = small.start(*arguments)
+    small.wait_for(lambda: bool(placed(small)), process)
+    kill(process)
+    died = small.accounts.node_seconds()
+    assert died is not None and 0 < 3 * died["head"] == pytest.approx(died["spot"])
+    said = small.finish("status", str(small.folder))
+    assert "cluster: node hours head" in said and "money unknown (prices.nodes lacks spot)" in said
+    small.finish(*arguments)
+    last = [event for event in small.events if isinstance(event, Nodes)][-1].seconds
+    cost = json.loads((small.folder / "selection.json").read_text())["cost"]
+    assert {kind: node["hours"] * 3600 for kind, node in cost["nodes"].items()} == pytest.approx(
+        {kind: died[kind] + last[kind] for kind in ("head", "spot")}, rel=0.05
+    )
+    assert cost["cluster_usd"] is None and cost["nodes"]["spot"]["usd"] is None
+    assert cost["nodes"]["head"]["usd"] == pytest.approx(0.36 * cost["nodes"]["head"]["hours"])
 
 
 def test_what_the_cluster_can_never_satisfy_is_refused_and_so_is_what_is_no_cluster(

@@ -88,6 +88,7 @@ def leaves(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 DEBRIS = ["", "\n", "{", "]", ": ", "'", "${", "&a ", "*a", "\t", "- ", "é", "\0", "!!int ", "? ", "<<: "]
 LEAVES = list(leaves(study_schema()))
+MAPPINGS = (("resources", "custom"), ("prices", "nodes"))              # the leaves that hold names of the user's own
 
 
 def with_value(path: KeyPath, value: Any) -> str:
@@ -123,13 +124,22 @@ def test_custom_resources_are_amounts_under_names_of_their_own() -> None:
         assert said in mistake.message and mistake.key == f"resources.custom.{next(iter(wrong))}"
 
 
+def test_what_nodes_cost_is_no_price_of_a_trial() -> None:
+    text = with_value(("prices",), {"nodes": {"gpu_spot": 0.45, "head": 0}})
+    assert study(text).options.prices.nodes == {"gpu_spot": 0.45, "head": 0.0}
+    (mistake,) = mistakes(text.replace("budget:", "budget:\n  usd: 1.0"))
+    assert (mistake.key, mistake.message) == ("budget.usd", "needs `prices`; add gpu_hour, cpu_hour or both")
+    (mistake,) = mistakes(with_value(("prices",), {"nodes": {"gpu_spot": -1}}))
+    assert mistake.key == "prices.nodes.gpu_spot" and "expected a number ≥ 0" in mistake.message
+
+
 def line_of(text: str, word: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if word in line)
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_a_value_of_the_wrong_type_is_told_at_its_line(path: KeyPath) -> None:
-    wrong = "[wrong type]" if path == ("resources", "custom") else "{wrong: [type]}"         # the one that is a mapping
+    wrong = "[wrong type]" if path in MAPPINGS else "{wrong: [type]}"
     text = with_value(path, "@value@").replace("'@value@'", wrong)
     here = [mistake for mistake in mistakes(text) if mistake.key == ".".join(map(str, path))]
     assert [mistake.place for mistake in here] == [line_of(text, wrong)]

@@ -85,10 +85,12 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
     """
     phases: tuple[Phase, ...] = ("probe", "search", "confirm")
     every = list(accounts.trials.values())
+    up = accounts.node_seconds(now)
     return {
         **_cost(every, price),
         "wall_hours": accounts.elapsed_seconds(now) / HOUR,
-        "cluster_usd": None,
+        "cluster_usd": price.cluster_usd(up),
+        "nodes": None if up is None else {kind: _node_cost(kind, seconds, price) for kind, seconds in up.items()},
         "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in phases},
         "reused": _cost_of([trial for trial in every if trial.reused], accounts.reused_costs, price),
     }
@@ -115,6 +117,10 @@ def _cost_of(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> di
         "cpu_hours": sum(cost.cpu_seconds for cost in costs) / HOUR,
         "usd": price.total(costs),
     }
+
+
+def _node_cost(kind: str, seconds: float, price: Price) -> dict[str, Any]:
+    return {"hours": seconds / HOUR, "usd": price.node_usd(kind, seconds)}
 
 
 def _lift(

@@ -63,6 +63,8 @@ def _latest(storage: Path) -> Path:
 
 
 def _show(status: dict[str, Any]) -> None:
+    from auxtune.orchestrator.views.node_cost import node_lines
+
     trials, cost, best = status["trials"], status["cost"], status["best"]
     click.echo(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
     click.echo(
@@ -83,6 +85,8 @@ def _show(status: dict[str, Any]) -> None:
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
         f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
     )
+    for line in node_lines(cost):
+        click.echo(line[0].lower() + line[1:])
     if status["hours_left"] is not None:
         click.echo(f"time left: {status['hours_left'] * 60:.1f} minutes")
     if "differences" in status:

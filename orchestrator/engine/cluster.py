@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import yaml
@@ -24,9 +26,12 @@ import yaml
 from auxtune.orchestrator.engine.loop import quiet_ray
 from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.machines import Machines, Node, Startable
+from auxtune.orchestrator.record.node_time import NodeClock, NodeTime
 
 LOOK = 2.0                                             # seconds between looks at the nodes
 _PATIENCE = 10.0                                       # seconds that the head has to answer
+_KIND, _ANY_MACHINE = "ray.io/node-group", "local.cluster.node"        # Ray's label, and what it says on-prem
+_HEAD = "node:__internal_head__"                       # a resource that Ray gives to every head
 _CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")    # where `ray up` leaves it on the head
 
 
@@ -65,7 +70,10 @@ def cluster_machines() -> Machines:
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]
-    nodes = tuple(Node(node["NodeManagerAddress"], dict(node["Resources"])) for node in alive)
+    nodes = tuple(
+        Node(node["NodeManagerAddress"], dict(node["Resources"]), kind_of(node["Labels"], node["Resources"]))
+        for node in alive
+    )
     return startable(nodes, _reported(), _written())
 
 
@@ -73,6 +81,18 @@ def machines_at(address: str) -> Machines:
     """What the cluster at ``address`` has and could start, at this moment. Raises ``ClusterError``."""
     with connected_ray(address):
         return cluster_machines()
+
+
+def kind_of(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
+    """A node's type: its label ``ray.io/node-group``, else ``head`` or ``worker``.
+
+    The autoscaler gives that label by the cluster's file, and anybody can by `ray start --labels`. On machines that are
+    there already it calls all of them the same, the head too, which says nothing.
+    """
+    named = labels.get(_KIND)
+    if named and named != _ANY_MACHINE:
+        return named
+    return "head" if _HEAD in resources else "worker"
 
 
 def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
@@ -97,17 +117,45 @@ def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[s
     )
 
 
-class Watched:
-    """The cluster's machines, looked at again every few seconds."""
+class Watched(threading.Thread):
+    """The cluster's machines, looked at every few seconds on a thread of its own: Ray's loop does not wait for that."""
 
     def __init__(self) -> None:
-        self._seen, self._at = cluster_machines(), time.monotonic()
+        super().__init__(name="nodes", daemon=True)
+        self._seen = cluster_machines()
+        self._time = NodeClock(self._seen.up, time.monotonic())
+        self._failure: Exception | None = None
+        self._over = threading.Event()
 
-    def __call__(self) -> Machines:
-        """What is there."""
-        if time.monotonic() - self._at > LOOK:
-            self._seen, self._at = cluster_machines(), time.monotonic()
+    def __enter__(self) -> Watched:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self.join()
+
+    def machines(self) -> Machines:
+        """What is there. Raises what a look at it raised."""
+        if self._failure is not None:
+            raise self._failure
         return self._seen
+
+    def node_time(self) -> NodeTime:
+        """For how long nodes were up since this was made."""
+        return self._time.read(time.monotonic())
+
+    def run(self) -> None:
+        """The thread: look, until the context is left."""
+        while not self._over.wait(LOOK):
+            try:
+                self._seen = cluster_machines()
+            except Exception as error:                 # told to whoever asks next, as if they had looked
+                self._failure = error
+                return
+            self._time.look(self._seen.up, time.monotonic())
 
 
 def _knock(address: str) -> None:

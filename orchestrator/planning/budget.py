@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from auxtune.orchestrator.errors import BudgetTooSmall
@@ -25,10 +25,11 @@ NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
 
 @dataclass(frozen=True)
 class Price:
-    """Money per allocated hour; ``None`` is unknown."""
+    """Money per allocated hour, ``None`` where unknown, and per hour that a node of each type is up."""
 
     gpu_hour: float | None = None
     cpu_hour: float | None = None
+    nodes: Mapping[str, float] = field(default_factory=dict)
 
     def usd(self, cost: Cost) -> float | None:
         """What an attempt cost, or ``None`` where a price that it needs is not given."""
@@ -47,10 +48,19 @@ class Price:
         each = [self.usd(cost) for cost in (NOTHING, *costs)]
         return None if None in each else sum(filter(None, each))
 
+    def node_usd(self, kind: str, seconds: float) -> float | None:
+        """What nodes of a type cost that were up for so long together, or ``None`` where it has no price."""
+        return None if kind not in self.nodes else seconds * self.nodes[kind] / HOUR
+
+    def cluster_usd(self, seconds: Mapping[str, float] | None) -> float | None:
+        """What a cluster cost; ``None`` off a cluster, and where a type that was up has no price."""
+        each = [self.node_usd(kind, up) for kind, up in (seconds or {}).items()]
+        return None if seconds is None or None in each else sum(filter(None, each))
+
 
 def price_of(options: StudyOptions) -> Price:
     """A study's prices."""
-    return Price(options.prices.gpu_hour, options.prices.cpu_hour)
+    return Price(options.prices.gpu_hour, options.prices.cpu_hour, options.prices.nodes)
 
 
 def spent_of(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, by its name and what it has in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``."""
+    """A machine, by its name and what it has in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``.
+
+    ``kind`` is what its price goes by.
+    """
 
     name: str
     has: Mapping[str, float]
+    kind: str = "worker"
 
     def __str__(self) -> str:
         return f"{self.name} with {self.has.get('CPU', 0.0):g} CPUs and {self.has.get('GPU', 0.0):g} GPUs"
@@ -60,6 +65,11 @@ class Machines:
         """The largest node, of those there and those that could come, by what it has of ``resource``."""
         nodes = [*self.nodes, *(node for _, node in self._kinds())]
         return max(nodes, key=lambda node: (node.has.get(resource, 0.0), node.has.get("CPU", 0.0)), default=None)
+
+    @property
+    def up(self) -> dict[str, int]:
+        """How many nodes of each kind are there."""
+        return dict(Counter(node.kind for node in self.nodes))
 
     @property
     def unknown(self) -> bool:

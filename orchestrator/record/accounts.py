@@ -6,6 +6,7 @@ price read it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from auxtune.orchestrator.record.events import (
     Event,
     Judged,
     Lost,
+    Nodes,
     Opened,
     Phase,
     Proposed,
@@ -98,10 +100,11 @@ class Trial:
 
 @dataclass
 class Session:
-    """One process that wrote to the ledger; ``last`` is the time of its last event."""
+    """One process that wrote to the ledger; ``last`` is the time of its last event, ``nodes`` its last word on them."""
 
     opened: Opened
     last: float
+    nodes: Nodes | None = None
     closed: Closed | None = None
 
 
@@ -145,6 +148,8 @@ class Accounts:
                 self._track(event)
             case Selected():
                 self.selected = event
+            case Nodes():
+                self.sessions[-1].nodes = event
             case Closed():
                 self.sessions[-1].closed = event
         if (moment := getattr(event, "time", None)) is not None:
@@ -193,6 +198,25 @@ class Accounts:
         if now is not None and self.sessions and self.sessions[-1].closed is None:
             total += max(0.0, now - self.sessions[-1].last)
         return total
+
+    def node_seconds(self, now: float | None = None) -> dict[str, float] | None:
+        """How long nodes of each type were up while sessions ran on a cluster; ``None`` where none did.
+
+        After a session's last word the nodes that it saw last count until it was closed, or, while it is alive, until
+        ``now``; of one that was killed no more is known.
+        """
+        if all(session.nodes is None for session in self.sessions):
+            return None
+        total: dict[str, float] = defaultdict(float)
+        for session in self.sessions:
+            if (word := session.nodes) is None:
+                continue
+            alive = now if session is self.sessions[-1] else None
+            end = session.closed.time if session.closed is not None else alive
+            rest = 0.0 if end is None else max(0.0, end - word.time)
+            for kind in dict.fromkeys([*word.seconds, *word.up]):
+                total[kind] += word.seconds.get(kind, 0.0) + word.up.get(kind, 0) * rest
+        return dict(total)
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:

@@ -126,6 +126,19 @@ class Selected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """How many nodes of each type are up in the session's cluster, and for how long they were, together, so far.
+
+    Node-seconds count from the moment the session's driver was connected; the session's last word on them holds.
+    """
+
+    time: float
+    up: Mapping[str, int]
+    seconds: Mapping[str, float]
+    event: Literal["nodes"] = "nodes"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Closed:
     """A session ended by itself: the study is done, was interrupted, or failed."""
 
@@ -137,7 +150,8 @@ class Closed:
 
 
 Event: TypeAlias = Annotated[
-    Opened | Proposed | Started | Lost | Judged | Told | Tracked | Selected | Closed, Field(discriminator="event")
+    Opened | Proposed | Started | Lost | Judged | Told | Tracked | Selected | Nodes | Closed,
+    Field(discriminator="event"),
 ]
 
 _event: TypeAdapter[Any] = TypeAdapter(Event)

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 
 from auxtune.orchestrator.engine.loop import embedded_ray
 from auxtune.orchestrator.planning.machines import Machines, this_machine
+from auxtune.orchestrator.record.node_time import NodeTime
 from auxtune.orchestrator.session.signals import StopSignals
 
 
 @dataclass(frozen=True)
 class Ground:
-    """``machines`` tells what there is, whenever it is asked; within ``ray()`` a Ray on it is connected."""
+    """``machines`` tells what there is, whenever it is asked; within ``ray()`` a Ray on it is connected.
+
+    ``node_time`` tells for how long nodes of a cluster have been up; off a cluster that is ``None``.
+    """
 
     machines: Callable[[], Machines]
     ray: Callable[[], AbstractContextManager[None]]
+    node_time: Callable[[], NodeTime | None] = lambda: None
 
 
 @contextmanager
@@ -31,6 +36,6 @@ def on_cluster(address: str, signals: StopSignals) -> Iterator[Ground]:
     """The cluster at ``address``, connected from now on: only so its nodes are seen. Raises ``ClusterError``."""
     from auxtune.orchestrator.engine.cluster import Watched, connected_ray
 
-    with connected_ray(address):
+    with connected_ray(address), Watched() as watched:
         signals.listen()                               # Ray's core has taken SIGTERM for itself
-        yield Ground(Watched(), nullcontext)
+        yield Ground(watched.machines, nullcontext, watched.node_time)

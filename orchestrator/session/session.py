@@ -22,6 +22,7 @@ from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
@@ -162,10 +163,13 @@ def _train(
                 measure=measuring.plan(trial.proposal),
             )
 
+        trail = NodeTrail(ground.node_time, agenda.record, agenda.flush)
+
         def each_turn() -> None:
             for event in tracker.made():
                 agenda.record(event)
             agenda.resize(slots())
+            trail.each_turn()
             signals.end_loop()
 
         minutes = prepared.study.options.resources.trial_minutes
@@ -173,9 +177,13 @@ def _train(
         callbacks = [watch, *([HangWatch(minutes * 60, slots)] if minutes else [])]
         searcher = LedgerSearcher(agenda, assign, watch.error_of, slots)
         scratch = folder / "tune" / session
-        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
+        try:
             scheduler = _scheduler(prepared, agenda)
             run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch)
+        except KeyboardInterrupt:
+            pass                                       # the second Ctrl-C: without waiting for workers
+        finally:
+            trail.end()
 
 
 def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:

@@ -204,6 +204,11 @@ class PriceOptions(Section):
 
     gpu_hour: Annotated[float, Field(ge=0)] | None = Field(default=None, description="One GPU for one hour.")
     cpu_hour: Annotated[float, Field(ge=0)] | None = Field(default=None, description="One CPU core for one hour.")
+    nodes: dict[Text, Annotated[float, Field(ge=0)]] = Field(
+        default={},
+        description="One node of a cluster for one hour, by its type, such as `{gpu_spot: 0.45, head: 0.38}`; nodes "
+        "without a type are of the type `head` or `worker`. For `cluster_usd` alone.",
+    )
 
 
 class TrackingOptions(Section):

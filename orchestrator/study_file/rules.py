@@ -75,7 +75,8 @@ def _budget_is_bounded(data: Raw) -> Iterator[Finding]:
 
 def _money_needs_prices(data: Raw) -> Iterator[Finding]:
     budget, prices = data.get("budget"), data.get("prices")
-    priced = isinstance(prices, Mapping) and any(price is not None for price in prices.values())
+    # What nodes cost says nothing of what a trial on them does.
+    priced = isinstance(prices, Mapping) and any(prices.get(key) is not None for key in ("gpu_hour", "cpu_hour"))
     if isinstance(budget, Mapping) and budget.get("usd") is not None and not priced:
         yield ("budget", "usd"), "needs `prices`; add gpu_hour, cpu_hour or both"
 

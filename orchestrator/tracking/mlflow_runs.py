@@ -130,6 +130,8 @@ class StudyRuns:
         told = sum(trial.told is not None for trial in accounts.trials.values())
         values = cost_metrics(accounts.trials.values(), price)
         values["study/elapsed_seconds"] = accounts.elapsed_seconds(now)
+        if (cluster := price.cluster_usd(accounts.node_seconds(now))) is not None:
+            values["cost/cluster_usd"] = cluster
         if accounts.best is not None and accounts.best.score is not None:
             values["best_score"] = accounts.best.score
         moment = int(now * 1000)

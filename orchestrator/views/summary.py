@@ -15,6 +15,7 @@ from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.groups import groups_tables, groups_verdict, interval
+from auxtune.orchestrator.views.node_cost import node_lines
 
 
 def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
@@ -26,7 +27,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         parts = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
     parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
     spent = ", ".join(spent_of(limits, selection["cost"]))
-    lines = [_cost(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
+    lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
     lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
     parts += [Text(line) for line in lines]
     if result.tracking_trouble:
