@@ -59,21 +59,26 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     home, here = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("here")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, agent = free_port(), free_port()
     rows = "\n".join(f"{'good' if i % 2 else 'bad'} {i},{i % 2}" for i in range(3000))
     (here / "own.csv").write_text(f"a,b\n{rows}\n")
     # A folder of its own: in the shared one, jobs would be sent to whichever Ray of this machine was started last.
     session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0", "--num-cpus=3"]
-    ray += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", f"--temp-dir={session}", "--disable-usage-stats"]
+    ray += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}"]
+    ray += [f"--temp-dir={session}", "--disable-usage-stats"]
     head = subprocess.Popen(ray, stdout=subprocess.DEVNULL, env=environment(AUXTUNE_HOME=str(home)))
     wait_for(port, head)
     yield There(f"http://127.0.0.1:{port}", home, here)
     head.terminate()
     head.wait(60)
     shutil.rmtree(session)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def wait_for(port: int, head: subprocess.Popen[bytes]) -> None:

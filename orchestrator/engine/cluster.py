@@ -1,8 +1,8 @@
 """A cluster that is there already: connecting to it, and what its nodes have and it could start.
 
 Nodes that are there are Ray's to tell. What could be started is known where `ray up` made the cluster: its autoscaler
-reports how many nodes of each kind there are, and the cluster's file lies on the head, where a submitted study's driver
-runs. Elsewhere, or without an autoscaler, only nodes that are there count.
+labels nodes with their kind, and the cluster's file lies on the head, where a submitted study's driver runs.
+Elsewhere, or without an autoscaler, only nodes that are there count.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def cluster_machines() -> Machines:
         Node(node["NodeManagerAddress"], dict(node["Resources"]), kind_of(node["Labels"], node["Resources"]))
         for node in alive
     )
-    return startable(nodes, _reported(), _written())
+    return startable(nodes, Counter(node["Labels"].get(_KIND, "") for node in alive), _written())
 
 
 def machines_at(address: str) -> Machines:
@@ -98,7 +98,7 @@ def kind_of(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
 def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
     """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
 
-    A file that is not this cluster's counts for nothing: the autoscaler would have named its kind of head.
+    A file that is not this cluster's counts for nothing: its kind of head would be among them.
     """
     head = config.get("head_node_type") if config else None
     if config is None or head not in active:
@@ -124,7 +124,6 @@ class Watched(threading.Thread):
         super().__init__(name="nodes", daemon=True)
         self._seen = cluster_machines()
         self._time = NodeClock(self._seen.up, time.monotonic())
-        self._failure: Exception | None = None
         self._over = threading.Event()
 
     def __enter__(self) -> Watched:
@@ -138,9 +137,7 @@ class Watched(threading.Thread):
         self.join()
 
     def machines(self) -> Machines:
-        """What is there. Raises what a look at it raised."""
-        if self._failure is not None:
-            raise self._failure
+        """What is there, or was when a look last succeeded."""
         return self._seen
 
     def node_time(self) -> NodeTime:
@@ -152,9 +149,9 @@ class Watched(threading.Thread):
         while not self._over.wait(LOOK):
             try:
                 self._seen = cluster_machines()
-            except Exception as error:                 # told to whoever asks next, as if they had looked
-                self._failure = error
-                return
+            except Exception as error:                 # a head that is busy; one that is gone ends Ray's loop by itself
+                logging.getLogger(__name__).warning("the nodes could not be looked at: %s", error)
+                continue
             self._time.look(self._seen.up, time.monotonic())
 
 
@@ -178,15 +175,6 @@ def _knock(address: str) -> None:
 
 def _leave_unsaid(data: Any, ignore_prefix: bool) -> None:
     """In place of Ray's printing: what a lost node means for the study, the study says."""
-
-
-def _reported() -> dict[str, int]:
-    """How many nodes of each kind the autoscaler says that there are; those that it did not start have none."""
-    import ray
-    from ray.autoscaler.v2.sdk import get_cluster_status
-
-    status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    return Counter(node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes))
 
 
 def _written() -> dict[str, Any] | None:

@@ -48,7 +48,8 @@ def adapted(key: Path, gcs: int, dashboard: int, mlflow: int) -> str:
         "<HEAD_IP>": "127.0.0.1", "<USER>": "root", "<SSH_KEY>": str(key), "<SHARED_FOLDER>": "/mnt/shared",
         "[<WORKER_IP_1>, <WORKER_IP_2>]": "[]", "_workers: 2": "_workers: 0", "--num-cpus=0 --num-gpus=0": "",
         "--port=6379": f"--port={gcs}", ":6379": f":{gcs}", "5000": str(mlflow),
-        "--dashboard-host=127.0.0.1": f"--dashboard-host=127.0.0.1 --dashboard-port={dashboard}",
+        "--dashboard-host=127.0.0.1": "--dashboard-host=127.0.0.1 "
+        f"--dashboard-port={dashboard} --dashboard-agent-listen-port={free_port()}",
         "dist/auxtune": f"{ROOT}/dist/auxtune", ": constraints.txt": f": {ROOT}/constraints.txt",
     }.items():
         assert placeholder in text
