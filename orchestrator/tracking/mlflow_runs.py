@@ -34,6 +34,8 @@ class StudyRuns:
         # A request whose reply was lost is not sent again blindly, which could make a second run: the caller looks.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        # Of every run that ends at a server it would print two lines between ours, in a view without runs.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=uri)

@@ -104,6 +104,7 @@ def test_the_quickstart_is_submitted_followed_and_asked_for_from_elsewhere(up: U
     done = up.auxtune("submit", tmp_path / "quickstart.yaml", *settings, "--follow", timeout=600)
     assert done.returncode == 0, done.stdout
     assert "selected" in done.stdout
+    assert "View run" not in done.stdout               # MLflow's own lines, which would come between ours
     answer = json.loads((up.disk / "shared" / "studies" / "quickstart" / "selection.json").read_text())
     assert answer["lift"]["single_task"]["seeds"] == 4
     status = json.loads(up.auxtune("status", f"{STORAGE}/quickstart", "--json", "--verify").stdout)
@@ -116,7 +117,8 @@ def test_the_quickstart_is_submitted_followed_and_asked_for_from_elsewhere(up: U
 def test_a_study_is_stopped_there_and_goes_on(up: Up, tmp_path: Path) -> None:
     assert up.laptop.run("auxtune", "examples", "cp", "quickstart.yaml", here=tmp_path).returncode == 0
     settings = [f"--set=storage={STORAGE}", f"--set=tracking.uri={up.there}", "--set=study=halted"]
-    settings += ["--set=confirm={seeds: 1, controls: [single_task]}", "--set=selector.rounds=300"]
+    settings += ["--set=confirm={seeds: 1, controls: [single_task]}", "--set=selector.rounds=500"]
+    settings += ["--set=training.checkpoint_every=1"]
     submitted = up.auxtune("submit", tmp_path / "quickstart.yaml", *settings)
     assert "submitted as" in submitted.stdout
     trials = up.disk / "shared" / "studies" / "halted" / "trials"
