@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.planning.machines import Machines
+from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -99,7 +100,8 @@ def run_tuner(
         ),
         run_config=tune.RunConfig(
             name=scratch.name,
-            storage_path=str(scratch.parent),
+            storage_path=scratch.parent.key if isinstance(scratch, ObjectPath) else str(scratch.parent),
+            storage_filesystem=_for_arrow(scratch.store) if isinstance(scratch, ObjectPath) else None,
             callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -107,3 +109,9 @@ def run_tuner(
         ),
     )
     tuner.fit()
+
+
+def _for_arrow(store: Any) -> Any:
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return PyFileSystem(FSSpecHandler(store))

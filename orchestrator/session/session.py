@@ -27,6 +27,7 @@ from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_mach
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
@@ -69,6 +70,7 @@ def run_session(
         ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
         prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
+        stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         runs = mirrored(study, folder, ledger.events, prepared.translator.steps, prepared.budget.price)
         tracker = Tracker(runs, list(ledger.events))
