@@ -6,18 +6,31 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 from s3fs import S3FileSystem
 from small_study import StudyRun
 
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
 BUCKET = "bucket"
-SERVER = "from moto.server import main; import sys; main(sys.argv[1:])"
+# Told so by a line, it closes its port or opens it again; what was stored stays.
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+
+for line in sys.stdin:
+    if line == "stop\\n":
+        server.stop()
+    else:
+        server = ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False)
+        server.start()
+    print("done", flush=True)
+"""
 HERE = {
     "AWS_ACCESS_KEY_ID": "me",
     "AWS_SECRET_ACCESS_KEY": "secret",
@@ -27,43 +40,49 @@ HERE = {
 
 
 class S3Server:
-    """A server process on a port of loopback, with one bucket; it may go away and come back, then empty."""
+    """A server process on a port of loopback, with one bucket; it may fall silent and come back."""
 
     def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(self.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )
         self.start()
+        self.client().create_bucket(Bucket=BUCKET)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client must have in its environment."""
         return {**HERE, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
 
-    def start(self) -> None:
-        """Start it and make the bucket."""
-        import boto3
-
-        command = [sys.executable, "-c", SERVER, "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                break
-            except OSError:
-                assert self.process.poll() is None and time.monotonic() < end, "the server did not start"
-                time.sleep(0.1)
-        client = boto3.client(
+    def client(self) -> Any:
+        """Amazon's own client."""
+        return boto3.client(
             "s3", endpoint_url=self.environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
             aws_access_key_id="me", aws_secret_access_key="secret",
         )
-        client.create_bucket(Bucket=BUCKET)
+
+    def start(self) -> None:
+        """Answer."""
+        self._tell("start")
 
     def stop(self) -> None:
-        """End it, with all that it held."""
-        self.process.kill()
-        self.process.wait()
+        """Refuse connections."""
+        self._tell("stop")
+
+    def end(self) -> None:
+        """End the process, and forget all that was stored."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _tell(self, word: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
 
 
 @contextmanager
@@ -77,7 +96,7 @@ def s3_server() -> Iterator[S3Server]:
         yield server
     finally:
         S3FileSystem.clear_instance_cache()
-        server.stop()
+        server.end()
         for key, value in former.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.planning.machines import Machines
-from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -76,8 +75,9 @@ def run_tuner(
 ) -> None:
     """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
-    Each trial gets what its assignment says. ``scheduler`` may stop trials early. Data and base weights go through the
-    object store once. Raises what the searcher raised.
+    Each trial gets what its assignment says. ``scheduler`` may stop trials early. Data and base weights go through
+    Ray's object store once. ``scratch`` is a folder of this machine that is never read back: kept in an object store,
+    Tune would end with the first of its own files that cannot be written there. Raises what the searcher raised.
     """
     import ray
     from ray import tune
@@ -100,8 +100,7 @@ def run_tuner(
         ),
         run_config=tune.RunConfig(
             name=scratch.name,
-            storage_path=scratch.parent.key if isinstance(scratch, ObjectPath) else str(scratch.parent),
-            storage_filesystem=_for_arrow(scratch.store) if isinstance(scratch, ObjectPath) else None,
+            storage_path=str(scratch.parent),
             callbacks=list(callbacks),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -109,9 +108,3 @@ def run_tuner(
         ),
     )
     tuner.fit()
-
-
-def _for_arrow(store: Any) -> Any:
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-    return PyFileSystem(FSSpecHandler(store))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from auxtune.orchestrator.answer.answer import answer, write_answer
@@ -27,6 +28,7 @@ from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_mach
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -174,10 +176,19 @@ def _train(
         watch = LoopWatch(each_turn)
         callbacks = [watch, *([HangWatch(minutes * 60, slots)] if minutes else [])]
         searcher = LedgerSearcher(agenda, assign, watch.error_of, slots)
-        scratch = folder / "tune" / session
-        with contextlib.suppress(KeyboardInterrupt):                   # the second Ctrl-C: without waiting for workers
+        with _scratch(folder) as scratch, contextlib.suppress(KeyboardInterrupt):      # the second Ctrl-C: at once
             scheduler = _scheduler(prepared, agenda)
-            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch)
+            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch / session)
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
+    if not isinstance(folder, ObjectPath):
+        yield folder / "tune"
+        return
+    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
+        yield Path(scratch)
 
 
 def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
@@ -213,7 +224,8 @@ def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patie
 
 def _why(agenda: Agenda, folder: Path) -> str:
     if not agenda.failing:
-        return f"Ray ended before the study did (its logs are in {folder / 'tune'}); "
+        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
+        return f"Ray ended before the study did (its logs are in {logs}); "
     failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
     last = failed[-1]
     return (
