@@ -103,7 +103,7 @@ class EvidenceError(AuxtuneError):
 class StorageError(AuxtuneError, OSError):
     """An object store refuses what it is asked, or does not answer. ``lasting``: to ask again would be pointless."""
 
-    def __init__(self, place: str, reason: str, lasting: bool = False) -> None:
+    def __init__(self, place: str, reason: str = "it does not answer", lasting: bool = False) -> None:
         super().__init__(errno.EIO, reason, place)
         self.lasting = lasting
 

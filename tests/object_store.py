@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 from s3fs import S3FileSystem
-from small_study import StudyRun
+from small_study import STUDY, StudyRun, small_study
 
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
@@ -101,12 +101,20 @@ def s3_server() -> Iterator[S3Server]:
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
+STORED = f"{STUDY}storage: s3://{BUCKET}/studies\n"
+
+
 class StoredStudy(StudyRun):
     """The small study with its storage in the bucket."""
-
-    storage = ObjectPath(f"s3://{BUCKET}/studies")
 
     @property
     def folder(self) -> Path:
         """``<storage>/<study>``."""
-        return self.storage / "small"
+        return ObjectPath(f"s3://{BUCKET}/studies/small")
+
+
+def stored_study(home: Path) -> StoredStudy:
+    """The small study's file and tasks in a folder, and the rest in the bucket."""
+    small_study(home)
+    (home / "study.yaml").write_text(STORED)
+    return StoredStudy(home)

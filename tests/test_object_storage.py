@@ -16,6 +16,7 @@ from object_store import BUCKET, S3Server, s3_server
 from s3fs import S3FileSystem
 from written_study import opened
 
+from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
 from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver
@@ -241,3 +242,21 @@ def test_patience_ends(nobody: pytest.MonkeyPatch) -> None:
     nobody.setenv("AUXTUNE_STORAGE_PATIENCE", "1")
     with pytest.raises(StorageError), patient():
         ObjectPath(f"s3://{BUCKET}/x").write_text("1")
+
+
+def test_doctor_finds_a_store_that_does_not_refuse_what_is_there(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some services that speak S3 ignore the condition: then nothing would keep two drivers apart."""
+    place = f"s3://{BUCKET}/doctor"
+    assert node_probe.write(place, "one") == {"error": None}
+    assert node_probe.read(place, ["one", "two"]) == ["one"]
+    node_probe.remove(place, "one")
+    assert node_probe.read(place, ["one"]) == []
+    whole_put = S3FileSystem.pipe_file
+
+    def heedless(store: S3FileSystem, path: str, value: bytes, mode: str) -> None:
+        whole_put(store, path, value)
+
+    monkeypatch.setattr(S3FileSystem, "pipe_file", heedless)
+    assert "two drivers" in node_probe.write(place, "two")["error"]
