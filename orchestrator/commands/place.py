@@ -10,14 +10,12 @@ import click
 from auxtune.orchestrator.storage.object_path import stored_path
 
 
-class Place(click.ParamType):
+class Place(click.Path):
     """A path, or ``s3://BUCKET/FOLDER`` or ``gs://BUCKET/FOLDER``."""
 
-    name = "path"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The folder that is meant."""
         try:
             return stored_path(str(value))
         except ValueError as error:
-            self.fail(str(error), parameter, context)
+            self.fail(str(error), param, ctx)

@@ -49,10 +49,11 @@ def patiently(question: Callable[[], Answer], place: str) -> Answer:
             raise
         except Exception as error:
             failure = StorageError(place, _reason(error), lasting=_lasting(error))
-            if failure.lasting or not (_patient.get() and silent_for(store) < _patience()):
-                _silence.setdefault(store, time.monotonic())
+            if failure.lasting:
                 raise failure from error
             _silence.setdefault(store, time.monotonic())
+            if not _patient.get() or gave_up(store):
+                raise failure from error
             time.sleep(PAUSE)
         else:
             _silence.pop(store, None)
