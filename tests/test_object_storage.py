@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import threading
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 from object_store import BUCKET, S3Server, s3_server
 from s3fs import S3FileSystem
-from written_study import opened
+from synthetic_tasks import TASKS
+from written_study import opened, written_study
 
+from auxtune.orchestrator import cli
 from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts, texts_of
 from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver
 from auxtune.orchestrator.record.ledger import Ledger, read_events
@@ -26,6 +32,8 @@ from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.storage.placing import create, delete_tree, size_of, write_whole
 from auxtune.orchestrator.storage.published import POINTER, local_copy, publish, upload, whole
+from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
+from auxtune.trials.probes.shared_texts import shared_texts
 from auxtune.trials.report import Cost
 
 
@@ -260,3 +268,45 @@ def test_doctor_finds_a_store_that_does_not_refuse_what_is_there(
 
     monkeypatch.setattr(S3FileSystem, "pipe_file", heedless)
     assert "two drivers" in node_probe.write(place, "two")["error"]
+
+
+def test_commands_take_a_place_in_a_store_for_a_folder(home: ObjectPath) -> None:
+    def said(*arguments: str) -> str:
+        result = CliRunner().invoke(cli.main, list(arguments))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    study = written_study(home / "small")
+    store = EvidenceStore(home)
+    assert store.create("unnamed", entry("gone"), {"x": np.zeros(3)})
+    [row] = json.loads(said("list", str(home), "--json"))
+    assert (row["study"], row["state"], row["folder"]) == ("small", "interrupted", f"{home}/small")
+    assert "ValueError: no such word" in said("show", str(study), "1")
+    assert "small: nothing is running" in said("stop", str(study))
+    found = json.loads(said("clean", str(study), "--json"))
+    assert not found["deleted"] and {each["kind"] for each in found["paths"]} == {
+        "Ray's scratch", "checkpoints", "superseded attempts", "stale evidence"
+    }
+    assert said("clean", str(study), "--yes").count("../.evidence/unnamed") == 1
+    assert "nothing to delete" in said("clean", str(study)) and list(store) == []
+    assert not (study / "trials" / "0000" / "2" / "checkpoint").exists()
+    assert (study / "trials" / "0000" / "2" / "report.json").is_file()
+    assert (study / "trials" / "0002" / "1" / "checkpoint" / "model").is_file(), "trial 2 has no outcome yet"
+
+
+def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> None:
+    store = EvidenceStore(home)
+    tensors = {"encoder.weight": torch.arange(6.0).reshape(2, 3)}
+    assert store.weights("run") is None
+    assert store.create("run", entry("small 1"), None, lambda folder: write_checkpoint(folder, tensors, {"tasks": []}))
+    kept = store.weights("run")
+    assert kept is not None
+    with local_copy(kept) as folder:
+        read, document = read_checkpoint(folder)
+    assert torch.equal(read["encoder.weight"], tensors["encoder.weight"]) and document == {"tasks": []}
+
+    two = {name: TASKS[name] for name in ("sign", "share.of")}
+    first = ProbeTexts(home, two, "one").folder
+    assert first == home / ".texts" / shared_texts(two).digest
+    assert texts_of(first).digest == first.name
+    assert ProbeTexts(home, TASKS, "one").folder == first, "a new candidate changes nothing"
