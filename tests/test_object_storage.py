@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gcsfs
 import numpy as np
 import pytest
 import torch
@@ -209,6 +210,7 @@ def test_a_store_that_cannot_be_reached_is_not_an_empty_one(nobody: pytest.Monke
         lambda: EvidenceStore(home).find("key"),
         lambda: living_driver(home),
         lambda: read_events(home / "ledger"),
+        lambda: home.is_file(),
     ):
         with pytest.raises(StorageError, match=r"s3://bucket/unreached.*cannot be used.*endpoint"):
             question()
@@ -310,3 +312,17 @@ def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> No
     assert first == home / ".texts" / shared_texts(two).digest
     assert texts_of(first).digest == first.name
     assert ProbeTexts(home, TASKS, "one").folder == first, "a new candidate changes nothing"
+
+
+def test_the_other_store_is_asked_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GCS server is at hand; that one cannot be reached must not look as if there were nothing."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(gcsfs.retry.asyncio, "sleep", _no_sleep)
+    path = stored_path("gs://bucket/studies")
+    for question in (path.is_dir, path.exists, lambda: read_events(path / "ledger")):
+        with pytest.raises(StorageError, match=r"gs://bucket/studies.*Cannot connect to host 127.0.0.1:9"):
+            question()
+
+
+async def _no_sleep(seconds: float) -> None:
+    """Between gcsfs's own attempts, of which the last waits half a minute."""

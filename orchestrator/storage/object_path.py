@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import logging
 import os
 import re
 import stat
@@ -25,6 +26,7 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.storage.patience import patiently
 
 _URL = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]+(?:/[^/?#]+)*/?")
+_SILENT = logging.NullHandler()
 Answer = TypeVar("Answer")
 
 
@@ -62,6 +64,7 @@ class ObjectPath(PosixPath):
         """The store's fsspec file system."""
         import fsspec
 
+        logging.getLogger("gcsfs").addHandler(_SILENT)  # what it would print of an error is said by the error
         return fsspec.filesystem(self.parts[0].removesuffix(":"), use_listings_cache=False)
 
     def ask(self, question: Callable[[Any], Answer]) -> Answer:
@@ -77,15 +80,19 @@ class ObjectPath(PosixPath):
 
     def exists(self, **options: Any) -> bool:
         """Whether there is an object of this name, or anything in a folder of this name."""
-        return bool(self.ask(lambda store: store.exists(self.key)))
+        return self._kind() is not None
 
     def is_dir(self, **options: Any) -> bool:
         """Whether anything lies in a folder of this name."""
-        return bool(self.ask(lambda store: store.isdir(self.key)))
+        # Not the stores' own ``isdir``: to gcsfs what cannot be reached is no folder.
+        try:
+            return any(True for _ in self.iterdir())
+        except FileNotFoundError:
+            return False
 
     def is_file(self, **options: Any) -> bool:
         """Whether there is an object of this name."""
-        return bool(self.ask(lambda store: store.isfile(self.key)))
+        return self._kind() == "file"
 
     def is_symlink(self) -> bool:
         """Never."""
@@ -158,6 +165,14 @@ class ObjectPath(PosixPath):
         except FileNotFoundError:
             if not missing_ok:
                 raise
+
+
+    def _kind(self) -> str | None:
+        """``file`` or ``directory``; ``None`` where there is nothing."""
+        try:
+            return str(self.ask(lambda store: store.info(self.key))["type"])
+        except FileNotFoundError:
+            return None
 
 
 def _written(about: dict[str, Any]) -> float:
