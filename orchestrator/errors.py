@@ -12,6 +12,7 @@
     │   ├── LedgerDamaged   2   a part is missing or unreadable
     │   └── Locked          4   another process writes to it
     ├── EvidenceError       2   what trials measured cannot be read any more
+    ├── StorageError        2   an object store refuses, or does not answer; an ``OSError`` as well
     ├── HangError           2   a worker did not begin, and nothing is there that could be killed
     ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed
     └── Interrupted       130   stopped on request; running the study again continues it
@@ -19,6 +20,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,6 +98,23 @@ class Locked(LedgerError):
 
 class EvidenceError(AuxtuneError):
     """Evidence that a study rests on is gone or damaged."""
+
+
+class StorageError(AuxtuneError, OSError):
+    """An object store refuses what it is asked, or does not answer. ``lasting``: to ask again would be pointless."""
+
+    def __init__(self, place: str, reason: str = "it does not answer", lasting: bool = False) -> None:
+        super().__init__(errno.EIO, reason, place)
+        self.lasting = lasting
+
+    def __reduce__(self) -> tuple[type[StorageError], tuple[str, str, bool]]:
+        return type(self), (self.filename, self.strerror or "", self.lasting)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename}: the object store cannot be used: {self.strerror}; see that this machine reaches it, and "
+            "that credentials and endpoint are in its environment"
+        )
 
 
 class HangError(AuxtuneError):

@@ -39,8 +39,9 @@ class Study:
         from auxtune.orchestrator.errors import Mistake
         from auxtune.orchestrator.record.events import Opened
         from auxtune.orchestrator.record.ledger import read_events
+        from auxtune.orchestrator.storage.object_path import stored_path
 
-        folder = Path(folder).resolve()
+        folder = stored_path(str(folder)).resolve()
         opened = [event for event in read_events(folder / "ledger") if isinstance(event, Opened)]
         if not opened:
             message = "expected the folder of a study (<storage>/<study>), found no ledger in it"

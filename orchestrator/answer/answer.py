@@ -20,8 +20,8 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.selectors.protocol import Kept, Problem
-from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost
 
 FORMAT = 1
@@ -100,7 +100,7 @@ def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
     """Write ``selection.json``, whole or not at all, and return its path."""
     path = folder / "selection.json"
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_durably(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 

@@ -39,7 +39,7 @@ class Predictions:
 @lru_cache(maxsize=256)
 def load_predictions(path: Path, task: str) -> Predictions:
     """What a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = tuple(arrays[f"{task}/names"].tolist()) if f"{task}/names" in arrays else ()
         labels, predictions, rows = (arrays[f"{task}/{name}"] for name in ("labels", "predictions", "rows"))
         return Predictions(labels, predictions, rows, names)

@@ -94,6 +94,11 @@ def _storage(cluster: Cluster, storage: str | None) -> Iterator[Finding]:
         yield Finding("storage", "cluster", "no storage was examined", why, "name it: --storage FOLDER", "warning")
         return
     remedy = "mount one shared file system at the same path on every node, writable by the user of Ray"
+    if "://" in storage:
+        remedy = (
+            "install auxtune[s3] or auxtune[gs] on every node, and start its Ray with the credentials, and the "
+            "endpoint if it is not the default, in the environment"
+        )
     examined = [node for node in cluster.nodes if node.storage is not None]
     able = [node for node in examined if not (node.storage or {})["error"]]
     for node in examined:

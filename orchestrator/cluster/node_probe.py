@@ -41,7 +41,9 @@ def look(packages: list[str], gpus: bool) -> dict[str, Any]:
 
 
 def write(storage: str, name: str) -> dict[str, Any]:
-    """Leave the file ``name`` in the storage folder, and say what room there is; or what forbids it."""
+    """Leave the file ``name`` in the storage, and say what room there is in a folder; or what forbids it."""
+    if "://" in storage:
+        return _put(storage, name)
     folder = _there(storage)
     try:
         (folder / name).write_text(name, encoding="utf-8")
@@ -53,11 +55,18 @@ def write(storage: str, name: str) -> dict[str, Any]:
 
 def read(storage: str, names: list[str]) -> list[str]:
     """Which of the files are there, each asked for by its name: a listing may be an old one on a network's disk."""
+    if "://" in storage:
+        store = _store(storage)
+        return [name for name in names if store.exists(f"{storage}/{name}")]
     return [name for name in names if (_there(storage) / name).exists()]
 
 
 def remove(storage: str, name: str) -> None:
     """Take the file away again, if it is there."""
+    if "://" in storage:
+        with suppress(Exception):                      # whatever a store's client raises
+            _store(storage).rm_file(f"{storage}/{name}")
+        return
     with suppress(OSError):                            # what could not be written cannot be removed
         (_there(storage) / name).unlink(missing_ok=True)
 
@@ -66,6 +75,28 @@ def _there(storage: str) -> Path:
     """The storage folder or, before the first study, the folder that it will be in. Nothing is made for a question."""
     folder = Path(storage)
     return folder if folder.exists() else folder.parent
+
+
+def _put(storage: str, name: str) -> dict[str, Any]:
+    """Create the object twice: the second time the store must refuse, for that is what keeps two drivers apart."""
+    place, content = f"{storage}/{name}", name.encode()
+    try:
+        store = _store(storage)
+        store.pipe_file(place, content, mode="create")
+    except Exception as error:                         # each store's client has kinds of errors of its own
+        return {"error": f"{type(error).__name__}: {error}"}
+    with suppress(Exception):
+        store.pipe_file(place, content, mode="create")
+        return {"error": "it does not refuse to create an object that is there, so nothing would keep two drivers of "
+                         "one study apart"}
+    return {"error": None}
+
+
+def _store(storage: str) -> Any:
+    """The object store, by the credentials and endpoint in this node's environment."""
+    import fsspec
+
+    return fsspec.filesystem(storage.partition("://")[0], use_listings_cache=False, skip_instance_cache=True)
 
 
 def reach(uri: str, seconds: float) -> str | None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auxtune.orchestrator.commands.place import Place
+
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.leftovers import Leftover
 
@@ -18,7 +20,7 @@ _MEGABYTE = 1e6
 
 
 @click.command("clean", epilog="Example: auxtune clean studies/quickstart")
-@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.argument("study_dir", type=Place())
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object with every path; deletes only with --yes.")
 def command(study_dir: Path, yes: bool, as_json: bool) -> None:
@@ -69,7 +71,7 @@ def _show(folder: Path, found: Sequence[Leftover]) -> None:
         return
     for kind in dict.fromkeys(each.kind for each in found):
         of_kind = [each for each in found if each.kind == kind]
-        first, others = os.path.relpath(of_kind[0].path, folder), len(of_kind) - 1
+        first, others = os.path.relpath(str(of_kind[0].path), str(folder)), len(of_kind) - 1
         where = f"{first} and {others} more" if others else f"{first}"
         click.echo(f"{kind:19}  {sum(each.size for each in of_kind) / _MEGABYTE:10.1f} MB  {where}")
     click.echo(f"{'in all':19}  {sum(each.size for each in found) / _MEGABYTE:10.1f} MB  in {folder}")

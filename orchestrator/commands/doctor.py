@@ -20,7 +20,7 @@ _TRACKING = "http://127.0.0.1:5000"                    # where our cluster files
 @click.command("doctor", epilog="Example: auxtune doctor cluster.yaml")
 @click.argument("cluster", required=False, type=click.Path(path_type=Path))
 @click.option("--address", metavar="HOST:PORT", help="Of a live cluster's Ray; on one of its machines: auto.")
-@click.option("--storage", metavar="FOLDER", help="With --address: the folder of studies, as a study file names it.")
+@click.option("--storage", metavar="PLACE", help="With --address: where studies are kept, as a study file names it.")
 @click.option(
     "--tracking", default=_TRACKING, show_default=True, metavar="URI", help="With --address: the MLflow server."
 )
@@ -69,10 +69,12 @@ def command(
 def _folder(storage: str | None) -> str | None:
     """The storage as nodes are asked for it: a study's driver resolves it before they hear of it."""
     from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.orchestrator.storage.object_path import stored_path
 
-    if storage is not None and "://" in storage:
-        raise AuxtuneError(f"--storage {storage}: expected a folder; object stores are not offered yet")
-    return None if storage is None else str(Path(storage).expanduser().absolute())
+    try:
+        return None if storage is None else str(stored_path(storage).expanduser().absolute())
+    except ValueError as error:
+        raise AuxtuneError(f"--storage {storage}: {error}") from error
 
 
 def _row(node: Mapping[str, Any]) -> dict[str, Any]:

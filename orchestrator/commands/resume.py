@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.commands.elsewhere import run_there
+from auxtune.orchestrator.commands.place import Place
 
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
-@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.argument("study_dir", type=Place())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
 @click.option("--address", metavar="HOST:PORT", help="A cluster's head; auto: this one's; http://HEAD:8265: as a job.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")

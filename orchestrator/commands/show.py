@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from auxtune.orchestrator.commands.place import Place
+
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
-@click.argument("study_dir", type=click.Path(path_type=Path))
+@click.argument("study_dir", type=Place())
 @click.argument("trial", type=int)
 @click.option(
     "--lines", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How much of its log."

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
+from auxtune.orchestrator.commands.place import Place
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --verify")
-@click.argument("study_dir", required=False, type=click.Path(path_type=Path))
+@click.argument("study_dir", required=False, type=Place())
 @click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
 @click.option("--address", metavar="URL", help=ADDRESS)

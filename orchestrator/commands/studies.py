@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from auxtune.orchestrator.commands.place import Place
+
 _COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
 
 @click.command("list", epilog="Example: auxtune list ./studies")
-@click.argument("storage", default="studies", type=click.Path(path_type=Path))
+@click.argument("storage", default="studies", type=Place())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
 def command(storage: Path, as_json: bool) -> None:
     """List the studies in the folder STORAGE (default ./studies), the one that was active last first.

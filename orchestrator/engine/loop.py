@@ -75,8 +75,9 @@ def run_tuner(
 ) -> None:
     """Run Tune over ``searcher`` until it says that it is finished, or a callback ends it.
 
-    Each trial gets what its assignment says. ``scheduler`` may stop trials early. Data and base weights go through the
-    object store once. Raises what the searcher raised.
+    Each trial gets what its assignment says. ``scheduler`` may stop trials early. Data and base weights go through
+    Ray's object store once. ``scratch`` is a folder of this machine that is never read back: kept in an object store,
+    Tune would end with the first of its own files that cannot be written there. Raises what the searcher raised.
     """
     import ray
     from ray import tune

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from auxtune.orchestrator.planning.measuring import MeasurePlan
+from auxtune.orchestrator.planning.probe_texts import texts_of
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.probes.registry import RUNNING
-from auxtune.trials.probes.shared_texts import load_texts
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
 from auxtune.trials.training import TrainingRun
@@ -53,7 +53,7 @@ class Measurement:
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
             self.store.create(self.plan.run, trained, None, run.leave if alone else None)
-        texts = load_texts(self.plan.texts) if self.plan.texts is not None else None
+        texts = texts_of(self.plan.texts) if self.plan.texts is not None else None
         for probe in self._missing:
             before = run.cost()
             arrays = run.measure(probe, texts)

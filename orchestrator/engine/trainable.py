@@ -4,6 +4,9 @@ Whatever ends an attempt is on disk before Ray hears of it: the report of a succ
 traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
 a kept actor that died would take the next, innocent trial with it.
 
+Files are made in a folder of this machine and come to the storage by way of an ``Outbox``. An attempt whose storage is
+lost leaves no report and goes on elsewhere, too.
+
 SIGTERM, by which a machine that goes away warns its processes, is not the end yet: the step under way is taken, a
 checkpoint written, and the attempt given up without a report, so that it goes on elsewhere.
 """
@@ -16,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,11 +28,15 @@ from typing import Any
 from ray import tune
 
 from auxtune.orchestrator.engine.measuring import Measurement
+from auxtune.orchestrator.engine.outbox import Outbox
 from auxtune.orchestrator.engine.steering import SelectorSchedule
+from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measuring import MeasurePlan
 from auxtune.orchestrator.planning.variants import varied
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.reports import show_life, write_report
+from auxtune.orchestrator.storage.patience import patient
+from auxtune.orchestrator.storage.published import local_copy
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
@@ -78,6 +86,7 @@ class StudyTrainable(tune.Trainable):
     """
 
     _run: TrainingRun | None = None
+    _outbox: Outbox | None = None
     _measurement: Measurement | None = None
     _ending: Iterator[None] | None = None              # what is left to do once the last step is taken
     _terminated = False
@@ -99,12 +108,12 @@ class StudyTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Begin, if that is still to be done, train or measure a little further, and at the end write the report."""
-        assignment = self._assignment
         try:
             if self._run is None:
                 if self._terminated:
                     raise Terminated("the worker was told to end (SIGTERM), before the attempt began")
-                self._run = self._begun()
+                with patient():
+                    self._run = self._begun()
             run = self._run
             if not run.finished:
                 run.advance()
@@ -113,12 +122,13 @@ class StudyTrainable(tune.Trainable):
             done = False
             if run.finished:
                 self._ending = self._ending or self._end(run)
-                done = next(self._ending, _OVER) is _OVER
+                with patient():
+                    done = next(self._ending, _OVER) is _OVER
             if done:
                 self._run = None
             else:
-                show_life(assignment.folder)
-        except Terminated:
+                self._show_life()
+        except (Terminated, StorageError):
             raise
         except Exception as error:
             self._fail(error)
@@ -128,8 +138,11 @@ class StudyTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""
         if self._run is not None and not self._run.finished:
-            show_life(self._assignment.folder)
+            show_life(self._box.folder)
             self._run.save()
+            with suppress(StorageError):               # the next attempt begins where the last checkpoint arrived
+                self._box.publish()
+        self._clear()
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM's handler: a run under way ends after its step, a process without one at once."""
@@ -141,8 +154,9 @@ class StudyTrainable(tune.Trainable):
 
     def _give_up(self, run: TrainingRun) -> None:
         """Leave a checkpoint and no report, as a process that died would, but for the steps that it would lose."""
-        show_life(self._assignment.folder)
+        show_life(self._box.folder)
         run.save()
+        self._box.publish()
         self._run = None
         logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to go on elsewhere", run.step)
         raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
@@ -153,9 +167,32 @@ class StudyTrainable(tune.Trainable):
         if self._measurement is not None:
             yield from self._measurement.run(run, report)
             report = self._measurement.reported(report, run.cost())
-        write_report(self._assignment.folder, report)
+        self._leave(report)
+
+    def _leave(self, report: Report) -> None:
+        """The attempt's last word: durable in the storage, with all its files, when this returns."""
+        write_report(self._box.folder, report)
+        self._box.publish_all()
+
+    def _show_life(self) -> None:
+        show_life(self._box.folder)
+        self._box.publish()
+
+    @property
+    def _box(self) -> Outbox:
+        """The present attempt's outbox."""
+        if self._outbox is None:
+            self._outbox = Outbox(self._assignment.folder)
+        return self._outbox
+
+    def _clear(self) -> None:
+        """What was made of the former attempt is in the storage."""
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
 
     def _take(self, assignment: Assignment) -> None:
+        self._clear()
         self._assignment, self._started = assignment, time.time()
         self._ending = self._measurement = None
         self._run = None                               # the former one's memory is free before the next is built
@@ -164,16 +201,17 @@ class StudyTrainable(tune.Trainable):
         """The assignment's run at its first step, or where its checkpoint left it."""
         assignment = self._assignment
         self._started = time.time()
-        assignment.folder.mkdir(parents=True, exist_ok=True)
-        _log_to(assignment.folder / "log.txt")
+        self._box.folder.mkdir(parents=True, exist_ok=True)
+        _log_to(self._box.folder / "log.txt")
         run = self._new_run()
         if assignment.checkpoint is not None:
             try:
-                run.load(assignment.checkpoint)
+                with local_copy(assignment.checkpoint) as checkpoint:
+                    run.load(checkpoint)
             except ValueError as error:                # damaged, or of a study that was allowed to drift
                 logging.getLogger(__name__).warning("%s", error)
                 run = self._new_run()
-        show_life(assignment.folder)
+        self._show_life()
         return run
 
     def _new_run(self) -> TrainingRun:
@@ -183,16 +221,17 @@ class StudyTrainable(tune.Trainable):
             self._measurement = Measurement(assignment.measure, store, assignment.trial, recipe)
             recipe, start = self._measurement.recipe, self._measurement.start
         steered = assignment.proposal.inner is not None
-        return TrainingRun(
-            recipe,
-            varied(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),
-            self._base,
-            assignment.folder,
-            schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
-            start=start,
-            cpus=assignment.cpus,
-            gpus=assignment.gpus,
-        )
+        with local_copy(start) if start is not None else nullcontext() as weights:
+            return TrainingRun(
+                recipe,
+                varied(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),
+                self._base,
+                self._box.folder,
+                schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
+                start=weights,
+                cpus=assignment.cpus,
+                gpus=assignment.gpus,
+            )
 
     def _fail(self, error: Exception) -> None:
         """Write the failure down; the caller raises it again."""
@@ -206,7 +245,8 @@ class StudyTrainable(tune.Trainable):
             message=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )
-        write_report(self._assignment.folder, report)
+        with suppress(StorageError):                   # unheard, the attempt is one that died
+            self._leave(report)
 
     def _cost_of_starting(self) -> Cost:
         wall = time.time() - self._started

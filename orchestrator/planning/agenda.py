@@ -6,9 +6,9 @@ ledger, so a new agenda over the same ledger goes on exactly where the old one w
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from auxtune.orchestrator.planning.measuring import Served
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.checkpoints import there
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -40,8 +41,8 @@ from auxtune.orchestrator.record.reports import (
     cost_until_lost,
     read_report,
 )
+from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
-from auxtune.trials.checkpoint import usable
 from auxtune.trials.report import Cost, Report
 
 
@@ -233,7 +234,7 @@ class Agenda:
     def _checkpoint(self, trial: Trial) -> int | None:
         """The latest former attempt of ``trial`` whose checkpoint can be continued."""
         for attempt in reversed(trial.attempts):
-            if usable(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
+            if there(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
                 return attempt.number
         return None
 
@@ -308,7 +309,8 @@ class Agenda:
         if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
             self.flush()                               # another session must come to the same incumbent
             for path in useless:
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    delete_tree(path)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

@@ -7,7 +7,6 @@ own tasks, as they are now; where there is none, it makes one of all its tasks. 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from auxtune.trials.durable import put_in_place, sync, write_durably
+from auxtune.orchestrator.errors import StorageError
+from auxtune.orchestrator.storage.published import drafting, local_copy, publish, whole
+from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 
 FOLDER = ".texts"
@@ -49,34 +50,38 @@ class ProbeTexts:
         from auxtune.trials.probes.shared_texts import save_texts, shared_texts
 
         texts = shared_texts(self.tasks)
-        home, draft = root / texts.digest, root / f".{uuid.uuid4().hex}"
-        draft.mkdir(parents=True)
-        save_texts(draft, texts)
+        home = root / texts.digest
         about = {
             "encoder": self.encoder,
             "tasks": {name: task.digest for name, task in self.tasks.items()},
             "made": time.time(),
         }
-        write_durably(draft / "texts.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
-        try:
-            put_in_place(
+        with drafting(root, f".{uuid.uuid4().hex}") as draft:
+            save_texts(draft, texts)
+            write_durably(draft / "texts.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
+            publish(
                 draft,
                 home,
                 usable=lambda: _about(home) is not None,               # the same texts, made by another study meanwhile
                 aside=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
             )
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        sync(root)
         return home
+
+
+def texts_of(home: Path) -> EncodedTask:
+    """The texts of the batch in ``home``. Raises ``OSError`` where there are none."""
+    from auxtune.trials.probes.shared_texts import load_texts
+
+    with local_copy(whole(home) or home) as folder:
+        return load_texts(folder)
 
 
 def _about(folder: Path) -> dict[str, Any] | None:
     """What a batch was made of; ``None`` where it cannot be read, or its texts are not those it is named by."""
-    from auxtune.trials.probes.shared_texts import load_texts
-
     try:
-        about: dict[str, Any] = json.loads((folder / "texts.json").read_text())
-        return about if load_texts(folder).digest == folder.name else None
+        about: dict[str, Any] = json.loads(((whole(folder) or folder) / "texts.json").read_text())
+        return about if texts_of(folder).digest == folder.name else None
+    except StorageError:                               # not to be reached is not absent
+        raise
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

@@ -1,16 +1,15 @@
 """What trials measured, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
 
 A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
-folder of its own and gets its name by one rename, which fails where the key exists: whoever comes second throws his
-copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent and is set
-aside once it was made anew.
+folder of its own and published at once (``storage.published``), which fails where the key exists: whoever comes second
+throws his copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent
+and is set aside once it was made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from auxtune.orchestrator.errors import EvidenceError
-from auxtune.trials.durable import put_in_place, sync, write_durably
+from auxtune.orchestrator.errors import EvidenceError, StorageError
+from auxtune.orchestrator.record.checkpoints import there
+from auxtune.orchestrator.storage.published import drafting, publish, whole
+from auxtune.trials.durable import write_durably
 from auxtune.trials.report import Cost
 
 FOLDER = ".evidence"
@@ -62,33 +63,37 @@ class EvidenceStore:
         self.root = storage / FOLDER
 
     def find(self, key: str) -> Entry | None:
-        """What lies under ``key``, its arrays checked; ``None`` where there is nothing that can be used."""
-        folder = self.root / key
-        if not folder.is_dir():
-            return None
+        """What lies under ``key``, its arrays checked; ``None`` where there is nothing that can be used.
+
+        Raises ``StorageError``.
+        """
         try:
+            if (folder := whole(self.root / key)) is None:
+                return None
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
                 _arrays(folder, entry.sha256)
+        except StorageError:                           # not to be reached is not absent
+            raise
         except (OSError, ValidationError, EvidenceError):
             return None
         return entry
 
     def arrays(self, key: str) -> Mapping[str, np.ndarray]:
         """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
-        folder = self.root / key
+        folder = whole(self.root / key) or self.root / key
         try:
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
+        except StorageError:
+            raise
         except (OSError, ValidationError) as error:
             raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
         return _arrays(folder, str(entry.sha256))
 
     def weights(self, run: str) -> Path | None:
         """The folder of a run's final weights, if they are kept and whole."""
-        from auxtune.trials.checkpoint import usable  # it loads torch, which only workers need here
-
-        folder = self.root / run / WEIGHTS
-        return folder if self.find(run) is not None and usable(folder) else None
+        folder = (whole(self.root / run) or self.root / run) / WEIGHTS
+        return folder if self.find(run) is not None and there(folder) else None
 
     def create(
         self,
@@ -101,9 +106,7 @@ class EvidenceStore:
 
         Raises ``OSError`` where the disk refuses; nothing is then left of it.
         """
-        draft = self.root / f".{key}.{uuid.uuid4().hex}"
-        draft.mkdir(parents=True)
-        try:
+        with drafting(self.root, f".{key}.{uuid.uuid4().hex}") as draft:
             if arrays is not None:
                 packed = io.BytesIO()
                 np.savez(packed, allow_pickle=False, **arrays)
@@ -113,8 +116,6 @@ class EvidenceStore:
                 leave(draft / WEIGHTS)
             write_durably(draft / "evidence.json", lambda file: file.write(_entry.dump_json(entry, indent=1)))
             return self._publish(draft, key)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def __iter__(self) -> Iterator[str]:
         """All keys, of what can be used and of what cannot."""
@@ -123,14 +124,12 @@ class EvidenceStore:
 
     def _publish(self, draft: Path, key: str) -> bool:
         look: Callable[[str], object] = self.weights if (draft / WEIGHTS).is_dir() else self.find
-        created = put_in_place(
+        return publish(
             draft,
             self.root / key,
             usable=lambda: look(key) is not None,
             aside=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
         )
-        sync(self.root)
-        return created
 
 
 class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
@@ -155,6 +154,8 @@ def _arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
     path = folder / "arrays.npz"
     try:
         content = path.read_bytes()
+    except StorageError:
+        raise
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error}; {_REMEDY}") from error
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -12,12 +12,14 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from auxtune.orchestrator.errors import Locked
+from auxtune.orchestrator.errors import Locked, StorageError
 from auxtune.orchestrator.record.process import process_start
+from auxtune.orchestrator.storage.placing import replace_text
 
 BEAT = 5.0                                             # seconds
 CLEANING = "clean-"                                    # how the session of a clean-up begins
@@ -74,9 +76,10 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        sign = _read(self._path)
-        if sign is not None and sign.session == self._session:         # it may be another's by now
-            self._path.unlink(missing_ok=True)
+        with suppress(StorageError):                   # a sign that stays is known for a dead one
+            sign = _read(self._path)
+            if sign is not None and sign.session == self._session:     # it may be another's by now
+                self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         beat, told = time.monotonic(), False
@@ -92,9 +95,7 @@ class Heartbeat:
 
     def _write(self) -> None:
         sign = Sign(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
-        draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(sign)), encoding="utf-8")
-        draft.replace(self._path)
+        replace_text(self._path, json.dumps(asdict(sign)))
 
 
 def living_driver(folder: Path) -> Sign | None:
@@ -114,7 +115,7 @@ def living_driver(folder: Path) -> Sign | None:
 
 
 def _read(path: Path) -> Sign | None:
-    """A sign that is whole, or ``None``."""
+    """A sign that is whole, or ``None``. Raises ``StorageError``."""
     try:
         sign = json.loads(path.read_text(encoding="utf-8"))
         return Sign(
@@ -125,6 +126,8 @@ def _read(path: Path) -> Sign | None:
             started=sign.get("started"),
             stopping=bool(sign.get("stopping", False)),
         )
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record.events import Closed, Event, Opened, from_json, to_json
-from auxtune.orchestrator.record.segments import LocalSegments
+from auxtune.orchestrator.record.segments import Segments
 
 FORMAT = 1
 
@@ -23,7 +23,7 @@ FORMAT = 1
 def read_events(folder: Path) -> list[Event]:
     """All events of a ledger in their order. Raises ``LedgerDamaged`` naming the file that cannot be read."""
     events: list[Event] = []
-    for number, (path, line) in enumerate(LocalSegments(folder).lines(), start=1):
+    for number, (path, line) in enumerate(Segments(folder).lines(), start=1):
         events += _decode(path, line, number)[1]
     return events
 
@@ -33,7 +33,7 @@ class Ledger:
 
     def __init__(self, folder: Path, opened: Opened) -> None:
         """Read what is there and open a session. Raises ``LedgerDamaged``, or ``Locked`` if another was faster."""
-        self._segments = LocalSegments(folder)
+        self._segments = Segments(folder)
         self.session = opened.session
         self.events: list[Event] = []                  # all, flushed or not
         self._waiting: list[Event] = []

@@ -9,7 +9,6 @@ Links are never followed, nor is anything deleted behind one.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
+from auxtune.orchestrator.storage.placing import delete_tree, size_of
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 UNNAMED = "stale evidence"
@@ -40,16 +40,13 @@ def leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
     for trial in accounts.trials.values():
         found += _of_trial(folder, trial)
     found += [(path, UNNAMED) for path in stale_evidence(folder.parent)]
-    return [Leftover(path, kind, _size(path)) for path, kind in found if path.exists() and not _behind_link(path)]
+    return [Leftover(path, kind, size_of(path)) for path, kind in found if path.exists() and not _behind_link(path)]
 
 
 def delete(leftover: Leftover) -> None:
     """Delete it. Raises ``AuxtuneError`` where the file system refuses."""
     try:
-        if leftover.path.is_dir():
-            shutil.rmtree(leftover.path)
-        else:
-            leftover.path.unlink(missing_ok=True)
+        delete_tree(leftover.path)
     except OSError as error:
         raise AuxtuneError(
             f"{error.filename}: cannot be deleted: {error.strerror}; mend it and clean again, the study is unharmed"
@@ -70,9 +67,3 @@ def _of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
 def _behind_link(path: Path) -> bool:
     """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
     return path.resolve() != path
-
-
-def _size(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(inner.lstat().st_size for inner in path.rglob("*") if inner.is_symlink() or inner.is_file())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from auxtune.trials.durable import write_durably
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.trials.report import Cost, Report
 
 _report = TypeAdapter(Report)
@@ -32,7 +32,7 @@ def weights_folder(study: Path, trial: int, attempt: int) -> Path:
 
 def write_report(folder: Path, report: Report) -> None:
     """Make ``report`` durable as ``folder/report.json``, whole or not at all."""
-    write_durably(folder / "report.json", lambda file: file.write(_report.dump_json(report, indent=1)))
+    write_whole(folder / "report.json", lambda file: file.write(_report.dump_json(report, indent=1)))
 
 
 def read_report(folder: Path) -> Report | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from auxtune.orchestrator.errors import EvidenceError
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.selectors.kept_rows import digest_of, kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
-from auxtune.trials.durable import write_durably
 
 
 def rows_of(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
@@ -27,13 +27,14 @@ def rows_of(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
             "restore the storage's evidence from a copy"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, lambda file: np.save(file, rows, allow_pickle=False))
+    write_whole(path, lambda file: np.save(file, rows, allow_pickle=False))
     return rows
 
 
 def _read(path: Path) -> np.ndarray | None:
     """What the file holds, or ``None`` where it is absent or cannot be read."""
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None

@@ -1,27 +1,25 @@
-"""Numbered files that are created whole and durable, or not at all: the ledger's home on a local disk or NFS.
+"""Numbered files that are created whole and durable, or not at all: the ledger's home, in a folder or an object store.
 
-A segment is written to a temporary file of its own, fsynced, and given its name by ``link``, which fails where the
-name exists. That makes the number a fence: of two writers, exactly one gets it. Every ``RANGE`` segments are also
-merged into one range file, so that a long study opens quickly; the parts stay, for they are the fence.
+To create a name that exists fails (``storage.placing`` says how). That makes the number a fence: of two writers,
+exactly one gets it. Every ``RANGE`` segments are also merged into one range file, so that a long study opens quickly;
+the parts stay, for they are the fence.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerDamaged
-from auxtune.trials.durable import sync
+from auxtune.orchestrator.storage.placing import create, read_ahead
 
 RANGE = 500
 _SEGMENT = re.compile(r"(\d{8})\.json")
 _MERGED = re.compile(r"(\d{8})-(\d{8})\.jsonl")
 
 
-class LocalSegments:
+class Segments:
     """Segments ``00000001.json``, ``00000002.json`` … of one folder; each holds one line of text."""
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +27,7 @@ class LocalSegments:
 
     def create(self, number: int, line: bytes) -> bool:
         """Write segment ``number`` durably; ``False`` if it exists already. Raises ``OSError`` (a full disk, say)."""
-        created = self._publish(self._path(number), line)
+        created = create(self._path(number), line)
         if created and number % RANGE == 0:
             self._merge(number - RANGE + 1, number)
         return created
@@ -43,13 +41,16 @@ class LocalSegments:
         number = 1
         merged = {int(match[1]): path for path, match in self._named(_MERGED)}
         present = {int(match[1]) for _, match in self._named(_SEGMENT)}
+        in_range = {inner for first in merged for inner in range(first, first + RANGE)}
+        ahead = read_ahead(self._path(single) for single in sorted(present - in_range))
         while True:
             if number in merged:
                 lines = merged[number].read_bytes().splitlines()
                 yield from ((merged[number], line) for line in lines)
                 number += len(lines)
             elif number in present:
-                yield self._path(number), self.read(number)
+                path = self._path(number)
+                yield path, ahead.pop(path) if path in ahead else path.read_bytes()
                 number += 1
             elif self._path(number).exists():          # written since the folder was listed
                 present.add(number)
@@ -71,21 +72,4 @@ class LocalSegments:
 
     def _merge(self, first: int, last: int) -> None:
         lines = [self.read(number).rstrip(b"\n") + b"\n" for number in range(first, last + 1)]
-        self._publish(self.folder / f"{first:08d}-{last:08d}.jsonl", b"".join(lines))
-
-    def _publish(self, path: Path, content: bytes) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with draft.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                return False
-        finally:
-            draft.unlink(missing_ok=True)
-        sync(self.folder)
-        return True
+        create(self.folder / f"{first:08d}-{last:08d}.jsonl", b"".join(lines))

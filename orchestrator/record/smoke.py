@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from auxtune.trials.durable import write_durably
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.trials.report import SmokeFigures, Why
 
 FILE = "smoke.json"
@@ -52,7 +52,7 @@ _record = TypeAdapter(SmokeRecord)
 def write_smoke(folder: Path, record: SmokeRecord) -> Path:
     """Write ``folder/smoke.json``, whole or not at all, and return its path."""
     path = folder / FILE
-    write_durably(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
+    write_whole(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
     return path
 
 

@@ -22,7 +22,7 @@ from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.session.data import ENCODER, load_study_data
-from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
+from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
 from auxtune.trials.data import Task
@@ -80,7 +80,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     problem = problem_of(study, loaded)
     check_budget(options, fewest_search_trials(options, problem))
     try:
-        tasks = encode_tasks(loaded, model, storage_folder(study) / ".tokens")
+        tasks = encode_tasks(loaded, model, tokens_folder(study))
     except DataError as error:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
     translator = Translator(options, model, problem)

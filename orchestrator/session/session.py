@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from auxtune.orchestrator.answer.answer import answer, write_answer
@@ -28,6 +29,8 @@ from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_mach
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
@@ -70,6 +73,7 @@ def run_session(
         ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
         prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
+        stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         runs = mirrored(study, folder, ledger.events, prepared.translator.steps, prepared.budget.price)
         tracker = Tracker(runs, list(ledger.events))
@@ -176,14 +180,22 @@ def _train(
         watch = LoopWatch(each_turn)
         callbacks = [watch, *([HangWatch(minutes * 60, slots)] if minutes else [])]
         searcher = LedgerSearcher(agenda, assign, watch.error_of, slots)
-        scratch = folder / "tune" / session
         try:
-            scheduler = _scheduler(prepared, agenda)
-            run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch)
-        except KeyboardInterrupt:
-            pass                                       # the second Ctrl-C: without waiting for workers
+            with _scratch(folder) as scratch, contextlib.suppress(KeyboardInterrupt):  # the second Ctrl-C: at once
+                scheduler = _scheduler(prepared, agenda)
+                run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch / session)
         finally:
             trail.end()
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
+    if not isinstance(folder, ObjectPath):
+        yield folder / "tune"
+        return
+    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
+        yield Path(scratch)
 
 
 def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
@@ -219,7 +231,8 @@ def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patie
 
 def _why(agenda: Agenda, folder: Path) -> str:
     if not agenda.failing:
-        return f"Ray ended before the study did (its logs are in {folder / 'tune'}); "
+        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
+        return f"Ray ended before the study did (its logs are in {logs}); "
     failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
     last = failed[-1]
     return (

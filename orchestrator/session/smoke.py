@@ -16,7 +16,8 @@ from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.smoke import DamagedSmokeError, SmokedTask, SmokeRecord, read_smoke, write_smoke
 from auxtune.orchestrator.session.prepare import digest_of, fingerprint_of
-from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data import Task
@@ -44,7 +45,7 @@ def run_smoke(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # On the study's own disk, so that the checkpoint is tried where checkpoints will be.
-        with TemporaryDirectory(dir=folder, prefix=".smoke-") as scratch:
+        with TemporaryDirectory(dir=None if isinstance(folder, ObjectPath) else folder, prefix=".smoke-") as scratch:
             for name, task in tasks.items():
                 smoked[name] = _smoked(study, task, base, slots, Path(scratch, name))
                 listener(name, smoked[name])
@@ -88,7 +89,7 @@ def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slot
 
 def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
     try:
-        encoded = encode_tasks({task.name: task}, model_options(study), storage_folder(study) / ".tokens")[task.name]
+        encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
         return SmokedTask(smoke_task(_recipe(study, task), encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:                         # whatever it is, the other tasks are tried too
         return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")

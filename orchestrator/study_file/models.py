@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from auxtune.orchestrator.storage.object_path import check_storage
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 
 Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
@@ -28,12 +29,6 @@ def _children(rule: str) -> str:
     if not re.fullmatch(r"all|none|best [1-9]\d*", rule):
         raise ValueError(f"expected all, none or best N with a whole number for N, found {rule!r}")
     return rule
-
-
-def _folder(storage: str) -> str:
-    if "://" in storage:
-        raise ValueError(f"expected a folder, found {storage!r}; object stores are not offered yet")
-    return storage
 
 
 def _tracking(uri: str) -> str:
@@ -267,8 +262,11 @@ class StudyOptions(Section):
     budget: BudgetOptions
     resources: ResourceOptions = ResourceOptions()
     prices: PriceOptions = PriceOptions()
-    storage: Annotated[str, AfterValidator(_folder)] = Field(
-        default="./studies", min_length=1, description="Folder of the studies, relative to the working directory."
+    storage: Annotated[str, AfterValidator(check_storage)] = Field(
+        default="./studies",
+        min_length=1,
+        description="Folder of the studies, relative to the working directory; or `s3://BUCKET/FOLDER`, "
+        "`gs://BUCKET/FOLDER`, with credentials from the environment.",
     )
     tracking: TrackingOptions = TrackingOptions()
     stop_after_failures: int = Field(

@@ -6,8 +6,10 @@ runs it and start at the working directory.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.recipe import ModelOptions
@@ -43,13 +45,22 @@ def earlier_folder(study: StudyFile) -> Path | None:
 
 
 def storage_folder(study: StudyFile) -> Path:
-    """The folder that holds the studies."""
-    return _inside(study.working_folder, study.options.storage)
+    """The folder that holds the studies, here or in an object store."""
+    storage = study.options.storage
+    return stored_path(storage) if "://" in storage else _inside(study.working_folder, storage)
 
 
 def study_folder(study: StudyFile) -> Path:
     """The folder that holds all that is kept of this study."""
     return storage_folder(study) / study.options.study
+
+
+def tokens_folder(study: StudyFile) -> Path:
+    """Where tasks are kept as token ids, memory-mapped and so on this machine: they can always be made anew."""
+    storage = storage_folder(study)
+    if not isinstance(storage, ObjectPath):
+        return storage / ".tokens"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "auxtune" / "tokens"
 
 
 def tracking_uri(study: StudyFile) -> str:

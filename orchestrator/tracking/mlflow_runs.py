@@ -142,7 +142,7 @@ class StudyRuns:
     def end(self, run_id: str, status: str, artifacts: Sequence[Path]) -> None:
         """Close a run (``FINISHED``, ``FAILED`` or ``KILLED``), with files to keep."""
         for path in artifacts:
-            self._client.log_artifact(run_id, str(path))
+            self._client.log_text(run_id, path.read_text(encoding="utf-8"), path.name)
         self._client.set_terminated(run_id, status=status)
 
     def _is_here(self, run_id: str) -> bool:

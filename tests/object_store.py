@@ -1,0 +1,120 @@
+"""A real S3 server on loopback (moto's), for tests, and studies whose storage it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from s3fs import S3FileSystem
+from small_study import STUDY, StudyRun, small_study
+
+from auxtune.orchestrator.storage.object_path import ObjectPath
+
+BUCKET = "bucket"
+# Told so by a line, it closes its port or opens it again; what was stored stays.
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+
+for line in sys.stdin:
+    if line == "stop\\n":
+        server.stop()
+    else:
+        server = ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False)
+        server.start()
+    print("done", flush=True)
+"""
+HERE = {
+    "AWS_ACCESS_KEY_ID": "me",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class S3Server:
+    """A server process on a port of loopback, with one bucket; it may fall silent and come back."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(self.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )
+        self.start()
+        self.client().create_bucket(Bucket=BUCKET)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client must have in its environment."""
+        return {**HERE, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
+
+    def client(self) -> Any:
+        """Amazon's own client."""
+        return boto3.client(
+            "s3", endpoint_url=self.environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
+            aws_access_key_id="me", aws_secret_access_key="secret",
+        )
+
+    def start(self) -> None:
+        """Answer."""
+        self._tell("start")
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        self._tell("stop")
+
+    def end(self) -> None:
+        """End the process, and forget all that was stored."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _tell(self, word: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """A server, and this process's environment pointing at it."""
+    server = S3Server()
+    former = {key: os.environ.get(key) for key in server.environment}
+    os.environ.update(server.environment)
+    S3FileSystem.clear_instance_cache()                # its clients know the address of a former one
+    try:
+        yield server
+    finally:
+        S3FileSystem.clear_instance_cache()
+        server.end()
+        for key, value in former.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+STORED = f"{STUDY}storage: s3://{BUCKET}/studies\n"
+
+
+class StoredStudy(StudyRun):
+    """The small study with its storage in the bucket."""
+
+    @property
+    def folder(self) -> Path:
+        """``<storage>/<study>``."""
+        return ObjectPath(f"s3://{BUCKET}/studies/small")
+
+
+def stored_study(home: Path) -> StoredStudy:
+    """The small study's file and tasks in a folder, and the rest in the bucket."""
+    small_study(home)
+    (home / "study.yaml").write_text(STORED)
+    return StoredStudy(home)
