@@ -48,7 +48,7 @@ BROKEN = [
                  id="ray unpinned"),
     pytest.param(AWS, "ray[default,tune]==2.60.0", "ray[default,tune]==2.9.1", "ray", "2.9.1", id="another ray"),
     pytest.param(AWS, "  ~/auxtune/auxtune-0.1.0-py3-none-any.whl: dist/auxtune-0.1.0-py3-none-any.whl", "", "wheel",
-                 'tune]==2.60.0" ~/auxtune', id="the wheel is not mounted"),
+                 "whl[s3]", id="the wheel is not mounted"),
     pytest.param(AWS, "max_workers: 4                           #", "max_workers: 0 #", "workers", "max_workers: 0",
                  id="no workers"),
     pytest.param(AWS, "resources: {CPU: 8, GPU: 1}", "resources: {CPU: 8}", "gpu", "resources: {CPU: 8}",

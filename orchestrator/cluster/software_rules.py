@@ -13,7 +13,7 @@ from auxtune.orchestrator.cluster.placeholders import PLACEHOLDER
 
 _INSTALLS = re.compile(r"\bpip3?\b.*\binstall\b", re.S)
 _RAY = re.compile(r"(?<![\w./-])ray(?:\[[\w,]*\])?(?![\w./\[-])\s*(?P<pin>==\s*(?P<version>[\w.]+))?")
-_WHEEL = re.compile(r"(?P<path>\S*?auxtune-(?P<version>\d[\w.]*?)-[\w.-]+\.whl)")
+_WHEEL = re.compile(r"(?P<path>[^\s\"']*?auxtune-(?P<version>\d[\w.]*?)-[\w.-]+\.whl)")
 _PACKAGE = re.compile(r"(?<![\w./-])auxtune(?:\[[\w,]*\])?\s*==\s*(?P<version>[\w.]+)")
 
 
@@ -70,7 +70,7 @@ def _auxtune(file: ClusterFile) -> Iterator[Finding]:
     missing = dict.fromkeys(
         (path, found["path"])
         for path, found in wheels
-        if not any(found["path"] == remote or found["path"].startswith(f"{remote.rstrip('/')}/") for remote in mounted)
+        if not any(_lies_in(found["path"], remote) for remote in mounted)
     )
     for path, wheel in list(missing)[:1]:
         what = f"{wheel} is installed and nothing copies it to the nodes"
@@ -80,3 +80,9 @@ def _auxtune(file: ClusterFile) -> Iterator[Finding]:
         what = f"auxtune {found['version']} is installed on the nodes, {ours} here"
         why = "The study's fingerprint and what a trial reports belong to one version."
         yield Finding("version", file.place(path, found["version"]), what, why, "name the wheel of this version")
+
+
+def _lies_in(path: str, mount: str) -> bool:
+    """Whether a mount brings the file: it is the file or a folder above it. A shell knows a home by two names."""
+    path, mount = (each.replace("${HOME}", "~").replace("$HOME", "~").rstrip("/") for each in (path, mount))
+    return path == mount or path.startswith(f"{mount}/")
