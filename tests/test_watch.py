@@ -1,12 +1,15 @@
-"""A trial that waits for a node is no trial that hangs."""
+"""A trial that waits for a node is no trial that hangs; of a worker that could not begin it is said why."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.tune.experiment import Trial as RayTrial
+from small_study import StudyRun
 
 from auxtune.orchestrator.engine import watch as watching
 from auxtune.orchestrator.engine.watch import GRACE, HangWatch
@@ -43,3 +46,24 @@ def test_what_waits_while_the_nodes_are_full_does_not_hang_and_what_has_room_doe
     turn(2000 + 60 + GRACE)
     with pytest.raises(HangError, match="trial 7 did not begin within 90 s"):
         turn(2001 + 60 + GRACE)
+
+
+@pytest.mark.slow
+def test_why_a_worker_could_not_begin_is_said(small: StudyRun) -> None:
+    """As on a node whose auxtune or torch is another one."""
+    program = """
+from auxtune.orchestrator import Study
+from auxtune.orchestrator.engine import trainable
+
+class Unlike(trainable.StudyTrainable):
+    def setup(self, config, tasks, base):
+        raise ImportError("libcudnn.so.9: cannot open shared object file")
+
+trainable.StudyTrainable = Unlike
+Study.from_yaml("study.yaml", ("resources.retries=0", "stop_after_failures=1")).run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=small.home, capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    first = small.accounts.trials[0]
+    assert first.told is not None and first.told.message is not None
+    assert first.told.message.endswith("ImportError: libcudnn.so.9: cannot open shared object file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -33,9 +34,10 @@ class LoopWatch(tune.Callback):
 
     def error_of(self, trial_id: str) -> str | None:
         """The last line of the error that ended Ray's trial, if one did."""
-        error = next((trial.get_error() for trial in self._trials if trial.trial_id == trial_id), None)
-        lines = str(error).strip().splitlines() if error else []
-        return lines[-1] if lines else None
+        # Not by ``get_error``: it looks into the storage, where the file arrives later than this is asked.
+        file = next((trial.error_file for trial in self._trials if trial.trial_id == trial_id), None)
+        lines = Path(file).read_text(encoding="utf-8").split("\n") if file and Path(file).is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles callbacks into its scratch folder, which is never read back."""
