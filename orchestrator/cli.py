@@ -24,6 +24,7 @@ COMMANDS = {
     "stop": "stop",
     "resume": "resume",
     "clean": "clean",
+    "compare": "compare",
     "doctor": "doctor",
     "simulate": "simulate",
     "selectors": "selector_table",

@@ -19,6 +19,7 @@ from scipy import stats
 from auxtune.orchestrator.answer.resampling import Predictions, resampled
 
 DRAWS = 1000
+LEVEL = 0.95                                           # of an interval, where several do not ask for more
 FEWEST_SEEDS = 4                                       # under this no interval is given
 
 Pair: TypeAlias = tuple[Predictions, Predictions]      # ours and theirs, with the same seed
@@ -47,16 +48,22 @@ class MeanLift(Lift):
 
 
 def paired_lift(
-    metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int
+    metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int, level: float = LEVEL
 ) -> Lift | None:
     """The lift of one arm over another, seed by seed; ``None`` without a common seed."""
     if not ours:
         return None
-    return _estimated(metric, _differences(metric, ours, theirs), lambda: _error(metric, ours, theirs, seed))
+    return _estimated(metric, _differences(metric, ours, theirs), lambda: _error(metric, ours, theirs, seed), level)
+
+
+def measured(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
+    """What one arm comes to by itself, with the interval of a lift over nothing."""
+    values = np.array([answers.metric(metric) for answers in arm])
+    return _estimated(metric, values, lambda: float(np.std(bootstrap(metric, tuple(arm), seed), ddof=1)))
 
 
 def mean_lift(
-    metrics: Mapping[str, str], pairs: Sequence[Mapping[str, Pair]], models: int, seed: int
+    metrics: Mapping[str, str], pairs: Sequence[Mapping[str, Pair]], models: int, seed: int, level: float = LEVEL
 ) -> MeanLift | None:
     """The lift on average over the tasks of ``metrics`` (task -> main metric), over a control of ``models`` models.
 
@@ -67,7 +74,7 @@ def mean_lift(
     own = {}
     for task, metric in metrics.items():
         having = [pair[task] for pair in pairs if task in pair]
-        lift = paired_lift(metric, [a for a, _ in having], [b for _, b in having], seed)
+        lift = paired_lift(metric, [a for a, _ in having], [b for _, b in having], seed, level)
         if lift is not None:
             own[task] = lift
     whole = [pair for pair in pairs if pair.keys() >= metrics.keys()]
@@ -80,7 +87,7 @@ def mean_lift(
         errors = [_error(metric, *sides[task], seed) for task, metric in metrics.items()]
         return float(np.linalg.norm(errors)) / len(errors)
 
-    mean = _estimated("mean", each.mean(axis=0), error)
+    mean = _estimated("mean", each.mean(axis=0), error, level)
     return MeanLift(mean.metric, mean.mean, mean.low, mean.high, mean.seeds, models, own)
 
 
@@ -94,13 +101,15 @@ def _error(metric: str, ours: Sequence[Predictions], theirs: Sequence[Prediction
     return float(np.std(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed), ddof=1))
 
 
-def _estimated(metric: str, differences: np.ndarray, error: Callable[[], float]) -> Lift:
+def _estimated(metric: str, differences: np.ndarray, error: Callable[[], float], level: float = LEVEL) -> Lift:
     """The mean of the seeds' ``differences``, (seeds,), with its interval if there are enough of them."""
     seeds, mean = len(differences), float(differences.mean())
     if seeds < FEWEST_SEEDS:
         return Lift(metric, mean, None, None, seeds)
-    spread = float(stats.t.ppf(0.975, seeds - 1)) * float(differences.std(ddof=1)) / np.sqrt(seeds)
-    half = float(np.hypot(spread, 1.96 * error()))
+    tail = (1 + level) / 2
+    spread = float(stats.t.ppf(tail, seeds - 1)) * float(differences.std(ddof=1)) / np.sqrt(seeds)
+    normal = 1.96 if level == LEVEL else float(stats.norm.ppf(tail))
+    half = float(np.hypot(spread, normal * error()))
     return Lift(metric, mean, mean - half, mean + half, seeds)
 
 

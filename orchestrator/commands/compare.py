@@ -1,0 +1,43 @@
+"""``auxtune compare``: several studies of one question, at equal cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from auxtune.orchestrator.commands.place import Place
+
+
+@click.command("compare", epilog="Example: auxtune compare studies/with-tag studies/with-autosem --picture cost.png")
+@click.argument("study_dirs", nargs=-1, required=True, type=Place())
+@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw score against cost: .png, .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
+def command(study_dirs: tuple[Path, ...], picture: Path | None, as_json: bool) -> None:
+    """Compare the answers of finished studies, STUDY_DIRS, that differ in selector, seed and budget alone.
+
+    What their selections score on the report split, differences seed by seed, and what their searches cost. Intervals
+    are corrected for how many differences there are; a study is named better only if it is so by these, against every
+    other, and at no more cost.
+    """
+    from rich.console import Console
+
+    from auxtune.orchestrator.answer.comparison import comparison
+    from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.orchestrator.session.answered import answered
+    from auxtune.orchestrator.study import Study
+    from auxtune.orchestrator.views.comparison import compared, draw
+
+    if len(study_dirs) < 2:
+        raise click.UsageError("expected the folders of two studies or more")
+    found = comparison([answered(Study.from_folder(folder).file) for folder in study_dirs])
+    if picture is not None:
+        try:
+            draw(found, picture)
+        except (OSError, ValueError) as error:
+            raise AuxtuneError(f"--picture {picture}: {error}") from error
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        Console().print(compared(found))
