@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 import yaml
+from study_text import BASE, mistakes, study
 
-from auxtune.orchestrator.errors import Mistake, StudyFileError
+from auxtune.orchestrator.errors import StudyFileError
 from auxtune.orchestrator.study_file.environment import expand
 from auxtune.orchestrator.study_file.keys import expected, find, key_table, study_schema
-from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
+from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.orchestrator.study_file.yaml_source import KeyPath, read_tree
-
-BASE = """\
-study: reviews
-primary: cr
-tasks:
-  cr: {path: cr}
-  sst2: {path: sst2}
-selector: random_subset
-budget: {trials: 30}
-"""
-
-
-def study(text: str = BASE, *overrides: str, folder: Path = Path("/studies")) -> StudyFile:
-    return parse_study(text, "study.yaml", folder, overrides)
-
-
-def mistakes(text: str, *overrides: str) -> list[Mistake]:
-    with pytest.raises(StudyFileError) as caught:
-        study(text, *overrides)
-    return caught.value.mistakes
 
 
 def test_omitted_keys_have_their_defaults() -> None:
@@ -285,53 +266,6 @@ def test_the_text_is_kept_unexpanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPS", "7")
     text = BASE + "training:\n  steps: ${STEPS}\n"
     assert study(text).options.training.steps == 7 and study(text).text == text
-
-
-@pytest.mark.parametrize(
-    ("override", "read"),
-    [
-        ("training.steps=200", lambda options: options.training.steps == 200),
-        ("tasks.cr.rows=100", lambda options: options.tasks["cr"].rows == 100),
-        ("tasks.new={path: x}", lambda options: list(options.tasks) == ["cr", "sst2", "new"]),
-        ("budget={wall_hours: 2}", lambda options: options.budget.trials is None),
-        ("selector=thompson", lambda options: options.selector.name == "thompson"),
-        ("training.clip=", lambda options: options.training.clip is None),
-        ("tracking.uri=http://host:5000/?a=b", lambda options: options.tracking.uri.endswith("?a=b")),
-    ],
-)
-def test_an_override_changes_its_key(override: str, read: Callable[[Any], bool]) -> None:
-    changed = study(BASE, override)
-    assert read(changed.options) and not read(study().options) and changed.overrides == (override,)
-
-
-def test_an_option_makes_a_mapping_of_a_bare_selector() -> None:
-    chosen = study(BASE, "selector=thompson", "selector.rounds=50").options.selector
-    assert (chosen.name, chosen.options) == ("thompson", {"rounds": 50})
-
-
-def test_a_task_with_dots_in_its_name_can_be_overridden() -> None:
-    text = BASE.replace("  cr:", "  v1.cr:").replace("primary: cr", "primary: v1.cr")
-    assert study(text, "tasks.v1.cr.rows=9").options.tasks["v1.cr"].rows == 9
-
-
-@pytest.mark.parametrize(
-    ("override", "key"),
-    [("training.steps=none", "training.steps"), ("training.stps=1", "training.stps"), ("study.x=1", "study.x"),
-     ("steps", ""), ("training..steps=1", ""), ("seed=[", "seed"), ("seed=${NO_SUCH_VARIABLE}", "seed")],
-)
-def test_a_wrong_override_is_named(override: str, key: str) -> None:
-    [mistake] = mistakes(BASE, override)
-    assert (mistake.place, mistake.key) == (override, key)
-
-
-def test_an_override_replaces_what_was_wrong_in_the_file() -> None:
-    text = BASE.replace("{path: cr}", "{path: '${NO_SUCH_VARIABLE}/cr'}")
-    assert study(text, "tasks.cr.path=/data/cr").options.tasks["cr"].path == "/data/cr"
-
-
-def test_mistakes_of_overrides_come_after_those_of_the_file() -> None:
-    places = [mistake.place for mistake in mistakes(BASE + "sed: 1\n", "training.steps=0", "seed=-1")]
-    assert places[0] == 8 and set(places[1:]) == {"training.steps=0", "seed=-1"}
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:

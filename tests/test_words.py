@@ -97,8 +97,8 @@ def test_what_is_shown_of_a_study_file_is_accepted(block: Block, monkeypatch: py
 
 
 def test_the_commands_of_make_are_its_targets_and_the_readme_names_two() -> None:
-    targets = set(re.findall(r"^(\w+): .*## ", text_of(ROOT / "Makefile"), re.M))
-    named = {page: set(re.findall(r"(?:^|`)make (\w+)", text_of(page), re.M)) for page in PAGES}
+    targets = set(re.findall(r"^([\w-]+): .*## ", text_of(ROOT / "Makefile"), re.M))
+    named = {page: set(re.findall(r"(?:^|`)make ([\w-]+)", text_of(page), re.M)) for page in PAGES}
     assert named[README] == {"demo", "test"}
     assert set().union(*named.values()) <= targets
 
