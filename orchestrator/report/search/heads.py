@@ -1,0 +1,62 @@
+"""Which attention heads matter to each task: its profile over layers and heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auxtune.orchestrator.errors import EvidenceError
+from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
+from auxtune.orchestrator.report.drawing import drawn
+from auxtune.orchestrator.report.material import Material
+from auxtune.orchestrator.report.search.heat import sequential
+from auxtune.orchestrator.report.search.measured import measured
+from auxtune.selectors.head_profiles import profiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAPS = 16
+
+
+def head_blocks(material: Material) -> Iterator[Block]:
+    """A map per task, the primary's first; nothing where no importances were measured."""
+    try:
+        found = {task: arrays["importance"] for task, arrays in measured(material, "head_importance").items()}
+    except EvidenceError as error:
+        yield Paragraph(f"Maps of head importance cannot be drawn: {error}", "warning")
+        return
+    if not found:
+        return
+    tasks = sorted(found, key=lambda task: task != material.problem.primary)
+    shown = tasks[:_MAPS]
+    maps = {task: profiles(found[task], "l2").reshape(found[task].shape) for task in shown}
+    layers, heads = found[shown[0]].shape
+    height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
+    svg = drawn("heads", height, f"Importance of {layers} x {heads} attention heads to {', '.join(shown)}",
+                lambda figure: _draw(figure, maps, shown))
+    left = f" Of {len(tasks)} tasks {_MAPS} are drawn." if len(tasks) > _MAPS else ""
+    yield Picture(
+        svg,
+        "How much each attention head matters to a task that was trained alone, by the gradient of its mask: within a "
+        "layer by its L2 norm, then stretched so that the least is 0 (light) and the most is 1. Tasks whose maps rank "
+        f"the heads alike have a high τ.{left}",
+    )
+
+
+def _draw(figure: Figure, maps: Mapping[str, np.ndarray], tasks: Sequence[str]) -> None:
+    across = min(4, len(tasks))
+    panels = figure.subplots(math.ceil(len(tasks) / across), across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, task in zip(panels, tasks, strict=False):
+        sequential(axes, maps[task])
+        axes.set_title(task)
+        layers, heads = maps[task].shape
+        axes.set_xticks(range(0, heads, max(1, heads // 4)), [str(n + 1) for n in range(0, heads, max(1, heads // 4))])
+        axes.set_yticks(range(0, layers, max(1, layers // 4)), [str(n + 1) for n in range(0, layers, max(1, layers // 4))])
+    for axes in panels[len(tasks) :]:
+        axes.set_visible(False)
+    figure.supxlabel("head", fontsize=9.5)
+    figure.supylabel("layer", fontsize=9.5)

@@ -1,0 +1,122 @@
+"""What a selector that models mixtures expects of them: slices through the mixture that it answers with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.report.blocks import Block, Picture
+from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.material import Material
+from auxtune.orchestrator.report.search.stages import UnderWay, answering, of_stage
+from auxtune.selectors.protocol import Predicts, Problem, Proposal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHARES = np.linspace(0.0, 1.0, 41)
+_PANELS = 12
+
+
+def mixture_blocks(material: Material) -> Iterator[Block]:
+    """A panel per task: score by its share, the others in proportion; nothing where no mixtures are modelled."""
+    present = answering(material)
+    if not isinstance(present.selector, Predicts) or not getattr(present.selector, "mixes", False):
+        return
+    problem: Problem = present.state.problem
+    tried = [t for t in material.accounts.in_phase("search") if present.asked(t) and t.score is not None]
+    if len(problem.names) < 2 or not tried:
+        return
+    chosen = _chosen(material, present, problem)
+    shown = sorted(problem.names, key=lambda task: (task != problem.primary, -chosen[task]))[:_PANELS]
+    expected = _expected(present, problem, chosen, shown)
+    mixtures = [(trial.proposal.shares, trial.score or 0.0) for trial in tried]
+    said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
+    svg = drawn("mixtures", 0.6 + 1.75 * math.ceil(len(shown) / 3), f"Score by share of each task, around {said}",
+                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.metric))
+    lines = (
+        "Lines: what the selector's model expects where the task's share is changed and the others keep their "
+        "proportion. " if any(expected.values()) else "Too few scores for a model, so no line is drawn. "
+    )
+    left = f" The {len(problem.names) - _PANELS} tasks with the least share are left out." if (
+        len(problem.names) > _PANELS) else ""
+    yield Picture(
+        svg,
+        f"Score on the selection split by each task's share{of_stage(present.stage)}. {lines}Dots: the mixtures that "
+        f"were trained, which differ in other shares too and need not lie on a line. Dashed: the share chosen.{left}",
+    )
+
+
+def _chosen(material: Material, present: UnderWay, problem: Problem) -> dict[str, float]:
+    """The mixture that is answered with, every task of ``problem`` in it."""
+    try:
+        selection = present.selector.select(present.state, material.evidence)
+    except AuxtuneError:
+        selection = None
+    tasks = selection.tasks if selection else problem.names
+    weights = (selection.weights if selection else None) or dict.fromkeys(tasks, 1 / len(tasks))
+    return {task: weights.get(task, 0.0) for task in problem.names}
+
+
+def _expected(
+    present: UnderWay, problem: Problem, chosen: Mapping[str, float], shown: Sequence[str]
+) -> dict[str, list[tuple[float, float]]]:
+    """Task -> (share, expected score), empty where nothing is expected."""
+    if not isinstance(present.selector, Predicts) or problem.primary is None:
+        return {}
+    least = getattr(present.selector, "min_primary", 0.0)
+    slices = [
+        (task, float(share), mixture)
+        for task in shown
+        for share in _SHARES
+        if (mixture := _with_share(chosen, task, float(share))).get(problem.primary, 0.0) >= least - 1e-9
+    ]
+    asked = [Proposal(tuple(mixture), mixture) for _, _, mixture in slices]
+    predicted = present.selector.predict(present.state, {}, asked) if asked else []
+    expected: dict[str, list[tuple[float, float]]] = {task: [] for task in shown}
+    for (task, share, _), told in zip(slices, predicted, strict=True):
+        if problem.primary in told:
+            expected[task].append((share, told[problem.primary]))
+    return expected
+
+
+def _with_share(chosen: Mapping[str, float], task: str, share: float) -> dict[str, float]:
+    """The mixture with another share of ``task``, the others in proportion; alike where they had none."""
+    others = {other: part for other, part in chosen.items() if other != task}
+    total = sum(others.values())
+    parts = {other: part / total if total > 0 else 1 / len(others) for other, part in others.items()}
+    mixture = {other: (share if other == task else parts[other] * (1 - share)) for other in chosen}
+    return {other: part for other, part in mixture.items() if part > 0}
+
+
+def _draw(
+    figure: Figure,
+    shown: Sequence[str],
+    chosen: Mapping[str, float],
+    expected: Mapping[str, list[tuple[float, float]]],
+    mixtures: Sequence[tuple[Mapping[str, float], float]],
+    metric: str,
+) -> None:
+    across = min(3, len(shown))
+    down = math.ceil(len(shown) / across)
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for axes, task in zip(panels, shown, strict=False):
+        line = expected.get(task)
+        if line:
+            axes.plot([s * 100 for s, _ in line], [mean for _, mean in line], color=colour("series-0"), linewidth=1.6)
+        axes.axvline(chosen[task] * 100, color=colour("muted"), linewidth=1, linestyle=(0, (4, 2)))
+        axes.plot(
+            [shares.get(task, 0.0) * 100 for shares, _ in mixtures], [score for _, score in mixtures], "o",
+            markersize=4.5, color=colour("series-1"), markeredgecolor=colour("paper"), markeredgewidth=0.6,
+            linestyle="none",
+        )
+        axes.set_title(task)
+        axes.set_xlim(-4, 104)
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    figure.supxlabel("share of the task, %", fontsize=9.5)
+    figure.supylabel(metric, fontsize=9.5)
