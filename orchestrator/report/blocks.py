@@ -38,13 +38,14 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under ``columns``; the first cell of each names it."""
+    """Rows under ``columns``; the first cell of each names it. ``folded`` ones are opened by whoever wants them."""
 
     kind: ClassVar[str] = "table"
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    folded: bool = False
 
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:
@@ -71,7 +72,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text to be copied or looked up as it stands; ``folded`` ones are opened by whoever wants them."""
+    """Text to be copied or looked up as it stands."""
 
     kind: ClassVar[str] = "listing"
 
@@ -120,6 +121,24 @@ def number(value: float | None, pattern: str = "g", bar: float | None = None) ->
     ('25.0%', 'unknown')
     """
     return Number(value, UNKNOWN if value is None else format(value, pattern), bar)
+
+
+def small(value: float | None, digits: int) -> Number:
+    """An amount with ``digits`` decimals, or more where these would show something as nothing.
+
+    >>> small(1.5, 2).text, small(0.0004, 2).text, small(0.0, 2).text
+    ('1.50', '0.0004', '0.00')
+    """
+    return number(value, ".2g" if value and abs(value) < 0.5 * 10**-digits else f".{digits}f")
+
+
+def plural(count: int, thing: str) -> str:
+    """A count of things.
+
+    >>> plural(1, "trial"), plural(2, "trial")
+    ('1 trial', '2 trials')
+    """
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _told(block: Block) -> dict[str, Any]:

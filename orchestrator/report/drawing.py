@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0                                            # inches: a page's column
-MARKS = "osD^vP*Xph"                                   # apart in shape too, for who sees no colours
+MARKS = "osD^vPXph<>"                                   # apart in shape too, for who sees no colours
 
 # Okabe and Ito's six; nine steps from against to for, and what is written on each; seven from little to much.
 SERIES = tuple(f"series-{n}" for n in range(6))
@@ -50,6 +50,16 @@ _STYLE: dict[str, Any] = {
 }
 
 
+def signed(value: float, pattern: str = "+.2f") -> str:
+    """A number with its sign, which nothing has none of.
+
+    >>> signed(-0.001), signed(0.25)
+    ('0.00', '+0.25')
+    """
+    text = format(value, pattern)
+    return text if float(text) else text.lstrip("+-")
+
+
 def colour(name: str) -> str:
     """What to give matplotlib for a colour of the style sheet."""
     return _NUMBERS[name]
@@ -74,7 +84,8 @@ def drawn(name: str, height: float, says: str, draw: Callable[[Figure], None]) -
     from matplotlib.figure import Figure
 
     written = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    style: Any = {**_STYLE, "svg.hashsalt": name}      # matplotlib types every single key
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # Signs that matplotlib's own font lacks; the page's font is another.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

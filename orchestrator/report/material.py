@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.answer import FORMAT, cost_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
@@ -73,8 +73,9 @@ class Material:
     @cached_property
     def metric(self) -> str:
         """The main metric of the primary, or just "score" where there is none or nothing has told it yet."""
+        primary = self.problem.primary or ""
         told = (trial.told.outcome.metrics for trial in self.accounts.trials.values() if trial.told)
-        return next((next(iter(m[self.problem.primary])) for m in told if self.problem.primary in m), "score")
+        return next((next(iter(metrics[primary])) for metrics in told if metrics.get(primary)), "score")
 
     @cached_property
     def selector(self) -> Selector:
@@ -152,15 +153,13 @@ def finished_material(
 
 
 def _selection(path: Path) -> Mapping[str, Any] | None:
+    again = f"`auxtune resume {path.parent}` writes it again"
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {_AGAIN.format(path.parent)}") from error
-    if not isinstance(content, dict) or content.get("format") != 1:
-        raise AuxtuneError(f"{path}: expected an answer of format 1, found another; {_AGAIN.format(path.parent)}")
+        raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {again}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
     return content
-
-
-_AGAIN = "`auxtune resume {}` writes it again"

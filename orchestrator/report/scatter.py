@@ -55,11 +55,11 @@ def scatter(
         for place, (label, each) in enumerate(series.items()):
             shade = colour(SERIES[place % len(SERIES)])
             for point in each:
-                if point.low is not None:
+                if point.low is not None and point.high is not None:
                     axes.vlines(point.cost, point.low, point.high, color=shade, linewidth=1.4)
             axes.plot(
-                [p.cost for p in each], [p.quality for p in each], MARKS[place % len(MARKS)], markersize=6.5,
-                color=shade, markeredgecolor=colour("paper"), markeredgewidth=0.8, label=label, linestyle="none",
+                [p.cost for p in each], [p.quality for p in each], MARKS[place % len(MARKS)], markersize=7.5,
+                color=shade, markeredgecolor=colour("paper"), markeredgewidth=0.6, label=label, linestyle="none",
             )
         axes.set_xlabel(across)
         axes.set_ylabel(up)

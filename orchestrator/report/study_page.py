@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,16 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
 def study_page(material: Material) -> Page:
     """Everything that is known of a study, as a page."""
     options, problem = material.options, material.problem
-    question = (
-        f"Which tasks help {problem.primary}?" if problem.primary else f"Which tasks share which of {problem.models} models?"
-    )
+    groups = f"Which tasks share which of {problem.models} models?"
+    question = groups if problem.primary is None else f"Which tasks help {problem.primary}?"
     about = (
         f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.encoder}, "
         f"{options.training.steps} steps a trial; {material.state}."
     )
     version = material.accounts.sessions[-1].opened.versions.get("auxtune", "unknown")
     foot = (
-        f"Written by auxtune from the ledger of {options.study}, version of the last session {version}. The numbers are "
-        "those of selection.json; `auxtune report` writes this page again."
+        f"Written by auxtune from the ledger of {options.study}, whose last session ran version {version}. "
+        "The numbers are those of selection.json; `auxtune report` writes this page again."
     )
     return Page(options.study, about, tuple(section(material) for section in SECTIONS), foot)
 
@@ -71,5 +71,7 @@ def write_report(folder: Path, study: StudyFile, events: Sequence[Event], select
     try:
         write_page(study_page(finished_material(folder, study, events, selection)), folder / FILE)
     except Exception as error:
+        with suppress(OSError):                        # a former page would tell of another answer
+            (folder / FILE).unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None

@@ -27,8 +27,18 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
-    lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
-    parts += [Text(line) for line in lines]
+    lines += [f"Answer: {result.folder / 'selection.json'}"]
+    if result.report_trouble is None:
+        lines += [f"Report: {result.folder / 'report.html'}"]
+    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
+    if result.report_trouble:
+        parts += [
+            Text(
+                f"report.html could not be written ({result.report_trouble}); "
+                f"`auxtune report {result.folder}` tries again.",
+                style="yellow",
+            )
+        ]
     if result.tracking_trouble:
         parts += [
             Text(

@@ -16,6 +16,8 @@ from auxtune.orchestrator.report.search.stages import beliefs, of_stage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Tables that decide nothing: they are in the belief, in full.
+_ASIDE = ("representation_mean", "conflict", "magnitude")
 _MOST = 40                                             # tasks: beyond, cells are smaller than their lines
 
 
@@ -24,14 +26,16 @@ def affinity_blocks(material: Material) -> Iterator[Block]:
     for stage, belief in beliefs(material):
         tables = {name: told for name, told in belief.items() if _is_table(told)}
         for name, told in tables.items():
+            if name in _ASIDE:
+                continue
             if len(told["tasks"]) > _MOST:
-                yield Paragraph(f"{told['measured'].capitalize()}, of {len(told['tasks'])} tasks: too many to draw; the "
-                                "numbers are in `selection.json`.", "note")
+                many = f"{told['measured'].capitalize()}, of {len(told['tasks'])} tasks: too many to draw"
+                yield Paragraph(f"{many}; the numbers are in `selection.json`.", "note")
             else:
                 yield _drawn(name, told, _groups(material, belief), stage)
         if tables and belief.get("joined_against_the_rule"):
-            yield Paragraph("More groups than models may be served: the nearest were joined although they do not agree.",
-                            "warning")
+            joined = "More groups agree than models may be served: the nearest were joined although they do not agree."
+            yield Paragraph(joined, "warning")
 
 
 def _is_table(told: Any) -> bool:
@@ -51,24 +55,25 @@ def _drawn(name: str, told: Mapping[str, Any], groups: Sequence[Mapping[str, Any
     values, tasks = np.array(rows, dtype=float), list(told["tasks"])
     order = _by_group(tasks, groups)
     values, tasks = values[np.ix_(order, order)], [tasks[place] for place in order]
-    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
-    scale, unit = _scale(largest)
+    scale, unit = _scale(values[~np.eye(len(tasks), dtype=bool)])
     slug = f"affinity-{name}".replace("_", "-")
     shown = groups if _shows(groups, tasks) else ()
     svg = drawn(
         slug, 1.25 + 0.37 * len(tasks), f"{name}: {told['measured']}, of {len(tasks)} tasks",
         lambda figure: _draw(figure, values / scale, tasks, shown),
     )
-    model = " Right: the model that trains a task (ring) or serves it (dot), as the selector asked for." if shown else ""
+    model = " Right: the model that trains a task (ring) or serves it (dot), as the selector chose." if shown else ""
     return Picture(
         svg,
-        f"{name.replace('_', ' ').capitalize()}{of_stage(stage)}: {told['measured']}{unit}. A row is a recipient, a column "
-        f"a source; blue is for it, orange against it.{model}",
+        f"{name.capitalize()}{of_stage(stage)}: {told['measured']}{unit}. A row is a recipient, a column "
+        f"a source; blue is above 0, orange below. A task with itself has no colour: that is another matter.{model}",
     )
 
 
-def _scale(largest: float) -> tuple[float, str]:
+def _scale(values: np.ndarray) -> tuple[float, str]:
     """By what to divide numbers so that they fit cells, and how to say it."""
+    known = np.abs(values[np.isfinite(values)])
+    largest = float(known.max()) if known.size else 0.0
     if largest <= 0 or largest >= 0.1:
         return 1.0, ""
     power = int(np.floor(np.log10(largest)))

@@ -55,9 +55,9 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
                 lambda figure: _draw(figure, histories, shown))
     yield Picture(
         svg,
-        "The bandit's belief that a round of a task does not hurt the primary: the mean of its Beta posterior after each "
-        "round, a line per run. A filled dot is a pull that was rewarded, a hollow one a pull that was not. Between its "
-        f"pulls a task falls back to 0.5, where nothing is known.{left}",
+        "The bandit's belief that a round of a task does not hurt the primary: the mean of its Beta posterior after "
+        "each round, a line per run. A filled dot is a pull that was rewarded, a hollow one a pull that was not. "
+        f"Between its pulls a task falls back to 0.5, where nothing is known.{left}",
     )
 
 
@@ -78,7 +78,7 @@ def _draw(figure: Figure, histories: Sequence[History], tasks: Sequence[str]) ->
                 )
         axes.set_ylim(0, 1)
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=8)
-        axes.set_ylabel(task, rotation=0, ha="right", va="center")
+        axes.set_ylabel(task, rotation=0, ha="right", va="center", labelpad=14)
         axes.spines["bottom"].set_visible(axes is rows[-1])
         axes.tick_params(axis="x", length=0 if axes is not rows[-1] else 3)
         axes.grid(visible=False)

@@ -15,6 +15,7 @@ from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.heat import sequential
 from auxtune.orchestrator.report.search.measured import measured
 from auxtune.selectors.head_profiles import profiles
+from auxtune.selectors.head_ranking import rows_norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ def head_blocks(material: Material) -> Iterator[Block]:
         return
     tasks = sorted(found, key=lambda task: task != material.problem.primary)
     shown = tasks[:_MAPS]
-    maps = {task: profiles(found[task], "l2").reshape(found[task].shape) for task in shown}
+    norm = rows_norm(_released(material))
+    maps = {task: profiles(found[task], norm).reshape(found[task].shape) for task in shown}
     layers, heads = found[shown[0]].shape
     height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
     svg = drawn("heads", height, f"Importance of {layers} x {heads} attention heads to {', '.join(shown)}",
@@ -41,10 +43,16 @@ def head_blocks(material: Material) -> Iterator[Block]:
     left = f" Of {len(tasks)} tasks {_MAPS} are drawn." if len(tasks) > _MAPS else ""
     yield Picture(
         svg,
-        "How much each attention head matters to a task that was trained alone, by the gradient of its mask: within a "
-        "layer by its L2 norm, then stretched so that the least is 0 (light) and the most is 1. Tasks whose maps rank "
+        "How much each attention head matters to a task that was trained alone, by the size of gradients: divided by "
+        f"its layer's {'sum' if norm == 'sum' else 'L2 norm'}, then stretched from 0 (light) to 1. Tasks whose maps rank "
         f"the heads alike have a high τ.{left}",
     )
+
+
+def _released(material: Material) -> bool:
+    """Whether importances are those of the authors' code."""
+    asked = (measure for trial in material.accounts.of_selector for measure in trial.proposal.measure)
+    return any(m.probe == "head_importance" and m.options.get("form") == "key_value" for m in asked)
 
 
 def _draw(figure: Figure, maps: Mapping[str, np.ndarray], tasks: Sequence[str]) -> None:
@@ -54,8 +62,9 @@ def _draw(figure: Figure, maps: Mapping[str, np.ndarray], tasks: Sequence[str]) 
         sequential(axes, maps[task])
         axes.set_title(task)
         layers, heads = maps[task].shape
-        axes.set_xticks(range(0, heads, max(1, heads // 4)), [str(n + 1) for n in range(0, heads, max(1, heads // 4))])
-        axes.set_yticks(range(0, layers, max(1, layers // 4)), [str(n + 1) for n in range(0, layers, max(1, layers // 4))])
+        across_at, down_at = range(0, heads, max(1, heads // 4)), range(0, layers, max(1, layers // 4))
+        axes.set_xticks(across_at, [str(place + 1) for place in across_at])
+        axes.set_yticks(down_at, [str(place + 1) for place in down_at])
     for axes in panels[len(tasks) :]:
         axes.set_visible(False)
     figure.supxlabel("head", fontsize=9.5)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.report.drawing import DIVERGING, SEQUENTIAL, colour, level
+from auxtune.orchestrator.report.drawing import DIVERGING, SEQUENTIAL, colour, level, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,8 @@ def diverging(axes: Axes, values: np.ndarray, pattern: str, skipped: np.ndarray 
         _cell(axes, row, column, shade)
         if len(values) <= _WRITTEN:
             ink = "muted" if skipped[row, column] else f"on-{shade}"
-            axes.text(column, row, format(value, pattern), ha="center", va="center", fontsize=8, color=colour(ink))
+            text = signed(float(value), pattern)
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour(ink))
     _framed(axes, values)
 
 

@@ -48,13 +48,14 @@ def layer_blocks(material: Material) -> Iterator[Block]:
         _pair(tasks[a], tasks[b], primary): (cka[:, a, b], any({tasks[a], tasks[b]} <= group for group in together))
         for a, b in pairs
     }
-    svg = drawn("layers", 3.8, f"Linear CKA by layer of {len(lines)} pairs of tasks", lambda figure: _draw(figure, lines))
+    says = f"Linear CKA by layer of {len(lines)} pairs of tasks"
+    svg = drawn("layers", 3.8, says, lambda figure: _draw(figure, lines))
     whose = f"each task's model and that of {primary}" if primary else "two tasks' models"
     yield Picture(
         svg,
-        f"How alike {whose} represent the same texts, layer by layer (0: the embeddings): unbiased linear CKA, 1 for the "
-        "same up to rotation and scale, about 0 for unrelated. Solid blue: pairs in one model of the answer; dashed "
-        "orange: the others. A layer that is the same for all texts has no value.",
+        f"How alike {whose} represent the same texts, layer by layer (0: the embeddings): unbiased linear CKA, 1 for "
+        "the same up to rotation and scale, about 0 for unrelated. Solid blue: pairs in one model of the answer; "
+        "dashed orange: the others. A layer that is the same for all texts has no value.",
     )
 
 
@@ -79,14 +80,16 @@ def _draw(figure: Figure, lines: Mapping[str, tuple[np.ndarray, bool]]) -> None:
             color=colour("series-0" if joined else "series-1"),
         )
     named = list(lines.items()) if len(lines) <= _NAMED else [(name, line) for name, line in lines.items() if line[1]]
+    lowest = float(np.nanmin([values for values, _ in lines.values()]))
     for place, (name, (values, joined)) in _apart(named[:_NAMED]):
+        lowest = min(lowest, place)
         ink = colour("series-0" if joined else "series-1")
         axes.annotate(name, (len(values) - 1, place), xytext=(8, 0), textcoords="offset points", va="center",
                       fontsize=8.5, color=ink, annotation_clip=False)
     axes.set_xlabel("layer")
     axes.set_ylabel("linear CKA")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylim(top=1.02)
+    axes.set_xticks(range(len(next(iter(lines.values()))[0])))
+    axes.set_ylim(lowest - 0.04, 1.02)
 
 
 def _apart(
@@ -96,7 +99,7 @@ def _apart(
     ends = [float(values[-1]) for _, (values, _) in lines if np.isfinite(values[-1])]
     if not ends:
         return
-    gap = max(0.045 * (1.02 - min(0.0, min(ends))), 0.02)
+    gap = 0.055 * (1.02 - min(0.0, *ends))
     above = np.inf
     for line in sorted(lines, key=lambda each: -each[1][0][-1]):
         if np.isfinite(line[1][0][-1]):

@@ -17,7 +17,8 @@ def measured(material: Material, probe: str) -> dict[str, Mapping[str, np.ndarra
     found = {}
     for trial in material.accounts.of_selector:
         proposal, told = trial.proposal, trial.told
-        if told is not None and len(proposal.tasks) == 1 and proposal.shuffled is None:
-            if key := told.outcome.evidence.get(probe):
-                found[proposal.tasks[0]] = material.evidence[key]
+        if told is None or len(proposal.tasks) > 1 or proposal.shuffled is not None:
+            continue
+        if key := told.outcome.evidence.get(probe):
+            found[proposal.tasks[0]] = material.evidence[key]
     return found

@@ -36,7 +36,8 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     expected = _expected(present, problem, chosen, shown)
     mixtures = [(trial.proposal.shares, trial.score or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
-    svg = drawn("mixtures", 0.6 + 1.75 * math.ceil(len(shown) / 3), f"Score by share of each task, around {said}",
+    height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
+    svg = drawn("mixtures", height, f"Score by share of each task, around {said}",
                 lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.metric))
     lines = (
         "Lines: what the selector's model expects where the task's share is changed and the others keep their "
@@ -73,7 +74,7 @@ def _expected(
         (task, float(share), mixture)
         for task in shown
         for share in _SHARES
-        if (mixture := _with_share(chosen, task, float(share))).get(problem.primary, 0.0) >= least - 1e-9
+        if (mixture := _with_share(chosen, task, float(share), problem.primary, least)) is not None
     ]
     asked = [Proposal(tuple(mixture), mixture) for _, _, mixture in slices]
     predicted = present.selector.predict(present.state, {}, asked) if asked else []
@@ -84,13 +85,31 @@ def _expected(
     return expected
 
 
-def _with_share(chosen: Mapping[str, float], task: str, share: float) -> dict[str, float]:
-    """The mixture with another share of ``task``, the others in proportion; alike where they had none."""
-    others = {other: part for other, part in chosen.items() if other != task}
-    total = sum(others.values())
-    parts = {other: part / total if total > 0 else 1 / len(others) for other, part in others.items()}
-    mixture = {other: (share if other == task else parts[other] * (1 - share)) for other in chosen}
-    return {other: part for other, part in mixture.items() if part > 0}
+def _with_share(
+    chosen: Mapping[str, float], task: str, share: float, primary: str, least: float
+) -> dict[str, float] | None:
+    """The mixture with another share of ``task``, the others in proportion, alike where they had none.
+
+    The primary keeps its ``least`` share; ``None`` where that cannot be.
+    """
+    fixed = {task: share}
+    mixture = {**_spread(chosen, fixed), **fixed}
+    if mixture[primary] < least - 1e-9 and task != primary and share <= 1 - least:
+        fixed = {task: share, primary: least}
+        mixture = {**_spread(chosen, fixed), **fixed}
+    allowed = mixture[primary] >= least - 1e-9 and abs(sum(mixture.values()) - 1) < 1e-9
+    return {other: mixture[other] for other in chosen if mixture[other] > 0} if allowed else None
+
+
+def _spread(chosen: Mapping[str, float], fixed: Mapping[str, float]) -> dict[str, float]:
+    """What the ``fixed`` shares leave, over the other tasks."""
+    others = {other: part for other, part in chosen.items() if other not in fixed}
+    total, left = sum(others.values()), 1 - sum(fixed.values())
+    return {other: left * (part / total if total > 0 else 1 / len(others)) for other, part in others.items()}
+
+
+def _columns(panels: int) -> int:
+    return 2 if panels == 4 else min(3, panels)
 
 
 def _draw(
@@ -101,7 +120,7 @@ def _draw(
     mixtures: Sequence[tuple[Mapping[str, float], float]],
     metric: str,
 ) -> None:
-    across = min(3, len(shown))
+    across = _columns(len(shown))
     down = math.ceil(len(shown) / across)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
     for axes, task in zip(panels, shown, strict=False):

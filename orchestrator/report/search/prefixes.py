@@ -20,23 +20,30 @@ def prefix_blocks(material: Material) -> Iterator[Block]:
     """Score by the number of auxiliaries; nothing where no method added them one by one."""
     for stage, belief in beliefs(material):
         for key in _KEYS:
-            tried: Sequence[Mapping[str, Any]] = belief.get(key) or ()
-            if tried:
-                ordered = sorted(tried, key=lambda each: len(each["tasks"]))
-                said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {each['score']:.4f}" for each in ordered)
-                svg = drawn(key, 2.9, f"Score by number of auxiliaries: {said}",
-                            lambda figure, tried=ordered: _draw(figure, tried, material.metric))
-                added = " → ".join(_added(ordered))
-                yield Picture(svg, f"Score on the selection split with the first auxiliaries of the ranking"
-                                   f"{of_stage(stage)}, in the order in which they were added: {added}.")
+            if belief.get(key):
+                yield _drawn(key, belief[key], stage, material)
 
 
-def _added(ordered: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    before: set[str] = set()
+def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: Material) -> Block:
+    ordered = sorted(tried, key=lambda each: len(each["tasks"]))
+    said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {each['score']:.4f}" for each in ordered)
+    svg = drawn(key, 2.9, f"Score by number of auxiliaries: {said}",
+                lambda figure: _draw(figure, ordered, material.metric))
+    added = " → ".join(_added(ordered, str(material.problem.primary)))
+    return Picture(
+        svg,
+        f"Score on the selection split with the first auxiliaries of the ranking{of_stage(stage)}, in the order in "
+        f"which they were added: {added}. The ring is the best.",
+    )
+
+
+def _added(ordered: Sequence[Mapping[str, Any]], primary: str) -> Iterator[str]:
+    """What each step added to the one before; the primary alone is a step of its own."""
+    before = {primary}
     for each in ordered:
         new = [task for task in each["tasks"] if task not in before]
         before |= set(each["tasks"])
-        yield " + ".join(new)
+        yield " + ".join(new) or "none"
 
 
 def _draw(figure: Figure, tried: Sequence[Mapping[str, Any]], metric: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.search.stages import beliefs, of_stage
+from auxtune.orchestrator.report.search.stages import beliefs, handed_on, of_stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,15 +21,19 @@ _KINDS = {
     "coefficients": "worth in the linear fit, units of the score",
     "alpha": "weight α of the task's labels",
 }
+_HALF = 0.5                                            # where a utility says nothing
 _ROWS = 30
 
 
 def ranking_blocks(material: Material) -> Iterator[Block]:
     """A picture for each ranking that a stage believes in, and what its predictions are worth."""
+    left = handed_on(material)
     for stage, belief in beliefs(material):
+        chosen = left.get(stage) or _chosen(material)
+        marked = "handed on to the next stage" if stage in left else "in the answer"
         for key, words in _KINDS.items():
             if isinstance(values := belief.get(key), Mapping) and values:
-                yield _drawn(key, words, values, belief, _chosen(material), stage)
+                yield _drawn(key, words, values, belief, chosen, marked, stage)
         if isinstance(belief.get("skill"), Mapping):
             yield Paragraph(_skill(belief["skill"], stage), "note")
 
@@ -41,21 +45,22 @@ def _chosen(material: Material) -> set[str]:
 
 
 def _drawn(
-    key: str, words: str, values: Mapping[str, float], belief: Mapping[str, Any], chosen: set[str], stage: str
+    key: str, words: str, values: Mapping[str, float], belief: Mapping[str, Any], chosen: set[str], marked: str,
+    stage: str,
 ) -> Block:
     ranked = sorted(values.items(), key=lambda each: -each[1])
     shown = ranked[:_ROWS]
-    line = belief.get("threshold") if key == "tau" else 0.5 if key == "utility" else None
+    line = belief.get("threshold") if key == "tau" else _HALF if key == "utility" else None
     twins = list(belief.get("twins") or ()) if key == "tau" else []
     said = "; ".join(f"{task} {value:.3f}" for task, value in shown)
     svg = drawn(f"ranking-{key}", 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
                 lambda figure: _draw(figure, shown, chosen, words, line, twins))
-    marked = "Filled: in the answer" if chosen else "Nothing is chosen yet"
-    bound = {"tau": f" The line is the threshold, {line:.3f}." if line is not None else "",
+    beyond = ", which no task can reach" if line is not None and line > 1 else ""
+    bound = {"tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",
              "utility": " At 0.5 a task helps as often as it hurts."}.get(key, "")
     crosses = " Crosses: label-shuffled twins of the primary, which can only be alike by chance." if twins else ""
     left = f" Of {len(ranked)} tasks the first {_ROWS} are drawn." if len(ranked) > _ROWS else ""
-    return Picture(svg, f"{words[0].upper()}{words[1:]}{of_stage(stage)}. {marked}.{bound}{crosses}{left}")
+    return Picture(svg, f"{words[0].upper()}{words[1:]}{of_stage(stage)}. Filled: {marked}.{bound}{crosses}{left}")
 
 
 def _draw(
@@ -65,8 +70,7 @@ def _draw(
     axes = figure.add_subplot()
     if line is not None:
         axes.axvline(line, color=colour("muted"), linewidth=1)
-    ends = [value for _, value in ranked] + list(twins)
-    start = min(0.0, *ends) if min(ends) < 0 or line is None else min(*ends, line)
+    start = _HALF if line == _HALF else 0.0
     for place, (task, value) in enumerate(ranked):
         axes.hlines(place, start, value, color=colour("rule"), linewidth=1.2)
         face = colour("series-0") if task in chosen else colour("paper")
@@ -89,8 +93,8 @@ def _skill(skill: Mapping[str, Any], stage: str) -> str:
     if "found" in skill:
         shown = "better than chance" if skill["shown"] else "not shown to be better than chance"
         return (
-            f"Held-out trials are predicted with {skill['measure']} {skill['found']:.2f}, chance {skill['chance']:.2f}, "
-            f"over {skill['results']} of them: {shown}{where}."
+            f"Held-out trials are predicted with {skill['measure']} {skill['found']:.2f}, chance "
+            f"{skill['chance']:.2f}, over {skill['results']} of them: {shown}{where}."
         )
     known = "; ".join(f"{key} {value:.2f}" for key, value in skill.items() if isinstance(value, (int, float)))
     return f"What predictions of the unseen are worth{where}: {known or 'not known'}."

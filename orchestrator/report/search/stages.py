@@ -56,6 +56,19 @@ def beliefs(material: Material) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, believed
 
 
+def handed_on(material: Material) -> dict[str, set[str]]:
+    """The tasks that each stage that is over left to the next one; of several searches those of the winner."""
+    selector, winner = material.selector, material.belief.get("winner", 0)
+    several = isinstance(selector, Searches)
+    inner = selector.selector if isinstance(selector, Searches) else selector
+    if not isinstance(inner, Staged):
+        return {}
+    notes = [trial.proposal.notes for trial in material.accounts.of_selector]
+    own = [each["notes"] for each in notes if each["search"] == winner] if several else notes
+    left = [handed for each in own for handed in each["entered"]]
+    return {name: set(handed["tasks"]) for (name, _), handed in zip(inner.stages, left, strict=False)}
+
+
 def of_stage(stage: str) -> str:
     """What to put behind a caption."""
     return f" (stage {stage})" if stage else ""

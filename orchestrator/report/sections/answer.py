@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.record.standing import counted
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.record.standing import counted
 
 
 def answer_section(material: Material) -> Section:
@@ -29,14 +29,14 @@ def _blocks(material: Material) -> Iterator[Block]:
     yield Paragraph(answer_of(material), "answer")
     if material.outdated:
         yield Paragraph(
-            f"This is the answer of an earlier session; the study has gone on since and is {material.state}. Selection, "
-            "lift and contributions are of then, all other sections of now.",
+            f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "
+            "Selection, lift and contributions are of then, all other sections of now.",
             "warning",
         )
     if material.selection is None and material.state in ("interrupted", "failed"):
         closed = material.accounts.sessions[-1].closed
-        why = f" It said: {closed.message}" if closed and closed.message else ""
-        yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{why}", "note")
+        said = f" It said: {closed.message}" if closed and closed.message else ""
+        yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{said}", "note")
     search = material.accounts.of_selector
     failed = sum(trial.status == "failed" for trial in search)
     if failed:

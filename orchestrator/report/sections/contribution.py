@@ -26,8 +26,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     elif set(selection["weights"] or {}) <= {selection["primary"]}:
         yield Paragraph("No auxiliary was chosen, so there is none to leave out.", "note")
     elif not selection["contribution"]:
-        yield Paragraph("Not measured. With `confirm.leave_one_out: true` the selection is also trained without each of "
-                        "its auxiliaries, as often as it has seeds.", "note")
+        yield Paragraph("Not measured. With `confirm.leave_one_out: true` the selection is also trained without each "
+                        "of its auxiliaries, as often as it has seeds.", "note")
     else:
         yield from _measured(material.metric, selection["contribution"])
 
@@ -36,7 +36,8 @@ def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
     known = [(task, gain) for task, gain in contribution.items() if gain is not None]
     if known:
         said = "; ".join(f"{task} {gain['mean']:+.4f}" for task, gain in known)
-        svg = intervals("contribution", known, f"lost without it on the report split, {metric}", f"Contribution: {said}")
+        unit = f"lost without it on the report split, {metric}"
+        svg = intervals("contribution", known, unit, f"Contribution: {said}")
         yield Picture(svg, "The selection less the selection without the task, with 95 % intervals. What two tasks do "
                            "alike neither seems to contribute: leaving out one, the other stands in.")
     rows = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.concurrency import concurrency_of
-from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number
+from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number, plural, small
 from auxtune.orchestrator.report.material import Material
 
 
@@ -29,15 +29,14 @@ def _blocks(material: Material) -> Iterator[Block]:
     spent = "; ".join(spent_of(material.options.budget, cost))
     found = concurrency_of(material.accounts)
     at_once = f" At once: {found.mean:.2f} trials on average, {found.peak} at the most." if found else ""
-    sessions = len(material.accounts.sessions)
     yield Paragraph(
-        f"{cost['wall_hours'] * 60:.1f} minutes in {sessions} session{'s' if sessions > 1 else ''}. "
+        f"{cost['wall_hours'] * 60:.1f} minutes in {plural(len(material.accounts.sessions), 'session')}. "
         f"Budget: {spent}.{at_once}"
     )
     if cost["nodes"] is not None:
-        nodes = [(kind, number(node["hours"], ".3f"), number(node["usd"], ".2f")) for kind, node in cost["nodes"].items()]
-        whole = ("the cluster", number(sum(node["hours"] for node in cost["nodes"].values()), ".3f"),
-                 number(cost["cluster_usd"], ".2f"))
+        nodes = [(kind, small(node["hours"], 3), small(node["usd"], 2)) for kind, node in cost["nodes"].items()]
+        whole = ("the cluster", small(sum(node["hours"] for node in cost["nodes"].values()), 3),
+                 small(cost["cluster_usd"], 2))
         yield Table("Nodes, for as long as they were up", ("node type", "hours", "USD"), (*nodes, whole))
     yield from _reused(material)
 
@@ -47,9 +46,9 @@ def _row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
         name,
         number(part["trials"]),
         number(part["attempts"]),
-        number(part["gpu_hours"], ".3f"),
-        number(part["cpu_hours"], ".3f"),
-        number(part["usd"], ".2f"),
+        small(part["gpu_hours"], 3),
+        small(part["cpu_hours"], 3),
+        small(part["usd"], 2),
     )
 
 

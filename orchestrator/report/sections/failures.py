@@ -23,8 +23,8 @@ def failures_section(material: Material) -> Section:
         blocks.append(Table("Trials that took more than one attempt", columns, tuple(rows)))
     stopped = sum(trial.status == "stopped" for trial in trials)
     if stopped:
-        blocks.append(Paragraph(f"{stopped} of {len(trials)} trials were stopped early, as the study asked; they have no "
-                                "score and are no failures.", "note"))
+        early = f"{stopped} of {len(trials)} trials were stopped early, as the study asked"
+        blocks.append(Paragraph(f"{early}; they have no score and are no failures.", "note"))
     if not blocks:
         blocks.append(Paragraph(f"None of {len(trials)} trials failed, and no attempt was lost."))
     return Section("failures", "Failures", tuple(blocks))

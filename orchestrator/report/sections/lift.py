@@ -7,7 +7,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
-from auxtune.orchestrator.report.intervals import intervals
+from auxtune.orchestrator.report.intervals import interval_grid, intervals
 from auxtune.orchestrator.report.material import Material
 
 _READ = (
@@ -53,13 +53,27 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
     if any(lift["low"] is None for lift in measured.values()):
         yield Paragraph("Intervals need 4 seeds (`confirm.seeds`).", "note")
     if grouped:
-        for control, lift in measured.items():
-            rows = [
-                (task, number(each["mean"], "+.4f"), *bounds(each), each["metric"], number(each["seeds"]))
-                for task, each in lift["tasks"].items()
-            ]
-            columns = ("task", "lift", "from", "to", "metric", "seeds")
-            yield Table(f"Each task's own lift over {control}", columns, tuple(rows))
+        yield from _by_task(measured)
+
+
+def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
+    own = {control: lift["tasks"] for control, lift in measured.items()}
+    tasks = list(dict.fromkeys(task for lifts in own.values() for task in lifts))
+    if not tasks:
+        return
+    unit = "each task's own lift on the report split, in its main metric"
+    yield Picture(
+        interval_grid("lift-by-task", own, tasks, unit, f"{unit}, of {', '.join(tasks)}"),
+        "Each task's own lift over each control. A mean can hide a task that loses.",
+    )
+    rows = [
+        (task, control, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))
+        for task in tasks
+        for control, lifts in own.items()
+        if (lift := lifts.get(task)) is not None
+    ]
+    columns = ("task", "over", "lift", "from", "to", "metric", "seeds")
+    yield Table("Each task's own lift in numbers", columns, tuple(rows), folded=True)
 
 
 def _row(control: str, lift: Mapping[str, Any] | None, grouped: bool) -> tuple[Cell, ...]:

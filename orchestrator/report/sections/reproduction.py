@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.record.accounts import Session
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, Table
 from auxtune.orchestrator.report.material import Material
@@ -23,8 +24,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     yield Listing("The command, in a folder with the study file", f"auxtune run study.yaml{''.join(overrides)}")
     yield Listing("study.yaml", last.study.rstrip("\n"))
     yield Table("Versions", ("package", "version"), tuple(_versions(sessions)))
-    seeds = {name: [str(trial.proposal.seed) for each in arm for trial in each[:1]] for name, arm in material.arms.items()}
-    confirm = ", ".join(seeds.get("selection", [])) or "not reached"
+    trained = [each[0] for each in material.arms.get(SELECTION, ()) if each]
+    confirm = ", ".join(str(trial.proposal.seed) for trial in trained) or "not reached"
     yield Table("Seeds", ("of", "seed"), (("the study", str(material.problem.seed)), ("confirm, every arm", confirm)))
     known = last.fingerprint
     data = tuple((key.removeprefix("tasks."), value) for key, value in known.items() if key.startswith("tasks."))
@@ -38,9 +39,9 @@ def _blocks(material: Material) -> Iterator[Block]:
         tuple((s.opened.session, _clock(s.opened.time), ", ".join(s.opened.drift) or "nothing") for s in sessions),
     )
     yield Paragraph(
-        "On one CPU, one trial at a time and with a budget in trials, the same study gives the same proposals, scores "
-        "and selection. With several at once the order in which trials end decides what is asked next; "
-        f"`auxtune status --verify {material.folder.name}` checks that each question followed from what was known then.",
+        "On CPUs, one trial at a time, with as many threads and a budget in trials, the same study gives the same "
+        "proposals, scores and selection. With several at once the order in which trials end decides what comes next; "
+        f"`auxtune status --verify {material.folder.name}` checks that all of it followed from what was known then.",
         "note",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section
+from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, plural
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.affinities import affinity_blocks
 from auxtune.orchestrator.report.search.bandit import bandit_blocks
@@ -31,7 +31,7 @@ def _blocks(material: Material) -> Iterator[Block]:
     search = material.accounts.of_selector
     reused = sum(trial.reused for trial in search)
     spared = f", {reused} of them known from before" if reused else ""
-    yield Paragraph(f"{material.options.selector.name}: {len(search)} proposals{spared}.")
+    yield Paragraph(f"{material.options.selector.name}: {plural(len(search), 'proposal')}{spared}.")
     if not isinstance(material.leaning, Selection):
         yield Paragraph(f"The selector cannot be asked what it holds true: {material.leaning}", "warning")
         return

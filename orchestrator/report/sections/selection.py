@@ -67,7 +67,6 @@ def _leaning(material: Material) -> Iterator[Block]:
         yield Table("Models", ("trained together", "serves"), tuple(rows))
         return
     shares = leaning.weights or {}
-    yield Table(
-        "Trained together", ("task", "share"),
-        tuple((task, number(shares[task], ".1%") if task in shares else "by the study's rule") for task in leaning.tasks),
-    )
+    share = {task: number(part, ".1%") for task, part in shares.items()}
+    trained = tuple((task, share.get(task, "by the study's rule")) for task in leaning.tasks)
+    yield Table("Trained together", ("task", "share"), trained)

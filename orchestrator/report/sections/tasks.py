@@ -14,25 +14,26 @@ from auxtune.selectors.protocol import Selection, TaskInfo
 def tasks_section(material: Material) -> Section:
     """All tasks of the study, the primary first."""
     problem, primary = material.problem, material.problem.primary
-    search = [trial for trial in material.accounts.in_phase("search") if trial.told is not None]
-    means = mean_scores(search) if primary else {}
+    told = [trial for trial in material.accounts.of_selector if trial.told is not None]
+    means = mean_scores([trial for trial in told if primary in trial.proposal.tasks]) if primary else {}
     tasks = sorted(problem.tasks, key=lambda task: task.name != primary)
-    columns = ["task", "kind", "train rows", "probe rows", "selection rows", "chosen", "search trials with it"]
-    if primary:
-        columns.append(f"their mean {material.metric} of {primary}")
+    part = ["chosen"] if primary else ["trained in model", "served by"]
+    columns = ["task", "kind", "train", "probe", "selection", *part, "trials", *(["mean"] if primary else [])]
     rows = []
     for task in tasks:
-        trained = sum(task.name in trial.proposal.tasks for trial in search)
-        mean = [number(means.get(task.name), ".4f") if means.get(task.name) is not None else "–"] if primary else []
-        rows.append((*_facts(task), _chosen(task.name, material), number(trained), *mean))
+        trained = sum(task.name in trial.proposal.tasks for trial in told)
+        mean = [number(means[task.name], ".4f") if task.name in means else "–"] if primary else []
+        rows.append((*_facts(task), *_chosen(task.name, material), number(trained), *mean))
     note = (
-        "Train rows are those left after `rows`, splits and leaks. A mean over "
-        "the trials that happened to have a task is no effect of the task: the search picks what to try."
+        "Rows are those left in each split after `rows` and leaks. Trials are the selector's that train the task."
     )
-    return Section("tasks", "Task by task", (
-        Table("Tasks", tuple(columns), tuple(rows)),
-        Paragraph(note if primary else note.partition(" A mean")[0], "note"),
-    ))
+    if primary:
+        note += (
+            f" Their mean is of {material.metric} on {primary}, selection split: no effect of the task, since the "
+            "search picks what to try."
+        )
+    table = Table("Rows, part in the answer, and what the search saw", tuple(columns), tuple(rows))
+    return Section("tasks", "Task by task", (table, Paragraph(note, "note")))
 
 
 def _facts(task: TaskInfo) -> tuple[Cell, ...]:
@@ -47,22 +48,23 @@ def _facts(task: TaskInfo) -> tuple[Cell, ...]:
     )
 
 
-def _chosen(task: str, material: Material) -> str:
-    """The task's part in the answer."""
-    if material.selection is None:
-        leaning = material.leaning
-        return "leaning to it" if isinstance(leaning, Selection) and task in leaning.tasks else "–"
-    if material.problem.primary is None:
-        return ", ".join(_models_of(task, material.selection["groups"])) or "–"
-    if task == material.problem.primary:
-        return "primary"
-    return "yes" if task in (material.selection["weights"] or {}) else "–"
+def _chosen(task: str, material: Material) -> tuple[str, ...]:
+    """The task's part in the answer: whether it was chosen, or the models that train it and the one that serves it."""
+    primary, selection, leaning = material.problem.primary, material.selection, material.leaning
+    if primary is None:
+        groups = _groups(selection, leaning)
+        trained = [str(place) for place, group in enumerate(groups, start=1) if task in group["tasks"]]
+        serves = [str(place) for place, group in enumerate(groups, start=1) if task in group["serves"]]
+        return ", ".join(trained) or "–", ", ".join(serves) or "–"
+    if task == primary:
+        return ("primary",)
+    if selection is not None:
+        return ("yes" if task in (selection["weights"] or {}) else "–",)
+    return ("leans to it" if isinstance(leaning, Selection) and task in leaning.tasks else "–",)
 
 
-def _models_of(task: str, groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The models that train a task, and which of them serves it."""
-    return [
-        f"model {place}{' (serves it)' if task in group['serves'] else ''}"
-        for place, group in enumerate(groups, start=1)
-        if task in group["tasks"]
-    ]
+def _groups(selection: Mapping[str, Any] | None, leaning: object) -> Sequence[Mapping[str, Any]]:
+    if selection is not None:
+        groups: Sequence[Mapping[str, Any]] = selection["groups"]
+        return groups
+    return (leaning.groups or ()) if isinstance(leaning, Selection) else ()

@@ -44,9 +44,9 @@ def _of_primary(material: Material) -> Iterator[Block]:
     said = f"{len(trials)} trials; the best scored {max(trial.score or 0.0 for trial in trials):.4f}"
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}"),
-        f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not by "
-        "this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer run, "
-        "last as long as the selector says, all others as many steps as each other.",
+        f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not "
+        "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer "
+        "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [
         (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks), number(trial.score, ".4f"),
@@ -109,8 +109,8 @@ def _stage(trial: Trial) -> str:
 
 def mean_scores(trials: Sequence[Trial]) -> Mapping[str, float]:
     """Task -> the mean score of the scored ``trials`` that train it."""
-    scores = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for task in trial.proposal.tasks if trial.score is not None else ():
-            scores[task].append(trial.score)
+            scores[task].append(trial.score or 0.0)
     return {task: fmean(each) for task, each in scores.items()}
