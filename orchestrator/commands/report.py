@@ -27,9 +27,11 @@ def command(study_dir: Path, to: Path | None, as_json: bool) -> None:
     if as_json and to is not None:
         raise click.UsageError("expected either --to or --json, found both: --json writes no file")
     study = Study.from_folder(study_dir)
-    page = study_page(read_material(study.folder, study.file))
+    material = read_material(study.folder, study.file)
+    page = study_page(material)
     if as_json:
-        click.echo(json.dumps(page.as_json(), indent=2, ensure_ascii=False))
+        told = {"study": study.file.options.study, "state": material.state, **page.as_json()}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     path = to or study.folder / FILE
     try:

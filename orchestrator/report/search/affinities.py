@@ -11,7 +11,7 @@ from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.heat import diverging
-from auxtune.orchestrator.report.search.stages import beliefs, of_stage
+from auxtune.orchestrator.report.search.stages import beliefs, called, of_stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,10 +56,10 @@ def _drawn(name: str, told: Mapping[str, Any], groups: Sequence[Mapping[str, Any
     order = _by_group(tasks, groups)
     values, tasks = values[np.ix_(order, order)], [tasks[place] for place in order]
     scale, unit = _scale(values[~np.eye(len(tasks), dtype=bool)])
-    slug = f"affinity-{name}".replace("_", "-")
     shown = groups if _shows(groups, tasks) else ()
+    says = f"{name}: {told['measured']}, of {', '.join(tasks)}"
     svg = drawn(
-        slug, 1.25 + 0.37 * len(tasks), f"{name}: {told['measured']}, of {len(tasks)} tasks",
+        called(f"affinity {name}", stage), 1.25 + 0.37 * len(tasks), says,
         lambda figure: _draw(figure, values / scale, tasks, shown),
     )
     model = " Right: the model that trains a task (ring) or serves it (dot), as the selector chose." if shown else ""

@@ -44,8 +44,8 @@ def head_blocks(material: Material) -> Iterator[Block]:
     yield Picture(
         svg,
         "How much each attention head matters to a task that was trained alone, by the size of gradients: divided by "
-        f"its layer's {'sum' if norm == 'sum' else 'L2 norm'}, then stretched from 0 (light) to 1. Tasks whose maps rank "
-        f"the heads alike have a high τ.{left}",
+        f"its layer's {'sum' if norm == 'sum' else 'L2 norm'}, then stretched from 0 (light) to 1. Tasks whose maps "
+        f"rank the heads alike have a high τ.{left}",
     )
 
 

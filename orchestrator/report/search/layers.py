@@ -83,7 +83,7 @@ def _draw(figure: Figure, lines: Mapping[str, tuple[np.ndarray, bool]]) -> None:
     lowest = float(np.nanmin([values for values, _ in lines.values()]))
     for place, (name, (values, joined)) in _apart(named[:_NAMED]):
         lowest = min(lowest, place)
-        ink = colour("series-0" if joined else "series-1")
+        ink = colour("ink" if joined else "muted")
         axes.annotate(name, (len(values) - 1, place), xytext=(8, 0), textcoords="offset points", va="center",
                       fontsize=8.5, color=ink, annotation_clip=False)
     axes.set_xlabel("layer")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.search.stages import beliefs, of_stage
+from auxtune.orchestrator.report.search.stages import beliefs, called, of_stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def prefix_blocks(material: Material) -> Iterator[Block]:
 def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: Material) -> Block:
     ordered = sorted(tried, key=lambda each: len(each["tasks"]))
     said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {each['score']:.4f}" for each in ordered)
-    svg = drawn(key, 2.9, f"Score by number of auxiliaries: {said}",
+    svg = drawn(called(key, stage), 2.9, f"Score by number of auxiliaries: {said}",
                 lambda figure: _draw(figure, ordered, material.metric))
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.search.stages import beliefs, handed_on, of_stage
+from auxtune.orchestrator.report.search.stages import beliefs, called, handed_on, of_stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def _drawn(
     line = belief.get("threshold") if key == "tau" else _HALF if key == "utility" else None
     twins = list(belief.get("twins") or ()) if key == "tau" else []
     said = "; ".join(f"{task} {value:.3f}" for task, value in shown)
-    svg = drawn(f"ranking-{key}", 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
+    svg = drawn(called(f"ranking {key}", stage), 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
                 lambda figure: _draw(figure, shown, chosen, words, line, twins))
     beyond = ", which no task can reach" if line is not None and line > 1 else ""
     bound = {"tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",

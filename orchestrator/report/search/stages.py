@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,11 @@ def handed_on(material: Material) -> dict[str, set[str]]:
     own = [each["notes"] for each in notes if each["search"] == winner] if several else notes
     left = [handed for each in own for handed in each["entered"]]
     return {name: set(handed["tasks"]) for (name, _), handed in zip(inner.stages, left, strict=False)}
+
+
+def called(name: str, stage: str) -> str:
+    """A name for a drawing that no other stage's has: letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {stage}".lower()).strip("-")
 
 
 def of_stage(stage: str) -> str:

@@ -14,11 +14,13 @@ from auxtune.orchestrator.report.search.layers import layer_blocks
 from auxtune.orchestrator.report.search.mixtures import mixture_blocks
 from auxtune.orchestrator.report.search.prefixes import prefix_blocks
 from auxtune.orchestrator.report.search.rankings import ranking_blocks
+from auxtune.orchestrator.report.search.tried import tried_blocks
 from auxtune.selectors.protocol import Selection
 
 # From what was measured to what was made of it; each yields nothing where it does not apply.
 DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
     bandit_blocks, head_blocks, layer_blocks, affinity_blocks, ranking_blocks, prefix_blocks, mixture_blocks,
+    tried_blocks,
 )
 
 

@@ -19,15 +19,18 @@ def selection_section(material: Material) -> Section:
 
 def _selected(selection: Mapping[str, Any]) -> Iterator[Block]:
     if selection["primary"] is None:
-        rows = [
+        models = tuple(
             (" + ".join(group["tasks"]), ", ".join(group["serves"]) or "nothing: others do better")
             for group in selection["groups"]
-        ]
-        yield Table("Models, each trained on all of its tasks", ("trained together", "serves"), tuple(rows))
+        )
+        yield Table("Models, each trained on all of its tasks", ("trained together", "serves"), models)
     else:
         yield from _shares(selection)
     for task, kept in (selection["instances"] or {}).items():
         yield Paragraph(f"Of {task} only {kept['kept']} of {kept['rows']} training rows.")
+    if ranking := selection["ranking"]:
+        rows = [(each["task"], number(each["score"], ".4f")) for each in ranking]
+        yield Table("The selector's ranking", ("task", "score"), tuple(rows))
     scores = [
         (task, metric, number(value, ".4f")) for task, each in selection["report"].items()
         for metric, value in each.items()
