@@ -133,7 +133,8 @@ def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
         {"tasks": ["d", "a"], "serves": ["d"]}, {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
         {"tasks": ["c"], "serves": []},
     ]
-    return {"groups": served_by, "lift": {"single_task": lift}, "report": {"d": {"f1": 0.5, "accuracy": 0.75}}}
+    report = {"d": {"f1": 0.5, "accuracy": 0.75}}
+    return {"primary": None, "groups": served_by, "lift": {"single_task": lift}, "report": report}
 
 
 @pytest.mark.parametrize(

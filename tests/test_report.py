@@ -1,4 +1,4 @@
-"""The page of a study: its numbers are the answer's, it says what is not known, and nothing in it is run."""
+"""The page of a study: its numbers are the answer's, what was found is drawn, and what is not known is said."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import re
 import shutil
 import time
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from reported import WITH_EACH, Reader, finished, material_of, told
 from simulated_study import GROUPS, NAMES, STUDY, SimulatedStudy, simulated
 from small_study import StudyRun
 
@@ -19,56 +18,9 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.report.blocks import Picture
-from auxtune.orchestrator.report.material import Material, read_material
-from auxtune.orchestrator.report.page import TEMPLATES, rendered
+from auxtune.orchestrator.report.page import rendered
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
-from auxtune.orchestrator.study import Study
-
-HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "a & b's", "$x_1$ \\frac", "{{ 7 * 7 }}")
-WITH_EACH = STUDY.replace("{seeds: 1}", "{seeds: 4, leave_one_out: true}")
-
-
-def material_of(folder: Path) -> Material:
-    return read_material(folder, Study.from_folder(folder).file)
-
-
-def told(folder: Path) -> dict[str, dict[str, Any]]:
-    """Section -> its tables, paragraphs and pictures, as ``auxtune report --json`` prints them."""
-    run = CliRunner().invoke(cli.main, ["report", str(folder), "--json"])
-    assert run.exit_code == 0, run.output
-    found = {}
-    for section in json.loads(run.stdout)["sections"]:
-        blocks = section["blocks"]
-        found[section["section"]] = {
-            "tables": {block["table"]: block["rows"] for block in blocks if "table" in block},
-            "said": " ".join(block["paragraph"] for block in blocks if "paragraph" in block),
-            "pictures": [block["picture"] for block in blocks if "picture" in block],
-        }
-    return found
-
-
-def finished(home: Path, selector: str, text: str = STUDY, **changes: object) -> Path:
-    study = simulated(home, selector, text, **changes)
-    return study.finish(study.session())
-
-
-class Reader(HTMLParser):
-    """What a browser would make of a page: elements with their attributes, text, and numbers in cells."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
 
 # Its numbers
 
@@ -265,77 +217,6 @@ def test_an_answer_that_the_study_has_gone_on_from_is_said_to_be_old(tmp_path: P
     assert page["lift"] == before["lift"] and "earlier session" not in before["answer"]["said"]
     (now,), (then,) = page["cost"]["tables"].values(), before["cost"]["tables"].values()
     assert now[1][1] == then[1][1] + 2                 # two search trials more
-
-
-# Nothing in it is run, and nothing comes from elsewhere
-
-
-@pytest.mark.parametrize(("selector", "text"), [
-    ("{name: autosem, rounds: 12, samples: 4}", STUDY), ("gradts_trial", STUDY), ("tag", GROUPS),
-    ("representation_gradient", GROUPS),
-])
-def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(
-    selector: str, text: str, tmp_path: Path
-) -> None:
-    html = rendered(study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE))))
-    page = Reader(html)
-    assert {tag for tag, _ in page.elements} & {"script", "img", "iframe", "object"} == set()
-    assert [a for _, attributes in page.elements for a in attributes if a.startswith("on")] == []
-    assert all(name in page.text for name in HOSTILE)
-
-
-def test_nothing_is_asked_of_anywhere(tmp_path: Path) -> None:
-    html = rendered(study_page(material_of(finished(tmp_path, "gradts_trial", WITH_EACH))))
-    assert "@import" not in html and "<script" not in html
-    links = re.findall(r'(?:src|href|xlink:href)="([^"]*)"|url\(([^)]*)\)', html)
-    assert links and all((a or b).startswith(("#", "data:,")) for a, b in links)
-
-
-def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
-    material = material_of(finished(tmp_path, "{name: thompson, rounds: 12}"))
-    assert rendered(study_page(material)) == rendered(study_page(material))
-
-
-# Colours
-
-
-def colours() -> tuple[dict[str, str], dict[str, str]]:
-    """The style sheet's colours by name, in light and in dark."""
-    style = (TEMPLATES / "style.css").read_text()
-    light, dark = style.split("@media screen")[0], style.split("@media screen")[1].split("\n}\n")[0]
-    found = [dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", part)) for part in (light, dark)]
-    return found[0], found[1]
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG's ratio of two colours."""
-    def luminance(colour: str) -> float:
-        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_what_is_written_and_drawn_can_be_seen(scheme: int) -> None:
-    named = colours()[scheme]
-    assert colours()[0].keys() == colours()[1].keys() and len(named) > 30
-    cells = [name for name in named if name.startswith("diverging")]
-    for ink, ground in [("ink", "paper"), ("muted", "paper"), ("link", "paper"), ("ink", "raised"),
-                        ("warning", "warning-paper"), *((f"on-{cell}", cell) for cell in cells)]:
-        assert contrast(named[ink], named[ground]) >= 4.5, (ink, ground)
-    for line in [name for name in named if name.startswith("series")]:
-        assert contrast(named[line], named["paper"]) >= 3, line
-
-
-def test_drawings_use_only_colours_that_the_style_explains(tmp_path: Path) -> None:
-    page = study_page(material_of(finished(tmp_path, "representation_gradient", GROUPS)))
-    drawings = [block.svg for section in page.sections for block in section.blocks if isinstance(block, Picture)]
-    used = {name for svg in drawings for name in re.findall(r"var\(--([a-z0-9-]+)\)", svg)} - {"sans"}
-    assert len(drawings) >= 6 and used <= colours()[0].keys() and {"ink", "series-0"} <= used
-    assert not any(re.search(r"(?:fill|stroke): #(?!ffffff)", svg) for svg in drawings)
 
 
 # The command

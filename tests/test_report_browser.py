@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reported import HOSTILE, WITH_EACH, finished, material_of
 from simulated_study import GROUPS, STUDY
-from test_report import HOSTILE, finished, material_of
 
 from auxtune.orchestrator.report.blocks import Picture
 from auxtune.orchestrator.report.study_page import study_page, write_page
@@ -29,7 +29,6 @@ QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 )
-WITH_EACH = STUDY.replace("{seeds: 1}", "{seeds: 4, leave_one_out: true}")
 STUDIES = {
     "bandit": ("{name: thompson, rounds: 30}", WITH_EACH, {"broken": {1: "ValueError: <i>x</i> " + "long" * 80}}),
     "mixing": ("{name: autosem, rounds: 20, samples: 6}", STUDY, {}),

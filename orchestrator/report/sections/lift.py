@@ -81,5 +81,4 @@ def _row(control: str, lift: Mapping[str, Any] | None, grouped: bool) -> tuple[C
         nothing: tuple[Cell, ...] = ("not measured", "–", "–", "–", number(0))
         return (control, *(["–"] if grouped else []), *nothing)
     models = [number(lift["models"])] if grouped else []
-    metric = "mean of main metrics" if grouped else lift["metric"]
-    return (control, *models, number(lift["mean"], "+.4f"), *bounds(lift), metric, number(lift["seeds"]))
+    return (control, *models, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))
