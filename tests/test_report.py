@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from reported import WITH_EACH, Reader, finished, material_of, told
+from rich.console import Console
 from simulated_study import GROUPS, NAMES, STUDY, SimulatedStudy, simulated
 from small_study import StudyRun
 
@@ -21,6 +23,8 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.page import rendered
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
+from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.views.summary import summary
 
 # Its numbers
 
@@ -64,6 +68,18 @@ def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     ) and len(own) == 20
     assert len(page["trials"]["pictures"]) == 1 and page["trials"]["tables"] == {}
     assert {row[0] for row in page["tasks"]["tables"].popitem()[1]} == set(NAMES)
+
+
+@pytest.mark.parametrize(("selector", "text"), [("{name: random_subset, trials: 4}", WITH_EACH), ("tag", GROUPS)])
+def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_path: Path) -> None:
+    material = material_of(finished(tmp_path, selector, text))
+    assert material.selection is not None
+    result = Result(material.folder, material.selection, material.accounts, None)
+    printed = io.StringIO()
+    Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x"))
+    shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
+    page = Reader(rendered(study_page(material))).text
+    assert len(shown) > 5 and shown <= set(re.findall(r"[+-]?\d+\.\d+%?", page))
 
 
 def test_the_front_is_what_nothing_cheaper_reaches() -> None:

@@ -82,7 +82,7 @@ class Material:
         """The study's selector, made anew."""
         return selector_of(self.options)
 
-    @property
+    @cached_property
     def evidence(self) -> StoredEvidence:
         """What the trials of the storage measured."""
         return StoredEvidence(EvidenceStore(self.folder.parent))

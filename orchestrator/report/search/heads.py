@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.errors import EvidenceError
-from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
+from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.heat import sequential
@@ -24,12 +23,11 @@ _MAPS = 16
 
 
 def head_blocks(material: Material) -> Iterator[Block]:
-    """A map per task, the primary's first; nothing where no importances were measured."""
-    try:
-        found = {task: arrays["importance"] for task, arrays in measured(material, "head_importance").items()}
-    except EvidenceError as error:
-        yield Paragraph(f"Maps of head importance cannot be drawn: {error}", "warning")
-        return
+    """A map per task, the primary's first; nothing where no importances were measured.
+
+    Raises ``EvidenceError`` where they are gone.
+    """
+    found = {task: arrays["importance"] for task, arrays in measured(material, "head_importance").items()}
     if not found:
         return
     tasks = sorted(found, key=lambda task: task != material.problem.primary)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.errors import EvidenceError
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
@@ -23,12 +22,11 @@ _NAMED = 10                                            # lines that can be told 
 
 
 def layer_blocks(material: Material) -> Iterator[Block]:
-    """A line per pair of tasks, those in one model apart from the rest; nothing where no states were measured."""
-    try:
-        found = measured(material, "hidden_states")
-    except EvidenceError as error:
-        yield Paragraph(f"Similarity by layer cannot be drawn: {error}", "warning")
-        return
+    """A line per pair of tasks, those in one model apart from the rest; nothing where no states were measured.
+
+    Raises ``EvidenceError`` where they are gone.
+    """
+    found = measured(material, "hidden_states")
     if len(found) < 2:
         return
     tasks = [task for task in material.problem.names if task in found]

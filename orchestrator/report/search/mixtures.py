@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import UnderWay, answering, of_stage
-from auxtune.selectors.protocol import Predicts, Problem, Proposal
+from auxtune.selectors.protocol import Predicts, Problem, Proposal, Selection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +30,7 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     tried = [t for t in material.accounts.in_phase("search") if present.asked(t) and t.score is not None]
     if len(problem.names) < 2 or not tried:
         return
-    chosen = _chosen(material, present, problem)
+    chosen = _chosen(material, problem)
     shown = sorted(problem.names, key=lambda task: (task != problem.primary, -chosen[task]))[:_PANELS]
     expected = _expected(present, problem, chosen, shown)
     mixtures = [(trial.proposal.shares, trial.score or 0.0) for trial in tried]
@@ -52,14 +51,11 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     )
 
 
-def _chosen(material: Material, present: UnderWay, problem: Problem) -> dict[str, float]:
+def _chosen(material: Material, problem: Problem) -> dict[str, float]:
     """The mixture that is answered with, every task of ``problem`` in it."""
-    try:
-        selection = present.selector.select(present.state, material.evidence)
-    except AuxtuneError:
-        selection = None
-    tasks = selection.tasks if selection else problem.names
-    weights = (selection.weights if selection else None) or dict.fromkeys(tasks, 1 / len(tasks))
+    leaning = material.leaning
+    tasks = leaning.tasks if isinstance(leaning, Selection) else problem.names
+    weights = (leaning.weights if isinstance(leaning, Selection) else None) or dict.fromkeys(tasks, 1 / len(tasks))
     return {task: weights.get(task, 0.0) for task in problem.names}
 
 

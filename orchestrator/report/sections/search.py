@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, plural
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.affinities import affinity_blocks
@@ -37,8 +38,16 @@ def _blocks(material: Material) -> Iterator[Block]:
     if not isinstance(material.leaning, Selection):
         yield Paragraph(f"The selector cannot be asked what it holds true: {material.leaning}", "warning")
         return
-    drawn = [block for draw in DRAWN for block in draw(material)]
+    drawn = [block for draw in DRAWN for block in _drawn(draw, material)]
     yield from drawn or [Paragraph("Nothing of this method can be drawn beyond its trials above.", "note")]
     if material.belief:
         text = json.dumps(material.belief, indent=1, ensure_ascii=False, default=str)
         yield Listing("What the selector holds true, as in selection.json", text, folded=True)
+
+
+def _drawn(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:
+    """What ``draw`` yields; where evidence is gone or a fold breaks, that: the other drawings are none the worse."""
+    try:
+        return list(draw(material))
+    except AuxtuneError as error:
+        return [Paragraph(f"Something of this method cannot be drawn: {error}", "warning")]
