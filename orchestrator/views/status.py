@@ -44,15 +44,12 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     }
 
 
-
-
 def chosen(selection: Selection | None) -> dict[str, Any]:
     """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
     grouped = selection.groups if selection and selection.kind == "groups" else None
     groups = [list(group["tasks"]) for group in grouped or ()]
     tasks = list(dict.fromkeys(task for group in groups for task in group))
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
-
 
 
 def short(trial: Trial) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def affinity_blocks(material: Material) -> Iterator[Block]:
 
 
 def _is_table(told: Any) -> bool:
-    return isinstance(told, Mapping) and "recipient_by_source" in told
+    return isinstance(told, Mapping) and told.keys() >= {"tasks", "recipient_by_source", "measured"}
 
 
 def _groups(material: Material, belief: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -38,12 +38,14 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
     svg = drawn("mixtures", height, f"Score by share of each task, around {said}",
                 lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.metric))
-    lines = (
-        "Lines: what the selector's model expects where the task's share is changed and the others keep their "
-        "proportion. " if any(expected.values()) else "Too few scores for a model, so no line is drawn. "
-    )
-    left = f" The {len(problem.names) - _PANELS} tasks with the least share are left out." if (
-        len(problem.names) > _PANELS) else ""
+    lines = "Too few scores for a model, so no line is drawn. "
+    if any(expected.values()):
+        lines = (
+            "Lines: what the selector's model expects where the task's share is changed and the others keep their "
+            "proportion. "
+        )
+    hidden = len(problem.names) - len(shown)
+    left = f" The {hidden} tasks with the least share are left out." if hidden else ""
     yield Picture(
         svg,
         f"Score on the selection split by each task's share{of_stage(present.stage)}. {lines}Dots: the mixtures that "

@@ -32,7 +32,8 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
         chosen = left.get(stage) or _chosen(material)
         marked = "handed on to the next stage" if stage in left else "in the answer"
         for key, words in _KINDS.items():
-            if isinstance(values := belief.get(key), Mapping) and values:
+            values = belief.get(key)
+            if isinstance(values, Mapping) and values and all(isinstance(v, (int, float)) for v in values.values()):
                 yield _drawn(key, words, values, belief, chosen, marked, stage)
         if isinstance(belief.get("skill"), Mapping):
             yield Paragraph(_skill(belief["skill"], stage), "note")

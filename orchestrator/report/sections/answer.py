@@ -15,8 +15,7 @@ def answer_section(material: Material) -> Section:
     return Section("answer", "The answer", tuple(_blocks(material)))
 
 
-def answer_of(material: Material) -> str:
-    """The sentence."""
+def _sentence(material: Material) -> str:
     if material.selection is not None:
         return verdict(material.selection)
     trials = counted(material.accounts)
@@ -26,7 +25,7 @@ def answer_of(material: Material) -> str:
 
 
 def _blocks(material: Material) -> Iterator[Block]:
-    yield Paragraph(answer_of(material), "answer")
+    yield Paragraph(_sentence(material), "answer")
     if material.outdated:
         yield Paragraph(
             f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "

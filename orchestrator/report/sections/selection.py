@@ -63,8 +63,8 @@ def _leaning(material: Material) -> Iterator[Block]:
         yield Paragraph(f"The selector cannot be asked: {leaning}", "note")
         return
     recorded = material.accounts.selected is not None
-    said = "It has chosen, but this is not confirmed yet." if recorded else "Nothing of this is confirmed."
-    yield Paragraph(f"{said} Asked now, the selector answers:" if not recorded else said)
+    asked = "Nothing of this is confirmed. Asked now, the selector answers:"
+    yield Paragraph("The selector has chosen; its choice is not confirmed yet." if recorded else asked)
     if leaning.kind == "groups":
         rows = [(" + ".join(group["tasks"]), ", ".join(group["serves"])) for group in leaning.groups or ()]
         yield Table("Models", ("trained together", "serves"), tuple(rows))
