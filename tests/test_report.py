@@ -15,6 +15,7 @@ from reported import WITH_EACH, Reader, finished, material_of, told
 from rich.console import Console
 from simulated_study import GROUPS, NAMES, STUDY, SimulatedStudy, simulated
 from small_study import StudyRun
+from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.verdict import verdict
@@ -218,6 +219,21 @@ def test_an_interrupted_study_says_what_is_known_so_far(ended: int, selector: st
     assert "auxtune resume" in page["answer"]["said"]
     assert [len(page[name]["pictures"]) for name in ("lift", "contribution")] == [0, 0]
     assert page["selection"]["said"] and len(page["cost"]["tables"]) == 1
+
+
+def test_a_running_study_is_told_as_it_is_now(tmp_path: Path) -> None:
+    folder = written_study(tmp_path / "small")
+    (folder / "selection.json").unlink()
+    driver = start_driver(folder)
+    try:
+        page = told(folder)
+        assert "the study is running after 2 ended trials" in page["answer"]["said"]
+        assert "resume" not in page["answer"]["said"]
+        assert page["failures"]["tables"]["1 of 3 trials failed"][0][5] == "ValueError: no such word"
+    finally:
+        (folder / "end").touch()
+        driver.terminate()
+        driver.communicate(timeout=60)
 
 
 def test_an_answer_that_the_study_has_gone_on_from_is_said_to_be_old(tmp_path: Path) -> None:
