@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "status",
     "list": "studies",
     "show": "show",
+    "report": "report",
     "stop": "stop",
     "resume": "resume",
     "clean": "clean",

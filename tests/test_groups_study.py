@@ -18,6 +18,7 @@ from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, p
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
@@ -28,7 +29,7 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.reports import write_report
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.groups import groups_tables, groups_verdict
+from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.progress import choice
 from auxtune.orchestrator.views.status import status_of
 from auxtune.selectors.protocol import Selection
@@ -132,7 +133,8 @@ def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
         {"tasks": ["d", "a"], "serves": ["d"]}, {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
         {"tasks": ["c"], "serves": []},
     ]
-    return {"groups": served_by, "lift": {"single_task": lift}, "report": {"d": {"f1": 0.5, "accuracy": 0.75}}}
+    report = {"d": {"f1": 0.5, "accuracy": 0.75}}
+    return {"primary": None, "groups": served_by, "lift": {"single_task": lift}, "report": report}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
     ],
 )
 def test_the_sentence_says_what_to_serve_and_is_honest(lift: dict[str, Any] | None, said: str) -> None:
-    sentence = groups_verdict(content_of(lift))
+    sentence = verdict(content_of(lift))
     assert sentence.startswith("Serve 2 models: d + a (for d); a + c + b") and said in sentence
 
 

@@ -114,7 +114,7 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     curve = client.get_metric_history(children[0].info.run_id, "selection/moods/accuracy")
     assert [point.step for point in curve] == [10, 20, 30, 40]
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"study.yaml", "selection.json"} <= files
+    assert {"study.yaml", "selection.json", "report.html"} <= files
 
 
 def test_resuming_after_a_kill_makes_no_second_run_and_leaves_none_open(small: StudyRun) -> None:

@@ -20,6 +20,8 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
     if as_json:
         result = study.run(allow_drift=allow_drift, address=address)
         click.echo(json.dumps(result.selection, indent=2, ensure_ascii=False))
+        if result.report_trouble:
+            click.echo(f"report.html could not be written: {result.report_trouble}", err=True)
         return
     lines = EventLines(_print_line)
     folder = study_folder(study.file)

@@ -34,6 +34,11 @@ class SelectorFold:
         self._numbers: dict[int, int] = {}             # proposal id -> the selector's own count
         self.after = 0
 
+    @property
+    def state(self) -> Any:
+        """What the selector has come to: for who shows how it got there."""
+        return self._state
+
     def add(self, event: Event) -> None:
         """Fold one event; what does not concern the selector changes nothing."""
         if isinstance(event, Proposed) and event.phase != "confirm":

@@ -25,6 +25,7 @@ from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
@@ -44,13 +45,15 @@ PATIENCE = 30.0                                        # seconds that the end of
 class Result:
     """What a finished study leaves: its folder, the content of ``selection.json``, and the accounts.
 
-    ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not.
+    ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not, and ``report_trouble`` why
+    ``report.html`` could not be written.
     """
 
     folder: Path
     selection: Mapping[str, Any]
     accounts: Accounts
     tracking_trouble: str | None
+    report_trouble: str | None = None
 
 
 def run_session(
@@ -80,6 +83,7 @@ def run_session(
         tracker.start()
         reason: Reason = "failed"
         selection: Mapping[str, Any] = {}
+        untold: str | None = "interrupted"             # why there is no page
         try:
             measuring = prepared.measuring(ledger.events)
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
@@ -89,6 +93,7 @@ def run_session(
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
+                untold = write_report(folder, study, ledger.events, selection)
             _close(ledger, tracker, reason, folder, PATIENCE)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
@@ -101,7 +106,7 @@ def run_session(
                 _close(ledger, tracker, "failed", folder, PATIENCE)
             raise
     if reason == "done":
-        return Result(folder, selection, agenda.accounts, tracker.trouble)
+        return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
     go_on = f"`auxtune resume {folder}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
@@ -221,7 +226,8 @@ def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, An
 
 def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patience: float) -> None:
     """End the mirror and the session; the runs that were made last are still noted."""
-    artifacts = [folder / "study.yaml", *([folder / "selection.json"] if reason == "done" else [])]
+    answered = (folder / "selection.json", folder / FILE) if reason == "done" else ()
+    artifacts = [folder / "study.yaml", *(path for path in answered if path.exists())]
     status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
     tracker.finish(status, artifacts, patience)
     for event in tracker.made():

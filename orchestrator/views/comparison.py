@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auxtune.orchestrator.answer.comparison import UNITS
-from auxtune.orchestrator.views.groups import interval
+from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.views.palette import COLOURS, MARKS
 
 

@@ -10,8 +10,9 @@ from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
+from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.status import chosen, counted, is_alive, short, state_of
+from auxtune.orchestrator.views.status import chosen, short
 
 
 def study_folders(storage: Path) -> list[Path]:

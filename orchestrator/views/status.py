@@ -11,11 +11,9 @@ from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
-from auxtune.orchestrator.record.heartbeat import living_driver
+from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Selection
-
-_STATES = ("waiting", "running", "finished", "reused", "stopped", "failed")
 
 
 def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
@@ -46,32 +44,12 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     }
 
 
-def is_alive(folder: Path, accounts: Accounts) -> bool:
-    """Whether a process is at work in the study's last session."""
-    last, sign = accounts.sessions[-1], living_driver(folder)
-    # The sign may be that of a clean-up, or of a session that is being prepared.
-    return last.closed is None and sign is not None and sign.session == last.opened.session
-
-
-def state_of(accounts: Accounts, alive: bool) -> str:
-    """``running``, ``done``, ``interrupted`` or ``failed``; a driver that just vanished leaves it interrupted."""
-    closed = accounts.sessions[-1].closed
-    if closed is not None:
-        return closed.reason
-    return "running" if alive else "interrupted"
-
-
 def chosen(selection: Selection | None) -> dict[str, Any]:
     """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
     grouped = selection.groups if selection and selection.kind == "groups" else None
     groups = [list(group["tasks"]) for group in grouped or ()]
     tasks = list(dict.fromkeys(task for group in groups for task in group))
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
-
-
-def counted(accounts: Accounts) -> dict[str, int]:
-    """How many trials are in each state."""
-    return {state: sum(t.status == state for t in accounts.trials.values()) for state in _STATES}
 
 
 def short(trial: Trial) -> dict[str, Any]:

@@ -9,27 +9,36 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from auxtune.orchestrator.answer.verdict import interval, verdict
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
-from auxtune.orchestrator.views.groups import groups_tables, groups_verdict, interval
+from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.node_cost import node_lines
 
 
 def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
-    if selection["primary"] is None:
-        parts: list[RenderableType] = [Text(groups_verdict(selection), style="bold"), *groups_tables(selection)]
-    else:
-        parts = [Text(verdict(selection), style="bold"), _shares(selection), _lifts(selection)]
+    parts: list[RenderableType] = [Text(verdict(selection), style="bold")]
+    parts += groups_tables(selection) if selection["primary"] is None else (_shares(selection), _lifts(selection))
     parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
-    lines += [f"Answer: {result.folder / 'selection.json'}", f"MLflow: {tracking_uri}"]
-    parts += [Text(line) for line in lines]
+    lines += [f"Answer: {result.folder / 'selection.json'}"]
+    if result.report_trouble is None:
+        lines += [f"Report: {result.folder / 'report.html'}"]
+    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
+    if result.report_trouble:
+        parts += [
+            Text(
+                f"report.html could not be written ({result.report_trouble}); "
+                f"`auxtune report {result.folder}` tries again.",
+                style="yellow",
+            )
+        ]
     if result.tracking_trouble:
         parts += [
             Text(
@@ -40,26 +49,6 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         ]
     return Group(*parts)
 
-
-def verdict(selection: Mapping[str, Any]) -> str:
-    """The answer in one sentence, with its doubt."""
-    primary = selection["primary"]
-    chosen = [task for task in selection["weights"] or {} if task != primary]
-    if not chosen:
-        return f"Train {primary} alone: no auxiliary was chosen."
-    together = f"Train {primary} with {', '.join(chosen)}"
-    lift = selection["lift"].get("single_task")
-    if lift is None:
-        return f"{together}. Its gain over single task was not measured."
-    size = f"{lift['mean']:+.4f} {lift['metric']}"
-    if lift["low"] is None:
-        return f"{together}: {size} over single task, of unknown certainty (fewer than 4 seeds)."
-    interval = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
-    if lift["low"] > 0:
-        return f"{together}: a gain over single task of {interval}."
-    if lift["high"] < 0:
-        return f"{together} hurts against single task: {interval}. Train {primary} alone."
-    return f"No measurable gain over single task ({interval}). The choice was {primary} with {', '.join(chosen)}."
 
 
 def _shares(selection: Mapping[str, Any]) -> RenderableType:

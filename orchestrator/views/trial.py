@@ -10,7 +10,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.reports import DamagedReportError, attempt_folder, read_report
-from auxtune.orchestrator.views.status import is_alive
+from auxtune.orchestrator.record.standing import is_alive
 
 
 def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:

@@ -1,0 +1,165 @@
+"""All that a study's page is drawn from: its ledger, what that adds up to, its answer, and the evidence it rests on.
+
+The answer's numbers are those of ``selection.json``, computed nowhere else; while there is none, cost is that which
+``auxtune status`` tells. Neither the tasks' data nor the encoder are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.answer.answer import FORMAT, cost_of
+from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.arms import Trainings
+from auxtune.orchestrator.planning.budget import price_of
+from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.selector import selector_of
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.paths import model_options
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import Problem, Selection, Selector
+
+
+@dataclass(frozen=True)
+class Material:
+    """A study as it stands. ``selection`` is the content of ``selection.json``, if there is one.
+
+    ``state`` is ``running``, ``done``, ``interrupted`` or ``failed``.
+    """
+
+    folder: Path
+    study: StudyFile
+    events: Sequence[Event]
+    accounts: Accounts
+    state: str
+    selection: Mapping[str, Any] | None
+
+    @property
+    def options(self) -> StudyOptions:
+        """The study file's."""
+        return self.study.options
+
+    @property
+    def problem(self) -> Problem:
+        """The question, as the last session asked it."""
+        return self.accounts.sessions[-1].opened.problem
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the answer is one that the study has gone on from since."""
+        return self.selection is not None and self.state != "done"
+
+    @cached_property
+    def cost(self) -> Mapping[str, Any]:
+        """What the study took: as the answer tells it, or, where that is not of now, so far."""
+        if self.selection is not None and not self.outdated:
+            cost: Mapping[str, Any] = self.selection["cost"]
+            return cost
+        return cost_of(self.accounts, price_of(self.options), time.time() if self.state == "running" else None)
+
+    @cached_property
+    def metric(self) -> str:
+        """The main metric of the primary, or just "score" where there is none or nothing has told it yet."""
+        primary = self.problem.primary or ""
+        told = (trial.told.outcome.metrics for trial in self.accounts.trials.values() if trial.told)
+        return next((next(iter(metrics[primary])) for metrics in told if metrics.get(primary)), "score")
+
+    @cached_property
+    def selector(self) -> Selector:
+        """The study's selector, made anew."""
+        return selector_of(self.options)
+
+    @cached_property
+    def evidence(self) -> StoredEvidence:
+        """What the trials of the storage measured."""
+        return StoredEvidence(EvidenceStore(self.folder.parent))
+
+    def fresh_fold(self) -> SelectorFold:
+        """The selector before its first event."""
+        return SelectorFold(self.selector, self.problem, self.evidence)
+
+    @cached_property
+    def fold(self) -> SelectorFold:
+        """The selector after all events."""
+        fold = self.fresh_fold()
+        for event in self.events:
+            fold.add(event)
+        return fold
+
+    @cached_property
+    def leaning(self) -> Selection | AuxtuneError:
+        """The selector's recorded choice, or what it would choose if it were asked now; or why it cannot be asked."""
+        if self.accounts.selected is not None:
+            return self.accounts.selected.selection
+        try:
+            return self.fold.select()
+        except AuxtuneError as error:
+            return error
+
+    @property
+    def belief(self) -> Mapping[str, Any]:
+        """What the selector holds true."""
+        if self.selection is not None and not self.outdated:
+            belief: Mapping[str, Any] = self.selection["belief"]
+            return belief
+        return self.leaning.belief if isinstance(self.leaning, Selection) else {}
+
+    @cached_property
+    def confirmation(self) -> Confirmation:
+        """What confirm compares."""
+        translator = Translator(self.options, model_options(self.study), self.problem)
+        return confirmation_of(self.options.confirm, self.problem, translator.execute)
+
+    @cached_property
+    def arms(self) -> Mapping[str, Sequence[Sequence[Trial]]]:
+        """Arm -> the trials of each seed, those that there are; empty before the selector has chosen."""
+        chosen = self.accounts.selected
+        arms = {} if chosen is None else self.confirmation.arms(chosen.selection)
+        return {name: [self._trials_of(trainings) for trainings in per_seed] for name, per_seed in arms.items()}
+
+    def _trials_of(self, trainings: Trainings) -> list[Trial]:
+        found = (Confirmation.find(self.accounts, proposal) for proposal in trainings)
+        return [trial for trial in found if trial is not None]
+
+
+def read_material(folder: Path, study: StudyFile) -> Material:
+    """The study in ``folder``, from its ledger and its answer. Raises ``LedgerDamaged``, and ``AuxtuneError`` where
+    ``selection.json`` cannot be read.
+    """
+    events = read_events(folder / "ledger")
+    accounts = Accounts(events)
+    state = state_of(accounts, is_alive(folder, accounts))
+    return Material(folder, study, events, accounts, state, _selection(folder / "selection.json"))
+
+
+def finished_material(
+    folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]
+) -> Material:
+    """The study that a session has just brought to its answer, and is about to close."""
+    return Material(folder, study, events, Accounts(events), "done", selection)
+
+
+def _selection(path: Path) -> Mapping[str, Any] | None:
+    again = f"`auxtune resume {path.parent}` writes it again"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {again}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
+    return content

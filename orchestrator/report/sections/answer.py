@@ -1,0 +1,44 @@
+"""The answer in one sentence, and what takes away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.record.standing import counted
+from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
+from auxtune.orchestrator.report.material import Material
+
+
+def answer_section(material: Material) -> Section:
+    """What the terminal ends with; without an answer, where the study stands."""
+    return Section("answer", "The answer", tuple(_blocks(material)))
+
+
+def _sentence(material: Material) -> str:
+    if material.selection is not None:
+        return verdict(material.selection)
+    trials = counted(material.accounts)
+    told = len(material.accounts.trials) - trials["waiting"] - trials["running"]
+    stage = "being confirmed" if material.accounts.selected else "still being searched for"
+    return f"There is no answer yet: the study is {material.state} after {told} ended trials, its answer {stage}."
+
+
+def _blocks(material: Material) -> Iterator[Block]:
+    yield Paragraph(_sentence(material), "answer")
+    if material.outdated:
+        yield Paragraph(
+            f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "
+            "Selection, lift and contributions are of then, all other sections of now.",
+            "warning",
+        )
+    if material.selection is None and material.state in ("interrupted", "failed"):
+        closed = material.accounts.sessions[-1].closed
+        said = f" It said: {closed.message}" if closed and closed.message else ""
+        yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{said}", "note")
+    search = material.accounts.of_selector
+    failed = sum(trial.status == "failed" for trial in search)
+    if failed:
+        yield Paragraph(f"{failed} of {len(search)} search trials failed; the choice rests on the others.", "warning")
+    if why := material.belief.get("why"):
+        yield Paragraph(f"The selector: {why}.", "note")

@@ -1,0 +1,84 @@
+"""How much better the selection is than each control, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auxtune.orchestrator.answer.verdict import interval
+from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
+from auxtune.orchestrator.report.intervals import interval_grid, intervals
+from auxtune.orchestrator.report.material import Material
+
+_READ = (
+    "Above 0 the selection is better. An interval that holds 0 means that a difference is not shown. The intervals are "
+    "not corrected for there being several: of four, one misses by chance in up to one study of five."
+)
+
+
+def lift_section(material: Material) -> Section:
+    """Lift over each control with its interval, on rows that no selector saw."""
+    if material.selection is None:
+        blocks: tuple[Block, ...] = (Paragraph("Known once the selection is confirmed.", "note"),)
+    elif not material.selection["lift"]:
+        blocks = (Paragraph("No control was asked for (`confirm.controls`), so there is nothing to compare with."),)
+    else:
+        blocks = tuple(_blocks(material.selection))
+    return Section("lift", "Lift over the controls", blocks)
+
+
+def bounds(lift: Mapping[str, Any]) -> tuple[Cell, Cell]:
+    """Both ends of an interval, or what they would take."""
+    if lift["low"] is None:
+        return interval(lift), interval(lift)
+    return number(lift["low"], "+.4f"), number(lift["high"], "+.4f")
+
+
+def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
+    lifts, grouped = selection["lift"], selection["primary"] is None
+    measured = {control: lift for control, lift in lifts.items() if lift is not None}
+    what = "mean over the tasks" if grouped else selection["primary"]
+    if measured:
+        metric = next(iter(measured.values()))["metric"]
+        unit = "lift on the report split, mean over the tasks of their main metrics" if grouped else (
+            f"lift on the report split, {metric} of {what}"
+        )
+        said = "; ".join(f"over {control} {lift['mean']:+.4f}" for control, lift in measured.items())
+        svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
+        yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_READ}")
+    yield Table(
+        "Lift on the report split", ("over", *(["models"] if grouped else []), "lift", "from", "to", "metric", "seeds"),
+        tuple(_row(control, lift, grouped) for control, lift in lifts.items()),
+    )
+    if any(lift["low"] is None for lift in measured.values()):
+        yield Paragraph("Intervals need 4 seeds (`confirm.seeds`).", "note")
+    if grouped:
+        yield from _by_task(measured)
+
+
+def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
+    own = {control: lift["tasks"] for control, lift in measured.items()}
+    tasks = list(dict.fromkeys(task for lifts in own.values() for task in lifts))
+    if not tasks:
+        return
+    unit = "each task's own lift on the report split, in its main metric"
+    yield Picture(
+        interval_grid("lift-by-task", own, tasks, unit, f"{unit}, of {', '.join(tasks)}"),
+        "Each task's own lift over each control. A mean can hide a task that loses.",
+    )
+    rows = [
+        (task, control, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))
+        for task in tasks
+        for control, lifts in own.items()
+        if (lift := lifts.get(task)) is not None
+    ]
+    columns = ("task", "over", "lift", "from", "to", "metric", "seeds")
+    yield Table("Each task's own lift in numbers", columns, tuple(rows), folded=True)
+
+
+def _row(control: str, lift: Mapping[str, Any] | None, grouped: bool) -> tuple[Cell, ...]:
+    if lift is None:
+        nothing: tuple[Cell, ...] = ("not measured", "–", "–", "–", number(0))
+        return (control, *(["–"] if grouped else []), *nothing)
+    models = [number(lift["models"])] if grouped else []
+    return (control, *models, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))

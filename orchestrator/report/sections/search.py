@@ -1,0 +1,53 @@
+"""How the selector got there: whatever of it can be folded from the ledger and the evidence, drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, plural
+from auxtune.orchestrator.report.material import Material
+from auxtune.orchestrator.report.search.affinities import affinity_blocks
+from auxtune.orchestrator.report.search.bandit import bandit_blocks
+from auxtune.orchestrator.report.search.heads import head_blocks
+from auxtune.orchestrator.report.search.layers import layer_blocks
+from auxtune.orchestrator.report.search.mixtures import mixture_blocks
+from auxtune.orchestrator.report.search.prefixes import prefix_blocks
+from auxtune.orchestrator.report.search.rankings import ranking_blocks
+from auxtune.orchestrator.report.search.tried import tried_blocks
+from auxtune.selectors.protocol import Selection
+
+# From what was measured to what was made of it; each yields nothing where it does not apply.
+DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
+    bandit_blocks, head_blocks, layer_blocks, affinity_blocks, ranking_blocks, prefix_blocks, mixture_blocks,
+    tried_blocks,
+)
+
+
+def search_section(material: Material) -> Section:
+    """The story of the search, and what the selector holds true in full."""
+    return Section("search", "How the selector got there", tuple(_blocks(material)))
+
+
+def _blocks(material: Material) -> Iterator[Block]:
+    search = material.accounts.of_selector
+    reused = sum(trial.reused for trial in search)
+    spared = f", {reused} of them known from before" if reused else ""
+    yield Paragraph(f"{material.options.selector.name}: {plural(len(search), 'proposal')}{spared}.")
+    if not isinstance(material.leaning, Selection):
+        yield Paragraph(f"The selector cannot be asked what it holds true: {material.leaning}", "warning")
+        return
+    drawn = [block for draw in DRAWN for block in _drawn(draw, material)]
+    yield from drawn or [Paragraph("Nothing of this method can be drawn beyond its trials above.", "note")]
+    if material.belief:
+        text = json.dumps(material.belief, indent=1, ensure_ascii=False, default=str)
+        yield Listing("What the selector holds true, as in selection.json", text, folded=True)
+
+
+def _drawn(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:
+    """What ``draw`` yields; where evidence is gone or a fold breaks, that: the other drawings are none the worse."""
+    try:
+        return list(draw(material))
+    except AuxtuneError as error:
+        return [Paragraph(f"Something of this method cannot be drawn: {error}", "warning")]

@@ -1,0 +1,77 @@
+"""The page of one study: its sections in the order of the questions that people ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.report.blocks import Page, Section
+from auxtune.orchestrator.report.material import Material, finished_material
+from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.sections.answer import answer_section
+from auxtune.orchestrator.report.sections.contribution import contribution_section
+from auxtune.orchestrator.report.sections.cost import cost_section
+from auxtune.orchestrator.report.sections.failures import failures_section
+from auxtune.orchestrator.report.sections.lift import lift_section
+from auxtune.orchestrator.report.sections.reproduction import reproduction_section
+from auxtune.orchestrator.report.sections.search import search_section
+from auxtune.orchestrator.report.sections.selection import selection_section
+from auxtune.orchestrator.report.sections.tasks import tasks_section
+from auxtune.orchestrator.report.sections.trials import trials_section
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.trials.durable import write_durably
+
+FILE = "report.html"
+
+SECTIONS: tuple[Callable[[Material], Section], ...] = (
+    answer_section,
+    selection_section,
+    lift_section,
+    contribution_section,
+    trials_section,
+    search_section,
+    tasks_section,
+    failures_section,
+    cost_section,
+    reproduction_section,
+)
+
+
+def study_page(material: Material) -> Page:
+    """Everything that is known of a study, as a page."""
+    options, problem = material.options, material.problem
+    groups = f"Which tasks share which of {problem.models} models?"
+    question = groups if problem.primary is None else f"Which tasks help {problem.primary}?"
+    about = (
+        f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.encoder}, "
+        f"{options.training.steps} steps a trial; {material.state}."
+    )
+    version = material.accounts.sessions[-1].opened.versions.get("auxtune", "unknown")
+    foot = (
+        f"Written by auxtune from the ledger of {options.study}, whose last session ran version {version}. "
+        "The numbers are those of selection.json; `auxtune report` writes this page again."
+    )
+    return Page(options.study, about, tuple(section(material) for section in SECTIONS), foot)
+
+
+def write_page(page: Page, to: Path) -> None:
+    """Write ``page`` as HTML, whole or not at all. Raises ``OSError``."""
+    text = rendered(page)
+    write_durably(to, lambda file: file.write(text.encode()))
+
+
+def write_report(folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]) -> str | None:
+    """Write ``report.html`` of a study that has just come to its answer into its ``folder``; return why, if it fails.
+
+    The answer is there already and must not be lost over its picture, whatever cannot be drawn.
+    """
+    try:
+        write_page(study_page(finished_material(folder, study, events, selection)), folder / FILE)
+    except Exception as error:
+        with suppress(OSError):                        # a former page would tell of another answer
+            (folder / FILE).unlink(missing_ok=True)
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None

@@ -1,0 +1,149 @@
+"""The page of a study in a real browser: drawings, widths, light and dark, print, and no request to anywhere.
+
+It needs Chromium and chromedriver on the path, and is skipped without them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reported import HOSTILE, WITH_EACH, finished, material_of
+from simulated_study import GROUPS, STUDY
+
+from auxtune.orchestrator.report.blocks import Picture
+from auxtune.orchestrator.report.study_page import study_page, write_page
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+DRIVER = shutil.which("chromedriver") or ""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"),
+]
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)
+STUDIES = {
+    "bandit": ("{name: thompson, rounds: 30}", WITH_EACH, {"broken": {1: "ValueError: <i>x</i> " + "long" * 80}}),
+    "mixing": ("{name: autosem, rounds: 20, samples: 6}", STUDY, {}),
+    "heads": ("gradts_trial", STUDY, {"names": HOSTILE}),
+    "groups": ("representation_gradient", GROUPS.replace("{seeds: 1}", "{seeds: 4}"), {}),
+}
+
+# Boxes of drawings and of the text within them, on the page as it lies.
+BOXES = """return [...document.querySelectorAll('figure svg')].map(svg => {
+  const box = svg.getBoundingClientRect(), texts = [...svg.querySelectorAll('text')];
+  return {width: box.width, height: box.height, says: svg.getAttribute('aria-label'),
+    texts: texts.length, empty: texts.filter(t => t.textContent.trim() && !t.getBoundingClientRect().width).length};
+})"""
+# The contrast of every text that is shown with what lies under it; cells of heat maps are checked by their palette.
+CONTRAST = """
+const part = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
+const parsed = s => s.match(/[\\d.]+/g).map(Number);
+const light = s => { const [r, g, b] = parsed(s); return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b) };
+const ground = e => { for (; e; e = e.parentElement) { const c = parsed(getComputedStyle(e).backgroundColor);
+  if (c.length < 4 || c[3] > 0) return getComputedStyle(e).backgroundColor } return 'rgb(255, 255, 255)' };
+const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement, box = element.getBoundingClientRect();
+  if (!walker.currentNode.textContent.trim() || !box.width) continue;
+  if (/--on-/.test(element.getAttribute('style') || '')) continue;
+  const style = getComputedStyle(element), ink = element.closest('svg') ? style.fill : style.color;
+  const [high, low] = [light(ink), light(ground(element))].sort((a, b) => b - a);
+  found.push([(high + 0.05) / (low + 0.05), element.tagName, walker.currentNode.textContent.trim().slice(0, 40)]);
+}
+return found"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with an empty profile, and everything logged that it asks for and complains of."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, which the dev extra brings")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A study's page, and how many drawings it has."""
+    selector, text, changes = STUDIES[request.param]
+    material = material_of(finished(tmp_path_factory.mktemp(request.param), selector, text, **changes))
+    made = study_page(material)
+    write_page(made, material.folder / "report.html")
+    pictures = [block for section in made.sections for block in section.blocks if isinstance(block, Picture)]
+    return material.folder / "report.html", len(pictures)
+
+
+def opened(browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
+    """Show the page in a window of ``width`` pixels to somebody who prefers ``scheme``; forget what was logged."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": [feature]})
+    window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+
+
+def test_all_drawings_are_there_and_nothing_is_asked_for_or_complained_of(browser: Any, page: tuple[Path, int]) -> None:
+    path, pictures = page
+    opened(browser, path)
+    boxes = browser.execute_script(BOXES)
+    assert len(boxes) == pictures >= 4
+    for box in boxes:
+        assert box["width"] > 400 and box["height"] > 80 and box["says"] and box["texts"] > 3 and not box["empty"], box
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert path.as_uri() in asked and [url for url in asked if url not in (path.as_uri(), "data:,")] == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_no_wider_than_its_window(browser: Any, page: tuple[Path, int], width: int) -> None:
+    opened(browser, page[0], width)
+    browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    inner, needed = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    assert inner == width and needed <= width
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('table, figure svg, pre')].filter(each => {"
+        "const box = each.closest('.box') || each; return box.getBoundingClientRect().right > innerWidth }).length"
+    )
+    assert wide == 0, "what is wide scrolls within its own box"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(browser: Any, page: tuple[Path, int], scheme: str) -> None:
+    opened(browser, page[0], scheme=scheme)
+    found = browser.execute_script(CONTRAST)
+    assert len(found) > 150 and [each for each in found if each[0] < 4.5] == []
+    red, *_ = browser.execute_script("return getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g)")
+    assert (int(red) < 60) == (scheme == "dark")
+
+
+def test_it_prints_on_light_paper_with_every_drawing_whole(browser: Any, page: tuple[Path, int]) -> None:
+    opened(browser, page[0], scheme="dark")
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    assert pdf.startswith(b"%PDF") and len(pdf) > 20_000 and pdf.count(b"/Type /Page\n") >= 2
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    window = {"width": 720, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+    widest = browser.execute_script(
+        "return Math.max(...[...document.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect().right))"
+    )
+    assert widest <= 720
+    ink = browser.execute_script("return getComputedStyle(document.body).color.match(/\\d+/g).map(Number)")
+    assert max(ink[:3]) < 80
