@@ -52,10 +52,10 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.slow
 def test_what_is_compared_is_what_the_answers_say(three: dict[str, Path], tmp_path: Path) -> None:
-    picture = tmp_path / "cost.svg"
-    found = json.loads(compare(*three.values(), "--json", "--picture", picture))
+    page = tmp_path / "compared.html"
+    found = json.loads(compare(*three.values(), "--json", "--to", page))
     assert (found["unit"], found["level"]) == ("usd", pytest.approx(1 - 0.05 / 3))
-    assert picture.stat().st_size > 1000
+    assert page.read_text().count("<svg") == 2 and "none is named" in page.read_text()
     for study in found["studies"]:
         answer = json.loads((three[study["study"]] / "selection.json").read_text())
         assert study["report"]["mean"] == pytest.approx(answer["report"]["moods"]["accuracy"])

@@ -88,6 +88,15 @@ def comparison(studies: Sequence[Answered]) -> dict[str, Any]:
     }
 
 
+def named(found: Mapping[str, Any]) -> str:
+    """Who is better, in a sentence; ``found`` is as ``comparison`` gives it."""
+    count = len(found["pairs"])
+    held = f"with all {count} differences taken together" if count > 1 else "by the interval of their difference"
+    if found["winner"]:
+        return f"{found['winner']} is better than every other at no more cost, {held}."
+    return f"No study is better than every other at no more cost, {held}: none is named."
+
+
 def _check(studies: Sequence[Answered]) -> None:
     first = studies[0]
     for name in (study.name for study in studies):

@@ -10,11 +10,11 @@ import click
 from auxtune.orchestrator.commands.place import Place
 
 
-@click.command("compare", epilog="Example: auxtune compare studies/with-tag studies/with-autosem --picture cost.png")
+@click.command("compare", epilog="Example: auxtune compare studies/with-tag studies/with-autosem --to compared.html")
 @click.argument("study_dirs", nargs=-1, required=True, type=Place())
-@click.option("--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw score against cost: .png, .svg.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page for a browser there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
-def command(study_dirs: tuple[Path, ...], picture: Path | None, as_json: bool) -> None:
+def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> None:
     """Compare the answers of finished studies, STUDY_DIRS, that differ in selector, seed and budget alone.
 
     What their selections score on the report split, differences seed by seed, and what their searches cost. Intervals
@@ -25,18 +25,20 @@ def command(study_dirs: tuple[Path, ...], picture: Path | None, as_json: bool) -
 
     from auxtune.orchestrator.answer.comparison import comparison
     from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.orchestrator.report.comparison_page import comparison_page
+    from auxtune.orchestrator.report.study_page import write_page
     from auxtune.orchestrator.session.answered import answered
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.comparison import compared, draw
+    from auxtune.orchestrator.views.comparison import compared
 
     if len(study_dirs) < 2:
         raise click.UsageError("expected the folders of two studies or more")
     found = comparison([answered(Study.from_folder(folder).file) for folder in study_dirs])
-    if picture is not None:
+    if to is not None:
         try:
-            draw(found, picture)
-        except (OSError, ValueError) as error:
-            raise AuxtuneError(f"--picture {picture}: {error}") from error
+            write_page(comparison_page(found), to)
+        except OSError as error:
+            raise AuxtuneError(f"{to}: cannot be written: {error.strerror or error}; choose another file") from error
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
     else:

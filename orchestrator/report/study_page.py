@@ -21,8 +21,8 @@ from auxtune.orchestrator.report.sections.search import search_section
 from auxtune.orchestrator.report.sections.selection import selection_section
 from auxtune.orchestrator.report.sections.tasks import tasks_section
 from auxtune.orchestrator.report.sections.trials import trials_section
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.durable import write_durably
 
 FILE = "report.html"
 
@@ -60,7 +60,7 @@ def study_page(material: Material) -> Page:
 def write_page(page: Page, to: Path) -> None:
     """Write ``page`` as HTML, whole or not at all. Raises ``OSError``."""
     text = rendered(page)
-    write_durably(to, lambda file: file.write(text.encode()))
+    write_whole(to, lambda file: file.write(text.encode()))
 
 
 def write_report(folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auxtune.orchestrator.simulation.summary import Line
-from auxtune.orchestrator.views.palette import COLOURS, MARKS
+
+_MARKS = "osD^vP*Xph<>"
+# Okabe and Ito's colours, which colour-blind people tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
 def draw(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path) -> None:
@@ -26,7 +29,7 @@ def draw(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path)
         first = next(one for one in lines if one.selector == line.selector and measure in one.means)
         axes.errorbar(
             cost.mean, quality.mean, xerr=cost.half, yerr=quality.half, capsize=2, markersize=6, linestyle="none",
-            marker=MARKS[place % len(MARKS)], color=COLOURS[place % len(COLOURS)],
+            marker=_MARKS[place % len(_MARKS)], color=_COLOURS[place % len(_COLOURS)],
             label=line.selector if line is first else None,
         )
     axes.set_xlabel(f"cost of the search ({unit})")

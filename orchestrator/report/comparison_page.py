@@ -1,0 +1,83 @@
+"""The page of several studies of one question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auxtune.orchestrator.answer.comparison import UNITS, named
+from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, number, small
+from auxtune.orchestrator.report.intervals import intervals
+from auxtune.orchestrator.report.scatter import Point, scatter
+from auxtune.orchestrator.report.sections.lift import bounds
+
+
+def comparison_page(found: Mapping[str, Any]) -> Page:
+    """``found``, as ``answer.comparison.comparison`` gives it, as a page."""
+    names = [study["study"] for study in found["studies"]]
+    return Page(
+        "Studies compared",
+        f"{', '.join(names)}: one question, with {len(names)} ways of choosing.",
+        (
+            Section("answer", "The answer", (Paragraph(named(found), "answer"),)),
+            Section("studies", "Score against cost", tuple(_studies(found))),
+            Section("differences", "Differences", tuple(_differences(found))),
+        ),
+        "Written by auxtune from the answers of the studies; `auxtune compare` writes this page again.",
+    )
+
+
+def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
+    unit, scored = UNITS[found["unit"]], [study for study in found["studies"] if study["report"]]
+    if scored:
+        metric = scored[0]["report"]["metric"]
+        points = {
+            study["study"]: [Point(study["cost"], *(study["report"][key] for key in ("mean", "low", "high")))]
+            for study in scored
+        }
+        said = "; ".join(f"{s['study']} {s['report']['mean']:.4f} for {s['cost']:.3g} {unit}" for s in scored)
+        svg = scatter("cost", points, f"cost of the search ({unit})", f"{metric} on the report split", said)
+        yield Picture(
+            svg, "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
+            "search cost, with what reused evidence had cost.",
+        )
+    rows = [
+        (
+            study["study"], study["selector"], " | ".join(map(" + ".join, study["selected"])),
+            number(study["report"]["mean"] if study["report"] else None, ".4f"),
+            number(study["lift"]["mean"] if study["lift"] else None, "+.4f"),
+            small(study["cost"], 3), number(study["trials"]), number(study["best_at_equal_cost"], ".4f"),
+        )
+        for study in found["studies"]
+    ]
+    columns = (
+        "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "trials",
+        "best by equal cost",
+    )
+    yield Table("Studies of one question", columns, tuple(rows))
+    yield Paragraph(
+        "By equal cost: the best score on the selection split once a search had cost "
+        f"{found['equal_cost']:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "
+        "what a fresh run would score.",
+        "note",
+    )
+
+
+def _differences(found: Mapping[str, Any]) -> Iterator[Block]:
+    known = {f"{pair['a']} − {pair['b']}": pair for pair in found["pairs"] if pair["mean"] is not None}
+    if known:
+        unit = f"difference on the report split, {next(iter(known.values()))['metric']}"
+        said = "; ".join(f"{label} {pair['mean']:+.4f}" for label, pair in known.items())
+        yield Picture(
+            intervals("differences", list(known.items()), unit, said),
+            f"Each difference with its {found['level']:.1%} interval: all of them hold together with 95 %.",
+        )
+    rows = [
+        (
+            pair["a"], pair["b"], number(pair["mean"], "+.4f"),
+            *(bounds(pair) if pair["mean"] is not None else ("no seed in common", "give the studies one `seed`")),
+            number(pair["seeds"]),
+        )
+        for pair in found["pairs"]
+    ]
+    yield Table("Differences on the report split", ("", "less", "difference", "from", "to", "seeds"), tuple(rows))
