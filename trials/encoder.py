@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -162,6 +163,12 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     return Encoder(module)
 
 
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` wants them."""
+    with _quiet():
+        encoder.module.save_pretrained(folder)
+
+
 def _read_config(options: ModelOptions) -> PretrainedConfig:
     settle(options.encoder)
     try:
@@ -247,7 +254,7 @@ def _without_pooler(module: Any) -> PreTrainedModel:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the report on weights left unused: a pretraining head, and the layers beyond ``layers``."""
+    """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
