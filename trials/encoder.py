@@ -72,7 +72,7 @@ class Encoder(nn.Module):
     """Any transformers encoder, asked in one way.
 
     ``width`` is the size of its vectors, ``dropout`` its own rate. ``pad`` fills rows up: the model's own id,
-    since some models derive positions from it.
+    since some models derive positions from it. ``segments``: it is told which sentence of a pair a token is of.
     """
 
     def __init__(self, module: PreTrainedModel) -> None:
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
         self.pad: int = getattr(config, "pad_token_id", None) or 0
         # RoBERTa and its kin accept segments but know only one; others do not accept any.
         accepts = "token_type_ids" in inspect.signature(module.forward).parameters
-        self._segments = accepts and getattr(config, "type_vocab_size", 0) > 1
+        self.segments = accepts and getattr(config, "type_vocab_size", 0) > 1
 
     @cached_property
     def embeddings(self) -> str:
@@ -121,7 +121,7 @@ class Encoder(nn.Module):
         self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
     ) -> dict[str, torch.Tensor | None]:
         inputs = {"input_ids": tokens, "attention_mask": mask}
-        return {**inputs, "token_type_ids": segments} if self._segments else inputs
+        return {**inputs, "token_type_ids": segments} if self.segments else inputs
 
     def _aligned(self, alignment: torch.Tensor | None) -> AbstractContextManager[object]:
         if alignment is None:

@@ -175,7 +175,7 @@ def _examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
     """The rows of a batch, with labels of the right form that nothing looks at; of a token task the words' numbers."""
     checked = [_checked(task, each, before + number) for number, each in enumerate(batch, start=1)]
     first: Any = tuple(row[0] for row in checked)
-    second = tuple(row[1] for row in checked) if len(task.text) == 2 else None
+    second: Any = tuple(row[1] for row in checked) if len(task.text) == 2 else None
     labels: tuple[Label, ...]
     if task.kind == "token":
         labels = tuple(tuple(range(len(words))) for words in first)

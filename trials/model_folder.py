@@ -88,7 +88,7 @@ def save_model(
     options = recipe.model
     save_encoder(model.encoder, folder)
     if options.encoder != "tiny":
-        save_tokenizer(options, folder)
+        save_tokenizer(options, folder, model.encoder.segments)
     named = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
     own = {name: tensor.cpu().contiguous() for name, tensor in named.items() if not name.startswith("encoder.")}
     save_file(own, folder / HEADS, metadata={"format": "pt"})

@@ -56,9 +56,15 @@ class PretrainedTokenizer:
                 yield Pieces(row.ids, row.type_ids, row.word_ids)
 
 
-def save_tokenizer(options: ModelOptions, folder: Path) -> None:
-    """Write the encoder's tokenizer into ``folder``, for ``from_pretrained``. Raises ``DataError`` as above."""
+def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
+    """Write the encoder's tokenizer into ``folder``, for ``from_pretrained``; with ``segments`` it gives these too.
+
+    Raises ``DataError`` if it cannot be loaded.
+    """
     loaded = _loaded(options)
+    if segments:                                       # which not every tokenizer gives that knows them
+        loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+        loaded.init_kwargs["model_input_names"] = loaded.model_input_names             # what is not here is not saved
     loaded.model_max_length = options.max_length       # where rows were cut in training
     loaded.save_pretrained(folder)
 
