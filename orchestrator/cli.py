@@ -25,6 +25,8 @@ COMMANDS = {
     "resume": "resume",
     "clean": "clean",
     "doctor": "doctor",
+    "export": "export",
+    "predict": "predict",
     "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",

@@ -27,7 +27,7 @@ LAW: dict[str, set[str]] = {
 # Inside the orchestrator a folder imports only from those before it.
 FLOORS = (
     "study_file", "record", "planning", "engine", "answer", "tracking", "cluster",
-    "session", "views", "study", "commands",
+    "session", "views", "export", "study", "commands",
 )
 IMPORT_ALL = """
 import json, sys

@@ -163,10 +163,14 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     return Encoder(module)
 
 
-def save_encoder(encoder: Encoder, folder: Path) -> None:
-    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` wants them."""
+def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
+    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` wants them.
+
+    Returns what to say to that besides, lest it draws a pooler at random.
+    """
     with _quiet():
         encoder.module.save_pretrained(folder)
+    return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
@@ -247,9 +251,13 @@ def _module(base: BaseEncoder) -> PreTrainedModel:
 
 def _without_pooler(module: Any) -> PreTrainedModel:
     """Models that may be built without a pooler allow ``None`` in its place."""
-    if "add_pooling_layer" in inspect.signature(type(module).__init__).parameters:
+    if _may_lack_pooler(module):
         module.pooler = None
     return cast(PreTrainedModel, module)
+
+
+def _may_lack_pooler(module: Any) -> bool:
+    return "add_pooling_layer" in inspect.signature(type(module).__init__).parameters
 
 
 @contextmanager

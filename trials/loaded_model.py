@@ -75,7 +75,7 @@ class LoadedModel:
         An input is a text, a pair of texts or a list of words, as the task was trained on. Raises ``DataError`` for a
         task that the model has no head for and for an input of another form, and what ``inputs`` raises.
         """
-        known = self._known(task)
+        known = self.known(task)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
         rows, done = iter(inputs), 0
@@ -111,14 +111,15 @@ class LoadedModel:
             )
 
     def _evaluation(self, name: str, rows: Examples) -> Evaluation:
-        task = self._known(name)
+        task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
         # Heads are addressed by their place among all tasks; only this one has rows.
         tasks = {other: _encoded(other, held, {}) for other, held in self.tasks.items()}
         tasks[name] = _encoded(name, task, {_GIVEN: split})
         return Evaluation(self._model, tasks, self._collate, self._autocast)
 
-    def _known(self, name: str) -> SavedTask:
+    def known(self, name: str) -> SavedTask:
+        """The task called ``name``. Raises ``DataError`` naming those there are."""
         if name not in self.tasks:
             raise DataError([f"the model has no head for a task {name!r}, it has {listed(self.tasks)}"
                              f"{closest(name, self.tasks)}"])

@@ -66,6 +66,7 @@ class SavedModel:
     max_length: int
     precision: Precision
     own_code: bool                                     # the encoder needs Python code that it brings along
+    automodel: Mapping[str, bool]                      # to be said to AutoModel.from_pretrained besides the folder
     auxtune: str
     files: Mapping[str, str]                           # name -> SHA-256
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +87,7 @@ def save_model(
     Raises ``OSError`` where the disk refuses, and ``DataError`` where the encoder's tokenizer cannot be had any more.
     """
     options = recipe.model
-    save_encoder(model.encoder, folder)
+    automodel = save_encoder(model.encoder, folder)
     if options.encoder != "tiny":
         save_tokenizer(options, folder, model.encoder.segments)
     named = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
@@ -94,6 +95,7 @@ def save_model(
     save_file(own, folder / HEADS, metadata={"format": "pt"})
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
+        path.chmod((folder / "config.json").stat().st_mode)            # safetensors writes for its owner alone
         sync(path)
     saved = SavedModel(
         tasks={
@@ -108,6 +110,7 @@ def save_model(
         max_length=options.max_length,
         precision=recipe.precision,
         own_code=own_code,
+        automodel=automodel,
         auxtune=version("auxtune"),
         files={path.name: _sha256(path) for path in files},
         about=about,

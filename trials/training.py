@@ -30,7 +30,7 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
-from auxtune.trials.model_folder import save_model
+from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
@@ -198,10 +198,10 @@ class TrainingRun:
         """Write the weights that count into ``folder``, for another run to start from; after ``report``."""
         leave(folder, self._learner.model, self._recipe, self._inherited)
 
-    def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> None:
+    def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> SavedModel:
         """Write the weights that count as a model that others can load (``model_folder``); after ``report``."""
         own_code = self._base.code is not None
-        save_model(folder, self._learner.model, self._tasks, self._recipe, columns, own_code, about)
+        return save_model(folder, self._learner.model, self._tasks, self._recipe, columns, own_code, about)
 
     def cost(self) -> Cost:
         """What this attempt took so far; a failed one is charged too."""
