@@ -76,13 +76,33 @@ def write_encoder(folder: Path, family: str) -> str:
     return str(folder)
 
 
+def give_own_code(folder: Path) -> None:
+    """Turn the encoder in ``folder`` into one that needs a Python file beside it."""
+    (folder / "own.py").write_text(
+        "from transformers import BertConfig, BertModel\n"
+        "class OwnConfig(BertConfig):\n    model_type = 'own'\n"
+        "class OwnModel(BertModel):\n    config_class = OwnConfig\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": names}))
+
+
 def save_trained(
-    home: Path, family: str, alignment: Literal["none", "covariance"] = "none", pooling: Literal["cls", "mean"] = "mean"
+    home: Path,
+    family: str,
+    alignment: Literal["none", "covariance"] = "none",
+    pooling: Literal["cls", "mean"] = "mean",
+    own_code: bool = False,
 ) -> Saved:
     """Train all tasks together for a few steps under an encoder of ``family``, or ``tiny``, and save the model."""
     tasks = load_tasks(write_tasks(home / "tasks"))
     encoder = "tiny" if family == "tiny" else write_encoder(home / "encoder", family)
-    options = ModelOptions(encoder=encoder, max_length=16, pooling=pooling, alignment=alignment)
+    if own_code:
+        give_own_code(home / "encoder")
+    options = ModelOptions(
+        encoder=encoder, max_length=16, pooling=pooling, alignment=alignment, trust_remote_code=own_code
+    )
     recipe = Recipe(
         tasks=tuple(tasks), shares=dict.fromkeys(tasks, 1 / len(tasks)), cycle=dict.fromkeys(tasks, 1),
         evaluate=("pair",), report=tuple(tasks), model=options, steps=150, batch_size=8, learning_rate=4e-3,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from saved_models import Saved, inputs_of, save_trained
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, dynamic_module_utils
 
 from auxtune.trials import load_model
 from auxtune.trials.encoded import Kind
@@ -200,12 +202,18 @@ def test_a_folder_without_a_model_says_where_there_are_some(folder: Path, tmp_pa
         load_model(tmp_path / "nowhere")
 
 
-def test_an_encoder_with_code_of_its_own_needs_leave(folder: Path) -> None:
-    about = json.loads((folder / ABOUT).read_text())
-    (folder / ABOUT).write_text(json.dumps({**about, "own_code": True}))
+def test_an_encoder_with_code_of_its_own_brings_it_and_needs_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    was = save_trained(tmp_path, "bert", own_code=True)
+    shutil.rmtree(tmp_path / "encoder")
     with pytest.raises(ModelFolderError, match="needs Python code that it brings along"):
-        load_model(folder)
-    assert list(load_model(folder, trust_remote_code=True).predict("single", ["w1"]))
+        load_model(was.folder)
+    model = load_model(was.folder, "cpu", trust_remote_code=True)
+    answers = model.answers("pair", was.tasks["pair"].splits["report"])
+    assert np.array_equal(answers.predictions, arrays(was, "pair")["predictions"])
 
 
 @pytest.mark.parametrize(
@@ -235,8 +243,6 @@ def test_no_rows_give_no_predictions_and_a_batch_has_a_row(saved: dict[str, Save
 def test_weights_with_surplus_heads_are_refused(folder: Path) -> None:
     heads = load_file(folder / HEADS)
     save_file({**heads, "heads/more/linear.bias": torch.zeros(2)}, folder / HEADS)
-    import hashlib
-
     about = json.loads((folder / ABOUT).read_text())
     about["files"][HEADS] = hashlib.sha256((folder / HEADS).read_bytes()).hexdigest()
     (folder / ABOUT).write_text(json.dumps(about))
