@@ -26,10 +26,24 @@ from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.errors import AuxtuneError, DriftError, Locked, StudyDataError
 from auxtune.orchestrator.export import making
 from auxtune.orchestrator.export.draft import Draft
+from auxtune.orchestrator.export.making import Workshop
+from auxtune.orchestrator.export.wanted import Wanted
+from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.study_file.paths import model_options, task_sources
+from auxtune.orchestrator.study_file.reading import read_study
+from auxtune.selectors.kept_rows import digest_of
+from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
+from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.data import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
+from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.variants import with_rows
 
 pytestmark = pytest.mark.slow
 
@@ -101,8 +115,6 @@ def test_with_the_seed_of_a_confirm_trial_it_is_that_trial_again(whole: StudyRun
 
 
 def load_tasks_of(run: StudyRun) -> dict[str, Any]:
-    from auxtune.orchestrator.study_file.paths import task_sources
-
     return load_tasks(task_sources(Study.from_folder(run.folder).file))
 
 
@@ -288,3 +300,25 @@ def test_a_draft_is_one_process_s_and_never_takes_the_place_of_a_model(tmp_path:
         pass
     with pytest.raises(AuxtuneError, match="cannot be written: Not a directory"), Draft(tmp_path / "file" / "model"):
         pass
+
+
+def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(ALL_KINDS.replace("./encoder", "tiny").replace("covariance", "none"))
+    write_tasks(tmp_path / "tasks")
+    study = read_study(tmp_path / "study.yaml")
+    read, base = load_study_data(study)
+    tasks = encode_tasks(read, model_options(study), tmp_path / "tokens")
+    rows = np.arange(0, 80, 2)
+    folder = tmp_path / "studies" / "small"
+    (folder / "rows").mkdir(parents=True)
+    np.save(folder / "rows" / f"{digest_of(rows)}.npy", rows)
+    kept = Kept({}, len(read["value"].splits["train"]), len(rows), digest_of(rows))
+    shares = {"pair": 0.5, "value": 0.5}
+    wanted = Wanted("", Proposal(tuple(shares), shares, rows={"value": kept}), ("pair",))
+    translator = Translator(study.options, model_options(study), problem_of(study, read))
+    workshop = Workshop(folder, translator, read, tasks, base, Slots(1, 0, 1), print)
+    with StopSignals() as signals:
+        workshop.train(wanted, tmp_path / "run", signals)
+    digests = read_checkpoint(tmp_path / "run" / "checkpoint")[1]["identity"]["data digests"]
+    assert digests == {"pair": tasks["pair"].digest, "value": with_rows(tasks["value"], rows).digest}
+    assert digests["value"] != tasks["value"].digest

@@ -90,7 +90,10 @@ class Workshop:
 
     def _begun(self, recipe: Recipe, wanted: Wanted, home: Path) -> TrainingRun:
         evidence = StoredEvidence(EvidenceStore(self.folder.parent))
-        tasks = varied(self.tasks, wanted.proposal, self.folder, evidence)
+        try:
+            tasks = varied(self.tasks, wanted.proposal, self.folder, evidence)
+        except ValueError as error:                    # under --allow-drift: fewer rows than there were
+            raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
 
         def new() -> TrainingRun:
             return TrainingRun(recipe, tasks, self.base, home, cpus=self.slots.cpus, gpus=self.slots.gpus)
