@@ -27,6 +27,8 @@ COMMANDS = {
     "clean": "clean",
     "compare": "compare",
     "doctor": "doctor",
+    "export": "export",
+    "predict": "predict",
     "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",

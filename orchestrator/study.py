@@ -11,11 +11,12 @@ from auxtune.orchestrator.errors import StudyFileError
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
 if TYPE_CHECKING:
+    from auxtune.orchestrator.export.export import Exported
     from auxtune.orchestrator.record.events import Event
     from auxtune.orchestrator.session.session import Result
 
 
-def _silence(event: Event) -> None:
+def _silence(said: object) -> None:
     """Listens to nothing."""
 
 
@@ -84,3 +85,19 @@ class Study:
         from auxtune.orchestrator.session.session import run_session
 
         return run_session(self.file, listener, allow_drift, address)
+
+    def export(
+        self,
+        to: str | Path,
+        seed: int | None = None,
+        group: int | None = None,
+        allow_drift: bool = False,
+        listener: Callable[[str], None] = _silence,
+    ) -> Exported:
+        """Train on the selection of the finished study, and save the model as the new folder ``to``, or one per group.
+
+        ``listener`` hears of progress, a line at a time. Raises what ``export.export_study`` raises.
+        """
+        from auxtune.orchestrator.export.export import export_study
+
+        return export_study(self.file, Path(to), seed, group, allow_drift, listener)

@@ -23,7 +23,9 @@ README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", 
 OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 STUDY_PAGES = (README, GUIDE)                          # the guide goes on with the README's study
-OTHER_PAGES = [page for page in PAGES if page not in STUDY_PAGES and any(block.runs for block in blocks(page))]
+FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")        # likewise
+TOGETHER = {*STUDY_PAGES, *FIRST_PAGES}
+OTHER_PAGES = [page for page in PAGES if page not in TOGETHER and any(block.runs for block in blocks(page))]
 SHIPPED = [method for known in (SELECTORS, INNER) for method in known.describe() if method.name in known.shipped]
 FILLED_LATER = {"demo-output", "thompson-seeds"}       # places for measured numbers
 SMALL = ["training.steps=20", "confirm.seeds=1", "budget.trials=7", "resources.concurrent=2"]
@@ -53,6 +55,16 @@ def test_the_readme_and_the_guide_can_be_followed(tmp_path: Path) -> None:
     assert all(typed in reader.typed for typed in SMALLER.values())
     answer = json.loads((tmp_path / "studies" / "urgent-tickets" / "selection.json").read_text())
     assert answer["primary"] == "urgent" and answer["lift"]["single_task"]["seeds"] == 1
+
+
+@pytest.mark.slow
+def test_the_first_study_leads_to_a_model_that_predicts(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    for page in FIRST_PAGES:
+        reader.follow(page)
+    answer = json.loads((tmp_path / "studies" / "better" / "selection.json").read_text())
+    assert answer["primary"] == "better" and answer["lift"]["single_task"]["seeds"] == 4
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"better", "again", "third"}
 
 
 @pytest.mark.slow

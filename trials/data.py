@@ -34,7 +34,7 @@ class Task:
     ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``dropped`` counts the
     train rows left out because their input occurs in report, selection or probe rows of a task of the study,
     each row once, in that order. ``digest`` identifies the rows left. ``notes`` say what was ignored or
-    guessed.
+    guessed. ``text`` names the columns that the input came from.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Task:
     digest: str
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> str:
@@ -136,7 +137,7 @@ def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
     splits = {part: train if part == "train" else draft.splits[part] for part in SPLITS}
     return Task(
         draft.source.name, schema.kind, schema.labels, schema.metrics, schema.pair, splits,
-        _digest(schema, splits), dropped, draft.notes + _constant(train, schema),
+        _digest(schema, splits), dropped, draft.notes + _constant(train, schema), schema.text,
     )
 
 

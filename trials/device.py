@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from auxtune.trials.recipe import Recipe
+from auxtune.trials.recipe import Precision
 
 _CONTEXT_BYTES = 640 * 2**20                           # what CUDA and its libraries take beside torch's allocator
 
@@ -56,10 +56,10 @@ def device_name(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
     return f"{device.type} {platform.machine()}"
 
 
-def autocast(recipe: Recipe, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+def autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     """The context of forward passes. ``auto`` is bfloat16 on a CUDA device that has it, else float32."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if recipe.precision == "bfloat16" or (recipe.precision == "auto" and able):
+    if precision == "bfloat16" or (precision == "auto" and able):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext
 

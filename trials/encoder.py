@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -71,7 +72,7 @@ class Encoder(nn.Module):
     """Any transformers encoder, asked in one way.
 
     ``width`` is the size of its vectors, ``dropout`` its own rate. ``pad`` fills rows up: the model's own id,
-    since some models derive positions from it.
+    since some models derive positions from it. ``segments``: it is told which sentence of a pair a token is of.
     """
 
     def __init__(self, module: PreTrainedModel) -> None:
@@ -83,7 +84,7 @@ class Encoder(nn.Module):
         self.pad: int = getattr(config, "pad_token_id", None) or 0
         # RoBERTa and its kin accept segments but know only one; others do not accept any.
         accepts = "token_type_ids" in inspect.signature(module.forward).parameters
-        self._segments = accepts and getattr(config, "type_vocab_size", 0) > 1
+        self.segments = accepts and getattr(config, "type_vocab_size", 0) > 1
 
     @cached_property
     def embeddings(self) -> str:
@@ -120,7 +121,7 @@ class Encoder(nn.Module):
         self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None
     ) -> dict[str, torch.Tensor | None]:
         inputs = {"input_ids": tokens, "attention_mask": mask}
-        return {**inputs, "token_type_ids": segments} if self._segments else inputs
+        return {**inputs, "token_type_ids": segments} if self.segments else inputs
 
     def _aligned(self, alignment: torch.Tensor | None) -> AbstractContextManager[object]:
         if alignment is None:
@@ -160,6 +161,16 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
         shared = {name: torch.from_numpy(array) for name, array in base.weights.items()}
     module.load_state_dict(shared)                     # the one copy, into the module's own memory
     return Encoder(module)
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
+    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` wants them.
+
+    Returns what to say to that besides, lest it draws a pooler at random.
+    """
+    with _quiet():
+        encoder.module.save_pretrained(folder)
+    return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
@@ -240,14 +251,18 @@ def _module(base: BaseEncoder) -> PreTrainedModel:
 
 def _without_pooler(module: Any) -> PreTrainedModel:
     """Models that may be built without a pooler allow ``None`` in its place."""
-    if "add_pooling_layer" in inspect.signature(type(module).__init__).parameters:
+    if _may_lack_pooler(module):
         module.pooler = None
     return cast(PreTrainedModel, module)
 
 
+def _may_lack_pooler(module: Any) -> bool:
+    return "add_pooling_layer" in inspect.signature(type(module).__init__).parameters
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the report on weights left unused: a pretraining head, and the layers beyond ``layers``."""
+    """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

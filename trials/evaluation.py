@@ -61,20 +61,27 @@ class Evaluation:
 
     def predict(self, name: str, part: str) -> Predictions:
         """Predictions in the split's own order. Raises ``NonFiniteError`` where an output is not finite."""
+        head = self.model.head(list(self.tasks).index(name))
+        return self.predict_by(name, part, head.predict)
+
+    def predict_by(self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor]) -> Predictions:
+        """As ``predict``, of whatever ``read`` makes of the head's outputs, (…, outputs)."""
         task = self.tasks[name]
         split = task.splits[part]
-        values, places = self._outputs(name, part)
+        values, places = self._outputs(name, part, read)
         if task.kind != "token":
             ordered = values[np.argsort(places)]
             return Predictions(np.asarray(split.labels), ordered, np.arange(len(split)), task.labels)
-        by_token = np.empty(len(split.tokens), values.dtype)
+        by_token = np.empty((len(split.tokens), *values.shape[1:]), values.dtype)
         by_token[places[places >= 0]] = values[places >= 0]
         scored = np.flatnonzero(split.labels != IGNORED)
         rows = np.repeat(np.arange(len(split)), split.lengths)
         return Predictions(split.labels[scored], by_token[scored], rows[scored], task.labels)
 
-    def _outputs(self, name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions in the order made, and the row (for tokens: flat position, or -1) that each is of."""
+    def _outputs(
+        self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What was read, in the order made, and the row (for tokens: flat position, or -1) that each is of."""
         task, number = self.tasks[name], list(self.tasks).index(name)
         per_token = task.kind == "token"
         size = CPU_TOKENS if self.collate.device.type == "cpu" else GPU_TOKENS
@@ -86,8 +93,8 @@ class Evaluation:
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)
                 finite.append(outputs.isfinite().all())
-                predicted = self.model.head(number).predict(outputs)
-                values.append(predicted.flatten() if per_token else predicted)
+                found = read(outputs)
+                values.append(found.flatten(0, 1) if per_token else found)
                 places.append(batch.places.ravel() if per_token else rows)
         self.model.train()
         if not torch.stack(finite).all():

@@ -61,7 +61,7 @@ def read_examples(table: Table, schema: Schema) -> Examples:
         raise DataError([f"{table.place}: there are no rows"])
     is_token = schema.kind == "token"
     problems = Problems()
-    parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, _words if is_token else _text)
+    parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, words_of if is_token else text_of)
     parsers |= dict.fromkeys(schema.label, label_parser(table, schema))
     columns: list[tuple[Any, ...]] = []
     for column, parse in parsers.items():
@@ -95,7 +95,8 @@ def _column(table: Table, column: str, parse: Callable[[Any], Any]) -> tuple[Any
     return tuple(values)
 
 
-def _text(cell: Any) -> str:
+def text_of(cell: Any) -> str:
+    """A cell's text. Raises ``ValueError`` saying what is wrong with it."""
     if cell is None:
         raise ValueError("the text is missing")
     if not isinstance(cell, str):
@@ -107,12 +108,13 @@ def _text(cell: Any) -> str:
     return cell
 
 
-def _words(cell: Any) -> Words:
+def words_of(cell: Any) -> Words:
+    """A cell's words. Raises ``ValueError`` saying what is wrong with it."""
     if not isinstance(cell, list):
         raise ValueError(f"expected a list of words, found {cell!r:.80}; csv and tsv cannot hold lists")
     if not cell:
         raise ValueError("there are no words")
-    return tuple(_text(word) for word in cell)
+    return tuple(text_of(word) for word in cell)
 
 
 def _check_lengths(table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]]) -> None:

@@ -6,7 +6,7 @@ for other tasks it hands on untouched, so that a chain of runs keeps all that an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ def leave(folder: Path, model: MultiTaskModel, recipe: Recipe, inherited: Mappin
 
     Raises ``OSError`` where the disk refuses.
     """
-    own = {_stored(name, recipe): tensor for name, tensor in model.state_dict().items()}
+    own = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
     write_checkpoint(folder, {**inherited, **own}, {"tasks": list(recipe.tasks)})
 
 
@@ -37,7 +37,8 @@ def inherit(model: MultiTaskModel, recipe: Recipe, folder: Path) -> dict[str, to
     except DamagedCheckpointError as error:
         raise ValueError(f"{folder}: the weights to start from cannot be used: {error}") from error
     state = model.state_dict()
-    known = {name: stored[_stored(name, recipe)] for name in state if _stored(name, recipe) in stored}
+    named = {name: stored_name(name, recipe.tasks) for name in state}
+    known = {name: stored[kept] for name, kept in named.items() if kept in stored}
     encoder = [name for name in state if name.startswith("encoder.")]
     misfit = [name for name in (*encoder, *known) if name not in known or known[name].shape != state[name].shape]
     if misfit:
@@ -46,10 +47,10 @@ def inherit(model: MultiTaskModel, recipe: Recipe, folder: Path) -> dict[str, to
     return stored
 
 
-def _stored(name: str, recipe: Recipe) -> str:
+def stored_name(name: str, tasks: Sequence[str]) -> str:
     """A parameter's name that does not depend on which tasks a run has: ``heads.1.bias`` is ``heads/<task>/bias``."""
     part, _, rest = name.partition(".")
     if part not in _OWN:
         return name
     number, *leaf = rest.split(".", 1)
-    return "/".join([part, recipe.tasks[int(number)], *leaf])
+    return "/".join([part, tasks[int(number)], *leaf])

@@ -34,7 +34,7 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         torch.set_num_threads(recipe.threads)
-        self.autocast = autocast(recipe, self.device)
+        self.autocast = autocast(recipe.precision, self.device)
         encoder = build_encoder(base, recipe.seed)
         aligned = [n for n, name in enumerate(tasks) if name not in recipe.first]
         self.model = MultiTaskModel(

@@ -36,6 +36,10 @@ class Head(nn.Module, ABC):
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
         """What is scored against the labels, in their shape."""
 
+    @abstractmethod
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor | None:
+        """(…, outputs) to the probability of each label, in their shape; ``None`` where there are no labels."""
+
 
 class ClassificationHead(Head):
     """Cross-entropy over classes, one label per row or, for tags, per token."""
@@ -53,6 +57,10 @@ class ClassificationHead(Head):
         """(…, classes) to (…) class ids."""
         return outputs.argmax(-1)
 
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """They sum to 1 over the classes."""
+        return outputs.softmax(-1)
+
 
 class RegressionHead(Head):
     """Squared error on labels standardised by the train split, so that their scale does not weigh the task."""
@@ -62,7 +70,9 @@ class RegressionHead(Head):
 
     def __init__(self, width: int, task: EncodedTask, dropout: float) -> None:
         super().__init__(width, 1, dropout)
-        labels = torch.tensor(task.splits["train"].labels, dtype=torch.float32)
+        # A task without rows is about to be given weights, and these with them.
+        values = task.splits["train"].labels if "train" in task.splits else [0.0]
+        labels = torch.tensor(values, dtype=torch.float32)
         deviation = labels.std(correction=0)
         self.register_buffer("mean", labels.mean())
         # Labels that are all the same have no scale to divide by.
@@ -76,6 +86,9 @@ class RegressionHead(Head):
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
         """(rows, 1) to (rows,) values on the labels' own scale."""
         return outputs.squeeze(-1) * self.deviation + self.mean
+
+    def probabilities(self, outputs: torch.Tensor) -> None:
+        """A value has none."""
 
 
 class MultiLabelHead(Head):
@@ -91,6 +104,10 @@ class MultiLabelHead(Head):
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
         """(rows, labels) logits to uint8 (rows, labels), 1 where the probability is above one half."""
         return (outputs > 0).to(torch.uint8)
+
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Each label's own."""
+        return outputs.sigmoid()
 
 
 HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead] | type[MultiLabelHead]] = {

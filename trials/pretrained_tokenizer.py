@@ -12,6 +12,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxtune.trials.examples import Words
@@ -21,6 +22,7 @@ from auxtune.trials.tokenizer import Pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as RustTokenizer
+    from transformers import PreTrainedTokenizerBase
 
 BATCH = 1000                                           # rows at a time: bounds the memory of the Rust encodings
 
@@ -31,7 +33,7 @@ class PretrainedTokenizer:
     def __init__(self, options: ModelOptions) -> None:
         """Raises ``DataError`` if ``options.encoder`` has no fast tokenizer that can be loaded."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
-        backend = _backend(options)
+        backend = copy.deepcopy(_loaded(options).backend_tokenizer)
         backend.no_padding()
         backend.no_truncation()
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
@@ -54,21 +56,36 @@ class PretrainedTokenizer:
                 yield Pieces(row.ids, row.type_ids, row.word_ids)
 
 
-def _backend(options: ModelOptions) -> RustTokenizer:
+def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
+    """Write the encoder's tokenizer into ``folder``, for ``from_pretrained``; with ``segments`` it gives these too.
+
+    Raises ``DataError`` if it cannot be loaded.
+    """
+    loaded = _loaded(options)
+    if segments:                                       # which not every tokenizer gives that knows them
+        loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+        loaded.init_kwargs["model_input_names"] = loaded.model_input_names             # what is not here is not saved
+    loaded.model_max_length = options.max_length       # where rows were cut in training
+    loaded.save_pretrained(folder)
+
+
+def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     from auxtune.trials.hub import refusal, settle
 
     settle(options.encoder)
     try:
-        loaded = AutoTokenizer.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            options.encoder, trust_remote_code=options.trust_remote_code
+        )
     except Exception as error:                         # network, file, code and format errors: no common class
         problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
         raise DataError([problem]) from error
     if not loaded.is_fast:
         raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
                          "use an encoder that has a tokenizer.json"])
-    return copy.deepcopy(loaded.backend_tokenizer)
+    return loaded
 
 
 def _with_spaces(backend: RustTokenizer) -> RustTokenizer:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     weight_decay: float = 0.01
     clip: float | None = 1.0                           # largest gradient norm
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     evaluate_every: int = 100                          # optimisation steps
     checkpoint_every: float = 60.0                     # seconds
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

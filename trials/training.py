@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
+from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
@@ -90,6 +92,11 @@ class TrainingRun:
         last = self._progress.lines[-1] if self._progress.lines else None
         return last["score"] if last is not None and last["step"] == self.step else None
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier attempts included as far as their checkpoints kept them."""
+        return self._progress.seconds + time.monotonic() - self._started
+
     def advance(self) -> None:
         """Train to the next evaluation or checkpoint, but at most ``SLICE`` seconds, and do what is due.
 
@@ -128,7 +135,7 @@ class TrainingRun:
             "identity": self._identity,
             "learner": self._learner.document(),
             "schedule": self._schedule.save(),
-            "progress": {**dataclasses.asdict(self._progress), "seconds": self._seconds()},
+            "progress": {**dataclasses.asdict(self._progress), "seconds": self.seconds},
         }
         write_checkpoint(self._folder / "checkpoint", tensors, document)
         self._saved_at = time.monotonic()
@@ -191,6 +198,11 @@ class TrainingRun:
         """Write the weights that count into ``folder``, for another run to start from; after ``report``."""
         leave(folder, self._learner.model, self._recipe, self._inherited)
 
+    def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> SavedModel:
+        """Write the weights that count as a model that others can load (``model_folder``); after ``report``."""
+        own_code = self._base.code is not None
+        return save_model(folder, self._learner.model, self._tasks, self._recipe, columns, own_code, about)
+
     def cost(self) -> Cost:
         """What this attempt took so far; a failed one is charged too."""
         wall = time.monotonic() - self._started
@@ -219,7 +231,7 @@ class TrainingRun:
         selection = self._evaluation.scores(self._recipe.evaluate, "selection")
         line = {
             "step": self.step,
-            "seconds": round(self._seconds(), 3),
+            "seconds": round(self.seconds, 3),
             "loss": losses,
             "selection": selection,
             "score": self._evaluation.main_score(selection),
@@ -237,10 +249,6 @@ class TrainingRun:
         limit, taken = self._recipe.time_limit, time.monotonic() - self._started
         if limit is not None and taken > limit:
             raise TimeLimitError(f"{taken:.0f} s by step {self.step} of {self._recipe.steps}, the limit is {limit:g} s")
-
-    def _seconds(self) -> float:
-        """Seconds of training so far, earlier attempts included as far as their checkpoints kept them."""
-        return self._progress.seconds + time.monotonic() - self._started
 
 
 def _as_line(values: object) -> str:

@@ -1,0 +1,213 @@
+"""A model that ``auxtune export`` wrote, loaded again: it predicts, and it is scored like any run.
+
+    model = load_model("models/urgent")
+    for prediction in model.predict("urgent", ["Nobody can log in"]):
+        print(prediction.value, prediction.probabilities)
+
+Rows are taken a batch at a time as they are asked for, so a file of any length takes the memory of one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+
+from auxtune.trials.batches import Collate
+from auxtune.trials.device import autocast, choose_device
+from auxtune.trials.encoded import EncodedSplit, EncodedTask
+from auxtune.trials.encoder import EncoderError, build_encoder, load_base
+from auxtune.trials.evaluation import Evaluation, Predictions
+from auxtune.trials.examples import Examples, Words, text_of, words_of
+from auxtune.trials.hashed_words import HashedWords
+from auxtune.trials.inheritance import stored_name
+from auxtune.trials.labels import Label
+from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
+from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
+from auxtune.trials.problems import DataError, closest, listed
+from auxtune.trials.tokenizer import Tokenizer
+from auxtune.trials.tokens import encode_rows
+
+BATCH = 1000                                           # rows at a time: enough to sort by length, little to keep
+_GIVEN = "given"                                       # the split that holds the rows of a batch
+
+Input: TypeAlias = str | tuple[str, str] | Sequence[str]               # a sentence, a pair, the words of a token task
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one row.
+
+    ``value`` is a label, a number, the labels that a multi-label row has, or the tag of each word, ``None`` for one
+    that was cut off at the model's longest input. ``probabilities`` are by label (of tags a mapping per word), of a
+    regression ``None``.
+    """
+
+    value: str | float | tuple[str | None, ...]
+    probabilities: Mapping[str, float] | tuple[Mapping[str, float] | None, ...] | None
+
+
+class LoadedModel:
+    """Encoder, heads and tokenizer of a model folder. ``saved`` holds its tasks, by name."""
+
+    def __init__(
+        self, saved: SavedModel, model: MultiTaskModel, tokenizer: Tokenizer, device: torch.device
+    ) -> None:
+        self.saved = saved
+        self._model, self._tokenizer = model, tokenizer
+        self._collate = Collate(model.encoder.pad, saved.max_length, device, 8 if device.type == "cuda" else 1)
+        self._autocast = autocast(saved.precision, device)
+
+    @property
+    def tasks(self) -> Mapping[str, SavedTask]:
+        """The tasks that it has heads for."""
+        return self.saved.tasks
+
+    def predict(self, task: str, inputs: Iterable[Input], batch_size: int = BATCH) -> Iterator[Prediction]:
+        """A prediction for each of ``inputs``, in their order, computed ``batch_size`` rows at a time.
+
+        An input is a text, a pair of texts or a list of words, as the task was trained on. Raises ``DataError`` for a
+        task that the model has no head for and for an input of another form, and what ``inputs`` raises.
+        """
+        known = self.known(task)
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+        rows, done = iter(inputs), 0
+        while batch := list(islice(rows, batch_size)):
+            yield from self._predicted(task, known, _examples(known, batch, done))
+            done += len(batch)
+
+    def answers(self, task: str, rows: Examples) -> Predictions:
+        """Predictions beside the labels of ``rows``, as a training run scores them."""
+        return self._evaluation(task, rows).predict(task, _GIVEN)
+
+    def _predicted(self, name: str, task: SavedTask, rows: Examples) -> Iterator[Prediction]:
+        head = self._model.head(list(self.tasks).index(name))
+        found = self._evaluation(name, rows).predict_by(name, _GIVEN, lambda outputs: outputs)
+        outputs = torch.from_numpy(found.predictions).to(self._collate.device)         # (elements, outputs)
+        values = head.predict(outputs).cpu().numpy()
+        known = head.probabilities(outputs)
+        shares = None if known is None else known.cpu().numpy()                        # (elements, labels)
+        if task.kind != "token":
+            for number, value in enumerate(values):
+                yield Prediction(_value(task, value), None if shares is None else _shares(task, shares[number]))
+            return
+        assert shares is not None
+        bounds = np.searchsorted(found.rows, np.arange(len(rows) + 1))
+        for row, words in enumerate(rows.labels):
+            here = slice(bounds[row], bounds[row + 1])
+            # What stands for the labels here are the words' own numbers.
+            places = {word: number for number, word in enumerate(found.labels[here].tolist(), here.start)}
+            tags = [places.get(word) for word in cast(tuple[int, ...], words)]
+            yield Prediction(
+                tuple(None if place is None else task.labels[values[place]] for place in tags),
+                tuple(None if place is None else _shares(task, shares[place]) for place in tags),
+            )
+
+    def _evaluation(self, name: str, rows: Examples) -> Evaluation:
+        task = self.known(name)
+        split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
+        # Heads are addressed by their place among all tasks; only this one has rows.
+        tasks = {other: _encoded(other, held, {}) for other, held in self.tasks.items()}
+        tasks[name] = _encoded(name, task, {_GIVEN: split})
+        return Evaluation(self._model, tasks, self._collate, self._autocast)
+
+    def known(self, name: str) -> SavedTask:
+        """The task called ``name``. Raises ``DataError`` naming those there are."""
+        if name not in self.tasks:
+            raise DataError([f"the model has no head for a task {name!r}, it has {listed(self.tasks)}"
+                             f"{closest(name, self.tasks)}"])
+        return self.tasks[name]
+
+
+def load_model(
+    folder: str | Path, device: Literal["auto", "cpu"] = "auto", trust_remote_code: bool = False
+) -> LoadedModel:
+    """The model in ``folder``, on a GPU if ``auto`` finds one. Only ``trust_remote_code`` runs code that it brings.
+
+    Raises ``ModelFolderError`` where the folder holds no model, a damaged one, or one of a newer format.
+    """
+    folder = Path(folder)
+    saved, stored = read_model(folder)
+    if saved.own_code and not trust_remote_code:
+        raise ModelFolderError(f"{folder}: its encoder needs Python code that it brings along, which is not run unless "
+                               "you say trust_remote_code; only for authors you trust")
+    options = options_of(saved, folder, trust_remote_code)
+    try:
+        encoder = build_encoder(load_base(options), seed=0)
+        tokenizer = HashedWords() if saved.tokenizer == "hashed words" else PretrainedTokenizer(options)
+    except (EncoderError, DataError) as error:
+        raise ModelFolderError(f"{folder}: {error}") from error
+    tasks = [_encoded(name, task, {}) for name, task in saved.tasks.items()]
+    aligned = [number for number, task in enumerate(saved.tasks.values()) if task.aligned]
+    model = MultiTaskModel(encoder, tasks, saved.pooling, 0, aligned)
+    _give_heads(model, tuple(saved.tasks), stored, folder)
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    where = choose_device(float(there), device)
+    return LoadedModel(saved, model.to(where).eval(), tokenizer, where)
+
+
+def _give_heads(
+    model: MultiTaskModel, tasks: tuple[str, ...], stored: Mapping[str, torch.Tensor], folder: Path
+) -> None:
+    """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` where they are of other tasks."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
+    named = {name: stored_name(name, tasks) for name in state}
+    misfit = sorted(set(named.values()) ^ stored.keys()) or [
+        kept for name, kept in named.items() if stored[kept].shape != state[name].shape
+    ]
+    if misfit:
+        raise ModelFolderError(f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; "
+                               "export the model anew")
+    model.load_state_dict({name: stored[kept] for name, kept in named.items()}, strict=False)
+
+
+def _encoded(name: str, task: SavedTask, splits: Mapping[str, EncodedSplit]) -> EncodedTask:
+    return EncodedTask(name, task.kind, task.labels, task.metrics, splits, digest="")
+
+
+def _examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
+    """The rows of a batch, with labels of the right form that nothing looks at; of a token task the words' numbers."""
+    checked = [_checked(task, each, before + number) for number, each in enumerate(batch, start=1)]
+    first: Any = tuple(row[0] for row in checked)
+    second: Any = tuple(row[1] for row in checked) if len(task.text) == 2 else None
+    labels: tuple[Label, ...]
+    if task.kind == "token":
+        labels = tuple(tuple(range(len(words))) for words in first)
+    elif task.kind == "multi_label":
+        labels = ((0,) * len(task.labels),) * len(batch)
+    else:
+        labels = (0,) * len(batch)
+    return Examples(first, second, labels, np.zeros(len(batch), np.uint64))
+
+
+def _checked(task: SavedTask, given: Input, number: int) -> tuple[str | Words, ...]:
+    """One input as a row. Raises ``DataError`` where it has another form than those trained on."""
+    try:
+        if task.kind == "token":
+            return (words_of(list(given) if isinstance(given, tuple) else given),)
+        if len(task.text) == 1:
+            return (text_of(given),)
+        if isinstance(given, str) or len(given) != 2:
+            raise ValueError(f"expected a pair of texts, found {given!r:.80}")
+        return tuple(text_of(text) for text in given)
+    except ValueError as error:
+        raise DataError([f"input {number}: {error}"]) from error
+
+
+def _value(task: SavedTask, value: Any) -> str | float | tuple[str, ...]:
+    if task.kind == "regression":
+        return float(value)
+    if task.kind == "multi_label":
+        return tuple(label for label, has in zip(task.labels, value, strict=True) if has)
+    return task.labels[int(value)]
+
+
+def _shares(task: SavedTask, shares: np.ndarray) -> dict[str, float]:
+    return dict(zip(task.labels, shares.tolist(), strict=True))

@@ -1,0 +1,183 @@
+"""A trained model as a folder that others can use: what is in it, written and read.
+
+    config.json, model.safetensors     the encoder, as ``AutoModel.from_pretrained`` wants it
+    tokenizer.json, …                  its tokenizer, as ``AutoTokenizer.from_pretrained`` wants it; of ``tiny`` none
+    heads.safetensors                  each task's head and, if it is aligned, its matrix
+    auxtune.json                       tasks with kind, labels, metrics and columns, pooling; SHA-256 of the other files
+
+auxtune.json is written last, so a folder that has it is whole. Nothing is pickled. ``encoder: tiny`` reads words by a
+hash of each, which no file of a Hugging Face tokenizer can say, for it has no vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from auxtune.trials.durable import sync, write_durably
+from auxtune.trials.encoded import EncodedTask, Kind
+from auxtune.trials.encoder import save_encoder
+from auxtune.trials.inheritance import stored_name
+from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.pretrained_tokenizer import save_tokenizer
+from auxtune.trials.recipe import ModelOptions, Precision, Recipe
+
+ABOUT, HEADS = "auxtune.json", "heads.safetensors"
+FORMAT = 1
+
+
+class ModelFolderError(ValueError):
+    """The folder holds no model that can be used."""
+
+
+@dataclass(frozen=True)
+class SavedTask:
+    """What a saved head answers, and the columns that its training rows had their input in.
+
+    ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``aligned``: a matrix
+    of the task's own multiplies the encoder's embeddings. The weights are those that did best on the tasks that are
+    ``served``; the others were trained beside them.
+    """
+
+    kind: Kind
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    text: tuple[str, ...]
+    aligned: bool
+    served: bool
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The content of auxtune.json. ``about`` is for people and programs that ask where the model is from."""
+
+    tasks: Mapping[str, SavedTask]
+    tokenizer: Literal["pretrained", "hashed words"]
+    pooling: Literal["cls", "mean"]
+    max_length: int
+    precision: Precision
+    own_code: bool                                     # the encoder needs Python code that it brings along
+    automodel: Mapping[str, bool]                      # to be said to AutoModel.from_pretrained besides the folder
+    auxtune: str
+    files: Mapping[str, str]                           # name -> SHA-256
+    about: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+def save_model(
+    folder: Path,
+    model: MultiTaskModel,
+    tasks: Mapping[str, EncodedTask],
+    recipe: Recipe,
+    columns: Mapping[str, tuple[str, ...]],
+    own_code: bool,
+    about: Mapping[str, Any],
+) -> SavedModel:
+    """Write ``model``, trained by ``recipe``, into the empty ``folder``. ``columns`` are each task's text columns.
+
+    Raises ``OSError`` where the disk refuses, and ``DataError`` where the encoder's tokenizer cannot be had any more.
+    """
+    options = recipe.model
+    automodel = save_encoder(model.encoder, folder)
+    if options.encoder != "tiny":
+        save_tokenizer(options, folder, model.encoder.segments)
+    named = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
+    own = {name: tensor.cpu().contiguous() for name, tensor in named.items() if not name.startswith("encoder.")}
+    save_file(own, folder / HEADS, metadata={"format": "pt"})
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in files:
+        path.chmod((folder / "config.json").stat().st_mode)            # safetensors writes for its owner alone
+        sync(path)
+    saved = SavedModel(
+        tasks={
+            name: SavedTask(
+                task.kind, task.labels, task.metrics, tuple(columns[name]), f"alignments/{name}" in own,
+                name in recipe.evaluate,
+            )
+            for name, task in tasks.items()
+        },
+        tokenizer="hashed words" if options.encoder == "tiny" else "pretrained",
+        pooling=options.pooling,
+        max_length=options.max_length,
+        precision=recipe.precision,
+        own_code=own_code,
+        automodel=automodel,
+        auxtune=version("auxtune"),
+        files={path.name: _sha256(path) for path in files},
+        about=about,
+    )
+    text = json.dumps(asdict(saved), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_durably(folder / ABOUT, lambda file: file.write(text.encode()))
+    return saved
+
+
+def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
+    """What ``folder`` says of itself, and its heads by stored name, once every file was found to be what it was.
+
+    Raises ``ModelFolderError``.
+    """
+    path = folder / ABOUT
+    if not path.is_file():
+        inner = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}")) if folder.is_dir() else []
+        hint = f"; its models are in {', '.join(inner)}" if inner else ""
+        raise ModelFolderError(f"{folder}: expected a folder that `auxtune export` wrote, found no {ABOUT} in it{hint}")
+    saved = _understood(path)
+    for name, digest in saved.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model anew")
+        if _sha256(file) != digest:
+            raise ModelFolderError(f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
+                                   "or export the model anew")
+    try:
+        return saved, load_file(folder / HEADS)
+    except (OSError, SafetensorError) as error:
+        raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model anew") from error
+
+
+def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
+    """The encoder in ``folder`` as training would name it."""
+    aligned = any(task.aligned for task in saved.tasks.values())
+    return ModelOptions(
+        encoder=str(folder.resolve()),
+        max_length=saved.max_length,
+        pooling=saved.pooling,
+        trust_remote_code=trust_remote_code,
+        alignment="covariance" if aligned else "none",
+    )
+
+
+def _understood(path: Path) -> SavedModel:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no `format`")
+        if content["format"] != FORMAT:
+            raise ModelFolderError(f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
+                                   f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one")
+        tasks = {name: _task(task) for name, task in content.pop("tasks").items()}
+        return SavedModel(tasks=tasks, **content)
+    except ModelFolderError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model anew") from error
+
+
+def _task(content: Mapping[str, Any]) -> SavedTask:
+    if content["kind"] not in get_args(Kind):
+        raise ValueError(f"expected one of the kinds {', '.join(get_args(Kind))}, found {content['kind']!r}")
+    lists = {key: tuple(content[key]) for key in ("labels", "metrics", "text")}
+    return SavedTask(**{**content, **lists})
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
