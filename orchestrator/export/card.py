@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.answer.verdict import interval, verdict
 from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -83,7 +84,7 @@ def _front_matter(made: Made) -> str:
 def _answer(made: Made) -> Iterator[str]:
     answer, about = made.answer, made.about
     yield f"# {made.name}\n"
-    yield f"The answer of the auxtune study `{about['study']}`, as a model. {_sentence(answer)}\n"
+    yield f"The answer of the auxtune study `{about['study']}`, as a model. {verdict(answer)}\n"
     served = ", ".join(f"`{task}`" for task in about["serves"])
     yield f"This model is for {served}. It was trained on\n"
     by_loss = about["weighting"] == "loss"
@@ -200,10 +201,6 @@ def _reading(task: Task) -> str:
 
 def _differed(largest: float) -> str:
     return f"no score differed by more than {largest:.2g}" if largest else "every score was the same"
-
-
-def _sentence(answer: Mapping[str, Any]) -> str:
-    return verdict(answer)
 
 
 def _labels(task: Task) -> str:
