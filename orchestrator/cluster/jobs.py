@@ -21,6 +21,10 @@ _ENTRY = "python -m auxtune.orchestrator.cluster.there"
 _STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "300"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)", re.ASCII)
 _NOT_YET, _PATIENCE = "No available agent", 60.0       # what a job server says before it can take jobs; seconds
+_WITHOUT = (
+    "The head's `python` has no auxtune: put the folder of the one that has into PATH where its Ray is started, before "
+    "`ray start`\n"
+)
 _LOOK = 0.5                                            # seconds between looks at a job
 
 
@@ -91,7 +95,9 @@ class Jobs:
         over = self._client.get_job_status(job).is_terminal()
         said = self._client.get_job_logs(job)
         _, begun, own = said.partition(f"{BEGIN}\n")
-        return own if begun else said if over else ""
+        if begun or not over:
+            return own if begun else ""
+        return said + (_WITHOUT if "No module named" in said else "")
 
     def _start(self, entrypoint: str, study: str, digest: str, environment: Mapping[str, Any]) -> str:
         job = f"auxtune-{study or 'command'}-{uuid.uuid4().hex[:8]}"
