@@ -90,7 +90,7 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
         **_cost(every, price),
         "wall_hours": accounts.elapsed_seconds(now) / HOUR,
         "cluster_usd": price.cluster_usd(up),
-        "nodes": None if up is None else {kind: _node_cost(kind, seconds, price) for kind, seconds in sorted(up.items())},
+        "nodes": None if up is None else {kind: _node_cost(kind, up[kind], price) for kind in sorted(up)},
         "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in phases},
         "reused": _cost_of([trial for trial in every if trial.reused], accounts.reused_costs, price),
     }
