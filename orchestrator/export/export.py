@@ -31,7 +31,7 @@ from auxtune.orchestrator.session.data import ENCODER, load_study_data
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
+from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.problems import DataError
 from auxtune.trials.tokens import encode_tasks
@@ -94,7 +94,7 @@ def _workshop(
         )
     model = model_options(study)
     try:
-        tasks = encode_tasks(read, model, storage_folder(study) / ".tokens")
+        tasks = encode_tasks(read, model, tokens_folder(study))
     except DataError as error:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
     translator = Translator(study.options, model, problem_of(study, read))
