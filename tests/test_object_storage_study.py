@@ -16,6 +16,7 @@ from small_study import StudyRun, kill
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.placing import delete_tree
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,13 @@ def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: Stor
     assert "nothing to delete" in stored.finish("clean", str(stored.folder))
     shown = json.loads(stored.finish("show", str(stored.folder), "0", "--json"))
     assert {"report.json", "metrics.jsonl", "log.txt"} <= set(shown["attempts"][-1]["files"])
+    page = (stored.folder / "report.html").read_text()
+    stored.finish("report", str(stored.folder), "--to", "again.html")
+    assert (stored.home / "again.html").read_text() == page
+    stored.finish("export", str(stored.folder), "--to", "model")
+    assert (stored.home / "model" / "model.safetensors").is_file()
+    for made in ("again.html", "model"):
+        delete_tree(stored.home / made)
     assert sorted(path.name for path in stored.home.iterdir()) == [
         "mlartifacts", "mlflow.db", "next.yaml", "study.yaml", "tasks"
     ], "nothing of the storage is on this machine"
