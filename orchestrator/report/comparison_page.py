@@ -46,13 +46,12 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
             study["study"], study["selector"], " | ".join(map(" + ".join, study["selected"])),
             number(study["report"]["mean"] if study["report"] else None, ".4f"),
             number(study["lift"]["mean"] if study["lift"] else None, "+.4f"),
-            small(study["cost"], 3), number(study["trials"]), number(study["best_at_equal_cost"], ".4f"),
+            small(study["cost"], 3), number(study["best_at_equal_cost"], ".4f"),
         )
         for study in found["studies"]
     ]
     columns = (
-        "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "trials",
-        "best by equal cost",
+        "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "best by equal cost",
     )
     yield Table("Studies of one question", columns, tuple(rows))
     yield Paragraph(
