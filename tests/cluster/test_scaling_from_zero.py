@@ -61,7 +61,7 @@ def empty(up: Up) -> Iterator[Up]:
     gcs = free_port()
     address = up.laptop.run("ssh", *up.ssh, "hostname -I").stdout.split()[0]
     (up.disk / "home" / "ray_bootstrap_config.yaml").write_text(cluster_file(f"{address}:{gcs}"))
-    began = up.laptop.run("ssh", *up.ssh, "bash -lic " + quoted(
+    began = up.laptop.run("ssh", *up.ssh, "bash -ic " + quoted(
         "ray stop; RAY_FAKE_CLUSTER=1 RAY_enable_autoscaler_v2=1 AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_AUTH_MODE=token "
         f"RAY_CLOUD_INSTANCE_ID={FAKE_HEAD_NODE_ID} RAY_OVERRIDE_NODE_ID_FOR_TESTING={FAKE_HEAD_NODE_ID} "
         f"RAY_NODE_TYPE_NAME={FAKE_HEAD_NODE_TYPE} "
@@ -70,7 +70,7 @@ def empty(up: Up) -> Iterator[Up]:
     ))
     assert began.returncode == 0, began.stdout
     yield up
-    up.laptop.run("ssh", *up.ssh, "bash -lic 'ray stop'")
+    up.laptop.run("ssh", *up.ssh, "bash -ic 'ray stop'")
 
 
 def quoted(command: str) -> str:
@@ -78,7 +78,7 @@ def quoted(command: str) -> str:
 
 
 def on_machine(up: Up, command: str) -> tuple[int, str]:
-    done = up.laptop.run("ssh", *up.ssh, "bash -lic " + quoted(f"RAY_AUTH_MODE=token {command}"), timeout=400)
+    done = up.laptop.run("ssh", *up.ssh, "bash -ic " + quoted(f"RAY_AUTH_MODE=token {command}"), timeout=400)
     return done.returncode, done.stdout
 
 
