@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from machine import free_port
 
 pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
 pytestmark = pytest.mark.slow
@@ -75,12 +76,6 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     head.terminate()
     head.wait(60)
     shutil.rmtree(session)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
