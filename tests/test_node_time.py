@@ -98,8 +98,8 @@ def test_a_type_without_a_price_makes_the_sum_unknown_and_is_named() -> None:
     assert priced["cluster_usd"] == pytest.approx(0.4 + 0.75)
     assert priced["nodes"]["gpu_spot"] == {"hours": 1.5, "usd": pytest.approx(0.75)}
     assert priced["usd"] is None                       # what nodes cost is not what trials do
-    assert node_lines(priced) == ["Cluster: node hours head 1.000, gpu_spot 1.500, gpu_on_demand 0.000; 1.15 USD"]
-    for prices, lacking in (({"head": 0.4}, "gpu_spot, gpu_on_demand"), ({}, "head, gpu_spot, gpu_on_demand")):
+    assert node_lines(priced) == ["Cluster: node hours gpu_on_demand 0.000, gpu_spot 1.500, head 1.000; 1.15 USD"]
+    for prices, lacking in (({"head": 0.4}, "gpu_on_demand, gpu_spot"), ({}, "gpu_on_demand, gpu_spot, head")):
         unknown = cost_of(accounts, Price(1.0, 1.0, prices), None)
         assert unknown["cluster_usd"] is None and unknown["nodes"]["gpu_spot"]["usd"] is None
         assert node_lines(unknown)[0].endswith(f"money unknown (prices.nodes lacks {lacking})")

@@ -178,7 +178,7 @@ def test_nodes_and_the_cluster_have_their_cost(tmp_path: Path) -> None:
     study.run(agenda, at_most=2)
     agenda.record(Nodes(time=time.time(), up={"worker": 2, "head": 1}, seconds={"worker": 7200.0, "head": 3600.0}))
     tables = told(study.close(agenda, "interrupted"))["cost"]["tables"]
-    worker, head, cluster = tables["Nodes, for as long as they were up"]
+    head, worker, cluster = tables["Nodes, for as long as they were up"]
     assert worker == ["worker", pytest.approx(2, abs=0.1), pytest.approx(6, abs=0.3)]
     assert head == ["head", pytest.approx(1, abs=0.1), None]
     assert cluster == ["the cluster", pytest.approx(3, abs=0.2), None]        # unknown, since one of them is
