@@ -14,6 +14,7 @@ import numpy as np
 from auxtune.orchestrator.answer.lift import Lift, Pair, mean_lift, paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.served import Served, groups_of, served
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -102,6 +103,20 @@ def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
     return path
+
+
+def read_answer(folder: Path) -> Mapping[str, Any] | None:
+    """The content of ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
+    path, again = folder / "selection.json", f"`auxtune resume {folder}` writes it again"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {again}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
+    return content
 
 
 def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:

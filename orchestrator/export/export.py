@@ -18,7 +18,7 @@ from auxtune.orchestrator.errors import DriftError, StudyDataError
 from auxtune.orchestrator.export.card import Made, card
 from auxtune.orchestrator.export.draft import Draft, check_free
 from auxtune.orchestrator.export.making import Workshop
-from auxtune.orchestrator.export.wanted import Wanted, read_answer, wanted_models
+from auxtune.orchestrator.export.wanted import Wanted, confirmed_answer, wanted_models
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import confirmation_of
 from auxtune.orchestrator.planning.machines import this_machine
@@ -65,7 +65,7 @@ def export_study(
     folder, home = study_folder(study), to.absolute()
     check_free(home)                                   # before anything is read, which may take a while
     accounts = read_accounts(folder)
-    answer = read_answer(folder, accounts)
+    answer = confirmed_answer(folder, accounts)
     with StopSignals() as signals:
         workshop, drift = _workshop(study, folder, allow_drift, tell)
         options, problem = study.options, workshop.translator.problem

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.answer.answer import read_answer
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -25,7 +25,7 @@ class Wanted:
     serves: tuple[str, ...]
 
 
-def read_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
+def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
     """``selection.json`` of the finished study in ``folder``.
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
@@ -35,11 +35,9 @@ def read_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
         hint = "wait for it" if state == "running" else f"`auxtune resume {folder}` goes on to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
-    path = folder / "selection.json"
-    try:
-        content: Mapping[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise AuxtuneError(f"{path}: cannot be read: {error}; `auxtune resume {folder}` writes it anew") from error
+    if (content := read_answer(folder)) is None:
+        again = f"`auxtune resume {folder}` writes it again"
+        raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
     return content
 
 
@@ -81,4 +79,4 @@ def wanted_models(
 def _check(folder: Path, agrees: bool) -> None:
     if not agrees:
         path = folder / "selection.json"
-        raise AuxtuneError(f"{path}: is not of the selection in the ledger; `auxtune resume {folder}` writes it anew")
+        raise AuxtuneError(f"{path}: is not of the selection in the ledger; `auxtune resume {folder}` writes it again")

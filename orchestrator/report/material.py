@@ -6,7 +6,6 @@ The answer's numbers are those of ``selection.json``, computed nowhere else; whi
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import FORMAT, cost_of
+from auxtune.orchestrator.answer.answer import cost_of, read_answer
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
@@ -142,7 +141,7 @@ def read_material(folder: Path, study: StudyFile) -> Material:
     events = read_events(folder / "ledger")
     accounts = Accounts(events)
     state = state_of(accounts, is_alive(folder, accounts))
-    return Material(folder, study, events, accounts, state, _selection(folder / "selection.json"))
+    return Material(folder, study, events, accounts, state, read_answer(folder))
 
 
 def finished_material(
@@ -150,16 +149,3 @@ def finished_material(
 ) -> Material:
     """The study that a session has just brought to its answer, and is about to close."""
     return Material(folder, study, events, Accounts(events), "done", selection)
-
-
-def _selection(path: Path) -> Mapping[str, Any] | None:
-    again = f"`auxtune resume {path.parent}` writes it again"
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {again}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
-    return content
