@@ -9,8 +9,9 @@ demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under .
 	mkdir -p studies
 	cd "$$(mktemp -d studies/demo-XXXXXX)" && ../../.venv/bin/auxtune run ../../examples/quickstart.yaml
 
+# Whole files at a time, since a file's tests share what is slow to make; two at once keep two cores busy.
 test: $(INSTALLED)       ## all tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
 	.venv/bin/ruff check
