@@ -37,7 +37,7 @@ version = release = metadata.version("auxtune")
 html_title = f"auxtune {release}"
 root_doc = FIRST
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/*.rst"]
-exclude_patterns = ["**/.*", "build", "dist", "studies"]     # not even looked into
+exclude_patterns = [".*", "**/.*", "build", "dist", "studies"]     # not even looked into
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 4                               # links to headings, called as a code host calls them
 autodoc_typehints = "description"
