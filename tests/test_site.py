@@ -41,7 +41,7 @@ def build(source: Path, to: Path) -> subprocess.CompletedProcess[str]:
     """As ``make docs`` does."""
     options = ["-W", "--keep-going", "-q", "-c", source / "docs", "-d", to / "doctrees"]
     command = [sys.executable, "-m", "sphinx", *map(str, options), str(source), str(to / "site")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
