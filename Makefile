@@ -21,8 +21,9 @@ check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
 cluster-test: wheel      ## ray up over SSH, on a machine of its own within this one; as root, with sshd and rsync
 	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest tests/cluster
 
-docs: $(INSTALLED)       ## the generated parts of docs/
+docs: $(INSTALLED)       ## the generated parts of docs/, and all of it as a site, build/site
 	.venv/bin/python docs/generate.py
+	.venv/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
 TABLES ?= examples/tables
 scoreboard: $(INSTALLED)  ## docs/scoreboard.md from the result files

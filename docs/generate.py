@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end -->\n"
 def pages() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     return {
-        DOCS / "selectors.md": _between_marks(DOCS / "selectors.md", "\n".join(_methods())),
+        DOCS / "choosing-a-selector.md": _between_marks(DOCS / "choosing-a-selector.md", "\n".join(_methods())),
         DOCS / "study-file.md": _between_marks(DOCS / "study-file.md", key_table()),
         DOCS / "study.schema.json": json.dumps(study_schema(), indent=2, ensure_ascii=False) + "\n",
         DOCS / "commands.md": _between_marks(DOCS / "commands.md", "\n".join(_help(auxtune, "auxtune"))),
@@ -38,12 +39,16 @@ def _between_marks(page: Path, text: str) -> str:
 
 
 def _methods() -> Iterator[str]:
-    """The method table: what to know of each selector before choosing it."""
+    """The method table: what to know of each selector before choosing it, its name a link to how it works."""
+    headings = re.findall(r"^## (.+)$", (DOCS / "selectors.md").read_text(encoding="utf-8"), re.M)
+    anchors = {name: "-".join(heading.split(", ")) for heading in headings for name in heading.split(", ")}
     yield "| selector | answers with | costs | needs | not where | paper |"
     yield "|---|---|---|---|---|---|"
     for method in describe():
-        known = (method.answers, method.costs, method.needs, method.avoid, method.paper)
-        yield f"| `{method.name}` | {' | '.join(text or '–' for text in known)} |"
+        paper = re.sub(r"^(.*?)[,:]? (https://\S+)$", r"[\1](\2)", method.paper or "")
+        known = (method.answers, method.costs, method.needs, method.avoid, paper)
+        linked = f"[`{method.name}`](selectors.md#{anchors[method.name]})"
+        yield f"| {linked} | {' | '.join(text or '–' for text in known)} |"
 
 
 def _help(command: click.Command, name: str) -> Iterator[str]:

@@ -21,7 +21,11 @@ MARKS = {
     "ends": re.compile(r"ends with (?P<code>\d+)"),
     "prints": re.compile(r"prints"),
 }
-COMMANDS = {"sh": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-c")}
+COMMANDS = {
+    "sh": ("bash", "-euo", "pipefail", "-c"),
+    "python": (sys.executable, "-c"),
+    "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),    # a change of files that are there
+}
 _BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.M)
 
 

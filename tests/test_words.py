@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +18,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
+from auxtune.trials.encoded import Kind
 from auxtune.trials.probes.options import OPTIONS, OneOf
 from auxtune.trials.report import Why
 
@@ -24,7 +27,8 @@ OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 STUDY_PAGES = (README, GUIDE)                          # the guide goes on with the README's study
 FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")        # likewise
-TOGETHER = {*STUDY_PAGES, *FIRST_PAGES}
+IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
+TOGETHER = {*STUDY_PAGES, *FIRST_PAGES, IN_A_CLONE}
 OTHER_PAGES = [page for page in PAGES if page not in TOGETHER and any(block.runs for block in blocks(page))]
 SHIPPED = [method for known in (SELECTORS, INNER) for method in known.describe() if method.name in known.shipped]
 FILLED_LATER = {"demo-output", "thompson-seeds"}       # places for measured numbers
@@ -73,11 +77,42 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
     Reader(tmp_path).follow(page)
 
 
+@pytest.mark.slow
+def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
+    for folder in ("orchestrator", "trials", "selectors", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    # Links to those folders, where the reader's Python looks first.
+    shutil.copytree(ROOT / ".typing", tmp_path / "site", symlinks=True)
+    Reader(tmp_path).follow(IN_A_CLONE)
+    answer = json.loads((tmp_path / "studies" / "verdicts" / "selection.json").read_text())
+    assert answer["lift"]["single_task"]["metric"] == "spearman"
+
+
+def test_every_file_that_names_a_task_kind_is_on_its_page() -> None:
+    listed = "".join(re.findall(r"^\| (`[^|]+) \|", text_of(IN_A_CLONE), re.M))
+    files = {file for folder in ("orchestrator", "trials", "selectors") for file in (ROOT / folder).rglob("*.py")}
+    naming = {file.relative_to(ROOT).as_posix() for file in files if names_a_kind(file)}
+    assert len(naming) > 20 and set(re.findall(r"`([\w/]+\.py)`", listed)) == naming
+
+
+def names_a_kind(file: Path) -> bool:
+    """Whether a kind is said as text: alone, or for ``token``, a word of other things too, beside a ``kind``."""
+    for node in ast.walk(ast.parse(text_of(file))):
+        if isinstance(node, ast.Constant) and node.value in {*get_args(Kind)} - {"token"}:
+            return True
+        if isinstance(node, ast.Compare) and "kind" in ast.unparse(node.left):
+            parts = (part for right in node.comparators for part in ast.walk(right))
+            if any(isinstance(part, ast.Constant) and part.value == "token" for part in parts):
+                return True
+    return False
+
+
 @pytest.mark.parametrize(
     "page",
     [
         "```sh\nfalse\n```\n",
         "```python\nassert 1 > 2\n```\n",
+        "```diff\n--- a/missing\n+++ b/missing\n@@ -1 +1 @@\n-one\n+two\n```\n",
         "<!-- ends with 2 -->\n```sh\ntrue\n```\n",
         "```sh\necho one; echo two\n```\n\n<!-- prints -->\n```text\ntwo\none\n```\n",
         "```sh\necho one\n```\n\n<!-- prints -->\n```text\n… one\n```\n",
