@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Lost, Opened, Proposed, Started, Told
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
@@ -38,6 +39,7 @@ def mirrored_in(folder: Path) -> Mirrored:
         selector="thompson",
         folder=folder,
         params={"steps": 5},
+        datasets={},
         steps=lambda proposal: 5,
         price=Price(None, 0.36),
     )
@@ -73,7 +75,7 @@ def mirror(study: Mirrored, events: list[Event], former: list[Event] | None = No
     tracker.start()
     for event in events if former else events[1:]:
         tracker.hear(event)
-    tracker.finish("FINISHED", [], patience=60)
+    tracker.finish(Ending("FINISHED"), patience=60)
     assert tracker.trouble is None
     return list(tracker.made())
 

@@ -25,6 +25,7 @@ from test_mirror import mirrored_in, runs, story
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 
@@ -170,7 +171,7 @@ def session(study: Mirrored, ledger: Sequence[Event], status: str = "FINISHED") 
     """A session over a ledger in which nothing more happens: the runs it gives the ledger."""
     tracker = Tracker(study, ledger)
     tracker.start()
-    tracker.finish(status, [], patience=60)
+    tracker.finish(Ending(status), patience=60)
     assert (tracker.is_alive(), tracker.trouble) == (False, None)
     return tracker.made()
 
@@ -244,7 +245,7 @@ def test_an_event_that_cannot_be_folded_is_said_and_stays_said(study: Mirrored) 
     tracker = Tracker(study, story([0.5]))
     tracker.hear(Started(id=7, attempt=1, time=1.0, session="s"))
     tracker.start()
-    tracker.finish("FINISHED", [], patience=1)
+    tracker.finish(Ending("FINISHED"), patience=1)
     assert tracker.trouble == "KeyError: 7"
     tracker.abandon()
 

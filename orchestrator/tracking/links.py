@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 _VIEW = "workflowType=machine_learning"
@@ -40,6 +41,19 @@ def compare_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     """
     runs, experiments = (quote(json.dumps(each, separators=(",", ":")), safe="") for each in (run_ids, [experiment_id]))
     return f"{shown(base)}/#/compare-runs?runs={runs}&experiments={experiments}&{_VIEW}"
+
+
+def where_to_look(uri: str, folder: Path, experiment_id: str | None) -> str:
+    """What to say of where the runs of the study in ``folder`` are seen: an address, or what opens a page on a file.
+
+    Of a server whose ``experiment_id`` is not known yet, the server.
+
+    >>> where_to_look("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
+    'auxtune ui studies/first'
+    """
+    if not uri.startswith(("http://", "https://")):
+        return f"auxtune ui {folder}"
+    return shown(uri) if experiment_id is None else runs_view(uri, experiment_id)
 
 
 def shown(uri: str) -> str:
