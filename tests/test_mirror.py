@@ -28,9 +28,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auxtune.orchestrator.tracking.tracker.RETRY", 0.05)
 
 
-def mirrored_in(folder: Path) -> Mirrored:
+def mirrored_in(folder: Path, **changes: object) -> Mirrored:
     """A small study in ``folder``, and its store beside it."""
-    return Mirrored(
+    study = Mirrored(
         uri=f"sqlite:///{folder}/mlflow.db",
         experiment="first",
         children="all",
@@ -43,6 +43,7 @@ def mirrored_in(folder: Path) -> Mirrored:
         steps=lambda proposal: 5,
         price=Price(None, 0.36),
     )
+    return replace(study, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +15,11 @@ import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow_server import Server
 from small_study import StudyRun, kill
 from test_mirror import mirrored_in, runs, story
 
+from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
 from auxtune.orchestrator.tracking.ending import Ending
@@ -30,41 +27,6 @@ from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 
 pytestmark = pytest.mark.slow
-
-
-class Server:
-    """An ``mlflow server`` on loopback that can be ended and started again over the same store."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        store = ["--backend-store-uri", f"sqlite:///{self._home}/server.db", "--workers", "1"]
-        files = ["--artifacts-destination", str(self._home / "artifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        with (self._home / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *store, *files], cwd=self._home, stdout=log, stderr=log, start_new_session=True
-            )
-        end = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                assert time.monotonic() < end, (self._home / "server.log").read_text()
-                time.sleep(0.3)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture
@@ -100,7 +62,11 @@ def check_mirror(run: StudyRun, uri: str) -> None:
         assert child.data.tags["auxtune.tasks"] == " ".join(trial.proposal.tasks)
         assert child.data.tags["auxtune.phase"] == trial.phase
         shares = {k.removeprefix("weight/"): float(v) for k, v in child.data.params.items() if k.startswith("weight/")}
-        assert shares == pytest.approx(dict(trial.proposal.weights or {}))
+        alone = dict.fromkeys(run.accounts.sessions[-1].opened.problem.names, 0.0)
+        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}))
+        learned = {each.dataset.name: each.dataset.digest for each in child.inputs.dataset_inputs}
+        assert learned == {task: run.accounts.sessions[-1].opened.fingerprint[f"tasks.{task}"] for task in learned}
+        assert set(learned) == set(trial.proposal.tasks)
     for name in ("wall_seconds", "cpu_seconds", "gpu_seconds", "examples", "tokens", "usd"):
         total = sum(child.data.metrics[f"cost/{name}"] for child in children)
         assert parent.data.metrics[f"cost/{name}"] == pytest.approx(total)
@@ -115,7 +81,13 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     curve = client.get_metric_history(children[0].info.run_id, "selection/moods/accuracy")
     assert [point.step for point in curve] == [10, 20, 30, 40]
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"study.yaml", "selection.json", "report.html"} <= files
+    assert files == {"study.yaml", "selection.json", "report.html", "figures"}
+    drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
+    assert drawn == {"figures/lift.svg", "figures/trials.svg"}
+    answer = json.loads((whole.folder / "selection.json").read_text())
+    assert parent.data.tags["mlflow.note.content"].startswith(f"**{verdict(answer)}**")
+    rows = {each.dataset.name: json.loads(each.dataset.profile) for each in parent.inputs.dataset_inputs}
+    assert set(rows) == {"moods", "echoes", "noises"} and rows["moods"]["train"] == 200
 
 
 def test_resuming_after_a_kill_makes_no_second_run_and_leaves_none_open(small: StudyRun) -> None:

@@ -18,7 +18,7 @@ from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.planning.slots import Slots, resized
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
@@ -102,7 +102,8 @@ def run_session(
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
                 page, untold = write_report(folder, study, ledger.events, selection)
-            _close(ledger, tracker, reason, _ending(reason, folder, selection, page), PATIENCE)
+            for event in _close(ledger, tracker, reason, _ending(reason, folder, selection, page), PATIENCE):
+                agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
             raise
@@ -242,12 +243,14 @@ def _ending(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Pa
     return Ending(status, selection, note_of(page, selection, folder), files, drawings)
 
 
-def _close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> None:
-    """End the mirror and the session; the runs that were made last are still noted."""
+def _close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> list[Tracked]:
+    """End the mirror and the session; return the runs that were made last, which are still noted."""
     tracker.finish(ending, patience)
-    for event in tracker.made():
+    made = tracker.made()
+    for event in made:
         ledger.append(event)
     ledger.close(reason)
+    return made
 
 
 def _why(agenda: Agenda, folder: Path) -> str:
