@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+
 class Server:
     """An ``mlflow server`` on loopback that can be ended and started again over the same store."""
 
@@ -69,7 +70,7 @@ def door(uri: str, *allowed: str) -> Iterator[str]:
             self._answer(answer.status, answer.read())
             inner.close()
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do  # noqa: N815  # names of the base class
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -1,7 +1,7 @@
 """The answer as a note in Markdown, for MLflow: parts of the page, in the page's own words and numbers.
 
-A note has an end: a server keeps no more than some thousand characters. Long tables are cut, and of what does not
-fit the last parts go first; the whole is in ``report.html``.
+A note has an end: a server keeps no more than some thousand characters. Long tables are cut; where it does not fit,
+what the page folds is left out, then the last parts. The whole is in ``report.html``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
 
     Without a ``page``, which may have failed, the sentence alone; ``selection`` is the content of ``selection.json``.
     """
-    known = {section.anchor: _markdown(section) for section in page.sections} if page else {}
-    parts = [known[name] for name in _PARTS if name in known] or [f"**{_plain(verdict(selection))}**"]
-    foot = _foot(folder)
-    while len("\n\n".join([*parts, foot])) > LONGEST and len(parts) > 1:
-        parts.pop()
-    return "\n\n".join([*parts, foot])[:LONGEST]
+    known = {section.anchor: section for section in page.sections} if page else {}
+    sections, foot = [known[name] for name in _PARTS if name in known], _foot(folder)
+    for folded, count in ((True, len(sections)), *((False, count) for count in range(len(sections), 0, -1))):
+        parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(selection))}**"]
+        text = "\n\n".join([*parts, foot])
+        if len(text) <= LONGEST:
+            break
+    return text[:LONGEST]
 
 
 def _foot(folder: Path) -> str:
@@ -41,20 +43,21 @@ def _foot(folder: Path) -> str:
     return "\n".join([f"All of it: `report.html` among the files here, and in `{folder}`.", "", *lines])
 
 
-def _markdown(section: Section) -> str:
-    shown = [_shown(block) for block in section.blocks]
+def _markdown(section: Section, folded: bool) -> str:
+    """A section, with or without what the page folds."""
+    shown = [_shown(block) for block in section.blocks if folded or not getattr(block, "folded", False)]
     heading = [] if section.anchor == "answer" else [f"## {section.title}"]
     return "\n\n".join([*heading, *filter(None, shown)])
 
 
 def _shown(block: Block) -> str:
-    """A block in Markdown; pictures are files of their own, and what the page folds the note leaves out."""
+    """A block in Markdown; pictures are files of their own."""
     match block:
         case Paragraph(tone="answer"):
             return f"**{_plain(block.text)}**"
         case Paragraph():
             return _plain(block.text)
-        case Table(folded=False):
+        case Table():
             return "\n".join(_table(block))
     return ""
 

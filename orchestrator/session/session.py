@@ -102,17 +102,17 @@ def run_session(
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
                 page, untold = write_report(folder, study, ledger.events, selection)
-            for event in _close(ledger, tracker, reason, _ending(reason, folder, selection, page), PATIENCE):
+            for event in _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
                 agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
             raise
         except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
             reason = "done" if reason == "done" else "interrupted"
-            _close(ledger, tracker, reason, _ending(reason, folder, selection, page), patience=0.0)
+            _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
-                _close(ledger, tracker, "failed", _ending("failed", folder, {}, None), PATIENCE)
+                _close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
             raise
     if reason == "done":
         return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
@@ -233,7 +233,7 @@ def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, An
     return content
 
 
-def _ending(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
     """What MLflow keeps of the study, once it has ended for a ``reason``."""
     status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
     if not selection:
