@@ -85,5 +85,6 @@ def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
     for name, svg in files.items():
         root = ElementTree.fromstring(svg)
         assert re.fullmatch(r"[a-z]+(-\d+)?\.svg", name) and root.tag.endswith("}svg")
-        assert float(root.attrib["width"].removesuffix("pt")) > 300 < float(root.attrib["height"].removesuffix("pt")) * 9
+        width, height = (float(root.attrib[side].removesuffix("pt")) for side in ("width", "height"))
+        assert 300 < width < 9 * height
         assert root[0].attrib["fill"] == "#fdfdfb" and "var(" not in svg

@@ -91,12 +91,14 @@ def test_what_is_unknown_is_left_out() -> None:
 
 
 def shares_of(proposal: Proposal, *rounds: str) -> dict[str, float]:
-    told = Told(id=0, attempt=1, time=0.0, outcome=Outcome(0.5, rounds=tuple((task, 0.1) for task in rounds)), cost=LOST)
+    outcome = Outcome(0.5, rounds=tuple((task, 0.1) for task in rounds))
+    told = Told(id=0, attempt=1, time=0.0, outcome=outcome, cost=LOST)
     return trained_shares(Trial(0, "search", proposal, 0.0, told=told if rounds else None), ("p", "a", "b"))
 
 
 def test_what_a_trial_does_not_train_has_the_share_0() -> None:
-    assert shares_of(Proposal(("p", "a"), {"p": 0.75, "a": 0.25})) == {"weight/p": 0.75, "weight/a": 0.25, "weight/b": 0}
+    pair = Proposal(("p", "a"), {"p": 0.75, "a": 0.25})
+    assert shares_of(pair) == {"weight/p": 0.75, "weight/a": 0.25, "weight/b": 0}
     assert shares_of(Proposal(("a",), trains=False)) == {"weight/p": 0, "weight/a": 0, "weight/b": 0}
 
 

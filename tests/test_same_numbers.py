@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from reported import WITH_EACH, Reader, finished
@@ -51,8 +50,7 @@ class Told:
 
     def kept(self, path: str) -> str:
         """A file of the study's run."""
-        uri = self.client._tracking_client.tracking_uri
-        return Path(download_artifacts(run_id=self.parent.info.run_id, artifact_path=path, tracking_uri=uri)).read_text()
+        return Path(self.client.download_artifacts(self.parent.info.run_id, path)).read_text(encoding="utf-8")
 
     @property
     def note(self) -> str:
