@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from reported import HOSTILE, WITH_EACH, finished, material_of
-from simulated_study import GROUPS, simulated
+from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.accounts import Accounts
@@ -72,6 +72,13 @@ def test_a_study_without_an_answer_says_where_it_stands_and_what_is_best(tmp_pat
     folder = study.close(agenda, "interrupted")
     ended = standing_note(Accounts(read_events(folder / "ledger")), folder, Ending("KILLED"))
     assert "is interrupted after 3" in ended and f"`auxtune resume {folder}`" in ended
+
+
+def test_a_study_that_has_gone_on_does_not_deny_its_last_answer(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "{name: random_subset, trials: 30}", STUDY.replace("trials: 80", "trials: 12"))
+    longer = SimulatedStudy(folder, text=material_of(folder).study.text, overrides=("budget.trials=20",))
+    note = standing_note(longer.session().accounts, folder, None)
+    assert note.startswith("The study has gone on since its last answer, which is in `selection.json`, and is running.")
 
 
 @pytest.mark.parametrize(("selector", "text"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import socket
 import threading
@@ -17,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow_server import Server
 from small_study import StudyRun, kill
-from test_mirror import mirrored_in, runs, story
+from test_mirror import PROBLEM, mirrored_in, runs, story
 
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
@@ -25,6 +26,7 @@ from auxtune.orchestrator.record.events import Event, Started, Tracked
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
+from auxtune.selectors.protocol import TaskInfo
 
 pytestmark = pytest.mark.slow
 
@@ -211,6 +213,32 @@ def test_the_best_few_are_those_of_the_finished_study(study: Mirrored) -> None:
     session(study, story([0.3, 0.4, 0.6, 0.5]))
     _, children = runs(study)
     assert {child.data.tags["auxtune.proposal_id"] for child in children} == {"2", "3"}
+
+
+def test_what_a_later_answer_does_not_say_is_unknown_again(study: Mirrored) -> None:
+    ledger = story([0.5])
+    lift = {"mean": 0.25, "low": None, "high": None}
+    for lifts in ({"single_task": lift, "all_tasks": lift}, {"single_task": {**lift, "low": 0.1}, "all_tasks": None}):
+        answer = {"report": {"p": {"accuracy": 0.75}}, "lift": lifts}
+        tracker = Tracker(study, ledger)
+        tracker.start()
+        tracker.finish(Ending("FINISHED", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
+        ledger += tracker.made()
+    (parent,), _ = runs(study)
+    said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "report/"))}
+    assert math.isnan(said.pop("lift/all_tasks"))
+    assert said == {"report/p/accuracy": 0.75, "lift/single_task": 0.25, "lift/single_task/low": 0.1}
+    assert parent.data.tags["mlflow.note.content"] == "2 lifts"
+
+
+def test_more_tasks_than_a_request_takes_have_their_shares(study: Mirrored) -> None:
+    tasks = tuple(f"t{number}" for number in range(250))
+    opened, proposed, *rest = story([0.5])
+    many = replace(PROBLEM, tasks=tuple(TaskInfo(name, "classification", 10) for name in ("p", *tasks)))
+    session(study, [replace(opened, problem=many), proposed, *rest])  # type: ignore[call-arg]
+    _, (child,) = runs(study)
+    shares = {key: value for key, value in child.data.params.items() if key.startswith("weight/")}
+    assert len(shares) == 251 and {key for key, value in shares.items() if value != "0.0"} == {"weight/p"}
 
 
 def test_an_event_that_cannot_be_folded_is_said_and_stays_said(study: Mirrored) -> None:

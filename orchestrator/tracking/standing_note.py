@@ -13,7 +13,7 @@ _STATES = {"FINISHED": "done", "KILLED": "interrupted", "FAILED": "failed"}
 
 
 def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
-    """Where a study stands that has no answer yet, what is best so far, and the command that tells more or goes on."""
+    """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
     return "\n\n".join(_lines(accounts, folder, _STATES[ended.status] if ended else "running"))
 
 
@@ -31,7 +31,10 @@ def trial_note(trial: Trial) -> str:
 
 
 def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
-    yield unanswered(accounts, state)
+    if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
+        yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
+    else:
+        yield unanswered(accounts, state)
     if (best := accounts.best) is not None:
         yield f"Best so far: trial {best.id:04d} with a score of {best.score:.4f}. {trial_note(best)}"
     command = f"`auxtune status {folder}` tells more" if state == "running" else f"`auxtune resume {folder}` goes on"
