@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.object_path import check_storage
+from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
-from auxtune.orchestrator.tracking.links import shown
 
 Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "size_proportional")
@@ -36,7 +35,7 @@ def check_tracking(uri: str) -> str:
     """The tracking URI as it came. Raises ``ValueError`` for what MLflow takes for a folder."""
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
-            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {shown(uri)!r}; "
+            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {without_secrets(uri)!r}; "
             "MLflow no longer keeps runs in plain folders"
         )
     return uri
