@@ -70,7 +70,7 @@ def tokens_folder(study: StudyFile) -> Path:
 def tracking_uri(study: StudyFile) -> str:
     """MLflow's tracking URI, with an absolute path to an SQLite file.
 
-    The study file's, else the environment's, else that of a file. It may hold a password, and is not to be shown as it is.
+    The study file's, else the environment's, else that of a file. It may hold a password: do not show it as it is.
     Raises ``AuxtuneError`` where the environment's is none.
     """
     uri = study.options.tracking.uri or os.environ.get(_VARIABLE) or _DEFAULT
