@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Lost, Opened, Proposed, Started, Told
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
@@ -27,9 +28,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auxtune.orchestrator.tracking.tracker.RETRY", 0.05)
 
 
-def mirrored_in(folder: Path) -> Mirrored:
+def mirrored_in(folder: Path, **changes: object) -> Mirrored:
     """A small study in ``folder``, and its store beside it."""
-    return Mirrored(
+    study = Mirrored(
         uri=f"sqlite:///{folder}/mlflow.db",
         experiment="first",
         children="all",
@@ -38,9 +39,11 @@ def mirrored_in(folder: Path) -> Mirrored:
         selector="thompson",
         folder=folder,
         params={"steps": 5},
+        datasets={},
         steps=lambda proposal: 5,
         price=Price(None, 0.36),
     )
+    return replace(study, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def mirror(study: Mirrored, events: list[Event], former: list[Event] | None = No
     tracker.start()
     for event in events if former else events[1:]:
         tracker.hear(event)
-    tracker.finish("FINISHED", [], patience=60)
+    tracker.finish(Ending("FINISHED"), patience=60)
     assert tracker.trouble is None
     return list(tracker.made())
 

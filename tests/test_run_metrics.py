@@ -9,8 +9,9 @@ import pytest
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Attempt, Trial
-from auxtune.orchestrator.tracking.run_metrics import POINTS, cost_metrics, curve_lines
-from auxtune.selectors.protocol import Proposal
+from auxtune.orchestrator.record.events import Told
+from auxtune.orchestrator.tracking.run_metrics import POINTS, cost_metrics, curve_lines, trained_shares
+from auxtune.selectors.protocol import Inner, Outcome, Proposal
 from auxtune.trials.report import Cost
 
 
@@ -87,3 +88,21 @@ def test_what_is_unknown_is_left_out() -> None:
     assert cost_metrics([trial()], Price()) == {}
     on_gpu = Cost(wall_seconds=1.0, gpu_seconds=1.0, cpu_seconds=1.0)
     assert "cost/usd" not in cost_metrics([trial(WHOLE), trial(on_gpu)], Price(None, 1.0))
+
+
+def shares_of(proposal: Proposal, *rounds: str) -> dict[str, float]:
+    outcome = Outcome(0.5, rounds=tuple((task, 0.1) for task in rounds))
+    told = Told(id=0, attempt=1, time=0.0, outcome=outcome, cost=LOST)
+    return trained_shares(Trial(0, "search", proposal, 0.0, told=told if rounds else None), ("p", "a", "b"))
+
+
+def test_what_a_trial_does_not_train_has_the_share_0() -> None:
+    pair = Proposal(("p", "a"), {"p": 0.75, "a": 0.25})
+    assert shares_of(pair) == {"weight/p": 0.75, "weight/a": 0.25, "weight/b": 0}
+    assert shares_of(Proposal(("a",), trains=False)) == {"weight/p": 0, "weight/a": 0, "weight/b": 0}
+
+
+def test_what_a_steered_trial_trains_is_not_known_before_it_was_told() -> None:
+    steered = Proposal(("p", "a"), inner=Inner("bandit", {}, 0, rounds=4, round_steps=5))
+    assert shares_of(steered) == {"weight/b": 0}
+    assert shares_of(steered, "p", "a", "p", "p") == {"weight/p": 0.75, "weight/a": 0.25, "weight/b": 0}

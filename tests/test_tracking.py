@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
+import math
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,50 +16,19 @@ import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow_server import Server
 from small_study import StudyRun, kill
-from test_mirror import mirrored_in, runs, story
+from test_mirror import PROBLEM, mirrored_in, runs, story
 
+from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
+from auxtune.selectors.protocol import TaskInfo
 
 pytestmark = pytest.mark.slow
-
-
-class Server:
-    """An ``mlflow server`` on loopback that can be ended and started again over the same store."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        store = ["--backend-store-uri", f"sqlite:///{self._home}/server.db", "--workers", "1"]
-        files = ["--artifacts-destination", str(self._home / "artifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        with (self._home / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *store, *files], cwd=self._home, stdout=log, stderr=log, start_new_session=True
-            )
-        end = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                assert time.monotonic() < end, (self._home / "server.log").read_text()
-                time.sleep(0.3)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture
@@ -99,7 +64,11 @@ def check_mirror(run: StudyRun, uri: str) -> None:
         assert child.data.tags["auxtune.tasks"] == " ".join(trial.proposal.tasks)
         assert child.data.tags["auxtune.phase"] == trial.phase
         shares = {k.removeprefix("weight/"): float(v) for k, v in child.data.params.items() if k.startswith("weight/")}
-        assert shares == pytest.approx(dict(trial.proposal.weights or {}))
+        alone = dict.fromkeys(run.accounts.sessions[-1].opened.problem.names, 0.0)
+        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}))
+        learned = {each.dataset.name: each.dataset.digest for each in child.inputs.dataset_inputs}
+        assert learned == {task: run.accounts.sessions[-1].opened.fingerprint[f"tasks.{task}"] for task in learned}
+        assert set(learned) == set(trial.proposal.tasks)
     for name in ("wall_seconds", "cpu_seconds", "gpu_seconds", "examples", "tokens", "usd"):
         total = sum(child.data.metrics[f"cost/{name}"] for child in children)
         assert parent.data.metrics[f"cost/{name}"] == pytest.approx(total)
@@ -114,7 +83,13 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     curve = client.get_metric_history(children[0].info.run_id, "selection/moods/accuracy")
     assert [point.step for point in curve] == [10, 20, 30, 40]
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"study.yaml", "selection.json", "report.html"} <= files
+    assert files == {"study.yaml", "selection.json", "report.html", "figures"}
+    drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
+    assert drawn == {"figures/lift.svg", "figures/trials.svg"}
+    answer = json.loads((whole.folder / "selection.json").read_text())
+    assert parent.data.tags["mlflow.note.content"].startswith(f"**{verdict(answer)}**")
+    rows = {each.dataset.name: json.loads(each.dataset.profile) for each in parent.inputs.dataset_inputs}
+    assert set(rows) == {"moods", "echoes", "noises"} and rows["moods"]["train"] == 200
 
 
 def test_resuming_after_a_kill_makes_no_second_run_and_leaves_none_open(small: StudyRun) -> None:
@@ -170,7 +145,7 @@ def session(study: Mirrored, ledger: Sequence[Event], status: str = "FINISHED") 
     """A session over a ledger in which nothing more happens: the runs it gives the ledger."""
     tracker = Tracker(study, ledger)
     tracker.start()
-    tracker.finish(status, [], patience=60)
+    tracker.finish(Ending(status), patience=60)
     assert (tracker.is_alive(), tracker.trouble) == (False, None)
     return tracker.made()
 
@@ -240,11 +215,37 @@ def test_the_best_few_are_those_of_the_finished_study(study: Mirrored) -> None:
     assert {child.data.tags["auxtune.proposal_id"] for child in children} == {"2", "3"}
 
 
+def test_what_a_later_answer_does_not_say_is_unknown_again(study: Mirrored) -> None:
+    ledger = story([0.5])
+    lift = {"mean": 0.25, "low": None, "high": None}
+    for lifts in ({"single_task": lift, "all_tasks": lift}, {"single_task": {**lift, "low": 0.1}, "all_tasks": None}):
+        answer = {"report": {"p": {"accuracy": 0.75}}, "lift": lifts}
+        tracker = Tracker(study, ledger)
+        tracker.start()
+        tracker.finish(Ending("FINISHED", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
+        ledger += tracker.made()
+    (parent,), _ = runs(study)
+    said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "report/"))}
+    assert math.isnan(said.pop("lift/all_tasks"))
+    assert said == {"report/p/accuracy": 0.75, "lift/single_task": 0.25, "lift/single_task/low": 0.1}
+    assert parent.data.tags["mlflow.note.content"] == "2 lifts"
+
+
+def test_more_tasks_than_a_request_takes_have_their_shares(study: Mirrored) -> None:
+    tasks = tuple(f"t{number}" for number in range(250))
+    opened, proposed, *rest = story([0.5])
+    many = replace(PROBLEM, tasks=tuple(TaskInfo(name, "classification", 10) for name in ("p", *tasks)))
+    session(study, [replace(opened, problem=many), proposed, *rest])  # type: ignore[call-arg]
+    _, (child,) = runs(study)
+    shares = {key: value for key, value in child.data.params.items() if key.startswith("weight/")}
+    assert len(shares) == 251 and {key for key, value in shares.items() if value != "0.0"} == {"weight/p"}
+
+
 def test_an_event_that_cannot_be_folded_is_said_and_stays_said(study: Mirrored) -> None:
     tracker = Tracker(study, story([0.5]))
     tracker.hear(Started(id=7, attempt=1, time=1.0, session="s"))
     tracker.start()
-    tracker.finish("FINISHED", [], patience=1)
+    tracker.finish(Ending("FINISHED"), patience=1)
     assert tracker.trouble == "KeyError: 7"
     tracker.abandon()
 

@@ -25,7 +25,7 @@ from auxtune.trials.report import Why
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
 OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-STUDY_PAGES = (README, GUIDE)                          # the guide goes on with the README's study
+STUDY_PAGES = (README, GUIDE, ROOT / "docs" / "mlflow.md")     # both go on with the README's study
 FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")        # likewise
 IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
 TOGETHER = {*STUDY_PAGES, *FIRST_PAGES, IN_A_CLONE}

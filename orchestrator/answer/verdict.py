@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.standing import counted
+
 
 def verdict(selection: Mapping[str, Any]) -> str:
     """The answer in one sentence, with its doubt; ``selection`` is the content of ``selection.json``."""
@@ -27,6 +30,14 @@ def verdict(selection: Mapping[str, Any]) -> str:
     if lift["high"] < 0:
         return f"{together} hurts against single task: {found}. Train {primary} alone."
     return f"No measurable gain over single task ({found}). The choice was {primary} with {', '.join(chosen)}."
+
+
+def unanswered(accounts: Accounts, state: str) -> str:
+    """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
+    trials = counted(accounts)
+    told = len(accounts.trials) - trials["waiting"] - trials["running"]
+    stage = "being confirmed" if accounts.selected else "still being searched for"
+    return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."
 
 
 def interval(gain: Mapping[str, Any], name: str = "") -> str:

@@ -29,10 +29,12 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     """
     from auxtune.orchestrator.planning.plan_size import check_budget
     from auxtune.orchestrator.session.data import load_study_data
+    from auxtune.orchestrator.study_file.paths import tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
+    tracking_uri(checked)                              # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
     inspection = inspect_study(checked, tasks)
     if not as_json:

@@ -116,6 +116,7 @@ class Accounts:
         self.sessions: list[Session] = []
         self.selected: Selected | None = None
         self.study_run_id: str | None = None
+        self.experiment_id: str | None = None          # MLflow's, of the study's run
         self.judged: list[Judged] = []                 # all words of early stopping, in their order
         for event in events:
             self.add(event)
@@ -220,7 +221,7 @@ class Accounts:
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:
-            self.study_run_id = event.run_id
+            self.study_run_id, self.experiment_id = event.run_id, event.experiment
         else:
             self.trials[event.id].run_id = event.run_id
 

@@ -107,10 +107,11 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """The MLflow run of a proposal, or of the study itself (``id`` is ``None``)."""
+    """The MLflow run of a proposal, or of the study itself (``id`` is ``None``), then with its ``experiment``'s id."""
 
     id: int | None
     run_id: str
+    experiment: str | None = None
     event: Literal["tracked"] = "tracked"
 
 

@@ -63,15 +63,20 @@ def write_page(page: Page, to: Path) -> None:
     write_whole(to, lambda file: file.write(text.encode()))
 
 
-def write_report(folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]) -> str | None:
-    """Write ``report.html`` of a study that has just come to its answer into its ``folder``; return why, if it fails.
+def write_report(
+    folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]
+) -> tuple[Page | None, str | None]:
+    """Write ``report.html`` of a study that has just come to its answer into its ``folder``.
 
-    The answer is there already and must not be lost over its picture, whatever cannot be drawn.
+    Return the page, if it could be drawn, and why it could not be drawn or written. The answer is there already and
+    must not be lost over its picture, whatever cannot be drawn.
     """
+    page = None
     try:
-        write_page(study_page(finished_material(folder, study, events, selection)), folder / FILE)
+        page = study_page(finished_material(folder, study, events, selection))
+        write_page(page, folder / FILE)
     except Exception as error:
         with suppress(OSError):                        # a former page would tell of another answer
             (folder / FILE).unlink(missing_ok=True)
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return None
+        return page, f"{type(error).__name__}: {error}".splitlines()[0]
+    return page, None

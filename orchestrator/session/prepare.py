@@ -52,6 +52,11 @@ class Prepared:
         """What one trial gets, and how many run at once."""
         return self.budget.slots
 
+    @property
+    def rows(self) -> dict[str, dict[str, int]]:
+        """Task -> split -> rows."""
+        return {name: {part: len(rows) for part, rows in task.splits.items()} for name, task in self.tasks.items()}
+
     def measuring(self, events: Sequence[Event]) -> Measuring:
         """Where this study keeps and finds evidence; ``events`` are those of its ledger."""
         storage = storage_folder(self.study)

@@ -18,13 +18,17 @@ from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.planning.slots import Slots, resized
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.report.blocks import Page
+from auxtune.orchestrator.report.figures import FOLDER as FIGURES
+from auxtune.orchestrator.report.figures import figures
+from auxtune.orchestrator.report.note import note_of
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
@@ -32,8 +36,9 @@ from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 
 Reason = Literal["done", "interrupted", "failed"]
@@ -69,6 +74,7 @@ def run_session(
     from there.
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
+    tracking_uri(study)                                # what is wrong with it is said before anything is begun
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
@@ -78,12 +84,14 @@ def run_session(
         ledger = open_ledger(folder, prepared, session, allow_drift)
         stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
-        runs = mirrored(study, folder, ledger.events, prepared.translator.steps, prepared.budget.price)
+        steps, price = prepared.translator.steps, prepared.budget.price
+        runs = mirrored(study, folder, ledger.events, steps, price, prepared.rows)
         tracker = Tracker(runs, list(ledger.events))
         tracker.start()
         reason: Reason = "failed"
         selection: Mapping[str, Any] = {}
-        untold: str | None = "interrupted"             # why there is no page
+        page: Page | None = None
+        untold: str | None = "interrupted"             # why there is no report.html
         try:
             measuring = prepared.measuring(ledger.events)
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
@@ -93,17 +101,18 @@ def run_session(
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
-                untold = write_report(folder, study, ledger.events, selection)
-            _close(ledger, tracker, reason, folder, PATIENCE)
+                page, untold = write_report(folder, study, ledger.events, selection)
+            for event in _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
+                agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
             raise
         except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
             reason = "done" if reason == "done" else "interrupted"
-            _close(ledger, tracker, reason, folder, patience=0.0)
+            _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
-                _close(ledger, tracker, "failed", folder, PATIENCE)
+                _close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
             raise
     if reason == "done":
         return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
@@ -224,15 +233,24 @@ def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, An
     return content
 
 
-def _close(ledger: Ledger, tracker: Tracker, reason: Reason, folder: Path, patience: float) -> None:
-    """End the mirror and the session; the runs that were made last are still noted."""
-    answered = (folder / "selection.json", folder / FILE) if reason == "done" else ()
-    artifacts = [folder / "study.yaml", *(path for path in answered if path.exists())]
+def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+    """What MLflow keeps of the study, once it has ended for a ``reason``."""
     status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
-    tracker.finish(status, artifacts, patience)
-    for event in tracker.made():
+    if not selection:
+        return Ending(status, files=(folder / "study.yaml",))
+    files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
+    drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
+    return Ending(status, selection, note_of(page, selection, folder), files, drawings)
+
+
+def _close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> list[Tracked]:
+    """End the mirror and the session; return the runs that were made last, which are still noted."""
+    tracker.finish(ending, patience)
+    made = tracker.made()
+    for event in made:
         ledger.append(event)
     ledger.close(reason)
+    return made
 
 
 def _why(agenda: Agenda, folder: Path) -> str:

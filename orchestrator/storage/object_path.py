@@ -34,7 +34,7 @@ def check_storage(text: str) -> str:
     """``text``, if it may be a storage: a folder, or a place in a store. Raises ``ValueError``."""
     if "://" in text and (not _URL.fullmatch(text) or {".", ".."} & {*text.split("/")}):
         raise ValueError(
-            f"expected a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, found {_without_secrets(text)!r}; "
+            f"expected a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, found {without_secrets(text)!r}; "
             "credentials and endpoint come from the environment"
         )
     return text
@@ -188,5 +188,10 @@ def _status(kind: int, size: int, written: float) -> os.stat_result:
     return os.stat_result((kind | 0o600, 0, 0, 1, 0, 0, size, whole, whole, whole, written, written, written))
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
+    """A URL as it may be shown.
+
+    >>> without_secrets("https://me:secret@host/path")
+    'https://…@host/path'
+    """
     return re.sub(r"//[^/@]*@", "//…@", text)

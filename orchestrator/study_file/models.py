@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.object_path import check_storage
+from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 
 Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
@@ -31,10 +31,11 @@ def _children(rule: str) -> str:
     return rule
 
 
-def _tracking(uri: str) -> str:
+def check_tracking(uri: str) -> str:
+    """The tracking URI as it came. Raises ``ValueError`` for what MLflow takes for a folder."""
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
-            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {uri!r}; "
+            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {without_secrets(uri)!r}; "
             "MLflow no longer keeps runs in plain folders"
         )
     return uri
@@ -209,9 +210,10 @@ class PriceOptions(Section):
 class TrackingOptions(Section):
     """Where MLflow keeps the runs."""
 
-    uri: Annotated[str, AfterValidator(_tracking)] = Field(
-        default="sqlite:///mlflow.db",
-        description="MLflow's tracking URI; a relative SQLite file is relative to the working directory.",
+    uri: Annotated[str, AfterValidator(check_tracking)] | None = Field(
+        default=None,
+        description="MLflow's tracking URI; a relative SQLite file is relative to the working directory. Where it is "
+        "not given, the environment's `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db`.",
     )
     experiment: Name = Field(default="auxtune", description="The MLflow experiment.")
     children: Annotated[str, AfterValidator(_children)] = Field(

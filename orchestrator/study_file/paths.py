@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
+from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.source import TaskSource
 
 _SQLITE = "sqlite:///"
+_VARIABLE = "MLFLOW_TRACKING_URI"
+_DEFAULT = f"{_SQLITE}mlflow.db"
 
 
 def task_sources(study: StudyFile) -> list[TaskSource]:
@@ -64,8 +68,16 @@ def tokens_folder(study: StudyFile) -> Path:
 
 
 def tracking_uri(study: StudyFile) -> str:
-    """MLflow's tracking URI, with an absolute path to an SQLite file."""
-    uri = study.options.tracking.uri
+    """MLflow's tracking URI, with an absolute path to an SQLite file.
+
+    The study file's, else the environment's, else that of a file. It may hold a password: do not show it as it is.
+    Raises ``AuxtuneError`` where the environment's is none.
+    """
+    uri = study.options.tracking.uri or os.environ.get(_VARIABLE) or _DEFAULT
+    try:
+        check_tracking(uri)
+    except ValueError as error:
+        raise AuxtuneError(f"{_VARIABLE} in the environment: {error}; set another, or `tracking.uri`") from error
     if not uri.startswith(_SQLITE):
         return uri
     return _SQLITE + str(_inside(study.working_folder, uri.removeprefix(_SQLITE)))

@@ -7,23 +7,34 @@ Everything here is idempotent: it brings a run to what the accounts say, whateve
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 # At the top, and so on the main thread: imported by the mirror's thread and by Ray at once, it would wait for itself.
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
-from auxtune.orchestrator.tracking.run_metrics import cost_metrics, curve_lines, final_metrics, line_metrics
+from auxtune.orchestrator.tracking.datasets import as_inputs
+from auxtune.orchestrator.tracking.ending import Ending
+from auxtune.orchestrator.tracking.run_metrics import (
+    answer_metrics,
+    cost_metrics,
+    curve_lines,
+    final_metrics,
+    line_metrics,
+)
 
+NOTE = "mlflow.note.content"                           # what MLflow's page shows as a run's description
 _SQLITE = "sqlite:///"
+_MOST_PARAMS = 100                                     # in one request
 
 
 class StudyRuns:
@@ -41,7 +52,7 @@ class StudyRuns:
         self._client = MlflowClient(tracking_uri=uri)
         self._study, self._key = study, key
         beside = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
-        self._experiment_id = _experiment(self._client, experiment, beside)
+        self.experiment_id = _experiment(self._client, experiment, beside)
         self._logged: dict[str, set[int]] = {}         # run id -> steps that are there
 
     def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:
@@ -49,7 +60,7 @@ class StudyRuns:
         tags = {"auxtune.role": "study", "auxtune.study": self._study, "auxtune.key": self._key, **tags}
         if known is None or not self._is_here(known):
             rule = f"tags.`auxtune.role` = 'study' and tags.`auxtune.key` = '{self._key}'"
-            found = self._client.search_runs([self._experiment_id], rule, max_results=1)
+            found = self._client.search_runs([self.experiment_id], rule, max_results=1)
             if not found:
                 return self._create(self._study, started, tags)
             known = str(found[0].info.run_id)
@@ -65,7 +76,7 @@ class StudyRuns:
         found: dict[int, Run] = {}
         token: str | None = None
         while True:
-            page = self._client.search_runs([self._experiment_id], rule, max_results=1000, page_token=token)
+            page = self._client.search_runs([self.experiment_id], rule, max_results=1000, page_token=token)
             for run in page:
                 run_id, tags = run.info.run_id, run.data.tags
                 if tags.get("mlflow.parentRunId") != parent:
@@ -87,11 +98,17 @@ class StudyRuns:
         }
         return self._create(f"{trial.phase} {trial.id:04d}", trial.proposed, tags)
 
-    def describe(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Open a trial's run and log the parameters that it lacks; those that it has can never change in MLflow."""
+    def describe(
+        self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str
+    ) -> None:
+        """Open a run and log the parameters and ``datasets`` that it lacks; parameters can never change in MLflow."""
         run = self._client.get_run(run_id)
-        lacking = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
-        self._client.log_batch(run_id, params=lacking)
+        self._log_params(run, params)
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        there = {(each.dataset.name, each.dataset.digest) for each in inputs}
+        lacking = {name: each for name, each in datasets.items() if (each.name, each.digest) not in there}
+        if lacking:
+            self._client.log_inputs(run_id, as_inputs(lacking, context))
         if run.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
@@ -114,8 +131,10 @@ class StudyRuns:
         self._client.log_batch(run_id, metrics=points)
         there.update(line["step"] for line in fresh)
 
-    def end_child(self, run_id: str, trial: Trial, price: Price, steps: int) -> None:
-        """Final score, costs and status of a trial; one that was not told is ``KILLED``."""
+    def end_child(self, run_id: str, trial: Trial, price: Price, steps: int, shares: Mapping[str, float]) -> None:
+        """Final score, costs, shares and status of a trial; one that was not told is ``KILLED``."""
+        if trial.proposal.inner is not None:           # which shares those are is known only now
+            self._log_params(self._client.get_run(run_id), shares)
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
         now, told = int(time.time() * 1000), trial.told
         values = final_metrics(trial, price)
@@ -127,8 +146,8 @@ class StudyRuns:
         self._client.log_batch(run_id, [Metric(key, value, now, steps) for key, value in values.items()], tags=tags)
         self._client.set_terminated(run_id, final_status(trial), int(told.time * 1000) if told else now)
 
-    def totals(self, run_id: str, accounts: Accounts, price: Price, now: float) -> None:
-        """The parent's running totals and the best score so far, at a step per told trial."""
+    def totals(self, run_id: str, accounts: Accounts, price: Price, now: float, note: str) -> None:
+        """The parent's running totals and the best score so far, at a step per told trial, and what is said of it."""
         told = sum(trial.told is not None for trial in accounts.trials.values())
         values = cost_metrics(accounts.trials.values(), price)
         values["study/elapsed_seconds"] = accounts.elapsed_seconds(now)
@@ -137,13 +156,30 @@ class StudyRuns:
         if accounts.best is not None and accounts.best.score is not None:
             values["best_score"] = accounts.best.score
         moment = int(now * 1000)
-        self._client.log_batch(run_id, [Metric(key, value, moment, told) for key, value in values.items()])
+        metrics = [Metric(key, value, moment, told) for key, value in values.items()]
+        self._client.log_batch(run_id, metrics, tags=[RunTag(NOTE, note)])
 
-    def end(self, run_id: str, status: str, artifacts: Sequence[Path]) -> None:
-        """Close a run (``FINISHED``, ``FAILED`` or ``KILLED``), with files to keep."""
-        for path in artifacts:
+    def answer(self, run_id: str, ending: Ending, now: float) -> None:
+        """The parent's files and, once there is an answer, its numbers; those of a former answer become unknown."""
+        for path in ending.files:
             self._client.log_text(run_id, path.read_text(encoding="utf-8"), path.name)
+        for name, drawing in ending.drawings.items():
+            self._client.log_text(run_id, drawing, name)
+        if not ending.selection:
+            return
+        known = self._client.get_run(run_id).data.metrics
+        former = {key: math.nan for key in known if key.startswith(("lift/", "report/"))}
+        values = former | answer_metrics(ending.selection)
+        self._client.log_batch(run_id, [Metric(key, value, int(now * 1000), 0) for key, value in values.items()])
+
+    def end(self, run_id: str, status: str) -> None:
+        """Close a run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self._client.set_terminated(run_id, status=status)
+
+    def _log_params(self, run: Run, params: Mapping[str, Any]) -> None:
+        lacking = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
+        for start in range(0, len(lacking), _MOST_PARAMS):
+            self._client.log_batch(run.info.run_id, params=lacking[start : start + _MOST_PARAMS])
 
     def _is_here(self, run_id: str) -> bool:
         """Whether a run of a former session is in this store and experiment, and not deleted."""
@@ -153,11 +189,11 @@ class StudyRuns:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
-        return bool(info.lifecycle_stage == "active" and info.experiment_id == self._experiment_id)
+        return bool(info.lifecycle_stage == "active" and info.experiment_id == self.experiment_id)
 
     def _create(self, name: str, started: float, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(
-            self._experiment_id, start_time=int(started * 1000), tags=dict(tags), run_name=name
+            self.experiment_id, start_time=int(started * 1000), tags=dict(tags), run_name=name
         )
         return str(run.info.run_id)
 

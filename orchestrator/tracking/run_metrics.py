@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,35 @@ def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     sums = {key: sum(filter(None, each)) for key, each in values.items() if each and None not in each}
     peaks = [cost.peak_gpu_bytes for cost in costs if cost.peak_gpu_bytes is not None]
     return sums | ({"cost/peak_gpu_bytes": float(max(peaks))} if peaks else {})
+
+
+def answer_metrics(selection: Mapping[str, Any]) -> dict[str, float]:
+    """What an answer came to, from the content of ``selection.json``; unknown is left out.
+
+    ``report/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval.
+    """
+    report = selection["report"]
+    values = {f"report/{task}/{name}": value for task, each in report.items() for name, value in each.items()}
+    for control, lift in selection["lift"].items():
+        if lift is not None:
+            bounds = {f"lift/{control}/{end}": lift[end] for end in ("low", "high") if lift[end] is not None}
+            values |= {f"lift/{control}": lift["mean"], **bounds}
+    return values
+
+
+def trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
+    """``weight/<task>`` for all ``tasks`` of the study: 0 for those that the trial does not train.
+
+    What a trial that steers itself will have trained is known once it has been told: its rounds, by task. Until then
+    the weights of its own tasks are left out.
+    """
+    proposal, told = trial.proposal, trial.told
+    own: Mapping[str, float] | None = proposal.shares if proposal.trains else {}
+    if proposal.inner is not None:
+        rounds = Counter(task for task, _ in told.outcome.rounds) if told else Counter()
+        own = {task: rounds[task] / rounds.total() for task in proposal.tasks} if rounds else None
+    known = tasks if own is not None else [task for task in tasks if task not in proposal.tasks]
+    return {f"weight/{task}": (own or {}).get(task, 0.0) for task in known}
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

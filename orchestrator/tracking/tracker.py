@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from auxtune.orchestrator.planning.budget import Price
@@ -18,7 +18,10 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.tracking.datasets import datasets_of
+from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mirror import Mirror, Mirrored
+from auxtune.orchestrator.tracking.trouble import is_refused, said_of
 from auxtune.selectors.protocol import Proposal
 
 INTERVAL = 2.0                                         # seconds between looks at running trials
@@ -26,20 +29,29 @@ RETRY = 3.0                                            # seconds after the serve
 
 
 def mirrored(
-    study: StudyFile, folder: Path, events: Sequence[Event], steps: Callable[[Proposal], int], price: Price
+    study: StudyFile,
+    folder: Path,
+    events: Sequence[Event],
+    steps: Callable[[Proposal], int],
+    price: Price,
+    rows: Mapping[str, Mapping[str, int]],
 ) -> Mirrored:
-    """What the mirror of a study must know; ``events`` are the ledger's, this session's opening included."""
-    options = study.options
+    """What the mirror of a study must know; ``events`` are the ledger's, this session's opening included.
+
+    ``rows``: task -> split -> rows.
+    """
+    options, sessions = study.options, Accounts(events).sessions
     recipe = {**options.model.model_dump(mode="json"), **options.training.model_dump(mode="json")}
     return Mirrored(
         uri=tracking_uri(study),
         experiment=options.tracking.experiment,
         children=options.tracking.children,
         study=options.study,
-        key=Accounts(events).sessions[0].opened.session,
+        key=sessions[0].opened.session,
         selector=options.selector.name,
         folder=folder,
         params={key: value for key, value in recipe.items() if value is not None},
+        datasets=datasets_of(study, rows, sessions[-1].opened.fingerprint),
         steps=steps,
         price=price,
     )
@@ -55,13 +67,12 @@ class Tracker(threading.Thread):
         self._accounts = Accounts(events)
         self._heard: deque[Event] = deque()
         self._news = threading.Event()
-        self._noted: dict[int | None, str | None] = {
-            None: self._accounts.study_run_id,
-            **{trial.id: trial.run_id for trial in self._accounts.trials.values()},
-        }
+        known = self._accounts
+        self._noted: set[Tracked] = {Tracked(id=t.id, run_id=t.run_id) for t in known.trials.values() if t.run_id}
+        if known.study_run_id is not None:
+            self._noted.add(Tracked(id=None, run_id=known.study_run_id, experiment=known.experiment_id))
         self._made: queue.SimpleQueue[Tracked] = queue.SimpleQueue()
-        self._status: str | None = None                # the study's, once it has ended
-        self._artifacts: list[Path] = []
+        self._ended: Ending | None = None
         self._abandoned = False
         self._mirror: Mirror | None = None
 
@@ -82,10 +93,9 @@ class Tracker(threading.Thread):
         self._abandoned = True
         self._news.set()
 
-    def finish(self, status: str, artifacts: Sequence[Path], patience: float) -> None:
+    def finish(self, ending: Ending, patience: float) -> None:
         """Close the runs within ``patience`` seconds. Where that fails, ``trouble`` says why."""
-        self._artifacts = list(artifacts)
-        self._status = status                          # last: the thread acts on it
+        self._ended = ending
         self._news.set()
         self.join(patience)
         if self.is_alive() and self.trouble is None:
@@ -94,7 +104,7 @@ class Tracker(threading.Thread):
     def run(self) -> None:
         """The thread: fold what is heard, mirror it, again and again until the study has ended and all is mirrored."""
         while not self._abandoned:
-            ended = self._status                       # looked at before the events: then all of them are there
+            ended = self._ended                        # looked at before the events: then all of them are there
             try:
                 self._fold()
                 self._write(ended)
@@ -103,8 +113,10 @@ class Tracker(threading.Thread):
                     return
             except Exception as error:
                 # Whatever a server, a network or this mirror can do wrong: the search must not hear of it.
-                self.trouble = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+                self.trouble = said_of(error, self._study.uri)
                 self._mirror = None
+                if ended is not None and is_refused(error):
+                    return
             self._news.wait(RETRY if self.trouble else INTERVAL)
             self._news.clear()
 
@@ -113,14 +125,14 @@ class Tracker(threading.Thread):
             self._accounts.add(self._heard[0])
             self._heard.popleft()                      # only now: what cannot be folded stays a trouble
 
-    def _write(self, ended: str | None) -> None:
+    def _write(self, ended: Ending | None) -> None:
         if self._mirror is None:
             self._mirror = Mirror(self._study, self._accounts, self._note)
-        for _ in self._mirror.update(ended, self._artifacts):
+        for _ in self._mirror.update(ended):
             if self._abandoned:
                 return
 
-    def _note(self, trial: int | None, run_id: str) -> None:
-        if self._noted.get(trial) != run_id:
-            self._noted[trial] = run_id
-            self._made.put(Tracked(id=trial, run_id=run_id))
+    def _note(self, made: Tracked) -> None:
+        if made not in self._noted:
+            self._noted.add(made)
+            self._made.put(made)

@@ -15,6 +15,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
+from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.node_cost import node_lines
 
@@ -30,7 +31,8 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     lines += [f"Answer: {result.folder / 'selection.json'}"]
     if result.report_trouble is None:
         lines += [f"Report: {result.folder / 'report.html'}"]
-    parts += [Text(line) for line in (*lines, f"MLflow: {tracking_uri}")]
+    looked_at = where_to_look(tracking_uri, result.folder, result.accounts.experiment_id)
+    parts += [Text(line) for line in (*lines, f"MLflow: {looked_at}")]
     if result.report_trouble:
         parts += [
             Text(
@@ -48,7 +50,6 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
             )
         ]
     return Group(*parts)
-
 
 
 def _shares(selection: Mapping[str, Any]) -> RenderableType:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.record.standing import counted
+from auxtune.orchestrator.answer.verdict import unanswered, verdict
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
 from auxtune.orchestrator.report.material import Material
 
@@ -18,10 +17,7 @@ def answer_section(material: Material) -> Section:
 def _sentence(material: Material) -> str:
     if material.selection is not None:
         return verdict(material.selection)
-    trials = counted(material.accounts)
-    told = len(material.accounts.trials) - trials["waiting"] - trials["running"]
-    stage = "being confirmed" if material.accounts.selected else "still being searched for"
-    return f"There is no answer yet: the study is {material.state} after {told} ended trials, its answer {stage}."
+    return unanswered(material.accounts, material.state)
 
 
 def _blocks(material: Material) -> Iterator[Block]:

@@ -1,0 +1,53 @@
+"""A study's tasks as MLflow's datasets: what a run learned from can be looked up, and runs be searched by it.
+
+The digest is the one by which the ledger knows a task: that of the rows that are left after all splits and drops.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from auxtune.orchestrator.study_file.paths import task_sources
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.trials.source import TaskSource
+
+CONTEXT = "mlflow.data.context"
+
+
+def datasets_of(
+    study: StudyFile, rows: Mapping[str, Mapping[str, int]], fingerprint: Mapping[str, str]
+) -> dict[str, Dataset]:
+    """Task -> its dataset, with the number of rows of each split; ``fingerprint`` is that of a session."""
+    found = {}
+    for source in task_sources(study):
+        kind, place = _place(source)
+        found[source.name] = Dataset(
+            name=source.name,
+            digest=fingerprint[f"tasks.{source.name}"],
+            source_type=kind,
+            source=json.dumps(place),
+            profile=json.dumps(dict(rows[source.name])),
+        )
+    return found
+
+
+def as_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
+    """The datasets as inputs of a run, in a ``context`` such as ``training``."""
+    return [DatasetInput(dataset, [InputTag(CONTEXT, context)]) for dataset in datasets.values()]
+
+
+def _place(source: TaskSource) -> tuple[str, dict[str, Any]]:
+    """MLflow's word for where rows come from, and the place in the form that it has for that."""
+    if source.hub is not None:
+        place = {"path": source.hub, "config_name": source.config, "split": source.split, "revision": source.revision}
+        return "hugging_face", {key: value for key, value in place.items() if value is not None}
+    if source.builtin is not None:
+        return "builtin", {"builtin": source.builtin}
+    if source.path is not None:
+        return "local", {"uri": str(source.path)}
+    files = {part: str(file) for part, file in source.files.items()}
+    return "local", {"uri": files["train"], "files": files}

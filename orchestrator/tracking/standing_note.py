@@ -1,0 +1,41 @@
+"""What a run in MLflow says of itself in a line or two, in Markdown: a trial's tasks, and a study without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from auxtune.orchestrator.answer.verdict import unanswered
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.tracking.ending import Ending
+
+_STATES = {"FINISHED": "done", "KILLED": "interrupted", "FAILED": "failed"}
+
+
+def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
+    """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
+    return "\n\n".join(_lines(accounts, folder, _STATES[ended.status] if ended else "running"))
+
+
+def trial_note(trial: Trial) -> str:
+    """What is trained, with its shares where they are known beforehand."""
+    proposal = trial.proposal
+    if not proposal.trains:
+        return f"Measures the encoder as it came, on {', '.join(proposal.tasks)}."
+    if proposal.inner is not None:
+        return f"Trains {', '.join(proposal.tasks)}; {proposal.inner.name} chooses among them as it goes."
+    if proposal.weighting == "loss":
+        count = len(proposal.shares)
+        return f"Trains {', '.join(f'{task} (loss x {share * count:.2f})' for task, share in proposal.shares.items())}."
+    return f"Trains {', '.join(f'{task} {share:.1%}' for task, share in proposal.shares.items())}."
+
+
+def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
+    if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
+        yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
+    else:
+        yield unanswered(accounts, state)
+    if (best := accounts.best) is not None:
+        yield f"Best so far: trial {best.id:04d} with a score of {best.score:.4f}. {trial_note(best)}"
+    command = f"`auxtune status {folder}` tells more" if state == "running" else f"`auxtune resume {folder}` goes on"
+    yield f"The study is in `{folder}`; {command}."
