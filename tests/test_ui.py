@@ -18,8 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from mirrored_study import mirrored_study
+from mlflow.tracking import MlflowClient
 from simulated_study import STUDY, simulated
+from small_study import StudyRun
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import AuxtuneError
@@ -30,8 +31,16 @@ LINK = re.compile(r"http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\?workflow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished study with its runs in a store."""
-    return mirrored_study(tmp_path_factory.mktemp("shown"))
+    """The folder of a study that was interrupted; its experiment is in the store, which lies in the folder too."""
+    folder = begun(tmp_path_factory.mktemp("begun"))
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").create_experiment("auxtune")
+    return folder
+
+
+def begun(home: Path, tracking: str = "{}") -> Path:
+    """The folder of a study that was interrupted before its first trial, with nothing in MLflow."""
+    study = simulated(home, "random_subset", f"{STUDY}tracking: {tracking}")
+    return study.close(study.session(), "interrupted")
 
 
 def auxtune_ui(*arguments: object) -> Result:
@@ -66,24 +75,24 @@ def link_of(process: subprocess.Popen[str]) -> re.Match[str]:
     return link
 
 
-def runs_at(port: str, experiment: str) -> set[str]:
+def runs_at(port: str, experiment: str) -> list[str]:
     """The names of an experiment's runs, as the page asks for them."""
     url = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/runs/search"
     asked = json.dumps({"experiment_ids": [experiment]}).encode()
     request = urllib.request.Request(url, asked, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return {run["info"]["run_name"] for run in json.load(answer)["runs"]}
+        return [run["info"]["run_name"] for run in json.load(answer)["runs"]]
 
 
 @pytest.mark.slow
 def test_the_runs_are_served_on_loopback_until_ctrl_c(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with started(folder, "--no-browser") as process:
+    with started(whole.folder, "--no-browser") as process:
         link = link_of(process)
         with urllib.request.urlopen(f"http://127.0.0.1:{link[1]}/", timeout=60) as page:
             assert b"<title>MLflow</title>" in page.read()
-        assert {"x", "search 0000", "search 0003"} <= runs_at(link[1], link[2])
+        assert len(runs_at(link[1], link[2])) == 1 + len(whole.accounts.trials) > 2
         servers = family(process)
         listening = {
             connection.laddr for server in servers for connection in server.net_connections("inet")
@@ -94,12 +103,11 @@ def test_the_runs_are_served_on_loopback_until_ctrl_c(
         # A study whose store is behind that server: nothing is started, its link is opened.
         opened = tmp_path / "opened"
         monkeypatch.setenv("BROWSER", f"{sys.executable} {write_opener(tmp_path, opened)} %s")
-        behind = simulated(tmp_path, "random_subset", f"{STUDY}tracking: {{uri: 'http://127.0.0.1:{link[1]}'}}")
-        behind.close(behind.session(), "interrupted")
-        run = auxtune_ui(behind.folder)
+        behind = begun(tmp_path, f"{{uri: 'http://127.0.0.1:{link[1]}'}}")
+        run = auxtune_ui(behind)
         assert (run.exit_code, run.stdout) == (0, link[0]), run.output
         assert opened.read_text() == link[0].strip()
-        assert auxtune_ui(behind.folder, "--port", 5001).exit_code == 2
+        assert auxtune_ui(behind, "--port", 5001).exit_code == 2
 
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -144,19 +152,17 @@ def test_a_port_that_is_taken_is_said(folder: Path) -> None:
 def test_no_store_no_experiment_and_no_study_are_said(folder: Path, tmp_path: Path) -> None:
     assert "expected the folder of a study" in auxtune_ui(tmp_path).stderr
 
-    study = simulated(tmp_path, "random_subset")
-    study.close(study.session(), "interrupted")
-    run = auxtune_ui(study.folder)
-    assert run.exit_code == 2 and f"{study.folder}/mlflow.db: expected MLflow's store" in run.stderr
-    assert not (study.folder / "mlflow.db").exists()
+    bare = begun(tmp_path)
+    run = auxtune_ui(bare)
+    assert run.exit_code == 2 and f"{bare}/mlflow.db: expected MLflow's store" in run.stderr
+    assert not (bare / "mlflow.db").exists()
 
-    (study.folder / "mlflow.db").write_text("no store, but a file of many words that somebody put there")
-    assert "MLflow's store cannot be read: " in auxtune_ui(study.folder).stderr
+    (bare / "mlflow.db").write_text("no store, but a file of many words that somebody put there")
+    assert "MLflow's store cannot be read: " in auxtune_ui(bare).stderr
 
-    other = simulated(tmp_path / "other", "random_subset", f"{STUDY}tracking: {{experiment: other}}")
-    other.close(other.session(), "interrupted")
-    (other.folder / "mlflow.db").write_bytes((folder / "mlflow.db").read_bytes())
-    run = auxtune_ui(other.folder)
+    other = begun(tmp_path / "other", "{experiment: other}")
+    (other / "mlflow.db").write_bytes((folder / "mlflow.db").read_bytes())
+    run = auxtune_ui(other)
     assert run.exit_code == 2 and "expected the experiment 'other'" in run.stderr
 
 
