@@ -148,25 +148,26 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
         rule = " and ".join(f"tags.`auxtune.{key}` = '{value}'" for key, value in {"study": study, **tags}.items())
         return [run.info.run_id for run in client.search_runs([experiment], rule)]
 
-    def opened_narrow(url: str, shows: str) -> None:
-        camera.open(url, shows)
+    def open_wide(url: str, shows: str, height: int = 800) -> None:
+        camera.open(url, shows, (1280, height))
         camera.wait("[aria-label='Toggle sidebar']")[0].click()
 
     runs, row, fold = runs_view(base, experiment), ".ag-pinned-left-cols-container .ag-row", f"button[{RUN_NAME}]"
-    opened_narrow(runs, row)
+    open_wide(runs, row)
     camera.wait(fold, least=len(STUDIES))[0].click()
     camera.wait(row, least=10)
     save(camera.shot(), "mlflow-runs")
 
-    opened_narrow(f"{runs}&orderByKey=metrics.%60score%60&orderByAsc=false", row)
+    open_wide(f"{runs}&orderByKey=metrics.%60score%60&orderByAsc=false", row)
     save(camera.shot(), "mlflow-by-score")
 
-    opened_narrow(f"{runs}&compareRunsMode=CHART", ".js-plotly-plot")
+    open_wide(f"{runs}&compareRunsMode=CHART", ".js-plotly-plot", 1080)
     camera.wait(fold, least=len(STUDIES))[0].click()
-    camera.wait("input[placeholder='Search metric charts']")[0].send_keys("score|mood")
+    camera.wait("input[placeholder='Search metric charts']")[0].send_keys("selection/mood|best_score")
     save(camera.shot(), "mlflow-charts")
 
-    opened_narrow(compare_page(base, experiment, ids("quickstart-at-random", phase="search")), ".js-plotly-plot")
+    compared = ids("quickstart-at-random", phase="search")
+    open_wide(compare_page(base, experiment, compared), ".js-plotly-plot", 640)
     camera.browser.find_element(By.XPATH, "//button[.='Clear All']").click()
     parameters, metrics = camera.browser.find_elements(By.CSS_SELECTOR, ".du-bois-light-select")[:2]
     choose(camera, parameters, SHARES)
@@ -174,7 +175,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
     save(camera.shot(), "mlflow-compare")
 
     [study] = ids("quickstart", role="study")
-    opened_narrow(run_page(base, experiment, study), "table")
+    open_wide(run_page(base, experiment, study), "[role=table]", 1000)
     save(camera.shot(), "mlflow-study")
 
 
