@@ -167,12 +167,12 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
     save(camera.shot(), "mlflow-charts")
 
     compared = ids("quickstart-at-random", phase="search")
-    open_wide(compare_page(base, experiment, compared), ".js-plotly-plot", 640)
+    open_wide(compare_page(base, experiment, compared), ".js-plotly-plot")
     camera.browser.find_element(By.XPATH, "//button[.='Clear All']").click()
     parameters, metrics = camera.browser.find_elements(By.CSS_SELECTOR, ".du-bois-light-select")[:2]
     choose(camera, parameters, SHARES)
     choose(camera, metrics, ["score"])
-    save(camera.shot(), "mlflow-compare")
+    save(camera.shot().crop((0, 0, 1280, 640)), "mlflow-compare")
 
     [study] = ids("quickstart", role="study")
     open_wide(run_page(base, experiment, study), "[role=table]", 1000)
