@@ -3,7 +3,7 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test check cluster-test docs scoreboard scoreboard-run wheel
+.PHONY: demo test check cluster-test docs screenshots scoreboard scoreboard-run wheel
 
 demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -24,6 +24,10 @@ cluster-test: wheel      ## ray up over SSH, on a machine of its own within this
 docs: $(INSTALLED)       ## the generated parts of docs/, and all of it as a site, build/site
 	.venv/bin/python docs/generate.py
 	.venv/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
+
+SHOWN ?= studies/shown
+screenshots: $(INSTALLED)  ## docs/pictures, from two studies that are run in SHOWN=DIR unless they are there; needs Chromium
+	PYTHONPATH=tests .venv/bin/python docs/screenshots.py $(SHOWN)
 
 TABLES ?= examples/tables
 scoreboard: $(INSTALLED)  ## docs/scoreboard.md from the result files

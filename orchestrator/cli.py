@@ -26,6 +26,7 @@ COMMANDS = {
     "resume": "resume",
     "clean": "clean",
     "compare": "compare",
+    "ui": "ui",
     "doctor": "doctor",
     "export": "export",
     "predict": "predict",

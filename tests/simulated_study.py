@@ -53,7 +53,7 @@ LABELS = np.random.default_rng(0).integers(2, size=300)
 
 @dataclass
 class SimulatedStudy(Workers):
-    """A study named x over five tasks, or over others; ``broken`` trials fail with what they say."""
+    """A study named as its folder over five tasks, or over others; ``broken`` trials fail with what they say."""
 
     text: str = STUDY.replace("SELECTOR", "{name: random_subset, trials: 4}")
     names: tuple[str, ...] = NAMES
@@ -72,7 +72,7 @@ class SimulatedStudy(Workers):
         opened = Opened(
             session=f"session{time.time_ns()}", time=time.time(), study=study.text, overrides=study.overrides,
             study_folder=str(self.folder), working_folder=str(self.folder), problem=self.problem,
-            fingerprint={"study": "x", **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
+            fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
         )
         return Agenda(
@@ -112,7 +112,7 @@ class SimulatedStudy(Workers):
         assert agenda.finished
         metrics = dict.fromkeys(self.names, "accuracy")
         confirmation, price = agenda._confirmation, price_of(self.study.options)
-        write_answer(self.folder, answer("x", self.folder, agenda.accounts, confirmation, metrics, price))
+        write_answer(self.folder, answer(self.folder.name, self.folder, agenda.accounts, confirmation, metrics, price))
         return self.close(agenda, "done")
 
     def close(self, agenda: Agenda, reason: str) -> Path:

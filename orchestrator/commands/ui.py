@@ -1,0 +1,60 @@
+"""``auxtune ui``: a study's runs in MLflow's page."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import click
+
+from auxtune.orchestrator.commands.place import Place
+
+
+@click.command("ui", epilog="Example: auxtune ui studies/quickstart --port 5001")
+@click.argument("study_dir", type=Place())
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="N", help="Serve there; else at 5000, or at a free one if taken."
+)
+@click.option("--no-browser", is_flag=True, help="Only print the link.")
+def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
+    """Show the runs of the study in the folder STUDY_DIR in MLflow's page, until Ctrl-C.
+
+    Serves the store that the study's runs are in (tracking.uri) at 127.0.0.1, to nobody but this machine, prints the
+    link to the table of its experiment's runs, and opens it. Also while the study runs. Where the store is behind a
+    server already (http), nothing is served: its link is printed and opened.
+    """
+    from auxtune.orchestrator.session.signals import StopSignals
+    from auxtune.orchestrator.study import Study
+    from auxtune.orchestrator.study_file.paths import tracking_uri
+    from auxtune.orchestrator.tracking.links import shown
+    from auxtune.orchestrator.tracking.serving import served
+    from auxtune.orchestrator.tracking.store import experiment_id
+
+    study = Study.from_folder(study_dir).file
+    store = tracking_uri(study)
+    behind_server = store.startswith(("http://", "https://"))
+    if behind_server and port is not None:
+        raise click.UsageError(f"expected no --port: the runs are behind the server {shown(store)} already")
+    found = experiment_id(store, study.options.tracking.experiment)
+    if behind_server:
+        _show(store, found, no_browser)
+        return
+    click.echo(f"starting MLflow's server over {shown(store)}; Ctrl-C ends it", err=True)
+    with StopSignals() as signals, signals.held():
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:      # a terminal that is closed, unless under nohup
+            signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+        with served(store, port, lambda: bool(signals.came)) as server:
+            _show(server.address, found, no_browser)
+            server.wait()
+
+
+def _show(address: str, experiment_id: str, no_browser: bool) -> None:
+    """Print the link to the runs, and open it."""
+    import webbrowser
+
+    from auxtune.orchestrator.tracking.links import runs_view
+
+    link = runs_view(address, experiment_id)
+    click.echo(link)
+    if not no_browser:
+        webbrowser.open(link)

@@ -1,0 +1,121 @@
+"""MLflow's own server over a study's store, for as long as somebody looks at it; on loopback alone.
+
+The server is a process that starts others. It gets a session of its own, so that Ctrl-C in the terminal comes to us
+alone and all of them are ended together: asked first, then killed. Whether we are to stop is asked in every turn and
+never raised: a signal between the start of a process and the note of its id would leave it behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from typing import IO
+
+from auxtune.orchestrator.errors import AuxtuneError, Interrupted
+from auxtune.orchestrator.tracking.store import without_password
+
+HOST, PORT = "127.0.0.1", 5000
+_PATIENCE = 180.0                                      # seconds until a server answers; a slow disk needs many
+_ENDING = 5.0                                          # seconds that it is given to end by itself
+_TURN = 0.2                                            # seconds between two looks at it
+# What the environment may say to servers of other people's making: another address, another path, no runs at all.
+_OTHERS = (
+    "MLFLOW_GUNICORN_OPTS", "MLFLOW_UVICORN_OPTS", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY",
+    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI", "MLFLOW_WORKSPACE_STORE_URI",
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_TRACKING_URI",
+)
+
+
+class Server:
+    """A server that was started; ``stopped`` says whether somebody wants it to end."""
+
+    def __init__(self, store: str, port: int, log: IO[bytes], stopped: Callable[[], bool]) -> None:
+        self.address = f"http://{HOST}:{port}"
+        self._store, self._log, self._stopped = store, log, stopped
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
+            env=_environment(store, os.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Until it is stopped. Raises ``AuxtuneError`` where it ends by itself."""
+        while self._process.poll() is None:
+            if self._stopped():
+                return
+            time.sleep(_TURN)
+        raise self._fallen(f"ended with exit code {self._process.returncode}")
+
+    def wait_for_answer(self) -> None:
+        """Until it answers. Raises ``AuxtuneError`` where it ends or takes too long, ``Interrupted`` when stopped."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))      # whatever proxy is set: it is here
+        end = time.monotonic() + _PATIENCE
+        while self._process.poll() is None:
+            if self._stopped():
+                raise Interrupted("stopped before MLflow's server answered")
+            if time.monotonic() > end:
+                raise self._fallen(f"did not answer within {_PATIENCE:.0f} seconds")
+            with suppress(OSError, HTTPException), direct.open(f"{self.address}/health", timeout=5):
+                return
+            time.sleep(_TURN)
+        raise self._fallen(f"ended with exit code {self._process.returncode}")
+
+    def end(self) -> None:
+        """End it and what it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)       # what outlived it
+        self._process.wait()
+
+    def _fallen(self, how: str) -> AuxtuneError:
+        """What to say of a server that is of no use any more."""
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", errors="replace").splitlines()[-15:]
+        words = without_password("\n".join(f"  {line}" for line in lines), self._store)
+        return AuxtuneError(f"{self.address}: MLflow's server {how}; its last words:\n{words}")
+
+
+@contextmanager
+def served(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterator[Server]:
+    """A server over the tracking store at the URI ``store`` that answers while this is entered.
+
+    At ``port``, or, for ``None``, at 5000 if that is free and else at any other. Raises ``AuxtuneError`` where the port
+    is taken, and what ``Server.wait_for_answer`` raises.
+    """
+    with tempfile.TemporaryFile() as log:
+        server = Server(store, _port(port), log, stopped)
+        try:
+            server.wait_for_answer()
+            yield server
+        finally:
+            server.end()
+
+
+def _port(wanted: int | None) -> int:
+    """``wanted`` if nobody has it; else, where any will do, another."""
+    for port in (PORT, 0) if wanted is None else (wanted,):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)            # as the server will bind it
+            with suppress(OSError):
+                tried.bind((HOST, port))
+                return int(tried.getsockname()[1])
+    raise AuxtuneError(f"--port {wanted}: it is taken on {HOST}, or not ours to take; choose another, or leave it out")
+
+
+def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
+    """Ours, for a server that only shows runs. The store is said here: a command line can be read by everybody."""
+    kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
+    shows = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {"MLFLOW_DISABLE_TELEMETRY": "true", **kept, **shows}
