@@ -32,6 +32,7 @@ COMMANDS = {
     "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",
+    "completion": "completion",
 }
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.commands.elsewhere import run_there
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
 @click.option("--address", metavar="HOST:PORT", help="A cluster's head; auto: this one's; http://HEAD:8265: as a job.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
-@click.argument("study_dir", required=False, type=Place())
+@click.argument("study_dir", required=False, type=StudyPlace())
 @click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
 @click.option("--watch", is_flag=True, help="Go on showing it, live on a terminal, until its session ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")

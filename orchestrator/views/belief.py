@@ -34,9 +34,8 @@ def belief_line(selector: Selector, state: Any, evidence: Evidence) -> str:
     present = _present(selector, state)
     selection = present.selector.select(present.state, evidence)
     primary = getattr(getattr(present.state, "problem", None), "primary", None)
-    grounds = "; ".join(_grounds(selection, primary))
     where = f"{present.stage}: " if present.stage else ""
-    return f"{where}leans to {_leaning(selection)}; {grounds or 'it says no more'}"
+    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary)])}"
 
 
 def _present(selector: Selector, state: Any) -> UnderWay:
@@ -57,7 +56,7 @@ def _leaning(selection: Selection) -> str:
 def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
     belief = selection.belief
     if not belief:
-        yield "it has nothing to learn"
+        yield "it holds no belief"
     if why := belief.get("why") or belief.get("because"):
         yield str(why)
     for key, words in _RANKINGS.items():
@@ -74,7 +73,7 @@ def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
         yield f"{belief['trained']} of {belief['of']} groups trained"
     if "best_score" in belief:
         known = belief["best_score"]
-        yield "nothing scored yet" if known is None else f"the best of what it drew, {known:.4f}; it learns nothing"
+        yield "no belief: " + ("nothing scored yet" if known is None else f"the best that it drew, {known:.4f}")
 
 
 def _expected(belief: Mapping[str, Any]) -> Iterator[str]:

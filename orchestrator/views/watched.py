@@ -132,7 +132,7 @@ class Watched:
             counts=counted(accounts),
             running=(),
             best=self._best(),
-            answer=self._shown(state, settled),
+            answer=self._shown(state, settled and self._confirms),
             belief=self._belief,
             budget=(),
             coming="" if state == "done" else coming(
@@ -172,9 +172,16 @@ class Watched:
             steps=self._translator.steps(trial.proposal),
         )
 
-    def _shown(self, state: str, settled: bool) -> tuple[str, ...]:
+    @property
+    def _confirms(self) -> bool:
+        """Whether the last session has begun to confirm: until then an earlier one's answer is the last word."""
+        session = self._accounts.sessions[-1].opened.session
+        confirm = self._accounts.in_phase("confirm")
+        return any(attempt.session == session for trial in confirm for attempt in trial.attempts)
+
+    def _shown(self, state: str, confirms: bool) -> tuple[str, ...]:
         """What confirm has shown: of this selection so far, or as the last answer has it."""
-        if settled and state != "done" and (partial := list(self._partial())):
+        if confirms and state != "done" and (partial := list(self._partial())):
             return ("on the report split so far, no interval while seeds are missing:", *partial)
         if self._answer is None:
             return ()
