@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from simulated_study import STUDY, simulated
+from simulated_study import simulated
 from small_study import StudyRun
 from terminal import Terminal, shown
 
@@ -155,7 +155,7 @@ def test_the_terminal_and_its_user_say_what_they_want(
     terminal = Terminal(tmp_path, "status", "x", "--watch", environment=environment)
     assert terminal.ended() == 0
     styles = set(re.findall(r"\x1b\[([0-9;]*)m", terminal.text))
-    assert styles >= expected and ({} == environment or styles == expected)
+    assert styles >= expected and (environment == {} or styles == expected)
     assert ("\x1b" in terminal.text) == (environment.get("TERM") != "dumb") and "done" in terminal.text
 
 
