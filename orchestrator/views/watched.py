@@ -6,21 +6,16 @@ it is asked less often, so that watching never takes more than a small part of a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of
-from auxtune.orchestrator.answer.verdict import interval, verdict
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, Trainings
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.confirm import confirmation_of
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -33,6 +28,7 @@ from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.ahead import coming
 from auxtune.orchestrator.views.belief import belief_line
+from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.trouble import troubles
@@ -72,7 +68,7 @@ class Watched:
         self._fold: SelectorFold | None = None
         self._belief, self._asked, self._asking = "", -1, Sparing()
         self._scene: Scene | None = None               # of the last event
-        self._answer = self._read_answer()
+        self._answer = answer_in(self._folder)
 
     def hear(self, events: Sequence[Event]) -> None:
         """Fold what is new."""
@@ -93,7 +89,7 @@ class Watched:
 
     def closed(self) -> None:
         """The session is over: it may have left an answer."""
-        self._answer, self._scene = self._read_answer(), None
+        self._answer, self._scene = answer_in(self._folder), None
 
     def scene(self, state: str, now: float) -> Scene | None:
         """What there is to see at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
@@ -109,7 +105,7 @@ class Watched:
         running = tuple(self._running(t) for t in self._accounts.trials.values() if t.status == "running")
         cost = cost_of(self._accounts, price_of(self._options), now if state == "running" else None)
         limits = self._options.budget.model_dump(exclude_none=True)
-        budget = tuple(Spent(key, cost[key], limit) for key, limit in limits.items() if key in cost)
+        budget = tuple(Spent(key, cost[key], limit) for key, limit in limits.items())
         return replace(scene, running=running, budget=budget)
 
     def _begin(self, opened: Opened) -> None:
@@ -132,7 +128,7 @@ class Watched:
             counts=counted(accounts),
             running=(),
             best=self._best(),
-            answer=self._shown(state, settled and self._confirms),
+            answer=self._shown(state, settled),
             belief=self._belief,
             budget=(),
             coming="" if state == "done" else coming(
@@ -172,52 +168,10 @@ class Watched:
             steps=self._translator.steps(trial.proposal),
         )
 
-    @property
-    def _confirms(self) -> bool:
-        """Whether the last session has begun to confirm: until then an earlier one's answer is the last word."""
-        session = self._accounts.sessions[-1].opened.session
-        confirm = self._accounts.in_phase("confirm")
-        return any(attempt.session == session for trial in confirm for attempt in trial.attempts)
-
-    def _shown(self, state: str, confirms: bool) -> tuple[str, ...]:
+    def _shown(self, state: str, settled: bool) -> tuple[str, ...]:
         """What confirm has shown: of this selection so far, or as the last answer has it."""
-        if confirms and state != "done" and (partial := list(self._partial())):
-            return ("on the report split so far, no interval while seeds are missing:", *partial)
-        if self._answer is None:
-            return ()
-        before = "" if state == "done" else "before this session went on: "
-        lifts = [
-            f"{lift['mean']:+.4f} over {control} ({interval(lift, '95 % interval ')})"
-            for control, lift in self._answer["lift"].items()
-            if lift is not None and control != "single_task"           # the verdict has that one
-        ]
-        return (before + verdict(self._answer), *lifts)
-
-    def _partial(self) -> Iterator[str]:
-        """The selection's lift over each control by the seeds that both have; no interval, for seeds are missing."""
-        primary, selected = self._confirmation.problem.primary, self._accounts.selected
-        if primary is None or selected is None:
-            return
-        arms = {
-            name: [self._reported(trainings, primary) for trainings in per_seed]
-            for name, per_seed in self._confirmation.arms(selected.selection).items()
-        }
-        ours = arms.pop(SELECTION)
-        for name, theirs in arms.items():
-            gains = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-            if gains:
-                yield f"{fmean(gains):+.4f} over {name} (seeds: {len(gains)} of {len(ours)})"
-
-    def _reported(self, trainings: Trainings, primary: str) -> float | None:
-        """The primary's main metric on the report split, of a training that has it."""
-        found = [Confirmation.find(self._accounts, proposal) for proposal in trainings]
-        reports = [trial.told.report.get(primary, {}) for trial in found if trial is not None and trial.told]
-        return next((value for report in reports for value in report.values()), None)
-
-    def _read_answer(self) -> Any:
-        """The content of ``selection.json``; ``None`` before there is one that can be read."""
-        try:
-            content = json.loads((self._folder / "selection.json").read_bytes())
-        except (FileNotFoundError, ValueError):        # who reports on the study says what is wrong with it
-            return None
-        return content if isinstance(content, dict) and "lift" in content else None
+        partial = tuple(confirmed_so_far(self._accounts, self._confirmation)) if settled and state != "done" else ()
+        if partial or self._answer is None:
+            return partial
+        said, *lifts = confirmed(self._answer)
+        return (said if state == "done" else f"before this session went on: {said}", *lifts)
