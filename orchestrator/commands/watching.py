@@ -12,6 +12,7 @@ from auxtune.orchestrator.record.heartbeat import CLEANING, living_driver
 from auxtune.orchestrator.record.ledger import Following
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.study import Study
+from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
 from auxtune.orchestrator.views.watched import Watched
 
@@ -23,7 +24,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
     following = Following(folder / "ledger")
     heard = following.news()
     lines, watched = lines_after(heard, terminal), _watched(folder, heard)
-    with Screen(terminal, stays=True) as screen:
+    with Screen(terminal) as screen:
         screen.draw(watched.scene(watched.state, time.time()))
 
         def see(events: list[Event]) -> None:
@@ -38,8 +39,9 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
             screen.draw(watched.scene(watched.state, time.time()))
 
         _follow(folder, following, see)
-        watched.closed()
-        screen.draw(watched.scene(watched.state, time.time()))
+    watched.closed()
+    now = time.time()
+    terminal.print(LiveView(watched.scene(watched.state, now), now))
 
 
 def watch_lines(folder: Path) -> None:

@@ -40,13 +40,11 @@ def has_live_view(console: Console) -> bool:
 
 
 class Screen:
-    """While entered, the view is at the foot of the terminal; left, it is gone, or, if it ``stays``, as it was last."""
+    """While entered, the view is at the foot of the terminal; left, it is gone."""
 
-    def __init__(self, console: Console, stays: bool = False) -> None:
+    def __init__(self, console: Console) -> None:
         view = LiveView(None, time.time())
-        self._live = Live(
-            view, console=console, auto_refresh=False, transient=not stays, vertical_overflow="crop"
-        )
+        self._live = Live(view, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> Screen:
         self._live.start(refresh=True)
