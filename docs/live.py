@@ -26,7 +26,7 @@ def picture_of(folder: Path, now: float) -> str:
     watched.hear(read_events(folder / "ledger"))
     console = Console(width=104, height=40, record=True, force_terminal=True, file=io.StringIO())
     console.print(LiveView(watched.scene(watched.state, now), now))
-    svg = console.export_svg(title=f"auxtune status {folder.name} --watch", theme=MONOKAI, unique_id="live")
+    svg = console.export_svg(title=f"auxtune status studies/{folder.name} --watch", theme=MONOKAI, unique_id="live")
     return re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg)               # they name fonts of another server
 
 

@@ -101,4 +101,6 @@ def _spent(each: Spent, wide: bool) -> RenderableType:
 
 
 def _bar(done: float, total: float) -> RenderableType:
-    return ProgressBar(total=total, completed=min(done, total)) if total > 0 else Text("")
+    if total <= 0:
+        return Text("")
+    return ProgressBar(total=total, completed=min(done, total), complete_style="cyan", finished_style="cyan")
