@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -284,3 +286,12 @@ def test_steps_are_those_of_the_last_whole_evaluation(
     if written is not None:
         (tmp_path / "metrics.jsonl").write_text(written)
     assert steps_done(tmp_path) == expected
+
+
+def test_its_picture_asks_nothing_of_anywhere(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    begun(study, 5)
+    script, picture = Path(__file__).parents[1] / "docs" / "live.py", tmp_path / "live.svg"
+    subprocess.run([sys.executable, str(script), str(study.folder), str(picture)], check=True, timeout=120)
+    svg = picture.read_text()
+    assert "random_subset" in svg and "belief" in svg and "url(http" not in svg and "@font-face" not in svg
