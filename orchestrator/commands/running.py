@@ -41,6 +41,5 @@ def _run_in_sight(
     study: Study, terminal: Console, earlier: list[Event], allow_drift: bool, address: str | None
 ) -> Result:
     watched = Watched(study.file, study_folder(study.file))
-    watched.hear(earlier)
-    with RunScreen(terminal, watched, lines_after(earlier, terminal)) as screen:
+    with RunScreen(terminal, watched, lines_after(earlier, terminal), earlier) as screen:
         return study.run(screen.hear, allow_drift, address)

@@ -66,12 +66,14 @@ class RunScreen(threading.Thread):
     Where the view itself breaks, the lines go on without it: the study must not hear of it.
     """
 
-    def __init__(self, console: Console, watched: Watched, lines: EventLines) -> None:
-        """``lines`` are written to ``console``."""
+    def __init__(
+        self, console: Console, watched: Watched, lines: EventLines, earlier: Sequence[Event] = ()
+    ) -> None:
+        """``lines`` are written to ``console``; ``earlier`` events are looked at once this session has begun."""
         super().__init__(name="live view", daemon=True)
         self._console, self._watched, self._lines = console, watched, lines
         self._screen: Screen | None = Screen(console)
-        self._heard: deque[Event] = deque()
+        self._earlier, self._heard = list(earlier), deque[Event]()
         self._over, self._writing, self._sparing = threading.Event(), threading.Lock(), Sparing()
 
     def hear(self, event: Event) -> None:
@@ -104,7 +106,9 @@ class RunScreen(threading.Thread):
 
     def _look(self, screen: Screen, events: Sequence[Event]) -> None:
         try:
-            self._watched.hear(events)
+            if events:
+                self._watched.hear([*self._earlier, *events])
+                self._earlier.clear()
             scene = self._watched.scene("running", time.time())
             with self._writing:
                 if not self._over.is_set():

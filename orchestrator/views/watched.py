@@ -96,9 +96,9 @@ class Watched:
         if self._fold is None:
             return None
         # What follows from events alone is told once, and what the clock changes at every look.
-        fresh = self._scene is None or self._scene.state != state
-        scene = self._told(state, self._fold) if fresh else self._scene
-        assert scene is not None
+        scene = self._scene
+        if scene is None or scene.state != state:
+            scene = self._told(state, self._fold)
         if self._asked != self._fold.after and not self._asking.seconds:
             scene = replace(scene, belief=self._ask(self._fold))
         self._scene = scene
