@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": "simulate",
     "selectors": "selector_table",
     "examples": "examples",
+    "completion": "completion",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -35,9 +36,35 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 @pytest.mark.parametrize("path", commands(cli.main), ids=" ".join)
-def test_every_help_has_an_example(path: tuple[str, ...]) -> None:
+def test_every_help_has_an_example_that_would_be_accepted(path: tuple[str, ...]) -> None:
     result = auxtune(*path, "--help")
-    assert result.exit_code == 0 and f"Example: auxtune {' '.join(path[:1])}" in result.output
+    shown = result.output.partition("Example: ")[2].split()
+    assert result.exit_code == 0 and shown[: 1 + len(path)] == ["auxtune", *path]
+    for line in " ".join(shown).split(" && "):
+        words = shlex.split(line.partition(" >> ")[0])
+        assert words[0] == "auxtune" and accepted(words[1:])
+
+
+def accepted(words: list[str]) -> bool:
+    """Whether the command line understands ``words``: commands, options, and as many arguments as it takes.
+
+    Nothing is run. Raises what a user would be told.
+    """
+    command: click.Command | None = cli.main
+    context: click.Context | None = None
+    name: str | None = "auxtune"
+    while isinstance(command, click.Group):
+        context = command.make_context(name, words, context)
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    assert command is not None
+    command.make_context(name, words, context)
+    return True
+
+
+@pytest.mark.parametrize("words", ["rum study.yaml", "run", "run study.yaml --sett a=1", "examples mv a", "show x y"])
+def test_an_example_that_would_be_refused_is_noticed(words: str) -> None:
+    with pytest.raises(click.UsageError):
+        accepted(words.split())
 
 
 def test_the_version_is_the_installed_one() -> None:

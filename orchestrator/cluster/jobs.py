@@ -85,6 +85,10 @@ class Jobs:
             time.sleep(_LOOK)
         return self.exit_code(job), self._own(job)
 
+    def stop(self, job: str) -> None:
+        """Ask a job to end, as Ctrl-C would."""
+        self._client.stop_job(job)
+
     def exit_code(self, job: str) -> int:
         """Of an ended job; 1 where its process was never started, or was killed."""
         code = self._client.get_job_info(job).driver_exit_code

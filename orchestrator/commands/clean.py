@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.leftovers import Leftover
@@ -20,7 +20,7 @@ _MEGABYTE = 1e6
 
 
 @click.command("clean", epilog="Example: auxtune clean studies/quickstart")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object with every path; deletes only with --yes.")
 def command(study_dir: Path, yes: bool, as_json: bool) -> None:

@@ -26,6 +26,19 @@ def ask_there(address: str, arguments: Sequence[str]) -> NoReturn:
     sys.exit(code)
 
 
+def watch_there(address: str, arguments: Sequence[str]) -> NoReturn:
+    """The same of a command that goes on for long: what it says is shown as it comes; Ctrl-C ends it there too."""
+    from auxtune.orchestrator.cluster.jobs import Jobs
+
+    jobs = Jobs(address)
+    job = jobs.command(arguments)
+    try:
+        sys.exit(jobs.follow(job, lambda text: click.echo(text, nl=False)))
+    except KeyboardInterrupt:
+        jobs.stop(job)
+        raise
+
+
 def run_there(address: str, arguments: Sequence[str], study: str) -> NoReturn:
     """Run a study on the cluster and show its lines; Ctrl-C leaves it running."""
     from auxtune.orchestrator.cluster.jobs import Jobs

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
+from auxtune.orchestrator.commands import completing
 from auxtune.orchestrator.errors import AuxtuneError
 
 
-def _studies() -> dict[str, str]:
+def example_texts() -> dict[str, str]:
     """Name of each example -> its text."""
     found = (file for file in files("auxtune.examples").iterdir() if file.name.endswith(".yaml"))
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
 
 
-def _summary(text: str) -> str:
+def question(text: str) -> str:
     """What the first line of a file's header says."""
     return text.splitlines()[0].lstrip("# ").strip()
 
@@ -29,18 +30,18 @@ def command() -> None:
 @command.command("ls", epilog="Example: auxtune examples ls")
 def ls() -> None:
     """List the examples, each with its question."""
-    studies = _studies()
+    studies = example_texts()
     width = max(map(len, studies), default=0)
     for name, text in studies.items():
-        click.echo(f"{name:{width}}  {_summary(text)}")
+        click.echo(f"{name:{width}}  {question(text)}")
 
 
 @command.command("cp", epilog="Example: auxtune examples cp quickstart.yaml my-study.yaml")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.examples)
 @click.argument("destination", default=".", type=click.Path(path_type=Path))
 def cp(name: str, destination: Path) -> None:
     """Copy the example NAME to DESTINATION, a file or folder; nothing is overwritten."""
-    studies = _studies()
+    studies = example_texts()
     if name not in studies:
         raise click.BadParameter(f"expected one of {', '.join(studies)}, found {name}", param_hint="NAME")
     target = destination / name if destination.is_dir() else destination

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("export", epilog="Example: auxtune export studies/quickstart --to models/mood")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option("--to", "to", required=True, type=click.Path(path_type=Path), help="The new folder.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The training's seed; by default the study's.")
 @click.option("--group", type=click.IntRange(min=1), metavar="N", help="Of groups this one alone, counted from 1.")

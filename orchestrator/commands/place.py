@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from auxtune.orchestrator.commands.completing import studies_of
 from auxtune.orchestrator.storage.object_path import stored_path
 
 
@@ -19,3 +21,12 @@ class Place(click.Path):
             return stored_path(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class StudyPlace(Place):
+    """The folder of a study; a shell completes those on this machine."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Studies whose path begins so, else whatever folders the shell finds."""
+        found = [CompletionItem(str(folder)) for folder in studies_of(incomplete)]
+        return found or [CompletionItem(incomplete, type="dir")]

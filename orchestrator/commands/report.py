@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("report", epilog="Example: auxtune report studies/quickstart --to quickstart.html")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Write it there, not into the study.")
 @click.option("--json", "as_json", is_flag=True, help="Print the page's text and numbers as one object; write no file.")
 def command(study_dir: Path, to: Path | None, as_json: bool) -> None:

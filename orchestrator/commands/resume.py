@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.commands.elsewhere import run_there
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in budget.trials=80.")
 @click.option("--address", metavar="HOST:PORT", help="A cluster's head; auto: this one's; http://HEAD:8265: as a job.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
+@click.option("--plain", is_flag=True, help="Print a line per event and no live view, as off a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
 def command(
-    study_dir: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, as_json: bool
+    study_dir: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, plain: bool, as_json: bool
 ) -> None:
     """Go on with the study in the folder STUDY_DIR, as its last session had it.
 
@@ -31,4 +32,4 @@ def command(
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 
-    run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json, address)
+    run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json, address, plain)

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands import completing
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
-@click.argument("study_dir", type=Place())
-@click.argument("trial", type=int)
+@click.argument("study_dir", type=StudyPlace())
+@click.argument("trial", type=int, shell_complete=completing.trials)
 @click.option(
     "--lines", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How much of its log."
 )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auxtune.orchestrator.commands import completing
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,7 +31,7 @@ _MEASURES = {
 )
 @click.argument("table_dir", type=click.Path(path_type=Path))
 @click.option(
-    "--selector", "selectors", multiple=True, required=True, metavar="NAME",
+    "--selector", "selectors", multiple=True, required=True, metavar="NAME", shell_complete=completing.selectors,
     help="A selector, or '{name: NAME, option: value}'; several to compare them.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of every selector that has it.")

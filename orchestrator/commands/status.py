@@ -8,25 +8,30 @@ from typing import Any
 
 import click
 
-from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
-@click.command("status", epilog="Example: auxtune status studies/quickstart --verify")
-@click.argument("study_dir", required=False, type=Place())
+@click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
+@click.argument("study_dir", required=False, type=StudyPlace())
 @click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
+@click.option("--watch", is_flag=True, help="Go on showing it, live on a terminal, until its session ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
 @click.option("--address", metavar="URL", help=ADDRESS)
-def command(study_dir: Path | None, verify: bool, as_json: bool, address: str | None) -> None:
+def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, address: str | None) -> None:
     """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
 
     Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
-    ledger only, so it may be asked at any time. With --verify the exit code is 2 if a recorded proposal does not
-    follow from the events before it.
+    ledger only, so it may be asked at any time, and --watch follows a study that runs anywhere on its storage. With
+    --verify the exit code is 2 if a recorded proposal does not follow from the events before it.
     """
+    if watch and (verify or as_json):
+        raise click.UsageError(f"expected --watch alone, found it with {'--verify' if verify else '--json'}: ask twice")
     if address is not None:
         asked = {"--verify": verify, "--json": as_json}
         folder = [str(study_dir)] if study_dir else []
+        if watch:
+            watch_there(address, ["status", *folder, "--watch"])
         ask_there(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
     from auxtune.orchestrator.planning.verification import differences
     from auxtune.orchestrator.record.accounts import Accounts
@@ -37,6 +42,9 @@ def command(study_dir: Path | None, verify: bool, as_json: bool, address: str | 
     if study_dir is None:
         study_dir = _latest(Path("studies"))
         click.echo(f"the study that was active last: {study_dir}", err=True)
+    if watch:
+        _watch(study_dir)
+        return
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
     status = status_of(study_dir, Accounts(events), study.file.options)
@@ -48,6 +56,19 @@ def command(study_dir: Path | None, verify: bool, as_json: bool, address: str | 
         _show(status)
     if status.get("differences"):
         raise SystemExit(2)
+
+
+def _watch(study_dir: Path) -> None:
+    from auxtune.orchestrator.commands.watching import watch_lines, watch_live
+    from auxtune.orchestrator.study import Study
+    from auxtune.orchestrator.views.screen import Terminal, has_live_view
+
+    if has_live_view(terminal := Terminal()):
+        watch_live(study_dir.resolve(), terminal)
+        return
+    _show(Study.from_folder(study_dir).status())
+    watch_lines(study_dir.resolve())
+    _show(Study.from_folder(study_dir).status())
 
 
 def _latest(storage: Path) -> Path:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.heartbeat import Sign
 
 
 @click.command("stop", epilog="Example: auxtune stop studies/quickstart")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),

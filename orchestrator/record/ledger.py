@@ -22,10 +22,22 @@ FORMAT = 1
 
 def read_events(folder: Path) -> list[Event]:
     """All events of a ledger in their order. Raises ``LedgerDamaged`` naming the file that cannot be read."""
-    events: list[Event] = []
-    for number, (path, line) in enumerate(Segments(folder).lines(), start=1):
-        events += _decode(path, line, number)[1]
-    return events
+    return Following(folder).news()
+
+
+class Following:
+    """The reading side: a ledger that another process may be writing to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._segments, self._read = Segments(folder), 0
+
+    def news(self) -> list[Event]:
+        """The events that became durable since the last call, at first all. Raises ``LedgerDamaged``."""
+        events: list[Event] = []
+        for path, line in self._segments.lines(self._read):
+            self._read += 1
+            events += _decode(path, line, self._read)[1]
+        return events
 
 
 class Ledger:

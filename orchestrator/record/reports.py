@@ -5,14 +5,17 @@ A report is on disk before anyone is told of it, so an attempt that finished unh
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.trials.report import Cost, Report
 
+_TAIL = 1 << 16                                        # bytes: many times an evaluation's line
 _report = TypeAdapter(Report)
 
 
@@ -49,6 +52,22 @@ def read_report(folder: Path) -> Report | None:
 def show_life(folder: Path) -> None:
     """Leave a sign of life, the process's id: what an attempt that never reports is charged up to."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
+
+
+def steps_done(folder: Path) -> int | None:
+    """Optimisation steps that an attempt has come to by its last evaluation; ``None`` before the first.
+
+    Of an attempt in an object store too: each look would be a request.
+    """
+    if isinstance(folder, ObjectPath):
+        return None
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            *_, last, _ = (b"\n" + file.read()).split(b"\n")          # what follows the last newline is not whole yet
+            return int(json.loads(last)["step"])
+    except (OSError, ValueError, KeyError):            # not begun, or a line longer than the tail
+        return None
 
 
 def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> Cost:

@@ -36,11 +36,14 @@ class Segments:
         """The line of one segment."""
         return self._path(number).read_bytes()
 
-    def lines(self) -> Iterator[tuple[Path, bytes]]:
-        """Every segment's line in order, with the file it was read from. Raises ``LedgerDamaged`` for a gap."""
-        number = 1
-        merged = {int(match[1]): path for path, match in self._named(_MERGED)}
-        present = {int(match[1]) for _, match in self._named(_SEGMENT)}
+    def lines(self, after: int = 0) -> Iterator[tuple[Path, bytes]]:
+        """Every segment's line in order, with the file it was read from. Raises ``LedgerDamaged`` for a gap.
+
+        Those ``after`` a number are found without a look at all the others, so this may be asked again and again.
+        """
+        number = after + 1
+        merged = {} if after else {int(match[1]): path for path, match in self._named(_MERGED)}
+        present = set() if after else {int(match[1]) for _, match in self._named(_SEGMENT)}
         in_range = {inner for first in merged for inner in range(first, first + RANGE)}
         ahead = read_ahead(self._path(single) for single in sorted(present - in_range))
         while True:

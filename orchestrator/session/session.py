@@ -82,6 +82,7 @@ def run_session(
         ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
         prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
+        listener(ledger.events[-1])                    # the opening itself
         stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         steps, price = prepared.translator.steps, prepared.budget.price

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told
+from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told, Tracked
 from auxtune.selectors.protocol import Proposal, Selection
 
 
 class EventLines:
-    """Turns the events of a session into lines, given to ``write`` as they come."""
+    """Turns the events of a session into lines, given to ``write`` as they come.
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    ``look`` says where the runs of an MLflow experiment are seen; without it nothing is said of them.
+    """
+
+    def __init__(self, write: Callable[[str], None], look: Callable[[str | None], str] | None = None) -> None:
+        self._write, self._look = write, look
         self._names: dict[int, str] = {}
 
     def __call__(self, event: Event) -> None:
@@ -44,6 +47,8 @@ class EventLines:
                 return f"{self._names[event.id]} {event.message}"
             case Told():
                 return f"{self._names[event.id]} failed ({event.outcome.why}): {event.message}"
+            case Tracked(id=None) if self._look is not None:
+                return f"MLflow: {self._look(event.experiment)}"
             case Selected():
                 return f"selected {choice(event.selection)}; confirming on fresh seeds and the report split"
         return None

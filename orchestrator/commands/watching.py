@@ -1,0 +1,71 @@
+"""``auxtune status --watch``: a study that another process runs, seen as where it runs, until its session ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.record.events import Event, Opened
+from auxtune.orchestrator.record.heartbeat import CLEANING, living_driver
+from auxtune.orchestrator.record.ledger import Following
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.study import Study
+from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
+from auxtune.orchestrator.views.watched import Watched
+
+_FAR = 5.0                                             # seconds between looks into an object store
+
+
+def watch_live(folder: Path, terminal: Terminal) -> None:
+    """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
+    following = Following(folder / "ledger")
+    heard = following.news()
+    lines, watched = lines_after(heard, Study.from_folder(folder).file, terminal), _watched(folder, heard)
+    with Screen(terminal) as screen:
+        screen.draw(watched.scene(watched.state, time.time()))
+
+        def see(events: list[Event]) -> None:
+            nonlocal watched
+            heard.extend(events)
+            if any(isinstance(event, Opened) for event in events):     # its budget may be another now
+                watched = _watched(folder, heard)
+            else:
+                watched.hear(events)
+            for event in events:
+                lines(event)
+            screen.draw(watched.scene(watched.state, time.time()))
+
+        _follow(folder, following, see)
+    watched.closed()
+    now = time.time()
+    terminal.print(LiveView(watched.scene(watched.state, now), now))
+
+
+def watch_lines(folder: Path) -> None:
+    """Print a line for each event from now on, until nobody works on the study."""
+    following = Following(folder / "ledger")
+    lines = lines_after(following.news(), Study.from_folder(folder).file)
+
+    def see(events: list[Event]) -> None:
+        for event in events:
+            lines(event)
+
+    _follow(folder, following, see)
+
+
+def _follow(folder: Path, following: Following, see: Callable[[list[Event]], None]) -> None:
+    """Show ``see`` what is new, again and again, while a driver lives."""
+    pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
+    while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+        see(following.news())
+        time.sleep(pause)
+    see(following.news())                              # a driver's last word is durable before its sign is gone
+
+
+def _watched(folder: Path, heard: list[Event]) -> Watched:
+    watched = Watched(Study.from_folder(folder).file, folder)
+    watched.hear(heard)
+    return watched

@@ -1,0 +1,117 @@
+"""What a selector believes so far, in one line: what it leans to, and on what that rests.
+
+Read from the same ``Selection.belief`` as the report's pictures, by what stands in it and never by a selector's name,
+so that one from elsewhere has its line too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auxtune.orchestrator.report.search.stages import UnderWay, under_way
+from auxtune.orchestrator.views.progress import mixture
+from auxtune.selectors.protocol import Evidence, Proposal, Selection, Selector
+from auxtune.selectors.searches import Searches, SearchesState
+
+_NAMED = 4                                             # tasks of a ranking that fit in a line
+# What stands in a belief as task -> number, in the words that go before the numbers.
+_RANKINGS = {
+    "utility": "a round of it does not hurt with probability",
+    "tau": "heads alike by τ",
+    "similarity": "alike by covariance",
+    "coefficients": "worth in the linear fit",
+    "alpha": "weight of the labels",
+}
+_TRIED = {"prefixes": "prefixes", "nested": "numbers of tasks", "cuts": "cuts of the rows"}
+
+
+def belief_line(selector: Selector, state: Any, evidence: Evidence) -> str:
+    """The belief of what is under way: of a pipeline its present stage, of several searches the best so far.
+
+    As slow as the selector's ``select``. Raises what that raises.
+    """
+    present = _present(selector, state)
+    selection = present.selector.select(present.state, evidence)
+    primary = getattr(getattr(present.state, "problem", None), "primary", None)
+    where = f"{present.stage}: " if present.stage else ""
+    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary)])}"
+
+
+def _present(selector: Selector, state: Any) -> UnderWay:
+    each = list(under_way(selector, state))
+    if isinstance(selector, Searches) and isinstance(state, SearchesState):
+        return max(zip(each, state.best, strict=True), key=lambda one: -1.0 if one[1] is None else one[1])[0]
+    return each[0]
+
+
+def _leaning(selection: Selection) -> str:
+    if selection.groups and selection.kind == "groups":
+        return " | ".join(" + ".join(group["tasks"]) for group in selection.groups)
+    asked = Proposal(selection.tasks, selection.weights, selection.weighting)
+    rows = [f"{kept.kept} of {kept.rows} rows of {task}" for task, kept in (selection.instances or {}).items()]
+    return mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
+
+
+def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
+    belief = selection.belief
+    if not belief:
+        yield "it holds no belief"
+    if why := belief.get("why") or belief.get("because"):
+        yield str(why)
+    for key, words in _RANKINGS.items():
+        if values := _numbers(belief.get(key)):
+            yield f"{words}: {_ranked(values, primary)}"
+    if selection.ranking:
+        yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
+    for key, words in _TRIED.items():
+        if tried := [each["score"] for each in belief.get(key) or () if each.get("score") is not None]:
+            yield f"{len(tried)} {words} tried, the best {max(tried):.4f}"
+    yield from _expected(belief)
+    yield from _pairs(belief)
+    if "trained" in belief and "of" in belief:
+        yield f"{belief['trained']} of {belief['of']} groups trained"
+    if "best_score" in belief:
+        known = belief["best_score"]
+        yield "no belief: " + ("nothing scored yet" if known is None else f"the best that it drew, {known:.4f}")
+
+
+def _expected(belief: Mapping[str, Any]) -> Iterator[str]:
+    """What a model of mixtures thinks of the one it leans to: its mean, beside the score that was seen."""
+    tried, chosen = belief.get("tried"), belief.get("chosen")
+    if isinstance(tried, list) and tried:
+        chosen = max(tried, key=lambda each: each["mean"])
+    if isinstance(chosen, Mapping):
+        seen = f", seen {chosen['score']:.4f}" if chosen.get("score") is not None else ""
+        yield f"expects {chosen['mean']:.4f} of it{seen}"
+
+
+def _pairs(belief: Mapping[str, Any]) -> Iterator[str]:
+    """The largest affinity between two tasks, of the first table that has one."""
+    tables = [each for each in belief.values() if isinstance(each, Mapping) and "recipient_by_source" in each]
+    if not tables:
+        if "affinity" in belief:
+            yield "nothing measured yet"
+        return
+    tasks, rows = tables[0]["tasks"], tables[0]["recipient_by_source"]
+    pairs = [
+        (value, recipient, source)
+        for recipient, row in zip(tasks, rows, strict=True)
+        for source, value in zip(tasks, row, strict=True)
+        if recipient != source and value is not None
+    ]
+    if pairs:
+        value, recipient, source = max(pairs)
+        yield f"of {len(pairs)} affinities the largest is {source} → {recipient}, {value:+.3g}"
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    told = values.items() if isinstance(values, Mapping) else ()
+    return {task: value for task, value in told if isinstance(value, (int, float))}
+
+
+def _ranked(values: Mapping[str, float], primary: str | None) -> str:
+    """The first few of the others than the primary, and how many more there are."""
+    others = sorted(((value, task) for task, value in values.items() if task != primary), reverse=True)
+    more = f", {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return ", ".join(f"{task} {value:.2f}" for value, task in others[:_NAMED]) + more

@@ -1,0 +1,67 @@
+"""What confirm has shown, in lines: of the selection so far by the seeds that are in, or as the answer has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from auxtune.orchestrator.answer.verdict import interval, verdict
+from auxtune.orchestrator.planning.arms import SELECTION, Trainings
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.record.accounts import Accounts
+
+
+def answer_in(folder: Path) -> Mapping[str, Any] | None:
+    """The content of ``selection.json``; ``None`` before there is one that can be read."""
+    try:
+        content = json.loads((folder / "selection.json").read_bytes())
+    except (FileNotFoundError, ValueError):            # who reports on the study says what is wrong with it
+        return None
+    return content if isinstance(content, dict) and "lift" in content else None
+
+
+def confirmed(answer: Mapping[str, Any]) -> Iterator[str]:
+    """The verdict of ``selection.json``, then the lifts that it does not tell."""
+    yield verdict(answer)
+    for control, lift in answer["lift"].items():
+        if lift is not None and control != "single_task":
+            yield f"{lift['mean']:+.4f} over {control} ({interval(lift, '95 % interval ')})"
+
+
+def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator[str]:
+    """The selection's mean lift over each control, by the seeds that both have; nothing before there is one.
+
+    Without an interval, for seeds are missing. Without a primary nothing: who serves a task is not known yet.
+    """
+    primary, selected = confirmation.problem.primary, accounts.selected
+    # Where the session has not begun to confirm, an earlier one's answer is the last word.
+    if primary is None or selected is None or not _confirms(accounts):
+        return
+    arms = {
+        name: [_reported(accounts, trainings, primary) for trainings in per_seed]
+        for name, per_seed in confirmation.arms(selected.selection).items()
+    }
+    ours, first = arms.pop(SELECTION), True
+    for name, theirs in arms.items():
+        gains = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+        if gains:
+            if first:
+                yield "on the report split so far, no interval while seeds are missing:"
+            first = False
+            yield f"{fmean(gains):+.4f} over {name} (seeds: {len(gains)} of {len(ours)})"
+
+
+def _confirms(accounts: Accounts) -> bool:
+    session = accounts.sessions[-1].opened.session
+    confirm = accounts.in_phase("confirm")
+    return any(attempt.session == session for trial in confirm for attempt in trial.attempts)
+
+
+def _reported(accounts: Accounts, trainings: Trainings, primary: str) -> float | None:
+    """The primary's main metric on the report split, of a training that has it."""
+    found = [Confirmation.find(accounts, proposal) for proposal in trainings]
+    reports = [trial.told.report.get(primary, {}) for trial in found if trial is not None and trial.told]
+    return next((value for report in reports for value in report.values()), None)

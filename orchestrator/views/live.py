@@ -1,0 +1,106 @@
+"""The live view: one scene of a study drawn for a terminal, from 40 columns on.
+
+A pure function of the scene and the moment. What matters least goes first where there is no room: bars before numbers,
+trials beyond the terminal's height before the lines that sum up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from auxtune.orchestrator.views.ahead import duration
+from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
+
+_WIDE = 70                                             # columns from which there is room for bars
+_SUMS = 14                                             # lines that sum up, more or less: the rest is for trials
+_STATES = {"running": "bold cyan", "done": "bold green", "interrupted": "bold yellow", "failed": "bold red"}
+
+
+@dataclass(frozen=True)
+class LiveView:
+    """A scene at ``now``, in seconds since the epoch, as something that Rich can draw; ``None``: not begun yet."""
+
+    scene: Scene | None
+    now: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """All of it, as wide as the terminal."""
+        if self.scene is None:
+            yield Text("preparing: data, encoder, workers", style="dim")
+            return
+        wide, room = options.max_width >= _WIDE, max(3, console.size.height - _SUMS)
+        yield _title(self.scene)
+        yield from _trials(self.scene.running, self.now, wide, room)
+        lines = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        lines.add_column(style="dim", width=7, no_wrap=True)
+        lines.add_column(ratio=1, overflow="fold")
+        for label, content in _sums(self.scene, wide):
+            lines.add_row(label, content)
+        yield lines
+
+
+def _title(scene: Scene) -> Text:
+    counts = ", ".join(f"{count} {state}" for state, count in scene.counts.items() if count)
+    title = Text(overflow="fold")
+    title.append(scene.study, style="bold").append(f" by {scene.selector}  ")
+    return title.append(scene.state, style=_STATES.get(scene.state, "bold")).append(f"  {counts or 'no trial yet'}")
+
+
+def _trials(running: tuple[RunningTrial, ...], now: float, wide: bool, room: int) -> RenderResult:
+    if not running:
+        return
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    if wide:
+        table.add_column(width=16)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for trial in running[:room]:
+        again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
+        name = f"{trial.phase} {trial.id:04d}" if wide else f"{trial.id:04d}"
+        bar = [_bar(trial.step or 0, trial.steps)] if wide else []
+        table.add_row(Text(name, "cyan"), Text(trial.tasks + again), *bar, _steps(trial), duration(now - trial.started))
+    yield table
+    if len(running) > room:
+        yield Text(f"and {len(running) - room} more trials", style="dim")
+
+
+def _steps(trial: RunningTrial) -> str:
+    if trial.steps == 0:
+        return "measures"
+    return f"{'–' if trial.step is None else trial.step}/{trial.steps}"
+
+
+def _sums(scene: Scene, wide: bool) -> list[tuple[str, RenderableType]]:
+    lines: list[tuple[str, RenderableType]] = [("best", Text(scene.best))]
+    lines += [("answer" if place == 0 else "", Text(line)) for place, line in enumerate(scene.answer)]
+    if scene.state != "done":
+        lines += [("belief", Text(scene.belief or "–"))]
+    lines += [("budget", Group(*(_spent(each, wide) for each in scene.budget)))]
+    if scene.coming:
+        lines += [("next", Text(scene.coming))]
+    return [*lines, *(("trouble", Text(line, style="yellow")) for line in scene.trouble)]
+
+
+def _spent(each: Spent, wide: bool) -> RenderableType:
+    over = each.spent is not None and each.spent > each.limit
+    known = "unknown" if each.spent is None else f"{each.spent:.4g}"
+    said = f"{known} of {each.limit:g}{', overrun' if over else ''}"
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(width=10, no_wrap=True)
+    if wide:
+        line.add_column(width=24)
+    line.add_row(each.key, *([_bar(each.spent or 0.0, each.limit)] if wide else []), Text(said, "red" if over else ""))
+    return line
+
+
+def _bar(done: float, total: float) -> RenderableType:
+    if total <= 0:
+        return Text("")
+    return ProgressBar(total=total, completed=min(done, total), complete_style="cyan", finished_style="cyan")

@@ -1,0 +1,130 @@
+"""The foot of a terminal where a study is watched: the live view, with the lines of its events scrolling by above it.
+
+The cursor is never hidden. So there is no way to die, not even the kernel's, that leaves a terminal without one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.progress import EventLines
+from auxtune.orchestrator.views.scene import Scene
+from auxtune.orchestrator.views.watched import Sparing, Watched
+
+INTERVAL = 0.5                                         # seconds between two looks at what there is to see
+_LONGEST = 5.0                                         # seconds between two where each takes long
+
+
+class Terminal(Console):
+    """A console that leaves the cursor visible."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Nothing to do."""
+        return False
+
+
+def has_live_view(console: Console) -> bool:
+    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours."""
+    return sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+class Screen:
+    """While entered, the view is at the foot of the terminal; left, it is gone."""
+
+    def __init__(self, console: Console) -> None:
+        view = LiveView(None, time.time())
+        self._live = Live(view, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
+
+    def __enter__(self) -> Screen:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def draw(self, scene: Scene | None) -> None:
+        """The view as it is now."""
+        self._live.update(LiveView(scene, time.time()), refresh=True)
+
+
+class RunScreen(threading.Thread):
+    """The screen of a study that this process runs, in a thread of its own: the driver only hands over its events.
+
+    Where the view itself breaks, the lines go on without it: the study must not hear of it.
+    """
+
+    def __init__(
+        self, console: Console, watched: Watched, lines: EventLines, earlier: Sequence[Event] = ()
+    ) -> None:
+        """``lines`` are written to ``console``; ``earlier`` events are looked at once this session has begun."""
+        super().__init__(name="live view", daemon=True)
+        self._console, self._watched, self._lines = console, watched, lines
+        self._screen: Screen | None = Screen(console)
+        self._earlier, self._heard = list(earlier), deque[Event]()
+        self._over, self._writing, self._sparing = threading.Event(), threading.Lock(), Sparing()
+
+    def hear(self, event: Event) -> None:
+        """Called on the driver's thread for every event."""
+        self._heard.append(event)
+
+    def __enter__(self) -> RunScreen:
+        if self._screen is not None:
+            self._screen.__enter__()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()                               # the thread may be asking the selector: it draws no more
+        try:
+            self._say()
+        finally:
+            if self._screen is not None:
+                self._screen.__exit__(kind, error, trace)
+
+    def run(self) -> None:
+        """The thread: lines of what was heard, and the view, again and again."""
+        while not self._over.wait(max(INTERVAL, min(self._sparing.seconds, _LONGEST))):
+            events = self._say()
+            if self._screen is not None:
+                with self._sparing.at_work():
+                    self._look(self._screen, events)
+
+    def _look(self, screen: Screen, events: Sequence[Event]) -> None:
+        try:
+            if events:
+                self._watched.hear([*self._earlier, *events])
+                self._earlier.clear()
+            scene = self._watched.scene("running", time.time())
+            with self._writing:
+                if not self._over.is_set():
+                    screen.draw(scene)
+        except Exception as error:
+            with self._writing:
+                self._screen = None
+                screen.__exit__(None, None, None)
+                said = f"the live view broke and is gone, the study goes on: {type(error).__name__}: {error}"
+                self._console.print(Text(said, "yellow"), soft_wrap=True)
+
+    def _say(self) -> list[Event]:
+        """Write the lines of what was heard since, above the view."""
+        said = []
+        with self._writing:
+            while self._heard:
+                said.append(self._heard.popleft())
+                self._lines(said[-1])
+        return said

@@ -1,0 +1,297 @@
+"""The live view: a study's numbers and no others, in every width, and each selector's belief in a line."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reported import HOSTILE
+from rich.console import Console
+from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
+
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Tracked
+from auxtune.orchestrator.record.ledger import Following, read_events
+from auxtune.orchestrator.record.reports import steps_done
+from auxtune.orchestrator.record.segments import RANGE
+from auxtune.orchestrator.views.ahead import duration
+from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
+from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.watched import Sparing, Watched
+from auxtune.selectors.registry import SELECTORS
+
+FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
+RANDOM = "{name: random_subset, trials: 8}"
+
+
+def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
+    """A session after so many trials have ended, with up to ``at_once`` running."""
+    agenda, running = study.session(), []
+    while ended:
+        trial = agenda.next(lambda proposal: len(running) < at_once)
+        if trial is not None:
+            running.append(trial)
+            continue
+        if not running:
+            break
+        first = running.pop(0)
+        study.report(first)
+        agenda.ended(first.id, len(first.attempts))
+        ended -= 1
+    agenda.flush()
+    return agenda
+
+
+def scene_of(study: SimulatedStudy, state: str = "running") -> Scene:
+    watched = Watched(study.study, study.folder)
+    watched.hear(read_events(study.folder / "ledger"))
+    scene = watched.scene(state, time.time())
+    assert scene is not None
+    return scene
+
+
+def drawn(scene: Scene | None, width: int = 120, height: int = 60, now: float = 0.0) -> list[str]:
+    console = Console(width=width, height=height, record=True, force_terminal=True, file=io.StringIO())
+    console.print(LiveView(scene, now))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+# What each selector believes
+
+BELIEFS = [
+    ("single_task", STUDY, 1, r"leans to p; it holds no belief"),
+    ("all_tasks", STUDY, 1, r"leans to p \+ helps \+ idle \+ hurts \+ aids; it holds no belief"),
+    ("size_proportional", STUDY, 1, r".*it holds no belief"),
+    (RANDOM, STUDY, 0, r"leans to p; no belief: nothing scored yet"),
+    (RANDOM, STUDY, 4, r"leans to p .*; no belief: the best that it drew, 0\.\d{4}"),
+    ("{name: thompson, rounds: 12}", STUDY, 1, r"leans to p \+ .*does not hurt with probability: helps 0\.\d\d, .*"),
+    ("{name: thompson, mode: trials, rounds: 12}", STUDY, 6, r"leans to p .*probability: \w+ 0\.\d\d, .*"),
+    ("gp_mixing", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
+    ("gp_mixing", STUDY, 8, r"leans to p \d+% \+ .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
+    ("{name: autosem, rounds: 12, samples: 4}", STUDY, 1, r"thompson: leans to p .*probability: .*"),
+    ("{name: autosem, rounds: 12, samples: 4}", STUDY, 4, r"gp_mixing: leans to p .*; expects 0\.\d{4} of it.*"),
+    ("gradts_threshold", STUDY, 9, r"leans to p.*; heads alike by τ: \w+ -?\d\.\d\d, .*"),
+    ("gradts_trial", STUDY, 7, r".*heads alike by τ: .*; \d prefixes tried, the best 0\.\d{4}"),
+    ("gradts_instance", STUDY, 15, r"instances: leans to p .* with \d+ of \d+ rows of .*; \d cuts? of the rows tr.*"),
+    ("covariance_similarity", STUDY, 5, r"leans to p .*alike by covariance: .*"),
+    ("svd_reweighting", STUDY, 5, r"leans to p ×\d\.\d\d \+ .*weight of the labels: .*"),
+    ("linear_surrogate", STUDY, 9, r"leans to p .*; worth in the linear fit: helps .*"),
+    ("mixture_regression", STUDY, 3, r"leans to .*; .*"),
+    ("mixture_regression", STUDY, 14, r"leans to .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
+    ("transfer_prior", STUDY, 3, r"leans to p .*; first of its ranking: \w+ .*"),
+    ("tag", GROUPS, 0, r"leans to p .*; nothing measured yet"),
+    ("tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is \w+ → \w+, \+\d\.\d+"),
+    ("grad_tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is .*"),
+    ("representation_gradient", GROUPS, 6, r"leans to [^|]+\| [^|]+; of 20 affinities the largest is .*"),
+    ("exhaustive", GROUPS, 6, r"leans to .*; 6 of 31 groups trained"),
+    ("hoa", GROUPS, 6, r"leans to .*"),
+    ("random_groups", GROUPS, 2, r"leans to [^|]+\| [^|]+; no belief: the best that it drew, 0\.\d{4}"),
+]
+
+
+@pytest.mark.parametrize(("selector", "text", "ended", "expected"), BELIEFS, ids=lambda value: str(value)[:20])
+def test_every_selector_tells_its_belief_in_a_line(
+    selector: str, text: str, ended: int, expected: str, tmp_path: Path
+) -> None:
+    study = simulated(tmp_path, selector, text)
+    begun(study, ended)
+    assert re.fullmatch(expected, scene_of(study).belief), scene_of(study).belief
+
+
+def test_no_shipped_selector_is_without_a_line() -> None:
+    tried = {re.findall(r"\w+", each[0].removeprefix("{name:"))[0] for each in BELIEFS}
+    assert tried == set(SELECTORS.shipped)
+
+
+def test_of_several_searches_the_best_speaks(tmp_path: Path) -> None:
+    study = simulated(tmp_path, "{name: random_subset, trials: 3}", STUDY + "search_seeds: 2\n")
+    accounts = begun(study, 6).accounts
+    assert accounts.best is not None
+    place = accounts.best.proposal.stage.split(".")[0]
+    assert scene_of(study).belief.startswith(f"{place}: leans to ")
+    assert scene_of(study).belief.endswith(f"the best that it drew, {accounts.best.score:.4f}")
+
+
+def test_a_slow_belief_is_asked_for_less_often() -> None:
+    sparing = Sparing()
+    assert sparing.seconds == 0
+    with sparing.at_work():
+        time.sleep(0.05)
+    assert 0.9 < sparing.seconds <= 20 * 5             # twenty times what it took, at least 50 ms
+
+
+# The numbers
+
+
+def test_the_view_tells_what_status_tells(tmp_path: Path) -> None:
+    text = FOUR.replace("{trials: 80}", "{trials: 80, wall_hours: 2, usd: 3}")
+    study = simulated(tmp_path, RANDOM, text)
+    begun(study, 5)
+    status = status_of(study.folder, Accounts(read_events(study.folder / "ledger")), study.study.options)
+    scene = scene_of(study, "interrupted")
+    assert scene.counts == status["trials"] and scene.counts["running"] == 1
+    assert [trial.id for trial in scene.running] == [trial["trial"] for trial in status["running"]]
+    assert scene.best.startswith(f"{status['best']['score']:.4f}, the best search score of 5, so luck is in it: ")
+    assert {each.key: each.spent for each in scene.budget} == {key: status["cost"][key] for key in (
+        "trials", "wall_hours", "usd"
+    )}
+    assert all(each.limit == status["budget"][each.key] for each in scene.budget)
+    assert scene.answer == () and scene.trouble == ()
+
+
+def test_what_comes_next_is_counted(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    begun(study, 5)
+    # 80 trials, of which 6 have begun and 20 (5 arms, 4 seeds) are held for confirm.
+    assert scene_of(study).coming.startswith("at most 54 more trials of the search, then 20 trials to confirm; at most")
+    begun(study, 8)                                    # all 8 of the search, then 5 of confirm; 2 more run
+    told = read_events(study.folder / "ledger")
+    begun_by_now = len(Accounts(told).in_phase("confirm"))
+    owed = re.match(r"(\d+) more trials to confirm, then the answer; about ", scene_of(study).coming)
+    assert owed is not None and int(owed[1]) + begun_by_now in range(17, 21)     # arms may ask for the same training
+    whole = study.finish(study.session())
+    assert scene_of(study, "done").coming == "" and (whole / "selection.json").exists()
+
+
+def test_a_budget_without_a_number_of_trials_says_what_ends_the_search(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR.replace("{trials: 80}", "{wall_hours: 2, usd: 3}"))
+    begun(study, 2)
+    expected = "the search goes on until usd or wall_hours would not last for confirm, then 20 trials to confirm"
+    assert scene_of(study).coming == expected
+
+
+def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    begun(study, 17)
+    accounts = Accounts(read_events(study.folder / "ledger"))
+    assert accounts.selected is not None
+    told = [trial for trial in accounts.in_phase("confirm") if trial.told is not None]
+    ours = {t.proposal.seed: t for t in told if set(t.proposal.tasks) == set(accounts.selected.selection.tasks)
+            and len({*t.proposal.shares.values()}) == 1}
+    alone = {t.proposal.seed: t for t in told if t.proposal.tasks == ("p",)}
+    both = ours.keys() & alone.keys()
+    assert both
+    gains = [_accuracy(ours[seed]) - _accuracy(alone[seed]) for seed in both]
+    header, first, *_ = scene_of(study).answer
+    assert "no interval while seeds are missing" in header
+    assert first == f"{sum(gains) / len(gains):+.4f} over single_task (seeds: {len(both)} of 4)"
+
+
+def _accuracy(trial) -> float:  # type: ignore[no-untyped-def]
+    return float(trial.told.report["p"]["accuracy"])
+
+
+def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    study.finish(study.session())
+    answer = scene_of(study, "done").answer
+    assert "over single task" in answer[0] and "95 % interval" in answer[0]
+    assert [re.search(r"over (\w+) \(95 % interval [+-]0\.\d{4} … [+-]0\.\d{4}\)", line) is not None
+            for line in answer[1:]] == [True] * 3
+    study.session().flush()                            # another session has opened the ledger
+    extended = scene_of(study, "running").answer[0]
+    assert extended == f"before this session went on: {answer[0]}"
+
+
+def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR, broken={2: "out of memory", 3: "out of memory"})
+    agenda = begun(study, 4)
+    failed = scene_of(study).trouble
+    assert failed == ("2 of 5 trials failed, last 0003 (error); 2 in a row, 5 end the session",)
+    watched = Watched(study.study, study.folder)
+    *before, last = agenda._ledger.events
+    watched.hear([*before, replace(last, time=last.time + 100)])       # type: ignore[call-arg]
+    scene = watched.scene("running", time.time())
+    assert scene is not None and scene.trouble[1].startswith("MLflow has nothing of this study yet")
+    watched.hear([Tracked(id=None, run_id="a"), Tracked(id=0, run_id="b")])
+    scene = watched.scene("running", time.time())
+    assert scene is not None and scene.trouble[1].startswith("MLflow lacks 2 trials that ended")
+
+
+# The drawing
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("ended", [0, 5, 17])
+def test_the_view_fits_its_terminal_and_shows_all(width: int, ended: int, tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR.replace("{trials: 80}", "{trials: 80, wall_hours: 2, usd: 3}"))
+    begun(study, ended)
+    scene = scene_of(study)
+    lines = drawn(scene, width)
+    assert max(map(len, lines)) <= width
+    labels = [match[1] for line in lines if (match := re.match(r"(best|answer|belief|budget|next|trouble)\b", line))]
+    assert labels == [*(["best"] + ["answer"] * (ended == 17)), "belief", "budget", "next"]
+    text = re.sub(r"\s+", " ", " ".join(lines))
+    assert all(f"{trial.id:04d} " in text for trial in scene.running)
+    assert f"{scene.counts['finished']} finished" in text if ended else "no trial yet" in text or scene.running
+    assert all(key in text for key in ("trials", "wall_hours", "usd"))
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    names = ("[red]p[/red]", *HOSTILE[1:])
+    scene = Scene("[b]x[/b]", "running", "[i]", {}, (RunningTrial(1, "search", " + ".join(names), 1, 0.0, 3, 9),),
+                  f"0.5 {names[0]}", (names[0],), names[0], (), "", (names[0],))
+    text = "\n".join(drawn(scene, 200))
+    assert text.count("[red]p[/red]") == 5 and "[b]x[/b]" in text and "3/9" in text
+
+
+def test_many_trials_do_not_push_the_rest_out_of_the_terminal() -> None:
+    running = tuple(RunningTrial(n, "search", "a + b", 1, 0.0, None, 100) for n in range(64))
+    scene = Scene("x", "running", "tag", {"running": 64}, running, "b", (), "c", (Spent("usd", None, 3.0),), "d", ())
+    lines = drawn(scene, height=24)
+    assert len(lines) <= 24 and "and 54 more trials" in lines and any("unknown of 3" in line for line in lines)
+
+
+def test_before_a_session_has_begun_it_says_so() -> None:
+    assert drawn(None) == ["preparing: data, encoder, workers"]
+
+
+def test_durations_read_as_people_say_them() -> None:
+    assert [duration(s) for s in (0.4, 89, 90, 3000, 5400, 11_100)] == [
+        "0 s", "89 s", "2 min", "50 min", "1 h 30 min", "3 h 05 min"
+    ]
+
+
+# What it reads
+
+
+def test_a_ledger_is_followed_over_its_merged_ranges(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    agenda = begun(study, 2)
+    following = Following(study.folder / "ledger")
+    first = following.news()
+    assert first == agenda._ledger.events and following.news() == []
+    for number in range(RANGE + 2):
+        agenda.record(Tracked(id=None, run_id=str(number)))
+        agenda.flush()
+    assert list(study.folder.glob("ledger/*.jsonl"))
+    assert first + following.news() == read_events(study.folder / "ledger") == agenda._ledger.events
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(None, None), ("", None), ('{"step": 10}\n', 10), ('{"step": 10}\n{"step": 20}\n{"st', 20), ('{"st', None)],
+)
+def test_steps_are_those_of_the_last_whole_evaluation(
+    written: str | None, expected: int | None, tmp_path: Path
+) -> None:
+    if written is not None:
+        (tmp_path / "metrics.jsonl").write_text(written)
+    assert steps_done(tmp_path) == expected
+
+
+def test_its_picture_asks_nothing_of_anywhere(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM, FOUR)
+    begun(study, 5)
+    script, picture = Path(__file__).parents[1] / "docs" / "live.py", tmp_path / "live.svg"
+    subprocess.run([sys.executable, str(script), str(study.folder), str(picture)], check=True, timeout=120)
+    svg = picture.read_text()
+    assert "random_subset" in svg and "belief" in svg and "url(http" not in svg and "@font-face" not in svg
