@@ -176,6 +176,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
 
     [study] = ids("quickstart", role="study")
     open_wide(run_page(base, experiment, study), "[role=table]", 1000)
+    camera.browser.find_element(By.XPATH, "//button[.='Show more']").click()
     save(camera.shot(), "mlflow-study")
 
 

@@ -11,14 +11,15 @@ from reported import HOSTILE, WITH_EACH, finished, material_of
 from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.blocks import Page, Paragraph, Section, Table, number
 from auxtune.orchestrator.report.figures import figures
 from auxtune.orchestrator.report.note import LONGEST, note_of
 from auxtune.orchestrator.report.study_page import study_page
 from auxtune.orchestrator.tracking.ending import Ending
-from auxtune.orchestrator.tracking.standing_note import standing_note, trial_note
+from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
+from auxtune.selectors.protocol import Proposal
 
 SAID = Section("answer", "The answer", (Paragraph("Train p with a.", "answer"),))
 
@@ -95,3 +96,8 @@ def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
         width, height = (float(root.attrib[side].removesuffix("pt")) for side in ("width", "height"))
         assert 300 < width < 9 * height
         assert root[0].attrib["fill"] == "#fdfdfb" and "var(" not in svg
+
+
+@pytest.mark.parametrize(("tasks", "named"), [("p", "p"), ("pab", "p + a + b"), ("pabcd", "p + a + b + 2 more")])
+def test_a_trial_is_called_by_phase_number_and_tasks(tasks: str, named: str) -> None:
+    assert trial_name(Trial(12, "search", Proposal(tuple(tasks)), 0.0)) == f"search 0012 {named}"

@@ -143,7 +143,7 @@ def test_every_child_says_the_share_of_every_task_and_what_it_learned_from(told:
         trial = told.accounts.trials[int(child.data.tags["auxtune.proposal_id"])]
         shares = {key: float(value) for key, value in child.data.params.items() if key.startswith("weight/")}
         assert sorted(shares) == sorted(f"weight/{name}" for name in opened.problem.names)
-        assert sum(shares.values()) == pytest.approx(1.0)
+        assert sum(shares.values()) == pytest.approx(1.0, abs=1e-3)      # each in four digits
         assert {key for key, share in shares.items() if share} <= {f"weight/{task}" for task in trial.proposal.tasks}
         assert {each.dataset.name for each in child.inputs.dataset_inputs} == set(trial.proposal.tasks)
     known = {each.dataset.name: each.dataset.digest for each in told.parent.inputs.dataset_inputs}

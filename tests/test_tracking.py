@@ -65,7 +65,7 @@ def check_mirror(run: StudyRun, uri: str) -> None:
         assert child.data.tags["auxtune.phase"] == trial.phase
         shares = {k.removeprefix("weight/"): float(v) for k, v in child.data.params.items() if k.startswith("weight/")}
         alone = dict.fromkeys(run.accounts.sessions[-1].opened.problem.names, 0.0)
-        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}))
+        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}), rel=1e-3)      # in four digits
         learned = {each.dataset.name: each.dataset.digest for each in child.inputs.dataset_inputs}
         assert learned == {task: run.accounts.sessions[-1].opened.fingerprint[f"tasks.{task}"] for task in learned}
         assert set(learned) == set(trial.proposal.tasks)

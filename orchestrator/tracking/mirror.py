@@ -20,7 +20,7 @@ from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
 from auxtune.orchestrator.tracking.run_metrics import trained_shares
-from auxtune.orchestrator.tracking.standing_note import standing_note, trial_note
+from auxtune.orchestrator.tracking.run_words import standing_note, trial_note
 from auxtune.selectors.protocol import Proposal
 
 

@@ -31,6 +31,7 @@ from auxtune.orchestrator.tracking.run_metrics import (
     final_metrics,
     line_metrics,
 )
+from auxtune.orchestrator.tracking.run_words import trial_name
 
 NOTE = "mlflow.note.content"                           # what MLflow's page shows as a run's description
 _SQLITE = "sqlite:///"
@@ -96,7 +97,7 @@ class StudyRuns:
             "mlflow.parentRunId": parent,
             **tags,
         }
-        return self._create(f"{trial.phase} {trial.id:04d}", trial.proposed, tags)
+        return self._create(trial_name(trial), trial.proposed, tags)
 
     def describe(
         self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str

@@ -83,7 +83,8 @@ def trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     """``weight/<task>`` for all ``tasks`` of the study: 0 for those that the trial does not train.
 
     What a trial that steers itself will have trained is known once it has been told: its rounds, by task. Until then
-    the weights of its own tasks are left out.
+    the weights of its own tasks are left out. With four digits, which a column of MLflow's table has room for; the
+    ledger has the shares as they were executed.
     """
     proposal, told = trial.proposal, trial.told
     own: Mapping[str, float] | None = proposal.shares if proposal.trains else {}
@@ -91,7 +92,7 @@ def trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
         rounds = Counter(task for task, _ in told.outcome.rounds) if told else Counter()
         own = {task: rounds[task] / rounds.total() for task in proposal.tasks} if rounds else None
     known = tasks if own is not None else [task for task in tasks if task not in proposal.tasks]
-    return {f"weight/{task}": (own or {}).get(task, 0.0) for task in known}
+    return {f"weight/{task}": float(f"{(own or {}).get(task, 0.0):.4g}") for task in known}
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

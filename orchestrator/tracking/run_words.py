@@ -1,4 +1,4 @@
-"""What a run in MLflow says of itself in a line or two, in Markdown: a trial's tasks, and a study without an answer."""
+"""What runs in MLflow are called and say of themselves in a line or two: trials, and a study without an answer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.tracking.ending import Ending
 
+_NAMED = 3                                             # tasks in a name
 _STATES = {"FINISHED": "done", "KILLED": "interrupted", "FAILED": "failed"}
 
 
 def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
     """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
     return "\n\n".join(_lines(accounts, folder, _STATES[ended.status] if ended else "running"))
+
+
+def trial_name(trial: Trial) -> str:
+    """Phase and number, so that sorting by name is sorting by time, and the tasks as far as there is room for them."""
+    tasks = trial.proposal.tasks
+    more = [f"{len(tasks) - _NAMED} more"] if len(tasks) > _NAMED else []
+    return f"{trial.phase} {trial.id:04d} {' + '.join([*tasks[:_NAMED], *more])}"
 
 
 def trial_note(trial: Trial) -> str:
