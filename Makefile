@@ -37,7 +37,7 @@ scoreboard-run: $(INSTALLED)  ## those result files; TABLES=DIR names a folder w
 	.venv/bin/python benchmarks/scoreboard_run.py --tables $(TABLES)
 
 wheel: $(INSTALLED)      ## dist/*.whl; what an earlier build left behind must not get into it
-	rm -rf build dist
+	rm -rf build/lib build/bdist.* dist
 	.venv/bin/python -m build --wheel --no-isolation
 
 $(INSTALLED): pyproject.toml constraints.txt

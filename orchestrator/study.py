@@ -77,7 +77,7 @@ class Study:
     def run(
         self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False, address: str | None = None
     ) -> Result:
-        """Run it, or go on with it, to its answer; ``listener`` hears every event of the ledger as it is recorded.
+        """Run it, or go on with it, to its answer; ``listener`` hears every event as it is recorded, up to its close.
 
         On this machine, or on the cluster at ``address``, ``host:port`` of its head or ``auto``, from one of its nodes.
         Raises what ``session.run_session`` raises.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chromium import chromium
 from small_study import StudyRun, small_study
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")     # else Ray writes a token file into the home folder
@@ -26,3 +29,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     run = small_study(tmp_path_factory.mktemp("whole"))
     run.finish()
     return run
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with an empty profile, and everything logged that it asks for and complains of."""
+    pytest.importorskip("selenium.webdriver", reason="needs selenium, which the dev extra brings")
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

@@ -46,6 +46,7 @@ def completed(words: list[str], place: Path) -> list[str]:
         ("auxtune st", ["plain,status", "plain,stop"]),
         ("auxtune status --w", ["plain,--watch"]),
         ("auxtune show ", ["plain,studies/quick", "plain,studies/quiet"]),
+        ("auxtune ui ", ["plain,studies/quick", "plain,studies/quiet"]),
         ("auxtune show studies/quic", ["plain,studies/quick"]),
         ("auxtune show studies/no", ["dir,studies/no"]),
         ("auxtune show studies/quick 1", ["plain,1", "plain,12"]),

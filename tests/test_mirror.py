@@ -76,7 +76,7 @@ def mirror(study: Mirrored, events: list[Event], former: list[Event] | None = No
     tracker.start()
     for event in events if former else events[1:]:
         tracker.hear(event)
-    tracker.finish(Ending("FINISHED"), patience=60)
+    tracker.finish(Ending("done"), patience=60)
     assert tracker.trouble is None
     return list(tracker.made())
 

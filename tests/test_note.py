@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import Markup
 from reported import HOSTILE, WITH_EACH, finished, material_of
 from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.report.blocks import Page, Paragraph, Section, Table, number
+from auxtune.orchestrator.report.blocks import Page, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.figures import figures
 from auxtune.orchestrator.report.note import LONGEST, note_of
 from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.session.closing import ending_of
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
 from auxtune.selectors.protocol import Proposal
@@ -71,7 +74,7 @@ def test_a_study_without_an_answer_says_where_it_stands_and_what_is_best(tmp_pat
     assert "the study is running after 3 ended trials" in running and "auxtune status" in running
     assert f"trial {best.id:04d} with a score of {best.score:.4f}. {trial_note(best)}" in running
     folder = study.close(agenda, "interrupted")
-    ended = standing_note(Accounts(read_events(folder / "ledger")), folder, Ending("KILLED"))
+    ended = standing_note(Accounts(read_events(folder / "ledger")), folder, Ending("interrupted"))
     assert "is interrupted after 3" in ended and f"`auxtune resume {folder}`" in ended
 
 
@@ -98,6 +101,18 @@ def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
         assert root[0].attrib["fill"] == "#fdfdfb" and "var(" not in svg
 
 
-@pytest.mark.parametrize(("tasks", "named"), [("p", "p"), ("pab", "p + a + b"), ("pabcd", "p + a + b + 2 more")])
-def test_a_trial_is_called_by_phase_number_and_tasks(tasks: str, named: str) -> None:
-    assert trial_name(Trial(12, "search", Proposal(tuple(tasks)), 0.0)) == f"search 0012 {named}"
+@pytest.mark.parametrize(("tasks", "named"), [("p", "p"), ("pab", "a + b"), ("pabcde", "a + b + c + 2 more")])
+def test_a_trial_is_called_by_phase_number_and_what_it_trains_beside_the_primary(tasks: str, named: str) -> None:
+    assert trial_name(Trial(12, "search", Proposal(tuple(tasks)), 0.0), "p") == f"search 0012 {named}"
+
+
+def test_an_answer_is_not_lost_over_a_drawing_that_cannot_be_a_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "study.yaml").write_text("study: x")
+    answer = json.loads((finished(tmp_path, "random_subset", STUDY) / "selection.json").read_text())
+    page = Page("x", "about", (SAID, Section("lift", "Lift", (Picture(Markup("<svg>"), "no size"),))), "foot")
+    ending = ending_of("done", tmp_path, answer, page)
+    assert ending.selection == answer and ending.note.startswith(f"**{verdict(answer)}**") and ending.drawings == {}
+    assert [path.name for path in ending.files] == ["study.yaml"]
+    assert "MLflow gets neither note nor figures of the report: ValueError" in caplog.text

@@ -6,12 +6,11 @@ It needs Chromium and chromedriver on the path, and is skipped without them.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import BROWSER, DRIVER, asked_for, chromium, opened
+from chromium import BROWSER, DRIVER, asked_for, opened
 from click.testing import CliRunner
 from reported import HOSTILE, WITH_EACH, finished, material_of
 from simulated_study import GROUPS, STUDY, SimulatedStudy
@@ -54,14 +53,6 @@ while (walker.nextNode()) {
   found.push([(high + 0.05) / (low + 0.05), element.tagName, walker.currentNode.textContent.trim().slice(0, 40)]);
 }
 return found"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with an empty profile, and everything logged that it asks for and complains of."""
-    pytest.importorskip("selenium.webdriver", reason="needs selenium, which the dev extra brings")
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module", params=[*STUDIES, "compared"])

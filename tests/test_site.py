@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -13,10 +12,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import test_report_browser as chromium
+from chromium import BROWSER, DRIVER, asked_for, opened
 from pages import PAGES, ROOT
 
-browser = chromium.browser                             # the fixture
 SHOWN = [*PAGES, ROOT / "docs" / "api.rst"]
 
 
@@ -102,11 +100,11 @@ def test_a_page_that_nobody_finds_and_a_broken_link_fail_the_build(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (chromium.BROWSER and chromium.DRIVER), reason="needs Chromium and chromedriver on the path")
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path")
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light"), (1600, "dark")])
 def test_pages_fit_their_window_and_complain_of_nothing(browser: Any, site: Path, width: int, scheme: str) -> None:
     for page in (made_of(page, site) for page in SHOWN):
-        chromium.opened(browser, page, width, scheme)
+        opened(browser, page.as_uri(), width, scheme=scheme)
         needed, ground, text = browser.execute_script(
             "const main = document.querySelector('article'), style = getComputedStyle(document.body);"
             "return [document.documentElement.scrollWidth, style.backgroundColor, main.getBoundingClientRect().right]"
@@ -115,6 +113,5 @@ def test_pages_fit_their_window_and_complain_of_nothing(browser: Any, site: Path
         red, *_ = re.findall(r"\d+", ground)
         assert (int(red) < 60) == (scheme == "dark")
         assert browser.get_log("browser") == []
-        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        asked = asked_for(browser)
         assert asked and [url for url in asked if not url.startswith(("file:", "data:", "chrome:"))] == []

@@ -23,7 +23,7 @@ from test_mirror import PROBLEM, mirrored_in, runs, story
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
-from auxtune.orchestrator.tracking.ending import Ending
+from auxtune.orchestrator.tracking.ending import Ending, Reason
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import TaskInfo
@@ -141,11 +141,11 @@ def study(tmp_path: Path, empty_store: Path) -> Mirrored:
     return replace(mirrored_in(tmp_path), params={"learning_rate": 0.1})
 
 
-def session(study: Mirrored, ledger: Sequence[Event], status: str = "FINISHED") -> list[Tracked]:
+def session(study: Mirrored, ledger: Sequence[Event], reason: Reason = "done") -> list[Tracked]:
     """A session over a ledger in which nothing more happens: the runs it gives the ledger."""
     tracker = Tracker(study, ledger)
     tracker.start()
-    tracker.finish(Ending(status), patience=60)
+    tracker.finish(Ending(reason), patience=60)
     assert (tracker.is_alive(), tracker.trouble) == (False, None)
     return tracker.made()
 
@@ -160,7 +160,7 @@ def check_sums(study: Mirrored) -> None:
 
 def test_costs_add_up_in_a_study_that_was_interrupted(study: Mirrored) -> None:
     ledger = story([0.5])[:-1]                         # one attempt was lost, the next was cut off
-    session(study, ledger, status="KILLED")
+    session(study, ledger, reason="interrupted")
     _, (child,) = runs(study)
     assert child.info.status == "KILLED"
     assert child.data.metrics["cost/wall_seconds"] == 4.0
@@ -200,7 +200,7 @@ def test_children_of_a_parent_that_was_deleted_come_under_the_new_one(study: Mir
 
 
 def test_a_recipe_that_was_allowed_to_drift_leaves_the_parameters_as_they_were(study: Mirrored) -> None:
-    session(study, story([0.5])[:-1], status="KILLED")
+    session(study, story([0.5])[:-1], reason="interrupted")
     session(replace(study, params={"learning_rate": 0.2, "clip": 1.0}), story([0.5]))
     _, (child,) = runs(study)
     assert (child.data.params["learning_rate"], child.data.params["clip"]) == ("0.1", "1.0")
@@ -209,7 +209,7 @@ def test_a_recipe_that_was_allowed_to_drift_leaves_the_parameters_as_they_were(s
 
 def test_the_best_few_are_those_of_the_finished_study(study: Mirrored) -> None:
     study = replace(study, children="best 2")
-    session(study, story([0.3, 0.4]), status="KILLED")
+    session(study, story([0.3, 0.4]), reason="interrupted")
     session(study, story([0.3, 0.4, 0.6, 0.5]))
     _, children = runs(study)
     assert {child.data.tags["auxtune.proposal_id"] for child in children} == {"2", "3"}
@@ -222,7 +222,7 @@ def test_what_a_later_answer_does_not_say_is_unknown_again(study: Mirrored) -> N
         answer = {"report": {"p": {"accuracy": 0.75}}, "lift": lifts}
         tracker = Tracker(study, ledger)
         tracker.start()
-        tracker.finish(Ending("FINISHED", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
+        tracker.finish(Ending("done", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
         ledger += tracker.made()
     (parent,), _ = runs(study)
     said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "report/"))}
@@ -245,7 +245,7 @@ def test_an_event_that_cannot_be_folded_is_said_and_stays_said(study: Mirrored) 
     tracker = Tracker(study, story([0.5]))
     tracker.hear(Started(id=7, attempt=1, time=1.0, session="s"))
     tracker.start()
-    tracker.finish(Ending("FINISHED"), patience=1)
+    tracker.finish(Ending("done"), patience=1)
     assert tracker.trouble == "KeyError: 7"
     tracker.abandon()
 

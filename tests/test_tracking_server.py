@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_credentials_may_be_a_token_or_in_the_environments_uri(
         (tmp_path / "study.yaml").write_text("study: x")
         tracker = Tracker(study, story([0.5]))
         tracker.start()
-        tracker.finish(Ending("FINISHED", files=[tmp_path / "study.yaml"]), patience=120)
+        tracker.finish(Ending("done", files=[tmp_path / "study.yaml"]), patience=120)
         assert tracker.trouble is None
         made = tracker.made()[0]
         assert [file.path for file in MlflowClient(inside).list_artifacts(made.run_id)] == ["study.yaml"]
@@ -80,6 +81,24 @@ def test_a_server_that_asks_for_credentials_is_not_asked_for_half_a_minute(serve
     with door(server.uri, BASIC) as uri:
         tracker = Tracker(mirrored_in(tmp_path, uri=uri, price=Price()), story([0.5]))
         tracker.start()
-        tracker.finish(Ending("FINISHED"), patience=120)
+        tracker.finish(Ending("done"), patience=120)
         assert not tracker.is_alive()
         assert tracker.trouble is not None and f"{uri} asks for credentials (401)" in tracker.trouble
+
+
+def test_a_server_that_refuses_is_not_asked_again_at_every_event(server: Server, tmp_path: Path) -> None:
+    ledger = story([0.5])
+    with door(server.uri, BASIC) as uri:
+        tracker = Tracker(mirrored_in(tmp_path, uri=uri), ledger[:1])
+        tracker.start()
+        while tracker.trouble is None:
+            time.sleep(0.1)
+    # Now nobody is there at all: whoever asked again would say so.
+    for event in ledger[1:]:
+        tracker.hear(event)
+        time.sleep(0.2)
+    assert "asks for credentials (401)" in tracker.trouble
+    tracker.finish(Ending("done"), patience=10)
+    assert tracker.trouble is not None and "401" not in tracker.trouble
+    tracker.abandon()
+    tracker.join(60)

@@ -13,10 +13,11 @@ from small_study import StudyRun
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.orchestrator.tracking.links import where_to_look
-from auxtune.orchestrator.tracking.trouble import said_of
+from auxtune.orchestrator.tracking.trouble import redacted, said_of
 
 TEXT = STUDY.replace("SELECTOR", "random_subset")
 
@@ -58,6 +59,18 @@ def test_what_is_secret_is_not_in_what_is_said(tmp_path: Path, monkeypatch: pyte
     assert said == "MlflowException: no answer from http://host:5000/api (…, …)"
     assert where_to_look(uri, tmp_path, "7") == "http://host:5000/#/experiments/7/runs?workflowType=machine_learning"
     assert where_to_look(uri, tmp_path, None) == "http://host:5000"
+
+
+def test_a_secret_that_holds_another_leaves_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "open")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "opensesame")
+    assert redacted("open said opensesame", "http://host") == "… said …"
+
+
+@pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa?ss"])
+def test_a_password_whose_rest_would_be_shown_is_refused(password: str) -> None:
+    with pytest.raises(ValueError, match=r"found 'https://…@host:5000'; write these as %2F %3F %23"):
+        check_tracking(f"https://ada:{password}@host:5000")
 
 
 def test_only_a_refusal_of_credentials_is_told_as_one() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.place import StudyPlace
 
 
 @click.command("ui", epilog="Example: auxtune ui studies/quickstart --port 5001")
-@click.argument("study_dir", type=Place())
+@click.argument("study_dir", type=StudyPlace())
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="N", help="Serve there; else at 5000, or at a free one if taken."
 )
@@ -49,12 +49,15 @@ def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
 
 
 def _show(address: str, experiment_id: str, no_browser: bool) -> None:
-    """Print the link to the runs, and open it."""
+    """Print the link to the runs, and open it where there is a screen: a text browser cannot show MLflow's page."""
+    import os
+    import sys
     import webbrowser
 
     from auxtune.orchestrator.tracking.links import runs_view
 
     link = runs_view(address, experiment_id)
     click.echo(link)
-    if not no_browser:
+    screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if screen and not no_browser:
         webbrowser.open(link)

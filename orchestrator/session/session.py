@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from auxtune.orchestrator.answer.answer import answer, write_answer
 from auxtune.orchestrator.engine.loop import run_tuner
@@ -18,7 +18,7 @@ from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.planning.slots import Slots, resized
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Tracked
+from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
@@ -26,10 +26,8 @@ from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
-from auxtune.orchestrator.report.figures import FOLDER as FIGURES
-from auxtune.orchestrator.report.figures import figures
-from auxtune.orchestrator.report.note import note_of
-from auxtune.orchestrator.report.study_page import FILE, write_report
+from auxtune.orchestrator.report.study_page import write_report
+from auxtune.orchestrator.session.closing import close, ending_of, failure_of
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
@@ -38,10 +36,8 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.ending import Ending
+from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-
-Reason = Literal["done", "interrupted", "failed"]
 
 PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
 
@@ -103,24 +99,24 @@ def run_session(
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
                 page, untold = write_report(folder, study, ledger.events, selection)
-            for event in _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
+            for event in close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
                 agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
             raise
         except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
             reason = "done" if reason == "done" else "interrupted"
-            _close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
+            close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
-                _close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
+                close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
             raise
     if reason == "done":
         return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
     go_on = f"`auxtune resume {folder}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
-    raise TooManyFailures(_why(agenda, folder) + go_on)
+    raise TooManyFailures(failure_of(agenda, folder) + go_on)
 
 
 def _agenda(
@@ -232,36 +228,3 @@ def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, An
     content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metrics, price)
     write_answer(folder, content)
     return content
-
-
-def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
-    """What MLflow keeps of the study, once it has ended for a ``reason``."""
-    status = {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[reason]
-    if not selection:
-        return Ending(status, files=(folder / "study.yaml",))
-    files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
-    drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
-    return Ending(status, selection, note_of(page, selection, folder), files, drawings)
-
-
-def _close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> list[Tracked]:
-    """End the mirror and the session; return the runs that were made last, which are still noted."""
-    tracker.finish(ending, patience)
-    made = tracker.made()
-    for event in made:
-        ledger.append(event)
-    ledger.close(reason)
-    return made
-
-
-def _why(agenda: Agenda, folder: Path) -> str:
-    if not agenda.failing:
-        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
-        return f"Ray ended before the study did (its logs are in {logs}); "
-    failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
-    last = failed[-1]
-    return (
-        f"{len(failed)} of {len(agenda.accounts.trials)} trials failed, the last ones in a row. Trial {last.id} said: "
-        f"{last.told.message if last.told else 'nothing'} (log: "
-        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
-    )

@@ -193,5 +193,7 @@ def without_secrets(text: str) -> str:
 
     >>> without_secrets("https://me:secret@host/path")
     'https://…@host/path'
+    >>> without_secrets("https://me:se@c/r#et@host")
+    'https://…@host'
     """
-    return re.sub(r"//[^/@]*@", "//…@", text)
+    return re.sub(r"//.*@", "//…@", text)

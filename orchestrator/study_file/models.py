@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -32,11 +33,20 @@ def _children(rule: str) -> str:
 
 
 def check_tracking(uri: str) -> str:
-    """The tracking URI as it came. Raises ``ValueError`` for what MLflow takes for a folder."""
+    """The tracking URI as it came.
+
+    Raises ``ValueError`` for what MLflow takes for a folder, and for a password that would end the part it stands in:
+    its rest would be shown as if it were a path.
+    """
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
             f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {without_secrets(uri)!r}; "
             "MLflow no longer keeps runs in plain folders"
+        )
+    if not uri.startswith("sqlite:") and "@" in uri.replace(urlsplit(uri).netloc, "", 1):
+        raise ValueError(
+            f"expected a name and password without / ? # in them, found {without_secrets(uri)!r}; write these as "
+            "%2F %3F %23, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     return uri
 

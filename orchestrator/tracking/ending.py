@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+Reason: TypeAlias = Literal["done", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """``status`` is MLflow's word, ``FINISHED``, ``FAILED`` or ``KILLED``.
+    """``reason`` is the session's, ``done``, ``interrupted`` or ``failed``.
 
     ``selection`` is the content of ``selection.json`` and ``note`` what the run says of it in Markdown, both empty
     where there is no answer. ``files`` are kept under their names, ``drawings`` (path in the run -> SVG) under theirs.
     """
 
-    status: str
+    reason: Reason
     selection: Mapping[str, object] = field(default_factory=dict)
     note: str = ""
     files: Sequence[Path] = ()
     drawings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """The same in MLflow's words."""
+        return {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[self.reason]

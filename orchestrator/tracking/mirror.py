@@ -20,8 +20,8 @@ from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
 from auxtune.orchestrator.tracking.run_metrics import trained_shares
-from auxtune.orchestrator.tracking.run_words import standing_note, trial_note
-from auxtune.selectors.protocol import Proposal
+from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
+from auxtune.selectors.protocol import Problem, Proposal
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ class Mirror:
         return [trial for trial in trials if trial.id not in self._closed]
 
     @property
-    def _tasks(self) -> tuple[str, ...]:
-        """All tasks of the study, in its order."""
-        return self._accounts.sessions[-1].opened.problem.names
+    def _problem(self) -> Problem:
+        """The question, as the last session asked it."""
+        return self._accounts.sessions[-1].opened.problem
 
     def _update_trial(self, trial: Trial, ended: Ending | None) -> None:
         steps = self._study.steps(trial.proposal)
         run_id = self._run_of(trial, steps)
         self._runs.curves(run_id, trial, self._study.folder, steps)
         if trial.told is not None or ended is not None:
-            self._runs.end_child(run_id, trial, self._study.price, steps, trained_shares(trial, self._tasks))
+            self._runs.end_child(run_id, trial, self._study.price, steps, trained_shares(trial, self._problem.names))
             self._open.discard(trial.id)
             self._closed.add(trial.id)
 
@@ -117,6 +117,7 @@ class Mirror:
         """The trial's run, made if absent, open, and with its parameters."""
         study, proposal = self._study, trial.proposal
         if trial.id not in self._children:
+            name = trial_name(trial, self._problem.primary)
             tags = {
                 "auxtune.selector": study.selector,
                 "auxtune.phase": trial.phase,
@@ -124,11 +125,12 @@ class Mirror:
                 "auxtune.tasks": " ".join(proposal.tasks),
                 NOTE: trial_note(trial),
             }
-            self._children[trial.id] = self._runs.child(trial, self._parent, tags)
+            self._children[trial.id] = self._runs.child(trial, name, self._parent, tags)
             self._made(Tracked(id=trial.id, run_id=self._children[trial.id]))
         run_id = self._children[trial.id]
         if trial.id not in self._described:
-            params = {**study.params, "steps": steps, "seed": proposal.seed, **trained_shares(trial, self._tasks)}
+            shares = trained_shares(trial, self._problem.names)
+            params = {**study.params, "steps": steps, "seed": proposal.seed, **shares}
             datasets = {task: study.datasets[task] for task in proposal.tasks if task in study.datasets}
             self._runs.describe(run_id, params, datasets, "training" if proposal.trains else "measuring")
             self._described.add(trial.id)

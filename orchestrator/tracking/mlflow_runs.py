@@ -6,9 +6,7 @@ Everything here is idempotent: it brings a run to what the accounts say, whateve
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import time
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -31,7 +29,7 @@ from auxtune.orchestrator.tracking.run_metrics import (
     final_metrics,
     line_metrics,
 )
-from auxtune.orchestrator.tracking.run_words import trial_name
+from auxtune.orchestrator.tracking.store import quiet_client
 
 NOTE = "mlflow.note.content"                           # what MLflow's page shows as a run's description
 _SQLITE = "sqlite:///"
@@ -43,14 +41,7 @@ class StudyRuns:
 
     def __init__(self, uri: str, experiment: str, study: str, key: str) -> None:
         """``key`` tells this study from others of its name. An absent experiment is made."""
-        # A request whose reply was lost is not sent again blindly, which could make a second run: the caller looks.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        # Of every run that ends at a server it would print two lines between ours, in a view without runs.
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = quiet_client(uri)
         self._study, self._key = study, key
         beside = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
         self.experiment_id = _experiment(self._client, experiment, beside)
@@ -88,8 +79,8 @@ class StudyRuns:
             if not (token := page.token):
                 return found
 
-    def child(self, trial: Trial, parent: str, tags: Mapping[str, str]) -> str:
-        """Make the run of a trial that has none."""
+    def child(self, trial: Trial, name: str, parent: str, tags: Mapping[str, str]) -> str:
+        """Make the run of a trial that has none, under ``name``."""
         tags = {
             "auxtune.role": "trial",
             "auxtune.study": self._study,
@@ -97,7 +88,7 @@ class StudyRuns:
             "mlflow.parentRunId": parent,
             **tags,
         }
-        return self._create(trial_name(trial), trial.proposed, tags)
+        return self._create(name, trial.proposed, tags)
 
     def describe(
         self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str

@@ -10,17 +10,19 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.tracking.ending import Ending
 
 _NAMED = 3                                             # tasks in a name
-_STATES = {"FINISHED": "done", "KILLED": "interrupted", "FAILED": "failed"}
 
 
 def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
     """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
-    return "\n\n".join(_lines(accounts, folder, _STATES[ended.status] if ended else "running"))
+    return "\n\n".join(_lines(accounts, folder, ended.reason if ended else "running"))
 
 
-def trial_name(trial: Trial) -> str:
-    """Phase and number, so that sorting by name is sorting by time, and the tasks as far as there is room for them."""
-    tasks = trial.proposal.tasks
+def trial_name(trial: Trial, primary: str | None) -> str:
+    """Phase and number, so that sorting by name is sorting by time, and what is trained beside the primary.
+
+    As much of it as a column has room for; the primary itself where it is alone.
+    """
+    tasks = [task for task in trial.proposal.tasks if task != primary] or trial.proposal.tasks
     more = [f"{len(tasks) - _NAMED} more"] if len(tasks) > _NAMED else []
     return f"{trial.phase} {trial.id:04d} {' + '.join([*tasks[:_NAMED], *more])}"
 

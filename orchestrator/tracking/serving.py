@@ -21,7 +21,7 @@ from http.client import HTTPException
 from typing import IO
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
-from auxtune.orchestrator.tracking.store import without_password
+from auxtune.orchestrator.tracking.trouble import redacted
 
 HOST, PORT = "127.0.0.1", 5000
 _PATIENCE = 180.0                                      # seconds until a server answers; a slow disk needs many
@@ -31,7 +31,8 @@ _TURN = 0.2                                            # seconds between two loo
 _OTHERS = (
     "MLFLOW_GUNICORN_OPTS", "MLFLOW_UVICORN_OPTS", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY",
     "MLFLOW_READ_REPLICA_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI", "MLFLOW_WORKSPACE_STORE_URI",
-    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_TRACKING_URI",
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_SERVER_ALLOWED_HOSTS",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_TRACKING_URI",
 )
 
 
@@ -83,7 +84,7 @@ class Server:
         """What to say of a server that is of no use any more."""
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", errors="replace").splitlines()[-15:]
-        words = without_password("\n".join(f"  {line}" for line in lines), self._store)
+        words = redacted("\n".join(f"  {line}" for line in lines), self._store)
         return AuxtuneError(f"{self.address}: MLflow's server {how}; its last words:\n{words}")
 
 

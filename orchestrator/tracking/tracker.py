@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from auxtune.selectors.protocol import Proposal
 
 INTERVAL = 2.0                                         # seconds between looks at running trials
 RETRY = 3.0                                            # seconds after the server did not answer
+REFUSED = 60.0                                         # seconds after it did not want our credentials
 
 
 def mirrored(
@@ -74,6 +76,7 @@ class Tracker(threading.Thread):
         self._made: queue.SimpleQueue[Tracked] = queue.SimpleQueue()
         self._ended: Ending | None = None
         self._abandoned = False
+        self._not_before = 0.0                         # nothing is written until then
         self._mirror: Mirror | None = None
 
     def hear(self, event: Event) -> None:
@@ -107,16 +110,19 @@ class Tracker(threading.Thread):
             ended = self._ended                        # looked at before the events: then all of them are there
             try:
                 self._fold()
-                self._write(ended)
-                self.trouble = None
+                if ended is not None or time.monotonic() >= self._not_before:
+                    self._write(ended)
+                    self.trouble = None
                 if ended is not None:
                     return
             except Exception as error:
                 # Whatever a server, a network or this mirror can do wrong: the search must not hear of it.
                 self.trouble = said_of(error, self._study.uri)
                 self._mirror = None
-                if ended is not None and is_refused(error):
-                    return
+                if is_refused(error):
+                    self._not_before = time.monotonic() + REFUSED
+                    if ended is not None:
+                        return
             self._news.wait(RETRY if self.trouble else INTERVAL)
             self._news.clear()
 

@@ -1,4 +1,4 @@
-"""Why MLflow could not be written to, in words that can be shown: they hold no name, password or token."""
+"""Why MLflow could not be written to or read, in words that can be shown: they hold no name, password or token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{part}" for part in ("USERNAME", "PAS
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether a server wants other credentials, which a second try would not bring."""
+    """Whether a server wants other credentials, which another try would not bring and might lock the account."""
     return isinstance(error, MlflowException) and error.get_http_status_code() == 401
 
 
@@ -23,14 +23,19 @@ def said_of(error: Exception, uri: str) -> str:
         given = any(os.environ.get(name) for name in (NAME, PASSWORD, TOKEN)) or shown(uri) != uri.rstrip("/")
         does = "refuses these credentials" if given else "asks for credentials"
         return f"{shown(uri)} {does} (401): set {NAME} and {PASSWORD}, or {TOKEN}, in the environment"
-    text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ").replace(uri, shown(uri))
+    return redacted(f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": "), uri)
+
+
+def redacted(text: str, uri: str) -> str:
+    """``text`` without what is secret in the tracking URI and in the environment."""
+    text = text.replace(uri, shown(uri))
     for secret in _secrets(uri):
         text = text.replace(secret, "…")
     return text
 
 
-def _secrets(uri: str) -> set[str]:
-    """What must not be shown, as it is written and as it is meant."""
+def _secrets(uri: str) -> list[str]:
+    """What must not be shown, as it is written and as it is meant; the longest first, which may hold another."""
     name_and_password = urlsplit(uri).netloc.rpartition("@")[0].split(":", 1)
-    written = {*name_and_password, *(os.environ.get(name, "") for name in (PASSWORD, TOKEN))}
-    return {*written, *map(unquote, written)} - {""}
+    written = {*name_and_password, *(os.environ.get(name, "") for name in (NAME, PASSWORD, TOKEN))}
+    return sorted({*written, *map(unquote, written)} - {""}, key=lambda secret: (-len(secret), secret))

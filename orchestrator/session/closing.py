@@ -1,0 +1,59 @@
+"""How a session ends: what MLflow keeps of it, the last events, and the words for a study that failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.record.events import Tracked
+from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.report.blocks import Page
+from auxtune.orchestrator.report.figures import FOLDER as FIGURES
+from auxtune.orchestrator.report.figures import figures
+from auxtune.orchestrator.report.note import note_of
+from auxtune.orchestrator.report.study_page import FILE
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.tracking.ending import Ending, Reason
+from auxtune.orchestrator.tracking.tracker import Tracker
+
+
+def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+    """What MLflow keeps of the study, once it has ended for a ``reason``."""
+    if not selection:
+        return Ending(reason, files=(folder / "study.yaml",))
+    files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
+    try:
+        drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
+        return Ending(reason, selection, note_of(page, selection, folder), files, drawings)
+    except Exception as error:                         # an answer must not be lost over what MLflow shows of it
+        said = f"{type(error).__name__}: {error}"
+        logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
+        return Ending(reason, selection, note_of(None, selection, folder), files)
+
+
+def close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> list[Tracked]:
+    """End the mirror and the session; return the runs that were made last, which are still noted."""
+    tracker.finish(ending, patience)
+    made = tracker.made()
+    for event in made:
+        ledger.append(event)
+    ledger.close(reason)
+    return made
+
+
+def failure_of(agenda: Agenda, folder: Path) -> str:
+    """Why a study cannot go on, up to what is to be done."""
+    if not agenda.failing:
+        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
+        return f"Ray ended before the study did (its logs are in {logs}); "
+    failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
+    last = failed[-1]
+    return (
+        f"{len(failed)} of {len(agenda.accounts.trials)} trials failed, the last ones in a row. Trial {last.id} said: "
+        f"{last.told.message if last.told else 'nothing'} (log: "
+        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
+    )
