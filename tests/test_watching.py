@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.views import screen
 from auxtune.orchestrator.views.progress import EventLines
+from auxtune.orchestrator.views.scene import Scene, Spent
 from auxtune.orchestrator.views.screen import RunScreen
 from auxtune.orchestrator.views.screen import Terminal as Console
 from auxtune.orchestrator.views.watched import Watched
@@ -204,8 +206,16 @@ def test_plain_lines_on_a_terminal_if_they_are_asked_for(whole: StudyRun) -> Non
     assert "study small in" in before and "\x1b" not in before
 
 
+SCENE = Scene("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [None, replace(SCENE, budget=(Spent("usd", 1.0, None),)), replace(SCENE, best="\udcff")],  # type: ignore[arg-type]
+    ids=["folding", "drawing", "writing"],
+)
 def test_a_view_that_breaks_leaves_the_lines_and_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scene: Scene | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = simulated(tmp_path, RANDOM)
     agenda = study.session()
@@ -215,12 +225,36 @@ def test_a_view_that_breaks_leaves_the_lines_and_the_study(
     said: list[str] = []
     with RunScreen(console, watched, EventLines(said.append)) as view:
         view.hear(agenda._ledger.events[0])
-        view.hear(Tracked(id=99, run_id="a"))          # of what was never proposed: no view can be made of it
+        if scene is None:
+            view.hear(Tracked(id=99, run_id="a"))      # of what was never proposed: no view can be made of it
+        else:
+            monkeypatch.setattr(watched, "scene", lambda state, now: scene)
         while view._screen is not None:
             assert view.is_alive()
             view.join(0.01)
         assert agenda.next() is not None
         for event in agenda._ledger.events[-2:]:
             view.hear(event)
+        while not said:
+            assert view.is_alive()
+            view.join(0.01)
     assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
     assert "the live view broke and is gone, the study goes on" in "\n".join(shown(capsys.readouterr().out))
+
+
+def test_a_view_that_is_left_writes_nothing_beyond_the_height_of_its_terminal(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(force_terminal=True, width=80, height=12)
+    with screen.Screen(console) as view:
+        view.draw(replace(SCENE, trouble=tuple(f"trouble {number}" for number in range(40))))
+        assert "trouble 5" in "\n".join(shown(capsys.readouterr().out))
+    assert "trouble" not in capsys.readouterr().out
+
+
+def test_letters_that_a_terminal_lacks_are_not_drawn_on_it(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    study.close(study.session(), "interrupted")
+    terminal = Terminal(tmp_path, "status", "x", "--watch", environment={"PYTHONIOENCODING": "latin-1"})
+    assert terminal.ended() == 0
+    assert "x: interrupted, 1 sessions" in terminal.text and "Traceback" not in terminal.text

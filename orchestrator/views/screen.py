@@ -35,15 +35,19 @@ class Terminal(Console):
 
 
 def has_live_view(console: Console) -> bool:
-    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours."""
-    return sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
+    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours.
+
+    Nor where its encoding lacks most of the letters that the view is drawn with.
+    """
+    written = (sys.stdout.encoding or "").lower().startswith("utf")
+    return written and sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
 class Screen:
     """While entered, the view is at the foot of the terminal; left, it is gone."""
 
     def __init__(self, console: Console) -> None:
-        view = LiveView(None, time.time())
+        view, self._console = LiveView(None, time.time()), console
         self._live = Live(view, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> Screen:
@@ -53,6 +57,9 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._console.capture():                  # what could not be written would be tried again with the next
+            pass
+        self._live.update(Text("", end=""))            # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
 
     def draw(self, scene: Scene | None) -> None:
