@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,54 @@ def test_a_view_that_breaks_leaves_the_lines_and_the_study(
             view.join(0.01)
     assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
     assert "the live view broke and is gone, the study goes on" in "\n".join(shown(capsys.readouterr().out))
+
+
+def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = simulated(tmp_path, RANDOM)
+    agenda = study.session()
+    monkeypatch.setattr(screen, "INTERVAL", 0.01)
+    console, said = Console(force_terminal=True, width=200), list[str]()
+    with RunScreen(console, Watched(study.study, study.folder), EventLines(said.append)) as view:
+        assert agenda.next() is not None
+        opened, proposed, started = agenda._ledger.events
+        monkeypatch.setattr(view._watched, "hear", lambda events: None)
+        view.hear(opened)
+        view.hear(started)                             # nobody has said what it is
+        view.hear(proposed)
+        view.hear(started)
+        while not said:
+            assert view.is_alive()
+            view.join(0.01)
+        assert view._screen is not None
+        view.hear(replace(started, id=98))             # the last word, on the driver's thread
+    assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
+    assert capsys.readouterr().out.count("no line for an event (Started), the study goes on: KeyError: ") == 2
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_a_view_that_is_left_while_it_looks_says_no_more(
+    breaks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = simulated(tmp_path, RANDOM)
+    watched, looking, left = Watched(study.study, study.folder), threading.Event(), threading.Event()
+
+    def scene(state: str, now: float) -> Scene:
+        looking.set()
+        left.wait(60)
+        if breaks:
+            raise ValueError("too late")
+        return SCENE
+
+    monkeypatch.setattr(screen, "INTERVAL", 0.01)
+    monkeypatch.setattr(watched, "scene", scene)
+    with RunScreen(Console(force_terminal=True, width=200), watched, EventLines(print)) as view:
+        assert looking.wait(60)
+    left.set()
+    view.join(60)
+    text = capsys.readouterr().out
+    assert not view.is_alive() and "x by" not in text and "broke" not in text
 
 
 def test_a_view_that_is_left_writes_nothing_beyond_the_height_of_its_terminal(
