@@ -17,7 +17,7 @@ from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import Tracked
+from auxtune.orchestrator.record.events import Opened, Tracked
 from auxtune.orchestrator.record.ledger import Following, read_events
 from auxtune.orchestrator.record.reports import steps_done
 from auxtune.orchestrator.record.segments import RANGE
@@ -26,6 +26,8 @@ from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.status import status_of
 from auxtune.orchestrator.views.watched import Sparing, Watched
+from auxtune.selectors.protocol import Evidence, Selection
+from auxtune.selectors.random_subset import RandomState, RandomSubset
 from auxtune.selectors.registry import SELECTORS
 
 FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
@@ -118,6 +120,42 @@ def test_of_several_searches_the_best_speaks(tmp_path: Path) -> None:
     place = accounts.best.proposal.stage.split(".")[0]
     assert scene_of(study).belief.startswith(f"{place}: leans to ")
     assert scene_of(study).belief.endswith(f"the best that it drew, {accounts.best.score:.4f}")
+
+
+class Confused(RandomSubset):
+    """A selector from elsewhere, whose belief lacks what such a belief has here, or that cannot say what it chose."""
+
+    def select(self, state: RandomState, evidence: Evidence) -> Selection:
+        if not state.scores:
+            raise ZeroDivisionError("no scores")
+        return replace(super().select(state, evidence), belief={"tried": [{"score": 0.5}]})
+
+
+@pytest.mark.parametrize(("ended", "why"), [(0, "ZeroDivisionError: no scores"), (3, "KeyError: 'mean'")])
+def test_a_belief_that_cannot_be_told_is_said_so(ended: int, why: str, tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    begun(study, ended)
+    watched = Watched(study.study, study.folder)
+    watched.hear(read_events(study.folder / "ledger"))
+    watched._selector = Confused()
+    scene = watched.scene("running", time.time())
+    assert scene is not None and scene.belief == f"cannot be told: {why}"
+
+
+def test_only_the_last_session_s_question_is_asked(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    for ended in (1, 2):
+        study.close(begun(study, ended), "interrupted")
+    events = read_events(study.folder / "ledger")
+    first, *_, last = (place for place, event in enumerate(events) if isinstance(event, Opened))
+    # Today's selector cannot be asked what the first session asked.
+    opened = events[first]
+    assert isinstance(opened, Opened) and last > first
+    events[first] = replace(opened, problem=replace(opened.problem, primary=None))
+    watched = Watched(study.study, study.folder)
+    watched.hear(events)
+    scene = watched.scene("interrupted", time.time())
+    assert scene is not None and scene.belief == scene_of(study).belief
 
 
 def test_a_slow_belief_is_asked_for_less_often() -> None:
