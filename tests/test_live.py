@@ -239,6 +239,14 @@ def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None
     assert extended == f"before this session went on: {answer[0]}"
 
 
+@pytest.mark.parametrize("content", ['{"format": 99, "lift": {}}', '{"lift": ', "[]"])
+def test_an_answer_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    study.finish(study.session())
+    (study.folder / "selection.json").write_text(content)
+    assert scene_of(study, "done").answer == ()
+
+
 def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR, broken={2: "out of memory", 3: "out of memory"})
     agenda = begun(study, 4)
