@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from small_study import StudyRun
 from terminal import Terminal, shown
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.events import Tracked
+from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.record.events import Started, Tracked
 from auxtune.orchestrator.views import screen
 from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.scene import Scene, Spent
@@ -139,6 +141,19 @@ def test_a_study_that_nobody_runs_is_shown_once(tmp_path: Path) -> None:
     assert result.exit_code == 0 and result.stdout.count("x: interrupted, 1 sessions\n") == 2
 
 
+@pytest.mark.parametrize("live", [False, True], ids=["plain", "live"])
+def test_a_line_has_the_time_of_its_event(live: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = simulated(tmp_path, RANDOM)
+    agenda = study.session()
+    assert agenda.next() is not None
+    *earlier, started = agenda._ledger.events
+    assert isinstance(started, Started)
+    console = Console(force_terminal=True, width=200) if live else None
+    lines_after(earlier, study.study, console)(replace(started, time=time.mktime((2026, 3, 1, 4, 5, 6, 0, 0, -1))))
+    (line,) = filter(None, shown(capsys.readouterr().out))
+    assert line.startswith("04:05:06  search 0000 ") and line.endswith(" started")
+
+
 @pytest.mark.parametrize("other", ["--json", "--verify"])
 def test_watching_goes_with_nothing_that_is_asked_once(other: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["status", str(tmp_path), "--watch", other])
@@ -224,7 +239,7 @@ def test_a_view_that_breaks_leaves_the_lines_and_the_study(
     monkeypatch.setattr(screen, "INTERVAL", 0.01)
     console = Console(force_terminal=True, width=200)
     said: list[str] = []
-    with RunScreen(console, watched, EventLines(said.append)) as view:
+    with RunScreen(console, watched, EventLines(lambda line, moment: said.append(line))) as view:
         view.hear(agenda._ledger.events[0])
         if scene is None:
             view.hear(Tracked(id=99, run_id="a"))      # of what was never proposed: no view can be made of it
@@ -250,7 +265,7 @@ def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
     agenda = study.session()
     monkeypatch.setattr(screen, "INTERVAL", 0.01)
     console, said = Console(force_terminal=True, width=200), list[str]()
-    with RunScreen(console, Watched(study.study, study.folder), EventLines(said.append)) as view:
+    with RunScreen(console, Watched(study.study, study.folder), EventLines(lambda line, moment: said.append(line))) as view:
         assert agenda.next() is not None
         opened, proposed, started = agenda._ledger.events
         monkeypatch.setattr(view._watched, "hear", lambda events: None)
