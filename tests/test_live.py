@@ -256,10 +256,18 @@ def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     *before, last = agenda._ledger.events
     watched.hear([*before, replace(last, time=last.time + 100)])       # type: ignore[call-arg]
     scene = watched.scene("running", time.time())
-    assert scene is not None and scene.trouble[1].startswith("MLflow has nothing of this study yet")
+    assert scene is not None and scene.trouble[1] == (
+        "MLflow has nothing of this study yet; trials go on, and it is filled in when the server answers"
+    )
+    scene = watched.scene("interrupted", time.time())
+    resumed = "`auxtune resume` fills it in"
+    assert scene is not None and scene.trouble[1] == f"MLflow has nothing of this study; {resumed}"
     watched.hear([Tracked(id=None, run_id="a"), Tracked(id=0, run_id="b")])
     scene = watched.scene("running", time.time())
-    assert scene is not None and scene.trouble[1].startswith("MLflow lacks 2 trials that ended")
+    assert scene is not None
+    assert scene.trouble[1] == "MLflow lacks 2 trials that ended; it is filled in when the server answers"
+    scene = watched.scene("failed", time.time())
+    assert scene is not None and scene.trouble[1] == f"MLflow lacks 2 trials that ended; {resumed}"
 
 
 # The drawing

@@ -137,7 +137,7 @@ class Watched:
             coming="" if state == "done" else coming(
                 accounts, self._confirmation, self._options.budget, self._translator
             ),
-            trouble=tuple(troubles(accounts, self._options)),
+            trouble=tuple(troubles(accounts, self._options, state)),
         )
 
     def _best(self) -> str:
