@@ -138,7 +138,7 @@ def test_a_study_that_nobody_runs_is_shown_once(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM)
     study.close(study.session(), "interrupted")
     result = CliRunner().invoke(cli.main, ["status", str(study.folder), "--watch"])
-    assert result.exit_code == 0 and result.stdout.count("x: interrupted, 1 sessions\n") == 2
+    assert result.exit_code == 0 and result.stdout.count("x: interrupted, 1 sessions\n") == 1
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["plain", "live"])
