@@ -16,11 +16,13 @@ from rich.console import Console
 from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Opened, Tracked
 from auxtune.orchestrator.record.ledger import Following, read_events
 from auxtune.orchestrator.record.reports import steps_done
 from auxtune.orchestrator.record.segments import RANGE
+from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
@@ -32,6 +34,9 @@ from auxtune.selectors.registry import SELECTORS
 
 FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
 RANDOM = "{name: random_subset, trials: 8}"
+
+
+SCENE = Scene("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
 
 def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
@@ -302,6 +307,24 @@ def test_many_trials_do_not_push_the_rest_out_of_the_terminal() -> None:
     scene = Scene("x", "running", "tag", {"running": 64}, running, "b", (), "c", (Spent("usd", None, 3.0),), "d", ())
     lines = drawn(scene, height=24)
     assert len(lines) <= 24 and "and 54 more trials" in lines and any("unknown of 3" in line for line in lines)
+
+
+def test_one_trial_too_many_is_one_trial() -> None:
+    running = tuple(RunningTrial(n, "search", "a + b", 1, 0.0, None, 100) for n in range(11))
+    lines = drawn(replace(SCENE, running=running), height=24)
+    assert "and 1 more trial" in lines
+
+
+def test_a_clock_that_is_ahead_makes_no_negative_time() -> None:
+    lines = drawn(replace(SCENE, running=(RunningTrial(1, "search", "a + b", 1, 60.0, None, 100),)), now=58.0)
+    assert lines[1].endswith(" 0 s")
+
+
+def test_a_limit_that_was_overrun_is_said_as_everywhere() -> None:
+    over, cost = Spent("usd", 3.2, 3.0), {"usd": 3.2}
+    (line,) = spent_of(BudgetOptions(usd=3.0), cost)
+    assert line == "usd 3.2 of 3, overrun by 0.2"
+    assert any(drawing.endswith(line.removeprefix("usd ")) for drawing in drawn(replace(SCENE, budget=(over,))))
 
 
 def test_before_a_session_has_begun_it_says_so() -> None:

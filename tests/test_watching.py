@@ -265,7 +265,8 @@ def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
     agenda = study.session()
     monkeypatch.setattr(screen, "INTERVAL", 0.01)
     console, said = Console(force_terminal=True, width=200), list[str]()
-    with RunScreen(console, Watched(study.study, study.folder), EventLines(lambda line, moment: said.append(line))) as view:
+    lines = EventLines(lambda line, moment: said.append(line))
+    with RunScreen(console, Watched(study.study, study.folder), lines) as view:
         assert agenda.next() is not None
         opened, proposed, started = agenda._ledger.events
         monkeypatch.setattr(view._watched, "hear", lambda events: None)
