@@ -43,7 +43,7 @@ def shown(text: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-class Terminal:
+class CommandTerminal:
     """``auxtune ARGUMENTS`` in ``home`` on a terminal of its own; its output is read as it comes."""
 
     def __init__(

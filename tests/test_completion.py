@@ -60,6 +60,20 @@ def test_what_can_follow_is_offered(line: str, expected: list[str], place: Path)
     assert completed(line.split(" "), place) == expected
 
 
+def test_a_store_is_not_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")       # where nobody listens
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert completed(["auxtune", "show", "s3://bucket/studies/quick", ""], place) == []
+
+
+def test_what_cannot_be_read_is_passed_over(place: Path) -> None:
+    long = "x" * 300                                   # no file system knows such a name, or says that it does not
+    assert completed(["auxtune", "show", f"{long}/"], place) == [f"dir,{long}/"]
+    assert completed(["auxtune", "show", long, ""], place) == []
+    (place / "studies" / "loop").symlink_to("loop")
+    assert completed(["auxtune", "show", "studies/quick"], place) == ["plain,studies/quick"]
+
+
 def test_all_selectors_are_offered(place: Path) -> None:
     offered = completed(["auxtune", "simulate", "builtin", "--selector", ""], place)
     assert offered == [f"plain,{name}" for name in names()]

@@ -1,4 +1,4 @@
-"""The live view: a study's numbers and no others, in every width, and each selector's belief in a line."""
+"""The live view: a study's numbers and no others, in every width."""
 
 from __future__ import annotations
 
@@ -13,119 +13,29 @@ from pathlib import Path
 import pytest
 from reported import HOSTILE
 from rich.console import Console
-from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
+from simulated_study import simulated
+from watched_study import FOUR, RANDOM, begun, scene_of
 
-from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Following, read_events
 from auxtune.orchestrator.record.reports import steps_done
 from auxtune.orchestrator.record.segments import RANGE
+from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.watched import Sparing, Watched
-from auxtune.selectors.registry import SELECTORS
+from auxtune.orchestrator.views.watched import Watched
 
-FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
-RANDOM = "{name: random_subset, trials: 8}"
-
-
-def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
-    """A session after so many trials have ended, with up to ``at_once`` running."""
-    agenda, running = study.session(), []
-    while ended:
-        trial = agenda.next(lambda proposal: len(running) < at_once)
-        if trial is not None:
-            running.append(trial)
-            continue
-        if not running:
-            break
-        first = running.pop(0)
-        study.report(first)
-        agenda.ended(first.id, len(first.attempts))
-        ended -= 1
-    agenda.flush()
-    return agenda
-
-
-def scene_of(study: SimulatedStudy, state: str = "running") -> Scene:
-    watched = Watched(study.study, study.folder)
-    watched.hear(read_events(study.folder / "ledger"))
-    scene = watched.scene(state, time.time())
-    assert scene is not None
-    return scene
+SCENE = Scene("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
 
 def drawn(scene: Scene | None, width: int = 120, height: int = 60, now: float = 0.0) -> list[str]:
     console = Console(width=width, height=height, record=True, force_terminal=True, file=io.StringIO())
     console.print(LiveView(scene, now))
     return [line.rstrip() for line in console.export_text().splitlines()]
-
-
-# What each selector believes
-
-BELIEFS = [
-    ("single_task", STUDY, 1, r"leans to p; it holds no belief"),
-    ("all_tasks", STUDY, 1, r"leans to p \+ helps \+ idle \+ hurts \+ aids; it holds no belief"),
-    ("size_proportional", STUDY, 1, r".*it holds no belief"),
-    (RANDOM, STUDY, 0, r"leans to p; no belief: nothing scored yet"),
-    (RANDOM, STUDY, 4, r"leans to p .*; no belief: the best that it drew, 0\.\d{4}"),
-    ("{name: thompson, rounds: 12}", STUDY, 1, r"leans to p \+ .*does not hurt with probability: helps 0\.\d\d, .*"),
-    ("{name: thompson, mode: trials, rounds: 12}", STUDY, 6, r"leans to p .*probability: \w+ 0\.\d\d, .*"),
-    ("gp_mixing", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
-    ("gp_mixing", STUDY, 8, r"leans to p \d+% \+ .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
-    ("{name: autosem, rounds: 12, samples: 4}", STUDY, 1, r"thompson: leans to p .*probability: .*"),
-    ("{name: autosem, rounds: 12, samples: 4}", STUDY, 4, r"gp_mixing: leans to p .*; expects 0\.\d{4} of it.*"),
-    ("gradts_threshold", STUDY, 9, r"leans to p.*; heads alike by τ: \w+ -?\d\.\d\d, .*"),
-    ("gradts_trial", STUDY, 7, r".*heads alike by τ: .*; \d prefixes tried, the best 0\.\d{4}"),
-    ("gradts_instance", STUDY, 15, r"instances: leans to p .* with \d+ of \d+ rows of .*; \d cuts? of the rows tr.*"),
-    ("covariance_similarity", STUDY, 5, r"leans to p .*alike by covariance: .*"),
-    ("svd_reweighting", STUDY, 5, r"leans to p ×\d\.\d\d \+ .*weight of the labels: .*"),
-    ("linear_surrogate", STUDY, 9, r"leans to p .*; worth in the linear fit: helps .*"),
-    ("mixture_regression", STUDY, 3, r"leans to .*; .*"),
-    ("mixture_regression", STUDY, 14, r"leans to .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
-    ("transfer_prior", STUDY, 3, r"leans to p .*; first of its ranking: \w+ .*"),
-    ("tag", GROUPS, 0, r"leans to p .*; nothing measured yet"),
-    ("tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is \w+ → \w+, \+\d\.\d+"),
-    ("grad_tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is .*"),
-    ("representation_gradient", GROUPS, 6, r"leans to [^|]+\| [^|]+; of 20 affinities the largest is .*"),
-    ("exhaustive", GROUPS, 6, r"leans to .*; 6 of 31 groups trained"),
-    ("hoa", GROUPS, 6, r"leans to .*"),
-    ("random_groups", GROUPS, 2, r"leans to [^|]+\| [^|]+; no belief: the best that it drew, 0\.\d{4}"),
-]
-
-
-@pytest.mark.parametrize(("selector", "text", "ended", "expected"), BELIEFS, ids=lambda value: str(value)[:20])
-def test_every_selector_tells_its_belief_in_a_line(
-    selector: str, text: str, ended: int, expected: str, tmp_path: Path
-) -> None:
-    study = simulated(tmp_path, selector, text)
-    begun(study, ended)
-    assert re.fullmatch(expected, scene_of(study).belief), scene_of(study).belief
-
-
-def test_no_shipped_selector_is_without_a_line() -> None:
-    tried = {re.findall(r"\w+", each[0].removeprefix("{name:"))[0] for each in BELIEFS}
-    assert tried == set(SELECTORS.shipped)
-
-
-def test_of_several_searches_the_best_speaks(tmp_path: Path) -> None:
-    study = simulated(tmp_path, "{name: random_subset, trials: 3}", STUDY + "search_seeds: 2\n")
-    accounts = begun(study, 6).accounts
-    assert accounts.best is not None
-    place = accounts.best.proposal.stage.split(".")[0]
-    assert scene_of(study).belief.startswith(f"{place}: leans to ")
-    assert scene_of(study).belief.endswith(f"the best that it drew, {accounts.best.score:.4f}")
-
-
-def test_a_slow_belief_is_asked_for_less_often() -> None:
-    sparing = Sparing()
-    assert sparing.seconds == 0
-    with sparing.at_work():
-        time.sleep(0.05)
-    assert 0.9 < sparing.seconds <= 20 * 5             # twenty times what it took, at least 50 ms
 
 
 # The numbers
@@ -201,6 +111,14 @@ def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None
     assert extended == f"before this session went on: {answer[0]}"
 
 
+@pytest.mark.parametrize("content", ['{"format": 99, "lift": {}}', '{"lift": ', "[]"])
+def test_an_answer_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    study.finish(study.session())
+    (study.folder / "selection.json").write_text(content)
+    assert scene_of(study, "done").answer == ()
+
+
 def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR, broken={2: "out of memory", 3: "out of memory"})
     agenda = begun(study, 4)
@@ -210,10 +128,18 @@ def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     *before, last = agenda._ledger.events
     watched.hear([*before, replace(last, time=last.time + 100)])       # type: ignore[call-arg]
     scene = watched.scene("running", time.time())
-    assert scene is not None and scene.trouble[1].startswith("MLflow has nothing of this study yet")
+    assert scene is not None and scene.trouble[1] == (
+        "MLflow has nothing of this study yet; trials go on, and it is filled in when the server answers"
+    )
+    scene = watched.scene("interrupted", time.time())
+    resumed = "`auxtune resume` fills it in"
+    assert scene is not None and scene.trouble[1] == f"MLflow has nothing of this study; {resumed}"
     watched.hear([Tracked(id=None, run_id="a"), Tracked(id=0, run_id="b")])
     scene = watched.scene("running", time.time())
-    assert scene is not None and scene.trouble[1].startswith("MLflow lacks 2 trials that ended")
+    assert scene is not None
+    assert scene.trouble[1] == "MLflow lacks 2 trials that ended; it is filled in when the server answers"
+    scene = watched.scene("failed", time.time())
+    assert scene is not None and scene.trouble[1] == f"MLflow lacks 2 trials that ended; {resumed}"
 
 
 # The drawing
@@ -248,6 +174,24 @@ def test_many_trials_do_not_push_the_rest_out_of_the_terminal() -> None:
     scene = Scene("x", "running", "tag", {"running": 64}, running, "b", (), "c", (Spent("usd", None, 3.0),), "d", ())
     lines = drawn(scene, height=24)
     assert len(lines) <= 24 and "and 54 more trials" in lines and any("unknown of 3" in line for line in lines)
+
+
+def test_one_trial_too_many_is_one_trial() -> None:
+    running = tuple(RunningTrial(n, "search", "a + b", 1, 0.0, None, 100) for n in range(11))
+    lines = drawn(replace(SCENE, running=running), height=24)
+    assert "and 1 more trial" in lines
+
+
+def test_a_clock_that_is_ahead_makes_no_negative_time() -> None:
+    lines = drawn(replace(SCENE, running=(RunningTrial(1, "search", "a + b", 1, 60.0, None, 100),)), now=58.0)
+    assert lines[1].endswith(" 0 s")
+
+
+def test_a_limit_that_was_overrun_is_said_as_everywhere() -> None:
+    over, cost = Spent("usd", 3.2, 3.0), {"usd": 3.2}
+    (line,) = spent_of(BudgetOptions(usd=3.0), cost)
+    assert line == "usd 3.2 of 3, overrun by 0.2"
+    assert any(drawing.endswith(line.removeprefix("usd ")) for drawing in drawn(replace(SCENE, budget=(over,))))
 
 
 def test_before_a_session_has_begun_it_says_so() -> None:

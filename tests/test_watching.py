@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from object_store import BUCKET, s3_server
 from simulated_study import simulated
 from small_study import StudyRun
-from terminal import Terminal, shown
+from terminal import CommandTerminal, shown
+from written_study import opened
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.events import Tracked
-from auxtune.orchestrator.views import screen
-from auxtune.orchestrator.views.progress import EventLines
-from auxtune.orchestrator.views.screen import RunScreen
-from auxtune.orchestrator.views.screen import Terminal as Console
-from auxtune.orchestrator.views.watched import Watched
+from auxtune.orchestrator.commands import watching
+from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.record.events import Closed, Event, Started
+from auxtune.orchestrator.record.ledger import Following, Ledger
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.views.screen import Terminal
 
 RANDOM = "{name: random_subset, trials: 4}"
 # Runs the trials of a study one by one, each when it is told to by a line, and says so.
@@ -28,6 +34,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from auxtune.orchestrator.record.heartbeat import Heartbeat
+from object_store import BUCKET, s3_server
 from simulated_study import simulated
 
 study = simulated(Path(sys.argv[1]), sys.argv[2])
@@ -85,7 +92,7 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
     running.process.communicate()
 
 
-def is_left_clean(terminal: Terminal) -> bool:
+def is_left_clean(terminal: CommandTerminal) -> bool:
     """Whether the cursor is there and nothing is switched on that was off."""
     hidden, shown_again = terminal.text.rfind("\x1b[?25l"), terminal.text.rfind("\x1b[?25h")
     modes = set(re.findall(r"\x1b\[\?(\d+)h", terminal.text)) - {"25"}
@@ -98,7 +105,7 @@ def is_left_clean(terminal: Terminal) -> bool:
 
 def test_status_watch_follows_another_process_to_its_answer(driver: Driver, tmp_path: Path) -> None:
     driver.trial(0)
-    terminal = Terminal(tmp_path, "status", "x", "--watch")
+    terminal = CommandTerminal(tmp_path, "status", "x", "--watch")
     terminal.wait_for(lambda: "1 finished" in terminal.screen)
     driver.trial(1)
     terminal.wait_for(lambda: "2 finished" in terminal.screen)
@@ -133,7 +140,20 @@ def test_a_study_that_nobody_runs_is_shown_once(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM)
     study.close(study.session(), "interrupted")
     result = CliRunner().invoke(cli.main, ["status", str(study.folder), "--watch"])
-    assert result.exit_code == 0 and result.stdout.count("x: interrupted, 1 sessions\n") == 2
+    assert result.exit_code == 0 and result.stdout.count("x: interrupted, 1 sessions\n") == 1
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["plain", "live"])
+def test_a_line_has_the_time_of_its_event(live: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = simulated(tmp_path, RANDOM)
+    agenda = study.session()
+    assert agenda.next() is not None
+    *earlier, started = agenda._ledger.events
+    assert isinstance(started, Started)
+    console = Terminal(force_terminal=True, width=200) if live else None
+    lines_after(earlier, study.study, console)(replace(started, time=time.mktime((2026, 3, 1, 4, 5, 6, 0, 0, -1))))
+    (line,) = filter(None, shown(capsys.readouterr().out))
+    assert line.startswith("04:05:06  search 0000 ") and line.endswith(" started")
 
 
 @pytest.mark.parametrize("other", ["--json", "--verify"])
@@ -152,7 +172,7 @@ def test_the_terminal_and_its_user_say_what_they_want(
 ) -> None:
     study = simulated(tmp_path, RANDOM)
     study.finish(study.session())
-    terminal = Terminal(tmp_path, "status", "x", "--watch", environment=environment)
+    terminal = CommandTerminal(tmp_path, "status", "x", "--watch", environment=environment)
     assert terminal.ended() == 0
     styles = set(re.findall(r"\x1b\[([0-9;]*)m", terminal.text))
     assert styles >= expected and (environment == {} or styles == expected)
@@ -160,11 +180,38 @@ def test_the_terminal_and_its_user_say_what_they_want(
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_study(driver: Driver, tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "status", "x", "--watch")
+    terminal = CommandTerminal(tmp_path, "status", "x", "--watch")
     terminal.wait_for(lambda: "budget" in terminal.screen)
     terminal.interrupt()
     assert terminal.ended() == 130 and is_left_clean(terminal) and "Traceback" not in terminal.text
     driver.trial(0)
+
+
+def test_a_silence_of_the_storage_does_not_end_the_watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_FAR", 0.1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with s3_server() as server:
+        folder = ObjectPath(f"s3://{BUCKET}/x")
+        ledger, heard = Ledger(folder / "ledger", opened("first")), list[Event]()
+        sign = {"session": "first", "pid": 1, "host": "elsewhere", "time": time.time()}
+        (folder / "heartbeat.json").write_text(json.dumps(sign))
+
+        def back() -> None:
+            server.start()
+            ledger.close("done")
+            (folder / "heartbeat.json").unlink()
+
+        again = threading.Timer(3.0, back)
+
+        def see(events: list[Event]) -> None:
+            if events and not heard:
+                server.stop()
+                again.start()
+            heard.extend(events)
+
+        watching._follow(folder, Following(folder / "ledger"), see)
+        again.join()
+        assert heard == ledger.events and isinstance(heard[-1], Closed)
 
 
 # Where it runs
@@ -172,7 +219,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_study(driver: Driver, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_study_shows_itself_while_it_runs_and_only_its_lines_and_answer_stay(small: StudyRun) -> None:
-    terminal = Terminal(small.home, "run", "study.yaml")
+    terminal = CommandTerminal(small.home, "run", "study.yaml")
     terminal.wait_for(lambda: re.search(r"^search 0001 .* \d+ s$", terminal.screen, re.M) is not None)
     seen = terminal.screen
     assert re.search(r"^belief +leans to moods", seen, re.M) and re.search(r"^budget +trials .* of 8$", seen, re.M)
@@ -187,7 +234,7 @@ def test_a_study_shows_itself_while_it_runs_and_only_its_lines_and_answer_stay(s
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_terminal_clean(small: StudyRun) -> None:
-    terminal = Terminal(small.home, "run", "study.yaml", "--set", "training.steps=100000")
+    terminal = CommandTerminal(small.home, "run", "study.yaml", "--set", "training.steps=100000")
     terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+/100000 ", terminal.screen, re.M) is not None)
     terminal.interrupt()
     assert terminal.ended() == 130 and is_left_clean(terminal)
@@ -198,29 +245,15 @@ def test_ctrl_c_leaves_the_terminal_clean(small: StudyRun) -> None:
 
 @pytest.mark.slow
 def test_plain_lines_on_a_terminal_if_they_are_asked_for(whole: StudyRun) -> None:
-    terminal = Terminal(whole.home, "resume", "studies/small", "--plain")
+    terminal = CommandTerminal(whole.home, "resume", "studies/small", "--plain")
     assert terminal.ended() == 0
     before = terminal.text.partition("Train moods")[0].removesuffix("\x1b[1m")     # the verdict is bold
     assert "study small in" in before and "\x1b" not in before
 
 
-def test_a_view_that_breaks_leaves_the_lines_and_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_letters_that_a_terminal_lacks_are_not_drawn_on_it(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM)
-    agenda = study.session()
-    watched = Watched(study.study, study.folder)
-    monkeypatch.setattr(screen, "INTERVAL", 0.01)
-    console = Console(force_terminal=True, width=200)
-    said: list[str] = []
-    with RunScreen(console, watched, EventLines(said.append)) as view:
-        view.hear(agenda._ledger.events[0])
-        view.hear(Tracked(id=99, run_id="a"))          # of what was never proposed: no view can be made of it
-        while view._screen is not None:
-            assert view.is_alive()
-            view.join(0.01)
-        assert agenda.next() is not None
-        for event in agenda._ledger.events[-2:]:
-            view.hear(event)
-    assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
-    assert "the live view broke and is gone, the study goes on" in "\n".join(shown(capsys.readouterr().out))
+    study.close(study.session(), "interrupted")
+    terminal = CommandTerminal(tmp_path, "status", "x", "--watch", environment={"PYTHONIOENCODING": "latin-1"})
+    assert terminal.ended() == 0
+    assert "x: interrupted, 1 sessions" in terminal.text and "Traceback" not in terminal.text

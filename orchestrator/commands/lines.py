@@ -1,4 +1,4 @@
-"""Lines of what happens in a study, each with the time of day, as every command that watches one prints them."""
+"""Lines of what happens in a study, each with the time of day then, as every command that watches one prints them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
     """What prints a line per event of a study, on ``console`` if there is one, and knows of ``earlier`` ones."""
     uri, folder = tracking_uri(study), study_folder(study)
     lines = EventLines(
-        print_line if console is None else lambda line: _print_above(console, line),
+        print_line if console is None else lambda line, moment: _print_above(console, line, moment),
         lambda experiment: where_to_look(uri, folder, experiment),
     )
     for event in earlier:
@@ -28,14 +28,14 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
     return lines
 
 
-def print_line(line: str) -> None:
-    """A line with the time of day before it."""
-    click.echo(f"{_clock()}  {line}")
+def print_line(line: str, moment: float | None = None) -> None:
+    """A line with the time of day before it: that of ``moment``, in seconds since the epoch, or of now."""
+    click.echo(f"{_clock(moment)}  {line}")
 
 
-def _print_above(console: Console, line: str) -> None:
-    console.print(Text.assemble((_clock(), "dim"), f"  {line}"), soft_wrap=True)
+def _print_above(console: Console, line: str, moment: float | None) -> None:
+    console.print(Text.assemble((_clock(moment), "dim"), f"  {line}"), soft_wrap=True)
 
 
-def _clock() -> str:
-    return time.strftime("%H:%M:%S")
+def _clock(moment: float | None) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(moment))

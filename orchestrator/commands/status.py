@@ -66,9 +66,11 @@ def _watch(study_dir: Path) -> None:
     if has_live_view(terminal := Terminal()):
         watch_live(study_dir.resolve(), terminal)
         return
-    _show(Study.from_folder(study_dir).status())
+    before = Study.from_folder(study_dir).status()
+    _show(before)
     watch_lines(study_dir.resolve())
-    _show(Study.from_folder(study_dir).status())
+    if (after := Study.from_folder(study_dir).status()) != before:     # of a study that nobody runs all is said
+        _show(after)
 
 
 def _latest(storage: Path) -> Path:

@@ -11,6 +11,7 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.heartbeat import CLEANING, living_driver
 from auxtune.orchestrator.record.ledger import Following
 from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
@@ -57,12 +58,13 @@ def watch_lines(folder: Path) -> None:
 
 
 def _follow(folder: Path, following: Following, see: Callable[[list[Event]], None]) -> None:
-    """Show ``see`` what is new, again and again, while a driver lives."""
+    """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
     pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
-    while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
-        see(following.news())
-        time.sleep(pause)
-    see(following.news())                              # a driver's last word is durable before its sign is gone
+    with patient():
+        while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+            see(following.news())
+            time.sleep(pause)
+        see(following.news())                          # a driver's last word is durable before its sign is gone
 
 
 def _watched(folder: Path, heard: list[Event]) -> Watched:

@@ -69,7 +69,6 @@ class Agenda:
         self.exhausted: str | None = None              # the limit that ended the search, if one did
         self._ledger, self._fold, self._translator = ledger, fold, translator
         self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
-        self._failures = 0                             # trials failed in a row
         self._answer: tuple[int, Proposal | Wait | Done] | None = None     # the last one, and by how many events
         for event in ledger.events:
             fold.add(event)
@@ -86,7 +85,7 @@ class Agenda:
     @property
     def failing(self) -> bool:
         """Whether so many trials failed in a row, in this session, that going on is pointless."""
-        return self._failures >= self._budget.options.stop_after_failures
+        return self.accounts.failed_in_a_row >= self._budget.options.stop_after_failures
 
     def next(self, has_room: Callable[[Proposal], bool] = lambda proposal: True) -> Trial | None:
         """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends.
@@ -280,7 +279,6 @@ class Agenda:
         )
 
     def _tell(self, trial: Trial, report: Report) -> None:
-        self._failures = 0 if report.score is not None else self._failures + 1
         self._record_end(trial, self._translator.outcome(report), report)
         self._forget_weights()
 

@@ -65,15 +65,14 @@ def price_of(options: StudyOptions) -> Price:
 
 def spent_of(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
     """A line for each limit that is set: what was spent of it, and by how much it was overrun."""
-    lines = []
-    for key, limit in limits.model_dump(exclude_none=True).items():
-        spent = cost[key]
-        if spent is None:
-            lines.append(f"{key} unknown of {limit:g}")
-        else:
-            over = f", overrun by {spent - limit:.4g}" if spent > limit else ""
-            lines.append(f"{key} {spent:.4g} of {limit:g}{over}")
-    return lines
+    return [f"{key} {of_limit(cost[key], limit)}" for key, limit in limits.model_dump(exclude_none=True).items()]
+
+
+def of_limit(spent: float | None, limit: float) -> str:
+    """What was ``spent`` of one limit, ``None`` where that is unknown, and by how much it was overrun."""
+    if spent is None:
+        return f"unknown of {limit:g}"
+    return f"{spent:.4g} of {limit:g}" + (f", overrun by {spent - limit:.4g}" if spent > limit else "")
 
 
 def check_prices(options: StudyOptions, slots: Slots) -> None:

@@ -118,6 +118,7 @@ class Accounts:
         self.study_run_id: str | None = None
         self.experiment_id: str | None = None          # MLflow's, of the study's run
         self.judged: list[Judged] = []                 # all words of early stopping, in their order
+        self.failed_in_a_row = 0                       # trials up to now, in the last session
         for event in events:
             self.add(event)
 
@@ -126,19 +127,20 @@ class Accounts:
         match event:
             case Opened():
                 self.sessions.append(Session(event, event.time))
+                self.failed_in_a_row = 0
             case Proposed():
                 self.trials[event.id] = Trial(event.id, event.phase, event.proposal, event.time)
             case Started():
                 self.trials[event.id].attempts.append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
-            case Told(attempt=0):
+            case Told(attempt=0):                      # it was not run: no word on whether running goes well
                 self.trials[event.id].told = event
             case Lost() | Told():
                 attempt = self.trials[event.id].attempts[event.attempt - 1]
                 attempt.ended, attempt.cost = event.time, event.cost
                 if isinstance(event, Told):
-                    self.trials[event.id].told = event
+                    self._end(self.trials[event.id], event)
                 else:
                     attempt.worker_died = event.cause == "worker"
             case Judged():
@@ -218,6 +220,11 @@ class Accounts:
             for kind in dict.fromkeys([*word.seconds, *word.up]):
                 total[kind] += word.seconds.get(kind, 0.0) + word.up.get(kind, 0) * rest
         return dict(total)
+
+    def _end(self, trial: Trial, told: Told) -> None:
+        trial.told = told
+        if trial.status != "stopped":                  # early stopping says nothing of whether trials work
+            self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from auxtune.orchestrator.answer.answer import read_answer
 from auxtune.orchestrator.answer.verdict import interval, verdict
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
@@ -17,10 +18,9 @@ from auxtune.orchestrator.record.accounts import Accounts
 def answer_in(folder: Path) -> Mapping[str, Any] | None:
     """The content of ``selection.json``; ``None`` before there is one that can be read."""
     try:
-        content = json.loads((folder / "selection.json").read_bytes())
-    except (FileNotFoundError, ValueError):            # who reports on the study says what is wrong with it
+        return read_answer(folder)
+    except AuxtuneError:                               # who reports on the study says what is wrong with it
         return None
-    return content if isinstance(content, dict) and "lift" in content else None
 
 
 def confirmed(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from auxtune.orchestrator.planning.budget import of_limit
 from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 
@@ -65,10 +66,11 @@ def _trials(running: tuple[RunningTrial, ...], now: float, wide: bool, room: int
         again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
         name = f"{trial.phase} {trial.id:04d}" if wide else f"{trial.id:04d}"
         bar = [_bar(trial.step or 0, trial.steps)] if wide else []
-        table.add_row(Text(name, "cyan"), Text(trial.tasks + again), *bar, _steps(trial), duration(now - trial.started))
+        lasting = duration(max(0.0, now - trial.started))              # the clock of another machine may be ahead
+        table.add_row(Text(name, "cyan"), Text(trial.tasks + again), *bar, _steps(trial), lasting)
     yield table
-    if len(running) > room:
-        yield Text(f"and {len(running) - room} more trials", style="dim")
+    if (more := len(running) - room) > 0:
+        yield Text(f"and {more} more {'trial' if more == 1 else 'trials'}", style="dim")
 
 
 def _steps(trial: RunningTrial) -> str:
@@ -90,8 +92,7 @@ def _sums(scene: Scene, wide: bool) -> list[tuple[str, RenderableType]]:
 
 def _spent(each: Spent, wide: bool) -> RenderableType:
     over = each.spent is not None and each.spent > each.limit
-    known = "unknown" if each.spent is None else f"{each.spent:.4g}"
-    said = f"{known} of {each.limit:g}{', overrun' if over else ''}"
+    said = of_limit(each.spent, each.limit)
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(width=10, no_wrap=True)
     if wide:

@@ -11,17 +11,20 @@ from auxtune.selectors.protocol import Proposal, Selection
 class EventLines:
     """Turns the events of a session into lines, given to ``write`` as they come.
 
-    ``look`` says where the runs of an MLflow experiment are seen; without it nothing is said of them.
+    ``write`` is also told when it happened, in seconds since the epoch; ``None``: the event does not say. ``look`` says
+    where the runs of an MLflow experiment are seen; without it nothing is said of them.
     """
 
-    def __init__(self, write: Callable[[str], None], look: Callable[[str | None], str] | None = None) -> None:
+    def __init__(
+        self, write: Callable[[str, float | None], None], look: Callable[[str | None], str] | None = None
+    ) -> None:
         self._write, self._look = write, look
         self._names: dict[int, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Say what happened, if it is worth a line."""
         if (line := self._line(event)) is not None:
-            self._write(line)
+            self._write(line, getattr(event, "time", None))
 
     def learn(self, event: Event) -> None:
         """Hear of an event of a former session without a word."""

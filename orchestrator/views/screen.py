@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -35,15 +36,19 @@ class Terminal(Console):
 
 
 def has_live_view(console: Console) -> bool:
-    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours."""
-    return sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
+    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours.
+
+    Nor where its encoding lacks most of the letters that the view is drawn with.
+    """
+    written = (sys.stdout.encoding or "").lower().startswith("utf")
+    return written and sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
 class Screen:
     """While entered, the view is at the foot of the terminal; left, it is gone."""
 
     def __init__(self, console: Console) -> None:
-        view = LiveView(None, time.time())
+        view, self._console = LiveView(None, time.time()), console
         self._live = Live(view, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> Screen:
@@ -53,6 +58,9 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._console.capture():                  # what could not be written would be tried again with the next
+            pass
+        self._live.update(Text("", end=""))            # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
 
     def draw(self, scene: Scene | None) -> None:
@@ -63,7 +71,8 @@ class Screen:
 class RunScreen(threading.Thread):
     """The screen of a study that this process runs, in a thread of its own: the driver only hands over its events.
 
-    Where the view itself breaks, the lines go on without it: the study must not hear of it.
+    Where the view itself breaks, the lines go on without it, and where a line does, those after it: the study must not
+    hear of it.
     """
 
     def __init__(
@@ -93,16 +102,18 @@ class RunScreen(threading.Thread):
         try:
             self._say()
         finally:
-            if self._screen is not None:
-                self._screen.__exit__(kind, error, trace)
+            with self._writing:
+                screen, self._screen = self._screen, None
+            if screen is not None:
+                screen.__exit__(kind, error, trace)
 
     def run(self) -> None:
         """The thread: lines of what was heard, and the view, again and again."""
         while not self._over.wait(max(INTERVAL, min(self._sparing.seconds, _LONGEST))):
-            events = self._say()
-            if self._screen is not None:
+            events, screen = self._say(), self._screen
+            if screen is not None:
                 with self._sparing.at_work():
-                    self._look(self._screen, events)
+                    self._look(screen, events)
 
     def _look(self, screen: Screen, events: Sequence[Event]) -> None:
         try:
@@ -115,10 +126,12 @@ class RunScreen(threading.Thread):
                     screen.draw(scene)
         except Exception as error:
             with self._writing:
+                if self._over.is_set():                # it is gone, or goes, without that
+                    return
                 self._screen = None
-                screen.__exit__(None, None, None)
-                said = f"the live view broke and is gone, the study goes on: {type(error).__name__}: {error}"
-                self._console.print(Text(said, "yellow"), soft_wrap=True)
+                with suppress(Exception):              # the terminal itself may be gone
+                    screen.__exit__(None, None, None)
+                self._warn("the live view broke and is gone, the study goes on", error)
 
     def _say(self) -> list[Event]:
         """Write the lines of what was heard since, above the view."""
@@ -126,5 +139,14 @@ class RunScreen(threading.Thread):
         with self._writing:
             while self._heard:
                 said.append(self._heard.popleft())
-                self._lines(said[-1])
+                try:
+                    self._lines(said[-1])
+                except Exception as error:
+                    self._warn(f"no line for an event ({type(said[-1]).__name__}), the study goes on", error)
         return said
+
+    def _warn(self, what: str, error: Exception) -> None:
+        with suppress(Exception), self._console.capture():     # forget what could not be written
+            pass
+        with suppress(Exception):
+            self._console.print(Text(f"{what}: {type(error).__name__}: {error}", "yellow"), soft_wrap=True)

@@ -72,12 +72,15 @@ class Watched:
 
     def hear(self, events: Sequence[Event]) -> None:
         """Fold what is new."""
+        opened: Opened | None = None
         for event in events:
             self._accounts.add(event)
             self._heard.append(event)
-            if isinstance(event, Opened):              # perhaps another question than the last session's
-                self._begin(event)
-            elif self._fold is not None:
+            opened = event if isinstance(event, Opened) else opened
+        if opened is not None:                         # perhaps another question than the last session's
+            self._begin(opened)
+        elif self._fold is not None:
+            for event in events:
                 self._fold.add(event)
         if events:
             self._scene = None
@@ -134,7 +137,7 @@ class Watched:
             coming="" if state == "done" else coming(
                 accounts, self._confirmation, self._options.budget, self._translator
             ),
-            trouble=tuple(troubles(accounts, self._options)),
+            trouble=tuple(troubles(accounts, self._options, state)),
         )
 
     def _best(self) -> str:
@@ -154,6 +157,8 @@ class Watched:
                 self._belief = belief_line(self._selector, fold.state, self._evidence)
             except AuxtuneError as error:              # evidence that is gone, say: the study itself will tell
                 self._belief = f"cannot be told: {error}"
+            except Exception as error:                 # a selector from elsewhere may raise, or say, anything
+                self._belief = f"cannot be told: {type(error).__name__}: {error}"
         return self._belief
 
     def _running(self, trial: Trial) -> RunningTrial:

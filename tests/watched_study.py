@@ -1,0 +1,41 @@
+"""A simulated study under way, and the scene that somebody who watches it has before them."""
+
+from __future__ import annotations
+
+import time
+
+from simulated_study import STUDY, SimulatedStudy
+
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.views.scene import Scene
+from auxtune.orchestrator.views.watched import Watched
+
+FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
+RANDOM = "{name: random_subset, trials: 8}"
+
+
+def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
+    """A session after so many trials have ended, with up to ``at_once`` running."""
+    agenda, running = study.session(), []
+    while ended:
+        trial = agenda.next(lambda proposal: len(running) < at_once)
+        if trial is not None:
+            running.append(trial)
+            continue
+        if not running:
+            break
+        first = running.pop(0)
+        study.report(first)
+        agenda.ended(first.id, len(first.attempts))
+        ended -= 1
+    agenda.flush()
+    return agenda
+
+
+def scene_of(study: SimulatedStudy, state: str = "running") -> Scene:
+    watched = Watched(study.study, study.folder)
+    watched.hear(read_events(study.folder / "ledger"))
+    scene = watched.scene(state, time.time())
+    assert scene is not None
+    return scene
