@@ -18,7 +18,7 @@ from study_text import BASE, mistakes, study
         ("budget={wall_hours: 2}", lambda options: options.budget.trials is None),
         ("selector=thompson", lambda options: options.selector.name == "thompson"),
         ("training.clip=", lambda options: options.training.clip is None),
-        ("tracking.uri=http://host:5000/?a=b", lambda options: options.tracking.uri.endswith("?a=b")),
+        ("tracking.uri=http://host:5000/?a=b", lambda options: str(options.tracking.uri).endswith("?a=b")),
     ],
 )
 def test_an_override_changes_its_key(override: str, read: Callable[[Any], bool]) -> None:
