@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,7 +35,6 @@ DRIVER = """
 import sys
 from pathlib import Path
 from auxtune.orchestrator.record.heartbeat import Heartbeat
-from object_store import BUCKET, s3_server
 from simulated_study import simulated
 
 study = simulated(Path(sys.argv[1]), sys.argv[2])
@@ -59,8 +59,8 @@ class Driver:
 
     def __init__(self, home: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(home), RANDOM], cwd=Path(__file__).parent, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-c", DRIVER, str(home), RANDOM], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         )
         assert self._said() == "opened"
 
