@@ -30,6 +30,7 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
+        driver.get("about:blank")                      # the browser's own first page asks for things for a while
         yield driver
     finally:
         driver.quit()
@@ -47,6 +48,7 @@ def opened(browser: Any, url: str, width: int = 1280, height: int = 900, scheme:
 
 
 def asked_for(browser: Any) -> list[str]:
-    """The addresses that were asked for since a page was opened, or since this was called."""
+    """The addresses that a page asked for since it was opened, or since this was called; not the browser's own."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith(("chrome:", "chrome-untrusted:"))]

@@ -114,4 +114,4 @@ def test_pages_fit_their_window_and_complain_of_nothing(browser: Any, site: Path
         assert (int(red) < 60) == (scheme == "dark")
         assert browser.get_log("browser") == []
         asked = asked_for(browser)
-        assert asked and [url for url in asked if not url.startswith(("file:", "data:", "chrome:"))] == []
+        assert asked and [url for url in asked if not url.startswith(("file:", "data:"))] == []
