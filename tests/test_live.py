@@ -17,7 +17,7 @@ from simulated_study import simulated
 from watched_study import FOUR, RANDOM, begun, scene_of
 
 from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Following, read_events
 from auxtune.orchestrator.record.reports import steps_done
@@ -95,7 +95,7 @@ def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: 
     assert first == f"{sum(gains) / len(gains):+.4f} over single_task (seeds: {len(both)} of 4)"
 
 
-def _accuracy(trial) -> float:  # type: ignore[no-untyped-def]
+def _accuracy(trial: Trial) -> float:
     return float(trial.told.report["p"]["accuracy"])
 
 
@@ -126,7 +126,7 @@ def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     assert failed == ("2 of 5 trials failed, last 0003 (error); 2 in a row, 5 end the session",)
     watched = Watched(study.study, study.folder)
     *before, last = agenda._ledger.events
-    watched.hear([*before, replace(last, time=last.time + 100)])       # type: ignore[call-arg]
+    watched.hear([*before, replace(last, time=last.time + 100)])
     scene = watched.scene("running", time.time())
     assert scene is not None and scene.trouble[1] == (
         "MLflow has nothing of this study yet; trials go on, and it is filled in when the server answers"

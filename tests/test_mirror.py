@@ -43,7 +43,7 @@ def mirrored_in(folder: Path, **changes: object) -> Mirrored:
         steps=lambda proposal: 5,
         price=Price(None, 0.36),
     )
-    return replace(study, **changes)  # type: ignore[arg-type]
+    return replace(study, **changes)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ SCENE = Scene("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
 @pytest.mark.parametrize(
     "scene",
-    [None, replace(SCENE, budget=(Spent("usd", 1.0, None),)), replace(SCENE, best="\udcff")],  # type: ignore[arg-type]
+    [None, replace(SCENE, budget=(Spent("usd", 1.0, None),)), replace(SCENE, best="\udcff")],
     ids=["folding", "drawing", "writing"],
 )
 def test_a_view_that_breaks_leaves_the_lines_and_the_study(

@@ -235,7 +235,7 @@ def test_more_tasks_than_a_request_takes_have_their_shares(study: Mirrored) -> N
     tasks = tuple(f"t{number}" for number in range(250))
     opened, proposed, *rest = story([0.5])
     many = replace(PROBLEM, tasks=tuple(TaskInfo(name, "classification", 10) for name in ("p", *tasks)))
-    session(study, [replace(opened, problem=many), proposed, *rest])  # type: ignore[call-arg]
+    session(study, [replace(opened, problem=many), proposed, *rest])
     _, (child,) = runs(study)
     shares = {key: value for key, value in child.data.params.items() if key.startswith("weight/")}
     assert len(shares) == 251 and {key for key, value in shares.items() if value != "0.0"} == {"weight/p"}

@@ -72,8 +72,7 @@ class Agenda:
         self._answer: tuple[int, Proposal | Wait | Done] | None = None     # the last one, and by how many events
         for event in ledger.events:
             fold.add(event)
-        selected = self.accounts.selected
-        self._settled = selected is not None and selected.budget == self._limits
+        self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
 
@@ -174,10 +173,6 @@ class Agenda:
         self._fold.add(event)
         self._listener(event)
 
-    @property
-    def _limits(self) -> dict[str, object]:
-        return self._budget.options.budget.model_dump(mode="json")
-
     def _ask(self) -> Proposal | Wait | Done:
         left = self._confirmation.left(self.accounts)
         self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
@@ -240,9 +235,8 @@ class Agenda:
     def _select(self) -> None:
         selection = self._fold.select()
         self._confirmation.arms(selection)             # raises: what is no answer must not be recorded as one
-        self.record(
-            Selected(time=time.time(), selection=selection, after=self._fold.after, budget=self._limits)
-        )
+        limits = self._budget.options.budget.model_dump(mode="json")
+        self.record(Selected(time=time.time(), selection=selection, after=self._fold.after, budget=limits))
         self._settled = True
 
     def _reconcile(self) -> None:

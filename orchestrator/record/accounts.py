@@ -27,6 +27,7 @@ from auxtune.orchestrator.record.events import (
     Tracked,
 )
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.report import Cost
 
@@ -182,6 +183,11 @@ class Accounts:
     def unfinished(self) -> list[Trial]:
         """Proposals without an outcome."""
         return [trial for trial in self.trials.values() if trial.told is None]
+
+    def selected_under(self, budget: BudgetOptions) -> Selected | None:
+        """The selection, if the selector was asked for it under this ``budget``: under another it searches on."""
+        selected = self.selected
+        return selected if selected is not None and selected.budget == budget.model_dump(mode="json") else None
 
     @property
     def best(self) -> Trial | None:

@@ -29,14 +29,15 @@ class Following:
     """The reading side: a ledger that another process may be writing to."""
 
     def __init__(self, folder: Path) -> None:
-        self._segments, self._read = Segments(folder), 0
+        self._segments = Segments(folder)
+        self.read = 0                                  # segments up to now
 
     def news(self) -> list[Event]:
         """The events that became durable since the last call, at first all. Raises ``LedgerDamaged``."""
         events: list[Event] = []
-        for path, line in self._segments.lines(self._read):
-            self._read += 1
-            events += _decode(path, line, self._read)[1]
+        for path, line in self._segments.lines(self.read):
+            self.read += 1
+            events += _decode(path, line, self.read)[1]
         return events
 
 
@@ -45,15 +46,12 @@ class Ledger:
 
     def __init__(self, folder: Path, opened: Opened) -> None:
         """Read what is there and open a session. Raises ``LedgerDamaged``, or ``Locked`` if another was faster."""
-        self._segments = Segments(folder)
+        self._segments, written = Segments(folder), Following(folder)
         self.session = opened.session
-        self.events: list[Event] = []                  # all, flushed or not
+        self.events = written.news()                   # all, flushed or not
         self._waiting: list[Event] = []
         self._closed = False
-        self._next = 1
-        for path, line in self._segments.lines():
-            self.events += _decode(path, line, self._next)[1]
-            self._next += 1
+        self._next = written.read + 1
         self.append(opened)
         self.flush()
 

@@ -51,8 +51,7 @@ class Outlook:
     @property
     def searched(self) -> bool:
         """Whether the search is over under this budget."""
-        selected, budget = self.accounts.selected, self.study.options.budget
-        return selected is not None and selected.budget == budget.model_dump(mode="json")
+        return self.accounts.selected_under(self.study.options.budget) is not None
 
     def foreseen(self) -> Foreseen:
         """The search trials that are still to come, as far as they can be known."""

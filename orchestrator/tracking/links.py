@@ -51,9 +51,14 @@ def where_to_look(uri: str, folder: Path, experiment_id: str | None) -> str:
     >>> where_to_look("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
     'auxtune ui studies/first'
     """
-    if not uri.startswith(("http://", "https://")):
+    if not is_served(uri):
         return f"auxtune ui {folder}"
     return shown(uri) if experiment_id is None else runs_view(uri, experiment_id)
+
+
+def is_served(uri: str) -> bool:
+    """Whether the runs at a tracking URI are behind a server already."""
+    return uri.startswith(("http://", "https://"))
 
 
 def shown(uri: str) -> str:

@@ -92,7 +92,7 @@ class Mirror:
         are not known.
         """
         trials, rule = list(self._accounts.trials.values()), self._study.children
-        done = ended is not None and ended.status == "FINISHED"
+        done = ended is not None and ended.reason == "done"
         if rule != "all":
             count = int(rule.removeprefix("best ")) if rule != "none" and done else 0
             scored = [trial for trial in trials if trial.score is not None]

@@ -16,8 +16,7 @@ from auxtune.selectors.protocol import Proposal
 
 def coming(accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator) -> str:
     """The trials that are still to begin, and, where their number is known, about how long they will take."""
-    selected = accounts.selected
-    if selected is not None and selected.budget == limits.model_dump(mode="json"):
+    if (selected := accounts.selected_under(limits)) is not None:
         owed = list(confirmation.missing(selected.selection, accounts))
         if not owed:
             return "the answer" if not accounts.unfinished else "the answer, when what runs has ended"

@@ -122,8 +122,8 @@ class Watched:
             self._fold.add(event)
 
     def _told(self, state: str, fold: SelectorFold) -> Scene:
-        accounts, selected = self._accounts, self._accounts.selected
-        settled = selected is not None and selected.budget == self._options.budget.model_dump(mode="json")
+        accounts = self._accounts
+        settled = accounts.selected_under(self._options.budget) is not None
         return Scene(
             study=self._options.study,
             state=state,
