@@ -16,8 +16,11 @@ It costs an encoding of up to 4,096 labels, a fit on them, and ``batches`` backw
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from scipy import optimize
 from torch.nn import functional
 
 from auxtune.trials.encoded import IGNORED, EncodedTask
@@ -26,10 +29,11 @@ from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.blocks import BlockSketches, blocks_of
 from auxtune.trials.probes.measuring import batches_of, doubles, mean_loss, only_task, undisturbed
 from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, Subject
+from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
 from auxtune.trials.recipe import Recipe
 
 FITTED = 4096                                          # labels a head is fitted on: enough for a linear layer
+CLOSE = 1e-4                                           # how near the best weights a fit must come
 
 
 def gradients(subject: Subject, options: Options) -> Arrays:
@@ -72,31 +76,76 @@ def batch_rows(task: EncodedTask, recipe: Recipe, number: int) -> np.ndarray:
 def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None:
     """Fit the only head of ``model`` on its encoder's vectors of evenly spaced train rows, up to ``FITTED`` labels.
 
-    Summed loss plus half the squared weights is made least, by L-BFGS from zero in float64: for classes that is
-    logistic regression with C = 1, without which labels that can be separated would have no best fit.
+    Summed loss plus half the squared weights is made least, by Newton's method from zero in float64: for classes that
+    is logistic regression with C = 1, without which labels that can be separated would have no best fit. Raises
+    ``ProbeError`` where the fit does not converge.
     """
     vectors, labels = _vectors(model, task, subject)
-    head = model.head(0)
-    count, width = vectors.shape
-    weight = torch.zeros(head.linear.out_features, width, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(head.linear.out_features, dtype=torch.float64, requires_grad=True)
-    search = torch.optim.LBFGS(
-        [weight, bias], max_iter=300, tolerance_grad=1e-7, tolerance_change=1e-12, history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-    on_host = head.cpu()
+    on_host = model.head(0).cpu()
+    center = vectors.mean(dim=0)
+    centered = vectors - center
+    scales = _scales(centered)
+    shape = (on_host.linear.out_features, len(scales))
+    scaled = centered @ scales.T
 
-    def closure() -> torch.Tensor:
-        search.zero_grad()
-        loss = on_host.loss(functional.linear(vectors, weight, bias), labels) + weight.square().sum() / 2
-        torch.autograd.backward(loss / count)
-        return loss / count
+    def objective(values: torch.Tensor) -> torch.Tensor:
+        free, bias = values[: shape[0] * shape[1]].view(shape), values[shape[0] * shape[1] :]
+        return on_host.loss(functional.linear(scaled, free, bias), labels) + (free @ scales).square().sum() / 2
 
-    search.step(closure)
+    values = _minimise(objective, shape[0] * shape[1] + shape[0])
+    weight = values[: shape[0] * shape[1]].view(shape) @ scales
+    bias = values[shape[0] * shape[1] :] - weight @ center
+    slope = _slope(lambda w, b: on_host.loss(functional.linear(vectors, w, b), labels), weight, bias)
+    if not slope <= CLOSE:
+        raise ProbeError(f"probes.gradients: the head of {task.name} cannot be fitted: expected a slope of at most "
+                         f"{CLOSE:g} at the least loss, found {slope:.1e}")
     with torch.no_grad():
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
-    head.to(subject.collate.device)
+        on_host.linear.weight.copy_(weight)
+        on_host.linear.bias.copy_(bias)
+    on_host.to(subject.collate.device)
+
+
+def _scales(vectors: torch.Tensor) -> torch.Tensor:
+    """(rank, width): unknowns z with weights z @ scales, of which the loss over centred ``vectors`` is alike steep.
+
+    An encoder's vectors lie close together along most directions, so that a search in the weights themselves stops far
+    from the least loss, and where depends on rounding. With X = U S V', X'X/4 + 1 bounds the second derivative of a
+    logistic loss with its penalty, so w = V (S²/4 + 1)^(-1/2) z has one of at most 1 in every direction.
+    """
+    _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
+    return directions / (sizes.square() / 4 + 1).sqrt()[:, None]
+
+
+def _minimise(objective: Callable[[torch.Tensor], torch.Tensor], size: int) -> torch.Tensor:
+    """Where a convex ``objective`` of ``size`` unknowns is least, as near as float64 tells, (size,)."""
+
+    def value_and_slope(point: np.ndarray) -> tuple[float, np.ndarray]:
+        here = torch.tensor(point, requires_grad=True)
+        value = objective(here)
+        (slope,) = torch.autograd.grad(value, here)
+        return value.item(), slope.numpy()
+
+    def curvature(point: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        product = torch.autograd.functional.vhp(objective, torch.tensor(point), torch.tensor(direction))[1]
+        return np.asarray(product.numpy())
+
+    # Whether it says that it succeeded is not asked: at the limit of float64 its line search finds nothing better.
+    found = optimize.minimize(
+        value_and_slope, np.zeros(size), jac=True, hessp=curvature, method="Newton-CG", options={"xtol": 1e-10}
+    )
+    return torch.tensor(found.x)
+
+
+def _slope(loss: Callable[..., torch.Tensor], weight: torch.Tensor, bias: torch.Tensor) -> float:
+    """The length of the gradient of ``loss(weight, bias)`` plus half the squared weights.
+
+    It bounds how far the weights are from the best ones, where the bias is at its best: the penalty alone curves by 1
+    in every direction, and a convex function's least point is at most its gradient's length over its least curvature
+    away (Nesterov, Lectures on Convex Optimization, 2018, theorem 2.1.10).
+    """
+    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    slopes = torch.autograd.grad(loss(weight, bias) + weight.square().sum() / 2, (weight, bias))
+    return float(torch.cat([slope.flatten() for slope in slopes]).norm())
 
 
 @torch.no_grad()
