@@ -206,21 +206,33 @@ def either_or(seed: int, first: int) -> EncodedTask:
 
 
 def test_an_aligned_task_recovers_what_an_encoder_learned_of_rotated_embeddings(tmp_path: Path) -> None:
+    # How far one run gets depends on its seed and on the processor's rounding, the mean of three hardly: of nineteen
+    # runs under two instruction sets the aligned ones came to 0.90 and more, but for one that was still on its way.
+    gains, without = [], []
+    for seed in range(3):
+        scores = transferred_scores(tmp_path / str(seed), seed)
+        gains.append(scores["covariance"] - scores["none"])
+        without.append(scores["none"])
+    assert np.mean(without) < 0.75
+    assert np.mean(gains) > 0.15
+
+
+def transferred_scores(folder: Path, seed: int) -> dict[str, float]:
+    """What a task of rotated words scores on an encoder that learned it of the words as they were."""
     base = rotated_words()
     recipe = Recipe(
         ("xor",), {"xor": 1.0}, ("xor",), cycle={"xor": 1}, model=SHORT, steps=250, learning_rate=5e-3, keep="last",
-        evaluate_every=50,
+        evaluate_every=50, seed=seed,
     )
-    source = finish(TrainingRun(recipe, {"xor": either_or(1, 10)}, base, tmp_path))
+    source = finish(TrainingRun(recipe, {"xor": either_or(1, 10)}, base, folder))
     assert source.score is not None and source.score > 0.95
     target = {"xor": either_or(2, 10 + WORDS)}
     scores: dict[str, float] = {}
     for alignment in ("none", "covariance"):
         model = dataclasses.replace(SHORT, alignment=alignment)
-        again = dataclasses.replace(recipe, model=model, keep="best")
-        run = TrainingRun(again, target, base, tmp_path / alignment, start=tmp_path / "weights")
+        again = dataclasses.replace(recipe, model=model, keep="best", steps=400)
+        run = TrainingRun(again, target, base, folder / alignment, start=folder / "weights")
         # As the method is stated: what tasks share stays, what each has for itself is trained.
         run._learner.model.encoder.requires_grad_(False)
         scores[alignment] = finish(run).score or 0.0
-    assert scores["none"] < 0.75
-    assert scores["covariance"] > scores["none"] + 0.15
+    return scores
