@@ -3,7 +3,7 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test check cluster-test docs screenshots scoreboard scoreboard-run wheel
+.PHONY: demo test test-portable check cluster-test docs screenshots scoreboard scoreboard-run wheel
 
 demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -12,6 +12,18 @@ demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under .
 # Whole files at a time, since a file's tests share what is slow to make; two at once keep two cores busy.
 test: $(INSTALLED)       ## all tests
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+
+# Rounding differs by processor, and with it how trainings end: the same tests with fewer of its instructions, and with
+# torch's own kernels in place of oneDNN's. `make test-portable ON=avx2` is one of the four.
+PORTABLE := own default avx2 without-mkldnn
+ON ?= $(PORTABLE)
+SETTING_default := ATEN_CPU_CAPABILITY=default
+SETTING_avx2 := ATEN_CPU_CAPABILITY=avx2
+SETTING_without-mkldnn := PYTHONPATH=$(CURDIR)/tests/without_mkldnn
+test-portable: $(addprefix test-on-,$(ON))  ## all tests in four kinds of arithmetic, one after the other: hours
+
+test-on-%: $(INSTALLED)
+	$(SETTING_$*) .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
 	.venv/bin/ruff check
