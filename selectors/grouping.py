@@ -15,6 +15,10 @@ import numpy as np
 from auxtune.selectors.affinity import Affinity
 from auxtune.selectors.protocol import JSON, Problem, Selection
 
+MODELS = 3                                             # groups at the most where the problem names no number
+# Of an option that older study files have.
+MODELS_UNREAD = "with a primary its own row of the table answers, without one the study's `models` counts"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -75,16 +79,22 @@ def served_by_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], prove
 
 def alone_or_together(problem: Problem) -> Grouping:
     """What to say before anything is known: the primary alone; without one a single model for all tasks."""
-    tasks = problem.names if problem.primary is None else (problem.primary,)
-    return Grouping((Group(tasks, tasks),), score=None, proven=False)
+    if problem.primary is None:
+        return all_together(problem)
+    return Grouping((Group((problem.primary,), (problem.primary,)),), score=None, proven=False)
+
+
+def all_together(problem: Problem) -> Grouping:
+    """A single model for all tasks: what is left where nothing can be told from chance."""
+    return Grouping((Group(problem.names, problem.names),), score=None, proven=False)
 
 
 def answer(problem: Problem, grouping: Grouping, belief: Mapping[str, JSON]) -> Selection:
-    """The groups; where there is a primary, the mixture of the group that serves it, with all groups in ``belief``."""
-    groups = [{"tasks": list(group.tasks), "serves": list(group.serves)} for group in grouping.groups]
-    if problem.primary is None:
-        return Selection("groups", groups=tuple(groups), belief=belief)
-    return Selection("mixture", grouping.serving(problem.primary).tasks, belief={"groups": groups, **belief})
+    """The groups; where there is a primary, the mixture of the group that serves it."""
+    if problem.primary is not None:
+        return Selection("mixture", grouping.serving(problem.primary).tasks, belief=belief)
+    groups = tuple({"tasks": list(group.tasks), "serves": list(group.serves)} for group in grouping.groups)
+    return Selection("groups", groups=groups, belief=belief)
 
 
 def _group(tasks: tuple[str, ...], trained: tuple[int, ...], serves: np.ndarray) -> Group:
