@@ -106,8 +106,11 @@ DRAWN = {
     "gradts_trial": ("How much each attention head", "Kendall's τ", "Score on the selection split with"),
     "covariance_similarity": ("Similarity to the primary",),
     "svd_reweighting": ("Weight α",),
-    "representation_gradient": ("How alike each task", "Representation:", "Gradient:", "Margin:"),
-    "tag": ("Affinity:",),
+    "representation_gradient": (
+        "How alike each task", "Representation:", "Gradient:", "Margin:", "Affinity onto the primary"
+    ),
+    "tag": ("Affinity:", "Affinity onto the primary"),
+    "grad_tag": ("Affinity:", "Affinity onto the primary"),
     "linear_surrogate": ("Worth in the linear fit",),
     "{name: mixture_regression, samples: 12, rounds: 1}": ("Score on the selection split by",),
     "[covariance_similarity, {name: gp_mixing, samples: 4}]": ("Similarity", "Score on the selection split by"),
