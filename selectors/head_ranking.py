@@ -18,7 +18,7 @@ from auxtune.selectors.recorded import recorded
 from auxtune.selectors.single_runs import Run, SingleRuns
 
 # What the option `released` means, wherever there is one.
-RELEASED = "importance as the authors' code has it, but without dropout: see the method's page"
+RELEASED = "importance as the authors' code has it, but for dropout and batches"
 
 
 def heads_measured(released: bool, probe: str = "head_importance") -> Measure:

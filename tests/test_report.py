@@ -125,6 +125,12 @@ def test_what_a_selector_left_is_drawn(selector: str, tmp_path: Path) -> None:
     assert all(caption.startswith(start) for caption, start in zip(pictures, DRAWN[selector], strict=True))
 
 
+def test_how_far_a_joint_run_agrees_with_itself_is_told(tmp_path: Path) -> None:
+    page = told(finished(tmp_path, "tag"))["search"]
+    assert "Of 20 measurements the odd and the even ones agree with a correlation of 1.00, all" in page["said"]
+    assert "(Spearman-Brown): more than chance explains (p = 0.002)." in page["said"]
+
+
 def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path) -> None:
     stages = "[{name: gradts_threshold, threshold: -1.0}, gradts_trial, {name: gp_mixing, samples: 4}]"
     folder = finished(tmp_path, stages)
