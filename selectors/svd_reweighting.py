@@ -7,8 +7,7 @@ vectors of [θ_1 … θ_k], the weight of column i is α_i = ‖θ_iᵀ U_r‖.
 Source: S. Wu, H. R. Zhang, C. Ré, *Understanding and Improving Information Transfer in Multi-Task Learning*, ICLR 2020,
 https://arxiv.org/abs/2005.00944, the SVD-based task reweighting scheme.
 
-Where we differ. Columns of labels are less their means (the probe ``label_moments``), so that how common a label is does
-not count as a direction; the paper takes them as they are. The paper's task has one column of labels; where a task has several (classes, or the labels of a
+Where we differ. The paper's task has one column of labels; where a task has several (classes, or the labels of a
 multi-label task) its weight is the root mean square over them, which is ours. What r should be is not known from the
 paper's text; by default it is half the rank of [θ_1 … θ_k], because at the full rank nothing is projected and α_i is
 only ‖θ_i‖. Factors are scaled to 1 on average, so that the learning rate keeps its meaning. Tasks are trained alike
