@@ -49,9 +49,12 @@ class Reliability:
         return {**vars(self), "shown": self.shown}
 
 
-def preferences(table: np.ndarray) -> np.ndarray:
-    """What each recipient's sources do for it, less the mean of its row: (tasks * (tasks - 1),) of (tasks, tasks)."""
-    rows = table[~np.eye(len(table), dtype=bool)].reshape(len(table), -1)
+def preferences(table: np.ndarray, own: bool = False) -> np.ndarray:
+    """What each recipient's sources do for it, less the mean of its row: (tasks * (tasks - 1),) of (tasks, tasks).
+
+    With ``own`` the diagonal counts as well, what a task does for itself: (tasks²,).
+    """
+    rows = table if own else table[~np.eye(len(table), dtype=bool)].reshape(len(table), -1)
     centred: np.ndarray = rows - rows.mean(axis=1, keepdims=True)
     return centred.ravel()
 
@@ -69,7 +72,7 @@ def reliability_of(entries: np.ndarray, free: float, seed: int) -> Reliability:
     if halves is None:
         return Reliability(None, None, None, replicates)
     chance = _by_signs(known, seed) if replicates >= FEWEST else _by_correlation(halves, free)
-    return Reliability(halves, 2 * halves / (1 + halves) if halves > -0.5 else -1.0, chance, replicates)
+    return Reliability(halves, max(2 * halves / (1 + halves), -1.0) if halves > -1 else -1.0, chance, replicates)
 
 
 def correlation_bound(found: float, free: float) -> float | None:

@@ -168,15 +168,18 @@ class Tag:
         return affinity.among(state.problem.names) if affinity.known and needed else None
 
     def _reliability(self, problem: Problem, arrays: Mapping[str, np.ndarray]) -> Reliability | None:
-        """How far the tables of single probes agree; ``None`` where the evidence is from before they were kept."""
-        tables = _replicates(arrays, self._table)
-        if tables is None:
+        """How far the tables of single probes agree; ``None`` where the evidence is from before they were kept.
+
+        Nor is it known, or needed, of two tasks that can only share a model.
+        """
+        tables, apart = _replicates(arrays, self._table), self.singletons and problem.primary is None
+        if tables is None or (len(problem.names) == 2 and problem.primary is None and not apart):
             return None
         tasks, size = [str(task) for task in arrays["tasks"]], len(problem.names)
         places = [tasks.index(name) for name in problem.names]
         tables = tables[:, places][:, :, places]
-        rows = np.array([preferences(table) for table in tables]).reshape(len(tables), -1)
-        free = size * (size - 2) / 2
+        rows = np.array([preferences(table, own=apart) for table in tables])
+        free = size * (size - (1 if apart else 2)) / 2
         if problem.primary is not None and len(tables) >= FEWEST:      # of fewer a single row cannot be told from luck
             own = problem.names.index(problem.primary)
             rows = np.delete(tables[:, own], own, axis=1)

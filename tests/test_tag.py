@@ -263,3 +263,14 @@ def test_the_cosines_of_single_probes_are_read_off_their_inner_products():
     measured = {**replicates(BLOCKS, count=8), "gram": gram, "cosine": BLOCKS}
     told = answer(Tag(variant="cosine"), problem_of(NAMES, models=2), **measured).belief["reliability"]
     assert told["halves"] == pytest.approx(1.0) and told["p"] == pytest.approx(1 / 128)
+
+
+def test_two_tasks_can_only_share_or_be_told_apart_by_what_each_does_for_itself():
+    two = problem_of(("t0", "t1"), models=2)
+    apart = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    together = answer(Tag(), two, **replicates(apart, noise=0.1))
+    assert len(together.groups) == 1 and together.belief["reliability"] is None and "why" not in together.belief
+    alone = answer(Tag(singletons=True), two, **replicates(apart, noise=0.1))
+    assert len(alone.groups) == 2 and alone.belief["reliability"]["shown"]
+    primary = answer(Tag(), problem_of(("t0", "t1"), primary="t0"), **replicates(-apart, noise=0.1))
+    assert primary.tasks == ("t0", "t1") and primary.belief["reliability"]["shown"]
