@@ -56,11 +56,12 @@ from auxtune.selectors.grouping import (
     all_together,
     alone_or_together,
     answer,
+    primary_with,
+    row_of,
     served_by_best,
 )
 from auxtune.selectors.linearised import Linearised, linearised
 from auxtune.selectors.options import check, option
-from auxtune.selectors.primary_row import primary_with, row_of
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.subset_affinity import drawn_subsets, independent, mean_gains
 

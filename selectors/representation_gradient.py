@@ -16,7 +16,7 @@ common point, in several batches.
 Groups are the clusters of complete linkage on the smaller of the two margins over the thresholds, so that every pair
 in a group agrees. Where that makes more groups than models may be served, the nearest are joined although they do not
 agree, and ``belief`` says so. With a primary no group is made: every task that agrees with it may share its model,
-whether these agree with each other or not (``primary_row.py``). A task whose run failed agrees with nobody, nor does
+whether these agree with each other or not (``grouping.py``). A task whose run failed agrees with nobody, nor does
 any over too few texts, or two over different ones.
 
 A run for each task, all side by side, which other methods that measure single-task runs share; a new candidate costs
@@ -35,9 +35,8 @@ import numpy as np
 
 from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.clusters import complete_linkage
-from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
+from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer, primary_with, row_of
 from auxtune.selectors.options import check, option
-from auxtune.selectors.primary_row import primary_with, row_of
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 from auxtune.selectors.recorded import recorded_table
 from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities

@@ -21,7 +21,7 @@ Where we differ. Tasks with inputs of their own each bring a batch of theirs; th
 the release bans it); the first steps, whose losses fall whatever is trained, are dropped by the probe. Beyond 20 tasks
 groups start from clusters and are not proven best.
 
-With a primary its own row of the table answers (``primary_row.py``): it is trained with every source whose affinity
+With a primary its own row of the table answers (``grouping.py``): it is trained with every source whose affinity
 onto it is above 0. The paper has no primary, and its objective, the mean over all tasks, would let what other tasks
 need decide.
 
@@ -54,9 +54,16 @@ import numpy as np
 from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.agreement import FEWEST, Reliability, preferences, reliability_of
 from auxtune.selectors.cover import LARGEST, clustered, cover
-from auxtune.selectors.grouping import MODELS, MODELS_UNREAD, all_together, alone_or_together, answer
+from auxtune.selectors.grouping import (
+    MODELS,
+    MODELS_UNREAD,
+    all_together,
+    alone_or_together,
+    answer,
+    primary_with,
+    row_of,
+)
 from auxtune.selectors.options import check, option
-from auxtune.selectors.primary_row import primary_with, row_of
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 
 PROBE = "lookahead"
