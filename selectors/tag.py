@@ -202,7 +202,8 @@ def _replicates(arrays: Mapping[str, np.ndarray], table: str) -> np.ndarray | No
     if table == "cosine" and "gram" in arrays:
         lengths = np.sqrt(np.diagonal(arrays["gram"], axis1=1, axis2=2))
         both = lengths[:, :, None] * lengths[:, None, :]
-        return np.divide(arrays["gram"], both, out=np.zeros(both.shape), where=both > 0)
+        cosines: np.ndarray = np.divide(arrays["gram"], both, out=np.zeros(both.shape), where=both > 0)
+        return cosines
     return None
 
 
