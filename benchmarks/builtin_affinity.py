@@ -186,8 +186,8 @@ METHODS: dict[str, tuple[str, str, Callable[[Sequence[Arrays]], np.ndarray]]] = 
     "gradient": ("representation_gradient", "gradients", mean_cosine),
     "covariance": ("covariance_similarity", "covariance", each_pair(similarity)),
     "covariance_normalised": ("covariance_similarity", "covariance", each_pair(normalised)),
-    "tag": ("tag", JOINT, looked_up("affinity")),
-    "tag_cosine": ("tag", JOINT, looked_up("cosine")),
+    "tag": ("{name: tag, order: exact}", JOINT, looked_up("affinity")),
+    "tag_cosine": ("{name: tag, order: exact}", JOINT, looked_up("cosine")),
     "tag_first": ("{name: tag, order: first}", JOINT, looked_up("affinity")),
 }
 

@@ -11,17 +11,24 @@ What is known how: the estimate and its defaults from the paper's text and notes
 from the text (labels are signs drawn at random there) and is not followed.
 
 Where we differ. Clusters are spectral (``clusters.py``) where the paper rounds a semidefinite programme; it is given
-their number, here it is the one up to ``models`` for which the very groups, fitted like any subset, come out best.
+their number, here it is the one up to the study's ``models`` for which the very groups, fitted like any subset, come
+out best. With a primary no groups are made: the sources are ranked by the primary's row of affinities, and the losses
+of the primary alone, with the first, with the first two, to all of them, are estimated. Taken are the most of which it
+is not sure, with 95 %, that they leave it more than the least of these, by the difference over its held-out rows: what
+cannot be told from the best is no reason to leave a task out.
 ``finaliser: cover`` lets groups overlap, as ``tag`` does. Losses count, not accuracies, which move in steps of a row.
 Only the shared encoder is linearised. How rows, projection and penalty differ is said in the probe and in the modules
 above.
 
 Skill. All of it is repeated on one half of the rows and on the other. If what sources do for their recipients does not
 agree between the halves (Spearman's correlation of the tables, each row less its mean, with a one-sided 95 % bound
-above 0: five tasks need 0.43, ten 0.18), the differences may be noise, ``belief`` says so, and all tasks share one
-model. More ``rows`` make agreement likelier, and so does less ``regularisation`` than would fit best: at θ* there is
-little left to learn, and under a strong one all subsets come to the same. Held-out subsets would not show
-that: with few tasks the table needs every subset of a size, and what chance put into the rows is in all of them.
+above 0), the differences may be noise, ``belief`` says so, and all tasks share one model. The bound is Fisher's, of as
+many numbers as the drawn subsets make independent (``subset_affinity.independent``): to 8 tasks, where every subset of
+three is drawn, the n (n - 2) that are free, so that five tasks need a correlation of 0.43; 174 of the 360 of 20 tasks
+in 200 subsets. More ``rows`` make agreement likelier, and so does less ``regularisation`` than would fit best: at θ*
+there is little left to learn, and under a strong one all subsets come to the same; with many tasks so do more
+``subsets``. Held-out subsets would not show that: with few tasks the table needs every subset of a size, and what
+chance put into the rows is in all of them.
 
 Costs one joint run and a backward pass for each of ``2 rows`` rows of each task, however many groups are asked about;
 then about twice ``subsets`` fits, some ten seconds for 12 tasks on one core. A new candidate costs a new run. Two tasks
@@ -39,13 +46,24 @@ import numpy as np
 from scipy.stats import norm, spearmanr
 
 from auxtune.selectors.affinity import Affinity, affinity_of
+from auxtune.selectors.agreement import SURE, correlation_bound, preferences
 from auxtune.selectors.clusters import spectral
 from auxtune.selectors.cover import LARGEST, clustered, cover
-from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer, served_by_best
+from auxtune.selectors.grouping import (
+    MODELS,
+    MODELS_UNREAD,
+    Grouping,
+    all_together,
+    alone_or_together,
+    answer,
+    primary_with,
+    row_of,
+    served_by_best,
+)
 from auxtune.selectors.linearised import Linearised, linearised
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
-from auxtune.selectors.subset_affinity import drawn_subsets, mean_gains
+from auxtune.selectors.subset_affinity import drawn_subsets, independent, mean_gains
 
 PROBE = "output_gradients"
 _MEASURED = "share of the recipient's mean estimated loss that it is spared in subsets with the source; itself: alone"
@@ -71,14 +89,15 @@ class GradTag:
     needs: ClassVar[str] = "three tasks; a gradient per row in memory"
     costs: ClassVar[str] = "1 run, and a backward pass for each of 2 `rows` rows of each task"
     avoid: ClassVar[str] = "training moves the encoder far, as from scratch: it is linearised"
+    unread: ClassVar[Mapping[str, str]] = {"models": MODELS_UNREAD}
 
-    models: int = option(3, "with a primary, the most groups; without one the study's `models` counts", least=1)
+    models: int | None = option(None, f"not read: {MODELS_UNREAD}", least=1)
     rows: int = option(512, "rows of each task to fit on, and as many to judge by", least=2)
     projection: int = option(200, "numbers that a gradient is projected to", least=1)
     subsets: int = option(200, "random subsets of tasks to estimate", least=1)
     size: int | None = option(None, "tasks in a subset; null: a quarter of the tasks, but 3", least=2)
     regularisation: float = option(0.001, "of the fits, in units of the gradients' mean square", above=0)
-    finaliser: Literal["clusters", "cover"] = option("clusters", "disjoint clusters, or groups that may overlap")
+    finaliser: Literal["clusters", "cover"] = option("clusters", "of groups: disjoint, or they may overlap")
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))
@@ -103,7 +122,7 @@ class GradTag:
         return replace(state, key=outcome.evidence.get(PROBE))
 
     def select(self, state: GradTagState, evidence: Evidence) -> Selection:
-        """The best groups; all tasks in one where nothing sure is known of the pairs.
+        """The best groups, or the primary with what helps it; all tasks together where nothing sure is known.
 
         Before anything is known the primary alone, without one all tasks in one.
         """
@@ -111,14 +130,17 @@ class GradTag:
         if model is None:
             return answer(problem, alone_or_together(problem), {"affinity": None})
         if len(problem.names) < 3:
-            return answer(problem, _together(problem), {"affinity": None, "skill": None})
+            return answer(problem, all_together(problem), {"affinity": None, "skill": None})
         masks = self._subsets(problem)
         losses = _losses(model, masks)
         affinity = _affinity(model, masks, losses, problem)
-        skill = _skill(model, masks)
+        skill = skill_of(model, masks)
         belief = {"affinity": affinity.as_json(), "skill": skill, "subsets": len(masks)}
         if skill["lower"] is None or skill["lower"] <= 0:
-            return answer(problem, _together(problem), {**belief, "because": "the halves of the rows do not agree"})
+            why = f"the halves of the rows do not agree: {'one model' if problem.primary is None else 'all tasks'}"
+            return answer(problem, all_together(problem), {**belief, "why": why})
+        if problem.primary is not None:
+            return _for_primary(problem, problem.primary, model, affinity, belief)
         means = losses.mean(axis=0, where=masks)
         estimates = [(_estimate(model, grouping, means), grouping) for grouping in self._groupings(affinity, problem)]
         estimate, grouping = max(estimates, key=lambda each: each[0])      # of equals the one of fewer clusters
@@ -145,7 +167,7 @@ class GradTag:
 
     def _groupings(self, affinity: Affinity, problem: Problem) -> list[Grouping]:
         """Those to choose from, each of at most as many groups as may be served."""
-        models = (problem.models if problem.primary is None else None) or self.models
+        models = problem.models or self.models or MODELS
         if self.finaliser == "cover":
             return [(cover if len(affinity.tasks) <= LARGEST else clustered)(affinity, models)]
         counts = range(1, min(models, len(affinity.tasks)) + 1)
@@ -174,25 +196,33 @@ def _gains(losses: np.ndarray, means: np.ndarray) -> np.ndarray:
     return spared
 
 
-def _skill(model: Linearised, masks: np.ndarray) -> dict[str, JSON]:
+def skill_of(model: Linearised, masks: np.ndarray) -> dict[str, JSON]:
     """How well the tables of the two halves of the rows agree; ``None`` where that cannot be said."""
-    one, other = (_comparable(mean_gains(masks, _losses(half, masks))) for half in model.halves())
+    one, other = (preferences(mean_gains(masks, _losses(half, masks))) for half in model.halves())
     unknown = {"spearman": None, "lower": None}
     if not np.isfinite([one, other]).all() or np.ptp(one) == 0 or np.ptp(other) == 0:
         return unknown
     found = float(spearmanr(one, other).statistic)
-    # Fisher's bound; each row of n - 1 sources has lost its mean, so n (n - 2) numbers are free.
-    free = len(masks[0]) * (len(masks[0]) - 2)
-    width = float(norm.ppf(0.95)) / np.sqrt(free - 2)
-    within = float(np.clip(found, 1e-9 - 1, 1 - 1e-9))
-    return {"spearman": found, "lower": float(np.tanh(np.arctanh(within) - width))}
+    return {"spearman": found, "lower": correlation_bound(found, independent(masks))}
 
 
-def _comparable(gains: np.ndarray) -> np.ndarray:
-    """The pairs off the diagonal, each row less its mean, (tasks * (tasks - 1),)."""
-    rows = gains[~np.eye(len(gains), dtype=bool)].reshape(len(gains), -1)
-    centred: np.ndarray = rows - rows.mean(axis=1, keepdims=True)
-    return centred.ravel()
+def _for_primary(
+    problem: Problem, primary: str, model: Linearised, affinity: Affinity, belief: Mapping[str, JSON]
+) -> Selection:
+    """The primary with the most of its best sources that do not measurably raise its estimated loss."""
+    row = row_of(affinity, primary)
+    order = list(row)
+    losses = np.array([
+        model.row_losses(dict.fromkeys((primary, *order[:kept]), 1.0), primary) for kept in range(len(order) + 1)
+    ])                                                 # (prefixes, rows)
+    means = losses.mean(axis=1)
+    above = losses - losses[means.argmin()]
+    able = above.mean(axis=1) <= norm.ppf(SURE) * above.std(axis=1) / np.sqrt(losses.shape[1])
+    kept = int(np.flatnonzero(able).max())
+    told = {**belief, "estimates": [{"with": number, "loss": loss} for number, loss in enumerate(means.tolist())]}
+    if kept == 0:
+        told["why"] = f"every task is estimated to harm {primary}: the primary alone"
+    return primary_with(problem, order[:kept], row, told)
 
 
 def _disjoint(affinity: Affinity, clusters: Sequence[Sequence[str]]) -> Grouping:
@@ -216,7 +246,3 @@ def _predicted(model: Linearised, proposal: Proposal, problem: Problem) -> dict[
     losses = model.losses(proposal.weights or dict.fromkeys(proposal.tasks, 1.0))
     counted = proposal.tasks if problem.primary is None else (problem.primary,)
     return {task: -float(losses[model.tasks.index(task)]) for task in counted}
-
-
-def _together(problem: Problem) -> Grouping:
-    return Grouping((Group(problem.names, problem.names),), score=None, proven=False)

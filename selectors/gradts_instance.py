@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from auxtune.selectors.gradts_trial import GradTSTrial
+from auxtune.selectors.head_ranking import RELEASED
 from auxtune.selectors.instance_filter import InstanceFilter
 from auxtune.selectors.options import check, option
 from auxtune.selectors.pipeline import Staged
@@ -47,7 +48,7 @@ class GradTSInstance(Staged):
     threshold: float | list[float] = option(           # noqa: RUF009 - the default is no list
         0.42, "stage 2: the least tau of a row with the primary; of a list the best wins", least=-1
     )
-    released: bool = option(False, "importance as in the authors' code: key and value weights, layers by their sum")
+    released: bool = option(False, RELEASED)
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))

@@ -9,23 +9,35 @@ What is known how. Verified in the authors' code: this finaliser (the published 
 profiles (``head_profiles.py``), and thresholds of 0.60 (``bert-base-cased``) and 0.62 (``bert-large-cased``) behind
 its selections; those of other encoders are only hinted at, so they are not offered.
 
-Where we differ. All tasks share how importance falls with depth, so every tau lies well above 0, by how much depends on
-the encoder. The default threshold is therefore measured: three *twins* of the primary learn from shuffled labels, and
-an auxiliary must be more like the primary than a fourth such twin would be with 95 % probability: mean + 3.37 standard
-deviations of the twins' taus (7.73 of two, where one twin is lost). Importance is that of head masks, per row, with
-layers by their L2 norm; ``released: true`` takes gradients of key and value weights and layers by their sum, as the
-authors' code does. Dropout is off in both, theirs is on, and they slice the weights along the inputs, we along the
-outputs, which are what belongs to a head. A published threshold was found with the released form.
+Where we differ. All tasks share how importance falls with depth and which heads of a pretrained encoder matter for
+anything, so every tau lies well above 0, by how much depends on the encoder. The default threshold is therefore
+measured: ``twins`` of the auxiliaries, of each in turn, learn from their own texts with shuffled labels, and an
+auxiliary must be more like the primary than one more such twin would be with 95 % probability: mean + 2.01 standard
+deviations of the taus of 8, 2.34 of 5, 3.37 of 3, 7.73 of 2 (the prediction bound of a normal draw, by Student's t).
+Twins of the primary would be the wrong measure: they share all its texts, which auxiliaries do not, so that they are
+more like it than a task that has nothing to do with it.
 
-Costs one single-task run per task and three for the default threshold, all side by side; the runs serve other methods
-and studies. A run that failed takes its task out; without the primary's, or without a threshold (fewer than two twins),
-nothing can be told from chance and the answer is the primary alone. Do not use it where what helps differs from what is
-alike: tau is symmetric and says nothing of who helps whom.
+No power. Where the twins are few or differ much the bound can lie above 1, which no tau can reach, and fewer than two
+twins give none. Then nothing was tested: ``belief`` says so, and the answer is all tasks, as that of other methods here
+which find nothing that they can believe. A bound that could have been reached and was not is another matter: the answer
+is the primary alone. With few heads in all (the encoder ``tiny`` has four) two profiles are alike or opposite by
+chance, and no power is what is to be expected.
+
+``released: true`` takes importance as the authors' code does: gradients of key and value weights, cut along their
+inputs and not along the outputs, which are what belongs to a head; over the training rows; layers divided by their sum.
+By default it is that of head masks over the probe rows, with layers by their L2 norm. Dropout is off in both and theirs
+is on, and each row's gradient is made absolute where theirs is a batch's. The published thresholds were found with
+theirs.
+
+Costs one single-task run per task and ``twins`` more for the default threshold, all side by side; the runs serve other
+methods and studies. A run that failed takes its task out; without the primary's nothing can be compared and the answer
+is the primary alone. Do not use it where what helps differs from what is alike: tau is symmetric and says nothing of
+who helps whom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -33,12 +45,19 @@ import numpy as np
 from scipy import stats
 
 from auxtune.selectors.finalisers import at_least
-from auxtune.selectors.head_ranking import auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
+from auxtune.selectors.head_ranking import (
+    RELEASED,
+    auxiliaries_by_tau,
+    heads_measured,
+    rows_norm,
+    taus_of,
+    twins_of,
+    unmeasured,
+)
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
 from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
-_TWINS = 3
 _SURE = 0.95                                           # how surely one more twin would stay below the threshold
 _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
 
@@ -52,16 +71,17 @@ class GradTSThreshold(FromSingleRuns):
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
     needs: ClassVar[str] = "an encoder with attention heads"
-    costs: ClassVar[str] = "a run per task, and 3 for the default threshold"
+    costs: ClassVar[str] = "a run per task, and `twins` for the default threshold"
     avoid: ClassVar[str] = "helping goes one way only: tau is symmetric"
 
     threshold: float | Literal["published"] | None = option(
-        None, "the least tau with the primary; null: measured on three label-shuffled twins of it", least=-1
+        None, "the least tau with the primary; null: measured on label-shuffled twins of the auxiliaries", least=-1
     )
+    twins: int = option(8, "twins for the measured threshold; fewer cost less and raise it", least=2)
     backbone: Literal["bert-base-cased", "bert-large-cased"] | None = option(
         None, "the encoder whose threshold `published` is"
     )
-    released: bool = option(False, "importance as in the authors' code: key and value weights, layers by their sum")
+    released: bool = option(False, RELEASED)
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))
@@ -75,7 +95,7 @@ class GradTSThreshold(FromSingleRuns):
     def start(self, problem: Problem) -> SingleRuns:
         """No run yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
-        return single_runs(problem, twins=_TWINS if self.threshold is None else 0)
+        return single_runs(problem, twins=self.twins if self.threshold is None and problem.auxiliaries else 0)
 
     def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
         """The next run, any number side by side; none where there is no auxiliary to compare."""
@@ -84,17 +104,21 @@ class GradTSThreshold(FromSingleRuns):
         return state.next((heads_measured(self.released),)) or Done()
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
-        """The primary and what is like it; ``belief`` holds taus, those of twins, and the threshold."""
+        """The primary and what is like it, or all tasks where that was not tested.
+
+        ``belief`` holds taus, those of twins, and the threshold.
+        """
         problem = state.problem
         taus = taus_of(state, evidence, rows_norm(self.released))
-        ranking = auxiliaries_by_tau(taus)
-        twins = [tau for (_, shuffled), tau in taus.items() if shuffled is not None]
+        ranking, twins = auxiliaries_by_tau(taus), twins_of(state, taus)
         threshold = self._threshold(twins)
-        like = () if threshold is None else at_least(ranking, threshold)
         belief: dict[str, JSON] = {
             "tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)
         }
-        if not like:
+        like: Collection[str] = () if threshold is None else at_least(ranking, threshold)
+        if ranking and (threshold is None or (self.threshold is None and threshold > 1)):
+            belief["why"], like = f"{_no_power(threshold, twins)}: all tasks", problem.names
+        elif not like:
             belief["why"] = f"{_why_none(ranking, threshold)}: the primary alone"
         tasks = tuple(name for name in problem.names if name in like or name == problem.primary)
         return Selection("mixture", tasks, belief=belief)
@@ -118,9 +142,15 @@ def prediction_bound(draws: Sequence[float]) -> float:
     return float(np.mean(draws) + factor * np.std(draws, ddof=1))
 
 
-def _why_none(ranking: Mapping[str, float], threshold: float | None) -> str:
-    if not ranking:
-        return "no auxiliary could be compared with the primary"
+def _no_power(threshold: float | None, twins: Sequence[float]) -> str:
+    """Why the twins can tell no auxiliary from chance."""
     if threshold is None:
-        return "fewer than two twins gave importances, so there is no threshold"
-    return "no auxiliary reaches the threshold"
+        return "the test had no power: fewer than two twins gave importances, so there is no threshold"
+    return f"the test had no power: {len(twins)} twins put the threshold at {threshold:.2f}, and no tau is above 1"
+
+
+def _why_none(ranking: Mapping[str, float], threshold: float | None) -> str:
+    if not ranking or threshold is None:
+        return "no auxiliary could be compared with the primary"
+    beyond = ", which is above 1 and cannot be reached" if threshold > 1 else ""
+    return f"no auxiliary reaches the threshold {threshold:.2f}{beyond}"

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
-from auxtune.selectors.head_ranking import auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
+from auxtune.selectors.head_ranking import RELEASED, auxiliaries_by_tau, heads_measured, rows_norm, taus_of, unmeasured
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 from auxtune.selectors.single_runs import SingleRuns, single_runs
@@ -80,7 +80,7 @@ class GradTSTrial:
     patience: int = option(0, "how many prefixes in a row may score below the best so far", least=0)
     ahead: int = option(2, "prefixes trained beyond the first that is undecided; 0: one by one", least=0)
     compare_alone: bool = option(False, "the primary alone is the first prefix and may win")
-    released: bool = option(False, "importance as in the authors' code: key and value weights, layers by their sum")
+    released: bool = option(False, RELEASED)
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))

@@ -1,19 +1,29 @@
-"""Groups of tasks, each trained as one model: what they are worth, and how they become an answer.
+"""How a table of pairs becomes an answer: groups of tasks, each trained as one model, or what serves the primary.
 
 A group is trained on its ``tasks`` and serves some of them; groups may overlap, since a task may be trained in a group
 only to help the others there, and be served by another. What a group is worth to a member is the mean affinity of the
 other members onto it, and alone the member's affinity to itself.
+
+With a primary no groups are made. A grouping that is best for all tasks on average is not the one that is best for one
+of them: tasks that harm the primary are in its group where they are useful to others, and what helps it is left out
+where a smaller group is worth more on average. So the sources are looked at by the primary's own row of the table
+(``row_of``), and what other tasks need plays no part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from auxtune.selectors.affinity import Affinity
+from auxtune.selectors.finalisers import ranked
 from auxtune.selectors.protocol import JSON, Problem, Selection
+
+MODELS = 3                                             # groups at the most where the problem names no number
+# Of an option that older study files have.
+MODELS_UNREAD = "with a primary its own row of the table answers, without one the study's `models` counts"
 
 
 @dataclass(frozen=True)
@@ -75,16 +85,36 @@ def served_by_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], prove
 
 def alone_or_together(problem: Problem) -> Grouping:
     """What to say before anything is known: the primary alone; without one a single model for all tasks."""
-    tasks = problem.names if problem.primary is None else (problem.primary,)
-    return Grouping((Group(tasks, tasks),), score=None, proven=False)
+    if problem.primary is None:
+        return all_together(problem)
+    return Grouping((Group((problem.primary,), (problem.primary,)),), score=None, proven=False)
+
+
+def all_together(problem: Problem) -> Grouping:
+    """A single model for all tasks: what is left where nothing can be told from chance."""
+    return Grouping((Group(problem.names, problem.names),), score=None, proven=False)
 
 
 def answer(problem: Problem, grouping: Grouping, belief: Mapping[str, JSON]) -> Selection:
-    """The groups; where there is a primary, the mixture of the group that serves it, with all groups in ``belief``."""
-    groups = [{"tasks": list(group.tasks), "serves": list(group.serves)} for group in grouping.groups]
-    if problem.primary is None:
-        return Selection("groups", groups=tuple(groups), belief=belief)
-    return Selection("mixture", grouping.serving(problem.primary).tasks, belief={"groups": groups, **belief})
+    """The groups; of those that hold one task or all, where there is a primary, the mixture that serves it."""
+    if problem.primary is not None:
+        return Selection("mixture", grouping.serving(problem.primary).tasks, belief=belief)
+    groups = tuple({"tasks": list(group.tasks), "serves": list(group.serves)} for group in grouping.groups)
+    return Selection("groups", groups=groups, belief=belief)
+
+
+def row_of(affinity: Affinity, primary: str) -> dict[str, float]:
+    """What each source does for ``primary``, the best first; those of which nothing is known are left out."""
+    known = {source: value for source, value in affinity.onto(primary).items() if value == value}
+    return {source: known[source] for source in ranked(known)}
+
+
+def primary_with(
+    problem: Problem, sources: Collection[str], row: Mapping[str, float], belief: Mapping[str, JSON]
+) -> Selection:
+    """The primary with ``sources``, in the study's order; ``belief`` also holds the ``row`` they were chosen by."""
+    tasks = tuple(name for name in problem.names if name == problem.primary or name in sources)
+    return Selection("mixture", tasks, belief={"onto_primary": dict(row), **belief})
 
 
 def _group(tasks: tuple[str, ...], trained: tuple[int, ...], serves: np.ndarray) -> Group:

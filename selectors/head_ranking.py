@@ -17,10 +17,19 @@ from auxtune.selectors.protocol import Evidence, Measure
 from auxtune.selectors.recorded import recorded
 from auxtune.selectors.single_runs import Run, SingleRuns
 
+# What the option `released` means, wherever there is one.
+RELEASED = "importance as the authors' code has it, but for dropout and batches"
+
 
 def heads_measured(released: bool, probe: str = "head_importance") -> Measure:
-    """The importance by the gradient of head masks, or of key and value weights as the authors' code has it."""
-    return Measure(probe, {"form": "key_value" if released else "mask"})
+    """The importance by the gradient of head masks, or of key and value weights as the authors' code has it.
+
+    That cuts the weights along their inputs, and reads the training rows. Rows by themselves are always of these.
+    """
+    if not released:
+        return Measure(probe, {"form": "mask"})
+    rows = {"split": "train"} if probe == "head_importance" else {}
+    return Measure(probe, {"form": "key_value", "sliced": "input", **rows})
 
 
 def rows_norm(released: bool) -> RowsNorm:
@@ -46,6 +55,13 @@ def auxiliaries_by_tau(taus: Mapping[Run, float]) -> dict[str, float]:
     """The auxiliaries, twins left out, with their taus from the largest; on ties in the study's order."""
     alone = {task: tau for (task, shuffled), tau in taus.items() if shuffled is None}
     return {task: alone[task] for task in ranked(alone)}
+
+
+def twins_of(runs: SingleRuns, taus: Mapping[Run, float]) -> list[float]:
+    """The taus of the label-shuffled twins of auxiliaries; of a study from before, which had none, the primary's."""
+    shuffled = {run: tau for run, tau in taus.items() if run[1] is not None}
+    auxiliaries = [tau for (task, _), tau in shuffled.items() if task != runs.problem.primary]
+    return auxiliaries or list(shuffled.values())
 
 
 def unmeasured(runs: SingleRuns) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
-from auxtune.selectors.head_ranking import heads_measured, rows_norm
+from auxtune.selectors.head_ranking import RELEASED, heads_measured, rows_norm
 from auxtune.selectors.kept_rows import kept_at, rule_for
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import (
@@ -74,7 +74,7 @@ class InstanceFilter:
     threshold: float | list[float] = option(           # noqa: RUF009 - the default is no list
         0.42, "the least tau of a row with the primary; of a list the best wins", least=-1
     )
-    released: bool = option(False, "importance as in the authors' code: key and value weights, layers by their sum")
+    released: bool = option(False, RELEASED)
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))

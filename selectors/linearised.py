@@ -75,13 +75,12 @@ class Linearised:
 
         Raises ``ValueError`` for tasks that are none of the model's, and for no task.
         """
-        weights = np.zeros(len(self.tasks))
-        for task, share in shares.items():
-            weights[self.tasks.index(task)] = share
-        total = weights.sum()
-        if total <= 0:
-            raise ValueError(f"a fit needs a task with a share above 0, got {dict(shares)}")
-        return self.after(fitted(self.train, weights / total, self.penalty))
+        return self.after(self._moved(shares))
+
+    def row_losses(self, shares: Mapping[str, float], task: str) -> np.ndarray:
+        """The loss of each row that ``task`` is judged by, (rows,), after training those of ``shares``; as above."""
+        own: np.ndarray = self.probe.losses(self._moved(shares))[self.probe.task == self.tasks.index(task)]
+        return own
 
     def after(self, w: np.ndarray) -> np.ndarray:
         """The mean loss of each task after a move, (tasks,); nan for one without rows."""
@@ -89,6 +88,15 @@ class Linearised:
         sums = np.bincount(self.probe.task, self.probe.losses(w), len(self.tasks))
         means: np.ndarray = sums / np.where(counts == 0, np.nan, counts)
         return means
+
+    def _moved(self, shares: Mapping[str, float]) -> np.ndarray:
+        weights = np.zeros(len(self.tasks))
+        for task, share in shares.items():
+            weights[self.tasks.index(task)] = share
+        total = weights.sum()
+        if total <= 0:
+            raise ValueError(f"a fit needs a task with a share above 0, got {dict(shares)}")
+        return fitted(self.train, weights / total, self.penalty)
 
     def halves(self) -> tuple[Linearised, Linearised]:
         """The same of one half of each task's rows, and of the other: nothing in common but θ*."""

@@ -257,7 +257,8 @@ class Selector(Protocol):
     Facts about a method are declared on its class, so nobody ever branches on its name. Every option has a default.
     One that answers a problem where something ``scored`` is no task declares ``mixes = True``. For people it may also
     say, in a few words each, what it ``needs``, what it ``costs`` in runs, and when to ``avoid`` it: the method table
-    prints them.
+    prints them. ``unread`` maps an option that is only taken because older study files have it to the reason why it is
+    not read any more; ``validate`` tells who sets it.
     """
 
     paper: ClassVar[str | None]                        # authors, title, year and link; None for a control

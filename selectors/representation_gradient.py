@@ -1,10 +1,10 @@
 """Which tasks may share a model: those whose own models represent texts alike and whose gradients do not conflict.
 
-Chooses groups, or the tasks that may share with the primary. The idea is that of A. Sehanobish et al., "Explaining the
-Effectiveness of Multi-Task Learning for Efficient Knowledge Extraction from Spine MRI Reports", NAACL 2022 industry
-track, https://arxiv.org/abs/2205.02979: one model can stand for task-specific ones where these have similar
-representations in all hidden layers and gradients that point the same way. The rule is ours: of the paper only that
-claim is known here, not which indices, thresholds or decision it takes, if any.
+Chooses groups, or with a primary the tasks that may share with it. The idea is that of A. Sehanobish et al.,
+"Explaining the Effectiveness of Multi-Task Learning for Efficient Knowledge Extraction from Spine MRI Reports", NAACL
+2022 industry track, https://arxiv.org/abs/2205.02979: one model can stand for task-specific ones where these have
+similar representations in all hidden layers and gradients that point the same way. The rule is ours: of the paper only
+that claim is known here, not which indices, thresholds or decision it takes, if any.
 
 The rule. Each task is trained alone. All these models read the same texts, and each task's gradients are taken at one
 common point, in several batches.
@@ -15,8 +15,9 @@ common point, in several batches.
 
 Groups are the clusters of complete linkage on the smaller of the two margins over the thresholds, so that every pair
 in a group agrees. Where that makes more groups than models may be served, the nearest are joined although they do not
-agree, and ``belief`` says so. A task whose run failed agrees with nobody, nor does any over too few texts, or two over
-different ones.
+agree, and ``belief`` says so. With a primary no group is made: every task that agrees with it may share its model,
+whether these agree with each other or not (``grouping.py``). A task whose run failed agrees with nobody, nor does
+any over too few texts, or two over different ones.
 
 A run for each task, all side by side, which other methods that measure single-task runs share; a new candidate costs
 one. The comparison costs pairs × layers × texts × width²: seconds. Do not use it to rank helpers of a primary: it says
@@ -34,9 +35,9 @@ import numpy as np
 
 from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.clusters import complete_linkage
-from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer
+from auxtune.selectors.grouping import Group, Grouping, alone_or_together, answer, primary_with, row_of
 from auxtune.selectors.options import check, option
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 from auxtune.selectors.recorded import recorded_table
 from auxtune.selectors.similarity import gradient_cosines, layer_cka, magnitude_similarities
 from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
@@ -85,17 +86,21 @@ class RepresentationGradient(FromSingleRuns):
         return state.next((Measure("hidden_states"), Measure("gradients", {"batches": self.batches}))) or Done()
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
-        """Groups in which every pair agrees; before any two runs are over the primary alone, or all tasks in one."""
+        """Groups in which every pair agrees, or the primary and those that agree with it.
+
+        Before any two runs are over the primary alone, or all tasks in one.
+        """
         problem = state.problem
         tables = self._tables(state, evidence)
         belief = {name: table.as_json() for name, table in tables.items()}
+        if problem.primary is not None:
+            return _for_primary(problem, problem.primary, tables["margin"], belief)
         between = tables["margin"].values[~np.eye(len(problem.names), dtype=bool)]
         if np.isnan(between).all():
             return answer(problem, alone_or_together(problem), {**belief, "joined_against_the_rule": False})
         margin = affinity_of(problem.names, np.nan_to_num(tables["margin"].values, nan=_APART), "", "")
-        most = problem.models if problem.primary is None else None
-        clusters = complete_linkage(margin, 0.0, most)
-        joined = most is not None and len(complete_linkage(margin, 0.0)) > most
+        clusters = complete_linkage(margin, 0.0, problem.models)
+        joined = problem.models is not None and len(complete_linkage(margin, 0.0)) > problem.models
         groups = Grouping(tuple(Group(tasks, tasks) for tasks in clusters), score=None, proven=False)
         return answer(problem, groups, {**belief, "joined_against_the_rule": joined})
 
@@ -128,6 +133,17 @@ class RepresentationGradient(FromSingleRuns):
             name: affinity_of(names, values[name], "representation_gradient", measured, state.problem.measure_seed)
             for name, measured in _MEASURED.items()
         }
+
+
+def _for_primary(problem: Problem, primary: str, margin: Affinity, belief: Mapping[str, JSON]) -> Selection:
+    """The primary and every task that reaches both thresholds with it."""
+    row = row_of(margin, primary)
+    kept = [task for task, above in row.items() if above >= 0]
+    if kept:
+        return primary_with(problem, kept, row, belief)
+    nearest = f", the nearest is {next(iter(row))}, by {-next(iter(row.values())):.2f}" if row else ""
+    why = f"no task reaches both thresholds with {primary}{nearest}" if row else f"nothing compares with {primary}"
+    return primary_with(problem, (), row, {**belief, "why": f"{why}: the primary alone"})
 
 
 def _comparable(state: SingleRuns, evidence: Evidence, probe: str, common: str) -> Iterator[_Comparable]:

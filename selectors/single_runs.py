@@ -1,4 +1,4 @@
-"""A run of each task alone, and of label-shuffled twins: the evidence that many methods share.
+"""A run of each task alone, and of label-shuffled twins of some: the evidence that many methods share.
 
 No source: the methods that measure single-task runs all ask for the same ones, with the problem's own seed (in a
 pipeline, that of its first stage), so that what one stage or study has measured serves the next. All runs may go side
@@ -7,6 +7,7 @@ by side.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -30,7 +31,7 @@ class SingleRuns:
     @property
     def over(self) -> bool:
         """Whether every run has ended, well or not."""
-        return len(self.told) == len(self.wanted)
+        return all(run in self.told for run in self.wanted)
 
     def next(self, measure: Sequence[Measure], trains: bool = True) -> Proposal | None:
         """The next run to ask for, with all of ``measure``; ``None`` where all are asked for."""
@@ -61,8 +62,12 @@ class SingleRuns:
         return None if outcome is None else outcome.evidence.get(probe)
 
     def keys(self, probe: str) -> dict[Run, str]:
-        """Where the evidence of every run is that gave some, in the order in which they are wanted."""
-        return {run: key for run in self.wanted if (key := self.key(run[0], probe, run[1])) is not None}
+        """Where the evidence of every run is that gave some, in the order in which they are wanted.
+
+        Last come runs that an earlier version asked for and this one does not.
+        """
+        runs = dict.fromkeys((*self.wanted, *self.asked.values()))
+        return {run: key for run in runs if (key := self.key(run[0], probe, run[1])) is not None}
 
 
 class FromSingleRuns:
@@ -78,8 +83,8 @@ class FromSingleRuns:
 
 
 def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
-    """A run of each task, the primary first, and of ``twins`` label-shuffled twins of the primary."""
+    """A run of each task, the primary first, and ``twins`` with shuffled labels, of the auxiliaries in turn."""
     first = [] if problem.primary is None else [problem.primary]
     alone: list[Run] = [(task, None) for task in (*first, *(name for name in problem.names if name not in first))]
     seeds = np.random.SeedSequence([problem.measure_seed, 5]).generate_state(twins).tolist()
-    return SingleRuns(problem, (*alone, *((problem.require_primary(), seed) for seed in seeds)))
+    return SingleRuns(problem, (*alone, *zip(itertools.cycle(problem.auxiliaries), seeds, strict=False)))

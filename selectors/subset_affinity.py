@@ -10,7 +10,9 @@ where otherwise a task of high loss would seem near to nobody. Every pair is dra
 subset is added for it.
 
 Of n tasks and subsets of s a pair is in a share of s (s - 1) / (n (n - 1)) of them: 200 subsets of a quarter of the
-tasks hold each pair about twelve times. Nothing here is trained or costly. What holds only for one subset is lost.
+tasks hold each pair about twelve times. Where not every subset of a size is drawn, sources that happen to meet often
+have part of each other's mean, so that the table is worth fewer independent numbers (``independent``). Nothing here is
+trained or costly. What holds only for one subset is lost.
 """
 
 from __future__ import annotations
@@ -61,6 +63,26 @@ def mean_gains(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
         own = np.diag(beside)[:, None]
         gains: np.ndarray = np.where(own == 0, beside, 1 - beside / np.where(own == 0, 1.0, own))
     return gains
+
+
+def independent(masks: np.ndarray) -> float:
+    """As many independent numbers as the table of ``masks``, (subsets, tasks), is worth, rows less their means.
+
+    If in recipient i's row each source k has an effect of its own on i, the mean over the subsets that hold i and j
+    has source k's effect in the share of them that hold k as well. Of effects that are pure noise the row therefore has
+    the covariance C Cᵀ, C these shares less their column means over j, and a correlation of two such tables varies like
+    one of (Σ tr C Cᵀ)² / Σ tr (C Cᵀ)² numbers (F. Satterthwaite, "An Approximate Distribution of Estimates of Variance
+    Components", Biometrics Bulletin, 1946). Where every subset of a size is drawn these are tasks * (tasks - 2).
+    """
+    total = squares = 0.0
+    for recipient in range(masks.shape[1]):
+        beside = np.delete(masks[masks[:, recipient]], recipient, axis=1).astype(float)
+        shares = (beside.T @ beside) / beside.sum(axis=0)[:, None]
+        centred = shares - shares.mean(axis=0)
+        covariance = centred @ centred.T
+        total += float(np.trace(covariance))
+        squares += float((covariance**2).sum())
+    return total**2 / squares if squares > 0 else 0.0
 
 
 def _masks(subsets: list[tuple[int, ...]], tasks: int) -> np.ndarray:

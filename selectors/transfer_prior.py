@@ -15,6 +15,10 @@ The tasks to train are the primary and the best ``keep`` sources, without those 
 targets without any source. But only where the rankings of left-out targets are better than chance. Else ``belief`` says
 that they are not; the ranking is the same, and the tasks to train are all. An empty log ranks all alike.
 
+Power. With 8 sources whose popularity varies as much as the noise of a result, a log of two other targets is believed
+in one of eight cases, of three in a quarter, of five in half, of eight in three quarters
+(``benchmarks/selector_power.py``).
+
 ``try_top`` spends a run on each of the best few, primary and source alone. Those that gave a score then share out the
 places among them by it. A single score of a pair is noisy, so it says nothing to whether the log can be believed.
 
@@ -86,7 +90,7 @@ class TransferPrior:
     answers: ClassVar[Answer] = "ranking"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
-    needs: ClassVar[str] = "results of earlier studies on two other targets or more (`earlier`)"
+    needs: ClassVar[str] = "`earlier` results on other targets: two to be asked, five or more to be believed"
     costs: ClassVar[str] = "none; a run per source tried, a pass over probe rows with `similarity: covariance`"
     avoid: ClassVar[str] = "earlier studies had another encoder or recipe"
 

@@ -15,6 +15,7 @@ import numpy as np
 from auxtune.selectors.protocol import Problem, Proposal
 
 _LAYERS, _HEADS, _WIDTH, _TEXTS, _BATCHES, _PROJECTED, _ROWS = 3, 4, 8, 300, 4, 64, 12
+_PROBES_TAKEN = 20
 
 Arrays = dict[str, np.ndarray]
 
@@ -87,13 +88,16 @@ def _lookahead(truth: Resemblance, proposal: Proposal) -> Arrays:
     alike = np.array([truth.alike[task] for task in proposal.tasks])
     affinity = 0.01 * np.outer(alike, alike)
     np.fill_diagonal(affinity, 0.005)
+    noise = 0.005 * np.random.default_rng([9, proposal.seed % 2**32]).normal(size=(_PROBES_TAKEN, *affinity.shape))
     return {
         "tasks": np.array(proposal.tasks),
+        "each_affinity": affinity + noise - noise.mean(axis=0),
+        "rates": np.full(_PROBES_TAKEN, 0.01),
         "affinity": affinity,                          # [recipient, source], the diagonal on held-out rows
         "per_rate": affinity * 100,
         "cosine": np.outer(alike, alike),
         "train_diagonal": np.full(len(alike), 0.02),
-        "probes": np.array(20),
+        "probes": np.array(_PROBES_TAKEN),
     }
 
 

@@ -40,6 +40,7 @@ BELIEFS = [
     ("mixture_regression", STUDY, 14, r"leans to .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
     ("transfer_prior", STUDY, 3, r"leans to p .*; first of its ranking: \w+ .*"),
     ("tag", GROUPS, 0, r"leans to p .*; nothing measured yet"),
+    ("tag", STUDY, 1, r"leans to p \+ helps \+ aids; does for the primary: \w+ 0\.0\d+, .*; of 20 affinities the .*"),
     ("tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is \w+ → \w+, \+\d\.\d+"),
     ("grad_tag", GROUPS, 1, r"leans to p [^|]+\| [^|]+; of 20 affinities the largest is .*"),
     ("representation_gradient", GROUPS, 6, r"leans to [^|]+\| [^|]+; of 20 affinities the largest is .*"),

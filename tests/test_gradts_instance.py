@@ -20,6 +20,7 @@ from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.story import tell_story
 from auxtune.selectors.testing import SelectorContract
 from auxtune.selectors.world import World
+from auxtune.trials.probes.options import chosen
 
 EFFECTS = {"helps": 0.05, "too": 0.04, "not": -0.05}
 NAMES = ("not", "target", "helps", "too")
@@ -126,15 +127,19 @@ def test_released_measures_key_and_value_weights_and_normalises_by_the_sum(name:
     for released, form, norm in ((False, "mask", "l2"), (True, "key_value", "sum")):
         options = {"released": released} | ({"threshold": 0.3} if name == "gradts_instance" else {})
         answer, story = story_of(registry.make(name, options))
-        forms = {one.options["form"] for proposal in story.proposals for one in proposal.measure}
-        assert forms == {form}
+        measures = [one for proposal in story.proposals for one in proposal.measure]
+        assert {one.options["form"] for one in measures} == {form}
+        for one in measures:                           # what study files ask for is what the probes know
+            rows = {"split": "train"} if one.probe == "head_importance" else {}
+            assert not released or one.options == {"form": form, "sliced": "input", **rows}
+            assert chosen(one.probe, one.options).items() >= one.options.items()
         assert {kept.rule["rows_norm"] for kept in (answer.instances or {}).values()} <= {norm}
         assert bool(answer.instances) == (name == "gradts_instance")
 
 
 GOLDEN = [
-    ("gradts_threshold", {}, 7, ("target", "helps", "too"), 0.20103),
-    ("gradts_threshold", {"released": True}, 7, ("target", "helps"), 0.52232),
+    ("gradts_threshold", {}, 12, ("target", "helps", "too"), 0.27922),
+    ("gradts_threshold", {"released": True}, 12, ("target", "helps", "too"), 0.34753),
     ("gradts_trial", {}, 7, ("target", "helps", "too"), None),
     ("gradts_instance", {}, 11, ("target", "helps", "too"), 0.42),
 ]

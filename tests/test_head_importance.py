@@ -228,10 +228,14 @@ def test_nothing_of_the_run_is_touched(family: str, form: str) -> None:
 def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     subject = make_subject(kind="token")
     task = subject.tasks["one"]
-    with pytest.raises(ProbeError, match="form must be mask or key_value, found 'query'"):
+    with pytest.raises(ProbeError, match="form: expected mask or key_value, found 'query'"):
         head_importance(subject, {"form": "query"})
-    with pytest.raises(ProbeError, match="sliced must be output or input, found 'both'"):
+    with pytest.raises(ProbeError, match="sliced: expected output or input, found 'both'"):
         head_importance(subject, {"form": "key_value", "sliced": "both"})
+    with pytest.raises(ProbeError, match="split: expected probe or train, found 'report'"):
+        head_importance(subject, {"split": "report"})
+    with pytest.raises(ProbeError, match="found the option 'split'"):
+        instance_importance(subject, {"split": "train"})
     with pytest.raises(ProbeError, match=r"expected its own run, found \['one', 'two'\]"):
         head_importance(replace(subject, tasks={"one": task, "two": task}), {})
     split = task.splits["probe"]
@@ -241,3 +245,16 @@ def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     subject.model.head(0).linear.weight.data[0, 0] = float("nan")
     with pytest.raises(NonFiniteError, match="task one: the importance of a head on the probe split is not finite"):
         head_importance(subject, {})
+
+
+@pytest.mark.parametrize("form", ["mask", "key_value"])
+def test_a_task_is_measured_over_its_training_rows_where_it_is_asked_for(form: str) -> None:
+    subject = make_subject(kind="classification")
+    task = subject.tasks["one"]
+    other = replace(task.splits["train"], labels=(task.splits["train"].labels + 1) % 4)
+    subject = replace(subject, tasks={"one": replace(task, splits={**task.splits, "train": other})})
+    options = {"form": form, "sliced": "input"}
+    rows = instance_importance(subject, options)["importance"]
+    over_train = head_importance(subject, {**options, "split": "train"})["importance"]
+    np.testing.assert_allclose(over_train, rows.mean(axis=0), rtol=1e-5)
+    assert not np.allclose(over_train, head_importance(subject, options)["importance"], rtol=0.1)

@@ -204,6 +204,9 @@ def test_means_are_over_the_probes() -> None:
         np.testing.assert_allclose(found[key], np.mean([one[key] for one, _ in single], axis=0), rtol=1e-12)
     by_rate = np.mean([one["affinity"] / rate for one, rate in single], axis=0)
     np.testing.assert_allclose(found["per_rate"], by_rate, rtol=1e-12)
+    assert np.array_equal(found["rates"], [rate for _, rate in single])
+    assert found["each_affinity"].dtype == np.float32
+    np.testing.assert_allclose(found["each_affinity"], [one["affinity"] for one, _ in single], rtol=1e-6)
 
 
 def test_tasks_with_the_same_inputs_are_compared_on_the_same_rows_and_every_step_on_others() -> None:

@@ -310,10 +310,10 @@ def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
 
 
 def test_a_twin_learns_from_shuffled_labels_and_is_no_task_of_its_own(tmp_path: Path) -> None:
-    session = Session(tmp_path, "gradts_threshold")
+    session = Session(tmp_path, "{name: gradts_threshold, twins: 3}")
     accounts = session.run()
     probes = accounts.in_phase("probe")
-    assert [trial.proposal.tasks for trial in probes] == [("sign",), ("share.of",), *[("sign",)] * 3]
+    assert [trial.proposal.tasks for trial in probes] == [("sign",), ("share.of",), *[("share.of",)] * 3]
     keys = {trial.told.outcome.evidence["head_importance"] for trial in probes if trial.told}
     assert len(keys) == 5, "five different runs"
     assert accounts.selected is not None and len(accounts.selected.selection.belief["twins"]) == 3

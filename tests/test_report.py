@@ -106,8 +106,11 @@ DRAWN = {
     "gradts_trial": ("How much each attention head", "Kendall's τ", "Score on the selection split with"),
     "covariance_similarity": ("Similarity to the primary",),
     "svd_reweighting": ("Weight α",),
-    "representation_gradient": ("How alike each task", "Representation:", "Gradient:", "Margin:"),
-    "tag": ("Affinity:",),
+    "representation_gradient": (
+        "How alike each task", "Representation:", "Gradient:", "Margin:", "Affinity onto the primary"
+    ),
+    "tag": ("Affinity:", "Affinity onto the primary"),
+    "grad_tag": ("Affinity:", "Affinity onto the primary"),
     "linear_surrogate": ("Worth in the linear fit",),
     "{name: mixture_regression, samples: 12, rounds: 1}": ("Score on the selection split by",),
     "[covariance_similarity, {name: gp_mixing, samples: 4}]": ("Similarity", "Score on the selection split by"),
@@ -120,6 +123,12 @@ def test_what_a_selector_left_is_drawn(selector: str, tmp_path: Path) -> None:
     pictures = told(finished(tmp_path, selector))["search"]["pictures"]
     assert len(pictures) == len(DRAWN[selector])
     assert all(caption.startswith(start) for caption, start in zip(pictures, DRAWN[selector], strict=True))
+
+
+def test_how_far_a_joint_run_agrees_with_itself_is_told(tmp_path: Path) -> None:
+    page = told(finished(tmp_path, "tag"))["search"]
+    assert "Of 20 measurements the odd and the even ones agree with a correlation of 1.00, all" in page["said"]
+    assert "(Spearman-Brown): more than chance explains (p = 0.002)." in page["said"]
 
 
 def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path) -> None:

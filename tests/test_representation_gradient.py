@@ -132,7 +132,22 @@ def test_where_models_are_fewer_than_groups_the_nearest_are_joined_and_that_is_s
 def test_with_a_primary_the_answer_is_who_may_share_with_it(primary, tasks):
     selection = answer(RepresentationGradient(), RUNS, primary)
     assert (selection.kind, selection.tasks) == ("mixture", tasks)
-    assert len(selection.belief["groups"]) == 3
+    row = selection.belief["onto_primary"]
+    assert set(row) == set(RUNS) - {primary} and {task for task in row if row[task] >= 0} == set(tasks) - {primary}
+    assert ("why" in selection.belief) == (primary == "odd")
+
+
+def test_with_a_primary_who_shares_with_it_need_not_agree_with_each_other():
+    """The primary lies between two tasks that are too far apart to be in one group."""
+    between = LABELS.copy()
+    between[:, :20] = UNRELATED[:, :20]
+    runs = {"left": run(labels=LABELS), "middle": run(labels=between), "right": run(labels=2 * between - LABELS)}
+    told = answer(RepresentationGradient(), runs, models=3)
+    least = 0.98 * min(of_pair(told, "gradient", 1, side) for side in (0, 2))
+    selector = RepresentationGradient(gradient=least)
+    grouped = answer(selector, runs, models=3)
+    assert of_pair(grouped, "gradient", 0, 2) < least and len(grouped.groups) == 2
+    assert answer(selector, runs, primary="middle").tasks == ("left", "middle", "right")
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_a_mixtures_answer_is_judged_by_the_nearest_row_of_the_test_split(tmp_pa
 
 def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
     folder = write_table(tmp_path, "groups", ABCD, groups_rows())
-    toward = {("a", "c"): 0.9, ("a", "b"): 0.1, ("a", "d"): 0.5}
+    toward = {("a", "c"): 0.9, ("a", "b"): -0.1, ("a", "d"): 0.5}
     write_rows(folder / "affinity.csv", [
         {"method": method, "recipient": r, "source": s, "seed": 0, "value": toward.get((r, s), 0.0), "seconds": 2}
         for method in ("tag", "gradts", "covariance") for r, s in itertools.product(ABCD, ABCD)
@@ -202,7 +202,22 @@ def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
     for name, options in asked.items():
         replayed = replay(make(name, options), RecordedGroups(read_recorded(folder), "a"), 0, 20)
         chosen[name] = replayed.selection.tasks
-    assert chosen == {"tag": ("a", "c"), "gradts_threshold": ("a", "c", "d"), "covariance_similarity": ("a", "c")}
+    assert chosen == {"tag": ("a", "c", "d"), "gradts_threshold": ("a", "c", "d"), "covariance_similarity": ("a", "c")}
+
+
+@pytest.mark.parametrize(("spread", "tasks", "shown"), [(0.1, ("a", "c", "d"), True), (20.0, ABCD, False)])
+def test_recorded_seeds_say_how_far_a_joint_run_is_to_be_believed(tmp_path, spread, tasks, shown) -> None:
+    folder, rng = write_table(tmp_path, "groups", ABCD, groups_rows()), np.random.default_rng(4)
+    toward = {("a", "c"): 0.9, ("a", "b"): -0.7, ("a", "d"): 0.5, ("b", "c"): 0.8, ("d", "c"): 0.6, ("c", "b"): -0.5}
+    write_rows(folder / "affinity.csv", [
+        {"method": "tag", "recipient": r, "source": s, "seed": seed, "seconds": 2,
+         "value": toward.get((r, s), 0.0) + spread * rng.normal()}
+        for r, s in itertools.product(ABCD, ABCD) for seed in range(4)
+    ])
+    selection = replay(make("tag", {}), RecordedGroups(read_recorded(folder), "a"), 0, 20).selection
+    assert selection.tasks == tasks and selection.belief["reliability"]["shown"] == shown
+    assert selection.belief["reliability"]["replicates"] == 4
+    assert shown or "what 4 recorded runs measured" in selection.belief["why"]
 
 
 def test_without_affinity_csv_it_is_said_what_is_missing(groups) -> None:

@@ -57,6 +57,21 @@ def test_all_tasks_are_trained_together_once_and_looked_ahead():
     assert selector.propose(selector.told(state, 0, Outcome(None, why="oom")), {}) == Done()
 
 
+@pytest.mark.parametrize(
+    ("options", "step", "order"),
+    [
+        ({}, "sgd", "first"),
+        ({"order": "exact"}, "sgd", "exact"),
+        ({"lookahead": "optimiser"}, "optimiser", "exact"),
+        ({"lookahead": "optimiser", "order": "first"}, "optimiser", "first"),
+        ({"released": True}, "optimiser", "exact"),
+    ],
+)
+def test_a_plain_step_is_expanded_to_first_order_and_the_optimiser_s_is_taken(options, step, order):
+    asked = Tag(**options).propose(Tag().start(problem_of(models=2)), {})
+    assert asked.measure == (Measure("lookahead", {"every": 10, "step": step, "order": order}),)
+
+
 def test_stages_of_one_study_share_the_joint_run():
     narrowed = replace(problem_of(models=2), seed=99, measured_with=6)
     assert Tag().propose(Tag().start(narrowed), {}) == Tag().propose(Tag().start(problem_of(models=2)), {})
@@ -84,20 +99,28 @@ def test_without_a_primary_the_groups_are_the_published_ones():
     assert affinity["recipient_by_source"][0][1] == 0.115374
 
 
-@pytest.mark.parametrize(
-    ("primary", "models", "tasks"),
-    [
-        ("normals", 3, ("depth", "normals")),
-        ("depth", 3, ("segmentation", "depth")),
-        ("edges", 2, ("keypoints", "edges")),
-        ("normals", 2, ("segmentation", "depth", "normals")),
-        ("normals", 1, TASKS),
-    ],
-)
-def test_with_a_primary_the_answer_is_the_group_that_serves_it(primary, models, tasks):
-    selection = answer(Tag(models=models), problem_of(primary=primary))
-    assert (selection.kind, selection.tasks, selection.weights) == ("mixture", tasks, None)
-    assert any(tuple(group["tasks"]) == tasks and primary in group["serves"] for group in selection.belief["groups"])
+@pytest.mark.parametrize("tasks", [7, 9])
+def test_with_a_primary_exactly_what_helps_it_is_trained_with_it(tasks):
+    """Random tables: where the groups of all tasks decided, a third of the helpful ones was left out."""
+    names = [f"t{i}" for i in range(tasks)]
+    for seed in range(60):
+        table = np.random.default_rng([tasks, seed]).normal(size=(tasks, tasks))
+        primary = names[seed % tasks]
+        row = dict(zip(names, table[seed % tasks], strict=True))
+        for options in ({}, {"models": 2}, {"models": tasks}, {"per_rate": True}, {"singletons": True}):
+            measured = {"tasks": np.array(names), "affinity": table, "per_rate": table}
+            selection = answer(Tag(**options), problem_of(names, primary), **measured)
+            helpful = tuple(name for name in names if name == primary or row[name] > 0)
+            assert (selection.kind, selection.tasks, selection.weights) == ("mixture", helpful, None)
+            ranked = sorted((name for name in names if name != primary), key=lambda name: -row[name])
+            assert selection.belief["onto_primary"] == {name: row[name] for name in ranked}
+            assert list(selection.belief["onto_primary"]) == ranked
+
+
+def test_where_every_task_harms_the_primary_it_is_alone_and_that_is_said():
+    selection = answer(Tag(), problem_of(primary="depth"), affinity=-np.ones((5, 5)))
+    assert selection.tasks == ("depth",)
+    assert selection.belief["why"] == "no task does anything for depth: the primary alone"
 
 
 @pytest.mark.parametrize("options", [{"per_rate": True}, {"released": True}])
@@ -160,3 +183,94 @@ def test_beyond_twenty_tasks_the_groups_are_clusters_and_said_not_to_be_proven()
     selection = answer(Tag(), problem_of(names, models=3), tasks=np.array(names), affinity=table)
     assert [group["serves"] for group in selection.groups] == [names[:8], names[8:16], names[16:]]
     assert selection.belief["proven"] is False
+
+
+def replicates(signal, count=12, noise=1.0, seed=0):
+    """Arrays of a joint run whose probes see ``signal``, (tasks, tasks), through noise as look-aheads have it.
+
+    Of every probe each task has a gradient; a pair's noise is their product, much alike in both directions, and some
+    tasks' gradients are several times as long as others'.
+    """
+    rng = np.random.default_rng([7, seed])
+    tasks = len(signal)
+    gradients = rng.normal(size=(count, tasks, 30)) * np.linspace(0.5, 2, tasks)[:, None] * noise
+    tables = signal + gradients @ gradients.swapaxes(1, 2) / 30
+    names = np.array([f"t{i}" for i in range(tasks)])
+    return {"tasks": names, "affinity": tables.mean(axis=0), "each_affinity": tables.astype(np.float32),
+            "rates": np.full(count, 0.5), "per_rate": tables.mean(axis=0) / 0.5,
+            "gram": np.tile(np.eye(tasks), (count, 1, 1)), "cosine": np.eye(tasks), "probes": np.array(count)}
+
+
+NAMES = tuple(f"t{i}" for i in range(6))
+BLOCKS = np.kron(np.eye(2), np.ones((3, 3))) - 0.5      # t0 to t2 help each other, t3 to t5 likewise, the others harm
+
+
+@pytest.mark.parametrize("options", [{}, {"per_rate": True}])
+def test_what_probes_agree_on_is_believed_and_what_they_do_not_is_said(options):
+    groups = answer(Tag(**options), problem_of(NAMES, models=2), **replicates(BLOCKS))
+    assert [group["serves"] for group in groups.groups] == [list(NAMES[:3]), list(NAMES[3:])]
+    told = groups.belief["reliability"]
+    assert told["shown"] and told["halves"] > 0.8 and told["p"] < 0.01 and told["replicates"] == 12
+    assert told["full"] == pytest.approx(2 * told["halves"] / (1 + told["halves"]))
+    alone = answer(Tag(**options), problem_of(NAMES, primary="t4"), **replicates(BLOCKS))
+    assert alone.tasks == NAMES[3:] and alone.belief["reliability"]["shown"]
+
+    noise = replicates(np.zeros((6, 6)), seed=1)
+    groups = answer(Tag(**options), problem_of(NAMES, models=2), **noise)
+    assert groups.groups == ({"tasks": list(NAMES), "serves": list(NAMES)},)
+    assert not groups.belief["reliability"]["shown"]
+    assert groups.belief["why"].startswith("what 12 probes measured is no more than chance explains (p = 0.")
+    alone = answer(Tag(**options), problem_of(NAMES, primary="t4"), **noise)
+    assert alone.tasks == NAMES and alone.belief["why"].endswith("all tasks")
+
+
+def test_harm_that_all_probes_agree_on_is_no_noise():
+    harmed = np.zeros((6, 6))
+    harmed[2] = -1.0
+    selection = answer(Tag(), problem_of(NAMES, primary="t2"), **replicates(harmed))
+    assert selection.tasks == ("t2",) and selection.belief["reliability"]["shown"]
+
+
+@pytest.mark.parametrize("primary", [None, "t1"])
+@pytest.mark.parametrize("count", [6, 15])
+def test_noise_is_believed_no_more_often_than_is_promised(primary, count):
+    """One in twenty; of 300, with four standard errors. Noise that is alike in both directions and of many sizes."""
+    believed = 0
+    problem = problem_of(NAMES, primary=primary, models=None if primary else 2)
+    for seed in range(300):
+        selection = answer(Tag(), problem, **replicates(np.zeros((6, 6)), count, seed=seed))
+        believed += selection.belief["reliability"]["shown"]
+    assert believed <= 300 * 0.05 + 4 * (300 * 0.05 * 0.95) ** 0.5
+
+
+def test_few_probes_show_little_and_one_shows_nothing():
+    strong = answer(Tag(), problem_of(NAMES, models=2), **replicates(BLOCKS, count=3, noise=0.1))
+    assert strong.belief["reliability"]["shown"] and len(strong.groups) == 2
+    one = answer(Tag(), problem_of(NAMES, primary="t0"), **replicates(BLOCKS, count=1, noise=0.1))
+    assert one.tasks == NAMES
+    assert one.belief["why"] == "1 probe is too few to tell what was measured from chance: all tasks"
+
+
+def test_evidence_from_before_tables_were_kept_counts_and_its_reliability_is_not_known():
+    selection = answer(Tag(), problem_of(models=3))
+    assert selection.belief["reliability"] is None and len(selection.groups) == 3
+    assert answer(Tag(), problem_of(primary="normals")).belief["reliability"] is None
+
+
+def test_the_cosines_of_single_probes_are_read_off_their_inner_products():
+    lengths = np.linspace(1, 3, 6)
+    gram = np.tile((BLOCKS + np.eye(6)) * np.outer(lengths, lengths), (8, 1, 1)).astype(np.float32)
+    measured = {**replicates(BLOCKS, count=8), "gram": gram, "cosine": BLOCKS}
+    told = answer(Tag(variant="cosine"), problem_of(NAMES, models=2), **measured).belief["reliability"]
+    assert told["halves"] == pytest.approx(1.0) and told["p"] == pytest.approx(1 / 128)
+
+
+def test_two_tasks_can_only_share_or_be_told_apart_by_what_each_does_for_itself():
+    two = problem_of(("t0", "t1"), models=2)
+    apart = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    together = answer(Tag(), two, **replicates(apart, noise=0.1))
+    assert len(together.groups) == 1 and together.belief["reliability"] is None and "why" not in together.belief
+    alone = answer(Tag(singletons=True), two, **replicates(apart, noise=0.1))
+    assert len(alone.groups) == 2 and alone.belief["reliability"]["shown"]
+    primary = answer(Tag(), problem_of(("t0", "t1"), primary="t0"), **replicates(-apart, noise=0.1))
+    assert primary.tasks == ("t0", "t1") and primary.belief["reliability"]["shown"]

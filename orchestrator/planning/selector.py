@@ -20,6 +20,20 @@ def selector_of(options: StudyOptions) -> Selector:
     return Searches(selector, options.search_seeds) if options.search_seeds > 1 else selector
 
 
+def unread_options(options: StudyOptions) -> tuple[str, ...]:
+    """A sentence for each option that the file sets and its selector, in this version, does not read (``unread``).
+
+    Such options are still taken, so that older studies can be read. Raises what the registry raises.
+    """
+    chosen = options.selector
+    asked = [(stage.name, stage.options) for stage in chosen.stages] or [(chosen.name, chosen.options)]
+    unread = [(name, given, getattr(type(make(name, given)), "unread", {})) for name, given in asked]
+    return tuple(
+        f"selector {name}: the option {option} is not read: {why[option]}; remove it"
+        for name, given, why in unread for option in given if option in why
+    )
+
+
 def _apart(names: Sequence[str]) -> list[str]:
     """The names, a number behind each that came before: two stages of one method must be told apart."""
     return [f"{name}{n}" if (n := 1 + names[:i].count(name)) > 1 else name for i, name in enumerate(names)]

@@ -1,6 +1,7 @@
 """What probes would have measured, from a table's ``affinity.csv``: pairs in the place of arrays.
 
-A joint run's affinities are what its probe gives anyway. Of single-task runs the file holds only how alike they are, so
+A joint run's affinities are what its probe gives anyway; the tables of all recorded seeds stand for its single probes,
+whose agreement says how far to believe it. Of single-task runs the file holds only how alike they are, so
 their evidence here is a row of likenesses (``selectors/recorded.py``), which selectors take as it is.
 """
 
@@ -22,7 +23,7 @@ OF_SINGLE_RUNS: Mapping[str, tuple[str, ...]] = {      # probe -> the methods th
     "hidden_states": ("representation",),
     "gradients": ("gradient",),
 }
-_LOOKAHEAD = {"exact": "tag", "first": "tag_first"}
+_LOOKAHEAD = {"exact": ("tag", "tag_first"), "first": ("tag_first", "tag")}      # the other where one is not recorded
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
     arrays: dict[str, Mapping[str, np.ndarray]] = {}
     seconds: list[float] = []
     for measure in proposal.measure:
-        methods = _methods(measure)
+        found = affinities.values if affinities is not None else {}
+        methods = _methods(measure, found)
         if methods is None:
             raise TableError(f"the probe {measure.probe} cannot be simulated: a recorded table holds pairs, not arrays")
-        found = affinities.values if affinities is not None else {}
         if not any(method in found for method in methods):
             has = f"has only {', '.join(found)}" if found else "has no affinity.csv"
             raise TableError(
@@ -64,26 +65,46 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
         if measure.probe in OF_SINGLE_RUNS:
             arrays[measure.probe] = likenesses(tasks, {method: values[own] for method, values in known.items()})
         else:
-            arrays[measure.probe] = _lookahead(tasks, known, methods[0])
+            seeds = {method: _recorded(affinities.values[method]) for method in known}
+            arrays[measure.probe] = _lookahead(tasks, known, seeds, methods[0])
     return Served(arrays, seconds if seconds and np.isfinite(seconds).all() else None)
 
 
 def seed_of(values: np.ndarray, seed: int) -> int:
     """Which of the recorded seeds, (seeds, …), a run with ``seed`` stands for: one that has values."""
-    known = np.flatnonzero(np.isfinite(values.reshape(len(values), -1)).any(axis=1))
+    known = np.flatnonzero(_has_values(values))
     return int(known[seed % len(known)]) if len(known) else 0
 
 
-def _methods(measure: Measure) -> tuple[str, ...] | None:
+def _has_values(values: np.ndarray) -> np.ndarray:
+    """Which seeds of (seeds, …) have a value, (seeds,)."""
+    known: np.ndarray = np.isfinite(values.reshape(len(values), -1)).any(axis=1)
+    return known
+
+
+def _recorded(values: np.ndarray) -> np.ndarray:
+    """The tables, (seeds, tasks, tasks), of the seeds that have values."""
+    return values[_has_values(values)]
+
+
+def _methods(measure: Measure, found: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:
     if measure.probe == "lookahead":
-        return (_LOOKAHEAD[str(measure.options.get("order", "exact"))], "tag_cosine")
+        orders = _LOOKAHEAD[str(measure.options.get("order", "exact"))]
+        known = [method for method in orders if method in found]
+        return (*(known[:1] or sorted(orders)), "tag_cosine")
     return OF_SINGLE_RUNS.get(measure.probe)
 
 
-def _lookahead(tasks: Sequence[str], known: Mapping[str, np.ndarray], method: str) -> Mapping[str, np.ndarray]:
+def _lookahead(
+    tasks: Sequence[str], known: Mapping[str, np.ndarray], seeds: Mapping[str, np.ndarray], method: str
+) -> Mapping[str, np.ndarray]:
+    """A joint run's arrays; of one seed alone there is nothing to compare, so that its agreement is not known."""
     unknown = np.full((len(tasks),) * 2, np.nan)
     affinity = known.get(method, unknown)
-    return {
+    arrays = {
         "tasks": np.array(tasks), "affinity": affinity, "per_rate": affinity,
         "cosine": known.get("tag_cosine", unknown), "probes": np.array(0),
     }
+    sources = {"each_affinity": method, "each_per_rate": method, "each_cosine": "tag_cosine"}
+    each = {name: seeds[source] for name, source in sources.items() if source in seeds}
+    return {**arrays, **{name: tables for name, tables in each.items() if len(tables) > 1}}

@@ -22,6 +22,7 @@ _RANKINGS = {
     "similarity": "alike by covariance",
     "coefficients": "worth in the linear fit",
     "alpha": "weight of the labels",
+    "onto_primary": "does for the primary",
 }
 _TRIED = {"prefixes": "prefixes", "nested": "numbers of tasks", "cuts": "cuts of the rows"}
 
@@ -114,4 +115,6 @@ def _ranked(values: Mapping[str, float], primary: str | None) -> str:
     """The first few of the others than the primary, and how many more there are."""
     others = sorted(((value, task) for task, value in values.items() if task != primary), reverse=True)
     more = f", {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    return ", ".join(f"{task} {value:.2f}" for value, task in others[:_NAMED]) + more
+    # Gains of single steps are far below a hundredth.
+    pattern = ".2f" if max((abs(value) for value, _ in others), default=1.0) >= 0.1 else ".2g"
+    return ", ".join(f"{task} {value:{pattern}}" for value, task in others[:_NAMED]) + more

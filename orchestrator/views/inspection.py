@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.selector import unread_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data import Task
 
@@ -49,7 +50,7 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=tuple(_few(task) for task in reported if task.rows["report"] < FEW),
+        warnings=(*(_few(task) for task in reported if task.rows["report"] < FEW), *unread_options(options)),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),

@@ -11,10 +11,10 @@ batches of one row, as the mean of absolute values is not the absolute value of 
 is kept apart, whatever the batch: each row has masks of its own, and the gradient of a linear map's weights in one row
 is the sum over its tokens of (gradient of the output) × (input).
 
-As released, ``key_value`` reads all training rows and leaves dropout on; here a task is judged by its probe split, with
-dropout off. The release also seems to cut the weights' wrong axis: a head owns *rows* of a weight that is stored as
-(outputs, inputs), but slices of the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced:
-input`` is as released.
+A task is judged by its probe split; as released, by all its training rows, which is ``split: train``. The release also
+seems to cut the weights' wrong axis: a head owns *rows* of a weight that is stored as (outputs, inputs), but slices of
+the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced: input`` is as released. Dropout is on
+there, and off here in any case, so that a run has one importance.
 
 The loss of a row is the mean over its scored labels: its tokens' tags in a token task, all its labels in a multi-label
 one. Importances are raw; to compare tasks, normalise them first.
@@ -39,6 +39,7 @@ from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
+from auxtune.trials.probes.options import chosen
 from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
 
 # Tokens of a batch, padding included. A GPU gets fewer than in evaluation: activations are kept for the backward pass.
@@ -51,22 +52,25 @@ Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]     # of a linear map: its in
 
 
 def head_importance(subject: Subject, options: Options) -> Arrays:
-    """``importance``, float32 (layers, heads): the mean over the rows of the task's probe split.
+    """``importance``, float32 (layers, heads): the mean over the rows of the task's ``split``.
 
-    Rows without a scored token do not count. ``options``: ``form`` (``mask``, the default, or ``key_value``) and for
-    the latter ``sliced`` (``output``, the default, or ``input``). Raises ``ProbeError`` for other options, an encoder
-    whose heads are not found, a subject of several tasks or a split without a scored label, and ``NonFiniteError``.
+    Rows without a scored token do not count. ``options``: ``form`` (``mask``, the default, or ``key_value``), for the
+    latter ``sliced`` (``output``, the default, or ``input``), and ``split`` (``probe``, the default, or ``train``).
+    Raises ``ProbeError`` for other options, an encoder whose heads are not found, a subject of several tasks or a split
+    without a scored label, and ``NonFiniteError``.
     """
-    importance, scored = _by_row(subject, options, "probe")
+    full = chosen("head_importance", options)
+    importance, scored = _by_row(subject, full, full["split"])
     return {"importance": importance[scored > 0].mean(0, dtype=np.float64).astype(np.float32)}
 
 
 def instance_importance(subject: Subject, options: Options) -> Arrays:
     """``importance``, float32 (rows, layers, heads): each row of the task's train split, in its order.
 
-    Rows without a scored token are 0. Options and errors as for ``head_importance``.
+    Rows without a scored token are 0. Options but ``split``, and errors, as for ``head_importance``.
     """
-    return {"importance": _by_row(subject, options, "train")[0].astype(np.float32)}
+    full = chosen("instance_importance", options)
+    return {"importance": _by_row(subject, full, "train")[0].astype(np.float32)}
 
 
 def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +99,10 @@ def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, 
 
 
 def _form(options: Options) -> Form:
-    form, sliced = options.get("form", "mask"), options.get("sliced", "output")
-    if form not in ("mask", "key_value"):
-        raise ProbeError(f"head importance: form must be mask or key_value, found {form!r}")
-    if sliced not in ("output", "input"):
-        raise ProbeError(f"head importance: sliced must be output or input, found {sliced!r}")
-    if form == "mask":
+    if options["form"] == "mask":
         return _mask_gradients
-    return lambda model, found, batch: _weight_gradients(model, found, batch, 1 if sliced == "output" else 2)
+    axis = 1 if options["sliced"] == "output" else 2
+    return lambda model, found, batch: _weight_gradients(model, found, batch, axis)
 
 
 def _scored(task: EncodedTask, part: str) -> np.ndarray:

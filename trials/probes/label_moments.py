@@ -2,9 +2,9 @@
 
 Source: Wu, Zhang and Ré, ICLR 2020 (https://arxiv.org/abs/2005.00944), whose SVD reweighting compares these products
 for tasks that have the *same* inputs with different labels. Their X are fixed features; here they are the pooled
-vectors of the encoder as it came. Y are centred, so that how common a label is does not count as a direction. It costs
-one forward pass over the train split and no training. Tasks with other inputs must not be compared by it: ``inputs``
-tells them apart.
+vectors of the encoder as it came. Y are centred, which is ours: how common a label is does not count as a direction. It
+costs one forward pass over the train split and no training. Tasks with other inputs must not be compared by it:
+``inputs`` tells them apart.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """TAG's look-ahead: while all tasks are trained together, what would a step on one do to the losses of the others?
 
 Every ``every`` optimisation steps, past the first 2 % of them, the gain of each task from a step of each other task is
-measured on the shared weights, heads fixed (``gains.py``), and averaged over the run. Each task has a fresh batch of
+measured on the shared weights, heads fixed (``gains.py``), and averaged over the run. The table of every probe is kept
+beside the mean, for its noise can be told from nothing else. Each task has a fresh batch of
 its train split; tasks with the same inputs get the same rows, as in the paper. A task's gain from its own step would be
 flattered by the very rows that the step is of, so it is measured on rows of the probe split. Losses count without the
 weights and the clipping of training.
@@ -82,8 +83,10 @@ class Lookahead:
 
         ``affinity`` (n, n) has held-out gains on its diagonal, ``train_diagonal`` (n,) the others; ``per_rate`` (n, n)
         is the mean of gain / learning rate, ``cosine`` (n, n) that of the gradients' cosines, 0 where one has no
-        length; ``gram`` (probes, n, n) are inner products of gradients, ``probes`` their number, ``tasks`` (n,) names.
-        A gain on a batch whose loss is 0 is not counted; raises ``ProbeError`` where a task had no other.
+        length. Of every probe there are ``each_affinity`` (probes, n, n), ``rates`` (probes,), the learning rates, and
+        ``gram`` (probes, n, n), inner products of gradients; ``probes`` is their number, ``tasks`` (n,) names. A gain
+        on a batch whose loss is 0 is not counted, and ``nan`` in ``each_affinity``; raises ``ProbeError`` where a task
+        had no other.
         """
         held = {key: tensor.numpy() for key, tensor in self.tensors().items()}
         gain, held_out, rate, gram = (held[key] for key in ("gain", "held_out", "rate", "gram"))
@@ -102,6 +105,8 @@ class Lookahead:
             "cosine": np.divide(gram, lengths, out=np.zeros_like(gram), where=lengths > 0).mean(axis=0),
             "train_diagonal": np.nanmean(gain[:, own, own], axis=0),
             "gram": gram.astype(np.float32),
+            "each_affinity": with_held.astype(np.float32),
+            "rates": rate,
             "probes": np.array(len(gain)),
         }
 

@@ -24,8 +24,10 @@ class OneOf:
 
 
 OPTIONS: Mapping[str, Mapping[str, Whole | OneOf]] = {
-    "head_importance": {"form": OneOf(("mask", "key_value"))},
-    "instance_importance": {"form": OneOf(("mask", "key_value"))},
+    "head_importance": {
+        "form": OneOf(("mask", "key_value")), "sliced": OneOf(("output", "input")), "split": OneOf(("probe", "train"))
+    },
+    "instance_importance": {"form": OneOf(("mask", "key_value")), "sliced": OneOf(("output", "input"))},
     "hidden_states": {},
     "covariance": {"at": OneOf(("embeddings", "representation"))},
     "gradients": {"batches": Whole(8)},

@@ -20,6 +20,7 @@ _KINDS = {
     "similarity": "similarity to the primary's covariance, in [0, 1]",
     "coefficients": "worth in the linear fit, units of the score",
     "alpha": "weight α of the task's labels",
+    "onto_primary": "affinity onto the primary",
 }
 _HALF = 0.5                                            # where a utility says nothing
 _ROWS = 30
@@ -37,6 +38,8 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
                 yield _drawn(key, words, values, belief, chosen, marked, stage)
         if isinstance(belief.get("skill"), Mapping):
             yield Paragraph(_skill(belief["skill"], stage), "note")
+        if isinstance(belief.get("reliability"), Mapping):
+            yield Paragraph(_reliability(belief["reliability"], stage), "note")
 
 
 def _chosen(material: Material) -> set[str]:
@@ -51,15 +54,15 @@ def _drawn(
 ) -> Block:
     ranked = sorted(values.items(), key=lambda each: -each[1])
     shown = ranked[:_ROWS]
-    line = belief.get("threshold") if key == "tau" else _HALF if key == "utility" else None
+    line = {"tau": belief.get("threshold"), "utility": _HALF, "onto_primary": 0.0}.get(key)
     twins = list(belief.get("twins") or ()) if key == "tau" else []
-    said = "; ".join(f"{task} {value:.3f}" for task, value in shown)
+    said = "; ".join(f"{task} {value:.3g}" for task, value in shown)
     svg = drawn(called(f"ranking {key}", stage), 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
                 lambda figure: _draw(figure, shown, chosen, words, line, twins))
     beyond = ", which no task can reach" if line is not None and line > 1 else ""
     bound = {"tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",
              "utility": " At 0.5 a task helps as often as it hurts."}.get(key, "")
-    crosses = " Crosses: label-shuffled twins of the primary, which can only be alike by chance." if twins else ""
+    crosses = " Crosses: twins that learned shuffled labels, which can only be alike by chance." if twins else ""
     left = f" Of {len(ranked)} tasks the first {_ROWS} are drawn." if len(ranked) > _ROWS else ""
     return Picture(svg, f"{words[0].upper()}{words[1:]}{of_stage(stage)}. Filled: {marked}.{bound}{crosses}{left}")
 
@@ -99,3 +102,17 @@ def _skill(skill: Mapping[str, Any], stage: str) -> str:
         )
     known = "; ".join(f"{key} {value:.2f}" for key, value in skill.items() if isinstance(value, (int, float)))
     return f"What predictions of the unseen are worth{where}: {known or 'not known'}."
+
+
+def _reliability(told: Mapping[str, Any], stage: str) -> str:
+    """How far what was measured several times agrees with itself."""
+    where = of_stage(stage)
+    if told["halves"] is None:
+        return f"A single measurement{where}: how far it would come out the same again is not known."
+    shown = "more than chance explains" if told["shown"] else "not shown to be more than chance"
+    chance = "" if told["p"] is None else f" (p = {told['p']:.3f})"
+    return (
+        f"Of {told['replicates']} measurements the odd and the even ones agree with a correlation of "
+        f"{told['halves']:.2f}, all of them with as many others by {told['full']:.2f} (Spearman-Brown): {shown}{chance}"
+        f"{where}."
+    )
