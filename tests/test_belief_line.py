@@ -18,7 +18,10 @@ from auxtune.selectors.protocol import Evidence, Selection
 from auxtune.selectors.random_subset import RandomState, RandomSubset
 from auxtune.selectors.registry import SELECTORS
 
-RATES = r"\w+ 0\.\d\d \(0\.\d\d to [01]\.\d\d\), .*; better than all others' rounds with probability: \w+ [01]\.\d\d, .*"
+RATES = (
+    r"\w+ 0\.\d\d \(0\.\d\d to [01]\.\d\d\), .*; "
+    r"better than all others' rounds with probability: \w+ [01]\.\d\d, .*"
+)
 BELIEFS = [
     ("single_task", STUDY, 1, r"leans to p; it holds no belief"),
     ("all_tasks", STUDY, 1, r"leans to p \+ helps \+ idle \+ hurts \+ aids; it holds no belief"),

@@ -58,7 +58,9 @@ def problem_of(tasks: int, seed: int) -> Problem:
     return Problem(infos, "p", seed)
 
 
-def rounds_of(bandit: BetaBandit, problem: Problem, count: int, chances: dict[str, float]) -> Iterator[tuple[str, float]]:
+def rounds_of(
+    bandit: BetaBandit, problem: Problem, count: int, chances: dict[str, float]
+) -> Iterator[tuple[str, float]]:
     """A run's rounds, steered by the bandit itself."""
     state, rng, level = bandit.start(problem), np.random.default_rng([problem.seed, 1]), 0.5
     for number in range(count):

@@ -182,7 +182,7 @@ def test_rewards_are_added_up_over_the_runs_that_gave_rounds():
     assert belief["utility"] == pytest.approx({"p": 0.5, "a": 3 / 5})
     assert [run["a"] for run in belief["runs"]] == pytest.approx([3 / 4, 1 / 3])
     assert (belief["rounds"], belief["overall"]) == ({"p": 0, "a": 3}, pytest.approx(2 / 3))
-    # The distribution function of Beta(3, 2) is 4 x^3 - 3 x^4; of the other task nothing is known, so better is its mean.
+    # The distribution function of Beta(3, 2) is 4 x^3 - 3 x^4. Of the other nothing is known, so better is its mean.
     assert [4 * x**3 - 3 * x**4 for x in belief["interval"]["a"]] == pytest.approx([0.025, 0.975])
     assert belief["better"]["a"] == pytest.approx(3 / 5)
     json.dumps(belief)

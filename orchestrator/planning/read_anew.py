@@ -38,7 +38,8 @@ class ReadAnew:
             return "Read anew, the same trials choose the same tasks; what the selector holds true is of that reading."
         needed = trained + len(self.owed)
         more = f" --set budget.trials={needed}" if limit is not None and needed > limit else ""
-        takes = f"in {len(self.owed)} more trials" if self.owed else "without another trial"
+        owed = "1 more trial" if len(self.owed) == 1 else f"{len(self.owed)} more trials"
+        takes = f"in {owed}" if self.owed else "without another trial"
         return (
             f"Read anew, the same trials choose {_words(self.now)}. What was confirmed is {_words(self.recorded)}: "
             "lift, report scores and contributions are of that, what the selector holds true is of the new reading. "

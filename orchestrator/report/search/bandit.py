@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from auxtune.orchestrator.record.events import Told
-from auxtune.orchestrator.report.blocks import Block, Picture, Table, number
+from auxtune.orchestrator.report.blocks import Block, Picture, Table
+from auxtune.orchestrator.report.blocks import number as shown_number
 from auxtune.orchestrator.report.drawing import SERIES, colour, drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
@@ -55,7 +56,7 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
     What is drawn is what the answer was read from: all rewards so far or, where that is all there is in ``belief``,
     the posterior of the moment.
     """
-    belief = next((each for _, each in beliefs(material) if _COUNTED <= each.keys()), {})
+    belief = next((each for _, each in beliefs(material) if each.keys() >= _COUNTED), {})
     ends: Mapping[str, Sequence[float]] = belief.get("interval", {})
     means = _rates if ends else _posterior_means
     histories = [*_inside_runs(material, means), *_by_trials(material, means)]
@@ -83,12 +84,12 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
 def _table(belief: Mapping[str, Any], tasks: Sequence[str]) -> Table:
     """The same numbers as in ``selection.json``."""
     rows = [
-        (task, number(belief["rounds"][task], ","), number(belief["utility"][task], ".3f"),
-         *(number(end, ".3f") for end in belief["interval"][task]), number(belief["better"][task], ".1%"))
+        (task, shown_number(belief["rounds"][task], ","), shown_number(belief["utility"][task], ".3f"),
+         *(shown_number(end, ".3f") for end in belief["interval"][task]), shown_number(belief["better"][task], ".1%"))
         for task in tasks
     ]
     columns = ("task", "rounds", "utility", "low", "high", "better than all others'")
-    level = f"a further one than the best two is kept from {belief['level']:.0%} on"
+    level = f"beyond the best two a task is kept from {belief['level']:.0%} on"
     return Table(f"What the rounds say of each task, with 95 % intervals; {level}", columns, tuple(rows))
 
 
