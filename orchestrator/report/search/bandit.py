@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from auxtune.orchestrator.record.events import Told
-from auxtune.orchestrator.report.blocks import Block, Picture, Table
-from auxtune.orchestrator.report.blocks import number as shown_number
+from auxtune.orchestrator.report.blocks import Block, Cell, Picture, Table, number
 from auxtune.orchestrator.report.drawing import SERIES, colour, drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
@@ -83,9 +82,9 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
 
 def _table(belief: Mapping[str, Any], tasks: Sequence[str]) -> Table:
     """The same numbers as in ``selection.json``."""
-    rows = [
-        (task, shown_number(belief["rounds"][task], ","), shown_number(belief["utility"][task], ".3f"),
-         *(shown_number(end, ".3f") for end in belief["interval"][task]), shown_number(belief["better"][task], ".1%"))
+    rows: list[tuple[Cell, ...]] = [
+        (task, number(belief["rounds"][task], ","), number(belief["utility"][task], ".3f"),
+         *(number(end, ".3f") for end in belief["interval"][task]), number(belief["better"][task], ".1%"))
         for task in tasks
     ]
     columns = ("task", "rounds", "utility", "low", "high", "better than all others'")
@@ -144,9 +143,9 @@ def _rounds(
     bandit: BetaBandit, problem: Problem, rounds: Sequence[tuple[str, float]], means: Means
 ) -> Iterator[Pull]:
     state = bandit.start(problem)
-    for number, (task, score) in enumerate(rounds):
+    for place, (task, score) in enumerate(rounds):
         before = state
-        state = bandit.told(bandit.proposed(state, number, Proposal((task,))), number, Outcome(score))
+        state = bandit.told(bandit.proposed(state, place, Proposal((task,))), place, Outcome(score))
         rewarded = None if before.last is None else score >= before.last
         yield Pull(task, rewarded, means(state))
 
@@ -164,8 +163,8 @@ def _by_trials(material: Material, means: Means) -> Iterator[History]:
             was = before.get(after.stage)
             if was is None or not isinstance(was.state, TrialsState) or not isinstance(after.state, TrialsState):
                 continue
-            for number in was.state.pending.keys() - after.state.pending.keys():
-                arm = was.state.pending[number].arm
+            for ended in was.state.pending.keys() - after.state.pending.keys():
+                arm = was.state.pending[ended].arm
                 learned = _rewarded(was.state.bandit, after.state.bandit)
                 pulls.setdefault(after.stage, []).append(Pull(arm, learned, means(after.state.bandit)))
     for place, each in enumerate(pulls.values(), start=1):
