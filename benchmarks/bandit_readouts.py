@@ -1,6 +1,6 @@
 """What `thompson` chooses out of the same rounds by either reading: all rewards, or the posterior after the last one.
 
-    python benchmarks/search_seeds.py --selector thompson --storage DIR --out benchmarks/results/thompson_seeds.json
+    python benchmarks/search_seeds.py --selector thompson --storage DIR
     python benchmarks/bandit_readouts.py --storage DIR --out benchmarks/results/thompson_readouts.json
 
 Reads the ledgers of the searches that ``search_seeds.py`` left in ``DIR``, however their own answers were read, and
