@@ -120,7 +120,7 @@ class BetaBandit:
 
     def learn(self, state: BanditState, task: str, rewarded: bool) -> BanditState:
         """The state after a pull of ``task`` that was ``rewarded`` or not: all arms forget, that one learns."""
-        arm = state.problem.names.index(task)
+        arm, rewarded = state.problem.names.index(task), bool(rewarded)    # NumPy's would not go into JSON
         return replace(
             state,
             alpha=self._after(state.alpha, arm, float(rewarded)),

@@ -123,7 +123,7 @@ def test_the_report_says_what_would_be_chosen_and_keeps_to_what_was_confirmed(fo
     page = told(folder)
     said = page["answer"]["said"]
     assert f"the same trials choose {' + '.join(now.tasks)}." in said
-    assert f"What was confirmed is {' + '.join(recorded.tasks)}:" in said
+    assert f"The recorded answer is {' + '.join(recorded.tasks)}: lift," in said
     assert "`auxtune resume x` confirms the new choice" in said
     # Selection and lift are what was measured; what the selector holds true is of the new reading.
     assert dict(page["selection"]["tables"]["Trained together"]) == before["weights"]

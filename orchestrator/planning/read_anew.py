@@ -41,7 +41,7 @@ class ReadAnew:
         owed = "1 more trial" if len(self.owed) == 1 else f"{len(self.owed)} more trials"
         takes = f"in {owed}" if self.owed else "without another trial"
         return (
-            f"Read anew, the same trials choose {_words(self.now)}. What was confirmed is {_words(self.recorded)}: "
+            f"Read anew, the same trials choose {_words(self.now)}. The recorded answer is {_words(self.recorded)}: "
             "lift, report scores and contributions are of that, what the selector holds true is of the new reading. "
             f"`auxtune resume {folder}{more}` confirms the new choice {takes}, its budget allowing."
         )

@@ -61,7 +61,8 @@ def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
         yield str(why)
     for key, words in _RANKINGS.items():
         if values := _numbers(belief.get(key)):
-            yield f"{words}: {_ranked(values, primary, belief.get('interval'))}"
+            sure = belief.get("interval") if key == "utility" else None
+            yield f"{words}: {_ranked(values, primary, sure)}"
     if better := _numbers(belief.get("better")):
         yield f"better than all others' rounds with probability: {_ranked(better, primary)}"
     if selection.ranking:
