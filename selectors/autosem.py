@@ -34,7 +34,7 @@ class AutoSeM(Staged):
     round_steps: int = option(10, "stage 1: optimisation steps of one round", least=1)
     seeds: int = option(2, "stage 1: runs side by side whose rewards are added up", least=1)
     gamma: float = option(0.3, "stage 1: how far every arm falls back to the prior each round", least=0, most=1)
-    released: bool = option(False, "stage 1: choose by the posterior after the last round, as the paper")
+    released: bool = option(False, "stage 1: choose by utilities of the last posterior above 0.5")
     samples: int = option(20, "stage 2: mixtures to train", least=1)
     startup: int | None = option(None, "stage 2: random mixtures first; null: tasks, but at least 4", least=1)
     min_primary: float = option(0.1, "stage 2: the least share of the primary", least=0, most=1)

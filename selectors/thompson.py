@@ -61,7 +61,7 @@ class Thompson:
     round_steps: int | None = option(None, "optimisation steps of one pull; null: 10, as a trial 100", least=1)
     seeds: int = option(2, "runs side by side whose rewards are added up; not for `mode: trials`", least=1)
     gamma: float = option(0.3, "how far every arm falls back to the prior each pull", least=0, most=1)
-    released: bool = option(False, "choose by the posterior after the last pull, as the paper: utilities above 0.5")
+    released: bool = option(False, "choose by utilities of the last posterior above 0.5, as the paper is remembered")
 
     def __post_init__(self) -> None:
         check(type(self), vars(self))
