@@ -1,6 +1,6 @@
 """How often does a selector find the truth about the built-in tasks? Searches with several seeds, real training.
 
-    python benchmarks/search_seeds.py --selector thompson --out benchmarks/results/thompson_seeds.json
+    python benchmarks/search_seeds.py --selector gp_mixing --out benchmarks/results/gp_mixing_seeds.json
     python benchmarks/search_seeds.py --seeds 5 --selector gradts_threshold --selector tag --storage DIR --out FILE
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm

@@ -22,7 +22,7 @@ from auxtune.selectors.thompson import Thompson
 
 @dataclass(frozen=True)
 class AutoSeM(Staged):
-    """The two best auxiliaries and any further helpful one, then the shares of what was kept."""
+    """The two best auxiliaries and any further one that surely does better, then the shares of what was kept."""
 
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "weights"
@@ -32,8 +32,9 @@ class AutoSeM(Staged):
 
     rounds: int = option(200, "stage 1: rounds of one run", least=2)
     round_steps: int = option(10, "stage 1: optimisation steps of one round", least=1)
-    seeds: int = option(2, "stage 1: runs side by side whose posteriors are averaged", least=1)
+    seeds: int = option(2, "stage 1: runs side by side whose rewards are added up", least=1)
     gamma: float = option(0.3, "stage 1: how far every arm falls back to the prior each round", least=0, most=1)
+    released: bool = option(False, "stage 1: choose by utilities of the last posterior above 0.5")
     samples: int = option(20, "stage 2: mixtures to train", least=1)
     startup: int | None = option(None, "stage 2: random mixtures first; null: tasks, but at least 4", least=1)
     min_primary: float = option(0.1, "stage 2: the least share of the primary", least=0, most=1)
@@ -44,6 +45,12 @@ class AutoSeM(Staged):
     @property
     def stages(self) -> tuple[tuple[str, Selector], ...]:
         """Thompson sampling, then Gaussian-process mixing."""
-        thompson = Thompson(rounds=self.rounds, round_steps=self.round_steps, seeds=self.seeds, gamma=self.gamma)
+        thompson = Thompson(
+            rounds=self.rounds,
+            round_steps=self.round_steps,
+            seeds=self.seeds,
+            gamma=self.gamma,
+            released=self.released,
+        )
         mixing = GPMixing(samples=self.samples, startup=self.startup, min_primary=self.min_primary)
         return (("thompson", thompson), ("gp_mixing", mixing))

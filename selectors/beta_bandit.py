@@ -16,6 +16,9 @@ The first pull is the primary; later pulls draw one value from each arm's Beta a
 Where we differ: the first round only sets the reference for the second and rewards nothing. (The released code
 compares it with 0, which rewards any metric that is not negative.)
 
+Beside the posterior, which is there to choose the next round, the state counts all rewards: ``thompson.py`` reads its
+answer out of those.
+
 One ``propose`` draws one Beta value per task: microseconds. Do not use it where one round's gain drowns in the noise
 of the probe split, and mind that gamma bounds what it can come to believe: at 0.3 every mean stays in [0.19, 0.81].
 """
@@ -29,18 +32,38 @@ import numpy as np
 
 from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.reward_rates import RewardRates
 
 
 @dataclass(frozen=True)
 class BanditState:
-    """The posterior after the rounds so far; one value per task, in the problem's order."""
+    """The posterior after the rounds so far; one value per task, in the problem's order.
+
+    ``won`` and ``lost`` count each task's rounds that were rewarded and that were not, and forget nothing.
+    """
 
     problem: Problem
     alpha: tuple[float, ...]
     beta: tuple[float, ...]
+    won: tuple[int, ...]
+    lost: tuple[int, ...]
     made: int = 0
     pending: str | None = None                         # the task whose round is not told yet
     last: float | None = None                          # score of the round before
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Task -> mean of its posterior, which forgets."""
+        return {
+            name: alpha / (alpha + beta)
+            for name, alpha, beta in zip(self.problem.names, self.alpha, self.beta, strict=True)
+        }
+
+    @property
+    def rates(self) -> RewardRates:
+        """The rewards of all rounds so far."""
+        names = self.problem.names
+        return RewardRates(dict(zip(names, self.won, strict=True)), dict(zip(names, self.lost, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -61,8 +84,8 @@ class BetaBandit:
     def start(self, problem: Problem) -> BanditState:
         """Every arm at the prior. Raises ``ValueError`` without a primary."""
         problem.require_primary()
-        prior = (float(self.prior),) * len(problem.tasks)
-        return BanditState(problem, alpha=prior, beta=prior)
+        prior, none = (float(self.prior),) * len(problem.tasks), (0,) * len(problem.tasks)
+        return BanditState(problem, alpha=prior, beta=prior, won=none, lost=none)
 
     def propose(self, state: BanditState, evidence: Evidence) -> Proposal | Wait:
         """The task of the next round; it never ends by itself."""
@@ -84,33 +107,38 @@ class BetaBandit:
             return replace(state, pending=None)
         if state.last is None:
             return replace(state, pending=None, last=outcome.score)
-        reward, arm = float(outcome.score >= state.last), state.problem.names.index(state.pending)
-        alpha, beta = self.learned(state.alpha, state.beta, arm, reward)
-        return replace(state, alpha=alpha, beta=beta, pending=None, last=outcome.score)
+        state = self.learn(state, str(state.pending), outcome.score >= state.last)
+        return replace(state, pending=None, last=outcome.score)
 
     def select(self, state: BanditState, evidence: Evidence) -> Selection:
         """Every task by posterior mean, the best first."""
-        mean = {
-            name: alpha / (alpha + beta)
-            for name, alpha, beta in zip(state.problem.names, state.alpha, state.beta, strict=True)
-        }
-        return Selection("ranking", ranking=tuple(sorted(mean.items(), key=lambda item: -item[1])))
+        return Selection("ranking", ranking=tuple(sorted(state.means.items(), key=lambda item: -item[1])))
 
     def fewest(self, problem: Problem) -> int:
         """0: the prior is an answer."""
         return 0
 
-    def learned(
-        self, alpha: tuple[float, ...], beta: tuple[float, ...], arm: int, reward: float
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The posteriors of all arms, (tasks,) each, after a pull of ``arm`` that was rewarded, 1, or not, 0."""
-        return self._after(alpha, arm, reward), self._after(beta, arm, 1 - reward)
+    def learn(self, state: BanditState, task: str, rewarded: bool) -> BanditState:
+        """The state after a pull of ``task`` that was ``rewarded`` or not: all arms forget, that one learns."""
+        arm, rewarded = state.problem.names.index(task), bool(rewarded)    # NumPy's would not go into JSON
+        return replace(
+            state,
+            alpha=self._after(state.alpha, arm, float(rewarded)),
+            beta=self._after(state.beta, arm, float(not rewarded)),
+            won=_one_more(state.won, arm, rewarded),
+            lost=_one_more(state.lost, arm, not rewarded),
+        )
 
     def _after(self, values: tuple[float, ...], arm: int, gain: float) -> tuple[float, ...]:
         """One parameter of every arm after a pull that gave one of them ``gain``."""
         forgotten = [(1 - self.gamma) * value + self.gamma * self.prior for value in values]
         forgotten[arm] += gain
         return tuple(forgotten)
+
+
+def _one_more(counts: tuple[int, ...], arm: int, happened: bool) -> tuple[int, ...]:
+    """``counts`` with one more of ``arm``, if it ``happened``."""
+    return tuple(count + (happened and place == arm) for place, count in enumerate(counts))
 
 
 def drawn_arm(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:

@@ -31,6 +31,7 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
     held_by,
+    reading_of,
     renumbered,
 )
 from auxtune.selectors.random_subset import RandomSubset
@@ -124,6 +125,10 @@ class Staged(ABC):
         """What the stage under way may still start from."""
         held = held_by(self._selector(state.stage), state.inner)
         return frozenset(number for number, local in state.numbers.items() if local in held)
+
+    def reading(self, state: PipelineState) -> int:
+        """That of the stage under way: what former stages handed on is settled."""
+        return reading_of(self._selector(state.stage), state.inner)
 
     def _next_stage(self, state: PipelineState, handed: JSON) -> PipelineState:
         """The stage after the present one, on the tasks that were handed on."""

@@ -294,6 +294,18 @@ class Holds(Protocol):
 
 
 @runtime_checkable
+class Reads(Protocol):
+    """What a selector has beside the six functions if it has learned to read another answer out of the same trials.
+
+    An answer is recorded with its reading. Where a study's recorded one is older, the study is read anew: its report
+    says what it would choose now, and `resume` confirms that.
+    """
+
+    def reading(self, state: Any) -> int:
+        """Which way of reading ``select`` uses in ``state``, counted from 1: that of all selectors without one."""
+
+
+@runtime_checkable
 class Predicts(Protocol):
     """What a selector has beside the six functions if it can say what trials would come to that were never run."""
 
@@ -314,3 +326,8 @@ def renumbered(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
 def held_by(selector: Selector, state: Any) -> frozenset[int]:
     """What ``selector`` holds; nothing where no proposal of its kind starts from another."""
     return selector.holds(state) if isinstance(selector, Holds) else frozenset()
+
+
+def reading_of(selector: Selector, state: Any) -> int:
+    """Which way of reading the answer of ``selector`` in ``state`` comes from; 1 where it has had only one."""
+    return selector.reading(state) if isinstance(selector, Reads) else 1

@@ -29,6 +29,7 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
     held_by,
+    reading_of,
     renumbered,
 )
 from auxtune.selectors.random_subset import RandomSubset
@@ -133,6 +134,10 @@ class Searches:
         """What any of the searches may still start from."""
         held = [held_by(self.selector, inner) for inner in state.inner]
         return frozenset(number for number, (search, local) in state.numbers.items() if local in held[search])
+
+    def reading(self, state: SearchesState) -> int:
+        """The latest of any search."""
+        return max(reading_of(self.selector, inner) for inner in state.inner)
 
 
 def _with(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:

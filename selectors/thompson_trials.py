@@ -38,7 +38,6 @@ class TrialsState:
     pending: Mapping[int, Pull] = field(default_factory=dict)
     incumbent: int | None = None
     scores: Mapping[int, float] = field(default_factory=dict)
-    rewards: int = 0                                   # pulls that taught something
 
     @property
     def problem(self) -> Problem:
@@ -90,9 +89,7 @@ class Trials:
         state = replace(state, pending=pending)
         if pull.start is not None:
             reward = outcome.score is not None and outcome.score >= state.scores[pull.start]
-            arm = state.problem.names.index(pull.arm)
-            alpha, beta = self._learner.learned(state.bandit.alpha, state.bandit.beta, arm, float(reward))
-            state = replace(state, bandit=replace(state.bandit, alpha=alpha, beta=beta), rewards=state.rewards + 1)
+            state = replace(state, bandit=self._learner.learn(state.bandit, pull.arm, reward))
         if outcome.score is not None and pull.start == state.incumbent:
             state = replace(state, incumbent=number, scores={**state.scores, number: outcome.score})
         held = self.holds(state)
@@ -100,7 +97,7 @@ class Trials:
 
     def posteriors(self, state: TrialsState) -> list[BanditState]:
         """The one belief, once a pull was rewarded or not."""
-        return [state.bandit] if state.rewards else []
+        return [state.bandit] if any((*state.bandit.won, *state.bandit.lost)) else []
 
     def holds(self, state: TrialsState) -> frozenset[int]:
         """The incumbent, and those that pulls under way started from."""

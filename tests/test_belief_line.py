@@ -18,14 +18,19 @@ from auxtune.selectors.protocol import Evidence, Selection
 from auxtune.selectors.random_subset import RandomState, RandomSubset
 from auxtune.selectors.registry import SELECTORS
 
+RATES = (
+    r"\w+ 0\.\d\d \(0\.\d\d to [01]\.\d\d\), .*; "
+    r"better than all others' rounds with probability: \w+ [01]\.\d\d, .*"
+)
 BELIEFS = [
     ("single_task", STUDY, 1, r"leans to p; it holds no belief"),
     ("all_tasks", STUDY, 1, r"leans to p \+ helps \+ idle \+ hurts \+ aids; it holds no belief"),
     ("size_proportional", STUDY, 1, r".*it holds no belief"),
     (RANDOM, STUDY, 0, r"leans to p; no belief: nothing scored yet"),
     (RANDOM, STUDY, 4, r"leans to p .*; no belief: the best that it drew, 0\.\d{4}"),
-    ("{name: thompson, rounds: 12}", STUDY, 1, r"leans to p \+ .*does not hurt with probability: helps 0\.\d\d, .*"),
-    ("{name: thompson, mode: trials, rounds: 12}", STUDY, 6, r"leans to p .*probability: \w+ 0\.\d\d, .*"),
+    ("{name: thompson, rounds: 12}", STUDY, 1, rf"leans to p \+ .*does not hurt with probability: {RATES}"),
+    ("{name: thompson, mode: trials, rounds: 12}", STUDY, 6, rf"leans to p .*probability: {RATES}"),
+    ("{name: thompson, rounds: 12, released: true}", STUDY, 1, r"leans to p \+ .*probability: \w+ 0\.\d\d, [^()]*"),
     ("gp_mixing", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
     ("gp_mixing", STUDY, 8, r"leans to p \d+% \+ .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
     ("{name: autosem, rounds: 12, samples: 4}", STUDY, 1, r"thompson: leans to p .*probability: .*"),

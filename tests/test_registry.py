@@ -86,6 +86,7 @@ def test_the_method_table_is_json():
         "round_steps": None,
         "seeds": 2,
         "gamma": 0.3,
+        "released": False,
     }
 
 
@@ -111,7 +112,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones_and_the_closest():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("thompson", {"gama": 0.3}, "selector.gama must be one of mode, rounds, round_steps, seeds, gamma; did"),
+        ("thompson", {"gama": 0.3}, "be one of mode, rounds, round_steps, seeds, gamma, released; did you mean gamma"),
         ("all_tasks", {"size": 2}, "selector.size must be left out, this method has no options"),
         ("thompson", {"mode": "trial"}, "selector.mode must be one of 'rounds', 'trials', got 'trial'"),
         ("thompson", {"rounds": 1}, "selector.rounds must be an integer of at least 2, got 1; omit it for the"),

@@ -143,24 +143,46 @@ def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path)
 def test_searches_with_several_seeds_are_told_apart(tmp_path: Path) -> None:
     folder = finished(tmp_path, "{name: thompson, rounds: 12}", f"{STUDY}search_seeds: 2\n")
     page, answer = told(folder), json.loads((folder / "selection.json").read_text())
-    (searches,) = page["search"]["tables"].values()
+    searches = page["search"]["tables"]["The same search with other seeds"]
     assert [row[1] for row in searches] == [" + ".join(each["tasks"]) for each in answer["belief"]["searches"]]
     assert page["selection"]["tables"]["Trained together"][0][2] == 1.0      # every search has the primary
 
 
 def test_the_bandit_is_drawn_as_it_was_folded(tmp_path: Path) -> None:
-    from auxtune.orchestrator.report.search.bandit import _by_trials, _inside_runs
+    from auxtune.orchestrator.report.search.bandit import _by_trials, _inside_runs, _posterior_means, _rates
 
-    folder = finished(tmp_path, "{name: thompson, rounds: 12}")
-    material = material_of(folder)
-    runs = list(_inside_runs(material))
-    assert [run.pulls[-1].means for run in runs] == [pytest.approx(each) for each in material.belief["runs"]]
-    assert [pull.rewarded for run in runs for pull in run.pulls].count(None) == 2      # first rounds teach nothing
-    pulls = material_of(finished(tmp_path / "pulls", "{name: thompson, mode: trials, rounds: 12}"))
-    (history,) = _by_trials(pulls)
-    assert len(history.pulls) == 12 and history.pulls[0].rewarded is None
-    assert history.pulls[-1].means == pytest.approx(pulls.belief["utility"])
-    assert {pull.rewarded for pull in history.pulls} == {None, True, False}
+    for means, chosen_by in ((_rates, ""), (_posterior_means, ", released: true")):
+        home = tmp_path / means.__name__
+        material = material_of(finished(home, f"{{name: thompson, rounds: 12{chosen_by}}}"))
+        runs = list(_inside_runs(material, means))
+        assert [run.pulls[-1].means for run in runs] == [pytest.approx(each) for each in material.belief["runs"]]
+        assert [pull.rewarded for run in runs for pull in run.pulls].count(None) == 2  # first rounds teach nothing
+        pulls = material_of(finished(home / "pulls", f"{{name: thompson, mode: trials, rounds: 12{chosen_by}}}"))
+        (history,) = _by_trials(pulls, means)
+        assert len(history.pulls) == 12 and history.pulls[0].rewarded is None
+        assert history.pulls[-1].means == pytest.approx(pulls.belief["utility"])
+        assert {pull.rewarded for pull in history.pulls} == {None, True, False}
+
+
+@pytest.mark.parametrize("selector", ["{name: thompson, rounds: 12}", "{name: autosem, rounds: 12, samples: 5}"])
+def test_what_the_rounds_say_is_in_the_report_as_in_the_answer(selector: str, tmp_path: Path) -> None:
+    folder = finished(tmp_path, selector)
+    belief = json.loads((folder / "selection.json").read_text())["belief"]
+    belief = belief.get("thompson", belief)
+    page = told(folder)["search"]
+    (rows,) = [rows for title, rows in page["tables"].items() if title.startswith("What the rounds say")]
+    assert {row[0]: row[1:] for row in rows} == {
+        task: [belief["rounds"][task], belief["utility"][task], *belief["interval"][task], belief["better"][task]]
+        for task in NAMES
+    }
+    assert "The band is the 95 % interval" in page["pictures"][0]
+    assert "thin bars are 95 % intervals" in page["pictures"][1]
+
+
+def test_a_posterior_that_forgets_is_drawn_as_such(tmp_path: Path) -> None:
+    page = told(finished(tmp_path, "{name: thompson, rounds: 12, released: true}"))["search"]
+    assert "a task falls back to 0.5" in page["pictures"][0] and page["tables"] == {}
+    assert "At 0.5 a task helps as often as it hurts" in page["pictures"][1]
 
 
 def test_evidence_that_is_gone_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -143,8 +144,23 @@ def test_runs_go_side_by_side_from_seeds_of_their_own():
     assert thompson.propose(thompson.told(state, 2, Outcome(None, why="hang")), {}) == Done()
 
 
-def test_the_two_best_are_kept_and_any_further_one_that_helps():
-    bandit = Thompson(seeds=1, gamma=0)
+def test_the_two_best_are_kept_and_any_further_one_that_surely_does_better():
+    """Of four auxiliaries a further one is kept from a probability of 3/4 on that its rounds beat all others'."""
+    bandit = Thompson(seeds=1)
+    three_help = told(bandit, "abpcd", rewarded("abcd" * 6 + "d" * 6, [*[1, 1, 1, 0] * 6, *[0] * 6]))
+    assert three_help.tasks == ("a", "b", "p", "c")
+    assert min(three_help.belief["better"][task] for task in "abc") > 0.75 == three_help.belief["level"]
+    unsure = told(bandit, "abpcd", rewarded("abcd", [1, 1, 1, 0]))
+    assert unsure.tasks == ("a", "b", "p")             # utilities of 2/3 after one round each: nothing to go by
+    all_alike = told(bandit, "abpcd", rewarded("abcd" * 20, [1] * 80))
+    assert all_alike.tasks == ("a", "b", "p")          # all well above 0.5, and none above the others
+    all_hurt = told(bandit, "abpcd", rewarded("abccd", [0, 0, 0, 0, 0]))
+    assert all_hurt.tasks == ("a", "b", "p")           # ties in the study's order
+    assert all_hurt.weights is None
+
+
+def test_the_released_reading_keeps_the_two_best_and_any_further_one_above_a_half():
+    bandit = Thompson(seeds=1, gamma=0, released=True)
     three_help = told(bandit, "abpcd", rewarded("abcd", [1, 1, 1, 0]))
     assert three_help.tasks == ("a", "b", "p", "c")
     one_helps = told(bandit, "abpcd", rewarded("abc", [0, 0, 1]))
@@ -160,9 +176,28 @@ def test_the_primary_is_no_candidate_however_well_it_does():
     assert selection.belief["utility"] == pytest.approx({"p": 4 / 5, "a": 1 / 3, "b": 1 / 3, "c": 2 / 3})
 
 
-def test_parameters_are_averaged_over_the_runs_that_gave_rounds():
+def test_rewards_are_added_up_over_the_runs_that_gave_rounds():
+    selection = told(Thompson(seeds=3), "pa", rewarded("aa", [1, 1]), None, rewarded("a", [0]))
+    belief = selection.belief                          # two of three rewarded: Beta(3, 2)
+    assert belief["utility"] == pytest.approx({"p": 0.5, "a": 3 / 5})
+    assert [run["a"] for run in belief["runs"]] == pytest.approx([3 / 4, 1 / 3])
+    assert (belief["rounds"], belief["overall"]) == ({"p": 0, "a": 3}, pytest.approx(2 / 3))
+    # The distribution function of Beta(3, 2) is 4 x^3 - 3 x^4. Of the other nothing is known, so better is its mean.
+    assert [4 * x**3 - 3 * x**4 for x in belief["interval"]["a"]] == pytest.approx([0.025, 0.975])
+    assert belief["better"]["a"] == pytest.approx(3 / 5)
+    json.dumps(belief)
+
+
+def test_forgetting_steers_a_run_and_changes_nothing_of_what_its_rounds_say():
+    rounds = rewarded("abcabcaabb", [1, 0, 0, 1, 1, 0, 1, 1, 0, 0])
+    answers = [told(Thompson(seeds=1, gamma=gamma), "pabc", rounds) for gamma in (0, 0.3, 1)]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0].belief["utility"] == pytest.approx({"p": 1 / 2, "a": 5 / 6, "b": 2 / 6, "c": 1 / 4})
+
+
+def test_parameters_are_averaged_over_the_runs_in_the_released_reading():
     selection = told(
-        Thompson(seeds=3, gamma=0), "pa", rewarded("aa", [1, 1]), None, rewarded("a", [0])
+        Thompson(seeds=3, gamma=0, released=True), "pa", rewarded("aa", [1, 1]), None, rewarded("a", [0])
     )                                                  # Beta(3, 1) and Beta(1, 2): mean Beta(2, 1.5)
     assert selection.belief["utility"] == pytest.approx({"p": 0.5, "a": 2 / 3.5})
     assert [run["a"] for run in selection.belief["runs"]] == pytest.approx([3 / 4, 1 / 3])

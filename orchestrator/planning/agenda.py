@@ -18,6 +18,7 @@ from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.legs import start_of, useless_weights
 from auxtune.orchestrator.planning.measuring import Served
+from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -42,7 +43,7 @@ from auxtune.orchestrator.record.reports import (
     read_report,
 )
 from auxtune.orchestrator.storage.placing import delete_tree
-from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
+from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.report import Cost, Report
 
 
@@ -67,6 +68,7 @@ class Agenda:
         self.folder = folder
         self.accounts = Accounts(ledger.events)
         self.exhausted: str | None = None              # the limit that ended the search, if one did
+        self.unpaid: ReadAnew | None = None            # another answer by now, which the budget lets nobody confirm
         self._ledger, self._fold, self._translator = ledger, fold, translator
         self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
         self._answer: tuple[int, Proposal | Wait | Done] | None = None     # the last one, and by how many events
@@ -75,6 +77,7 @@ class Agenda:
         self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
+        self._read_anew()
 
     @property
     def finished(self) -> bool:
@@ -235,9 +238,24 @@ class Agenda:
     def _select(self) -> None:
         selection = self._fold.select()
         self._confirmation.arms(selection)             # raises: what is no answer must not be recorded as one
-        limits = self._budget.options.budget.model_dump(mode="json")
-        self.record(Selected(time=time.time(), selection=selection, after=self._fold.after, budget=limits))
+        self._settle(selection)
+
+    def _settle(self, selection: Selection) -> None:
+        limits, after = self._budget.options.budget.model_dump(mode="json"), self._fold.after
+        reading = self._fold.reading
+        self.record(Selected(time=time.time(), selection=selection, after=after, budget=limits, reading=reading))
         self._settled = True
+
+    def _read_anew(self) -> None:
+        """Where the answer that stands was read in an older way, let it be the new one, if confirm can be paid."""
+        anew = read_anew(self.accounts, self._fold, self._confirmation) if self._settled else None
+        if anew is None:
+            return
+        unpaid = self._budget.forbids(self.accounts, anew.owed, time.time()) if anew.owed else None
+        if anew.is_another and unpaid:
+            self.unpaid = anew
+        else:
+            self._settle(anew.now)
 
     def _reconcile(self) -> None:
         """Settle what former sessions left open: finished unheard is told, the rest goes first again."""

@@ -105,10 +105,21 @@ class Budget:
         ``confirm`` is what must be held back for it; ``now`` is in seconds since the epoch. Where the money that was
         spent is unknown, no more may be.
         """
+        begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
+        return self._passed(accounts, [*begun, self._next_steps(accounts)], confirm, len(confirm) + 1, now)
+
+    def forbids(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
+        """The key of the limit that forbids what is still to be trained for ``confirm``, or ``None``."""
+        begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
+        return self._passed(accounts, begun, confirm, len(confirm), now)
+
+    def _passed(
+        self, accounts: Accounts, search: Sequence[float], confirm: Sequence[Proposal], more: int, now: float
+    ) -> str | None:
+        """The key of the limit that ``more`` trials would pass: steps of ``search``, then the trials of ``confirm``."""
         budget = self.options.budget
-        if budget.trials is not None and accounts.trained + len(confirm) >= budget.trials:
+        if budget.trials is not None and accounts.trained + more > budget.trials:
             return "trials"
-        search = [*(self.steps(trial.proposal) for trial in accounts.unfinished), self._next_steps(accounts)]
         arms = [self.steps(proposal) for proposal in confirm]
         held = sum(search) + sum(arms)
         if budget.wall_hours is not None:

@@ -117,12 +117,16 @@ class Tracked:
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """The selector was asked for its answer after ``after`` selector events, under this budget."""
+    """The selector was asked for its answer after ``after`` selector events, under this budget.
+
+    ``reading`` is the way in which it read its answer out of them: selectors learn to read better.
+    """
 
     time: float
     selection: Selection
     after: int
     budget: Mapping[str, Any]
+    reading: int = 1
     event: Literal["selected"] = "selected"
 
 

@@ -18,6 +18,7 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
     held_by,
+    reading_of,
 )
 
 
@@ -68,6 +69,12 @@ class SelectorFold:
             return None
         with _own_defects("was asked for predictions"):
             return self._selector.predict(self._state, self._evidence, asked)
+
+    @property
+    def reading(self) -> int:
+        """The way in which the selector reads its answer out of what was folded."""
+        with _own_defects("was asked how it reads its answer"):
+            return reading_of(self._selector, self._state)
 
     def select(self) -> Selection:
         """The selector's answer, given what was folded."""

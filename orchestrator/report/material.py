@@ -18,6 +18,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -99,19 +100,35 @@ class Material:
         return fold
 
     @cached_property
-    def leaning(self) -> Selection | AuxtuneError:
-        """The selector's recorded choice, or what it would choose if it were asked now; or why it cannot be asked."""
-        if self.accounts.selected is not None:
-            return self.accounts.selected.selection
+    def anew(self) -> ReadAnew | None:
+        """What the selector now reads out of the trials of an answer that was recorded in an older way.
+
+        ``None`` also where the study searches on under another budget, and where the selector cannot be asked.
+        """
+        if self.accounts.selected_under(self.options.budget) is None:
+            return None
         try:
-            return self.fold.select()
+            return read_anew(self.accounts, self.fold, self.confirmation)
+        except AuxtuneError:
+            return None
+
+    @cached_property
+    def leaning(self) -> Selection | AuxtuneError:
+        """The selector's recorded choice, or what it would choose if it were asked now; or why it cannot be asked.
+
+        It is asked now where nothing is recorded, and where what is recorded was read in an older way.
+        """
+        try:
+            if self.anew is not None:
+                return self.anew.now
+            return self.fold.select() if self.accounts.selected is None else self.accounts.selected.selection
         except AuxtuneError as error:
             return error
 
     @property
     def belief(self) -> Mapping[str, Any]:
-        """What the selector holds true."""
-        if self.selection is not None and not self.outdated:
+        """What the selector holds true: as the answer has it, unless that is read anew."""
+        if self.selection is not None and not self.outdated and self.anew is None:
             belief: Mapping[str, Any] = self.selection["belief"]
             return belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}

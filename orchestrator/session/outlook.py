@@ -11,6 +11,7 @@ from auxtune.orchestrator.planning.estimate import Pace, SmokePace, TrialPace, W
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, foresee
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.read_anew import read_anew
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
@@ -57,9 +58,12 @@ class Outlook:
         """The search trials that are still to come, as far as they can be known."""
         if self.searched:
             return Foreseen((), waiting=0, last=True, alike=True)
+        return foresee(self.fold(), self.events, self.translator.execute)
+
+    def fold(self) -> SelectorFold:
+        """The selector before its first event."""
         evidence = StoredEvidence(EvidenceStore(storage_folder(self.study)))
-        fold = SelectorFold(selector_of(self.study.options), self.translator.problem, evidence)
-        return foresee(fold, self.events, self.translator.execute)
+        return SelectorFold(selector_of(self.study.options), self.translator.problem, evidence)
 
     def later(self) -> Work:
         """What stands for a search trial that cannot be foreseen: a plain training of all tasks."""
@@ -84,9 +88,9 @@ def outlook(study: StudyFile, machines: Machines) -> Outlook:
     """
     tasks, base = load_study_data(study)
     events, notes = _usable_events(study, tasks, base)
-    bare = _ground(study, tasks, events, machines)
+    bare = _as_read_now(_ground(study, tasks, events, machines))
     pace, measured, more = _pace(bare, tasks, base, machines.cluster)
-    return replace(bare, pace=pace, measured=measured, notes=(*notes, *more))
+    return replace(bare, pace=pace, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
 def _ground(
@@ -104,6 +108,22 @@ def _ground(
         events=events,
         accounts=Accounts(events),
     )
+
+
+def _as_read_now(ground: Outlook) -> Outlook:
+    """``ground`` with the answer that a session would confirm: one recorded in an older way is read anew."""
+    accounts, study = ground.accounts, ground.study
+    if not ground.searched or accounts.selected is None:
+        return ground
+    fold = ground.fold()
+    for event in ground.events:
+        fold.add(event)
+    anew = read_anew(accounts, fold, ground.confirmation)
+    if anew is None or not anew.is_another:
+        return ground
+    accounts.selected = replace(accounts.selected, selection=anew.now, reading=anew.reading)
+    said = anew.describe(study_folder(study), accounts.trained, study.options.budget.trials)
+    return replace(ground, notes=(said,))
 
 
 def _usable_events(

@@ -46,6 +46,7 @@ PATIENCE = 30.0                                        # seconds that the end of
 class Result:
     """What a finished study leaves: its folder, the content of ``selection.json``, and the accounts.
 
+    ``unpaid`` says what the selector reads anew out of its trials where the budget does not allow to confirm it.
     ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not, and ``report_trouble`` why
     ``report.html`` could not be written.
     """
@@ -55,6 +56,7 @@ class Result:
     accounts: Accounts
     tracking_trouble: str | None
     report_trouble: str | None = None
+    unpaid: str | None = None
 
 
 def run_session(
@@ -112,7 +114,9 @@ def run_session(
                 close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
             raise
     if reason == "done":
-        return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
+        trained, limit = agenda.accounts.trained, study.options.budget.trials
+        unpaid = agenda.unpaid.describe(folder, trained, limit) if agenda.unpaid else None
+        return Result(folder, selection, agenda.accounts, tracker.trouble, untold, unpaid)
     go_on = f"`auxtune resume {folder}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")

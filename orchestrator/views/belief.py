@@ -62,7 +62,10 @@ def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
         yield str(why)
     for key, words in _RANKINGS.items():
         if values := _numbers(belief.get(key)):
-            yield f"{words}: {_ranked(values, primary)}"
+            sure = belief.get("interval") if key == "utility" else None
+            yield f"{words}: {_ranked(values, primary, sure)}"
+    if better := _numbers(belief.get("better")):
+        yield f"better than all others' rounds with probability: {_ranked(better, primary)}"
     if selection.ranking:
         yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
     for key, words in _TRIED.items():
@@ -111,10 +114,12 @@ def _numbers(values: Any) -> dict[str, float]:
     return {task: value for task, value in told if isinstance(value, (int, float))}
 
 
-def _ranked(values: Mapping[str, float], primary: str | None) -> str:
-    """The first few of the others than the primary, and how many more there are."""
+def _ranked(values: Mapping[str, float], primary: str | None, intervals: Any = None) -> str:
+    """The first few of the others than the primary, with their ``intervals`` if there are any, and how many more."""
     others = sorted(((value, task) for task, value in values.items() if task != primary), reverse=True)
     more = f", {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    bounds = intervals if isinstance(intervals, Mapping) else {}
+    sure = {task: f" ({ends[0]:.2f} to {ends[1]:.2f})" for task, ends in bounds.items()}
     # Gains of single steps are far below a hundredth.
     pattern = ".2f" if max((abs(value) for value, _ in others), default=1.0) >= 0.1 else ".2g"
-    return ", ".join(f"{task} {value:{pattern}}" for value, task in others[:_NAMED]) + more
+    return ", ".join(f"{task} {value:{pattern}}{sure.get(task, '')}" for value, task in others[:_NAMED]) + more

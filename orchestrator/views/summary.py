@@ -26,6 +26,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     parts: list[RenderableType] = [Text(verdict(selection), style="bold")]
     parts += groups_tables(selection) if selection["primary"] is None else (_shares(selection), _lifts(selection))
     parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
+    parts += [Text(result.unpaid, style="yellow")] if result.unpaid else []
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
     lines += [f"Answer: {result.folder / 'selection.json'}"]

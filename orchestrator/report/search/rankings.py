@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 # What stands in a belief as task -> number, and what it is.
 _KINDS = {
-    "utility": "utility: mean of the Beta posterior, averaged over runs",
+    "utility": "utility: belief that a round of the task does not hurt the primary",
     "tau": "Kendall's τ with the primary's head profile",
     "similarity": "similarity to the primary's covariance, in [0, 1]",
     "coefficients": "worth in the linear fit, units of the score",
     "alpha": "weight α of the task's labels",
     "onto_primary": "affinity onto the primary",
 }
-_HALF = 0.5                                            # where a utility says nothing
+_HALF = 0.5                                            # where a posterior that forgets says nothing
+_OF_ALL = " The line is the rate of rewards of all rounds; thin bars are 95 % intervals."
 _ROWS = 30
 
 
@@ -31,7 +32,8 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
     left = handed_on(material)
     for stage, belief in beliefs(material):
         chosen = left.get(stage) or _chosen(material)
-        marked = "handed on to the next stage" if stage in left else "in the answer"
+        answer = "in the answer" if material.anew is None else "what it would choose now"
+        marked = "handed on to the next stage" if stage in left else answer
         for key, words in _KINDS.items():
             values = belief.get(key)
             if isinstance(values, Mapping) and values and all(isinstance(v, (int, float)) for v in values.values()):
@@ -43,7 +45,7 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
 
 
 def _chosen(material: Material) -> set[str]:
-    if material.selection is not None:
+    if material.selection is not None and material.anew is None:
         return set(material.selection["weights"] or {})
     return set(getattr(material.leaning, "tasks", ()))
 
@@ -54,14 +56,17 @@ def _drawn(
 ) -> Block:
     ranked = sorted(values.items(), key=lambda each: -each[1])
     shown = ranked[:_ROWS]
-    line = {"tau": belief.get("threshold"), "utility": _HALF, "onto_primary": 0.0}.get(key)
+    measured = key == "utility" and {"interval", "overall"} <= belief.keys()
+    ends: Mapping[str, Sequence[float]] = belief["interval"] if measured else {}
+    utility = belief["overall"] if measured else _HALF
+    line = {"tau": belief.get("threshold"), "utility": utility, "onto_primary": 0.0}.get(key)
     twins = list(belief.get("twins") or ()) if key == "tau" else []
     said = "; ".join(f"{task} {value:.3g}" for task, value in shown)
     svg = drawn(called(f"ranking {key}", stage), 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
-                lambda figure: _draw(figure, shown, chosen, words, line, twins))
+                lambda figure: _draw(figure, shown, chosen, words, line, twins, ends))
     beyond = ", which no task can reach" if line is not None and line > 1 else ""
     bound = {"tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",
-             "utility": " At 0.5 a task helps as often as it hurts."}.get(key, "")
+             "utility": _OF_ALL if ends else " At 0.5 a task helps as often as it hurts."}.get(key, "")
     crosses = " Crosses: twins that learned shuffled labels, which can only be alike by chance." if twins else ""
     left = f" Of {len(ranked)} tasks the first {_ROWS} are drawn." if len(ranked) > _ROWS else ""
     return Picture(svg, f"{words[0].upper()}{words[1:]}{of_stage(stage)}. Filled: {marked}.{bound}{crosses}{left}")
@@ -69,14 +74,15 @@ def _drawn(
 
 def _draw(
     figure: Figure, ranked: Sequence[tuple[str, float]], chosen: set[str], words: str, line: float | None,
-    twins: Sequence[float],
+    twins: Sequence[float], ends: Mapping[str, Sequence[float]],
 ) -> None:
     axes = figure.add_subplot()
     if line is not None:
         axes.axvline(line, color=colour("muted"), linewidth=1)
-    start = _HALF if line == _HALF else 0.0
+    start = _HALF if line == _HALF and not ends else 0.0
     for place, (task, value) in enumerate(ranked):
-        axes.hlines(place, start, value, color=colour("rule"), linewidth=1.2)
+        low, high = ends.get(task, (start, value))
+        axes.hlines(place, low, high, color=colour("series-0" if ends else "rule"), linewidth=1.2)
         face = colour("series-0") if task in chosen else colour("paper")
         axes.plot(value, place, "o", markersize=6.5, color=colour("series-0"), markerfacecolor=face)
     if twins:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from auxtune.orchestrator.answer.verdict import unanswered, verdict
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
@@ -32,6 +33,10 @@ def _blocks(material: Material) -> Iterator[Block]:
         closed = material.accounts.sessions[-1].closed
         said = f" It said: {closed.message}" if closed and closed.message else ""
         yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{said}", "note")
+    if material.selection is not None and (anew := material.anew):
+        limit = material.options.budget.trials
+        said = anew.describe(Path(material.folder.name), material.accounts.trained, limit)
+        yield Paragraph(said, "warning" if anew.is_another else "note")
     search = material.accounts.of_selector
     failed = sum(trial.status == "failed" for trial in search)
     if failed:

@@ -42,7 +42,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     yield from drawn or [Paragraph("Nothing of this method can be drawn beyond its trials above.", "note")]
     if material.belief:
         text = json.dumps(material.belief, indent=1, ensure_ascii=False, default=str)
-        yield Listing("What the selector holds true, as in selection.json", text, folded=True)
+        where = "as in selection.json" if material.anew is None else "read anew"
+        yield Listing(f"What the selector holds true, {where}", text, folded=True)
 
 
 def _drawn(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:

@@ -65,6 +65,8 @@ def _leaning(material: Material) -> Iterator[Block]:
     recorded = material.accounts.selected is not None
     asked = "Nothing of this is confirmed. Asked now, the selector answers:"
     yield Paragraph("The selector has chosen; its choice is not confirmed yet." if recorded else asked)
+    if material.anew is not None and material.anew.is_another:
+        yield Paragraph("It had chosen otherwise: this is what it now reads out of the same trials.", "note")
     if leaning.kind == "groups":
         rows = [(" + ".join(group["tasks"]), ", ".join(group["serves"])) for group in leaning.groups or ()]
         yield Table("Models", ("trained together", "serves"), tuple(rows))

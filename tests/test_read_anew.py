@@ -1,0 +1,238 @@
+"""A study whose answer was recorded when its selector read the same trials in an older way: report, plan and resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from reported import material_of, told
+from simulated_study import STUDY, SimulatedStudy
+
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.read_anew import read_anew
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Selected, from_json, to_json
+from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.session.outlook import Outlook, _as_read_now
+from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.views.summary import summary
+from auxtune.selectors.autosem import AutoSeM
+from auxtune.selectors.gp_mixing import GPMixing
+from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo, reading_of
+from auxtune.selectors.random_subset import RandomSubset
+from auxtune.selectors.searches import Searches
+from auxtune.selectors.thompson import Thompson
+from auxtune.trials.recipe import ModelOptions
+
+FORMS = ["{name: thompson, rounds: 24}", "{name: thompson, mode: trials, rounds: 24}"]
+
+
+@dataclass
+class OlderStudy(SimulatedStudy):
+    """A study as it was run when the answer was read out of the last posterior: all else is as it is now."""
+
+    def session(self) -> Agenda:
+        agenda = super().session()
+        fold = agenda._fold
+        fold._selector = replace(fold._selector, released=True)  # type: ignore[type-var]
+        return agenda
+
+
+def older(home: Path, form: str, seed: int = 5, limit: int = 80) -> Path:
+    """The folder of a finished one."""
+    text = STUDY.replace("SELECTOR", form).replace("seed: 5", f"seed: {seed}").replace("trials: 80", f"trials: {limit}")
+    study = OlderStudy(home / "x", text=text)
+    return study.finish(study.session())
+
+
+def readings(folder: Path) -> tuple[Selection, Selection]:
+    """The recorded choice, and what the selector reads out of the same trials now."""
+    material = material_of(folder)
+    assert material.accounts.selected is not None
+    return material.accounts.selected.selection, material.fold.select()
+
+
+def find_older(home: Path, form: str, differs: Callable[[Selection, Selection], bool], limit: int = 80) -> Path:
+    """The first of some studies whose two readings compare as wanted."""
+    for seed in range(40):
+        folder = older(home / str(seed), form, seed, limit)
+        if differs(*readings(folder)):
+            return folder
+    raise AssertionError("none of 40 studies has readings like that")
+
+
+def is_another(recorded: Selection, now: Selection) -> bool:
+    return set(recorded.tasks) != set(now.tasks)
+
+
+def again(folder: Path, *overrides: str) -> SimulatedStudy:
+    """The study in ``folder``, to go on with as it is now."""
+    text = read_events(folder / "ledger")[0].study  # type: ignore[union-attr]
+    return SimulatedStudy(folder, text=text, overrides=overrides)
+
+
+def answer_of(folder: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((folder / "selection.json").read_text())
+    return content
+
+
+def test_an_answer_without_a_reading_was_read_in_the_first_way() -> None:
+    event = Selected(time=1.0, selection=Selection("mixture", ("p",)), after=1, budget={}, reading=2)
+    stored = to_json(event)
+    assert from_json(stored) == event
+    del stored["reading"]
+    assert from_json(stored) == replace(event, reading=1)
+
+
+def test_a_selector_says_how_it_reads_its_answer() -> None:
+    problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
+
+    def reading(selector: object) -> int:
+        return reading_of(selector, selector.start(problem))  # type: ignore[arg-type, attr-defined]
+
+    assert reading(RandomSubset()) == reading(GPMixing()) == reading(Thompson(released=True)) == 1
+    assert reading(Thompson()) == reading(Thompson(mode="trials")) == reading(Searches(Thompson(), 3)) == 2
+    assert (reading(AutoSeM()), reading(AutoSeM(released=True))) == (2, 1)
+    assert reading(Pipeline((("first", RandomSubset()), ("then", Thompson())))) == 1
+
+
+def test_of_a_pipeline_only_the_stage_under_way_is_read_anew() -> None:
+    """What the first stage handed on has been trained on since."""
+    problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
+    selector = AutoSeM(seeds=1)
+    state = selector.start(problem)
+    state = selector.proposed(state, 0, selector.propose(state, {}))  # type: ignore[arg-type]
+    rounds = (("p", 0.5), ("a", 0.6), ("b", 0.7), ("c", 0.6))
+    state = selector.told(state, 0, Outcome(0.5, rounds=rounds))
+    assert reading_of(selector, state) == 2
+    state = selector.proposed(state, 1, selector.propose(state, {}))  # type: ignore[arg-type]
+    assert (state.stage, reading_of(selector, state)) == (1, 1)
+    assert "interval" in state.beliefs["thompson"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_report_says_what_would_be_chosen_and_keeps_to_what_was_confirmed(form: str, tmp_path: Path) -> None:
+    folder = find_older(tmp_path, form, is_another)
+    before, (recorded, now) = answer_of(folder), readings(folder)
+    page = told(folder)
+    said = page["answer"]["said"]
+    assert f"the same trials choose {' + '.join(now.tasks)}." in said
+    assert f"The recorded answer is {' + '.join(recorded.tasks)}: lift," in said
+    assert "`auxtune resume x` confirms the new choice" in said
+    # Selection and lift are what was measured; what the selector holds true is of the new reading.
+    assert dict(page["selection"]["tables"]["Trained together"]) == before["weights"]
+    assert [row[1] for row in next(iter(page["lift"]["tables"].values()))] == [
+        lift["mean"] for lift in before["lift"].values()  # type: ignore[attr-defined]
+    ]
+    (rates,) = page["search"]["tables"].values()
+    assert {row[0]: row[2] for row in rates} == now.belief["utility"]
+    assert material_of(folder).belief == now.belief != before["belief"]
+    assert answer_of(folder) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_resume_confirms_the_new_choice_and_trains_only_what_is_missing(form: str, tmp_path: Path) -> None:
+    folder = find_older(tmp_path, form, is_another)
+    (_, now), former = readings(folder), len(material_of(folder).accounts.trials)
+    material = material_of(folder)
+    assert material.anew is not None and material.anew.owed
+    study = again(folder)
+    agenda = study.session()
+    assert not agenda.finished and agenda.unpaid is None
+    study.finish(agenda)
+    after = material_of(folder)
+    new = [trial for number, trial in after.accounts.trials.items() if number >= former]
+    assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.anew.owed)
+    answer = answer_of(folder)
+    assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief  # type: ignore[call-overload]
+    assert after.anew is None and "Read anew" not in told(folder)["answer"]["said"]
+    assert again(folder).session().finished
+
+
+def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_takes(tmp_path: Path) -> None:
+    # One search trial per run, and confirm takes no more than its five arms.
+    folder = find_older(tmp_path, "{name: thompson, rounds: 24}", is_another, limit=7)
+    before, needed = answer_of(folder), material_of(folder)
+    assert needed.anew is not None
+    trials = needed.accounts.trained + len(needed.anew.owed)
+    assert trials > 7
+    study = again(folder)
+    agenda = study.session()
+    assert agenda.finished and agenda.unpaid is not None
+    study.finish(agenda)
+    assert (answer_of(folder)["weights"], answer_of(folder)["lift"]) == (before["weights"], before["lift"])
+    assert f"`auxtune resume x --set budget.trials={trials}` confirms" in told(folder)["answer"]["said"]
+    line = agenda.unpaid.describe(folder, agenda.accounts.trained, 7)
+    result = Result(folder, answer_of(folder), agenda.accounts, None, None, line)
+    shown = summary(result, study.study.options.budget, "sqlite:///x")
+    assert any(line == str(part) for part in shown.renderables)  # type: ignore[attr-defined]
+    raised = again(folder, f"budget.trials={trials}")
+    raised.finish(raised.session())
+    assert list(answer_of(folder)["weights"]) == list(needed.anew.now.tasks)  # type: ignore[call-overload]
+
+
+def test_the_same_choice_is_read_anew_without_another_trial(tmp_path: Path) -> None:
+    folder = find_older(tmp_path, FORMS[0], lambda recorded, now: not is_another(recorded, now))
+    former = len(material_of(folder).accounts.trials)
+    assert "choose the same tasks" in told(folder)["answer"]["said"]
+    study = again(folder)
+    agenda = study.session()
+    assert agenda.finished
+    study.finish(agenda)
+    assert len(material_of(folder).accounts.trials) == former
+    assert "interval" in answer_of(folder)["belief"]  # type: ignore[operator]
+
+
+def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -> None:
+    for seed in range(40):
+        text = STUDY.replace("SELECTOR", FORMS[0]).replace("seed: 5", f"seed: {seed}")
+        study = OlderStudy(tmp_path / str(seed) / "x", text=text)
+        agenda = study.session()
+        study.run(agenda, at_most=3)                   # two runs, and the first trial of confirm
+        folder = study.close(agenda, "interrupted")
+        if is_another(*readings(folder)):
+            break
+    _, now = readings(folder)
+    page = told(folder)
+    assert [row[0] for row in page["selection"]["tables"]["Trained together"]] == list(now.tasks)
+    assert "It had chosen otherwise" in page["selection"]["said"] and "Read anew" not in page["answer"]["said"]
+    resumed = again(folder)
+    resumed.finish(resumed.session())
+    assert list(answer_of(folder)["weights"]) == list(now.tasks)  # type: ignore[call-overload]
+
+
+def test_a_plan_is_of_what_resume_would_confirm(tmp_path: Path) -> None:
+    folder = find_older(tmp_path, FORMS[0], is_another)
+    material, events = material_of(folder), read_events(folder / "ledger")
+    translator = Translator(material.options, ModelOptions(), material.problem)
+    ground = Outlook(material.study, {}, translator, material.confirmation, None, events, Accounts(events))  # type: ignore[arg-type]
+    seen = _as_read_now(ground)
+    assert seen.accounts.selected is not None
+    assert seen.accounts.selected.selection.tasks == readings(folder)[1].tasks
+    assert "auxtune resume" in seen.notes[0]
+
+
+def test_a_search_that_goes_on_is_not_read_anew(tmp_path: Path) -> None:
+    folder = find_older(tmp_path, FORMS[0], is_another)
+    study = again(folder, "budget.trials=90")
+    agenda = study.session()
+    assert agenda.unpaid is None and len(agenda.accounts.trials) == len(material_of(folder).accounts.trials)
+    study.finish(agenda)
+    assert list(answer_of(folder)["weights"]) == list(readings(folder)[1].tasks)  # type: ignore[call-overload]
+
+
+def test_what_is_read_as_it_was_recorded_stays(tmp_path: Path) -> None:
+    study = SimulatedStudy(tmp_path / "x", text=STUDY.replace("SELECTOR", FORMS[0]))
+    folder = study.finish(study.session())
+    material = material_of(folder)
+    fold = SelectorFold(material.selector, material.problem, {})
+    for event in material.events:
+        fold.add(event)
+    assert read_anew(material.accounts, fold, material.confirmation) is None
+    assert again(folder).session().finished
