@@ -74,6 +74,25 @@ def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict
     return counts
 
 
+def without_reported(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
+    """The splits with no selection or probe row whose input ``report`` has, and how many rows each of them lost.
+
+    ``report`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
+    where nothing would be left.
+    """
+    left, lost = dict(splits), {}
+    for part in ("selection", "probe"):
+        rows = splits[part]
+        fresh = np.flatnonzero(~np.isin(rows.keys, splits["report"].keys))
+        if not len(fresh):
+            raise DataError([f"all {len(rows)} {part} rows have an input that occurs in the {len(splits['report'])} report "
+                             "rows: the answer would be confirmed on rows that the search chose by; give files with "
+                             f"different rows, or say under `splits` where {part} and report come from"])
+        if len(fresh) < len(rows):
+            left[part], lost[part] = rows.at(fresh), len(rows) - len(fresh)
+    return left, lost
+
+
 def check_sizes(source: TaskSource) -> None:
     """Raise ``DataError`` unless ``splits`` and ``rows`` say something that can be done."""
     messages = []

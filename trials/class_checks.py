@@ -1,0 +1,152 @@
+"""Classes that were probably not meant: what the names in a label column suggest, said before they are trained on.
+
+A task file declares nothing of its classes as a rule, so whatever stands in the label column becomes one. Each check
+here gives a warning that names a row and says what to do; a class that ``labels`` declares is meant.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auxtune.trials.cells import canonical, label_name, number
+from auxtune.trials.problems import listed
+
+SHOWN = 3                                              # groups, or classes of a group, that a warning names
+MANY = 10                                              # classes under which too few rows of each are seen in the counts
+FEW_ROWS = 3                                           # rows of a class on average, under which it is rather an id
+_LIKE_MISSING = frozenset(("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None", "NaT", "?"))
+_LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
+_SEPARATOR = re.compile(r"[,;|]")
+_AMOUNT = r"[+-]?\d+([.,]\d+)*"
+_UNIT = re.compile(rf"\s*({_AMOUNT}\s*([^\W\d_]{{1,6}}|[%‰°€$£¥]\w?)|[€$£¥]\s*{_AMOUNT}|[+-]?\d+,\d+)\s*")
+
+
+@dataclass
+class Occurrences:
+    """How often a name occurs in a column, and the first row that it is in."""
+
+    count: int
+    row: int
+
+
+def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
+    """The classes in a column, those of lists one by one, in the order of first occurrence."""
+    names: dict[str, Occurrences] = {}
+    for row, cell in enumerate(cells, start=1):
+        for each in cell if isinstance(cell, list) else (cell,):
+            name = label_name(each)
+            if name is None:
+                continue
+            if name in names:
+                names[name].count += 1
+            else:
+                names[name] = Occurrences(1, row)
+    return names
+
+
+def class_warnings(names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool) -> list[str]:
+    """What is doubtful about classes that are read off the training rows.
+
+    ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them classes,
+    so that numbers among them are meant.
+    """
+    warnings = [*spelling_warnings(names), *_like_missing(names), *_like_lists(names)]
+    if is_class_of_row:
+        warnings += [] if is_kind_said else _like_numbers(names)
+        warnings += _like_ids(names, rows)
+    return warnings
+
+
+def spelling_warnings(names: Mapping[str, Occurrences]) -> list[str]:
+    """Classes that differ in nothing that a reader would see."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[_spelling(name)].append(name)
+    # Spellings of one number are read as one class already.
+    groups = [group for group in alike.values() if len({canonical(name) for name in group}) > 1]
+    warnings = [
+        f"the classes {_counted(names, group)} differ only in letter case, spaces or Unicode form; spell them alike if "
+        "they are one class"
+        for group in groups[:SHOWN]
+    ]
+    return [*warnings, f"so do {len(groups) - SHOWN} more groups of classes"] if len(groups) > SHOWN else warnings
+
+
+def _spelling(name: str) -> str:
+    """A name without case, outer and repeated spaces, invisible characters and compatibility forms."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    visible = "".join(each for each in plain if unicodedata.category(each) != "Cf")
+    return " ".join(canonical(visible).split())
+
+
+def _like_missing(names: Mapping[str, Occurrences]) -> list[str]:
+    return [
+        f"row {found.row}: the class {name!r} ({found.count} rows) looks like a missing label; if it is one, leave its "
+        "cells empty and say `missing: drop`, else name all classes under `labels`"
+        for name, found in names.items() if name.strip() in _LIKE_MISSING
+    ][:SHOWN]
+
+
+def _like_lists(names: Mapping[str, Occurrences]) -> list[str]:
+    remedy = ("rows with several labels need a column of 0 and 1 for each label, as `label: [column, column]`, or "
+              "lists in jsonl or parquet")
+    for name, found in names.items():
+        if _LIST.fullmatch(name):
+            return [f"row {found.row}: the class {name!r} looks like a list written as text; {remedy}"]
+        parts = [part.strip() for part in _SEPARATOR.split(name)]
+        if len(parts) > 1 and all(part in names for part in parts):
+            return [f"row {found.row}: the class {name!r} looks like several of the other classes; {remedy}"]
+    return []
+
+
+def _like_numbers(names: Mapping[str, Occurrences]) -> list[str]:
+    """Numbers as text, with units or decimal commas, or a few among names."""
+    total = sum(found.count for found in names.values())
+    values = {name: number(name, untyped=True) for name in names}
+    numbers = [name for name in names if values[name] is not None]
+    united = [name for name in names if _UNIT.fullmatch(name)]
+    said = "`kind: classification` says that these are classes"
+    if 2 * sum(names[name].count for name in united) >= total:
+        return [f"row {names[united[0]].row}: the class {united[0]!r} looks like a number with a unit or a decimal "
+                f"comma; for values, write plain numbers and `kind: regression`; {said}"]
+    if len(numbers) == len(names) and any(value is not None and value % 1 for value in values.values()):
+        return [f"row {names[numbers[0]].row}: the class {numbers[0]!r} is a number written as text, as all others "
+                f"are; for values, write numbers and `kind: regression`; {said}"]
+    if numbers and len(numbers) < len(names):
+        odd = min((numbers, [name for name in names if name not in numbers]), key=lambda group: _rows(names, group))
+        what = "a number among names" if odd is numbers else "no number where other rows have numbers"
+        return [f"row {names[odd[0]].row}: the class {odd[0]!r} is {what}; correct it, or name all classes under "
+                "`labels`"]
+    return []
+
+
+def _like_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
+    if len(names) < MANY or len(names) * FEW_ROWS <= rows:
+        return []
+    name, found = next(iter(names.items()))
+    return [f"there are {len(names)} classes in {rows} rows, such as {name!r} in row {found.row}: ids and values cannot "
+            "be learned as classes; `kind: regression` makes numbers values"]
+
+
+def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
+    """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order nobody declared."""
+    numbers = {name: canonical(name) for name in names if canonical(name).isdecimal()}
+    others = len(names) - len(numbers)
+    if not numbers or not all(int(value) < others for value in numbers.values()):
+        return []
+    wrong = sorted((names[name].row, name) for name in numbers)
+    return [(row, f"found the number {name} where other rows have names; correct it, or name the classes in their "
+             "order under `labels`") for row, name in wrong]
+
+
+def _counted(names: Mapping[str, Occurrences], group: Sequence[str]) -> str:
+    return listed(f"{name!r} ({names[name].count})" for name in group)
+
+
+def _rows(names: Mapping[str, Occurrences], group: Sequence[str]) -> int:
+    return sum(names[name].count for name in group)
