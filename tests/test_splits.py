@@ -166,7 +166,8 @@ def test_splits_say_the_size_or_the_file_of_a_part(tmp_path: Path) -> None:
     freed = task_of(tmp_path, more=more, splits={"report": 40})
     assert lengths(freed) == (270, 90, 30, 40)
     assert freed.splits["selection"].first[0] == "validation 0"
-    unused = task_of(tmp_path, more=more, splits={"report": mine, "selection": mine})
+    other = write(tmp_path / "other.jsonl", rows_of(numbered("another", 7)))
+    unused = task_of(tmp_path, more=more, splits={"report": mine, "selection": other})
     assert any("validation.jsonl is not used" in note for note in unused.notes)
     moved = task_of(tmp_path, more=more, splits={"selection": tmp_path / "validation.jsonl"})
     assert lengths(moved) == (150, 50, 30, 200)

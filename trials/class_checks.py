@@ -23,7 +23,9 @@ _LIKE_MISSING = frozenset(("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "
 _LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _SEPARATOR = re.compile(r"[,;|]")
 _AMOUNT = r"[+-]?\d+([.,]\d+)*"
-_UNIT = re.compile(rf"\s*({_AMOUNT}\s*([^\W\d_]{{1,6}}|[%‰°€$£¥]\w?)|[€$£¥]\s*{_AMOUNT}|[+-]?\d+,\d+)\s*")
+_BEHIND = r"[^\W\d_]+(/[^\W\d_]+)?|[%‰°€$£¥]\w?|/\s*\d+"
+_UNIT = re.compile(rf"\s*({_AMOUNT}\s*({_BEHIND})|[€$£¥]\s*{_AMOUNT}|[+-]?\d+,\d+)\s*")
+_JOINT = re.compile(r"(?<=\w)[-_](?=\w)")
 
 
 @dataclass
@@ -49,16 +51,17 @@ def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
     return names
 
 
-def class_warnings(names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool) -> list[str]:
+def class_warnings(
+    names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool
+) -> list[str]:
     """What is doubtful about classes that are read off the training rows.
 
-    ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them classes,
-    so that numbers among them are meant.
+    ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them
+    classes, so that numbers among them are meant.
     """
     warnings = [*spelling_warnings(names), *_like_missing(names), *_like_lists(names)]
     if is_class_of_row:
-        warnings += [] if is_kind_said else _like_numbers(names)
-        warnings += _like_ids(names, rows)
+        warnings += [*(() if is_kind_said else _like_values(names)), *_mixed(names), *_like_ids(names, rows)]
     return warnings
 
 
@@ -70,18 +73,18 @@ def spelling_warnings(names: Mapping[str, Occurrences]) -> list[str]:
     # Spellings of one number are read as one class already.
     groups = [group for group in alike.values() if len({canonical(name) for name in group}) > 1]
     warnings = [
-        f"the classes {_counted(names, group)} differ only in letter case, spaces or Unicode form; spell them alike if "
-        "they are one class"
+        f"the classes {_counted(names, group)} differ only in letter case, spaces, hyphens or Unicode form; spell them "
+        "alike if they are one class"
         for group in groups[:SHOWN]
     ]
     return [*warnings, f"so do {len(groups) - SHOWN} more groups of classes"] if len(groups) > SHOWN else warnings
 
 
 def _spelling(name: str) -> str:
-    """A name without case, outer and repeated spaces, invisible characters and compatibility forms."""
+    """A name without case, outer and repeated spaces, hyphens, invisible characters and compatibility forms."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     visible = "".join(each for each in plain if unicodedata.category(each) != "Cf")
-    return " ".join(canonical(visible).split())
+    return " ".join(_JOINT.sub(" ", canonical(visible)).split())
 
 
 def _like_missing(names: Mapping[str, Occurrences]) -> list[str]:
@@ -104,40 +107,44 @@ def _like_lists(names: Mapping[str, Occurrences]) -> list[str]:
     return []
 
 
-def _like_numbers(names: Mapping[str, Occurrences]) -> list[str]:
-    """Numbers as text, with units or decimal commas, or a few among names."""
-    total = sum(found.count for found in names.values())
-    values = {name: number(name, untyped=True) for name in names}
-    numbers = [name for name in names if values[name] is not None]
+def _like_values(names: Mapping[str, Occurrences]) -> list[str]:
+    """Numbers with a unit or a decimal comma, and fractions written as text."""
     united = [name for name in names if _UNIT.fullmatch(name)]
-    said = "`kind: classification` says that these are classes"
-    if 2 * sum(names[name].count for name in united) >= total:
-        return [f"row {names[united[0]].row}: the class {united[0]!r} looks like a number with a unit or a decimal "
-                f"comma; for values, write plain numbers and `kind: regression`; {said}"]
-    if len(numbers) == len(names) and any(value is not None and value % 1 for value in values.values()):
-        return [f"row {names[numbers[0]].row}: the class {numbers[0]!r} is a number written as text, as all others "
-                f"are; for values, write numbers and `kind: regression`; {said}"]
-    if numbers and len(numbers) < len(names):
-        odd = min((numbers, [name for name in names if name not in numbers]), key=lambda group: _rows(names, group))
-        what = "a number among names" if odd is numbers else "no number where other rows have numbers"
-        return [f"row {names[odd[0]].row}: the class {odd[0]!r} is {what}; correct it, or name all classes under "
-                "`labels`"]
-    return []
+    values = [number(name, untyped=True) for name in names]
+    if united and 2 * _rows(names, united) >= _rows(names, list(names)):
+        name, what = united[0], "looks like a number with a unit or a decimal comma"
+    elif all(value is not None for value in values) and any(value is not None and value % 1 for value in values):
+        name, what = next(iter(names)), "is a number written as text, as all others are"
+    else:
+        return []
+    return [f"row {names[name].row}: the class {name!r} {what}; for values, write plain numbers and "
+            "`kind: regression`; `kind: classification` says that these are classes"]
+
+
+def _mixed(names: Mapping[str, Occurrences]) -> list[str]:
+    """Numbers among names, or what is none among numbers: the fewer of the two."""
+    numbers = [name for name in names if number(name, untyped=True) is not None]
+    texts = [name for name in names if name not in set(numbers)]
+    if not numbers or not texts:
+        return []
+    odd = min(numbers, texts, key=lambda group: _rows(names, group))
+    what = "a number where other rows have names" if odd is numbers else "no number, as other rows have"
+    return [f"row {names[odd[0]].row}: the class {odd[0]!r} is {what}; correct it, or name all classes under `labels`"]
 
 
 def _like_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
     if len(names) < MANY or len(names) * FEW_ROWS <= rows:
         return []
     name, found = next(iter(names.items()))
-    return [f"there are {len(names)} classes in {rows} rows, such as {name!r} in row {found.row}: ids and values cannot "
-            "be learned as classes; `kind: regression` makes numbers values"]
+    return [f"there are {len(names)} classes in {rows} rows, such as {name!r} in row {found.row}: ids and values "
+            "cannot be learned as classes; `kind: regression` makes numbers values"]
 
 
 def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
     """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order nobody declared."""
-    numbers = {name: canonical(name) for name in names if canonical(name).isdecimal()}
+    numbers = {name: canonical(name) for name in names if number(name, untyped=True) is not None}
     others = len(names) - len(numbers)
-    if not numbers or not all(int(value) < others for value in numbers.values()):
+    if not numbers or not all(value.isdecimal() and int(value) < others for value in numbers.values()):
         return []
     wrong = sorted((names[name].row, name) for name in numbers)
     return [(row, f"found the number {name} where other rows have names; correct it, or name the classes in their "

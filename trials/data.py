@@ -194,7 +194,8 @@ def _not_scored(splits: Mapping[str, Examples], schema: Schema) -> tuple[str, ..
     """A note on the words that carry no tag. Raises ``DataError`` where a held-out part has no others."""
     if schema.kind != "token":
         return ()
-    tags = {part: [tag for row in rows.labels if isinstance(row, tuple) for tag in row] for part, rows in splits.items()}
+    tags = {part: [tag for row in rows.labels if isinstance(row, tuple) for tag in row]
+            for part, rows in splits.items()}
     counts = {part: found.count(IGNORED) for part, found in tags.items()}
     empty = [part for part, found in tags.items() if len(found) == counts[part]]
     if empty:

@@ -30,8 +30,8 @@ def stream_inputs(
 ) -> Iterator[str | tuple[str, str] | Words]:
     """The inputs of a file, by its ending, or of JSON lines on a stream: texts, pairs, or with ``words`` lists of them.
 
-    ``notice`` is told, at the end, what is doubtful about the file. Raises ``DataError`` at the first row that cannot be
-    used: every row is answered, so one without text is an error here, whatever ``missing`` says of training.
+    ``notice`` is told, at the end, what is doubtful about the file. Raises ``DataError`` at the first row that cannot
+    be used: every row is answered, so one without text is an error here, whatever ``missing`` says of training.
     """
     for place, cells in _rows(source, columns, notice):
         missing = [column for column in columns if column not in cells]

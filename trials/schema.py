@@ -26,6 +26,7 @@ from auxtune.trials.spans import not_bio
 from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))       # what stands for a missing value in many files
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -92,13 +93,14 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
     problems = Problems()
     problems.messages += _wrong_labels(train, kind, label, labels, declared.labels)
     problems.messages += _wrong_metrics(kind, metrics, labels)
-    if kind == "classification" and not is_ordered and declared.kind is None:
+    if not is_ordered:
         problems.messages += in_rows(train.place, label[0], ids_among_names(names))
     problems.raise_any()
     warnings = _class_warnings(names, len(train), kind, is_ordered, declared.kind is not None)
+    hides = False
+    if kind == "regression":
+        hides, warnings = _hidden_values(train, label[0])
     said = tuple(f"column `{label[0]}`: {warning}" for warning in warnings)
-    hides = kind == "regression" and not any(
-        (number(cell, train.untyped) or 0) < 0 for cell in train.columns[label[0]])
     table_notes = tuple(note for table in found.tables.values() for note in table.notes)
     return Schema(
         kind, text, label, labels, metrics, found.notes + table_notes + notes, said, is_ordered, hides)
@@ -112,6 +114,18 @@ def _class_warnings(
     if is_ordered:
         return spelling_warnings(shown) if kind != "regression" else []
     return class_warnings(shown, rows, kind == "classification", is_kind_said)
+
+
+def _hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
+    """Whether -1 cannot be a value, as none is below 0, and a warning of a mark among values."""
+    values = [(row, number(cell, train.untyped)) for row, cell in enumerate(train.columns[column], start=1)]
+    below = [(row, value) for row, value in values if value is not None and value < 0]
+    marks = {value for _, value in below}
+    if marks and len(marks) == 1 and marks <= MARKS and any(value and value % 1 for _, value in values):
+        row, mark = below[0]
+        return False, [f"row {row}: {mark:g} ({len(below)} rows) is the only value below 0; if it marks rows without a "
+                       "label, leave their cells empty and say `missing: drop`"]
+    return not below, []
 
 
 def _wrong_labels(

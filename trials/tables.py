@@ -96,7 +96,7 @@ def table_of_dataset(place: str, dataset: Dataset) -> Table:
             classes[column] = tuple(names)
 
     def load(column: str) -> Sequence[Any]:
-        one = dataset.select_columns([column])
+        one = dataset.select_columns([column]).with_format(None)
         cells = python_cells(lambda: one[:][column], lambda row: one[row][column], len(one), place, column)
         names = classes.get(column)
         return cells if names is None else [_class_names(cell, names) for cell in cells]

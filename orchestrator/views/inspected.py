@@ -46,6 +46,7 @@ def classes_line(task: InspectedTask) -> str:
         low, high = task.values["train"]
         return f"{task.name}: values from {low:g} to {high:g}"
     many, unit = {"token": ("tags", "words"), "multi_label": ("labels", "rows")}.get(task.kind, ("classes", "rows"))
-    shown = [f"{name if name == name.strip() else repr(name)} {counts['train']}" for name, counts in list(task.classes.items())[:SHOWN]]
+    first = list(task.classes.items())[:SHOWN]
+    shown = [f"{name if name == name.strip() else repr(name)} {counts['train']}" for name, counts in first]
     more = f" and {len(task.classes) - SHOWN} more" if len(task.classes) > SHOWN else ""
     return f"{task.name}: {len(task.classes)} {many} with their training {unit}: {', '.join(shown)}{more}"

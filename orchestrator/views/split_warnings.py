@@ -44,9 +44,10 @@ def _constant(task: InspectedTask, part: str) -> Iterator[str]:
     else:
         present = [name for name, counts in task.classes.items() if counts[part]]
         if len(present) == 1:
-            what = "words" if task.kind == "token" else f"{rows} {part} rows"
-            where = f" of the {part} rows" if task.kind == "token" else ""
-            yield (f"all {what}{where} have the {_noun(task)} {present[0]}: a model that always says so is right on all "
+            what = f"words of the {part} rows" if task.kind == "token" else f"{rows} {part} rows"
+            others = [name for name, counts in task.classes.items() if name != present[0] and counts["train"]]
+            none = f" and none the {_noun(task, others)}" if others else ""
+            yield (f"all {what} have the {_noun(task)} {present[0]}{none}: a model that always says so is right on all "
                    "of them")
 
 
