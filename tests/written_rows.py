@@ -53,7 +53,8 @@ TYPED = ("jsonl", "parquet", "saved")                  # those that hold lists, 
 
 
 def task_of(folder: Path, form: str, parts: Mapping[str, Sequence[Row]], **source: Any) -> Task:
-    """The task ``one`` of a file for each part in one of ``FORMATS``, its columns ``text`` and ``label`` unless said."""
+    """The task ``one`` of a file for each part in one of ``FORMATS``, of columns ``text`` and ``label`` unless said."""
+    folder.mkdir(exist_ok=True)
     if form == "saved":
         splits = {part: datasets.Dataset.from_list([dict(row) for row in rows]) for part, rows in parts.items()}
         datasets.DatasetDict(splits).save_to_disk(str(folder / "saved"))

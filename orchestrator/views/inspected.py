@@ -10,34 +10,39 @@ from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
 from auxtune.trials.encoded import SPLITS
 
 SHOWN = 10                                             # classes named before the rest is counted
-_NARROWEST = 16                                        # columns of a terminal that a name is wrapped in at the least
+_NARROWEST = 16                                        # characters that a name is wrapped at, where there is room
 
 
 def print_rows(inspection: Inspection) -> None:
-    """A table of the tasks, as wide as the terminal: names wrap, and where that is not enough a column is left out."""
+    """A table of the tasks that fits the terminal: names wrap, and where that is not enough columns are left out."""
     console = Console()
     names = max((len(task.name) for task in inspection.tasks), default=0)
-    for columns in (("metric", "lift ≥"), ("lift ≥",), ()):
-        table = _table(inspection, columns, min(names, _NARROWEST))
-        if console.measure(table).minimum <= console.width:
+    for extra, gap in ((("metric", "lift ≥"), 3), (("metric", "lift ≥"), 2), (("lift ≥",), 2), ((), 2)):
+        columns = _columns(inspection, extra)
+        # Rich would cut headers and numbers to make room, so the room that they leave is counted here.
+        room = console.width - 2 - sum(gap + max(map(len, (name, *cells))) for name, cells in columns.items())
+        if room >= min(names, _NARROWEST):
             break
+    table = Table(
+        title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=gap == 2)
+    table.add_column("task", overflow="fold", width=max(4, min(names, room)))
+    for name in columns:
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    for row, task in enumerate(inspection.tasks):
+        table.add_row(task.name, *(cells[row] for cells in columns.values()))
     console.print(table)
 
 
-def _table(inspection: Inspection, extra: tuple[str, ...], narrowest: int) -> Table:
-    table = Table(title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False)
-    table.add_column("task", overflow="fold", min_width=narrowest)
-    if "metric" in extra:
-        table.add_column("metric", no_wrap=True)
-    for column in (*SPLITS, "dropped", *(("lift ≥",) if "lift ≥" in extra else ())):
-        table.add_column(column, justify="right", no_wrap=True)
-    for task in inspection.tasks:
-        lift = "unknown" if task.smallest_lift is None else f"{task.smallest_lift:.3f}"
-        table.add_row(
-            task.name, *((task.metric,) if "metric" in extra else ()), *(str(task.rows[part]) for part in SPLITS),
-            str(task.left_out), *((lift,) if "lift ≥" in extra else ()),
-        )
-    return table
+def _columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[str]]:
+    """Name -> the cells of all tasks, in the order shown; of those that may be left out the ones in ``extra``."""
+    tasks = inspection.tasks
+    cells = {
+        "metric": [task.metric for task in tasks],
+        **{part: [str(task.rows[part]) for task in tasks] for part in SPLITS},
+        "dropped": [str(task.left_out) for task in tasks],
+        "lift ≥": ["unknown" if task.smallest_lift is None else f"{task.smallest_lift:.3f}" for task in tasks],
+    }
+    return {name: column for name, column in cells.items() if name in extra or name not in ("metric", "lift ≥")}
 
 
 def classes_line(task: InspectedTask) -> str:
