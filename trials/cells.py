@@ -22,7 +22,7 @@ def is_missing(cell: Any) -> bool:
     """Whether a cell is absent, not a number (NaN) or blank text."""
     if isinstance(cell, str):
         return not cell or cell.isspace()
-    return cell is None or (isinstance(cell, float) and cell != cell)
+    return cell is None or cell != cell                # NaN alone differs from itself
 
 
 def spells_nan(name: str) -> bool:

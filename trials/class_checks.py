@@ -38,16 +38,22 @@ class Occurrences:
 
 def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
     """The classes in a column, those of lists one by one, in the order of first occurrence."""
-    names: dict[str, Occurrences] = {}
+    distinct: dict[tuple[type, Any], Occurrences] = {}  # by type: 1, 1.0 and true are one key of a mapping
     for row, cell in enumerate(cells, start=1):
         for each in cell if isinstance(cell, list) else (cell,):
-            name = label_name(each)
-            if name is None:
-                continue
-            if name in names:
-                names[name].count += 1
+            key = (type(each), each if each.__hash__ else str(each))
+            found = distinct.get(key)
+            if found is None:
+                distinct[key] = Occurrences(1, row)
             else:
-                names[name] = Occurrences(1, row)
+                found.count += 1
+    names: dict[str, Occurrences] = {}
+    for (_, cell), found in distinct.items():
+        name = label_name(cell)
+        if name in names:
+            names[name].count += found.count
+        elif name is not None:
+            names[name] = found
     return names
 
 

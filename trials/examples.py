@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.cells import MissingCell, encoding_fault, is_missing
+from auxtune.trials.cells import SURROGATE, MissingCell, encoding_fault, is_missing
 from auxtune.trials.labels import Label, label_parser
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.schema import Schema
@@ -77,9 +77,9 @@ def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"
     problems.raise_any()
     if len(gone) == len(table):
         raise DataError([f"{table.place}: all {len(table)} rows lack their text or their label"])
-    kept = np.array([row for row in range(len(table)) if row not in gone])
+    kept = [row for row in range(len(table)) if row not in gone] if gone else range(len(table))
     if is_token:
-        _check_lengths(table, schema, columns[0], columns[1], kept.tolist())
+        _check_lengths(table, schema, columns[0], columns[1], kept)
     rows = [tuple(column[row] for row in kept) if gone else tuple(column) for column in columns]
     texts, marks = rows[: len(schema.text)], rows[len(schema.text) :]
     labels = tuple(zip(*marks, strict=True)) if len(marks) > 1 else marks[0]
@@ -119,14 +119,13 @@ def _column(
 
 def text_of(cell: Any) -> str:
     """A cell's text. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
-    if isinstance(cell, str) and cell and not cell.isspace():
-        fault = encoding_fault(cell)
-        if fault:
-            raise ValueError(f"the text {fault}")
-        return cell
     if is_missing(cell):
         raise MissingCell("the text is empty" if isinstance(cell, str) else "the text is missing")
-    raise ValueError(f"expected text, found {cell!r:.80}")
+    if not isinstance(cell, str):
+        raise ValueError(f"expected text, found {cell!r:.80}")
+    if SURROGATE.search(cell):
+        raise ValueError(f"the text {encoding_fault(cell)}")
+    return cell
 
 
 def words_of(cell: Any) -> Words:

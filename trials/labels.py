@@ -43,10 +43,26 @@ def label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
     if schema.kind == "regression":
         return partial(_value, untyped=table.untyped, schema=schema)
     if schema.kind == "token":
-        return partial(_tags, schema=schema)
+        return partial(_tags, tag=_remembered(partial(_tag, schema=schema)))
     if schema.kind == "multi_label":
         return _flag if len(schema.label) > 1 else partial(_flags, schema=schema)
-    return partial(_class, schema=schema)
+    return _remembered(partial(_class, schema=schema))
+
+
+def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
+    """A parser of cells that repeat; by type, because 1, 1.0 and true are one key of a mapping."""
+    known: dict[tuple[type, Any], int] = {}
+
+    def look_up(cell: Any) -> int:
+        if not cell.__hash__:                          # a list or a mapping, which is no label
+            return parse(cell)
+        key = (type(cell), cell)
+        label = known.get(key)
+        if label is None:
+            label = known[key] = parse(cell)
+        return label
+
+    return look_up
 
 
 def _value(cell: Any, untyped: bool, schema: Schema) -> float:
@@ -94,12 +110,12 @@ def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
     return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")
 
 
-def _tags(cell: Any, schema: Schema) -> tuple[int, ...]:
+def _tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
     if is_missing(cell):
         raise MissingCell("the tags are missing")
     if not isinstance(cell, list):
         raise ValueError(f"expected a list of tags, found {cell!r:.80}; csv and tsv cannot hold lists")
-    return tuple(_tag(tag, schema) for tag in cell)
+    return tuple(map(tag, cell))
 
 
 def _tag(cell: Any, schema: Schema) -> int:

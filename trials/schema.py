@@ -242,9 +242,11 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
              if not is_missing(cell) and not (isinstance(cell, str) and spells_nan(cell))]
     wrong = [(row, f"expected text or a number, found {type(cell).__name__}")
              for row, cell in cells if not isinstance(cell, (str, int, float))]
-    numbers = [number(cell, train.untyped) for _, cell in cells]
+    if wrong:
+        raise DataError(in_rows(train.place, label, wrong))
+    numbers = _numbers(cells, train.untyped)
     if any(value is None for value in numbers):
-        wrong += _mixed(cells, train.untyped)
+        wrong = _mixed(cells, numbers, train.untyped)
         if wrong:
             raise DataError(in_rows(train.place, label, wrong))
         return "classification", ()
@@ -254,14 +256,28 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
     return "classification", (note,)
 
 
-def _mixed(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[tuple[int, str]]:
-    """(row, what is wrong) for what is no number among fractions, and for typed numbers among text."""
-    texts = [(row, cell) for row, cell in cells if number(cell, untyped=True) is None]
-    numbers = [(row, cell) for row, cell in cells if number(cell, untyped=True) is not None]
-    are_fractions = any((number(cell, untyped=True) or 0) % 1 for _, cell in numbers)
-    typed = [] if untyped else [(row, cell) for row, cell in cells if number(cell, untyped=False) is not None]
-    if texts and len(texts) < len(numbers) and (are_fractions or typed):
-        return [(row, f"expected a number, as {len(numbers)} rows have, found {cell!r:.80}; correct it, leave the cell "
+def _numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | None]:
+    """Each cell as a number, or ``None``; labels repeat, and each of them is read once."""
+    distinct = {(type(cell), cell): cell for _, cell in cells}
+    known = {key: number(cell, untyped) for key, cell in distinct.items()}
+    return [known[type(cell), cell] for _, cell in cells]
+
+
+def _mixed(
+    cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool
+) -> list[tuple[int, str]]:
+    """(row, what is wrong) for what is no number among fractions, and for typed numbers among text.
+
+    ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well in telling
+    fractions from names.
+    """
+    values = numbers if untyped else _numbers(cells, untyped=True)
+    texts = [each for each, value in zip(cells, values, strict=True) if value is None]
+    are_fractions = any(value % 1 for value in values if value is not None and math.isfinite(value))
+    typed = [] if untyped else [each for each, value in zip(cells, numbers, strict=True) if value is not None]
+    many = len(cells) - len(texts)
+    if 0 < len(texts) < many and (are_fractions or typed):
+        return [(row, f"expected a number, as {many} rows have, found {cell!r:.80}; correct it, leave the cell "
                  "empty and say `missing: drop`, or say `kind: classification`") for row, cell in texts]
     return [(row, f"found the number {cell} where other rows have text") for row, cell in typed]
 
