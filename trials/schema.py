@@ -140,10 +140,10 @@ def _wrong_labels(
     if kind != "regression" and len(labels) < 2:
         wrong.append(f"{train.place}, column `{columns[0]}`: expected at least two different labels, "
                      f"found {listed(labels)}")
-    if NOT_SCORED in labels:
-        wrong.append(f"labels: {NOT_SCORED} marks what is not scored and is no label; remove it")
     if len(set(labels)) < len(labels):
         wrong.append(f"labels: a name occurs twice in {listed(labels)}")
+    if NOT_SCORED in labels:
+        wrong.append(f"labels: {NOT_SCORED} marks what is not scored and is no label; remove it")
     return wrong
 
 

@@ -57,8 +57,8 @@ def _print(inspection: Inspection) -> None:
     from auxtune.orchestrator.views.inspected import classes_line, print_rows
 
     print_rows(inspection)
-    click.echo("dropped: training rows whose input is in a held-out row of some task, and selection and probe rows")
-    click.echo("whose input is in a report row of their task")
+    click.echo("dropped: training rows whose input is in a held-out row of some task, and")
+    click.echo("selection and probe rows whose input is in a report row of their own task")
     click.echo("lift ≥: the smallest lift that the report rows can tell from noise")
     for task in inspection.tasks:
         click.echo(classes_line(task))
