@@ -56,6 +56,12 @@ def test_the_examples_in_the_docstrings_run() -> None:
     assert doctest.testmod(cells) == (0, 1)
 
 
+def test_a_number_that_no_class_is_called_by_is_no_id(tmp_path: Path) -> None:
+    parts = {"train": labelled((1, 2, 3) * 30), "validation": labelled((0, 1, 2) * 5, "held out")}
+    said = mess(tmp_path, "jsonl", parts)
+    assert "row 1, column `label`: 0 is not one of the labels 1, 2, 3; correct it" in said
+
+
 def test_ids_and_flags_are_known_in_every_spelling(tmp_path: Path) -> None:
     parts = {"train": labelled(("0", "1") * 30), "validation": labelled(("0.0", "1.0") * 5, "held out")}
     assert task_of(tmp_path, "csv", parts).splits["report"].labels == (0, 1) * 5
@@ -96,6 +102,8 @@ def test_marks_are_no_labels_and_words_without_tags_teach_nothing(tmp_path: Path
     columns = {"tokens": "tokens", "tags": "tags"}
     assert "labels: -100 marks what is not scored" in mess(
         tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100"), **columns)
+    assert "labels: -100 marks what is not scored" in mess(
+        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100.0"), **columns)
     assert "all words of 30 training rows have the tag O" in mess(
         tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x"), **columns)
     bare = [{"tokens": [f"v{i}", "x"], "tags": [IGNORED, "O"] if i else [IGNORED, IGNORED]} for i in range(1)]

@@ -20,6 +20,7 @@ from auxtune.trials.cells import (
     canonical,
     encoding_fault,
     is_missing,
+    is_whole,
     label_name,
     number,
     spells_nan,
@@ -104,7 +105,8 @@ def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
     if fault:
         return ValueError(f"the label {fault}")
     wrong = f"{cell!r:.80} is not one of the labels {listed(schema.labels)}"
-    if not schema.is_ordered and canonical(name).isdecimal() and int(name.partition(".")[0]) < len(schema.labels):
+    is_id = canonical(name).isdecimal() and int(canonical(name)) < len(schema.labels)
+    if is_id and not schema.is_ordered and not any(map(is_whole, schema.labels)):
         return ValueError(f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
                           "them in that order under `labels`")
     return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")

@@ -142,7 +142,7 @@ def _wrong_labels(
                      f"found {listed(labels)}")
     if len(set(labels)) < len(labels):
         wrong.append(f"labels: a name occurs twice in {listed(labels)}")
-    if NOT_SCORED in labels:
+    if NOT_SCORED in map(canonical, labels):
         wrong.append(f"labels: {NOT_SCORED} marks what is not scored and is no label; remove it")
     return wrong
 
@@ -299,5 +299,5 @@ def _labels_of(
     if len({canonical(name) for name in names}) < len(names):
         names = {canonical(name) for name in names}
     if all(INTEGER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
