@@ -81,7 +81,8 @@ def without_reported(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples
     ``report`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
     where next to nothing would be left: then one part is a copy of the other.
     """
-    left, lost, messages = dict(splits), {}, []
+    left, lost = dict(splits), dict[str, int]()
+    messages: list[str] = []
     reported = splits["report"].keys
     for part in ("selection", "probe"):
         rows = splits[part]

@@ -10,6 +10,10 @@ from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
 from auxtune.trials.encoded import SPLITS
 
 SHOWN = 10                                             # classes named before the rest is counted
+# The columns that may be left out and the space between all of them, from the widest table to the narrowest.
+_LAYOUTS: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("metric", "lift ≥"), 3), (("metric", "lift ≥"), 2), (("lift ≥",), 2), ((), 2)
+)
 _NARROWEST = 16                                        # characters that a name is wrapped at, where there is room
 
 
@@ -17,7 +21,7 @@ def print_rows(inspection: Inspection) -> None:
     """A table of the tasks that fits the terminal: names wrap, and where that is not enough columns are left out."""
     console = Console()
     names = max((len(task.name) for task in inspection.tasks), default=0)
-    for extra, gap in ((("metric", "lift ≥"), 3), (("metric", "lift ≥"), 2), (("lift ≥",), 2), ((), 2)):
+    for extra, gap in _LAYOUTS:
         columns = _columns(inspection, extra)
         # Rich would cut headers and numbers to make room, so the room that they leave is counted here.
         room = console.width - 2 - sum(gap + max(map(len, (name, *cells))) for name, cells in columns.items())
