@@ -20,6 +20,7 @@ Row = Mapping[str, Any]
 
 def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
     """A JSON object per line; a NaN is written as Python writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
