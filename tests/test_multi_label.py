@@ -92,7 +92,7 @@ def test_cuts_take_the_smallest_keys_whatever_the_labels(tmp_path: Path) -> None
 BAD_LISTS: dict[str, str] = {
     '{"sentence1": "a", "label": "access"}': "column `label`: expected a list of labels, empty where there is none, "
     "found 'access'",
-    '{"sentence1": "a"}': "column `label`: expected a list of labels, empty where there is none, found None",
+    '{"sentence1": "a"}': "column `label`: the labels are missing; a row that has none has the empty list",
     '{"sentence1": "a", "label": ["acess"]}': "column `label`: 'acess' is not one of the labels access, billing",
     '{"sentence1": "a", "label": [null]}': "column `label`: the label is missing",
     '{"sentence1": "a", "label": [["access"]]}': "column `label`: expected one label, found the list ['access']",
@@ -111,7 +111,7 @@ def test_a_bad_list_is_named_by_file_row_and_column(tmp_path: Path, line: str) -
 @pytest.mark.parametrize(
     ("cell", "said"),
     [("2", "expected 0 or 1, or false or true, found '2'"), ("", "the label is missing; expected 0 or 1"),
-     ("-1", "expected 0 or 1, or false or true, found '-1'")],
+     ("-1", "the label is missing: -1 marks a row without one; expected 0 or 1")],
 )
 def test_a_bad_flag_is_named_by_file_row_and_column(tmp_path: Path, cell: str, said: str) -> None:
     rows = [*in_columns(topical()), {"sentence1": "a", "access": 0, "billing": cell, "product": 1}]

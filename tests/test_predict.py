@@ -130,3 +130,15 @@ def test_what_cannot_be_done_is_said(
 def test_a_folder_without_a_model_ends_with_2(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["predict", str(tmp_path), "rows.csv"])
     assert result.exit_code == 2 and "expected a folder that `auxtune export` wrote" in result.stderr
+
+
+def test_doubtful_rows_are_told_beside_the_predictions(saved: Saved, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'said,more\n"w1\nw2",1\n' + b"w1 w2," + b"\xff\n" + b"w3 " * 50_000 + b",3\n")
+    result = predict(saved, "--task", "single", str(path), "--format", "csv")
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 4
+    assert "note: " in result.stderr and "1 quoted cell holds line breaks, in line 2" in result.stderr
+    joined = tmp_path / "rows.tsv"
+    joined.write_text('more\tsaid\n1\t"w1 w2\n2\tw3"\n')
+    refused = predict(saved, "--task", "single", str(joined))
+    assert refused.exit_code == 2 and "line 2: a quote joins 2 lines that have 2 cells each" in refused.stderr

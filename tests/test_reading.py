@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow
 import pytest
-from pyarrow import parquet
+from written_rows import Row, write_jsonl, write_parquet, write_saved, write_separated
 
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.problems import DataError
 from auxtune.trials.source import TaskSource
 
-Row = Mapping[str, Any]
 AWKWARD = ('say "cheese", please', "tab\there", "two\nlines", "NA", "naïve ½ ﬁsh", "'quoted'", "back\\slash")
 
 
@@ -27,30 +24,6 @@ def sentences(rows: int = 60, labels: Sequence[Any] = ("no", "yes")) -> list[Row
     return [
         {"review": f"{AWKWARD[i % len(AWKWARD)]} number {i}", "verdict": labels[i % len(labels)]} for i in range(rows)
     ]
-
-
-def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def write_separated(path: Path, rows: Sequence[Row]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], delimiter="," if path.suffix == ".csv" else "\t")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def write_parquet(path: Path, rows: Sequence[Row]) -> Path:
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
-    return path
-
-
-def write_saved(path: Path, rows: Sequence[Row]) -> Path:
-    datasets.Dataset.from_list([dict(row) for row in rows]).save_to_disk(str(path))
-    return path
 
 
 WRITERS: dict[str, Callable[[Path, Sequence[Row]], Path]] = {
@@ -233,4 +206,5 @@ def test_real_tasks_keep_every_row_that_does_not_leak() -> None:
         rows = {part: len(examples) for part, examples in task.splits.items()}
         assert task.kind == meta["kind"]
         assert rows["report"] == meta["rows"]["validation"]
-        assert sum(rows.values()) + sum(task.dropped.values()) == meta["rows"]["train"] + meta["rows"]["validation"]
+        left_out = sum(task.dropped.values()) + sum(task.shared.values())
+        assert sum(rows.values()) + left_out == meta["rows"]["train"] + meta["rows"]["validation"]

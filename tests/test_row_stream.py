@@ -75,7 +75,7 @@ def test_no_more_is_read_than_is_asked_for() -> None:
         ("rows.csv", "a,a\nx,y\n", r"rows\.csv: the first line names a column twice: a, a"),
         ("rows.csv", "", r"rows\.csv: the file is empty"),
         ("rows.csv", "aa,b\nx,y\n", r"line 2: there is no column `a` among aa, b; did you mean `aa`\?; name .* --text"),
-        ("rows.csv", b"a,b\nx,y\nx,\xff\n", r"rows\.csv, line 3: not UTF-8 text .*; save the file as UTF-8"),
+        ("rows.csv", b"a,b\nx,y\nx,\xff\n", r"rows\.csv, line 3, column `b`: the text holds a byte that is not UTF-8"),
         ("rows.jsonl", '{"a": "x", "b": "y"}\n{"a": 1\n', r"rows\.jsonl, line 2: not JSON: "),
         ("rows.jsonl", '{"a": "x", "b": "y"}\n[]\n', r"rows\.jsonl, line 2: expected a JSON object, found list"),
         ("rows.jsonl", '{"a": "x", "b": "y"}\n\n{"a": "x", "b": "y"}\n', r"rows\.jsonl, line 2: not JSON"),

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_rows import FORMATS, labelled
+from written_rows import task_of as task_rows
 
 from auxtune.trials import examples as examples_module
 from auxtune.trials.data import Task, load_tasks
@@ -166,7 +168,8 @@ def test_splits_say_the_size_or_the_file_of_a_part(tmp_path: Path) -> None:
     freed = task_of(tmp_path, more=more, splits={"report": 40})
     assert lengths(freed) == (270, 90, 30, 40)
     assert freed.splits["selection"].first[0] == "validation 0"
-    unused = task_of(tmp_path, more=more, splits={"report": mine, "selection": mine})
+    other = write(tmp_path / "other.jsonl", rows_of(numbered("another", 7)))
+    unused = task_of(tmp_path, more=more, splits={"report": mine, "selection": other})
     assert any("validation.jsonl is not used" in note for note in unused.notes)
     moved = task_of(tmp_path, more=more, splits={"selection": tmp_path / "validation.jsonl"})
     assert lengths(moved) == (150, 50, 30, 200)
@@ -249,6 +252,50 @@ def test_a_row_that_occurs_twice_in_a_file_is_not_trained_on_if_it_is_held_out(t
     task = load_tasks([TaskSource("one", path=write(tmp_path / "one.jsonl", rows_of(texts, (0, 0, 0, 1))))])["one"]
     held_out = {text for part in HELD_OUT for text in task.splits[part].first}
     assert held_out.isdisjoint(task.splits["train"].first)
+    assert set(task.splits["report"].first).isdisjoint({*task.splits["selection"].first, *task.splits["probe"].first})
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_rows_that_report_has_are_left_out_of_selection_and_probe(tmp_path: Path, form: str) -> None:
+    """Twenty validation rows occur in the test file, in capitals; ten training rows do, and one that is cut."""
+    train, dev, test = (labelled(["a", "b"] * 100, start) for start in ("train", "dev", "test"))
+    shouted = [row | {"text": row["text"].upper() + " "} for row in dev[:20]]
+    task = task_rows(tmp_path, form, {"train": train, "validation": dev, "test": [*test, *shouted, *train[::10]]})
+    report = set(task.splits["report"].keys.tolist())
+    assert len(task.splits["report"]) == 240
+    assert task.shared["selection"] == 20 and len(task.splits["selection"]) == 180
+    assert task.shared.get("probe", 0) + task.dropped["report"] == 20
+    assert all(report.isdisjoint(task.splits[part].keys.tolist()) for part in ("train", "probe", "selection"))
+    apart = task_rows(tmp_path / "x", form, {"train": train, "validation": dev, "test": test})
+    assert (apart.shared, sum(apart.dropped.values())) == ({}, 0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_test_file_that_is_a_copy_of_the_validation_file_is_refused(tmp_path: Path, form: str) -> None:
+    train, dev = (labelled(["a", "b"] * 100, start) for start in ("train", "dev"))
+    with pytest.raises(DataError, match="200 of 200 selection rows have an input that occurs in the 200 report rows"):
+        task_rows(tmp_path, form, {"train": train, "validation": dev, "test": dev[::-1]})
+    nearly = [*dev[:190], *labelled(["a", "b"] * 5, "fresh")]
+    with pytest.raises(DataError, match=r"190 of 200 selection rows .* say under `splits` where selection"):
+        task_rows(tmp_path, form, {"train": train, "validation": dev, "test": nearly})
+
+
+def test_a_file_under_splits_that_is_the_test_file_is_refused(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.jsonl", rows_of(numbered("test", 20)))
+    for part in ("selection", "probe"):
+        with pytest.raises(DataError, match=f"20 of 20 {part} rows have an input"):
+            task_of(tmp_path, more={"test": 20}, splits={part: mine})
+
+
+def test_what_a_relative_reports_on_does_not_change_what_a_task_is_compared_by(tmp_path: Path) -> None:
+    one = {"train": write(tmp_path / "a.jsonl", rows_of(numbered("a", 400))),
+           "validation": write(tmp_path / "d.jsonl", rows_of(numbered("d", 60)))}
+    other = {"train": write(tmp_path / "b.jsonl", rows_of(numbered("b", 400))),
+             "validation": write(tmp_path / "e.jsonl", rows_of(numbered("a", 200)))}
+    alone = load_tasks([TaskSource("one", files=one)])["one"]
+    beside = load_tasks([TaskSource("one", files=one), TaskSource("other", files=other)])["one"]
+    assert all(alone.splits[part].first == beside.splits[part].first for part in HELD_OUT) and beside.shared == {}
+    assert beside.dropped["report"] > 0
 
 
 def test_a_task_that_leaks_wholly_is_an_error(tmp_path: Path) -> None:

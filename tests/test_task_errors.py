@@ -67,13 +67,18 @@ def test_a_bad_row_is_named_by_file_row_and_column(tmp_path: Path, line: str) ->
     assert all(part in message for part in BAD_LINES[line])
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e300", '"high"', "null", "true"])
-def test_a_value_that_is_no_finite_number_is_named(tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("NaN", "the label is missing"), ("null", "the label is missing"), ('"nan"', "the label is missing"),
+     ("Infinity", "expected a finite"), ("1e300", "expected a finite"), ('"high"', "expected a number"),
+     ("true", "expected a number"), ('"3,5"', "found '3,5'; write the decimal point as a point")],
+)
+def test_a_value_that_is_no_finite_number_is_named(tmp_path: Path, value: str, said: str) -> None:
     at = folder(tmp_path / "task", train=plain(60, (0.5, 1)), meta={"kind": "regression"})
     with (at / "train.jsonl").open("a") as file:
         file.write(f'{{"sentence1": "a", "label": {value}}}\n')
     [message] = messages(path=at)
-    assert "train.jsonl, row 61, column `label`: expected a" in message
+    assert "train.jsonl, row 61, column `label`: " in message and said in message
 
 
 BAD_TAGS: dict[str, str] = {
@@ -200,6 +205,7 @@ def test_files_that_are_not_what_their_name_says_are_named(tmp_path: Path) -> No
     (tmp_path / "one.parquet").write_bytes(b"nothing")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "dataset_dict.json").write_text("{}")
-    assert "latin.csv, line 2: not UTF-8" in messages(path=tmp_path / "latin.csv")[0]
+    assert "latin.csv, row 1, column `review`: the text holds a byte that is not UTF-8" in messages(
+        path=tmp_path / "latin.csv", text=("review",), label="verdict", labels=("0", "1"))[0]
     assert "one.parquet: not a parquet file" in messages(path=tmp_path / "one.parquet")[0]
     assert "saved: not a saved dataset that can be read" in messages(path=tmp_path / "saved")[0]

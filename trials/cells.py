@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from auxtune.trials.encoded import IGNORED
+
+NOT_SCORED = str(IGNORED)                              # the tag of a word that is neither trained on nor scored
+SURROGATE = re.compile("[\ud800-\udfff]")              # half a character: no tokenizer takes it
+_BAD_BYTE = re.compile("[\udc80-\udcff]")              # what Python reads for a byte that is not UTF-8
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")       # a whole number, with or without zeros behind its point
+
+
+class MissingCell(ValueError):
+    """A cell that holds nothing: what ``missing: drop`` leaves out, and the reason in words."""
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is absent, not a number (NaN) or blank text."""
+    if isinstance(cell, str):
+        return not cell or cell.isspace()
+    return cell is None or cell != cell                # NaN alone differs from itself
+
+
+def spells_nan(name: str) -> bool:
+    """Whether text is what a missing number becomes when it is written as text."""
+    return name.strip().lower() == "nan"
 
 
 def label_name(cell: Any) -> str | None:
     """A class as text, the same from every file format (1, 1.0 and "1" are one); ``None`` if missing."""
-    if cell is None or cell == "":
+    if is_missing(cell):
         return None
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell)
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a whole number or a truth value, as "1" for "1.0" and "true" for "True"; other names as is.
+
+    >>> canonical("+1.0"), canonical("-1.0"), canonical("TRUE"), canonical("007"), canonical("1.5")
+    ('1', '-1', 'true', '007', '1.5')
+    """
+    if _WHOLE.fullmatch(name):
+        return str(int(name.partition(".")[0]))
+    return name.lower() if name.lower() in ("true", "false") else name
+
+
+def is_whole(name: str) -> bool:
+    """Whether a class is called by a whole number, however that is written."""
+    return _WHOLE.fullmatch(name) is not None or re.fullmatch(r"[+-]?\d+", name) is not None
 
 
 def flat(cells: Iterable[Any]) -> Iterator[Any]:
@@ -34,3 +74,12 @@ def number(cell: Any, untyped: bool) -> float | None:
         return float(cell)
     except (ValueError, OverflowError):
         return None
+
+
+def encoding_fault(text: str) -> str | None:
+    """What is wrong with the characters of a text, ``None`` if nothing is."""
+    if not SURROGATE.search(text):
+        return None
+    if _BAD_BYTE.search(text):
+        return "holds a byte that is not UTF-8; save the file as UTF-8"
+    return "holds half of a surrogate pair; save it as valid Unicode"

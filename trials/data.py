@@ -2,7 +2,8 @@
 
 What is trained on must not be tested on, in any task: relatives share sentences, and a pair counts in either
 order. So train rows whose input occurs in probe, selection or report rows of any task of the study are
-dropped.
+dropped. What the search chooses by must not be reported on: so are selection and probe rows whose input occurs in
+report rows of the same task. Of the same task alone, so that its held-out rows depend on no other task.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from auxtune.trials.cells import flat, label_name
-from auxtune.trials.encoded import SPLITS, Kind
+from auxtune.trials.cells import NOT_SCORED, canonical, flat, label_name, spells_nan
+from auxtune.trials.encoded import IGNORED, SPLITS, Kind
 from auxtune.trials.examples import Examples, read_examples
-from auxtune.trials.labels import Label
+from auxtune.trials.labels import HIDDEN, Label
 from auxtune.trials.problems import DataError, Problems, listed
 from auxtune.trials.reading import find
 from auxtune.trials.schema import Schema, read_schema
 from auxtune.trials.source import TaskSource
-from auxtune.trials.splits import HELD_OUT, check_sizes, divide, strata, take
+from auxtune.trials.splits import HELD_OUT, check_sizes, divide, strata, take, without_reported
 from auxtune.trials.tables import Table, read_table
 
 
@@ -33,8 +34,10 @@ class Task:
 
     ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``dropped`` counts the
     train rows left out because their input occurs in report, selection or probe rows of a task of the study,
-    each row once, in that order. ``digest`` identifies the rows left. ``notes`` say what was ignored or
-    guessed. ``text`` names the columns that the input came from.
+    each row once, in that order; ``shared`` those selection and probe rows that its own report rows have, ``missing``
+    the rows of each file without text or label that ``missing: drop`` left out. ``digest`` identifies the rows left.
+    ``notes`` say what was ignored or guessed, ``warnings`` what is probably not meant. ``text`` names the columns that
+    the input came from.
     """
 
     name: str
@@ -47,6 +50,9 @@ class Task:
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shared: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def inputs(self) -> str:
@@ -63,6 +69,8 @@ class _Draft:
     schema: Schema
     splits: Mapping[str, Examples]
     notes: tuple[str, ...]
+    shared: Mapping[str, int]
+    missing: Mapping[str, int]
 
 
 def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
@@ -101,26 +109,33 @@ def _draft(source: TaskSource) -> _Draft:
     sizes = {part: size for part, size in source.splits.items() if not isinstance(size, Path)}
     problems = Problems()
     files: dict[str, Examples] = {}
+    missing: dict[str, int] = {}
     for part, table in tables.items():
         if part == "train" or table.place not in map(str, paths.values()):
             with problems.collected():
-                files[part] = read_examples(table, schema)
+                files[part], missing[table.place] = read_examples(table, schema, source.missing)
     given: dict[str, Examples] = {}
     for part, path in paths.items():
         with problems.collected(f"splits.{part}: "):
-            given[part] = read_examples(read_table(path), schema)
+            table = read_table(path)
+            notes += table.notes
+            given[part], missing[table.place] = read_examples(table, schema, source.missing)
     problems.raise_any()
     splits = divide(files, given, sizes, schema.kind)
     used = {id(rows) for rows in splits.values()}
     notes += [f"{tables[part].place} is not used: `splits` replaces it"
               for part, rows in files.items() if part != "train" and id(rows) not in used]
-    return _Draft(source, schema, splits, tuple(notes))
+    missing = {place: count for place, count in missing.items() if count}
+    notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
+    splits, shared = without_reported(splits)
+    return _Draft(source, schema, splits, tuple(notes), shared, missing)
 
 
 def _is_unlabelled(table: Table, schema: Schema) -> bool:
     """Whether every label is absent or -1, as in public test files, and -1 is not a class of the task."""
     names = {label_name(cell) for column in schema.label for cell in flat(table.columns.get(column, ()))}
-    return len(table) > 0 and "-1" not in schema.labels and names <= {None, "-1"}
+    hidden = {name for name in names if name is None or spells_nan(name) or canonical(name) in (HIDDEN, NOT_SCORED)}
+    return len(table) > 0 and HIDDEN not in schema.ids and names == hidden
 
 
 def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
@@ -137,7 +152,8 @@ def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
     splits = {part: train if part == "train" else draft.splits[part] for part in SPLITS}
     return Task(
         draft.source.name, schema.kind, schema.labels, schema.metrics, schema.pair, splits,
-        _digest(schema, splits), dropped, draft.notes + _constant(train, schema), schema.text,
+        _digest(schema, splits), dropped, (*draft.notes, *_constant(train, schema), *_not_scored(splits, schema)),
+        schema.text, schema.warnings, draft.shared, draft.missing,
     )
 
 
@@ -145,6 +161,11 @@ def _check_train(train: Examples, schema: Schema, dropped: int) -> None:
     after = f" after {dropped} rows were dropped because they occur in held-out rows" if dropped else ""
     if not len(train):
         raise DataError([f"no training rows are left{after}"])
+    if schema.kind == "token":
+        tags = {tag for row in train.labels if isinstance(row, tuple) for tag in row} - {IGNORED}
+        if len(tags) < 2:
+            shown = f"the tag {schema.labels[tags.pop()]}" if tags else f"{NOT_SCORED}, no tag"
+            raise DataError([f"all words of {len(train)} training rows have {shown}{after}: nothing to learn"])
     if schema.kind != "token" and len(set(train.labels)) < 2:
         shown = _shown(train.labels[0], schema.labels)
         raise DataError([f"all {len(train)} training rows have the label {shown}{after}: nothing to learn"])
@@ -167,6 +188,22 @@ def _constant(train: Examples, schema: Schema) -> tuple[str, ...]:
         f"{what} the label{'s' if which.sum() > 1 else ''} {listed(np.array(schema.labels)[which].tolist())}"
         for what, which in said.items() if which.any()
     )
+
+
+def _not_scored(splits: Mapping[str, Examples], schema: Schema) -> tuple[str, ...]:
+    """A note on the words that carry no tag. Raises ``DataError`` where a held-out part has no others."""
+    if schema.kind != "token":
+        return ()
+    tags = {part: [tag for row in rows.labels if isinstance(row, tuple) for tag in row]
+            for part, rows in splits.items()}
+    counts = {part: found.count(IGNORED) for part, found in tags.items()}
+    empty = [part for part, found in tags.items() if len(found) == counts[part]]
+    if empty:
+        raise DataError([f"all words of {listed(empty)} are tagged {NOT_SCORED}: there is nothing to score"])
+    if not any(counts.values()):
+        return ()
+    shown = listed(f"{part} {count} of {len(tags[part])}" for part, count in counts.items())
+    return (f"words tagged {NOT_SCORED} are neither trained on nor scored: {shown}",)
 
 
 def _digest(schema: Schema, splits: Mapping[str, Examples]) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from auxtune.trials.cells import SURROGATE, MissingCell, encoding_fault, is_missing
 from auxtune.trials.labels import Label, label_parser
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.schema import Schema
 from auxtune.trials.tables import Table
 
 Words: TypeAlias = tuple[str, ...]
-SURROGATE = re.compile("[\ud800-\udfff]")              # half a character: no tokenizer takes it
+DROP = "`missing: drop` leaves such rows out"
 
 
 @dataclass(frozen=True)
@@ -55,71 +55,95 @@ def input_key(*texts: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def read_examples(table: Table, schema: Schema) -> Examples:
-    """All rows of a table. Raises ``DataError`` with one message per column, of its bad rows."""
+def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"] = "error") -> tuple[Examples, int]:
+    """All rows of a table, and how many were left out.
+
+    A row is left out only where ``missing`` is ``drop`` and it lacks its text or its label. Raises ``DataError`` with
+    one message per column, of its bad rows.
+    """
     if not len(table):
         raise DataError([f"{table.place}: there are no rows"])
     is_token = schema.kind == "token"
     problems = Problems()
     parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, words_of if is_token else text_of)
     parsers |= dict.fromkeys(schema.label, label_parser(table, schema))
-    columns: list[tuple[Any, ...]] = []
+    columns: list[list[Any]] = []
+    gone: set[int] = set()
     for column, parse in parsers.items():
         with problems.collected():
-            columns.append(_column(table, column, parse))
+            values, lacking = _column(table, column, parse, missing)
+            columns.append(values)
+            gone |= lacking
     problems.raise_any()
-    texts, marks = columns[: len(schema.text)], columns[len(schema.text) :]
-    labels = tuple(zip(*marks, strict=True)) if len(marks) > 1 else marks[0]
+    if len(gone) == len(table):
+        raise DataError([f"{table.place}: all {len(table)} rows lack their text or their label"])
+    kept = [row for row in range(len(table)) if row not in gone] if gone else range(len(table))
     if is_token:
-        _check_lengths(table, schema, texts[0], labels)
-        inputs = [(" ".join(words),) for words in texts[0]]
-    else:
-        inputs = list(zip(*texts, strict=True))
+        _check_lengths(table, schema, columns[0], columns[1], kept)
+    rows = [tuple(column[row] for row in kept) if gone else tuple(column) for column in columns]
+    texts, marks = rows[: len(schema.text)], rows[len(schema.text) :]
+    labels = tuple(zip(*marks, strict=True)) if len(marks) > 1 else marks[0]
+    inputs = [(" ".join(words),) for words in texts[0]] if is_token else list(zip(*texts, strict=True))
     keys = np.array([input_key(*each) for each in inputs], np.uint64)
-    return Examples(texts[0], texts[1] if schema.pair else None, labels, keys)
+    return Examples(texts[0], texts[1] if schema.pair else None, labels, keys), len(gone)
 
 
-def _column(table: Table, column: str, parse: Callable[[Any], Any]) -> tuple[Any, ...]:
-    """Every cell parsed; a parser raises ``ValueError`` saying what is wrong with a cell."""
+def _column(
+    table: Table, column: str, parse: Callable[[Any], Any], missing: Literal["error", "drop"]
+) -> tuple[list[Any], set[int]]:
+    """Every cell parsed, and the rows, from 0, whose cell holds nothing: their values are ``None``.
+
+    A parser raises ``ValueError`` saying what is wrong with a cell.
+    """
     if column not in table.columns:
         raise DataError([f"{table.place}: there is no column `{column}` among {listed(table.columns)}"
                          f"{closest(column, table.columns)}"])
-    values, bad = [], []
+    values: list[Any] = []
+    bad: list[tuple[int, str]] = []
+    absent: list[tuple[int, str]] = []
     for row, cell in enumerate(table.columns[column], start=1):
         try:
             values.append(parse(cell))
+        except MissingCell as error:
+            values.append(None)
+            absent.append((row, str(error)))
         except ValueError as error:
             bad.append((row, str(error)))
-    if bad:
-        raise DataError(in_rows(table.place, column, bad))
-    return tuple(values)
+    messages = in_rows(table.place, column, bad)
+    if missing == "error":
+        messages += [f"{message}; {DROP}" for message in in_rows(table.place, column, absent)]
+    if messages:
+        raise DataError(messages)
+    return values, {row - 1 for row, _ in absent}
 
 
 def text_of(cell: Any) -> str:
-    """A cell's text. Raises ``ValueError`` saying what is wrong with it."""
-    if cell is None:
-        raise ValueError("the text is missing")
+    """A cell's text. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
+    if is_missing(cell):
+        raise MissingCell("the text is empty" if isinstance(cell, str) else "the text is missing")
     if not isinstance(cell, str):
         raise ValueError(f"expected text, found {cell!r:.80}")
-    if not cell or cell.isspace():
-        raise ValueError("the text is empty")
     if SURROGATE.search(cell):
-        raise ValueError("the text holds half of a surrogate pair; save it as valid Unicode")
+        raise ValueError(f"the text {encoding_fault(cell)}")
     return cell
 
 
 def words_of(cell: Any) -> Words:
-    """A cell's words. Raises ``ValueError`` saying what is wrong with it."""
+    """A cell's words. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
+    if is_missing(cell):
+        raise MissingCell("the words are missing")
     if not isinstance(cell, list):
         raise ValueError(f"expected a list of words, found {cell!r:.80}; csv and tsv cannot hold lists")
     if not cell:
-        raise ValueError("there are no words")
+        raise MissingCell("there are no words")
     return tuple(text_of(word) for word in cell)
 
 
-def _check_lengths(table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]]) -> None:
-    counts = [(len(row_words), len(row_tags)) for row_words, row_tags in zip(words, tags, strict=True)]
+def _check_lengths(
+    table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]], rows: Sequence[int]
+) -> None:
+    counts = [(row + 1, len(words[row]), len(tags[row])) for row in rows]
     bad = [(row, f"expected {expected} tags, one per word, found {found}")
-           for row, (expected, found) in enumerate(counts, start=1) if expected != found]
+           for row, expected, found in counts if expected != found]
     if bad:
         raise DataError(in_rows(table.place, schema.label[0], bad))

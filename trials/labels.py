@@ -1,83 +1,154 @@
 """Labels of rows as checked values: a class, a value, a tag for each word, or a yes or no for each label.
 
-A parser makes a label of a cell, and raises ``ValueError`` saying what is wrong with it.
+A parser makes a label of a cell, and raises ``ValueError`` saying what is wrong with it: ``MissingCell`` where the row
+has no label, and that is what NaN and the marks of hidden labels, -1 and -100, say as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.cells import label_name, number
-from auxtune.trials.problems import listed
+from auxtune.trials.cells import (
+    NOT_SCORED,
+    MissingCell,
+    canonical,
+    encoding_fault,
+    is_missing,
+    is_whole,
+    label_name,
+    number,
+    spells_nan,
+)
+from auxtune.trials.encoded import IGNORED
+from auxtune.trials.problems import closest, listed
 from auxtune.trials.schema import Schema
 from auxtune.trials.tables import Table
 
-# A class, a value, a tag id per word, or for each label of a multi-label task 1 where the row has it, else 0.
+# A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 where the row has
+# it, else 0.
 Label: TypeAlias = int | float | tuple[int, ...]
 LARGEST = float(np.finfo(np.float32).max)
-FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+FLAGS = {"0": 0, "false": 0, "1": 1, "true": 1}
+HIDDEN = "-1"                                          # the label of rows in public test files
+_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
 def label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
     """What reads the cells of the label column, or of each of several."""
     if schema.kind == "regression":
-        return partial(_value, untyped=table.untyped)
+        return partial(_value, untyped=table.untyped, schema=schema)
     if schema.kind == "token":
-        return partial(_tags, ids=schema.ids, labels=schema.labels)
+        return partial(_tags, tag=_remembered(partial(_tag, schema=schema)))
     if schema.kind == "multi_label":
-        return _flag if len(schema.label) > 1 else partial(_flags, ids=schema.ids, labels=schema.labels)
-    return partial(_class, ids=schema.ids, labels=schema.labels)
+        return _flag if len(schema.label) > 1 else partial(_flags, schema=schema)
+    return _remembered(partial(_class, schema=schema))
 
 
-def _value(cell: Any, untyped: bool) -> float:
+def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
+    """A parser of cells that repeat; by type, because 1, 1.0 and true are one key of a mapping."""
+    known: dict[tuple[type, Any], int] = {}
+
+    def look_up(cell: Any) -> int:
+        if not cell.__hash__:                          # a list or a mapping, which is no label
+            return parse(cell)
+        key = (type(cell), cell)
+        label = known.get(key)
+        if label is None:
+            label = known[key] = parse(cell)
+        return label
+
+    return look_up
+
+
+def _value(cell: Any, untyped: bool, schema: Schema) -> float:
     """Rounded to float32, what training uses, so that every file format gives the same value."""
+    if is_missing(cell) or (isinstance(cell, str) and spells_nan(cell)):
+        raise MissingCell("the label is missing")
     value = number(cell, untyped)
     if value is None:
-        raise ValueError(f"expected a number, found {cell!r:.80}")
+        hint = "; write the decimal point as a point" if isinstance(cell, str) and _COMMA.fullmatch(cell) else ""
+        raise ValueError(f"expected a number, found {cell!r:.80}{hint}")
     if not math.isfinite(value) or abs(value) > LARGEST:
         raise ValueError(f"expected a finite number, found {value}")
+    if schema.hides and value == float(HIDDEN):
+        raise MissingCell(f"the label is missing: no training row has a value below 0, so {HIDDEN} marks a row "
+                          "without one")
     return float(np.float32(value))
 
 
-def _class(cell: Any, ids: Mapping[str, int], labels: tuple[str, ...]) -> int:
+def _class(cell: Any, schema: Schema) -> int:
     if isinstance(cell, list):
         raise ValueError(f"expected one label, found the list {cell!r:.80}")
     name = label_name(cell)
-    if name is None:
-        raise ValueError("the label is missing")
-    if name not in ids:
-        raise ValueError(f"{cell!r:.80} is not one of the labels {listed(labels)}; "
-                         "correct it, or name all labels under `labels`")
-    return ids[name]
+    if name is not None:
+        known = schema.ids.get(name)
+        if known is None:
+            known = schema.ids.get(canonical(name))
+        if known is not None:
+            return known
+    raise _unknown(cell, name, schema)
 
 
-def _tags(cell: Any, ids: Mapping[str, int], labels: tuple[str, ...]) -> tuple[int, ...]:
+def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
+    """Why a cell is none of the task's classes."""
+    if name is None or spells_nan(name):
+        return MissingCell("the label is missing")
+    if canonical(name) in (HIDDEN, NOT_SCORED):
+        return MissingCell(f"the label is missing: {name} marks a row without one")
+    fault = encoding_fault(name)
+    if fault:
+        return ValueError(f"the label {fault}")
+    wrong = f"{cell!r:.80} is not one of the labels {listed(schema.labels)}"
+    is_id = canonical(name).isdecimal() and int(canonical(name)) < len(schema.labels)
+    if is_id and not schema.is_ordered and not any(map(is_whole, schema.labels)):
+        return ValueError(f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
+                          "them in that order under `labels`")
+    return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")
+
+
+def _tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
+    if is_missing(cell):
+        raise MissingCell("the tags are missing")
     if not isinstance(cell, list):
         raise ValueError(f"expected a list of tags, found {cell!r:.80}; csv and tsv cannot hold lists")
-    return tuple(_class(tag, ids, labels) for tag in cell)
+    return tuple(map(tag, cell))
 
 
-def _flags(cell: Any, ids: Mapping[str, int], labels: tuple[str, ...]) -> tuple[int, ...]:
+def _tag(cell: Any, schema: Schema) -> int:
+    name = label_name(cell)
+    if name is not None and canonical(name) == NOT_SCORED:
+        return IGNORED
+    if name is None:
+        raise MissingCell(f"a word's tag is missing; {NOT_SCORED} marks a word that is not scored")
+    return _class(cell, schema)
+
+
+def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
     """A list of labels as a 0 or 1 for each label."""
+    if is_missing(cell):
+        raise MissingCell("the labels are missing; a row that has none has the empty list")
     if not isinstance(cell, list):
         raise ValueError(f"expected a list of labels, empty where there is none, found {cell!r:.80}; csv and tsv "
                          "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`")
-    had = [_class(each, ids, labels) for each in cell]
+    had = [_class(each, schema) for each in cell]
     if len(set(had)) < len(had):                       # what a list of 0 and 1 in the order of the labels looks like
         raise ValueError(f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
                          "for each label, as `label: [column, column]`")
-    return tuple(int(each in had) for each in range(len(labels)))
+    return tuple(int(each in had) for each in range(len(schema.labels)))
 
 
 def _flag(cell: Any) -> int:
     name = None if isinstance(cell, list) else label_name(cell)
-    if cell is None or cell == "":
-        raise ValueError("the label is missing; expected 0 or 1")
-    if name is None or name.lower() not in FLAGS:
-        raise ValueError(f"expected 0 or 1, or false or true, found {cell!r:.80}")
-    return FLAGS[name.lower()]
+    if name is not None and canonical(name) in FLAGS:
+        return FLAGS[canonical(name)]
+    if not isinstance(cell, list) and (name is None or spells_nan(name)):
+        raise MissingCell("the label is missing; expected 0 or 1")
+    if name is not None and canonical(name) in (HIDDEN, NOT_SCORED):
+        raise MissingCell(f"the label is missing: {name} marks a row without one; expected 0 or 1")
+    raise ValueError(f"expected 0 or 1, or false or true, found {cell!r:.80}")

@@ -17,7 +17,8 @@ class DataError(ValueError):
     """Task data that cannot be used; ``messages`` say where, what was expected, what found, what to do."""
 
     def __init__(self, messages: Sequence[str]) -> None:
-        self.messages = tuple(messages)
+        # Half a character, of a file that is not UTF-8, could not be printed.
+        self.messages = tuple(message.encode("utf-8", "backslashreplace").decode() for message in messages)
         super().__init__(self.messages)
 
     def __str__(self) -> str:

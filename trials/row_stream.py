@@ -1,20 +1,24 @@
 """Rows to predict, from a file or a stream, one at a time: a file may be longer than memory.
 
 The same formats and cells as for training (``tables``), but read as they come, so the first thing that is wrong ends
-it, named by file, line and column. Blank lines at the end are none.
+it, named by file, line and column. Only the columns that are asked for are looked at. Blank lines at the end are none.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from auxtune.trials.examples import Words, text_of, words_of
 from auxtune.trials.problems import DataError, closest, listed
+from auxtune.trials.separated import SeparatedRows
+from auxtune.trials.tables import decoded, python_cells
+
+if TYPE_CHECKING:
+    from pyarrow import Array
 
 Row: TypeAlias = tuple[str, Mapping[str, Any]]         # where it is, for messages, and its cells
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -22,19 +26,24 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def stream_inputs(
-    source: Path | BinaryIO, columns: Sequence[str], words: bool
+    source: Path | BinaryIO, columns: Sequence[str], words: bool, notice: Callable[[str], None] | None = None
 ) -> Iterator[str | tuple[str, str] | Words]:
     """The inputs of a file, by its ending, or of JSON lines on a stream: texts, pairs, or with ``words`` lists of them.
 
-    Raises ``DataError`` at the first row that cannot be used.
+    ``notice`` is told, at the end, what is doubtful about the file. Raises ``DataError`` at the first row that cannot
+    be used: every row is answered, so one without text is an error here, whatever ``missing`` says of training.
     """
-    for place, cells in _rows(source, columns):
+    for place, cells in _rows(source, columns, notice):
         missing = [column for column in columns if column not in cells]
         if missing:
-            raise DataError([f"{place}: there is no column `{missing[0]}` among {listed(cells)}"
-                             f"{closest(missing[0], cells)}; name those with the input as --text"])
+            raise _no_column(place, missing[0], cells)
         values = [_cell(place, column, cells[column], words) for column in columns]
         yield values[0] if len(values) == 1 else (values[0], values[1])
+
+
+def _no_column(place: str, column: str, names: Iterable[str]) -> DataError:
+    return DataError([f"{place}: there is no column `{column}` among {listed(names)}"
+                      f"{closest(column, names)}; name those with the input as --text"])
 
 
 def _cell(place: str, column: str, cell: Any, words: bool) -> Any:
@@ -44,7 +53,9 @@ def _cell(place: str, column: str, cell: Any, words: bool) -> Any:
         raise DataError([f"{place}, column `{column}`: {error}"]) from error
 
 
-def _rows(source: Path | BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    source: Path | BinaryIO, columns: Sequence[str], notice: Callable[[str], None] | None
+) -> Iterator[Row]:
     if not isinstance(source, Path):
         yield from _json_rows(source, "standard input")
         return
@@ -64,18 +75,14 @@ def _rows(source: Path | BinaryIO, columns: Sequence[str]) -> Iterator[Row]:
         if ending == ".jsonl":
             yield from _json_rows(file, str(source))
         else:
-            yield from _separated_rows(file, str(source), SEPARATORS[ending])
+            yield from _separated_rows(file, str(source), SEPARATORS[ending], notice)
 
 
 def _lines(file: BinaryIO, place: str) -> Iterator[str]:
     """The lines of a UTF-8 file; blank ones at its end are left out."""
     blank: list[str] = []
     for number, raw in enumerate(file, start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError([f"{place}, line {number}: not UTF-8 text ({error.reason}); save the file as UTF-8"]
-                            ) from error
+        line = decoded(raw, place) if number == 1 else raw.decode("utf-8", "surrogateescape")
         blank.append(line)
         if line.strip("\r\n"):
             yield from blank
@@ -94,28 +101,23 @@ def _json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
         yield here, row
 
 
-def _separated_rows(file: BinaryIO, place: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(_lines(file, place), delimiter=delimiter, strict=True)
+def _separated_rows(
+    file: BinaryIO, place: str, delimiter: str, notice: Callable[[str], None] | None
+) -> Iterator[Row]:
+    reader = SeparatedRows(_lines(file, place), delimiter, place)
     header: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            remedy = "put cells with quotes or line breaks in double quotes, and double the quotes inside"
-            raise DataError([f"{place}, line {line}: {error}; {remedy}"]) from error
-        if cells is None:
-            break
+    for line, cells in reader:
         if header is None:
             header = cells
-            if len(set(header)) < len(header):
-                raise DataError([f"{place}: the first line names a column twice: {listed(header)}"])
         elif len(cells) != len(header):
             raise DataError([f"{place}, line {line}: expected {len(header)} cells, found {len(cells)}"])
         else:
             yield f"{place}, line {line}", dict(zip(header, cells, strict=True))
     if header is None:
         raise DataError([f"{place}: the file is empty; its first line must name the columns"])
+    note = reader.breaks.note(place)
+    if note and notice is not None:
+        notice(note)
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -123,13 +125,19 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
-            # One that is not there is found missing in the first row, among all that are.
-            wanted = list(columns) if names.issuperset(columns) else None
+            names = file.schema_arrow.names
+            missing = [column for column in columns if column not in names]
+            if missing and file.metadata.num_rows:
+                raise _no_column(f"{path}, row 1", missing[0], names)
             number = 0
-            for batch in file.iter_batches(columns=wanted):
-                for cells in batch.to_pylist():
+            for batch in file.iter_batches(columns=[] if missing else list(columns)):
+                cells = [_batch_cells(batch.column(column), path, column, number) for column in columns]
+                for row in zip(*cells, strict=True):
                     number += 1
-                    yield f"{path}, row {number}", cells
+                    yield f"{path}, row {number}", dict(zip(columns, row, strict=True))
     except (ArrowException, OSError) as error:
         raise DataError([f"{path}: not a parquet file that can be read: {error}"]) from error
+
+
+def _batch_cells(cells: Array, path: Path, column: str, before: int) -> list[Any]:
+    return python_cells(cells.to_pylist, lambda row: cells[row].as_py(), len(cells), str(path), column, before)

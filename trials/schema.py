@@ -15,7 +15,8 @@ from functools import cached_property
 from types import NoneType
 from typing import Any, cast, get_args
 
-from auxtune.trials.cells import flat, label_name, number
+from auxtune.trials.cells import NOT_SCORED, SURROGATE, canonical, is_missing, is_whole, number, spells_nan
+from auxtune.trials.class_checks import Occurrences, class_warnings, ids_among_names, names_of, spelling_warnings
 from auxtune.trials.encoded import Kind
 from auxtune.trials.metrics import METRICS
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
@@ -25,6 +26,7 @@ from auxtune.trials.spans import not_bio
 from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))       # what stands for a missing value in many files
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -34,7 +36,8 @@ class Schema:
 
     ``text`` names one or two text columns, or the column of words of a token task; ``label`` the column of the label,
     the tags or the list of labels, or a column of 0 and 1 for each label. ``labels`` are the classes, tags or labels in
-    the order of their ids, empty for regression.
+    the order of their ids, empty for regression; ``is_ordered`` says that somebody declared that order. Where no value
+    of a regression is below 0 in training, -1 ``hides`` one. ``warnings`` say what is doubtful about the classes.
     """
 
     kind: Kind
@@ -43,6 +46,9 @@ class Schema:
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_ordered: bool = False
+    hides: bool = False
 
     @property
     def pair(self) -> bool:
@@ -51,9 +57,14 @@ class Schema:
 
     @cached_property
     def ids(self) -> Mapping[str, int]:
-        """A label's id by its name; an integer is an id only where no label is called by an integer."""
+        """A label's id by its name, by the one spelling of a number, and by the id itself.
+
+        A number is an id only where the order of the labels is declared and no label is called by a number.
+        """
         ids = {label: index for index, label in enumerate(self.labels)}
-        if any(INTEGER.fullmatch(label) for label in self.labels):
+        for index, label in enumerate(self.labels):
+            ids.setdefault(canonical(label), index)
+        if not self.is_ordered or any(is_whole(label) for label in self.labels):
             return ids
         return ids | {str(index): index for index in range(len(self.labels))}
 
@@ -74,13 +85,47 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
         kind = declared.kind
     else:
         kind, notes = _kind_of(train, label[0], bool(declared.labels))
-    labels = () if kind == "regression" else _labels_of(train, label, declared.labels)
+    is_ordered = bool(declared.labels) or label[0] in train.classes
+    # Columns of several labels are called as these; regressions have no names.
+    names = {} if kind == "regression" or len(label) > 1 else names_of(train.columns[label[0]])
+    labels = () if kind == "regression" else _labels_of(train, label, declared.labels, names)
     metrics = declared.metrics or METRICS[kind][:1]
     problems = Problems()
     problems.messages += _wrong_labels(train, kind, label, labels, declared.labels)
     problems.messages += _wrong_metrics(kind, metrics, labels)
+    if not is_ordered:
+        problems.messages += in_rows(train.place, label[0], ids_among_names(names))
     problems.raise_any()
-    return Schema(kind, text, label, labels, metrics, found.notes + notes)
+    warnings = _class_warnings(names, len(train), kind, is_ordered, declared.kind is not None)
+    hides = False
+    if kind == "regression":
+        hides, warnings = _hidden_values(train, label[0])
+    said = tuple(f"column `{label[0]}`: {warning}" for warning in warnings)
+    table_notes = tuple(note for table in found.tables.values() for note in table.notes)
+    return Schema(
+        kind, text, label, labels, metrics, found.notes + table_notes + notes, said, is_ordered, hides)
+
+
+def _class_warnings(
+    names: Mapping[str, Occurrences], rows: int, kind: Kind, is_ordered: bool, is_kind_said: bool
+) -> list[str]:
+    """What is doubtful about the names in the training rows; of declared ones only their spelling."""
+    shown = {name: found for name, found in names.items() if canonical(name) != NOT_SCORED}
+    if is_ordered:
+        return spelling_warnings(shown) if kind != "regression" else []
+    return class_warnings(shown, rows, kind == "classification", is_kind_said)
+
+
+def _hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
+    """Whether -1 cannot be a value, as none is below 0, and a warning of a mark among values."""
+    values = [(row, number(cell, train.untyped)) for row, cell in enumerate(train.columns[column], start=1)]
+    below = [(row, value) for row, value in values if value is not None and value < 0]
+    marks = {value for _, value in below}
+    if marks and len(marks) == 1 and marks <= MARKS and any(value and value % 1 for _, value in values):
+        row, mark = below[0]
+        return False, [f"row {row}: {mark:g} ({len(below)} rows) is the only value below 0; if it marks rows without a "
+                       "label, leave their cells empty and say `missing: drop`"]
+    return not below, []
 
 
 def _wrong_labels(
@@ -97,6 +142,8 @@ def _wrong_labels(
                      f"found {listed(labels)}")
     if len(set(labels)) < len(labels):
         wrong.append(f"labels: a name occurs twice in {listed(labels)}")
+    if NOT_SCORED in map(canonical, labels):
+        wrong.append(f"labels: {NOT_SCORED} marks what is not scored and is no label; remove it")
     return wrong
 
 
@@ -164,7 +211,7 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
     if is_token:
         text, label, keys = (source.tokens or "tokens",), (source.tags or "tags",), "`tokens` and `tags`"
     else:
-        second = any(cell not in (None, "") for cell in train.columns.get("sentence2", ()))
+        second = any(not is_missing(cell) for cell in train.columns.get("sentence2", ()))
         if second and declared.pair is False and not source.text:
             raise DataError([f"{train.place}: `pair` is false but there is text in column `sentence2`"])
         text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))
@@ -191,13 +238,15 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
         return "multi_label", ()
     if has_names or label in train.classes:
         return "classification", ()
-    cells = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if cell not in (None, "")]
+    cells = [(row, cell) for row, cell in enumerate(train.columns[label], start=1)
+             if not is_missing(cell) and not (isinstance(cell, str) and spells_nan(cell))]
     wrong = [(row, f"expected text or a number, found {type(cell).__name__}")
              for row, cell in cells if not isinstance(cell, (str, int, float))]
-    numbers = [number(cell, train.untyped) for _, cell in cells]
+    if wrong:
+        raise DataError(in_rows(train.place, label, wrong))
+    numbers = _numbers(cells, train.untyped)
     if any(value is None for value in numbers):
-        wrong += [(row, f"found the number {cell} where other rows have text")
-                  for row, cell in cells if not train.untyped and number(cell, untyped=False) is not None]
+        wrong = _mixed(cells, numbers, train.untyped)
         if wrong:
             raise DataError(in_rows(train.place, label, wrong))
         return "classification", ()
@@ -207,13 +256,48 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
     return "classification", (note,)
 
 
-def _labels_of(train: Table, columns: tuple[str, ...], declared: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of several columns, else declared ones, else those that occur in training, integers in their order."""
+def _numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | None]:
+    """Each cell as a number, or ``None``; labels repeat, and each of them is read once."""
+    distinct = {(type(cell), cell): cell for _, cell in cells}
+    known = {key: number(cell, untyped) for key, cell in distinct.items()}
+    return [known[type(cell), cell] for _, cell in cells]
+
+
+def _mixed(
+    cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool
+) -> list[tuple[int, str]]:
+    """(row, what is wrong) for what is no number among fractions, and for typed numbers among text.
+
+    ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well in telling
+    fractions from names.
+    """
+    values = numbers if untyped else _numbers(cells, untyped=True)
+    texts = [each for each, value in zip(cells, values, strict=True) if value is None]
+    are_fractions = any(value % 1 for value in values if value is not None and math.isfinite(value))
+    typed = [] if untyped else [each for each, value in zip(cells, numbers, strict=True) if value is not None]
+    many = len(cells) - len(texts)
+    if 0 < len(texts) < many and (are_fractions or typed):
+        return [(row, f"expected a number, as {many} rows have, found {cell!r:.80}; correct it, leave the cell "
+                 "empty and say `missing: drop`, or say `kind: classification`") for row, cell in texts]
+    return [(row, f"found the number {cell} where other rows have text") for row, cell in typed]
+
+
+def _labels_of(
+    train: Table, columns: tuple[str, ...], declared: tuple[str, ...], found: Mapping[str, Occurrences]
+) -> tuple[str, ...]:
+    """The names of several columns, else declared ones, else those that occur in training, integers in their order.
+
+    What a missing label becomes as text, what marks a word as not scored, and what is no text are none. Of spellings of
+    one number there is one name.
+    """
     if len(columns) > 1:
         return columns
     if declared or columns[0] in train.classes:
         return declared or train.classes[columns[0]]
-    names = {name for name in (label_name(cell) for cell in flat(train.columns[columns[0]])) if name is not None}
+    names = {name for name in found
+             if not spells_nan(name) and canonical(name) != NOT_SCORED and not SURROGATE.search(name)}
+    if len({canonical(name) for name in names}) < len(names):
+        names = {canonical(name) for name in names}
     if all(INTEGER.fullmatch(name) for name in names):
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

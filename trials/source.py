@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from auxtune.trials.encoded import Kind
 
@@ -17,7 +18,8 @@ class TaskSource:
     validation and test to files. ``text`` names one or two text columns, ``label`` the label column, or a column of 0
     and 1 for each label of a multi-label task; a token task has ``tokens`` and ``tags`` instead. ``split`` names the
     hub's split to train on. ``rows`` limits the training rows; ``splits`` overrides a part by a share in (0, 1), a
-    number of rows or a file. Empty means: read it off the data.
+    number of rows or a file. Empty means: read it off the data. Rows without text or label are an error, or with
+    ``missing`` set to ``drop`` left out.
     """
 
     name: str
@@ -37,3 +39,4 @@ class TaskSource:
     metrics: tuple[str, ...] = ()
     rows: int | None = None
     splits: Mapping[str, float | int | Path] = field(default_factory=dict)
+    missing: Literal["error", "drop"] = "error"

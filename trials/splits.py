@@ -25,6 +25,7 @@ from auxtune.trials.source import TaskSource
 
 HELD_OUT = ("report", "selection", "probe")            # in the order in which they are cut
 FEWEST, MOST = 200, 2000                               # rows of a cut
+COPIED = 10                                            # a part that keeps less than a tenth beside report is its copy
 Size: TypeAlias = float | int                          # a share of train, or a number of its rows
 
 
@@ -72,6 +73,32 @@ def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict
         asked = listed(f"{part} {count}" for part, count in counts.items())
         raise DataError([f"splits: {asked} leave nothing of {rows} training rows; ask for less"])
     return counts
+
+
+def without_reported(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
+    """The splits with no selection or probe row whose input ``report`` has, and how many rows each of them lost.
+
+    ``report`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
+    where next to nothing would be left: then one part is a copy of the other.
+    """
+    left, lost = dict(splits), dict[str, int]()
+    messages: list[str] = []
+    reported = splits["report"].keys
+    for part in ("selection", "probe"):
+        rows = splits[part]
+        fresh = np.flatnonzero(~np.isin(rows.keys, reported))
+        if len(fresh) * COPIED < len(rows):
+            messages.append(
+                f"{len(rows) - len(fresh)} of {len(rows)} {part} rows have an input that occurs in the {len(reported)} "
+                "report rows, so the answer would be confirmed on rows that the search chose by; give files with "
+                f"different rows, or say under `splits` where {part} and report come from"
+            )
+        if len(fresh) < len(rows):
+            left[part], lost[part] = rows.at(fresh), len(rows) - len(fresh)
+    # Where training itself is a copy of report, that is what to say, and it is said when training rows are dropped.
+    if messages and not np.isin(splits["train"].keys, reported).all():
+        raise DataError(messages)
+    return left, lost
 
 
 def check_sizes(source: TaskSource) -> None:

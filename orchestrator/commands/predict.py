@@ -62,7 +62,7 @@ def command(
         if probabilities and known.kind == "regression":
             raise AuxtuneError(f"task {name}: a regression has no probabilities; leave --probabilities out")
         source: Path | BinaryIO = sys.stdin.buffer if str(file) == "-" else file
-        said = loaded.predict(name, stream_inputs(source, columns, known.kind == "token"), batch_size)
+        said = loaded.predict(name, stream_inputs(source, columns, known.kind == "token", _print_notice), batch_size)
         chosen = shape or _LIKE_FILE.get((out or file).suffix.lower(), "jsonl")
         if chosen == "csv":
             from auxtune.orchestrator.views.predictions import csv_lines
@@ -101,6 +101,11 @@ def _columns(task: SavedTask, text: str | None) -> tuple[str, ...]:
         names = " and ".join(task.text)
         raise AuxtuneError(f"--text: expected as many columns as in training ({names}), found {len(columns)}: {text}")
     return columns
+
+
+def _print_notice(note: str) -> None:
+    """On the error stream: the other one holds predictions."""
+    click.echo(f"note: {note}", err=True)
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -54,22 +54,14 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
 
 
 def _print(inspection: Inspection) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
+    from auxtune.orchestrator.views.inspected import classes_line, print_rows
 
-    from auxtune.trials.encoded import SPLITS
-
-    table = Table("task", "metric", title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False)
-    for column in (*SPLITS, "dropped", "lift ≥"):
-        table.add_column(column, justify="right")
-    for task in inspection.tasks:
-        rows = [str(task.rows[part]) for part in SPLITS]
-        lift = "unknown" if task.smallest_lift is None else f"{task.smallest_lift:.3f}"
-        table.add_row(task.name, task.metric, *rows, str(sum(task.dropped.values())), lift)
-    Console().print(table)
-    click.echo("dropped: training rows whose input is in a held-out row of some task")
+    print_rows(inspection)
+    click.echo("dropped: training rows whose input is in a held-out row of some task, and")
+    click.echo("selection and probe rows whose input is in a report row of their own task")
     click.echo("lift ≥: the smallest lift that the report rows can tell from noise")
+    for task in inspection.tasks:
+        click.echo(classes_line(task))
     notes = [f"note: {task.name}: {note}" for task in inspection.tasks for note in task.notes]
     for line in [*notes, *(f"warning: {warning}" for warning in inspection.warnings)]:
         click.echo(line)

@@ -104,6 +104,7 @@ def _source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
         metrics=tuple(metric.strip() for metric in task.metric.split(",")) if task.metric else (),
         rows=task.rows,
         splits={part: _inside(study.folder, take) if isinstance(take, str) else take for part, take in splits.items()},
+        missing=task.missing,
     )
 
 

@@ -80,3 +80,7 @@ class TaskOptions(Section):
     )
     rows: Rows | None = Field(default=None, description="Train on at most so many rows; the other parts stay whole.")
     splits: SplitOptions = SplitOptions()
+    missing: Literal["error", "drop"] = Field(
+        default="error",
+        description="What becomes of a row without text or without label: an error, or left out and counted.",
+    )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 
 from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.selector import unread_options
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.views.split_warnings import split_warnings
 from auxtune.trials.data import Task
-
-FEW = 500                                              # report rows under which most lifts drown in noise
+from auxtune.trials.label_counts import label_counts, value_range
 
 
 @dataclass(frozen=True)
 class InspectedTask:
     """One task: rows per split, train rows dropped because a held-out row has their input, and what it can show.
 
-    ``smallest_lift`` is in units of the metric, ``None`` where it is unknown.
+    ``smallest_lift`` is in units of the metric, ``None`` where it is unknown. ``classes`` says of each class how many
+    rows (of a tag, how many words) of each split have it, ``values`` the lowest and highest of a regression. ``shared``
+    counts selection and probe rows dropped because a report row has their input, ``missing`` by file those without text
+    or label.
     """
 
     name: str
@@ -28,6 +31,15 @@ class InspectedTask:
     dropped: Mapping[str, int]
     smallest_lift: float | None
     notes: tuple[str, ...]
+    classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    values: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    shared: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> int:
+        """Rows of all splits that leakage took."""
+        return sum(self.dropped.values()) + sum(self.shared.values())
 
 
 @dataclass(frozen=True)
@@ -46,15 +58,21 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
     """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer."""
     options = study.options
     inspected = tuple(_inspected(task) for task in tasks.values())
-    reported = [task for task in inspected if options.primary in (task.name, None)]
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=(*(_few(task) for task in reported if task.rows["report"] < FEW), *unread_options(options)),
+        warnings=(*_of_tasks(tasks, inspected, options.primary), *unread_options(options)),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),
     )
+
+
+def _of_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask], primary: str | None) -> Iterator[str]:
+    """What the rows give reason to warn of, task by task; most of it matters where the task's report decides."""
+    for task in inspected:
+        for warning in (*tasks[task.name].warnings, *split_warnings(task, primary in (task.name, None))):
+            yield f"{task.name}: {warning}"
 
 
 def smallest_lift(kind: str, metric: str, rows: int) -> float | None:
@@ -70,9 +88,18 @@ def _inspected(task: Task) -> InspectedTask:
     rows = {part: len(examples) for part, examples in task.splits.items()}
     metric = task.metrics[0]
     lift = smallest_lift(task.kind, metric, rows["report"])
-    return InspectedTask(task.name, task.kind, metric, rows, dict(task.dropped), lift, task.notes)
+    return InspectedTask(
+        task.name, task.kind, metric, rows, dict(task.dropped), lift, task.notes, _classes(task), _values(task),
+        dict(task.shared), dict(task.missing),
+    )
 
 
-def _few(task: InspectedTask) -> str:
-    shown = "" if task.smallest_lift is None else f"; a lift below {task.smallest_lift:.3f} will look like noise"
-    return f"{task.name}: only {task.rows['report']} report rows{shown}"
+def _classes(task: Task) -> dict[str, dict[str, int]]:
+    if task.kind == "regression":
+        return {}
+    counts = {part: label_counts(rows, task.kind, task.labels).tolist() for part, rows in task.splits.items()}
+    return {name: {part: counts[part][label] for part in counts} for label, name in enumerate(task.labels)}
+
+
+def _values(task: Task) -> dict[str, tuple[float, float]]:
+    return {part: value_range(rows) for part, rows in task.splits.items()} if task.kind == "regression" else {}

@@ -1,0 +1,61 @@
+"""An inspected study on a terminal: the rows of each task's splits, and its classes."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
+from auxtune.trials.encoded import SPLITS
+
+SHOWN = 10                                             # classes named before the rest is counted
+# The columns that may be left out and the space between all of them, from the widest table to the narrowest.
+_LAYOUTS: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("metric", "lift ≥"), 3), (("metric", "lift ≥"), 2), (("lift ≥",), 2), ((), 2)
+)
+_NARROWEST = 16                                        # characters that a name is wrapped at, where there is room
+
+
+def print_rows(inspection: Inspection) -> None:
+    """A table of the tasks that fits the terminal: names wrap, and where that is not enough columns are left out."""
+    console = Console()
+    names = max((len(task.name) for task in inspection.tasks), default=0)
+    for extra, gap in _LAYOUTS:
+        columns = _columns(inspection, extra)
+        # Rich would cut headers and numbers to make room, so the room that they leave is counted here.
+        room = console.width - 2 - sum(gap + max(map(len, (name, *cells))) for name, cells in columns.items())
+        if room >= min(names, _NARROWEST):
+            break
+    table = Table(
+        title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=gap == 2)
+    table.add_column("task", overflow="fold", width=max(4, min(names, room)))
+    for name in columns:
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    for row, task in enumerate(inspection.tasks):
+        table.add_row(task.name, *(cells[row] for cells in columns.values()))
+    console.print(table)
+
+
+def _columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[str]]:
+    """Name -> the cells of all tasks, in the order shown; of those that may be left out the ones in ``extra``."""
+    tasks = inspection.tasks
+    cells = {
+        "metric": [task.metric for task in tasks],
+        **{part: [str(task.rows[part]) for task in tasks] for part in SPLITS},
+        "dropped": [str(task.left_out) for task in tasks],
+        "lift ≥": ["unknown" if task.smallest_lift is None else f"{task.smallest_lift:.3f}" for task in tasks],
+    }
+    return {name: column for name, column in cells.items() if name in extra or name not in ("metric", "lift ≥")}
+
+
+def classes_line(task: InspectedTask) -> str:
+    """The first classes of a task with their training rows, or the range of its values."""
+    if task.kind == "regression":
+        low, high = task.values["train"]
+        return f"{task.name}: values from {low:g} to {high:g}"
+    many, unit = {"token": ("tags", "words"), "multi_label": ("labels", "rows")}.get(task.kind, ("classes", "rows"))
+    first = list(task.classes.items())[:SHOWN]
+    shown = [f"{name if name == name.strip() else repr(name)} {counts['train']}" for name, counts in first]
+    more = f" and {len(task.classes) - SHOWN} more" if len(task.classes) > SHOWN else ""
+    return f"{task.name}: {len(task.classes)} {many} with their training {unit}: {', '.join(shown)}{more}"

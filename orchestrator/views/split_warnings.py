@@ -1,0 +1,111 @@
+"""Splits on which a score says little: too few rows, a single class, a class that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.views.inspection import InspectedTask
+
+FEW_REPORTED = 500                                     # report rows under which most lifts drown in noise
+FEW_COMPARED = 200                                     # rows of a cut that had rows enough to cut from
+COMPARED = ("selection", "probe")
+TYPICAL = 0.8                                          # the score that standard errors are told of
+_SHOWN = 10                                            # classes that a warning names
+
+
+def split_warnings(task: InspectedTask, is_reported: bool) -> Iterator[str]:
+    """What is doubtful about a task's splits; sizes and absent classes only of one that the study reports on."""
+    for part, lost in task.shared.items():
+        yield (f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in report rows and are left "
+               "out: the search must not see what confirm reports on")
+    for part in ("report", *COMPARED):
+        yield from _constant(task, part)
+        if is_reported:
+            yield from _absent(task, part)
+    if is_reported:
+        if task.rows["report"] < FEW_REPORTED:
+            yield _few_reported(task)
+        yield from _few_compared(task)
+
+
+def _constant(task: InspectedTask, part: str) -> Iterator[str]:
+    rows = task.rows[part]
+    if task.kind == "regression":
+        low, high = task.values[part]
+        if low == high:
+            yield f"all {rows} {part} rows have the value {low:g}: every model scores alike by a correlation"
+    elif task.kind == "multi_label":
+        for name, counts in task.classes.items():
+            if counts[part] == rows and counts["train"] < task.rows["train"]:
+                yield f"every {part} row has the label {name}: a model that always says so is right on all of them"
+    else:
+        present = [name for name, counts in task.classes.items() if counts[part]]
+        if len(present) == 1:
+            what = f"words of the {part} rows" if task.kind == "token" else f"{rows} {part} rows"
+            others = [name for name, counts in task.classes.items() if name != present[0] and counts["train"]]
+            none = f" and none the {_noun(task, others)}" if others else ""
+            yield (f"all {what} have the {_noun(task)} {present[0]}{none}: a model that always says so is right on all "
+                   "of them")
+
+
+def _absent(task: InspectedTask, part: str) -> Iterator[str]:
+    """Classes that training knows and a part lacks, and the other way round."""
+    lacking = [name for name, counts in task.classes.items() if counts["train"] and not counts[part]]
+    present = sum(bool(counts[part]) for counts in task.classes.values())
+    if lacking and (present > 1 or task.kind == "multi_label"):
+        yield (f"no {part} row has the {_noun(task, lacking)}: how well {'it is' if len(lacking) == 1 else 'they are'} "
+               "learned is not seen there")
+    unknown = [name for name, counts in task.classes.items() if counts[part] and not counts["train"]]
+    if unknown:
+        rows = sum(task.classes[name][part] for name in unknown)
+        yield f"no training row has the {_noun(task, unknown)}, but {rows} {part} {_unit(task)} have"
+
+
+def _noun(task: InspectedTask, names: Sequence[str] = ()) -> str:
+    word = {"token": "tag", "multi_label": "label"}.get(task.kind, "class")
+    if not names:
+        return word
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    plural = word if len(names) == 1 else word + ("es" if word == "class" else "s")
+    return f"{plural} {', '.join(names[:_SHOWN])}{more}"
+
+
+def _unit(task: InspectedTask) -> str:
+    return "words" if task.kind == "token" else "rows"
+
+
+def _few_reported(task: InspectedTask) -> str:
+    shown = "" if task.smallest_lift is None else f"; a lift below {task.smallest_lift:.3f} will look like noise"
+    return f"only {task.rows['report']} report rows{shown}"
+
+
+def _few_compared(task: InspectedTask) -> Iterator[str]:
+    """One warning for selection and probe if they are alike, as cuts are."""
+    few = {part: task.rows[part] for part in COMPARED if task.rows[part] < FEW_COMPARED}
+    for rows in dict.fromkeys(few.values()):
+        parts = " and ".join(part for part in few if few[part] == rows)
+        each = " each" if parts.count(" and ") else ""
+        yield f"only {rows} {parts} rows{each}: {_error_of(task, rows)}"
+
+
+def _error_of(task: InspectedTask, rows: int) -> str:
+    points = 100 * standard_error(task.kind, rows)
+    if task.kind == "regression":
+        return f"a correlation of {TYPICAL} has a standard error of {points:.1f} points"
+    if task.kind == "token":
+        return f"a score of {TYPICAL} has a standard error of up to {points:.1f} points, as words of a row are alike"
+    return f"one row is {100 / rows:.1f} points, and a score of {TYPICAL} has a standard error of {points:.1f} points"
+
+
+def standard_error(kind: str, rows: int) -> float:
+    """The standard error of a score of ``TYPICAL`` over ``rows`` rows.
+
+    Of a share of right answers p it is √(p(1−p)/n); of a correlation r (1−r²)/√(n−1), by Fisher's transform to first
+    order.
+    """
+    if kind == "regression":
+        return (1 - TYPICAL**2) / sqrt(max(rows - 1, 1))
+    return sqrt(TYPICAL * (1 - TYPICAL) / rows)
