@@ -59,6 +59,8 @@ def balanced_accuracy(answers: Answers) -> float:
 
 def matthews(answers: Answers) -> float:
     """Matthews' coefficient; 0 where one side is constant."""
+    if np.ptp(answers.labels) == 0 or np.ptp(answers.predictions) == 0:
+        return 0.0
     return float(matthews_corrcoef(answers.labels, answers.predictions))
 
 

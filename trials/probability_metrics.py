@@ -73,8 +73,9 @@ def roc_auc(answers: Answers) -> float:
 
 def roc_auc_weighted(answers: Answers) -> float:
     """The mean over classes or labels by how often each occurs."""
-    found = [(roc_auc_score(is_true, share), is_true.sum()) for is_true, share in _curves(answers)]
-    return float(np.average(*zip(*found, strict=True))) if found else 0.5
+    curves = list(_curves(answers))
+    areas = [float(roc_auc_score(is_true, share)) for is_true, share in curves]
+    return float(np.average(areas, weights=[is_true.sum() for is_true, _ in curves])) if curves else 0.5
 
 
 def average_precision(answers: Answers) -> float:

@@ -84,9 +84,9 @@ def pearson_of(answers: Answers, times: np.ndarray) -> np.ndarray:
 
 def spearman_of(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``spearman`` of each resample: (resamples,)."""
-    ranks = [_ranked(values) for values in _values(answers)]
+    labels, predictions = (_ranked(values) for values in _values(answers))
     return np.concatenate([
-        _correlations(*(rank(drawn) for rank in ranks), drawn) for drawn in _drawn(answers, times)
+        _correlations(labels(drawn), predictions(drawn), drawn) for drawn in _drawn(answers, times)
     ])
 
 
