@@ -1,4 +1,4 @@
-"""Every metric against scikit-learn's (or SciPy's) own call, on resamples against the metric itself, and at its limits."""
+"""Every metric against scikit-learn's or SciPy's own call, on resamples against the metric, and at its limits."""
 
 from __future__ import annotations
 
@@ -181,7 +181,8 @@ def test_where_one_class_is_in_sight_the_curves_say_nothing() -> None:
     assert score("average_precision", one, one, names=NAMES[2], probabilities=shares) == 1.0
     assert score("average_precision", one * 0, one, names=NAMES[2], probabilities=shares) == 0.0
     # Of three classes the one out of sight is left out, for every model alike.
-    labels, sure = np.array([0, 0, 1, 1]), np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]])
+    labels = np.array([0, 0, 1, 1])
+    sure = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]])
     assert score("roc_auc", labels, labels, names=("a", "b", "c"), probabilities=sure) == 1.0
 
 
