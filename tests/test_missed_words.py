@@ -15,7 +15,7 @@ from auxtune.orchestrator.answer.resampling import load_predictions, resampled
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
 from auxtune.trials.data import Task, load_tasks
-from auxtune.trials.encoded import IGNORED
+from auxtune.trials.encoded import IGNORED, SPLITS
 from auxtune.trials.encoder import load_base
 from auxtune.trials.examples import Examples, Words
 from auxtune.trials.hashed_words import HashedWords
@@ -116,7 +116,9 @@ def test_missed_words_are_among_the_predictions_in_their_order_as_wrong(
     assert answers.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_every_place_that_scores_counts_them(home: Path, tasks: dict[str, Task], trained: tuple[Report, LoadedModel]) -> None:
+def test_every_place_that_scores_counts_them(
+    home: Path, tasks: dict[str, Task], trained: tuple[Report, LoadedModel]
+) -> None:
     report, model = trained
     answers = load_predictions(home / "run" / "predictions.npz", "names")
     seen = answers.predictions != MISSED
@@ -149,7 +151,7 @@ def test_missed_words_are_told_by_split_and_classes_that_are_lost_by_name(tasks:
     words = [len(each) for each in train.first]
     cut = sum(max(0, count - 4) for count in words)
     assert said[0].startswith(f"names: {cut:,} of {sum(words):,} labelled words of train are cut off by max_length 6 ")
-    assert [line.split(" labelled words of ")[1].split()[0] for line in said] == ["train", "probe", "selection", "report"]
+    assert [line.split(" labelled words of ")[1].split()[0] for line in said] == list(SPLITS)
     assert not missed_words(tasks, dataclasses.replace(MODEL, max_length=16))
     shorter = missed_words(tasks, dataclasses.replace(MODEL, max_length=4))
     assert any("no word with the label I-name is left in train" in line for line in shorter)
