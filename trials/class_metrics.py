@@ -39,7 +39,7 @@ class Counts:
     total: np.ndarray
 
 
-def right(answers: Answers) -> np.ndarray:
+def hits(answers: Answers) -> np.ndarray:
     """1.0 where an element is right, for a set of labels the whole set, else 0.0: (elements,)."""
     equal = answers.labels == answers.predictions
     return np.asarray((equal if equal.ndim == 1 else equal.all(axis=1)).astype(float))
@@ -64,7 +64,7 @@ def matthews(answers: Answers) -> float:
     return float(matthews_corrcoef(answers.labels, answers.predictions))
 
 
-def averaged(measure: Measure, average: Average, answers: Answers) -> float:
+def average_measure(measure: Measure, average: Average, answers: Answers) -> float:
     """F1, precision or recall; 0 where it divides by zero, as for a class that neither occurs nor is predicted."""
     labels, predictions = answers.labels, answers.predictions
     how = "macro" if average == "main" else average
@@ -79,7 +79,7 @@ def averaged(measure: Measure, average: Average, answers: Answers) -> float:
     return float(found)
 
 
-def counted(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answers, np.ndarray], np.ndarray]:
+def resample_counts(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``formula`` on every resample: ``(answers, times) -> (resamples,)``, ``times`` (resamples, rows)."""
     def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
         return formula(_counts(answers, times), answers)
@@ -87,13 +87,13 @@ def counted(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answe
     return resampled
 
 
-def balanced_accuracy_of(counts: Counts, answers: Answers) -> np.ndarray:
+def count_balanced_accuracy(counts: Counts, answers: Answers) -> np.ndarray:
     """``balanced_accuracy`` of each resample."""
     recall = _ratio(counts.hits, counts.true)
     return np.asarray(recall.sum(axis=1) / (counts.true > 0).sum(axis=1))
 
 
-def matthews_of(counts: Counts, answers: Answers) -> np.ndarray:
+def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
     """Matthews' coefficient for any number of classes: Gorodkin, "Comparing two K-category assignments by a
     K-category correlation coefficient", 2004, eq. 8, by sums; what was missed is a prediction of its own.
     """
@@ -104,8 +104,8 @@ def matthews_of(counts: Counts, answers: Answers) -> np.ndarray:
     return _ratio(covariance, np.sqrt(spread[0] * spread[1]))
 
 
-def averaged_of(measure: Measure, average: Average) -> Callable[[Counts, Answers], np.ndarray]:
-    """``averaged`` of each resample."""
+def count_average(measure: Measure, average: Average) -> Callable[[Counts, Answers], np.ndarray]:
+    """``average_measure`` of each resample."""
     def formula(counts: Counts, answers: Answers) -> np.ndarray:
         above, below = _parts(measure, counts)
         if average == "micro":
@@ -132,7 +132,7 @@ def span_f1(strict: bool, answers: Answers) -> float:
     return 2 * float(hits) / float(true + predicted) if true + predicted else 0.0
 
 
-def span_f1_of(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
+def resample_span_f1(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``span_f1`` of each resample."""
     def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
         counts = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict)

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from auxtune.trials.encoded import Kind
-from auxtune.trials.resamples import means_of
+from auxtune.trials.resamples import resample_mean
 
 MISSED = -1                                            # predicted of a labelled word that the model was not shown
 
@@ -92,7 +92,7 @@ class Metric:
         if self.resampled is not None:
             return self.resampled(answers, times)
         if self.values is not None:
-            return means_of(self.values(answers), answers.rows, times)
+            return resample_mean(self.values(answers), answers.rows, times)
         return np.array([self.value(_repeated(answers, each)) for each in times])
 
 

@@ -209,8 +209,9 @@ def _origin(entry: EntryPoint) -> str:
 
 def _of_classes() -> Iterable[Metric]:
     of = class_metrics
-    yield Metric("accuracy", LABELS, of.accuracy, values=of.right)
-    yield Metric("balanced_accuracy", CLASSES, of.balanced_accuracy, resampled=of.counted(of.balanced_accuracy_of))
+    yield Metric("accuracy", LABELS, of.accuracy, values=of.hits)
+    balanced = of.resample_counts(of.count_balanced_accuracy)
+    yield Metric("balanced_accuracy", CLASSES, of.balanced_accuracy, resampled=balanced)
     averages: Mapping[Average, tuple[Kind, ...]] = {
         "main": CLASSES, "micro": LABELS, "macro": LABELS, "weighted": LABELS
     }
@@ -218,11 +219,12 @@ def _of_classes() -> Iterable[Metric]:
     for measure in measures:
         for average, kinds in averages.items():
             name = measure if average == "main" else f"{measure}_{average}"
-            resampled = of.counted(of.averaged_of(measure, average))
-            yield Metric(name, kinds, partial(of.averaged, measure, average), resampled=resampled)
-    yield Metric("matthews", CLASSES, of.matthews, resampled=of.counted(of.matthews_of))
+            resampled = of.resample_counts(of.count_average(measure, average))
+            yield Metric(name, kinds, partial(of.average_measure, measure, average), resampled=resampled)
+    yield Metric("matthews", CLASSES, of.matthews, resampled=of.resample_counts(of.count_matthews))
     for name, strict in (("span_f1", False), ("span_f1_strict", True)):
-        yield Metric(name, ("token",), partial(of.span_f1, strict), resampled=of.span_f1_of(strict), needs_spans=True)
+        resampled = of.resample_span_f1(strict)
+        yield Metric(name, ("token",), partial(of.span_f1, strict), resampled=resampled, needs_spans=True)
 
 
 def _of_probabilities() -> Iterable[Metric]:
@@ -233,21 +235,21 @@ def _of_probabilities() -> Iterable[Metric]:
     ):
         yield Metric(name, LABELS, function, values, higher_is_better=False, needs_probabilities=True)
     for name, curve, resampled in (
-        ("roc_auc", of.roc_auc, of.roc_auc_of(weighted=False)),
-        ("roc_auc_ovr_weighted", of.roc_auc_weighted, of.roc_auc_of(weighted=True)),
-        ("average_precision", of.average_precision, of.average_precision_of),
+        ("roc_auc", of.roc_auc, of.resample_roc_auc(weighted=False)),
+        ("roc_auc_ovr_weighted", of.roc_auc_weighted, of.resample_roc_auc(weighted=True)),
+        ("average_precision", of.average_precision, of.resample_average_precision),
     ):
         yield Metric(name, LABELS, curve, resampled=resampled, needs_probabilities=True)
 
 
 def _of_values() -> Iterable[Metric]:
     of = value_metrics
-    yield Metric("spearman", VALUES, of.spearman, resampled=of.spearman_of)
-    yield Metric("pearson", VALUES, of.pearson, resampled=of.pearson_of)
-    yield Metric("r2", VALUES, of.r2, resampled=of.r2_of)
+    yield Metric("spearman", VALUES, of.spearman, resampled=of.resample_spearman)
+    yield Metric("pearson", VALUES, of.pearson, resampled=of.resample_pearson)
+    yield Metric("r2", VALUES, of.r2, resampled=of.resample_r2)
     yield Metric("mean_absolute_error", VALUES, of.mean_absolute, of.absolute_errors, higher_is_better=False)
     yield Metric("mean_squared_error", VALUES, of.mean_squared, of.squared_errors, higher_is_better=False)
-    yield Metric("root_mean_squared_error", VALUES, of.root_mean_squared, resampled=of.root_mean_squared_of,
+    yield Metric("root_mean_squared_error", VALUES, of.root_mean_squared, resampled=of.resample_root_mean_squared,
                  higher_is_better=False)
 
 

@@ -11,12 +11,14 @@ and average precision 0. That depends on the labels alone, so two models are alw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from auxtune.trials.metric import Answers
-from auxtune.trials.resamples import chunks, sums_of_ties
+from auxtune.trials.resamples import split_resamples
 
 
 def log_losses(answers: Answers) -> np.ndarray:
@@ -86,33 +88,45 @@ def average_precision(answers: Answers) -> float:
     return _mean(found, otherwise=0.0)
 
 
-def roc_auc_of(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
+def resample_roc_auc(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``roc_auc`` or ``roc_auc_weighted`` of each resample: (resamples,)."""
-    def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
-        def areas(drawn: np.ndarray, is_true: np.ndarray, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            true, false = sums_of_ties(drawn * is_true, ties), sums_of_ties(drawn * ~is_true, ties)
-            above = false.sum(axis=1, keepdims=True) - np.cumsum(false, axis=1) + false / 2
-            # Sorted from the highest: what is still to come is below, and ties count half.
-            pairs = true.sum(axis=1) * false.sum(axis=1)
-            area = np.divide((true * above).sum(axis=1), pairs, out=np.zeros(len(drawn)), where=pairs > 0)
-            return area, (pairs > 0) * (true.sum(axis=1) if weighted else 1.0)
+    def areas(drawn: np.ndarray, column: _Column) -> tuple[np.ndarray, np.ndarray]:
+        false = _running_sums(drawn * ~column.is_true)
+        # Sorted from the highest: a pair is in order if the false one comes later, and half so in a tie.
+        later = false[:, -1:] - (false[:, column.first] + false[:, column.last]) / 2
+        true = drawn[:, column.is_true]
+        count = true.sum(axis=1)
+        pairs = count * false[:, -1]
+        area = np.divide((true * later).sum(axis=1), pairs, out=np.zeros(len(drawn)), where=pairs > 0)
+        return area, (pairs > 0) * (count if weighted else 1.0)
 
-        return _mean_of_columns(answers, times, areas, otherwise=0.5)
-
-    return resampled
+    return partial(_mean_of_columns, measure=areas, otherwise=0.5)
 
 
-def average_precision_of(answers: Answers, times: np.ndarray) -> np.ndarray:
+def resample_average_precision(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``average_precision`` of each resample: (resamples,)."""
-    def precisions(drawn: np.ndarray, is_true: np.ndarray, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        true, every = sums_of_ties(drawn * is_true, ties), sums_of_ties(drawn, ties)
-        found = np.cumsum(every, axis=1)
-        precision = np.divide(np.cumsum(true, axis=1), found, out=np.zeros_like(found), where=found > 0)
+    def precisions(drawn: np.ndarray, column: _Column) -> tuple[np.ndarray, np.ndarray]:
+        found, right = _running_sums(drawn)[:, column.last], _running_sums(drawn * column.is_true)[:, column.last]
+        true = drawn[:, column.is_true]
+        precision = np.divide(right, found, out=np.zeros_like(found), where=found > 0)
         count = true.sum(axis=1)
         area = np.divide((true * precision).sum(axis=1), count, out=np.zeros(len(drawn)), where=count > 0)
         return area, (count > 0) * 1.0
 
     return _mean_of_columns(answers, times, precisions, otherwise=0.0)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A class whose elements are sorted from the highest probability.
+
+    Of each element of the class, ``first`` and ``last`` say how many come before those of its probability, and how many
+    have come with them.
+    """
+
+    is_true: np.ndarray                                # (elements,) bool
+    first: np.ndarray                                  # (true elements,)
+    last: np.ndarray                                   # (true elements,)
 
 
 def _probabilities(answers: Answers, kind: type[np.floating] = np.float64) -> np.ndarray:
@@ -144,19 +158,28 @@ def _mean(values: list[float], otherwise: float) -> float:
 
 def _mean_of_columns(
     answers: Answers, times: np.ndarray,
-    measure: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], otherwise: float,
+    measure: Callable[[np.ndarray, _Column], tuple[np.ndarray, np.ndarray]], otherwise: float,
 ) -> np.ndarray:
-    """The mean over the columns of ``measure(drawn, is_true, ties) -> (values, weights)``, elements from the highest.
-
-    ``ties`` are the places at which another probability begins.
-    """
+    """The weighted mean over the columns of ``measure(drawn, column) -> (values, weights)``; ``drawn`` is sorted."""
     sums, weights = np.zeros(len(times)), np.zeros(len(times))
     for is_true, share in _columns(answers):
         order = np.argsort(-share, kind="stable")
-        ties = np.flatnonzero(np.diff(share[order], prepend=np.inf))
-        rows, is_true = answers.rows[order], is_true[order]
-        parts = [measure(times[some][:, rows].astype(float), is_true, ties) for some in chunks(len(times), len(rows))]
+        rows, column = answers.rows[order], _sorted_column(is_true[order], share[order])
+        parts = [measure(times[some][:, rows].astype(float), column) for some in split_resamples(len(times), len(rows))]
         values, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
         sums += values * weight
         weights += weight
     return np.divide(sums, weights, out=np.full(len(times), otherwise), where=weights > 0)
+
+
+def _sorted_column(is_true: np.ndarray, share: np.ndarray) -> _Column:
+    begins = np.flatnonzero(np.diff(share, prepend=np.inf))
+    tie = np.searchsorted(begins, np.flatnonzero(is_true), side="right") - 1
+    return _Column(is_true, begins[tie], np.append(begins[1:], len(share))[tie])
+
+
+def _running_sums(values: np.ndarray) -> np.ndarray:
+    """The sum of the first n of each row, n from 0: (resamples, elements + 1)."""
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums

@@ -9,7 +9,7 @@ import numpy as np
 _CELLS = 1 << 21                                       # of (resamples, elements) at a time: 16 MB for each array
 
 
-def means_of(values: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+def resample_mean(values: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The mean of ``values`` (elements,) in each resample, ``times`` (resamples, rows): (resamples,)."""
     count = times.shape[1]
     sums = np.bincount(rows, values, minlength=count), np.bincount(rows, minlength=count).astype(float)
@@ -17,12 +17,12 @@ def means_of(values: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndar
     return np.divide(total, elements, out=np.zeros_like(total), where=elements > 0)
 
 
-def sums_of_ties(values: np.ndarray, ties: np.ndarray) -> np.ndarray:
+def sum_ties(values: np.ndarray, ties: np.ndarray) -> np.ndarray:
     """Sums of ``values``, (resamples, elements), from each of ``ties`` (groups,) to the next: (resamples, groups)."""
     return np.asarray(np.add.reduceat(values, ties, axis=1))
 
 
-def chunks(resamples: int, elements: int) -> Iterator[slice]:
+def split_resamples(resamples: int, elements: int) -> Iterator[slice]:
     """All resamples, in as many parts as keep an array of (resamples, elements) small."""
     size = max(1, _CELLS // max(1, elements))
     return (slice(start, start + size) for start in range(0, resamples, size))

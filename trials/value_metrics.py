@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from auxtune.trials.metric import Answers
-from auxtune.trials.resamples import chunks, means_of, sums_of_ties
+from auxtune.trials.resamples import resample_mean, split_resamples, sum_ties
 
 
 def absolute_errors(answers: Answers) -> np.ndarray:
@@ -41,9 +41,9 @@ def root_mean_squared(answers: Answers) -> float:
     return float(np.sqrt(mean_squared(answers)))
 
 
-def root_mean_squared_of(answers: Answers, times: np.ndarray) -> np.ndarray:
+def resample_root_mean_squared(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``root_mean_squared`` of each resample: (resamples,)."""
-    return np.asarray(np.sqrt(means_of(squared_errors(answers), answers.rows, times)))
+    return np.asarray(np.sqrt(resample_mean(squared_errors(answers), answers.rows, times)))
 
 
 def r2(answers: Answers) -> float:
@@ -54,7 +54,7 @@ def r2(answers: Answers) -> float:
     return float(r2_score(labels, predictions))
 
 
-def r2_of(answers: Answers, times: np.ndarray) -> np.ndarray:
+def resample_r2(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``r2`` of each resample: (resamples,)."""
     labels, _ = _values(answers)
     found = []
@@ -76,13 +76,13 @@ def spearman(answers: Answers) -> float:
     return _correlation(answers, stats.spearmanr)
 
 
-def pearson_of(answers: Answers, times: np.ndarray) -> np.ndarray:
+def resample_pearson(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``pearson`` of each resample: (resamples,)."""
     labels, predictions = _values(answers)
     return np.concatenate([_correlations(labels, predictions, drawn) for drawn in _drawn(answers, times)])
 
 
-def spearman_of(answers: Answers, times: np.ndarray) -> np.ndarray:
+def resample_spearman(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``spearman`` of each resample: (resamples,)."""
     labels, predictions = (_ranked(values) for values in _values(answers))
     return np.concatenate([
@@ -92,7 +92,7 @@ def spearman_of(answers: Answers, times: np.ndarray) -> np.ndarray:
 
 def _drawn(answers: Answers, times: np.ndarray) -> Iterator[np.ndarray]:
     """How often each element was drawn, (some resamples, elements)."""
-    for some in chunks(len(times), len(answers.rows)):
+    for some in split_resamples(len(times), len(answers.rows)):
         yield times[some][:, answers.rows].astype(float)
 
 
@@ -138,7 +138,7 @@ def _ranked(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     groups = np.unique(values, return_inverse=True)[1]
 
     def ranks(drawn: np.ndarray) -> np.ndarray:
-        sizes = sums_of_ties(drawn[:, order], ties)
+        sizes = sum_ties(drawn[:, order], ties)
         return np.asarray((np.cumsum(sizes, axis=1) - (sizes - 1) / 2)[:, groups])
 
     return ranks
