@@ -22,6 +22,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.trials.report import Cost
 
 FORMAT = 1
@@ -158,7 +159,7 @@ def _pair(a: Answered, b: Answered, level: float) -> dict[str, Any]:
 
 
 def _best_by(study: Answered, unit: str, limit: float) -> float | None:
-    """The best score on the selection split that the search had seen when it had cost ``limit``."""
+    """The best score on the selection split, as measured, that the search had seen when it had cost ``limit``."""
     ended = [trial for trial in study.accounts.of_selector if trial.told is not None and not trial.reused]
     costs, best = list(study.accounts.reused_costs), None
     for trial in sorted(ended, key=lambda trial: trial.told.time if trial.told else 0.0):
@@ -167,7 +168,7 @@ def _best_by(study: Answered, unit: str, limit: float) -> float | None:
             break
         if trial.score is not None and trial.phase == "search":
             best = trial.score if best is None else max(best, trial.score)
-    return best
+    return None if best is None else sign_in(study.accounts) * best
 
 
 def _amount(costs: Sequence[Cost], unit: str, price: Price) -> float | None:

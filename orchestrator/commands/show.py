@@ -86,8 +86,8 @@ def _outcome(shown: dict[str, Any]) -> None:
     outcome = shown["outcome"]
     if shown["reused_from"]:
         click.echo(f"nothing was trained: measured before, by {shown['reused_from']}")
-    if outcome is not None and outcome["score"] is not None:
-        click.echo(f"score {outcome['score']:.4f} on the selection split")
+    if shown["value"] is not None:
+        click.echo(f"score {shown['value']:.4f} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

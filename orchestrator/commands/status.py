@@ -101,7 +101,7 @@ def _show(status: dict[str, Any]) -> None:
     for trial in status["running"]:
         click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        click.echo(f"best so far: {best['score']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+        click.echo(f"best so far: {best['value']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
         click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"

@@ -46,7 +46,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["study"],
         row["state"],
         _counted(trials) if trials else "–",
-        f"{best['score']:.4f}" if best else "–",
+        f"{best['value']:.4f}" if best else "–",
         _cost(row["cost"]) if row["cost"] else "–",
         time.strftime("%Y-%m-%d %H:%M", active),
         " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",

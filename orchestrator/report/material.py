@@ -26,6 +26,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import model_options
@@ -76,6 +77,11 @@ class Material:
         primary = self.problem.primary or ""
         told = (trial.told.outcome.metrics for trial in self.accounts.trials.values() if trial.told)
         return next((next(iter(metrics[primary])) for metrics in told if metrics.get(primary)), "score")
+
+    @cached_property
+    def sign(self) -> int:
+        """What turns a score into the value that was measured: −1 where lower is better, else 1."""
+        return sign_in(self.accounts)
 
     @cached_property
     def selector(self) -> Selector:

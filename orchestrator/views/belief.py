@@ -6,6 +6,7 @@ so that one from elsewhere has its line too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,22 +28,22 @@ _RANKINGS = {
 _TRIED = {"prefixes": "prefixes", "nested": "numbers of tasks", "cuts": "cuts of the rows"}
 
 
-def belief_line(selector: Selector, state: Any, evidence: Evidence) -> str:
+def belief_line(selector: Selector, state: Any, evidence: Evidence, sign: int = 1) -> str:
     """The belief of what is under way: of a pipeline its present stage, of several searches the best so far.
 
-    As slow as the selector's ``select``. Raises what that raises.
+    ``sign`` turns its scores into what was measured. As slow as the selector's ``select``. Raises what that raises.
     """
     present = _present(selector, state)
     selection = present.selector.select(present.state, evidence)
     primary = getattr(getattr(present.state, "problem", None), "primary", None)
     where = f"{present.stage}: " if present.stage else ""
-    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary)])}"
+    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary, sign)])}"
 
 
 def _present(selector: Selector, state: Any) -> UnderWay:
     each = list(under_way(selector, state))
     if isinstance(selector, Searches) and isinstance(state, SearchesState):
-        return max(zip(each, state.best, strict=True), key=lambda one: -1.0 if one[1] is None else one[1])[0]
+        return max(zip(each, state.best, strict=True), key=lambda one: -math.inf if one[1] is None else one[1])[0]
     return each[0]
 
 
@@ -54,7 +55,7 @@ def _leaning(selection: Selection) -> str:
     return mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
 
 
-def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
+def _grounds(selection: Selection, primary: str | None, sign: int) -> Iterator[str]:
     belief = selection.belief
     if not belief:
         yield "it holds no belief"
@@ -70,24 +71,24 @@ def _grounds(selection: Selection, primary: str | None) -> Iterator[str]:
         yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
     for key, words in _TRIED.items():
         if tried := [each["score"] for each in belief.get(key) or () if each.get("score") is not None]:
-            yield f"{len(tried)} {words} tried, the best {max(tried):.4f}"
-    yield from _expected(belief)
+            yield f"{len(tried)} {words} tried, the best {sign * max(tried):.4f}"
+    yield from _expected(belief, sign)
     yield from _pairs(belief)
     if "trained" in belief and "of" in belief:
         yield f"{belief['trained']} of {belief['of']} groups trained"
     if "best_score" in belief:
         known = belief["best_score"]
-        yield "no belief: " + ("nothing scored yet" if known is None else f"the best that it drew, {known:.4f}")
+        yield "no belief: " + ("nothing scored yet" if known is None else f"the best that it drew, {sign * known:.4f}")
 
 
-def _expected(belief: Mapping[str, Any]) -> Iterator[str]:
+def _expected(belief: Mapping[str, Any], sign: int) -> Iterator[str]:
     """What a model of mixtures thinks of the one it leans to: its mean, beside the score that was seen."""
     tried, chosen = belief.get("tried"), belief.get("chosen")
     if isinstance(tried, list) and tried:
         chosen = max(tried, key=lambda each: each["mean"])
     if isinstance(chosen, Mapping):
-        seen = f", seen {chosen['score']:.4f}" if chosen.get("score") is not None else ""
-        yield f"expects {chosen['mean']:.4f} of it{seen}"
+        seen = f", seen {sign * chosen['score']:.4f}" if chosen.get("score") is not None else ""
+        yield f"expects {sign * chosen['mean']:.4f} of it{seen}"
 
 
 def _pairs(belief: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told, Tracked
+from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
 
 
@@ -45,7 +46,8 @@ class EventLines:
             case Told(attempt=0):
                 return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:
-                return f"{self._names[event.id]} score {event.outcome.score:.4f} in {event.cost.wall_seconds:.0f} s"
+                score = sign_of_outcome(event.outcome) * (event.outcome.score or 0.0)
+                return f"{self._names[event.id]} score {score:.4f} in {event.cost.wall_seconds:.0f} s"
             case Told() if event.outcome.why == "stopped":
                 return f"{self._names[event.id]} {event.message}"
             case Told():

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter
@@ -36,20 +37,20 @@ def _of_primary(material: Material) -> Iterator[Block]:
     at: dict[Point, Trial] = {}
     for trial in trials:
         name = arm_of.get(trial.id, "confirm") if trial.phase == "confirm" else _stage(trial)
-        point = Point(_seconds(trial, device) / size, trial.score or 0.0)
+        point = Point(_seconds(trial, device) / size, shown_score(trial) or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
     up, across = f"{material.metric} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
-    best = [at[point] for point in front(list(at))]
-    said = f"{len(trials)} trials; the best scored {max(trial.score or 0.0 for trial in trials):.4f}"
+    best = [at[point] for point in front(list(at), material.sign)]
+    said = f"{len(trials)} trials; the best scored {material.sign * max(trial.score or 0.0 for trial in trials):.4f}"
     yield Picture(
-        scatter("trials", series, across, up, f"Quality against cost of {said}"),
+        scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not "
         "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [
-        (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks), number(trial.score, ".4f"),
+        (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks), number(shown_score(trial), ".4f"),
          number(_seconds(trial, device) / size, ".3g"))
         for trial in best
     ]
@@ -108,9 +109,9 @@ def _stage(trial: Trial) -> str:
 
 
 def mean_scores(trials: Sequence[Trial]) -> Mapping[str, float]:
-    """Task -> the mean score of the scored ``trials`` that train it."""
+    """Task -> the mean score, as measured, of the scored ``trials`` that train it."""
     scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for task in trial.proposal.tasks if trial.score is not None else ():
-            scores[task].append(trial.score or 0.0)
+            scores[task].append(shown_score(trial) or 0.0)
     return {task: fmean(each) for task, each in scores.items()}
