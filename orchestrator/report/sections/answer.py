@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auxtune.orchestrator.answer.verdict import unanswered, verdict
+from auxtune.orchestrator.answer.verdict import other_arm, unanswered, verdict
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
 from auxtune.orchestrator.report.material import Material
 
@@ -22,6 +22,9 @@ def _sentence(material: Material) -> str:
 
 def _blocks(material: Material) -> Iterator[Block]:
     yield Paragraph(_sentence(material), "answer")
+    if material.selection is not None and (control := other_arm(material.selection)) is not None:
+        command = f"auxtune export {material.folder.name} --to MODEL --arm {control}"
+        yield Paragraph(f"`{command}` trains and saves that model; without `--arm` it is what was chosen.", "note")
     if material.outdated:
         yield Paragraph(
             f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "
