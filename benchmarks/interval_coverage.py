@@ -5,13 +5,14 @@
 A confirm is two arms with the same report rows and the same seeds, scored by accuracy. Whether an arm gets a row right
 with a seed follows a probit model: a normal difficulty of the row, which both arms share, a normal effect of the row on
 this arm, a normal effect of the seed on this arm, and noise of its own for every row and seed. So the true lift, over
-all rows and all seeds, is known exactly: with effects of variance v in all, the accuracy is Phi(c / sqrt(1 + v)). Six
+all rows and all seeds, is known exactly: with effects of variance v in all, the accuracy is Phi(c / sqrt(1 + v)). The
 ``REGIMES`` differ in what varies. ``coverage`` is the share of confirms whose interval holds the true lift, at 95 % and
-at the level that four controls taken together ask for; ``width`` the present interval's median width over the old one's.
+at the level that four controls taken together ask for; ``width`` the present interval's median width over that of the
+old one.
 
-The old formula is ± sqrt((t s / sqrt(S))² + (z e)²); the present one is ``answer.lift.half_width``. ``satterthwaite`` is
-the interval of the crossed random-effects variance MS_seed + MS_row - MS_interaction with Satterthwaite's (1946) degrees
-of freedom, which was tried and not taken: under few seeds it covers too little.
+The old formula is ± sqrt((t s / sqrt(S))² + (z e)²); the present one is ``answer.lift.half_width``. ``satterthwaite``
+is the interval of the crossed random-effects variance MS_seed + MS_row - MS_interaction with Satterthwaite's (1946)
+degrees of freedom, which was tried and not taken: under few seeds it covers too little.
 """
 
 from __future__ import annotations
@@ -159,7 +160,8 @@ def _share(held: np.ndarray) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The lowest coverage over the regimes for each number of seeds and rows, and the width, in Markdown."""
-    lines = ["| seeds | report rows | old | new | Satterthwaite | new of four | width |", "|--:|--:|--:|--:|--:|--:|--:|"]
+    columns = ("seeds", "report rows", "old", "new", "Satterthwaite", "new of four", "width")
+    lines = [f"| {' | '.join(columns)} |", "|--:" * len(columns) + "|"]
     for seeds in SEEDS:
         for count in ROWS:
             cells = [row for row in rows if (row["seeds"], row["report_rows"]) == (seeds, count)]

@@ -100,4 +100,4 @@ def test_arms_are_made_once_per_selection(monkeypatch: pytest.MonkeyPatch) -> No
         ours.left(Accounts())
         assert ours.arms(Selection("mixture", ("a", "p"))) is first
         assert ours.arms(Selection("mixture", ("p", "b"))) != first
-    assert sorted(made) == ["all_tasks", "single_task", "size_proportional"]
+    assert sorted(made) == ["all_tasks", "single_task"]

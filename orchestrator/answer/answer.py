@@ -16,7 +16,7 @@ from auxtune.orchestrator.answer.recommendation import level_of, recommend
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.served import Served, groups_of, served
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, same_trainings
+from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -125,6 +125,19 @@ def read_answer(folder: Path) -> Mapping[str, Any] | None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
     return content
+
+
+def main_metrics(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Each task's main metric by the content of ``selection.json``: what was measured of a task begins with it."""
+    return {task: next(iter(metrics)) for task, metrics in answer["report"].items()}
+
+
+def reported(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Each task's metrics on the report split by the models of an ``arm``, averaged over seeds.
+
+    ``metrics`` are the main metrics of the tasks that count.
+    """
+    return _report([served(accounts, trainings, metrics) for trainings in arm], metrics)
 
 
 def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:

@@ -13,7 +13,7 @@ at least the level whatever the parts are; one factor for all by Satterthwaite's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
@@ -107,7 +107,8 @@ def mean_lift(
 
     def doubt() -> RowDoubt:
         doubts = [_doubt(metric, *sides[task], seed) for task, metric in metrics.items()]
-        return RowDoubt(*(float(np.linalg.norm(parts)) / len(doubts) for parts in zip(*map(astuple, doubts), strict=True)))
+        errors, shared = ([getattr(one, part) for one in doubts] for part in ("error", "shared"))
+        return RowDoubt(float(np.linalg.norm(errors)) / len(doubts), float(np.linalg.norm(shared)) / len(doubts))
 
     mean = _estimated("mean", each.mean(axis=0), doubt, level)
     return MeanLift(mean.metric, mean.mean, mean.low, mean.high, mean.seeds, models=models, tasks=own)
@@ -132,8 +133,9 @@ def no_lift(
 
 
 def half_width(spread: Values, error: Values, shared: Values, seeds: int, level: float = LEVEL) -> Values:
-    """Half the interval of a mean over ``seeds``, at least 2: sqrt(max((t spread)², (z shared)²) + z² (error² - shared²)).
+    """Half the interval of a mean over at least 2 ``seeds``.
 
+    It is sqrt(max((t spread)², (z shared)²) + z² (error² - shared²)), with t of ``seeds - 1`` degrees of freedom.
     ``spread`` is the standard error by the spread of the seeds alone, the others are a ``RowDoubt``. Where the seeds
     agree by chance more than their noise on single rows allows, that noise stands in for their spread, so the interval
     is never narrower than the rows alone would have it.

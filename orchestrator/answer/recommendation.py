@@ -51,7 +51,8 @@ def recommend(lifts: Mapping[str, Lift | None], models: int | None = None) -> Re
 
     ``models`` is how many may be served: a control of groups that takes more is not recommended.
     """
-    better = {name: lift for name, lift in lifts.items() if lift is not None and lift.high is not None and lift.high < 0}
+    known = {name: lift for name, lift in lifts.items() if lift is not None and lift.high is not None}
+    better = {name: lift for name, lift in known.items() if lift.high is not None and lift.high < 0}
     taken = {name: lift.mean for name, lift in better.items() if not _takes_more(lift, models)}
     if taken:
         return Recommendation(min(taken, key=lambda name: taken[name]), "control")

@@ -140,8 +140,9 @@ class PrimaryArms(Arms):
     def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
         """Random subsets had the shares of the study's sampling rule, whatever those of the selection."""
         chosen, primary = self.executed(selection), self.problem.require_primary()
-        drawn = [Selection("mixture", self.in_order([*self._drawn(chosen, seed), primary])) for seed in self.seeds]
-        return {RANDOM: [(replace(self.executed(one), seed=seed),) for one, seed in zip(drawn, self.seeds, strict=True)]}
+        drawn = {seed: self.in_order([*self._drawn(chosen, seed), primary]) for seed in self.seeds}
+        models = {seed: self.executed(Selection("mixture", tasks)) for seed, tasks in drawn.items()}
+        return {RANDOM: [(replace(model, seed=seed),) for seed, model in models.items()]}
 
     def _made_of(self, name: str, chosen: Proposal) -> list[Trainings]:
         """A control that depends on what is trained of the selection."""
