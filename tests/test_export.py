@@ -143,7 +143,8 @@ def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) 
     ours, theirs = (each["report"]["moods"]["accuracy"] for each in (made, answer))
     assert f"accuracy {ours:.4f} | accuracy {theirs:.4f}" in text
     for control, lift in answer["lift"].items():
-        assert f"| {control} | {lift['mean']:+.4f} accuracy | needs 4 seeds | 1 |" in text
+        shown = "– | the same training" if lift["same_training"] else f"{lift['mean']:+.4f} accuracy | needs 3 seeds"
+        assert f"| {control} | {shown} | 1 |" in text
     for task in made["tasks"]:
         assert f"| {task} | {answer['weights'][task]:.1%} | " in text
         assert f"`{made['digests'][task][:16]}` | unknown |" in text

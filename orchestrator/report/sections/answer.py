@@ -24,7 +24,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     yield Paragraph(_sentence(material), "answer")
     if material.selection is not None and (control := other_arm(material.selection)) is not None:
         command = f"auxtune export {material.folder.name} --to MODEL --arm {control}"
-        yield Paragraph(f"`{command}` trains and saves that model; without `--arm` it is what was chosen.", "note")
+        said = "in its storage trains and saves that model; without `--arm` it is what was chosen."
+        yield Paragraph(f"`{command}` {said}", "note")
     if material.outdated:
         yield Paragraph(
             f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "
