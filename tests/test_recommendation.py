@@ -88,7 +88,8 @@ def test_the_same_training_is_no_comparison_and_is_said() -> None:
     assert lift_words(same, "accuracy") == ("–", "the same training", "4")
     said = verdict(content(ALONE, single_task=same, all_tasks=lift(0.03, 0.029)))
     assert said == (
-        "Train mood alone: no auxiliary was chosen. That is the same training as single_task, so there is no lift over it."
+        "Train mood alone: no auxiliary was chosen. That is the same training as single_task, so there is no lift over "
+        "it."
     )
     assert recommendation_of(content(ALONE, single_task=same)) == Recommendation("selection", "same_training")
 
@@ -97,7 +98,7 @@ def test_too_few_seeds_recommend_no_control() -> None:
     answer = content(PAIR, single_task=lift(0.08, None, seeds=2), all_tasks=lift(-0.4, None, seeds=2))
     assert recommendation_of(answer) == Recommendation("selection", "uncertain")
     said = verdict(answer)
-    assert said.startswith("Train mood with stars: +0.0800 accuracy over single task, of unknown certainty (fewer than 3")
+    assert said.startswith("Train mood with stars: +0.0800 accuracy over single task, of unknown certainty (fewer")
     assert "But all_tasks did better by 0.4000 accuracy. This is of unknown certainty" in said
     unmeasured = content(PAIR, single_task=None)
     assert recommendation_of(unmeasured).why == "unmeasured" and "was not measured" in verdict(unmeasured)
@@ -132,7 +133,7 @@ def test_the_level_is_bonferronis_over_what_was_compared() -> None:
 
 
 def grouped(mean: float, half: float | None, models: int) -> dict[str, Any]:
-    return {**lift(mean, half), "metric": "mean", "models": models, "tasks": {name: None for name in "abc"}}
+    return {**lift(mean, half), "metric": "mean", "models": models, "tasks": dict.fromkeys("abc")}
 
 
 def groups_content(**lifts: dict[str, Any] | None) -> dict[str, Any]:

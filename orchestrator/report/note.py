@@ -24,7 +24,8 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
     Without a ``page``, which may have failed, the sentence alone; ``selection`` is the content of ``selection.json``.
     """
     known = {section.anchor: section for section in page.sections} if page else {}
-    sections, foot = [known[name] for name in _PARTS if name in known], _foot(folder, other_arm(selection) if selection.get("lift") else None)
+    sections = [known[name] for name in _PARTS if name in known]
+    foot = _foot(folder, other_arm(selection) if selection else None)
     for folded, count in ((True, len(sections)), *((False, count) for count in range(len(sections), 0, -1))):
         parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(selection))}**"]
         text = "\n\n".join([*parts, foot])
