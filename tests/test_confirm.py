@@ -208,3 +208,14 @@ def test_controls_that_are_asked_for_by_name_are_never_replaced() -> None:
     asked = ConfirmOptions(seeds=2, controls=("same_tasks_equal",))
     known = confirmation_of(asked, made.problem, made.execute).recalling(accounts)
     assert list(known.arms(Selection("mixture", ("p",)))) == ["selection", "same_tasks_equal"]
+
+
+def test_the_tasks_of_a_selection_are_trained_in_the_studys_order() -> None:
+    """In the transfer schedule one task after the other is trained, so an order of the selector's would be another."""
+    chosen = Selection("mixture", ("b", "p", "a"), {"b": 0.3, "p": 0.5, "a": 0.2})
+    ((proposal,), _) = confirmation(()).arms(chosen)["selection"]
+    assert proposal.tasks == ("a", "p", "b") == tuple(proposal.shares)
+    assert proposal.weights == pytest.approx({"a": 0.2, "p": 0.5, "b": 0.3})
+    # An earlier version kept the selector's order: what it trained counts.
+    before = replace(proposal, tasks=("b", "p", "a"))
+    assert Confirmation.find(proposed("confirm", before), proposal) is not None

@@ -40,14 +40,7 @@ def answer(
     counting = {task: metrics[task] for task in confirmation.serves}
     arms = confirmation.arms(selection)
     models = {name: [served(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
-
-    def lift_over(name: str, level: float = LEVEL) -> Lift | None:
-        count = len(arms[name][0])
-        if same_trainings(arms[SELECTION], arms[name]):
-            return no_lift(counting, models[SELECTION], count, problem.primary)
-        return _lift(folder, models[SELECTION], models[name], count, counting, problem, level)
-
-    lifts = {name: lift_over(name) for name in arms if name != SELECTION}
+    lifts = _lifts(folder, arms, models, counting, problem)
     executed = arms[SELECTION][0][0]
     if problem.primary is None:
         weights, groups = None, groups_of(accounts, arms[SELECTION], counting)
@@ -56,7 +49,8 @@ def answer(
         groups = [dict(group) for group in selection.groups or ()]
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     level = level_of(lifts)
-    recommended = recommend({name: lift_over(name, level) for name in lifts}, problem.models)
+    controls = {name: arm for name, arm in arms.items() if name in lifts or name == SELECTION}
+    recommended = recommend(_lifts(folder, controls, models, counting, problem, level), problem.models)
     return {
         "format": FORMAT,
         "study": study,
@@ -157,6 +151,24 @@ def _cost_of(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> di
 
 def _node_cost(kind: str, seconds: float, price: Price) -> dict[str, Any]:
     return {"hours": seconds / HOUR, "usd": price.node_usd(kind, seconds)}
+
+
+def _lifts(
+    folder: Path, arms: Mapping[str, Sequence[Trainings]], models: Mapping[str, Sequence[Served]],
+    metrics: Mapping[str, str], problem: Problem, level: float = LEVEL,
+) -> dict[str, Lift | None]:
+    """The selection's lift over each other arm, with intervals at ``level``."""
+    ours = models[SELECTION]
+    lifts: dict[str, Lift | None] = {}
+    for name, arm in arms.items():
+        count = len(arm[0])
+        if name == SELECTION:
+            continue
+        if same_trainings(arms[SELECTION], arm):
+            lifts[name] = no_lift(metrics, ours, count, problem.primary)
+        else:
+            lifts[name] = _lift(folder, ours, models[name], count, metrics, problem, level)
+    return lifts
 
 
 def _lift(

@@ -125,15 +125,8 @@ def _workshop(
 
 
 def _made(
-    study: StudyFile,
-    workshop: Workshop,
-    wanted: Wanted,
-    draft: Draft,
-    answer: Mapping[str, Any],
-    drift: tuple[str, ...],
-    signals: StopSignals,
-    arm: str,
-    measured: Mapping[str, Mapping[str, float]],
+    study: StudyFile, workshop: Workshop, wanted: Wanted, draft: Draft, answer: Mapping[str, Any],
+    drift: tuple[str, ...], signals: StopSignals, arm: str, measured: Mapping[str, Mapping[str, float]],
 ) -> Mapping[str, Any]:
     """One model, in its folder of the draft with its card."""
     proposal, tell = wanted.proposal, workshop.tell

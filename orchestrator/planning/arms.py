@@ -87,13 +87,19 @@ class Arms(ABC):
         """The same models with every seed."""
         return [tuple(replace(model, seed=seed) for model in models) for seed in self.seeds]
 
+    @cached_property
+    def alike(self) -> Proposal:
+        """Every task in equal shares."""
+        names = self.problem.names
+        return self.executed(Selection("mixture", names, dict.fromkeys(names, 1 / len(names))))
+
     def executed(self, mixture: Selection) -> Proposal:
-        """What is trained of a mixture."""
-        return self.execute(
-            Proposal(
-                mixture.tasks, mixture.weights, mixture.weighting, mixture.cycle, rows=dict(mixture.instances or {})
-            )
-        )
+        """What is trained of a mixture, its tasks in the study's order: a schedule may go by it."""
+        tasks, weights = self.in_order(mixture.tasks), mixture.weights
+        if weights is not None:
+            weights = {task: weights[task] for task in tasks if task in weights}
+        rows = dict(mixture.instances or {})
+        return self.execute(Proposal(tasks, weights, mixture.weighting, mixture.cycle, rows=rows))
 
     def in_equal_shares(self, model: Proposal) -> Proposal:
         """The tasks and rows of an executed ``model``, with the same share of the steps for each."""
@@ -101,7 +107,7 @@ class Arms(ABC):
         return self.executed(Selection("mixture", model.tasks, weights, model.cycle, instances=model.rows or None))
 
     def in_order(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """Some tasks in the study's order: equal trainings must be equal proposals."""
+        """Some tasks in the study's order."""
         chosen = set(tasks)
         return tuple(task for task in self.problem.names if task in chosen)
 
@@ -133,9 +139,8 @@ class PrimaryArms(Arms):
         Where examples of the primary are matched, it takes the most steps; no subset leaves less to the primary than
         all tasks by the study's sampling rule or in equal shares.
         """
-        primary, everything = self.problem.require_primary(), self.everything
-        possible = (everything, self.in_equal_shares(everything), *tried)
-        return (min(possible, key=lambda proposal: (proposal.weights or {})[primary]),)
+        primary = self.problem.require_primary()
+        return (min((self.everything, self.alike, *tried), key=lambda proposal: (proposal.weights or {})[primary]),)
 
     def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
         """Random subsets had the shares of the study's sampling rule, whatever those of the selection."""
@@ -191,7 +196,7 @@ class GroupArms(Arms):
 
     def names(self) -> Iterator[str]:
         """The same for every selection, less those that train what it trains whatever it is."""
-        equal = same_training(self.everything, self.in_equal_shares(self.everything))
+        equal = same_training(self.everything, self.alike)
         yield from (SELECTION, *(name for name in self.controls if not (equal and name == EQUAL)))
 
     def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
