@@ -93,11 +93,13 @@ class Study:
         group: int | None = None,
         allow_drift: bool = False,
         listener: Callable[[str], None] = _silence,
+        arm: str = "selection",
     ) -> Exported:
         """Train on the selection of the finished study, and save the model as the new folder ``to``, or one per group.
 
-        ``listener`` hears of progress, a line at a time. Raises what ``export.export_study`` raises.
+        ``arm`` may name one of its controls instead, such as the one that ``selection.json`` recommends. ``listener``
+        hears of progress, a line at a time. Raises what ``export.export_study`` raises.
         """
         from auxtune.orchestrator.export.export import export_study
 
-        return export_study(self.file, Path(to), seed, group, allow_drift, listener)
+        return export_study(self.file, Path(to), seed, group, allow_drift, listener, arm)

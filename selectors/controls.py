@@ -1,4 +1,4 @@
-"""Fixed mixtures that every selection must beat: the primary alone, all tasks alike, all tasks by size.
+"""Fixed mixtures that every selection must beat: the primary alone, all tasks alike, all tasks by their sizes.
 
 No source: they are the usual baselines of the multi-task literature. None of them learns anything, so each proposes
 one trial, to show its score beside the others, and answers without any. Random subsets draw anew for every trial and
@@ -99,8 +99,19 @@ class SizeProportional(FixedMixture):
 
     answers: ClassVar[Answer] = "weights"
     cycle: ClassVar[bool] = False
+    rule: ClassVar[str] = "proportional"
 
     def shares(self, problem: Problem) -> dict[str, float]:
-        """Training rows over all training rows."""
+        """By the rule of the class, a sampling rule of ``shares.sampling_shares``."""
         rows = {task.name: task.train_rows for task in problem.tasks}
-        return sampling_shares("proportional", rows, problem.names)
+        return sampling_shares(self.rule, rows, problem.names)
+
+
+class SizeSqrt(SizeProportional):
+    """Every task, share by the square root of training rows, drawn from the trial's seed and not in a cycle.
+
+    Between equal shares and shares by size, as multilingual models and T5's mixtures temper them (Raffel et al. 2020,
+    section 3.5.2, temperature 2).
+    """
+
+    rule: ClassVar[str] = "size^0.5"

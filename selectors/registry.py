@@ -119,6 +119,7 @@ SELECTORS = Registry(
         "all_tasks": "auxtune.selectors.controls:AllTasks",
         "random_subset": "auxtune.selectors.random_subset:RandomSubset",
         "size_proportional": "auxtune.selectors.controls:SizeProportional",
+        "size_sqrt": "auxtune.selectors.controls:SizeSqrt",
         "random_groups": "auxtune.selectors.random_groups:RandomGroups",
         "thompson": "auxtune.selectors.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",

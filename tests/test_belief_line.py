@@ -26,6 +26,7 @@ BELIEFS = [
     ("single_task", STUDY, 1, r"leans to p; it holds no belief"),
     ("all_tasks", STUDY, 1, r"leans to p \+ helps \+ idle \+ hurts \+ aids; it holds no belief"),
     ("size_proportional", STUDY, 1, r".*it holds no belief"),
+    ("size_sqrt", STUDY, 1, r".*it holds no belief"),
     (RANDOM, STUDY, 0, r"leans to p; no belief: nothing scored yet"),
     (RANDOM, STUDY, 4, r"leans to p .*; no belief: the best that it drew, 0\.\d{4}"),
     ("{name: thompson, rounds: 12}", STUDY, 1, rf"leans to p \+ .*does not hurt with probability: {RATES}"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.selectors.controls import AllTasks, SingleTask, SizeProportional
+from auxtune.selectors.controls import AllTasks, SingleTask, SizeProportional, SizeSqrt
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
 from auxtune.selectors.random_subset import RandomSubset
 from auxtune.selectors.shares import sampling_shares
@@ -16,10 +16,12 @@ from auxtune.selectors.story import as_executed, tell_story
 from auxtune.selectors.world import World
 
 ROWS = {"p": 100, "a": 300, "b": 500, "c": 100}
+SQRT = {"p": 100**0.5, "a": 300**0.5, "b": 500**0.5, "c": 100**0.5}
 FIXED = [
     (SingleTask(), {"p": 1.0}, True),
     (AllTasks(), {"p": 0.25, "a": 0.25, "b": 0.25, "c": 0.25}, True),
     (SizeProportional(), {"p": 0.1, "a": 0.3, "b": 0.5, "c": 0.1}, False),
+    (SizeSqrt(), {name: root / sum(SQRT.values()) for name, root in SQRT.items()}, False),
 ]
 
 

@@ -130,6 +130,23 @@ def test_the_study_s_own_seed_is_the_default_and_python_does_the_same(whole: Stu
     assert again.exit_code == 2 and "found one that is not empty; choose another --to" in again.stderr
 
 
+def test_a_control_becomes_a_model_too(whole: StudyRun, tmp_path: Path) -> None:
+    result = export(whole, tmp_path / "model", "--arm", "single_task", "--json")
+    exported = json.loads(result.stdout)
+    [made] = exported["models"]
+    assert (exported["arm"], made["arm"], exported["recommended"]) == ("single_task", "single_task", "selection")
+    assert made["tasks"] == ["moods"] and made["weights"] == {"moods": 1.0}
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "This is the study's control `single_task`, **not the arm that the study recommends**" in text
+    [trial] = [each for each in whole.accounts.in_phase("confirm") if each.proposal.tasks == ("moods",)]
+    assert trial.told is not None
+    ours, theirs = made["report"]["moods"]["accuracy"], trial.told.report["moods"]["accuracy"]
+    assert f"accuracy {ours:.4f} | accuracy {theirs:.4f} |" in text        # one seed: the mean is its own
+    assert list(load_model(tmp_path / "model").tasks) == ["moods"]
+    unknown = export(whole, tmp_path / "other", "--arm", "all_tasks")
+    assert unknown.exit_code == 2 and "selection, single_task; found all_tasks" in unknown.stderr
+
+
 def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()                       # an empty folder is none
     result = export(whole, tmp_path / "model", "--json")
@@ -143,7 +160,8 @@ def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) 
     ours, theirs = (each["report"]["moods"]["accuracy"] for each in (made, answer))
     assert f"accuracy {ours:.4f} | accuracy {theirs:.4f}" in text
     for control, lift in answer["lift"].items():
-        assert f"| {control} | {lift['mean']:+.4f} accuracy | needs 4 seeds | 1 |" in text
+        shown = "– | the same training" if lift["same_training"] else f"{lift['mean']:+.4f} accuracy | needs 3 seeds"
+        assert f"| {control} | {shown} | 1 |" in text
     for task in made["tasks"]:
         assert f"| {task} | {answer['weights'][task]:.1%} | " in text
         assert f"`{made['digests'][task][:16]}` | unknown |" in text

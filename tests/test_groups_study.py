@@ -83,8 +83,12 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     assert [len(group["tasks"]) for group in content["groups"]] == [2, 2]
     assert sorted(task for group in content["groups"] for task in group["serves"]) == sorted(ROWS)
     assert {name: lift["models"] for name, lift in content["lift"].items()} == {
-        "single_task": 4, "all_tasks": 1, "random_subset": 2, "size_proportional": 1
+        "single_task": 4, "all_tasks": 1, "random_subset": 2, "same_tasks_equal": 2
     }
+    assert content["recommended"] == {"arm": "selection", "why": "gain", "level": pytest.approx(1 - 0.05 / 3)}
+    same = content["lift"].pop("same_tasks_equal")     # the sampling rule is equal shares
+    assert same["same_training"] and (same["mean"], same["low"], same["high"], same["seeds"]) == (0, None, None, 4)
+    assert all(own["same_training"] for own in same["tasks"].values()) and list(same["tasks"]) == list(ROWS)
     for lift in content["lift"].values():
         assert (lift["metric"], lift["seeds"], list(lift["tasks"])) == ("mean", 4, list(ROWS))
         assert lift["low"] < lift["mean"] < lift["high"]
@@ -95,7 +99,7 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     assert sorted(status["selected"]) == sorted(ROWS) and status["best"] is None
 
 
-@pytest.mark.parametrize("cut", [0, 3, 5, 11])
+@pytest.mark.parametrize("cut", [0, 3, 5, 10])
 def test_interrupted_it_keeps_its_proposals_and_its_answer(tmp_path: Path, cut: int) -> None:
     whole, broken = (Groups(tmp_path / name, overrides=("confirm.seeds=1",)) for name in ("whole", "broken"))
     first = whole.session()

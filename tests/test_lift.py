@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from auxtune.orchestrator.answer.lift import bootstrap, paired_lift
+from auxtune.orchestrator.answer.lift import bootstrap, half_width, paired_lift, row_doubt
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions, resampled
 from auxtune.trials.metrics import BUILT_IN, METRICS, score
 
@@ -57,12 +57,58 @@ def test_rows_without_doubt_leave_only_the_spread_of_the_seeds() -> None:
     assert lift.high - lift.mean == pytest.approx(stats.t.ppf(0.975, 3) * spread / 2)
 
 
-def test_under_four_seeds_there_is_no_interval_and_without_a_common_seed_no_lift() -> None:
+def test_under_three_seeds_there_is_no_interval_and_without_a_common_seed_no_lift() -> None:
     ours, theirs = [arm(LABELS, 0.8, s) for s in range(3)], [arm(LABELS, 0.7, 9 + s) for s in range(3)]
-    lift = paired_lift("accuracy", ours, theirs, seed=0)
-    assert lift is not None
-    assert (lift.low, lift.high, lift.seeds) == (None, None, 3)
+    two, three = (paired_lift("accuracy", ours[:count], theirs[:count], seed=0) for count in (2, 3))
+    assert two is not None and three is not None
+    assert (two.low, two.high, two.seeds) == (None, None, 2)
+    assert three.low is not None and three.low < three.mean
     assert paired_lift("accuracy", [], [], seed=0) is None
+
+
+def test_the_noise_of_seeds_on_single_rows_counts_once() -> None:
+    """Against the mean squares of the crossed layout, computed from the differences row by row."""
+    ours, theirs = [arm(LABELS, 0.8, seed) for seed in range(4)], [arm(LABELS, 0.7, 9 + seed) for seed in range(4)]
+    per_row = np.stack([(a.predictions == LABELS).astype(float) - (b.predictions == LABELS)
+                        for a, b in zip(ours, theirs, strict=True)])                    # (seeds, rows)
+    seeds, rows = per_row.shape
+    mean, of_seed, of_row = per_row.mean(), per_row.mean(axis=1, keepdims=True), per_row.mean(axis=0)
+    by_row = seeds * ((of_row - mean) ** 2).sum() / (rows - 1)
+    by_both = ((per_row - of_seed - of_row + mean) ** 2).sum() / ((seeds - 1) * (rows - 1))
+    draws = bootstrap("accuracy", tuple(ours), 0) - bootstrap("accuracy", tuple(theirs), 0)
+    doubt = row_doubt(draws)
+    # A standard deviation from 1,000 draws is off by 2.2 % (one standard error), a mean of four of them by less.
+    assert doubt.error == pytest.approx(np.sqrt(by_row / (seeds * rows)), rel=0.1)
+    assert doubt.shared == pytest.approx(np.sqrt(by_both / (seeds * rows)), rel=0.1)
+    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    assert lift is not None and lift.high is not None
+    spread = stats.t.ppf(0.975, 3) * of_seed.std(ddof=1) / 2
+    among = max(spread, 1.96 * np.sqrt(by_both / (seeds * rows)))
+    expected = np.sqrt(among**2 + 1.96**2 * max(0.0, by_row - by_both) / (seeds * rows))
+    assert lift.high - lift.mean == pytest.approx(expected, rel=0.1)
+
+
+def test_seeds_that_agree_by_chance_leave_the_whole_doubt_of_the_rows() -> None:
+    assert half_width(0.0, 0.02, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.02)
+    assert half_width(0.0, 0.03, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.03)
+    assert half_width(0.01, 0.0, 0.0, seeds=3) == pytest.approx(stats.t.ppf(0.975, 2) * 0.01)
+    assert half_width(0.01, 0.02, 0.01, 3, level=0.99) > half_width(0.01, 0.02, 0.01, 3)
+
+
+@pytest.mark.parametrize(("seeds", "rows"), [(3, 50), (3, 200), (4, 200), (8, 200)])
+def test_the_interval_holds_the_true_lift_as_often_as_it_says(seeds: int, rows: int) -> None:
+    """Normal differences with effects of seeds, of rows and of both together, of which the truth is 0."""
+    rng, count = np.random.default_rng(seeds * rows), 4000
+    for of_seeds, of_rows in ((0.0, 0.0), (0.1, 0.3), (0.3, 0.0)):
+        values = rng.normal(size=(count, seeds, rows))
+        values += of_seeds * rng.normal(size=(count, seeds, 1)) + of_rows * rng.normal(size=(count, 1, rows))
+        of_seed, of_row, mean = values.mean(axis=2), values.mean(axis=1), values.mean(axis=(1, 2))
+        spread = of_seed.std(axis=1, ddof=1) / np.sqrt(seeds)
+        error = of_row.std(axis=1, ddof=1) / np.sqrt(rows)
+        rest = values - of_seed[:, :, None] - of_row[:, None, :] + mean[:, None, None]
+        shared = np.sqrt((rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (rows - 1) * seeds * rows))
+        held = np.mean(np.abs(mean) <= half_width(spread, error, shared, seeds))
+        assert held > 0.95 - 4 * np.sqrt(0.05 * 0.95 / count)          # four standard errors of this simulation
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -66,7 +66,8 @@ def test_what_comes_next_is_counted(tmp_path: Path) -> None:
     told = read_events(study.folder / "ledger")
     begun_by_now = len(Accounts(told).in_phase("confirm"))
     owed = re.match(r"(\d+) more trials to confirm, then the answer; about ", scene_of(study).coming)
-    assert owed is not None and int(owed[1]) + begun_by_now in range(17, 21)     # arms may ask for the same training
+    # Of 20 the 4 in equal shares are the selection's own, and a random subset may be that too.
+    assert owed is not None and int(owed[1]) + begun_by_now in range(13, 17)
     whole = study.finish(study.session())
     assert scene_of(study, "done").coming == "" and (whole / "selection.json").exists()
 
@@ -105,7 +106,8 @@ def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None
     answer = scene_of(study, "done").answer
     assert "over single task" in answer[0] and "95 % interval" in answer[0]
     assert [re.search(r"over (\w+) \(95 % interval [+-]0\.\d{4} … [+-]0\.\d{4}\)", line) is not None
-            for line in answer[1:]] == [True] * 3
+            for line in answer[1:-1]] == [True] * 2
+    assert answer[-1] == "same_tasks_equal is the same training"
     study.session().flush()                            # another session has opened the ledger
     extended = scene_of(study, "running").answer[0]
     assert extended == f"before this session went on: {answer[0]}"

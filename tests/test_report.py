@@ -38,8 +38,10 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     assert dict(shares) == answer["weights"]
     assert report == [["p", "accuracy", answer["report"]["p"]["accuracy"]]]
     (lifts,) = page["lift"]["tables"].values()
+    same = answer["lift"].pop("same_tasks_equal")      # subsets are trained in equal shares
+    assert same["same_training"] and lifts.pop() == ["same_tasks_equal", "the same training", "–", "–", "–", 4]
     assert lifts == [[over, *(lift[k] for k in ("mean", "low", "high", "metric", "seeds"))]
-                     for over, lift in answer["lift"].items()] and len(lifts) == 4
+                     for over, lift in answer["lift"].items()] and len(lifts) == 3
     (gains,) = page["contribution"]["tables"].values()
     assert gains == [[task, *(gain[k] for k in ("mean", "low", "high", "seeds"))]
                      for task, gain in answer["contribution"].items()] and gains
@@ -60,13 +62,15 @@ def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     assert models == [[" + ".join(g["tasks"]), ", ".join(g["serves"])] for g in answer["groups"]]
     assert report == [[task, metric, v] for task, each in answer["report"].items() for metric, v in each.items()]
     mean, own = page["lift"]["tables"].values()
+    assert answer["lift"].pop("same_tasks_equal")["same_training"]
+    assert mean.pop() == ["same_tasks_equal", 2, "the same training", "–", "–", "–", 4]
     assert [row[:5] for row in mean] == [
         [over, *(lift[key] for key in ("models", "mean", "low", "high"))] for over, lift in answer["lift"].items()
     ]
     assert sorted(row[:5] for row in own) == sorted(
         [task, over, each["mean"], each["low"], each["high"]]
         for over, lift in answer["lift"].items() for task, each in lift["tasks"].items()
-    ) and len(own) == 20
+    ) and len(own) == 15
     assert len(page["trials"]["pictures"]) == 1 and page["trials"]["tables"] == {}
     assert {row[0] for row in page["tasks"]["tables"].popitem()[1]} == set(NAMES)
 

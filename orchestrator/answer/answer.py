@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from auxtune.orchestrator.answer.lift import Lift, Pair, mean_lift, paired_lift
+from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, no_lift, paired_lift
+from auxtune.orchestrator.answer.recommendation import level_of, recommend
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.served import Served, groups_of, served
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
+from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -39,11 +40,7 @@ def answer(
     counting = {task: metrics[task] for task in confirmation.serves}
     arms = confirmation.arms(selection)
     models = {name: [served(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
-    lifts = {
-        name: _lift(folder, models[SELECTION], theirs, len(arms[name][0]), counting, problem)
-        for name, theirs in models.items()
-        if name != SELECTION
-    }
+    lifts = _lifts(folder, arms, models, counting, problem)
     executed = arms[SELECTION][0][0]
     if problem.primary is None:
         weights, groups = None, groups_of(accounts, arms[SELECTION], counting)
@@ -51,6 +48,9 @@ def answer(
         weights = dict(executed.weights) if executed.weights else None
         groups = [dict(group) for group in selection.groups or ()]
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
+    level = level_of(lifts)
+    controls = {name: arm for name, arm in arms.items() if name in lifts or name == SELECTION}
+    recommended = recommend(_lifts(folder, controls, models, counting, problem, level), problem.models)
     return {
         "format": FORMAT,
         "study": study,
@@ -61,6 +61,8 @@ def answer(
         "groups": groups or None,
         "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
         "instances": {task: _instances(kept) for task, kept in (selection.instances or {}).items()} or None,
+        "models": problem.models,
+        "recommended": {**asdict(recommended), "level": level},
         "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},
         "report": _report(models[SELECTION], counting),
         "contribution": {task: _contribution(gain) for task, gain in gains.items()} if gains else None,
@@ -76,7 +78,7 @@ def _instances(kept: Kept) -> dict[str, Any]:
 
 def _contribution(gain: Lift | None) -> dict[str, Any] | None:
     """What the selection has over itself without one auxiliary."""
-    return None if gain is None else {key: value for key, value in asdict(gain).items() if key != "metric"}
+    return None if gain is None else {key: getattr(gain, key) for key in ("mean", "low", "high", "seeds")}
 
 
 def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, Any]:
@@ -119,6 +121,19 @@ def read_answer(folder: Path) -> Mapping[str, Any] | None:
     return content
 
 
+def main_metrics(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Each task's main metric by the content of ``selection.json``: what was measured of a task begins with it."""
+    return {task: next(iter(metrics)) for task, metrics in answer["report"].items()}
+
+
+def reported(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Each task's metrics on the report split by the models of an ``arm``, averaged over seeds.
+
+    ``metrics`` are the main metrics of the tasks that count.
+    """
+    return _report([served(accounts, trainings, metrics) for trainings in arm], metrics)
+
+
 def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:
     trained = [trial for trial in trials if not trial.reused]
     return _cost_of(trained, [cost for trial in trained for cost in trial.costs], price)
@@ -138,9 +153,27 @@ def _node_cost(kind: str, seconds: float, price: Price) -> dict[str, Any]:
     return {"hours": seconds / HOUR, "usd": price.node_usd(kind, seconds)}
 
 
+def _lifts(
+    folder: Path, arms: Mapping[str, Sequence[Trainings]], models: Mapping[str, Sequence[Served]],
+    metrics: Mapping[str, str], problem: Problem, level: float = LEVEL,
+) -> dict[str, Lift | None]:
+    """The selection's lift over each other arm, with intervals at ``level``."""
+    ours = models[SELECTION]
+    lifts: dict[str, Lift | None] = {}
+    for name, arm in arms.items():
+        count = len(arm[0])
+        if name == SELECTION:
+            continue
+        if same_trainings(arms[SELECTION], arm):
+            lifts[name] = no_lift(metrics, ours, count, problem.primary)
+        else:
+            lifts[name] = _lift(folder, ours, models[name], count, metrics, problem, level)
+    return lifts
+
+
 def _lift(
     folder: Path, ours: Sequence[Served], theirs: Sequence[Served], models: int, metrics: Mapping[str, str],
-    problem: Problem,
+    problem: Problem, level: float,
 ) -> Lift | None:
     """The lift over an arm of so many ``models``, from who serves each task with each seed."""
     pairs: list[dict[str, Pair]] = [
@@ -148,9 +181,9 @@ def _lift(
         for a, b in zip(ours, theirs, strict=True)
     ]
     if problem.primary is None:
-        return mean_lift(metrics, pairs, models, problem.seed)
+        return mean_lift(metrics, pairs, models, problem.seed, level)
     both = [pair[problem.primary] for pair in pairs if pair]
-    return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed)
+    return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed, level)
 
 
 def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:

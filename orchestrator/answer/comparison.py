@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, measured, paired_lift
+from auxtune.orchestrator.answer.recommendation import recommendation_of
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.served import Served
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.reports import attempt_folder
@@ -74,6 +76,7 @@ def comparison(studies: Sequence[Answered]) -> dict[str, Any]:
                 "folder": str(study.folder),
                 "selector": study.selector,
                 "selected": _selected(study.content),
+                "recommended": recommendation_of(study.content).arm,
                 "report": _alone(study),
                 "lift": study.content["lift"].get("single_task"),
                 "cost": costs[study.name],
@@ -94,8 +97,17 @@ def named(found: Mapping[str, Any]) -> str:
     count = len(found["pairs"])
     held = f"with all {count} differences taken together" if count > 1 else "by the interval of their difference"
     if found["winner"]:
-        return f"{found['winner']} is better than every other at no more cost, {held}."
-    return f"No study is better than every other at no more cost, {held}: none is named."
+        said = f"{found['winner']} is better than every other at no more cost, {held}."
+    else:
+        said = f"No study is better than every other at no more cost, {held}: none is named."
+    return " ".join([said, *_outdone(found)])
+
+
+def _outdone(found: Mapping[str, Any]) -> Iterator[str]:
+    """The studies that have a control which is better than what they chose."""
+    for study in found["studies"]:
+        if study["recommended"] != SELECTION:
+            yield f"In {study['study']} the control {study['recommended']} is better for sure than what was chosen."
 
 
 def _check(studies: Sequence[Answered]) -> None:

@@ -1,9 +1,13 @@
 """How much better the selection is than a control, and how sure that is.
 
-Lift is the mean over seeds of the paired difference on the report split. Its 95 % interval joins two independent
-sources of doubt: ± sqrt((t_{S-1} s / sqrt(S))² + (1.96 e)²), with s the spread of the seeds' lifts and e the standard
-error of the seed-averaged lift from a bootstrap over the report rows (the same rows for all seeds and both arms).
-For groups it is the mean over tasks, each with its own report rows.
+Lift is the mean over seeds of the paired difference on the report split. Its interval answers for other seeds and for
+other rows: the S seeds' differences on the R rows are a layout of two crossed random effects (Cornfield and Tukey 1956,
+Annals of Mathematical Statistics 27). With s the spread of the seeds' lifts, e the standard error of the seed-averaged
+lift from a bootstrap over the report rows (the same rows for all seeds and both arms), and g the part of it that comes
+from seeds disagreeing on single rows, the variance of the lift is s²/S + e² - g²: s and e both hold the noise g, which
+counts once. Each part has a factor of its own, as Banerjee (1960, Sankhya 22) adds squares of half-widths, which covers
+at least the level whatever the parts are; one factor for all by Satterthwaite's degrees of freedom does not
+(``benchmarks/interval_coverage.py``). For groups lift is the mean over tasks, each with its own report rows.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -21,23 +25,29 @@ from auxtune.trials.metrics import direction_of
 
 DRAWS = 1000
 LEVEL = 0.95                                           # of an interval, where several do not ask for more
-FEWEST_SEEDS = 4                                       # under this no interval is given
+FEWEST_SEEDS = 3                                       # under this no interval is given
+
+Values = TypeVar("Values", float, np.ndarray)
 
 Pair: TypeAlias = tuple[Predictions, Predictions]      # ours and theirs, with the same seed
 
 
 @dataclass(frozen=True)
 class Lift:
-    """A paired difference on the report split; ``low`` and ``high`` are ``None`` under four seeds."""
+    """A paired difference on the report split; ``low`` and ``high`` are ``None`` under ``FEWEST_SEEDS`` seeds.
+
+    With ``same_training`` the control trains what the selection trains: the lift is 0 by that alone, without interval.
+    """
 
     metric: str
     mean: float
     low: float | None
     high: float | None
     seeds: int
+    same_training: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeanLift(Lift):
     """The mean over tasks of their lifts (``metric`` is then ``mean``), and each task's own in its main metric.
 
@@ -48,19 +58,31 @@ class MeanLift(Lift):
     tasks: Mapping[str, Lift]
 
 
+@dataclass(frozen=True)
+class RowDoubt:
+    """What the choice of report rows leaves open of a lift averaged over seeds, as standard errors.
+
+    ``error`` is that of the average, ``shared`` its part from rows on which the seeds disagree: the spread of the seeds
+    holds that too. Both are 0 where no row could change anything.
+    """
+
+    error: float
+    shared: float
+
+
 def paired_lift(
     metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int, level: float = LEVEL
 ) -> Lift | None:
     """The lift of one arm over another, seed by seed; ``None`` without a common seed."""
     if not ours:
         return None
-    return _estimated(metric, _differences(metric, ours, theirs), lambda: _error(metric, ours, theirs, seed), level)
+    return _estimated(metric, _differences(metric, ours, theirs), lambda: _doubt(metric, ours, theirs, seed), level)
 
 
 def measured(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
     """What one arm comes to by itself, with the interval of a lift over nothing."""
     values = np.array([answers.metric(metric) for answers in arm])
-    return _estimated(metric, values, lambda: float(np.std(bootstrap(metric, tuple(arm), seed), ddof=1)))
+    return _estimated(metric, values, lambda: row_doubt(bootstrap(metric, tuple(arm), seed)))
 
 
 def mean_lift(
@@ -84,12 +106,58 @@ def mean_lift(
     sides = {task: ([pair[task][0] for pair in whole], [pair[task][1] for pair in whole]) for task in metrics}
     each = np.stack([_differences(metric, *sides[task]) for task, metric in metrics.items()])   # (tasks, seeds)
 
-    def error() -> float:
-        errors = [_error(metric, *sides[task], seed) for task, metric in metrics.items()]
-        return float(np.linalg.norm(errors)) / len(errors)
+    def doubt() -> RowDoubt:
+        doubts = [_doubt(metric, *sides[task], seed) for task, metric in metrics.items()]
+        errors, shared = ([getattr(one, part) for one in doubts] for part in ("error", "shared"))
+        return RowDoubt(float(np.linalg.norm(errors)) / len(doubts), float(np.linalg.norm(shared)) / len(doubts))
 
-    mean = _estimated("mean", each.mean(axis=0), error, level)
-    return MeanLift(mean.metric, mean.mean, mean.low, mean.high, mean.seeds, models, own)
+    mean = _estimated("mean", each.mean(axis=0), doubt, level)
+    return MeanLift(mean.metric, mean.mean, mean.low, mean.high, mean.seeds, models=models, tasks=own)
+
+
+def no_lift(
+    metrics: Mapping[str, str], served: Sequence[Mapping[str, object]], models: int, primary: str | None
+) -> Lift | None:
+    """The lift over a control that trains what the selection trains: 0, and no question of chance.
+
+    ``served`` are the selection's models by seed and task, ``models`` how many each seed has; ``None`` without any.
+    """
+    own = {
+        task: Lift(metric, 0.0, None, None, count, same_training=True)
+        for task, metric in metrics.items()
+        if (count := sum(task in one for one in served))
+    }
+    if primary is not None:
+        return own.get(primary)
+    whole = sum(one.keys() >= metrics.keys() for one in served)
+    return MeanLift("mean", 0.0, None, None, whole, same_training=True, models=models, tasks=own) if whole else None
+
+
+def half_width(spread: Values, error: Values, shared: Values, seeds: int, level: float = LEVEL) -> Values:
+    """Half the interval of a mean over at least 2 ``seeds``.
+
+    It is sqrt(max((t spread)², (z shared)²) + z² (error² - shared²)), with t of ``seeds - 1`` degrees of freedom.
+    ``spread`` is the standard error by the spread of the seeds alone, the others are a ``RowDoubt``. Where the seeds
+    agree by chance more than their noise on single rows allows, that noise stands in for their spread, so the interval
+    is never narrower than the rows alone would have it.
+    """
+    tail = (1 + level) / 2
+    student, normal = float(stats.t.ppf(tail, seeds - 1)), float(stats.norm.ppf(tail))
+    among_seeds = np.maximum((student * spread) ** 2, (normal * shared) ** 2)
+    among_rows = normal**2 * np.maximum(error**2 - shared**2, 0.0)
+    half: Values = np.sqrt(among_seeds + among_rows)
+    return half
+
+
+def row_doubt(draws: np.ndarray) -> RowDoubt:
+    """From the lift of each seed on the same resamples of the rows, (seeds, resamples).
+
+    The variance over resamples of the seeds' mean is e². Of each seed's departure from it, summed over seeds and over
+    S (S - 1), it is g²: what independent noise of the seeds on single rows adds to the variance of their mean.
+    """
+    seeds, mean = len(draws), draws.mean(axis=0)
+    apart = float(np.var(draws - mean, axis=1, ddof=1).sum()) / (seeds * (seeds - 1)) if seeds > 1 else 0.0
+    return RowDoubt(float(np.std(mean, ddof=1)), float(np.sqrt(apart)))
 
 
 def _differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> np.ndarray:
@@ -98,27 +166,23 @@ def _differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Pred
     return direction_of(metric) * np.array(differences)
 
 
-def _error(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> float:
-    """The standard error of the seed-averaged lift, from the bootstrap over the report rows."""
-    return float(np.std(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed), ddof=1))
+def _doubt(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> RowDoubt:
+    return row_doubt(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed))
 
 
-def _estimated(metric: str, differences: np.ndarray, error: Callable[[], float], level: float = LEVEL) -> Lift:
+def _estimated(metric: str, differences: np.ndarray, doubt: Callable[[], RowDoubt], level: float = LEVEL) -> Lift:
     """The mean of the seeds' ``differences``, (seeds,), with its interval if there are enough of them."""
     seeds, mean = len(differences), float(differences.mean())
     if seeds < FEWEST_SEEDS:
         return Lift(metric, mean, None, None, seeds)
-    tail = (1 + level) / 2
-    spread = float(stats.t.ppf(tail, seeds - 1)) * float(differences.std(ddof=1)) / np.sqrt(seeds)
-    normal = 1.96 if level == LEVEL else float(stats.norm.ppf(tail))
-    half = float(np.hypot(spread, normal * error()))
+    spread, of_rows = float(differences.std(ddof=1)) / np.sqrt(seeds), doubt()
+    half = float(half_width(spread, of_rows.error, of_rows.shared, seeds, level))
     return Lift(metric, mean, mean - half, mean + half, seeds)
 
 
 @lru_cache(maxsize=256)
 def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarray:
-    """The seed-averaged metric on ``DRAWS`` resamples of the report rows, (DRAWS,). The same seed, the same rows."""
+    """Each seed's metric on ``DRAWS`` resamples of the report rows, (seeds, DRAWS). The same seed, the same rows."""
     rows = int(arm[0].rows.max()) + 1
     draws = np.random.default_rng(seed).integers(rows, size=(DRAWS, rows))
-    per_seed = np.stack([resampled(metric, answers, draws) for answers in arm])             # (seeds, DRAWS)
-    return np.asarray(per_seed.mean(axis=0))
+    return np.stack([resampled(metric, answers, draws) for answers in arm])

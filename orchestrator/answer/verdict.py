@@ -1,35 +1,71 @@
-"""The answer in words, from the content of ``selection.json``: what the terminal, the page and MLflow begin with."""
+"""The answer in words, from the content of ``selection.json``: what the terminal, the page and MLflow begin with.
+
+Which arm is best is decided elsewhere (``recommendation``); here it is said, with what takes away from it: a lift whose
+95 % interval excludes 0, and does not once all controls are counted together, is never passed over in silence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auxtune.orchestrator.answer.lift import FEWEST_SEEDS
+from auxtune.orchestrator.answer.recommendation import (
+    SINGLE,
+    Recommendation,
+    is_same_training,
+    level_of,
+    recommendation_of,
+    stored_lift,
+)
+from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.standing import counted
 
+SAME = "the same training"
+NEEDS_SEEDS = f"needs {FEWEST_SEEDS} seeds"
+_UNSURE = f"of unknown certainty (fewer than {FEWEST_SEEDS} seeds)"
+# What to train where a control won: with a primary, and in groups.
+_TRAIN = {
+    "single_task": "Train {primary} alone",
+    "all_tasks": "Train all tasks in equal shares",
+    "size_proportional": "Train all tasks in shares by their rows",
+    "size_sqrt": "Train all tasks in shares by the square roots of their rows",
+    "same_tasks_equal": "Train {primary} with {chosen} in equal shares",
+    "random_subset": "Train {primary} with auxiliaries at random rather than with those that were chosen",
+}
+_SERVE = {
+    "single_task": "Serve {models}, one per task",
+    "all_tasks": "Serve {models} of all tasks in equal shares",
+    "size_proportional": "Serve {models} of all tasks in shares by their rows",
+    "size_sqrt": "Serve {models} of all tasks in shares by the square roots of their rows",
+    "same_tasks_equal": "Serve {models} of the chosen groups in equal shares",
+    "random_subset": "Serve {models} of groups at random rather than those that were chosen",
+}
+
 
 def verdict(selection: Mapping[str, Any]) -> str:
-    """The answer in one sentence, with its doubt; ``selection`` is the content of ``selection.json``."""
-    primary = selection["primary"]
-    if primary is None:
-        return _groups_verdict(selection)
-    chosen = [task for task in selection["weights"] or {} if task != primary]
-    if not chosen:
-        return f"Train {primary} alone: no auxiliary was chosen."
-    together = f"Train {primary} with {', '.join(chosen)}"
-    lift = selection["lift"].get("single_task")
+    """The answer in a sentence or two, with its doubt; ``selection`` is the content of ``selection.json``."""
+    best = recommendation_of(selection)
+    if best.why == "control":
+        return _better(selection, best.arm)
+    said = _of_groups(selection, best) if selection["primary"] is None else _of_primary(selection, best)
+    return " ".join([said, *_besides(selection, best)])
+
+
+def lift_words(lift: Mapping[str, Any] | None, unit: str = "") -> tuple[str, str, str]:
+    """A lift in a table: its size in ``unit``, its interval, its seeds."""
     if lift is None:
-        return f"{together}. Its gain over single task was not measured."
-    size = f"{lift['mean']:+.4f} {lift['metric']}"
-    if lift["low"] is None:
-        return f"{together}: {size} over single task, of unknown certainty (fewer than 4 seeds)."
-    found = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
-    if lift["low"] > 0:
-        return f"{together}: a gain over single task of {found}."
-    if lift["high"] < 0:
-        return f"{together} hurts against single task: {found}. Train {primary} alone."
-    return f"No measurable gain over single task ({found}). The choice was {primary} with {', '.join(chosen)}."
+        return "–", "not measured", "0"
+    if is_same_training(lift):
+        return "–", SAME, str(lift["seeds"])
+    return f"{lift['mean']:+.4f} {unit}".strip(), interval(lift), str(lift["seeds"])
+
+
+def other_arm(selection: Mapping[str, Any]) -> str | None:
+    """The control that is recommended in the place of what was chosen; ``None`` where what was chosen is."""
+    best = recommendation_of(selection).arm
+    return None if best == SELECTION else best
 
 
 def unanswered(accounts: Accounts, state: str) -> str:
@@ -41,26 +77,100 @@ def unanswered(accounts: Accounts, state: str) -> str:
 
 
 def interval(gain: Mapping[str, Any], name: str = "") -> str:
-    """The bounds of a lift or contribution, with a ``name`` before them, or what they would take."""
-    return "needs 4 seeds" if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
+    """The bounds of a lift or contribution, with a ``name`` before them, or why there are none."""
+    if is_same_training(gain):
+        return SAME
+    return NEEDS_SEEDS if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
 
 
-def _groups_verdict(selection: Mapping[str, Any]) -> str:
-    models = [group for group in selection["groups"] if group["serves"]]
-    together = f"Serve {_models(len(models))}: {'; '.join(map(_described, models))}"
-    lift = selection["lift"].get("single_task")
+def _better(selection: Mapping[str, Any], arm: str) -> str:
+    """A control is better for sure: what to train, and by how much it is better."""
+    lift, primary = selection["lift"][arm], selection["primary"]
+    how = (_TRAIN if primary is not None else _SERVE).get(arm, f"Train {arm}")
+    how = how.format(primary=primary, chosen=", ".join(_auxiliaries(selection)), models=_models(lift.get("models", 1)))
+    return f"{how}: {arm} is better than what was chosen ({_choice(selection)}) by {_less(lift)}."
+
+
+def _less(lift: Mapping[str, Any]) -> str:
+    """How much better than the selection a control is, with the interval if it has one."""
+    size = f"{-lift['mean']:.4f} {_unit(lift)}"
+    return size if lift["low"] is None else f"{size}, 95 % interval {-lift['high']:.4f} to {-lift['low']:.4f}"
+
+
+def _of_primary(selection: Mapping[str, Any], best: Recommendation) -> str:
+    primary, lift = selection["primary"], selection["lift"].get(SINGLE)
+    together = f"Train {_choice(selection)}"
+    if not _auxiliaries(selection) and not selection.get("instances"):
+        same = "" if lift is None else f" That is {SAME} as {SINGLE}, so there is no lift over it."
+        return f"Train {primary} alone: no auxiliary was chosen.{same}"
     if lift is None:
         return f"{together}. Its gain over single task was not measured."
-    size = f"{lift['mean']:+.4f} on average over {len(lift['tasks'])} tasks"
-    alone = f"single task, which takes {_models(lift['models'])}"
+    size = f"{lift['mean']:+.4f} {lift['metric']}"
     if lift["low"] is None:
-        return f"{together}: {size} over {alone}, of unknown certainty (fewer than 4 seeds)."
+        return f"{together}: {size} over single task, {_UNSURE}."
     found = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
-    if lift["low"] > 0:
+    if best.why == "gain":
+        return f"{together}: a gain over single task of {found}."
+    if lift["low"] > 0 or lift["high"] < 0:
+        return f"{together}: {found}, over single task. {_not_sure(selection)}"
+    return f"No measurable gain over single task ({found}). The choice was {_choice(selection)}."
+
+
+def _of_groups(selection: Mapping[str, Any], best: Recommendation) -> str:
+    together, lift = f"Serve {_choice(selection)}", selection["lift"].get(SINGLE)
+    if lift is None:
+        return f"{together}. Its gain over single task was not measured."
+    if best.why == "same_training":
+        return f"{together}. That is {SAME} as {SINGLE}, so there is no lift over it."
+    size, alone = f"{lift['mean']:+.4f} {_unit(lift)}", f"single task, which takes {_models(lift['models'])}"
+    if lift["low"] is None:
+        return f"{together}: {size} over {alone}, {_UNSURE}."
+    found = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
+    if best.why == "gain":
         return f"{together}: a gain of {found}, over {alone}."
-    if lift["high"] < 0:
-        return f"{together}: a loss of {found}, against {alone}."
+    if best.why == "more_models":
+        limit = f" where at most {selection['models']} may be served" if selection.get("models") else ""
+        return f"{together}: a loss of {found}, against {alone}{limit}."
+    if lift["low"] > 0 or lift["high"] < 0:
+        return f"{together}: {found}, over {alone}. {_not_sure(selection)}"
     return f"{together}. No measurable gain over {alone} ({found})."
+
+
+def _besides(selection: Mapping[str, Any], best: Recommendation) -> Iterator[str]:
+    """The control that did best, if it did better than the selection, but not for sure."""
+    others = {
+        name: lift for name, lift in selection["lift"].items()
+        if lift is not None and name != SINGLE and not is_same_training(lift) and lift["mean"] < 0
+    }
+    shown = {name: lift for name, lift in others.items() if lift["low"] is None or lift["high"] < 0}
+    if shown:
+        name = min(shown, key=lambda control: shown[control]["mean"])
+        doubt = f"This is {_UNSURE}." if shown[name]["low"] is None else _not_sure(selection)
+        yield f"But {name} did better by {_less(shown[name])}. {doubt}"
+
+
+def _not_sure(selection: Mapping[str, Any]) -> str:
+    """What becomes of a 95 % interval that excludes 0 once all comparisons must hold together."""
+    lifts = {name: lift and stored_lift(lift) for name, lift in selection["lift"].items()}
+    level = level_of(lifts)
+    return f"With all controls counted together ({100 * level:.4g} % each) that is not sure."
+
+
+def _choice(selection: Mapping[str, Any]) -> str:
+    """What was chosen: the primary and its auxiliaries, or models with their tasks."""
+    if selection["primary"] is None:
+        models = [group for group in selection["groups"] if group["serves"]]
+        return f"{_models(len(models))}: {'; '.join(map(_described, models))}"
+    chosen = _auxiliaries(selection)
+    return f"{selection['primary']} with {', '.join(chosen)}" if chosen else f"{selection['primary']} alone"
+
+
+def _auxiliaries(selection: Mapping[str, Any]) -> list[str]:
+    return [task for task in selection["weights"] or {} if task != selection["primary"]]
+
+
+def _unit(lift: Mapping[str, Any]) -> str:
+    return f"on average over {len(lift['tasks'])} tasks" if "tasks" in lift else lift["metric"]
 
 
 def _models(count: int) -> str:

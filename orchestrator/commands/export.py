@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,16 @@ import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 
+SELECTION = "selection"                                # as planning.arms has it, which takes longer to import
+
 
 @click.command("export", epilog="Example: auxtune export studies/quickstart --to models/mood")
 @click.argument("study_dir", type=StudyPlace())
 @click.option("--to", "to", required=True, type=click.Path(path_type=Path), help="The new folder.")
+@click.option(
+    "--arm", default=SELECTION, show_default=True, metavar="ARM",
+    help="What to train: the selection, or a control of the study such as all_tasks.",
+)
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The training's seed; by default the study's.")
 @click.option("--group", type=click.IntRange(min=1), metavar="N", help="Of groups this one alone, counted from 1.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in resources.gpus=0.")
@@ -24,6 +31,7 @@ from auxtune.orchestrator.commands.place import StudyPlace
 def command(
     study_dir: Path,
     to: Path,
+    arm: str,
     seed: int | None,
     group: int | None,
     overrides: tuple[str, ...],
@@ -32,22 +40,33 @@ def command(
 ) -> None:
     """Train on the selection of the finished study in the folder STUDY_DIR, and save the model.
 
-    The selection is trained anew on this machine, by the study's recipe. Its best weights on the selection split are
-    saved: the encoder and its tokenizer for `from_pretrained`, all heads, and a model card. Then the model is loaded
-    again and must score the report split as it did. With `objective: groups` there is a folder for each group that
-    serves a task. Ctrl-C leaves a checkpoint, and the same command goes on; the folder appears only when all is done.
-    The study is left as it is: its budget and its cost are of its answer.
+    With `--arm` it is one of the study's controls instead; where one of them is better for sure than what was chosen,
+    the answer says so, and this command how to take it. The arm is trained anew on this machine, by the study's recipe.
+    Its best weights on the selection split are saved: the encoder and its tokenizer for `from_pretrained`, all heads,
+    and a model card. Then the model is loaded again and must score the report split as it did. With `objective: groups`
+    there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command goes on; the
+    folder appears only when all is done. The study is left as it is: its budget and its cost are of its answer.
     """
     from auxtune.orchestrator.study import Study
 
     study = Study.from_folder(study_dir, overrides)
-    exported = study.export(to, seed, group, allow_drift, _silence if as_json else _say)
+    exported = study.export(to, seed, group, allow_drift, _silence if as_json else _say, arm)
     if as_json:
-        content = {"folder": str(exported.folder), "study": exported.study, "models": list(exported.models)}
+        content = {**asdict(exported), "folder": str(exported.folder), "models": list(exported.models)}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         return
     for model in exported.models:
         _show(model)
+    click.echo(f"Arm: {_described(exported.arm)}")
+    if exported.recommended != exported.arm:
+        best = _described(exported.recommended)
+        click.echo(f"The study recommends {best}: `{_command(study_dir, to, exported.recommended)}` takes that")
+
+
+def _command(study_dir: Path, to: Path, arm: str) -> str:
+    """The command that exports another arm, beside what is in ``to``."""
+    wanted = "" if arm == SELECTION else f" --arm {arm}"
+    return f"auxtune export {study_dir} --to {to}-{arm}{wanted}"
 
 
 def _show(model: Mapping[str, Any]) -> None:
@@ -60,6 +79,10 @@ def _show(model: Mapping[str, Any]) -> None:
     spent = f"{cost['wall_seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU s, {cost['gpu_seconds']:.0f} GPU s, {money}"
     click.echo(f"Training took {spent}; that is not in the study's cost")
     click.echo(f"Model: {model['folder']}")
+
+
+def _described(arm: str) -> str:
+    return f"the {arm}" if arm == SELECTION else f"the control {arm}"
 
 
 def _say(line: str) -> None:

@@ -104,6 +104,8 @@ def _show(status: dict[str, Any]) -> None:
         click.echo(f"best so far: {best['value']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
         click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
+    if status["answer"]:
+        click.echo(f"answer: {status['answer']}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
     click.echo(
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.verdict import interval, verdict
+from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.verdict import lift_words, verdict
+from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -28,7 +30,8 @@ _HUB_TASKS = {
 class Made:
     """What a card tells of: ``answer`` is the study's selection.json, ``saved`` the model's auxtune.json.
 
-    ``largest`` is the largest difference of a score once the model was loaded again.
+    ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
+    trials of the same arm came to on the report split.
     """
 
     study: StudyFile
@@ -38,6 +41,7 @@ class Made:
     recipe: Recipe
     name: str
     largest: float
+    measured: Mapping[str, Mapping[str, float]]
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -84,7 +88,11 @@ def _front_matter(made: Made) -> str:
 def _answer(made: Made) -> Iterator[str]:
     answer, about = made.answer, made.about
     yield f"# {made.name}\n"
-    yield f"The answer of the auxtune study `{about['study']}`, as a model. {verdict(answer)}\n"
+    arm, best = about["arm"], recommendation_of(answer).arm
+    yield f"A model of the auxtune study `{about['study']}`. It answered: {verdict(answer)}\n"
+    what = "what the study's selector chose" if arm == SELECTION else f"the study's control `{arm}`"
+    other = "" if arm == best else f", **not the arm that the study recommends**, which is {_arm(best)}"
+    yield f"This is {what}{other}.\n"
     served = ", ".join(f"`{task}`" for task in about["serves"])
     yield f"This model is for {served}. It was trained on\n"
     by_loss = about["weighting"] == "loss"
@@ -96,13 +104,10 @@ def _answer(made: Made) -> Iterator[str]:
         yield f"| {task} | {format(factor, '.2f') if by_loss else format(share, '.1%')} | {kept} |"
     best = f"of {about['steps']} steps the weights at step {about['best_step']} did best on the selection split"
     yield f"\nwith seed {about['seed']}; {best} and are these.\n"
-    yield "What the study measured, on rows that its search never saw, over the seeds of its own trials:\n"
+    yield "What the study measured of its selection, on rows that its search never saw, over the seeds of its trials:\n"
     yield "| over | lift | 95 % interval | seeds |\n|---|---|---|---|"
     for control, lift in answer["lift"].items():
-        if lift is None:
-            yield f"| {control} | – | not measured | 0 |"
-        else:
-            yield f"| {control} | {lift['mean']:+.4f} {lift['metric']} | {interval(lift)} | {lift['seeds']} |"
+        yield f"| {' | '.join((control, *lift_words(lift, lift['metric'] if lift else '')))} |"
 
 
 def _heads(made: Made) -> Iterator[str]:
@@ -112,7 +117,7 @@ def _heads(made: Made) -> Iterator[str]:
     for name, scores in about["report"].items():
         task = made.tasks[name]
         ours = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-        means = made.answer["report"].get(name, {})
+        means = made.measured.get(name, {})
         theirs = ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()) or "–"
         yield f"| {name} | {task.kind} | {_labels(task)} | {', '.join(task.text)} | {ours} | {theirs} |"
     again = "After saving, the model was loaded again and scored on the same rows, from their texts"
@@ -197,6 +202,10 @@ def _reading(task: Task) -> str:
     if task.kind == "multi_label":
         return f"what is above 0 is a label of the row, in the order {', '.join(task.labels)}."
     return f"the largest of what it gives is the label, in the order {', '.join(task.labels)}."
+
+
+def _arm(name: str) -> str:
+    return "what was chosen" if name == SELECTION else f"`{name}`"
 
 
 def _differed(largest: float) -> str:

@@ -1,8 +1,8 @@
-"""``auxtune export``: train on a study's selection, and save models that others can load.
+"""``auxtune export``: train a study's selection or one of its controls, and save models that others can load.
 
 An export stands outside its study: it writes nothing into the ledger, no budget pays for it, and ``selection.json``
 stays as it is, for the study's cost is that of its answer. What training took is said in the card instead. The weights
-of confirm's trials are not used, for no trial keeps them: the selection is trained anew, in this process and without
+of confirm's trials are not used, for no trial keeps them: the arm is trained anew, in this process and without
 Ray, by the same recipe.
 """
 
@@ -14,18 +14,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.answer.answer import main_metrics, reported
+from auxtune.orchestrator.answer.recommendation import recommendation_of
 from auxtune.orchestrator.errors import DriftError, StudyDataError
 from auxtune.orchestrator.export.card import Made, card
 from auxtune.orchestrator.export.draft import Draft, check_free
 from auxtune.orchestrator.export.making import Workshop
 from auxtune.orchestrator.export.wanted import Wanted, confirmed_answer, wanted_models
+from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import confirmation_of
+from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import read_accounts
+from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.data import ENCODER, load_study_data
 from auxtune.orchestrator.session.opening import drift_of
@@ -41,11 +44,16 @@ _INDIFFERENT = {"auxtune", "selector", "earlier"}      # how the answer was foun
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made: the folder, and for each model in it what is known of it, as JSON values."""
+    """What an export made: the folder, and for each model in it what is known of it, as JSON values.
+
+    ``arm`` is what was trained, ``recommended`` the arm that the study found to be best.
+    """
 
     folder: Path
     study: str
     models: tuple[Mapping[str, Any], ...]
+    arm: str
+    recommended: str
 
 
 def export_study(
@@ -55,12 +63,14 @@ def export_study(
     group: int | None = None,
     allow_drift: bool = False,
     tell: Callable[[str], None] = lambda line: None,
+    arm: str = SELECTION,
 ) -> Exported:
-    """Train the selection of a finished study and save it as the folder ``to``; of groups a folder in it for each.
+    """Train an arm of a finished study and save it as the folder ``to``; of groups a folder in it for each.
 
-    ``seed`` is the study's own unless given; ``group``, counted from 1, asks for one group alone. ``tell`` hears of
-    progress. Raises ``AuxtuneError`` where the study is not finished or ``to`` is taken, ``StudyDataError`` where its
-    data is gone, ``DriftError`` where that has changed, ``Interrupted``, and ``Locked``.
+    The ``arm`` is the selection or one of its controls. ``seed`` is the study's own unless given; ``group``, counted
+    from 1, asks for one group alone. ``tell`` hears of progress. Raises ``AuxtuneError`` where the study is not
+    finished, has no such arm or ``to`` is taken, ``StudyDataError`` where its data is gone, ``DriftError`` where that
+    has changed, ``Interrupted``, and ``Locked``.
     """
     folder, home = study_folder(study), to.absolute()
     check_free(home)                                   # before anything is read, which may take a while
@@ -69,13 +79,26 @@ def export_study(
     with StopSignals() as signals:
         workshop, drift = _workshop(study, folder, allow_drift, tell)
         options, problem = study.options, workshop.translator.problem
-        confirmation = confirmation_of(options.confirm, problem, workshop.translator.execute)
+        confirmation = confirmation_of(options.confirm, problem, workshop.translator.execute).recalling(accounts)
         chosen = options.seed if seed is None else seed
-        wanted = wanted_models(folder, answer, accounts, confirmation, chosen, group)
+        wanted = wanted_models(folder, answer, accounts, confirmation, chosen, group, arm)
+        measured = _measured(answer, accounts, confirmation, arm)
         with Draft(home) as draft:
-            models = tuple(_made(study, workshop, each, draft, answer, drift, signals) for each in wanted)
+            models = tuple(
+                _made(study, workshop, each, draft, answer, drift, signals, arm, measured) for each in wanted
+            )
             draft.publish()
-    return Exported(home, options.study, models)
+    return Exported(home, options.study, models, arm, recommendation_of(answer).arm)
+
+
+def _measured(
+    answer: Mapping[str, Any], accounts: Accounts, confirmation: Confirmation, arm: str
+) -> Mapping[str, Mapping[str, float]]:
+    """What the study measured of the arm on the report split: task -> metric -> mean over seeds."""
+    if arm == SELECTION or accounts.selected is None:
+        own: Mapping[str, Mapping[str, float]] = answer["report"]
+        return own
+    return reported(accounts, confirmation.arms(accounts.selected.selection)[arm], main_metrics(answer))
 
 
 def _workshop(
@@ -102,13 +125,8 @@ def _workshop(
 
 
 def _made(
-    study: StudyFile,
-    workshop: Workshop,
-    wanted: Wanted,
-    draft: Draft,
-    answer: Mapping[str, Any],
-    drift: tuple[str, ...],
-    signals: StopSignals,
+    study: StudyFile, workshop: Workshop, wanted: Wanted, draft: Draft, answer: Mapping[str, Any],
+    drift: tuple[str, ...], signals: StopSignals, arm: str, measured: Mapping[str, Mapping[str, float]],
 ) -> Mapping[str, Any]:
     """One model, in its folder of the draft with its card."""
     proposal, tell = wanted.proposal, workshop.tell
@@ -118,6 +136,7 @@ def _made(
     recipe = workshop.recipe(wanted)
     about = {
         "study": study.options.study,
+        "arm": arm,
         "serves": list(wanted.serves),
         "weights": dict(recipe.shares),
         "weighting": proposal.weighting,
@@ -137,6 +156,6 @@ def _made(
     largest = workshop.check(home, report, recipe)
     tell(f"saved, loaded again and scored: the scores differ by {largest:.2g} at the most")
     final = draft.home / wanted.name if wanted.name else draft.home
-    made = Made(study, answer, saved, workshop.read, recipe, final.name, largest)
+    made = Made(study, answer, saved, workshop.read, recipe, final.name, largest, measured)
     (home / "README.md").write_text(card(made), encoding="utf-8")
     return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}

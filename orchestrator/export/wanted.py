@@ -1,13 +1,14 @@
-"""What an export makes: one model of a mixture, or one for each group that serves a task."""
+"""What an export makes of an arm: one model of a mixture, or one for each group that serves a task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import read_answer
+from auxtune.orchestrator.answer.answer import main_metrics, read_answer
+from auxtune.orchestrator.answer.served import groups_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -43,25 +44,35 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
 
 def wanted_models(
     folder: Path, answer: Mapping[str, Any], accounts: Accounts, confirmation: Confirmation, seed: int,
-    group: int | None,
+    group: int | None, arm: str = SELECTION,
 ) -> list[Wanted]:
-    """The selection as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
+    """An ``arm`` as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
 
-    Groups count from 1 in the order of the answer. Raises ``AuxtuneError`` for one that there is not, and where
-    ``answer`` is not of this selection.
+    Of a control that draws anew for each seed it is confirm's first draw. Groups count from 1 in the order of the
+    answer. Raises ``AuxtuneError`` for an arm or a group that there is not, and where ``answer`` is not of this
+    selection.
     """
     if accounts.selected is None:
         raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {folder}` goes on to one")
-    executed = confirmation.arms(accounts.selected.selection)[SELECTION][0]
-    proposals = [replace(proposal, seed=seed) for proposal in executed]
+    arms = confirmation.arms(accounts.selected.selection)
+    if arm not in arms:
+        known = ", ".join(arms)
+        raise AuxtuneError(f"{folder}: expected --arm to be one of what the study confirmed, {known}; found {arm}")
+    _check(folder, answer, arms[SELECTION][0])
+    proposals = [replace(proposal, seed=seed) for proposal in arms[arm][0]]
     if confirmation.problem.primary is not None:
         if group is not None:
             raise AuxtuneError(f"{folder}: --group is for studies with `objective: groups`; this one has one model")
         [proposal] = proposals
-        _check(folder, (dict(proposal.weights) if proposal.weights else None) == answer["weights"])
         return [Wanted("", proposal, confirmation.serves)]
-    groups = answer["groups"] or []
-    _check(folder, [list(proposal.tasks) for proposal in proposals] == [each["tasks"] for each in groups])
+    groups = answer["groups"] if arm == SELECTION else groups_of(accounts, arms[arm][:1], main_metrics(answer))
+    return _serving(folder, proposals, groups, group)
+
+
+def _serving(
+    folder: Path, proposals: Sequence[Proposal], groups: Sequence[Mapping[str, Any]], group: int | None
+) -> list[Wanted]:
+    """The groups that serve a task, or of them number ``group``."""
     numbered = [
         Wanted(f"group-{number}", proposal, tuple(each["serves"]))
         for number, (proposal, each) in enumerate(zip(proposals, groups, strict=True), start=1)
@@ -76,7 +87,12 @@ def wanted_models(
     return [replace(asked[0], name="")]
 
 
-def _check(folder: Path, agrees: bool) -> None:
+def _check(folder: Path, answer: Mapping[str, Any], executed: Sequence[Proposal]) -> None:
+    """Raise ``AuxtuneError`` unless ``answer`` is of the selection that ``executed`` trains."""
+    if answer["primary"] is not None:
+        agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer["weights"]
+    else:
+        agrees = [list(proposal.tasks) for proposal in executed] == [each["tasks"] for each in answer["groups"] or []]
     if not agrees:
         path = folder / "selection.json"
         raise AuxtuneError(f"{path}: is not of the selection in the ledger; `auxtune resume {folder}` writes it again")

@@ -20,7 +20,9 @@ from auxtune.selectors.registry import make
 
 SELECTION = "selection"
 WITHOUT = "without "                                   # and a task: the arm that leaves it out
-_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional")      # controls that no selection changes
+RANDOM, EQUAL = "random_subset", "same_tasks_equal"    # controls made of the selection
+_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")     # controls that none changes
+_DIGITS = 9                                            # a smaller difference between shares is float noise
 
 Trainings: TypeAlias = tuple[Proposal, ...]            # what an arm trains with one seed, each a model
 
@@ -48,6 +50,10 @@ class Arms(ABC):
     @abstractmethod
     def stand_in(self, tried: Iterable[Proposal]) -> Trainings:
         """The most that an arm which depends on the selection may train with a seed; ``tried`` are the search's."""
+
+    @abstractmethod
+    def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
+        """Controls that earlier versions trained by another rule: what they trained for ``selection``."""
 
     def expected(self, tried: Iterable[Proposal]) -> dict[str, list[Trainings]]:
         """As ``of``, while the selection is not known."""
@@ -81,16 +87,27 @@ class Arms(ABC):
         """The same models with every seed."""
         return [tuple(replace(model, seed=seed) for model in models) for seed in self.seeds]
 
+    @cached_property
+    def alike(self) -> Proposal:
+        """Every task in equal shares."""
+        names = self.problem.names
+        return self.executed(Selection("mixture", names, dict.fromkeys(names, 1 / len(names))))
+
     def executed(self, mixture: Selection) -> Proposal:
-        """What is trained of a mixture."""
-        return self.execute(
-            Proposal(
-                mixture.tasks, mixture.weights, mixture.weighting, mixture.cycle, rows=dict(mixture.instances or {})
-            )
-        )
+        """What is trained of a mixture, its tasks in the study's order: a schedule may go by it."""
+        tasks, weights = self.in_order(mixture.tasks), mixture.weights
+        if weights is not None:
+            weights = {task: weights[task] for task in tasks if task in weights}
+        rows = dict(mixture.instances or {})
+        return self.execute(Proposal(tasks, weights, mixture.weighting, mixture.cycle, rows=rows))
+
+    def in_equal_shares(self, model: Proposal) -> Proposal:
+        """The tasks and rows of an executed ``model``, with the same share of the steps for each."""
+        weights = dict.fromkeys(model.tasks, 1 / len(model.tasks))
+        return self.executed(Selection("mixture", model.tasks, weights, model.cycle, instances=model.rows or None))
 
     def in_order(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """Some tasks in the study's order: equal trainings must be equal proposals."""
+        """Some tasks in the study's order."""
         chosen = set(tasks)
         return tuple(task for task in self.problem.names if task in chosen)
 
@@ -106,7 +123,7 @@ class PrimaryArms(Arms):
         chosen = self.executed(selection)
         yield SELECTION, self.each_seed([chosen])
         for name in self.controls:
-            yield name, self.fixed.get(name) or [(self._random(len(chosen.tasks) - 1, seed),) for seed in self.seeds]
+            yield name, self.fixed.get(name) or self._made_of(name, chosen)
         for task in chosen.tasks if self.leave_one_out else ():
             if task != self.problem.primary:
                 yield f"{WITHOUT}{task}", self.each_seed([self.executed(_without(task, chosen))])
@@ -120,26 +137,54 @@ class PrimaryArms(Arms):
         """The mixture with the least of the primary among those trained so far and all tasks together.
 
         Where examples of the primary are matched, it takes the most steps; no subset leaves less to the primary than
-        all tasks by the study's sampling rule.
+        all tasks by the study's sampling rule or in equal shares.
         """
         primary = self.problem.require_primary()
-        return (min((self.everything, *tried), key=lambda proposal: (proposal.weights or {})[primary]),)
+        return (min((self.everything, self.alike, *tried), key=lambda proposal: (proposal.weights or {})[primary]),)
 
-    def _random(self, size: int, seed: int) -> Proposal:
-        """The primary with ``size`` auxiliaries, whichever."""
+    def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
+        """Random subsets had the shares of the study's sampling rule, whatever those of the selection."""
+        chosen, primary = self.executed(selection), self.problem.require_primary()
+        drawn = {seed: self.in_order([*self._drawn(chosen, seed), primary]) for seed in self.seeds}
+        models = {seed: self.executed(Selection("mixture", tasks)) for seed, tasks in drawn.items()}
+        return {RANDOM: [(replace(model, seed=seed),) for seed, model in models.items()]}
+
+    def _made_of(self, name: str, chosen: Proposal) -> list[Trainings]:
+        """A control that depends on what is trained of the selection."""
+        if name == EQUAL:
+            return self.each_seed([self.in_equal_shares(chosen)])
+        return [(self._dealt(chosen, seed),) for seed in self.seeds]
+
+    def _dealt(self, chosen: Proposal, seed: int) -> Proposal:
+        """The shares of ``chosen`` (or factors of losses) dealt to random auxiliaries; the primary keeps its own.
+
+        What the selection keeps of an auxiliary's rows belongs to that auxiliary alone: the random ones have all rows.
+        """
+        primary, picked = self.problem.require_primary(), self._drawn(chosen, seed)
+        tasks, weights = self.in_order([*picked, primary]), chosen.weights
+        if weights is not None:
+            shares = [weights[task] for task in chosen.tasks if task != primary]
+            dealt = {primary: weights[primary], **dict(zip(picked, shares, strict=True))}
+            weights = {task: dealt[task] for task in tasks}
+        rows = {task: kept for task, kept in chosen.rows.items() if task == primary}
+        mixture = Selection("mixture", tasks, weights, chosen.cycle, weighting=chosen.weighting, instances=rows or None)
+        return replace(self.executed(mixture), seed=seed)
+
+    def _drawn(self, chosen: Proposal, seed: int) -> list[str]:
+        """As many auxiliaries as ``chosen`` has, whichever, in random order."""
         draw, auxiliaries = np.random.default_rng([self.problem.seed, seed]), self.problem.auxiliaries
-        picked = [auxiliaries[i] for i in draw.choice(len(auxiliaries), size=size, replace=False).tolist()]
-        drawn = Selection("mixture", self.in_order([*picked, self.problem.require_primary()]))
-        return replace(self.executed(drawn), seed=seed)
+        places = draw.choice(len(auxiliaries), size=len(chosen.tasks) - 1, replace=False)
+        return [auxiliaries[place] for place in places.tolist()]
 
 
 @dataclass(frozen=True)
 class GroupArms(Arms):
     """A model per group, and every task counts: each group is trained on all its tasks by the study's sampling rule.
 
-    Of the controls, ``single_task`` has a model per task, ``all_tasks`` and ``size_proportional`` have one in all.
+    Of the controls, ``single_task`` has a model per task, ``all_tasks`` and those by size have one in all.
     ``random_subset`` has groups with the tasks' names shuffled, anew for every seed: as many as the selection's, as
-    large, overlapping as these do, and again with every task in one of them.
+    large, overlapping as these do, and again with every task in one of them. ``same_tasks_equal`` has the selection's
+    groups in equal shares.
     """
 
     def of(self, selection: Selection) -> Iterator[tuple[str, list[Trainings]]]:
@@ -147,11 +192,16 @@ class GroupArms(Arms):
         groups = self._groups(selection)
         yield SELECTION, self.each_seed(self._models(groups))
         for name in self.controls:
-            yield name, self.fixed.get(name) or [self._shuffled(groups, seed) for seed in self.seeds]
+            yield name, self.fixed.get(name) or self._made_of(name, groups)
 
     def names(self) -> Iterator[str]:
-        """The same for every selection."""
-        yield from (SELECTION, *self.controls)
+        """The same for every selection, less those that train what it trains whatever it is."""
+        equal = same_training(self.everything, self.alike)
+        yield from (SELECTION, *(name for name in self.controls if not (equal and name == EQUAL)))
+
+    def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
+        """None: no rule for groups has changed."""
+        return {}
 
     def stand_in(self, tried: Iterable[Proposal]) -> Trainings:
         """As many models as may be served, each of all tasks; more than there are tasks would serve nothing."""
@@ -170,6 +220,12 @@ class GroupArms(Arms):
             raise SelectorError(f"the selector must answer with at most {self.problem.models} groups, found {groups}")
         return groups
 
+    def _made_of(self, name: str, groups: Sequence[tuple[str, ...]]) -> list[Trainings]:
+        """A control that depends on the selection's groups."""
+        if name == EQUAL:
+            return self.each_seed([self.in_equal_shares(model) for model in self._models(groups)])
+        return [self._shuffled(groups, seed) for seed in self.seeds]
+
     def _shuffled(self, groups: Sequence[tuple[str, ...]], seed: int) -> Trainings:
         names = self.problem.names
         order = np.random.default_rng([self.problem.seed, seed]).permutation(len(names)).tolist()
@@ -179,6 +235,36 @@ class GroupArms(Arms):
 
     def _models(self, groups: Iterable[tuple[str, ...]]) -> list[Proposal]:
         return [self.executed(Selection("mixture", group)) for group in groups]
+
+
+def same_training(one: Proposal, other: Proposal) -> bool:
+    """Whether two executed proposals train the same, whatever the order of their tasks and the form of their weights.
+
+    Factors of losses that are all alike are 1, which is equal shares; of a single task it does not matter how its steps
+    are dealt; shares differ where more than their last digits do.
+    """
+    return one.seed == other.seed and _training(one) == _training(other)
+
+
+def same_trainings(arm: Sequence[Trainings], other: Sequence[Trainings]) -> bool:
+    """Whether two arms train the same models with every seed, in whatever order."""
+    return len(arm) == len(other) and all(
+        len(ours) == len(theirs) and all(any(same_training(a, b) for b in theirs) for a in ours)
+        for ours, theirs in zip(arm, other, strict=True)
+    )
+
+
+def _training(proposal: Proposal) -> Proposal:
+    """The one form of all proposals that train the same; for comparison only."""
+    shares = {task: round(share, _DIGITS) for task, share in proposal.shares.items()}
+    alike = proposal.weighting == "loss" and len({*shares.values()}) == 1
+    return replace(
+        proposal,
+        tasks=tuple(sorted(proposal.tasks)),
+        weights=shares,
+        weighting="sampling" if alike else proposal.weighting,
+        cycle=proposal.cycle or len(proposal.tasks) == 1,
+    )
 
 
 def most_models(models: int | None, tasks: int) -> int:

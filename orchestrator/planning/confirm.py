@@ -6,13 +6,13 @@ arms ask for the same training, it is trained once, and what an extended study t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from auxtune.orchestrator.planning.arms import Arms, GroupArms, PrimaryArms, Trainings
+from auxtune.orchestrator.planning.arms import EQUAL, Arms, GroupArms, PrimaryArms, Trainings, same_training
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
@@ -20,23 +20,38 @@ from auxtune.selectors.protocol import Problem, Proposal, Selection
 _FRESH = 7                                             # keeps confirm's seeds apart from every selector's
 
 
+# The control that a study without `confirm.controls` had in earlier versions -> the one it has now.
+_FORMER_DEFAULT = {"size_proportional": EQUAL}
+
+
 def confirmation_of(options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]) -> Confirmation:
     """What a study file asks for."""
-    return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out)
+    former = {} if "controls" in options.model_fields_set else _FORMER_DEFAULT
+    return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out, former=former)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The arms of a study's answer. ``execute`` gives a proposal its executed shares."""
+    """The arms of a study's answer. ``execute`` gives a proposal its executed shares.
+
+    ``recorded`` is what confirm had asked for before: an arm that an earlier version trained in full, by the rule it
+    had then, is that arm. ``former`` names the controls of that version that others have replaced since.
+    """
 
     problem: Problem
     seeds: int
     controls: tuple[str, ...]
     execute: Callable[[Proposal], Proposal]
     leave_one_out: bool = False
+    recorded: tuple[Proposal, ...] = ()
+    former: Mapping[str, str] = field(default_factory=dict)
     _known: dict[str, Mapping[str, Sequence[Trainings]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    def recalling(self, accounts: Accounts) -> Confirmation:
+        """The same for a study that has a ledger, which an earlier version may have confirmed."""
+        return replace(self, recorded=tuple(trial.proposal for trial in accounts.in_phase("confirm")))
 
     @property
     def serves(self) -> tuple[str, ...]:
@@ -73,8 +88,28 @@ class Confirmation:
         """
         chosen = repr(replace(selection, belief={}, ranking=None, stability=None))
         if chosen not in self._known:                  # asked at every turn of Ray's loop
-            self._known[chosen] = dict(self._arms.of(selection))
+            self._known[chosen] = dict(self._as_trained(selection))
         return self._known[chosen]
+
+    def _as_trained(self, selection: Selection) -> Iterator[tuple[str, Sequence[Trainings]]]:
+        """The arms, and of those that another version trained in full what it trained."""
+        then = self._arms.former(selection) if self.recorded else {}
+        renamed = self.former.items() if self.recorded else ()
+        before = {now: name for name, now in renamed if self._has(self._at_any_time(name))}
+        for name, arm in self._arms.of(selection):
+            if name in before:
+                yield before[name], self._at_any_time(before[name])
+            else:
+                yield name, then[name] if name in then and not self._has(arm) and self._has(then[name]) else arm
+
+    def _at_any_time(self, control: str) -> Sequence[Trainings]:
+        """What a control trains that no selection changes, also where it is not asked for."""
+        return replace(self._arms, controls=(control,)).fixed[control]
+
+    def _has(self, arm: Sequence[Trainings]) -> bool:
+        """Whether all of an arm was asked for before."""
+        wanted = (proposal for trainings in arm for proposal in trainings)
+        return all(is_among(one, self.recorded) for one in wanted)
 
     def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
         """What is still to be trained: all arms of the first seed first, so that a partial answer is balanced."""
@@ -82,14 +117,14 @@ class Confirmation:
         asked: list[Proposal] = []
         for seed in range(self.seeds):
             for proposal in (proposal for per_seed in arms.values() for proposal in per_seed[seed]):
-                if proposal not in asked and self.find(accounts, proposal) is None:
+                if not is_among(proposal, asked) and self.find(accounts, proposal) is None:
                     asked.append(proposal)
                     yield proposal
 
     @staticmethod
     def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
-        """The confirm trial of this very proposal, whatever became of it."""
-        return next((t for t in accounts.in_phase("confirm") if t.proposal == proposal), None)
+        """The confirm trial of this very training, whatever became of it."""
+        return next((t for t in accounts.in_phase("confirm") if same_training(t.proposal, proposal)), None)
 
     @cached_property
     def _arms(self) -> Arms:
@@ -98,3 +133,8 @@ class Confirmation:
         if self.problem.primary is None:
             return GroupArms(self.problem, seeds, self.controls, self.execute)
         return PrimaryArms(self.problem, seeds, self.controls, self.execute, self.leave_one_out)
+
+
+def is_among(proposal: Proposal, others: Iterable[Proposal]) -> bool:
+    """Whether one of the ``others`` is the same training."""
+    return any(same_training(proposal, other) for other in others)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from auxtune.orchestrator.planning.arms import Trainings
-from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
@@ -79,7 +79,7 @@ def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> l
         certain = known or not confirmation.depends(name)
         missing = [
             proposal for trainings in per_seed for proposal in trainings
-            if not certain or (proposal not in asked and not _ended(confirmation.find(accounts, proposal)))
+            if not certain or (not is_among(proposal, asked) and not _ended(confirmation.find(accounts, proposal)))
         ]
         if certain:
             asked += missing

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sized
 from typing import Protocol
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
-from auxtune.orchestrator.planning.arms import most_models
+from auxtune.orchestrator.planning.arms import EQUAL, RANDOM, most_models
 from auxtune.orchestrator.planning.earlier import earlier_results
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -76,7 +76,9 @@ def confirm_models(options: StudyOptions) -> int:
         return confirm_arms(options)
     tasks = len(options.tasks)
     groups = most_models(options.models, tasks)
-    several = {"single_task": tasks, "random_subset": groups}
+    # Groups are trained by the sampling rule; where that is equal shares, equal shares are the same training.
+    equal = 0 if options.training.sampling == "equal" else groups
+    several = {"single_task": tasks, RANDOM: groups, EQUAL: equal}
     return groups + sum(several.get(control, 1) for control in options.confirm.controls)
 
 

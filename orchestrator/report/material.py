@@ -143,7 +143,8 @@ class Material:
     def confirmation(self) -> Confirmation:
         """What confirm compares."""
         translator = Translator(self.options, model_options(self.study), self.problem)
-        return confirmation_of(self.options.confirm, self.problem, translator.execute)
+        confirmation = confirmation_of(self.options.confirm, self.problem, translator.execute)
+        return confirmation.recalling(self.accounts)
 
     @cached_property
     def arms(self) -> Mapping[str, Sequence[Sequence[Trial]]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import other_arm, verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
 
 LONGEST = 5000                                         # characters of a tag that also older servers take
@@ -24,7 +24,8 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
     Without a ``page``, which may have failed, the sentence alone; ``selection`` is the content of ``selection.json``.
     """
     known = {section.anchor: section for section in page.sections} if page else {}
-    sections, foot = [known[name] for name in _PARTS if name in known], _foot(folder)
+    sections = [known[name] for name in _PARTS if name in known]
+    foot = _foot(folder, other_arm(selection) if selection else None)
     for folded, count in ((True, len(sections)), *((False, count) for count in range(len(sections), 0, -1))):
         parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(selection))}**"]
         text = "\n\n".join([*parts, foot])
@@ -33,10 +34,12 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
     return text[:LONGEST]
 
 
-def _foot(folder: Path) -> str:
+def _foot(folder: Path, control: str | None) -> str:
+    """How to go on; ``control`` is better than the selection, if there is such a one."""
+    arm = f" --arm {control}" if control else ""
     commands = {
         f"auxtune report {folder}": "writes its page again",
-        f"auxtune export {folder} --to MODEL": "trains on the selection and saves the model",
+        f"auxtune export {folder} --to MODEL{arm}": f"trains {control or 'on the selection'} and saves the model",
         f"auxtune resume {folder} --set budget.trials=N": "searches on",
     }
     lines = [f"- `{command}` {does}" for command, does in commands.items()]

@@ -98,15 +98,15 @@ def _ground(
 ) -> Outlook:
     options = study.options
     problem = problem_of(study, tasks)
-    translator = Translator(options, model_options(study), problem)
+    translator, accounts = Translator(options, model_options(study), problem), Accounts(events)
     return Outlook(
         study=study,
         rows={name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
         translator=translator,
-        confirmation=confirmation_of(options.confirm, problem, translator.execute),
+        confirmation=confirmation_of(options.confirm, problem, translator.execute).recalling(accounts),
         slots=allot(options.resources, machines),
         events=events,
-        accounts=Accounts(events),
+        accounts=accounts,
     )
 
 

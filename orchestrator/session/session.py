@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -80,6 +80,7 @@ def run_session(
         ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
         prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
+        prepared = replace(prepared, confirmation=prepared.confirmation.recalling(Accounts(ledger.events)))
         listener(ledger.events[-1])                    # the opening itself
         stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")

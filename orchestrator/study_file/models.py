@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 
-Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
-CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "size_proportional")
+Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
+CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")     # by default
 
 
 def _sampling(rule: str) -> str:
@@ -146,11 +146,11 @@ class SelectorOptions(StageOptions):
 class ConfirmOptions(Section):
     """The comparison at the end, on the report split, with fresh seeds."""
 
-    seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 4 give no interval.")
+    seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 3 give no interval.")
     controls: tuple[Control, ...] = Field(
         default=CONTROLS,
         description="What the selection is compared with. Each costs one run per seed, for `objective: groups` one per "
-        "model and seed.",
+        "model and seed; what trains the same as the selection costs nothing.",
     )
     leave_one_out: bool = Field(
         default=False,

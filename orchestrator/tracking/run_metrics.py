@@ -68,7 +68,8 @@ def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
 def answer_metrics(selection: Mapping[str, Any]) -> dict[str, float]:
     """What an answer came to, from the content of ``selection.json``; unknown is left out.
 
-    ``report/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval.
+    ``report/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
+    is the same training 0 without bounds.
     """
     report = selection["report"]
     values = {f"report/{task}/{name}": value for task, each in report.items() for name, value in each.items()}

@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import read_answer
-from auxtune.orchestrator.answer.verdict import interval, verdict
+from auxtune.orchestrator.answer.recommendation import is_same_training
+from auxtune.orchestrator.answer.verdict import SAME, interval, verdict
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, Trainings
+from auxtune.orchestrator.planning.arms import SELECTION, Trainings, same_trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.trials.metrics import direction_of
@@ -28,7 +29,9 @@ def confirmed(answer: Mapping[str, Any]) -> Iterator[str]:
     """The verdict of ``selection.json``, then the lifts that it does not tell."""
     yield verdict(answer)
     for control, lift in answer["lift"].items():
-        if lift is not None and control != "single_task":
+        if lift is not None and is_same_training(lift):
+            yield f"{control} is {SAME}"
+        elif lift is not None and control != "single_task":
             yield f"{lift['mean']:+.4f} over {control} ({interval(lift, '95 % interval ')})"
 
 
@@ -41,9 +44,11 @@ def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator
     # Where the session has not begun to confirm, an earlier one's answer is the last word.
     if primary is None or selected is None or not _confirms(accounts):
         return
+    trained = confirmation.arms(selected.selection)
     arms = {
         name: [_reported(accounts, trainings, primary) for trainings in per_seed]
-        for name, per_seed in confirmation.arms(selected.selection).items()
+        for name, per_seed in trained.items()
+        if name == SELECTION or not same_trainings(trained[SELECTION], per_seed)
     }
     ours, first = arms.pop(SELECTION), True
     for name, theirs in arms.items():

@@ -8,7 +8,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from auxtune.orchestrator.answer.verdict import interval
+from auxtune.orchestrator.answer.recommendation import is_same_training
+from auxtune.orchestrator.answer.verdict import NEEDS_SEEDS, lift_words
 
 
 def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
@@ -19,15 +20,10 @@ def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
     yield models
     lifts = Table("over", "models", "mean lift", "95 % interval", "seeds", title="Lift on the report split, on average")
     lifts.title_justify = "left"
-    measured = {control: lift for control, lift in selection["lift"].items() if lift is not None}
-    for control in selection["lift"]:
-        if control in measured:
-            lift = measured[control]
-            row = (str(lift["models"]), f"{lift['mean']:+.4f}", interval(lift), str(lift["seeds"]))
-        else:
-            row = ("–", "–", "not measured", "0")
-        lifts.add_row(control, *row)
+    for control, lift in selection["lift"].items():
+        lifts.add_row(control, str(lift["models"]) if lift else "–", *lift_words(lift))
     yield lifts
+    measured = {name: lift for name, lift in selection["lift"].items() if lift and not is_same_training(lift)}
     # Without lines between the columns, so that a control in each fits a terminal.
     each = Table("task", "report", *measured, title="Each task's own lift over", title_justify="left")
     each.box, each.pad_edge, each.collapse_padding = SIMPLE, False, True
@@ -41,5 +37,5 @@ def _own(lift: Mapping[str, Any] | None) -> str:
     """A task's lift over one control, and half the width of its interval."""
     if lift is None:
         return "–"
-    half = "needs 4 seeds" if lift["low"] is None else f"±{lift['high'] - lift['mean']:.4f}"
+    half = NEEDS_SEEDS if lift["low"] is None else f"±{lift['high'] - lift['mean']:.4f}"
     return f"{lift['mean']:+.4f}\n{half}"

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.views.confirmed import answer_in
 from auxtune.selectors.protocol import Selection
 
 
@@ -25,9 +28,11 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     limit = options.budget.wall_hours
     concurrency = concurrency_of(accounts)
     cost = cost_of(accounts, price_of(options), time.time() if alive else None)
+    state = state_of(accounts, alive)
+    answer = answer_in(folder) if state == "done" else None
     return {
         "study": options.study,
-        "state": state_of(accounts, alive),
+        "state": state,
         "sessions": len(accounts.sessions),
         "proposals": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
@@ -38,6 +43,8 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "best": short(best) if best else None,
         "running": [short(trial) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
+        "recommended": recommendation_of(answer).arm if answer else None,
+        "answer": verdict(answer) if answer else None,
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from auxtune.orchestrator.answer.verdict import interval, verdict
+from auxtune.orchestrator.answer.verdict import interval, lift_words, other_arm, verdict
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.concurrency import concurrency_of
@@ -29,6 +29,8 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
     parts += [Text(result.unpaid, style="yellow")] if result.unpaid else []
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
+    if (control := other_arm(selection)) is not None:
+        lines += [f"As a model: `auxtune export {result.folder} --to MODEL --arm {control}`"]
     lines += [f"Answer: {result.folder / 'selection.json'}"]
     if result.report_trouble is None:
         lines += [f"Report: {result.folder / 'report.html'}"]
@@ -72,10 +74,7 @@ def _rows_kept(selection: Mapping[str, Any]) -> list[str]:
 def _lifts(selection: Mapping[str, Any]) -> RenderableType:
     table = Table("over", "lift", "95 % interval", "seeds", title="Lift on the report split", title_justify="left")
     for control, lift in selection["lift"].items():
-        if lift is None:
-            table.add_row(control, "–", "not measured", "0")
-            continue
-        table.add_row(control, f"{lift['mean']:+.4f} {lift['metric']}", interval(lift), str(lift["seeds"]))
+        table.add_row(control, *lift_words(lift, lift["metric"] if lift else ""))
     return table
 
 

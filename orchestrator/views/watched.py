@@ -115,7 +115,9 @@ class Watched:
     def _begin(self, opened: Opened) -> None:
         problem = opened.problem
         self._translator = Translator(self._options, model_options(self._study), problem)
-        self._confirmation = confirmation_of(self._options.confirm, problem, self._translator.execute)
+        self._confirmation = confirmation_of(self._options.confirm, problem, self._translator.execute).recalling(
+            self._accounts
+        )
         self._selector = selector_of(self._options)
         self._evidence = StoredEvidence(EvidenceStore(self._folder.parent))
         self._fold = SelectorFold(self._selector, problem, self._evidence)

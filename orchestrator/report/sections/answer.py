@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from auxtune.orchestrator.answer.verdict import unanswered, verdict
+from auxtune.orchestrator.answer.verdict import other_arm, unanswered, verdict
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Section
 from auxtune.orchestrator.report.material import Material
 
@@ -23,6 +23,10 @@ def _sentence(material: Material) -> str:
 
 def _blocks(material: Material) -> Iterator[Block]:
     yield Paragraph(_sentence(material), "answer")
+    if material.selection is not None and (control := other_arm(material.selection)) is not None:
+        command = f"auxtune export {material.folder.name} --to MODEL --arm {control}"
+        said = "in its storage trains and saves that model; without `--arm` it is what was chosen."
+        yield Paragraph(f"`{command}` {said}", "note")
     if material.outdated:
         yield Paragraph(
             f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auxtune.orchestrator.answer.verdict import interval
+from auxtune.orchestrator.answer.lift import FEWEST_SEEDS
+from auxtune.orchestrator.answer.recommendation import is_same_training
+from auxtune.orchestrator.answer.verdict import SAME, interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.intervals import interval_grid, intervals
 from auxtune.orchestrator.report.material import Material
@@ -13,7 +15,8 @@ from auxtune.trials.metrics import direction_of
 
 _READ = (
     "Above 0 the selection is better. An interval that holds 0 means that a difference is not shown. The intervals are "
-    "not corrected for there being several: of four, one misses by chance in up to one study of five."
+    "not corrected for there being several: of four, one misses by chance in up to one study of five. The sentence at "
+    "the top counts them all together."
 )
 
 
@@ -37,7 +40,7 @@ def bounds(lift: Mapping[str, Any]) -> tuple[Cell, Cell]:
 
 def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
     lifts, grouped = selection["lift"], selection["primary"] is None
-    measured = {control: lift for control, lift in lifts.items() if lift is not None}
+    measured = {control: lift for control, lift in lifts.items() if lift is not None and not is_same_training(lift)}
     what = "mean over the tasks" if grouped else selection["primary"]
     if measured:
         metric = next(iter(measured.values()))["metric"]
@@ -52,7 +55,7 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
         tuple(_row(control, lift, grouped) for control, lift in lifts.items()),
     )
     if any(lift["low"] is None for lift in measured.values()):
-        yield Paragraph("Intervals need 4 seeds (`confirm.seeds`).", "note")
+        yield Paragraph(f"Intervals need {FEWEST_SEEDS} seeds (`confirm.seeds`).", "note")
     if grouped:
         yield from _by_task(measured)
 
@@ -78,8 +81,8 @@ def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
 
 
 def _row(control: str, lift: Mapping[str, Any] | None, grouped: bool) -> tuple[Cell, ...]:
-    if lift is None:
-        nothing: tuple[Cell, ...] = ("not measured", "–", "–", "–", number(0))
-        return (control, *(["–"] if grouped else []), *nothing)
-    models = [number(lift["models"])] if grouped else []
+    models = [number(lift["models"]) if lift else "–"] if grouped else []
+    if lift is None or is_same_training(lift):
+        seeds = number(lift["seeds"] if lift else 0)
+        return (control, *models, SAME if lift else "not measured", "–", "–", "–", seeds)
     return (control, *models, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
+from auxtune.orchestrator.answer.recommendation import is_same_training
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.shown_scores import shown_score
@@ -59,7 +60,10 @@ def _of_primary(material: Material) -> Iterator[Block]:
 
 def _of_groups(material: Material) -> Iterator[Block]:
     lifts = {} if material.selection is None else material.selection["lift"]
-    known = {control: lift for control, lift in lifts.items() if lift is not None and material.arms.get(control)}
+    known = {
+        control: lift for control, lift in lifts.items()
+        if lift is not None and not is_same_training(lift) and material.arms.get(control)
+    }
     if not known:
         yield Paragraph("Scores of trials of other tasks do not compare: what does are the arms of confirm, once they "
                         "are trained.", "note")
