@@ -33,7 +33,9 @@ class Study:
 
     @classmethod
     def from_folder(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Study:
-        """The study that was run into ``folder``, from its ledger; relative paths mean what they meant first.
+        """The study that was run into ``folder``, from its ledger; relative paths start where its last session's did.
+
+        Of the sessions' folders those of the last count that are there: it may have run on another machine.
 
         Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
         """
@@ -47,9 +49,10 @@ class Study:
         if not opened:
             message = "expected the folder of a study (<storage>/<study>), found no ledger in it"
             raise StudyFileError(str(folder), [Mistake(1, "", message)])
-        first, last = opened[0], opened[-1]
+        last = opened[-1]
+        place = next((each for each in reversed(opened) if Path(each.study_folder).is_dir()), last)
         origin, overrides = str(folder / "study.yaml"), (*last.overrides, *overrides)
-        study = parse_study(last.study, origin, Path(first.study_folder), overrides, Path(first.working_folder))
+        study = parse_study(last.study, origin, Path(place.study_folder), overrides, Path(place.working_folder))
         if folder.name != study.options.study:
             message = f"expected a folder of the study's name, {study.options.study}; rename it back"
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])

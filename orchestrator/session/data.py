@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.study_file.paths import model_options, task_sources
+from dataclasses import replace
+from pathlib import Path
+
+from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyDataError
+from auxtune.orchestrator.planning.budget import check_limits, unreachable
+from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.slots import allot
+from auxtune.orchestrator.study_file.paths import model_options, task_sources, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.problems import DataError
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer_check import check_tokenizer
 
 ENCODER: KeyPath = ("model", "encoder")
 
@@ -16,6 +25,8 @@ ENCODER: KeyPath = ("model", "encoder")
 def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
     wrong: dict[KeyPath, list[str]] = {}
+    tasks: dict[str, Task] = {}
+    options = model_options(study)
     try:
         tasks = load_tasks(task_sources(study))
     except DataError as error:
@@ -23,13 +34,60 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
             path, rest = _key_of(message, study)
             wrong.setdefault(path, []).append(rest)
     try:
-        encoder = load_base(model_options(study))
+        encoder = load_base(options)
+        encoder = replace(encoder, notes=(*encoder.notes, *check_tokenizer(options, encoder, tasks)))
+    except DataError as error:
+        wrong[ENCODER] = [
+            message.replace(f"encoder {options.encoder}:", f"{options.encoder!r}:", 1) for message in error.messages
+        ]
     except ValueError as error:
         key, _, rest = str(error).partition(" ")       # it says itself which key it is about
-        wrong[tuple(key.rstrip(":").split("."))] = [rest]
+        wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options)]
     if wrong:
-        raise StudyDataError(study.told(wrong))
+        raise StudyDataError("\n".join([study.told(wrong), *_moved(study.folder, "found tasks and encoder there")]))
     return tasks, encoder
+
+
+def told_of(study: StudyFile, base: BaseEncoder) -> list[str]:
+    """What whoever chose the encoder should know, each with its key."""
+    return [f"model.encoder {study.options.model.encoder!r}: {note}" for note in base.notes]
+
+
+def unreachable_here(study: StudyFile) -> list[str]:
+    """What to say of limits that no trial comes nearer to on this machine; nothing where none could run on it."""
+    try:
+        slots = allot(study.options.resources, this_machine())
+    except ResourceError:                              # it is meant for other machines
+        return []
+    try:
+        check_limits(study.options, slots)
+    except BudgetTooSmall as error:
+        return [f"{error}; `auxtune run` refuses it"]
+    return list(unreachable(study.options, slots).values())
+
+
+def _no_folder(study: StudyFile, options: ModelOptions) -> str:
+    """That what was looked for on the hub is no folder either, where it may have been meant as one."""
+    folder = study.folder / options.encoder
+    is_hubs = options.encoder != "tiny" and not Path(options.encoder).is_absolute()
+    return f"; and on this machine there is no such folder: {folder}" if is_hubs else ""
+
+
+def check_place(study: StudyFile) -> None:
+    """Raise ``StudyDataError`` where the runs of a study would be kept in a folder that is gone: none is made again."""
+    if is_sqlite(tracking_uri(study)) and (gone := _moved(study.working_folder, "worked there")):
+        raise StudyDataError(gone[0])
+
+
+def _moved(folder: Path, how: str) -> list[str]:
+    """What to do where a folder is gone at which paths start; the last session ``how``."""
+    if folder.is_dir():
+        return []
+    return [
+        f"{folder}: the last session {how}, and there is no such folder now; if the project was moved, `auxtune run "
+        "FILE`, with the study file beside its data and from the folder that holds the storage, goes on with this "
+        "study, and from then on all is found there"
+    ]
 
 
 def _key_of(message: str, study: StudyFile) -> tuple[KeyPath, str]:

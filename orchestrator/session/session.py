@@ -27,14 +27,15 @@ from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.closing import close, ending_of, failure_of
+from auxtune.orchestrator.session.closing import close, discard_answer, ending_of, failure_of
+from auxtune.orchestrator.session.data import check_place
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
@@ -70,7 +71,7 @@ def run_session(
     from there.
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
-    tracking_uri(study)                                # what is wrong with it is said before anything is begun
+    check_place(study)                                 # what is wrong is said before anything is begun
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
@@ -89,6 +90,7 @@ def run_session(
         selection: Mapping[str, Any] = {}
         page: Page | None = None
         untold: str | None = "interrupted"             # why there is no report.html
+        failure = ""                                   # why there is no answer, up to what is to be done
         try:
             measuring = prepared.measuring(ledger.events)
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
@@ -99,7 +101,11 @@ def run_session(
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
                 page, untold = write_report(folder, study, ledger.events, selection)
-            for event in close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
+            elif reason == "failed":
+                discard_answer(folder, agenda.vain)
+                failure = failure_of(agenda, folder)
+            ending = ending_of(reason, folder, selection, page)
+            for event in close(ledger, tracker, reason, ending, PATIENCE, failure or None):
                 agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
@@ -116,7 +122,7 @@ def run_session(
     go_on = f"`auxtune resume {folder}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
-    raise TooManyFailures(failure_of(agenda, folder) + go_on)
+    raise TooManyFailures(failure + go_on)
 
 
 def _agenda(

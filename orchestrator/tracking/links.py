@@ -8,6 +8,7 @@ not become part of an address that is shown.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -52,7 +53,7 @@ def where_to_look(uri: str, folder: Path, experiment_id: str | None) -> str:
     'auxtune ui studies/first'
     """
     if not is_served(uri):
-        return f"auxtune ui {folder}"
+        return f"auxtune ui {shlex.quote(str(folder))}"
     return shown(uri) if experiment_id is None else runs_view(uri, experiment_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -41,15 +41,18 @@ class Inspection:
     fewest_search_trials: int
 
 
-def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
-    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer."""
+def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
+    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer.
+
+    ``besides`` are warnings of what is no task: the encoder, and limits.
+    """
     options = study.options
     inspected = tuple(_inspected(task) for task in tasks.values())
     reported = [task for task in inspected if options.primary in (task.name, None)]
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=tuple(_few(task) for task in reported if task.rows["report"] < FEW),
+        warnings=(*(_few(task) for task in reported if task.rows["report"] < FEW), *besides),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),
