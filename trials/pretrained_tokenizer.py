@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,28 +98,37 @@ def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
             options.encoder, trust_remote_code=options.trust_remote_code
         )
     except Exception as error:                         # network, file, code and format errors: no common class
+        if Path(options.encoder).is_dir() and not _has_vocabulary(options.encoder, ()):
+            raise _bare(options) from error
         problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
         raise DataError([problem]) from error
-    if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.encoder, loaded)):
-        raise DataError([
-            f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
-            "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from "
-            "where the encoder is from, or name another encoder"
-        ])
+    if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.encoder, loaded.vocab_files_names.values())):
+        raise _bare(options)
     if not loaded.is_fast:
         raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
                          "use an encoder that has a tokenizer.json"])
     return loaded
 
 
-def _has_vocabulary(encoder: str, loaded: PreTrainedTokenizerBase) -> bool:
-    """Whether there is a file that the words of a tokenizer came from: without one transformers makes up a few."""
+def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
+    """Whether there is a file that the words of a tokenizer came from: without one transformers makes up a few.
+
+    ``besides``: names of such files that its class has.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    names = {*_VOCABULARIES, *loaded.vocab_files_names.values()}
+    names = {*_VOCABULARIES, *besides}
     if Path(encoder).is_dir():
         return any(path.is_file() for name in names for path in Path(encoder).glob(name))
     return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in names)
+
+
+def _bare(options: ModelOptions) -> DataError:
+    return DataError([
+        f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), "
+        "found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder "
+        "is from, or name another encoder"
+    ])
 
 
 def _with_spaces(backend: RustTokenizer) -> RustTokenizer:
