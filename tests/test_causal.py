@@ -1,4 +1,4 @@
-"""A causal decoder is found out by what it does, and read at the last token of each row; others are left as they were."""
+"""A causal decoder is found by what it does, and read at the last token of each row; others are as they were."""
 
 from __future__ import annotations
 

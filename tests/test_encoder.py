@@ -238,7 +238,7 @@ def test_what_cannot_serve_is_refused_with_the_reason(folders: dict[str, Path], 
     )
     with pytest.raises(EncoderError, match=r"model.encoder '.*t5': t5 is an encoder-decoder"):
         load_base(options(tmp_path / "t5"))
-    with pytest.raises(EncoderError, match=r"model.encoder '.*nowhere': expected .* folder .*, there is no such folder"):
+    with pytest.raises(EncoderError, match=r"model.encoder '.*nowhere': expected .*, there is no such folder"):
         load_base(options(tmp_path / "nowhere"))
     (tmp_path / "file").write_text("{}")
     with pytest.raises(EncoderError, match="expected the folder of an encoder, found a file"):

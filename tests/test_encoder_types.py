@@ -87,7 +87,7 @@ def broken(folder: Path, change: Any) -> ModelOptions:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float) -> None:
     options = broken(tmp_path, lambda module: module.encoder.layer[1].output.dense.weight[0, 0].fill_(value))
-    with pytest.raises(EncoderError, match=r"'encoder\.layer\.1\.output\.dense\.weight' hold values that are not finite"):
+    with pytest.raises(EncoderError, match=r"'encoder\.layer\.1\.output\.dense\.weight' hold .* not finite"):
         load_base(options)
 
 

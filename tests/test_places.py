@@ -62,7 +62,7 @@ def test_what_is_printed_can_be_typed() -> None:
 
 
 def stored(home: Path) -> str:
-    """A store with a run that has a file; the run's id. MLflow would remember for this process where it wrote itself."""
+    """A store with a run that has a file; the run's id. Where MLflow itself wrote, it remembers in this process."""
     uri = sqlite_uri(home / "mlflow.db")
     run = StudyRuns(uri, "auxtune", "small", "key").parent(None, 1000.0, {})
     note = home / "mlartifacts" / run / "artifacts" / "note.txt"

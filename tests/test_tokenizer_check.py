@@ -1,4 +1,4 @@
-"""A tokenizer that does not belong to its encoder is found before any trial: none at all, a foreign one, ids too large."""
+"""A tokenizer that does not belong to its encoder is found before any trial: none, a foreign one, ids too large."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_text_to_predict_with_such_a_token_is_refused_by_its_number(mine: Path
     tokenizer.add_tokens(["[user]"])
     tokenizer.save_pretrained(mine / "encoder")
     options, rows = ModelOptions(encoder=str(mine / "encoder"), max_length=16), load_tasks(write_tasks(mine)[:1])
-    recipe = Recipe(tasks=("single",), shares={"single": 1.0}, evaluate=("single",), model=options, steps=1, batch_size=8)
+    recipe = Recipe(("single",), {"single": 1.0}, evaluate=("single",), model=options, steps=1, batch_size=8)
     run = TrainingRun(recipe, encode_tasks(rows, options, mine / "tokens"), load_base(options), mine / "run")
     run.advance()
     (mine / "model").mkdir()

@@ -105,7 +105,7 @@ def test_nothing_is_vain_before_anything_ended(tmp_path: Path) -> None:
     assert agenda.vain is None
     trial = agenda.next()
     assert trial is not None and agenda.vain is None
-    assert vain_part(Accounts(read_events(tmp_path / "ledger")), agenda._confirmation) is None      # noqa: SLF001
+    assert vain_part(Accounts(read_events(tmp_path / "ledger")), agenda._confirmation) is None
 
 
 @pytest.mark.slow

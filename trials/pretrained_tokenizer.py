@@ -126,8 +126,8 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 def _bare(options: ModelOptions) -> DataError:
     return DataError([
         f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), "
-        "found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder "
-        "is from, or name another encoder"
+        "found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the "
+        "encoder is from, or name another encoder"
     ])
 
 

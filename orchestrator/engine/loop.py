@@ -47,8 +47,8 @@ def short_folder() -> str | None:
     own = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
     if len(os.fsencode(own)) <= _LONGEST_FOLDER:
         return None
-    for parent in map(Path, ("/tmp", "/var/tmp", "/dev/shm", Path.home())):
-        folder = parent / (f"ray-{os.getuid()}" if hasattr(os, "getuid") else "ray")
+    for parent in ("/tmp", "/var/tmp", "/dev/shm", str(Path.home())):
+        folder = Path(parent) / (f"ray-{os.getuid()}" if hasattr(os, "getuid") else "ray")
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
             if os.access(folder, os.W_OK) and len(os.fsencode(folder)) <= _LONGEST_FOLDER:

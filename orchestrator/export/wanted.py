@@ -13,6 +13,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal
 
 
@@ -33,10 +34,10 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
     state = state_of(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
-        hint = "wait for it" if state == "running" else f"`auxtune resume {folder}` goes on to its answer"
+        hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
     if (content := read_answer(folder)) is None:
-        again = f"`auxtune resume {folder}` writes it again"
+        again = f"`auxtune resume {typed(folder)}` writes it again"
         raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
     return content
 
@@ -51,7 +52,7 @@ def wanted_models(
     ``answer`` is not of this selection.
     """
     if accounts.selected is None:
-        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {folder}` goes on to one")
+        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {typed(folder)}` goes on to one")
     executed = confirmation.arms(accounts.selected.selection)[SELECTION][0]
     proposals = [replace(proposal, seed=seed) for proposal in executed]
     if confirmation.problem.primary is not None:
@@ -79,4 +80,5 @@ def wanted_models(
 def _check(folder: Path, agrees: bool) -> None:
     if not agrees:
         path = folder / "selection.json"
-        raise AuxtuneError(f"{path}: is not of the selection in the ledger; `auxtune resume {folder}` writes it again")
+        again = f"`auxtune resume {typed(folder)}` writes it again"
+        raise AuxtuneError(f"{path}: is not of the selection in the ledger; {again}")

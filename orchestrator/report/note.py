@@ -12,6 +12,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
+from auxtune.orchestrator.typed import typed
 
 LONGEST = 5000                                         # characters of a tag that also older servers take
 _ROWS = 25                                             # of one table
@@ -35,9 +36,9 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
 
 def _foot(folder: Path) -> str:
     commands = {
-        f"auxtune report {folder}": "writes its page again",
-        f"auxtune export {folder} --to MODEL": "trains on the selection and saves the model",
-        f"auxtune resume {folder} --set budget.trials=N": "searches on",
+        f"auxtune report {typed(folder)}": "writes its page again",
+        f"auxtune export {typed(folder)} --to MODEL": "trains on the selection and saves the model",
+        f"auxtune resume {typed(folder)} --set budget.trials=N": "searches on",
     }
     lines = [f"- `{command}` {does}" for command, does in commands.items()]
     return "\n".join([f"All of it: `report.html` among the files here, and in `{folder}`.", "", *lines])

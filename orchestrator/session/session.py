@@ -39,6 +39,7 @@ from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
+from auxtune.orchestrator.typed import typed
 
 PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
 
@@ -119,7 +120,7 @@ def run_session(
             raise
     if reason == "done":
         return Result(folder, selection, agenda.accounts, tracker.trouble, untold)
-    go_on = f"`auxtune resume {folder}` goes on from here"
+    go_on = f"`auxtune resume {typed(folder)}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
     raise TooManyFailures(failure + go_on)

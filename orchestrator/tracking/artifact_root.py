@@ -1,4 +1,4 @@
-"""Where the files of runs are that are kept in an SQLite file: in ``mlartifacts`` beside it, also after both were moved.
+"""Where the files of runs in an SQLite file are: in ``mlartifacts`` beside it, also after both were moved.
 
 MLflow writes an absolute address into every experiment and run, and no call of its client changes one. In a project
 that was moved it would make the old folder again and go on writing there. So the addresses are brought along, in the
