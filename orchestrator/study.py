@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.session.session import Result
 
 
+def _working_folder(study: StudyFile, folder: Path) -> Path:
+    """Where the working folder of a study is that was run into ``folder``, of which both may have been moved.
+
+    Where nothing tells, the current one: a folder that is gone is not made again.
+    """
+    if study.working_folder.is_dir():
+        return study.working_folder
+    storage, parts = Path(study.options.storage), folder.parent.parts
+    below = len(storage.parts)
+    is_beside = "://" not in study.options.storage and 0 < below < len(parts) and parts[-below:] == storage.parts
+    return Path(*parts[:-below]) if is_beside else Path.cwd()
+
+
 def _silence(said: object) -> None:
     """Listens to nothing."""
 
@@ -58,7 +71,7 @@ class Study:
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
-        return cls(replace(study, options=options))
+        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)))
 
     @property
     def folder(self) -> Path:

@@ -18,10 +18,8 @@ from written_study import written_study
 
 from auxtune.orchestrator import Study, cli
 from auxtune.orchestrator.engine.loop import short_folder
-from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.session.data import check_place
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.study_file.sqlite_uri import sqlite_path, sqlite_uri
@@ -140,15 +138,19 @@ def test_a_project_that_was_moved_goes_on_and_is_found_there_from_then_on(tmp_pa
     assert list((two / "mlartifacts").rglob("selection.json"))
 
 
-def test_a_study_without_files_of_its_own_is_not_continued_beside_a_folder_that_is_gone(tmp_path: Path) -> None:
-    """Else its runs would make that folder again."""
-    gone = tmp_path / "one"
-    text = "study: x\nprimary: p\ntasks: {p: {builtin: mood}}\nselector: single_task\nbudget: {trials: 9}\n"
-    study = parse_study(text, "study.yaml", gone, (), gone)
-    with pytest.raises(StudyDataError, match="`auxtune run FILE`"):
-        check_place(study)
-    gone.mkdir()
-    check_place(study)
+def test_the_store_of_runs_is_looked_for_beside_the_storage_where_both_were_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the old folder would be made again, by a study that needs no other file of it."""
+    folder = written_study(tmp_path / "two" / "studies" / "small")
+    first = next(event for event in read_events(folder / "ledger") if isinstance(event, Opened))
+    gone = str(tmp_path / "one")
+    Ledger(folder / "ledger", Opened(**{**vars(first), "session": "s", "study_folder": gone, "working_folder": gone}))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = Study.from_folder(folder).file
+    assert moved.working_folder == tmp_path / "two"
+    assert tracking_uri(moved) == f"sqlite:///{tmp_path}/two/mlflow.db"
 
 
 def test_a_long_temporary_folder_is_not_rays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyData
 from auxtune.orchestrator.planning.budget import check_limits, unreachable
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.study_file.paths import model_options, task_sources, tracking_uri
+from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
@@ -42,9 +41,9 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
         ]
     except ValueError as error:
         key, _, rest = str(error).partition(" ")       # it says itself which key it is about
-        wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options)]
+        wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options, rest)]
     if wrong:
-        raise StudyDataError("\n".join([study.told(wrong), *_moved(study.folder, "found tasks and encoder there")]))
+        raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
     return tasks, encoder
 
 
@@ -66,27 +65,22 @@ def unreachable_here(study: StudyFile) -> list[str]:
     return list(unreachable(study.options, slots).values())
 
 
-def _no_folder(study: StudyFile, options: ModelOptions) -> str:
+def _no_folder(study: StudyFile, options: ModelOptions, said: str) -> str:
     """That what was looked for on the hub is no folder either, where it may have been meant as one."""
     folder = study.folder / options.encoder
     is_hubs = options.encoder != "tiny" and not Path(options.encoder).is_absolute()
+    is_hubs = is_hubs and "its configuration cannot be read" in said
     return f"; and on this machine there is no such folder: {folder}" if is_hubs else ""
 
 
-def check_place(study: StudyFile) -> None:
-    """Raise ``StudyDataError`` where the runs of a study would be kept in a folder that is gone: none is made again."""
-    if is_sqlite(tracking_uri(study)) and (gone := _moved(study.working_folder, "worked there")):
-        raise StudyDataError(gone[0])
-
-
-def _moved(folder: Path, how: str) -> list[str]:
-    """What to do where a folder is gone at which paths start; the last session ``how``."""
-    if folder.is_dir():
+def _moved(study: StudyFile) -> list[str]:
+    """What to do where the folder is gone at which the paths of tasks and encoder start."""
+    if study.folder.is_dir():
         return []
     return [
-        f"{folder}: the last session {how}, and there is no such folder now; if the project was moved, `auxtune run "
-        "FILE`, with the study file beside its data and from the folder that holds the storage, goes on with this "
-        "study, and from then on all is found there"
+        f"{study.folder}: the last session found tasks and encoder there, and there is no such folder now; if the "
+        "project was moved, `auxtune run FILE`, with the study file beside its data and from the folder that holds "
+        f"{study.options.storage}, goes on with this study, and from then on all is found there"
     ]
 
 

@@ -28,14 +28,13 @@ from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.study_page import write_report
 from auxtune.orchestrator.session.closing import close, discard_answer, ending_of, failure_of
-from auxtune.orchestrator.session.data import check_place
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
@@ -72,7 +71,7 @@ def run_session(
     from there.
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
-    check_place(study)                                 # what is wrong is said before anything is begun
+    tracking_uri(study)                                # what is wrong with it is said before anything is begun
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
