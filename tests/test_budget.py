@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner, Result
+from small_study import StudyRun
 
+from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import BudgetTooSmall
 from auxtune.orchestrator.planning.budget import Budget, Price, check_limits, check_prices, spent_of, unreachable
 from auxtune.orchestrator.planning.slots import Slots
@@ -173,3 +176,17 @@ def test_a_limit_of_gpus_counts_where_only_measuring_trials_take_them() -> None:
 
 def replace_prices(options: StudyOptions, prices: dict[str, float]) -> StudyOptions:
     return options.model_copy(update={"prices": type(options.prices).model_validate(prices)})
+
+
+def test_validate_warns_of_such_a_limit_and_run_refuses_it(small: StudyRun) -> None:
+    def asked(command: str, limits: str) -> Result:
+        return CliRunner().invoke(cli.main, [command, f"{small.home}/study.yaml", "--set", f"budget={limits}",
+                                             "--set", f"storage={small.home}/studies"])
+
+    alone, beside = asked("validate", "{gpu_hours: 0.1}"), asked("validate", "{gpu_hours: 0.1, trials: 8}")
+    assert (alone.exit_code, beside.exit_code) == (0, 0), alone.output
+    assert all("warning: budget.gpu_hours is never reached" in said.output for said in (alone, beside))
+    assert "`auxtune run` refuses it" in alone.output and "refuses" not in beside.output
+    run = asked("run", "{gpu_hours: 0.1}")
+    assert run.exit_code == 2 and "budget.gpu_hours is never reached" in run.output
+    assert not (small.folder / "ledger").exists()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Files that hold the vocabulary of a tokenizer, whatever its class says of them; as patterns.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
+# The same as names: in the hub's cache one can only ask for these.
+_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 BATCH = 1000                                           # rows at a time: bounds the memory of the Rust encodings
 
 
@@ -117,10 +119,9 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    names = {*_VOCABULARIES, *besides}
     if Path(encoder).is_dir():
-        return any(path.is_file() for name in names for path in Path(encoder).glob(name))
-    return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in names)
+        return any(path.is_file() for name in {*_VOCABULARIES, *besides} for path in Path(encoder).glob(name))
+    return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in {*_NAMES, *besides})
 
 
 def _bare(options: ModelOptions) -> DataError:
