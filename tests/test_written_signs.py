@@ -68,9 +68,10 @@ def test_signs_become_what_one_would_type_for_them(home: Path) -> None:
 
 @pytest.mark.slow
 def test_letters_become_what_they_can_be_had_from_again(home: Path) -> None:
-    assert "größe 日本" in said(home, "utf-8", "clean", "studies/small", "--yes", "--json")
-    assert "größe \\u65e5\\u672c" in said(home, "latin-1", "clean", "studies/small", "--yes", "--json")
-    assert "gr\\u00f6\\u00dfe \\u65e5" in said(home, "ascii", "clean", "studies/small", "--yes", "--json")
+    listing = ("list", str(home / "studies"), "--json")
+    assert "größe 日本" in said(home, "utf-8", *listing)
+    assert "größe \\u65e5\\u672c" in said(home, "latin-1", *listing)
+    assert "gr\\u00f6\\u00dfe \\u65e5" in said(home, "ascii", *listing)
 
 
 @pytest.mark.slow
