@@ -6,12 +6,14 @@ is a defect.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
+from auxtune.orchestrator.written_signs import write_any_sign
 
 COMMANDS = {
     "validate": "validate",
@@ -39,6 +41,11 @@ COMMANDS = {
 
 class _Commands(click.Group):
     """Finds each command as ``command`` in its module of ``auxtune.orchestrator.commands``."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command line, on an output of whatever encoding."""
+        write_any_sign(sys.argv[1:] if not arguments or arguments[0] is None else arguments[0])
+        return super().main(*arguments, **settings)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """The commands in the order in which one meets them."""

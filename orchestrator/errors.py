@@ -14,7 +14,7 @@
     ├── EvidenceError       2   what trials measured cannot be read any more
     ├── StorageError        2   an object store refuses, or does not answer; an ``OSError`` as well
     ├── HangError           2   a worker did not begin, and nothing is there that could be killed
-    ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed
+    ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed, or all that an answer would rest on
     └── Interrupted       130   stopped on request; running the study again continues it
 """
 
@@ -122,7 +122,7 @@ class HangError(AuxtuneError):
 
 
 class TooManyFailures(AuxtuneError):
-    """So many trials in a row failed that going on is pointless."""
+    """So many trials failed that going on is pointless: many in a row, or all that an answer would rest on."""
 
     exit_code = 3
 

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.session.session import Result
 
 
+def _working_folder(study: StudyFile, folder: Path) -> Path:
+    """Where the working folder of a study is that was run into ``folder``, of which both may have been moved.
+
+    Where nothing tells, the current one: a folder that is gone is not made again.
+    """
+    if study.working_folder.is_dir():
+        return study.working_folder
+    storage, parts = Path(study.options.storage), folder.parent.parts
+    below = len(storage.parts)
+    is_beside = "://" not in study.options.storage and 0 < below < len(parts) and parts[-below:] == storage.parts
+    return Path(*parts[:-below]) if is_beside else Path.cwd()
+
+
 def _silence(said: object) -> None:
     """Listens to nothing."""
 
@@ -33,7 +46,9 @@ class Study:
 
     @classmethod
     def from_folder(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Study:
-        """The study that was run into ``folder``, from its ledger; relative paths mean what they meant first.
+        """The study that was run into ``folder``, from its ledger; relative paths start where its last session's did.
+
+        Of the sessions' folders those of the last count that are there: it may have run on another machine.
 
         Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
         """
@@ -47,15 +62,16 @@ class Study:
         if not opened:
             message = "expected the folder of a study (<storage>/<study>), found no ledger in it"
             raise StudyFileError(str(folder), [Mistake(1, "", message)])
-        first, last = opened[0], opened[-1]
+        last = opened[-1]
+        place = next((each for each in reversed(opened) if Path(each.study_folder).is_dir()), last)
         origin, overrides = str(folder / "study.yaml"), (*last.overrides, *overrides)
-        study = parse_study(last.study, origin, Path(first.study_folder), overrides, Path(first.working_folder))
+        study = parse_study(last.study, origin, Path(place.study_folder), overrides, Path(place.working_folder))
         if folder.name != study.options.study:
             message = f"expected a folder of the study's name, {study.options.study}; rename it back"
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
-        return cls(replace(study, options=options))
+        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)))
 
     @property
     def folder(self) -> Path:

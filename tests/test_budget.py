@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner, Result
+from small_study import StudyRun
 
+from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import BudgetTooSmall
-from auxtune.orchestrator.planning.budget import Budget, Price, check_prices, spent_of
+from auxtune.orchestrator.planning.budget import Budget, Price, check_limits, check_prices, spent_of, unreachable
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
@@ -136,3 +139,54 @@ def test_what_was_spent_of_a_limit_and_beyond_it_is_said() -> None:
         "gpu_hours 1.5 of 2",
         "usd unknown of 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "prices", "gpus", "vain"),
+    [
+        ({"gpu_hours": 1e-6}, {}, 0, {"gpu_hours"}),
+        ({"gpu_hours": 1e-6}, {}, 1, set()),
+        ({"usd": 1.0}, {"cpu_hour": 0.0}, 0, {"usd"}),
+        ({"usd": 1.0}, {"cpu_hour": 0.0, "gpu_hour": 0.0}, 1, {"usd"}),
+        ({"usd": 1.0}, {"cpu_hour": 0.0, "gpu_hour": 2.0}, 1, set()),
+        ({"usd": 1.0, "gpu_hours": 3.0}, {"cpu_hour": 0.0, "gpu_hour": 2.0}, 0, {"usd", "gpu_hours"}),
+        ({"trials": 9, "gpu_hours": 3.0}, {}, 0, {"gpu_hours"}),
+        ({"wall_hours": 1.0, "usd": 3.0}, {"cpu_hour": 0.0}, 0, {"usd"}),
+    ],
+)
+def test_a_limit_that_nothing_comes_nearer_to_is_refused_as_the_only_one(
+    limits: dict[str, float], prices: dict[str, float], gpus: float, vain: set[str]
+) -> None:
+    options = replace_prices(budget(**limits).options, prices)
+    slots = Slots(cpus=2, gpus=gpus, concurrent=2)
+    found = unreachable(options, slots)
+    assert found.keys() == vain
+    assert all(f"budget.{key} is never reached" in said for key, said in found.items())
+    if vain and vain == limits.keys():
+        with pytest.raises(BudgetTooSmall, match=r"never reached.*give budget\.trials or budget\.wall_hours too"):
+            check_limits(options, slots)
+    else:
+        check_limits(options, slots)
+
+
+def test_a_limit_of_gpus_counts_where_only_measuring_trials_take_them() -> None:
+    slots = Slots(cpus=1, gpus=0, concurrent=1, probes=Slots(cpus=1, gpus=0.5, concurrent=1))
+    assert unreachable(budget(gpu_hours=1.0).options, slots) == {}
+
+
+def replace_prices(options: StudyOptions, prices: dict[str, float]) -> StudyOptions:
+    return options.model_copy(update={"prices": type(options.prices).model_validate(prices)})
+
+
+def test_validate_warns_of_such_a_limit_and_run_refuses_it(small: StudyRun) -> None:
+    def asked(command: str, limits: str) -> Result:
+        return CliRunner().invoke(cli.main, [command, f"{small.home}/study.yaml", "--set", f"budget={limits}",
+                                             "--set", f"storage={small.home}/studies"])
+
+    alone, beside = asked("validate", "{gpu_hours: 0.1}"), asked("validate", "{gpu_hours: 0.1, trials: 8}")
+    assert (alone.exit_code, beside.exit_code) == (0, 0), alone.output
+    assert all("warning: budget.gpu_hours is never reached" in said.output for said in (alone, beside))
+    assert "`auxtune run` refuses it" in alone.output and "refuses" not in beside.output
+    run = asked("run", "{gpu_hours: 0.1}")
+    assert run.exit_code == 2 and "budget.gpu_hours is never reached" in run.output
+    assert not (small.folder / "ledger").exists()

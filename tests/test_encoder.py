@@ -238,8 +238,14 @@ def test_what_cannot_serve_is_refused_with_the_reason(folders: dict[str, Path], 
     )
     with pytest.raises(EncoderError, match=r"model.encoder '.*t5': t5 is an encoder-decoder"):
         load_base(options(tmp_path / "t5"))
-    with pytest.raises(EncoderError, match="its configuration cannot be read"):
+    with pytest.raises(EncoderError, match=r"model.encoder '.*nowhere': expected .*, there is no such folder"):
         load_base(options(tmp_path / "nowhere"))
+    (tmp_path / "file").write_text("{}")
+    with pytest.raises(EncoderError, match="expected the folder of an encoder, found a file"):
+        load_base(options(tmp_path / "file"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EncoderError, match="its configuration cannot be read"):
+        load_base(options(tmp_path / "empty"))
     with pytest.raises(EncoderError, match=r"model.layers: expected 1 to 3 for .*, found 4"):
         load_base(options(folders["bert"], layers=4))
     with pytest.raises(EncoderError, match=r"a row of model\.max_length 41 fails"):

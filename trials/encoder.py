@@ -2,8 +2,9 @@
 
 ``load_base`` reads it once, where the files or the network are; ``BaseEncoder`` is plain values and NumPy
 arrays, which an object store hands to every worker without a copy; ``build_encoder`` makes the module from
-them with no disk access. Weights are read from safetensors only, in float32. The model's own pooler is left
-out: heads pool by themselves.
+them with no disk access. Weights are read from safetensors only, and the module is built, in float32, whatever
+type its files are in: half precision is autocast's business. The model's own pooler is left out: heads pool by
+themselves.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ from transformers.utils import logging
 from auxtune.trials.alignment import aligned, embedding_layer
 from auxtune.trials.hashed_words import PAD, VOCABULARY
 from auxtune.trials.hub import refusal, settle
-from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.recipe import ModelOptions, Pooling
+from auxtune.trials.tried_encoder import broken_weight, embedded, is_causal, is_finite, various
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
 TINY: dict[str, Any] = {
@@ -43,6 +45,8 @@ TINY: dict[str, Any] = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
+_READ_LAST = ("its attention is causal, so what `pooling: cls` reads of a text is the last token's vector: the first "
+              "one's has seen nothing else")
 # What transformers raises for files that are missing, damaged, of another kind or in need of a package.
 _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError,
                SafetensorError)
@@ -59,13 +63,18 @@ class BaseEncoder:
     ``weights`` maps parameter names to float32 arrays; ``None`` means from scratch, drawn from the trial's
     seed. ``digest`` is the SHA-256 of configuration and weights, whatever their path. ``code`` names the
     repository or folder of a model that brings its own code (``trust_remote_code``), which workers must be
-    able to read; ``None`` for all others.
+    able to read; ``None`` for all others. ``causal``: a token's vector says nothing of the tokens after it.
+    ``embedded`` counts the token ids that have an embedding, ``None`` where the model does not tell.
+    ``notes`` are what whoever chose it should know.
     """
 
     config: Mapping[str, Any]
     weights: Mapping[str, np.ndarray] | None
     digest: str
     code: str | None = None
+    causal: bool = False
+    embedded: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Encoder(nn.Module):
@@ -75,9 +84,9 @@ class Encoder(nn.Module):
     since some models derive positions from it. ``segments``: it is told which sentence of a pair a token is of.
     """
 
-    def __init__(self, module: PreTrainedModel) -> None:
+    def __init__(self, module: PreTrainedModel, causal: bool = False) -> None:
         super().__init__()
-        self.module = module
+        self.module, self._causal = module, causal
         config = module.config
         self.width: int = config.hidden_size
         self.dropout: float = getattr(config, "hidden_dropout_prob", 0.1)
@@ -85,6 +94,13 @@ class Encoder(nn.Module):
         # RoBERTa and its kin accept segments but know only one; others do not accept any.
         accepts = "token_type_ids" in inspect.signature(module.forward).parameters
         self.segments = accepts and getattr(config, "type_vocab_size", 0) > 1
+
+    def reading(self, pooling: Literal["cls", "mean"]) -> Pooling:
+        """How this encoder's vectors become one: ``cls`` means the token that has seen the whole text.
+
+        Of a causal decoder that is the last one; its first has seen nothing but itself.
+        """
+        return "last" if self._causal and pooling == "cls" else pooling
 
     @cached_property
     def embeddings(self) -> str:
@@ -143,8 +159,7 @@ def load_base(options: ModelOptions) -> BaseEncoder:
         weights = _read_weights(options, config)
         own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
         base = _base(config, weights, options.encoder if own_code else None)
-    _try_once(base, options)
-    return base
+    return _tried(base, options)
 
 
 def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
@@ -152,7 +167,7 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     if base.weights is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return Encoder(_module(base))
+            return Encoder(_module(base), base.causal)
     with no_init_weights():
         module = _module(base)
     module.tie_weights()
@@ -160,7 +175,7 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         shared = {name: torch.from_numpy(array) for name, array in base.weights.items()}
     module.load_state_dict(shared)                     # the one copy, into the module's own memory
-    return Encoder(module)
+    return Encoder(module, base.causal)
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
@@ -174,6 +189,10 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
+    folder = Path(options.encoder)
+    if folder.is_absolute() and not folder.is_dir():
+        found = "found a file" if folder.is_file() else "there is no such folder"
+        raise _refusal(options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id")
     settle(options.encoder)
     try:
         config = AutoConfig.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
@@ -209,7 +228,15 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
     missing = sorted(set(info["missing_keys"]) & set(weights))
     if missing:
         raise _refusal(options, f"its files lack {len(missing)} weights, the first is {missing[0]!r}")
-    return {name: tensor.numpy() for name, tensor in weights.items()}
+    if (broken := broken_weight(module)) is not None:
+        raise _refusal(options, f"its weights {broken!r} hold values that are not finite (NaN or infinity), so no "
+                                "training can start from them; take another copy of its files, or another encoder")
+    return {name: _float32(tensor).numpy() for name, tensor in weights.items()}
+
+
+def _float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Code that a model brings along may not ask in which type its weights are wanted."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None, code: str | None) -> BaseEncoder:
@@ -223,20 +250,29 @@ def _base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None, code:
     return BaseEncoder(values, weights, digest.hexdigest(), code)
 
 
-def _try_once(base: BaseEncoder, options: ModelOptions) -> None:
-    """Run one row of the full length, so that what cannot work is known before any trial."""
+def _tried(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
+    """Run a row of the full length, so that what cannot work is known before any trial; note how rows are read."""
     try:
         encoder = build_encoder(base, seed=0).eval()
-        row = torch.full((1, options.max_length), encoder.pad + 1)
+        count = embedded(encoder.module)
+        row = various(count, encoder.pad, options.max_length).unsqueeze(0)
         with torch.no_grad():
             alignment = None if options.alignment == "none" else torch.eye(encoder.width)
             hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row), alignment)
+            causal = base.weights is not None and is_causal(encoder, count, options.max_length)
     except EncoderError:
         raise
     except _UNLOADABLE as error:
         raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
     if hidden.shape != (*row.shape, encoder.width):
         raise _refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
+    if not is_finite(hidden):
+        raise _refusal(options, "its vectors are not finite (NaN or infinity) for a row of ordinary tokens, so no "
+                                "training can start from it; take another copy of its files, or another encoder")
+    # What is read of its vectors is part of what an encoder is: other numbers come of it.
+    digest = hashlib.sha256(f"{base.digest} causal".encode()).hexdigest() if causal else base.digest
+    notes = (_READ_LAST,) if causal and options.pooling == "cls" else ()
+    return replace(base, causal=causal, embedded=count, digest=digest, notes=notes)
 
 
 def _module(base: BaseEncoder) -> PreTrainedModel:
@@ -246,7 +282,10 @@ def _module(base: BaseEncoder) -> PreTrainedModel:
     else:
         kind = CONFIG_MAPPING[base.config["model_type"]]
     config = kind.from_dict({**base.config, "_name_or_path": base.code or ""})
-    return _without_pooler(AutoModel.from_config(config, trust_remote_code=base.code is not None))
+    config.dtype = torch.float32                       # not what its files were saved in
+    module = AutoModel.from_config(config, trust_remote_code=base.code is not None, dtype=torch.float32)
+    # A part that is built from a configuration of its own may have gone by that one's type.
+    return _without_pooler(module.float())
 
 
 def _without_pooler(module: Any) -> PreTrainedModel:

@@ -38,7 +38,7 @@ class Learner:
         encoder = build_encoder(base, recipe.seed)
         aligned = [n for n, name in enumerate(tasks) if name not in recipe.first]
         self.model = MultiTaskModel(
-            encoder, list(tasks.values()), recipe.model.pooling, recipe.seed,
+            encoder, list(tasks.values()), encoder.reading(recipe.model.pooling), recipe.seed,
             aligned if recipe.model.alignment == "covariance" else (),
         )
         self.model.to(self.device).train()

@@ -34,6 +34,7 @@ from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.problems import DataError, closest, listed
 from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows
+from auxtune.trials.tried_encoder import embedded
 
 BATCH = 1000                                           # rows at a time: enough to sort by length, little to keep
 _GIVEN = "given"                                       # the split that holds the rows of a batch
@@ -81,16 +82,16 @@ class LoadedModel:
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
         rows, done = iter(inputs), 0
         while batch := list(islice(rows, batch_size)):
-            yield from self._predicted(task, known, _examples(known, batch, done))
+            yield from self._predicted(task, known, _examples(known, batch, done), done)
             done += len(batch)
 
     def answers(self, task: str, rows: Examples) -> Predictions:
         """Predictions beside the labels of ``rows``, as a training run scores them."""
         return self._evaluation(task, rows).predict(task, _GIVEN)
 
-    def _predicted(self, name: str, task: SavedTask, rows: Examples) -> Iterator[Prediction]:
+    def _predicted(self, name: str, task: SavedTask, rows: Examples, before: int) -> Iterator[Prediction]:
         head = self._model.head(list(self.tasks).index(name))
-        found = self._evaluation(name, rows).predict_by(name, _GIVEN, lambda outputs: outputs)
+        found = self._evaluation(name, rows, before).predict_by(name, _GIVEN, lambda outputs: outputs)
         outputs = torch.from_numpy(found.predictions).to(self._collate.device)         # (elements, outputs)
         values = head.predict(outputs).cpu().numpy()
         known = head.probabilities(outputs)
@@ -111,13 +112,27 @@ class LoadedModel:
                 tuple(None if place is None else _shares(task, shares[place]) for place in tags),
             )
 
-    def _evaluation(self, name: str, rows: Examples) -> Evaluation:
+    def _evaluation(self, name: str, rows: Examples, before: int = 0) -> Evaluation:
+        """What scores ``rows``, which come after so many ``before`` them."""
         task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
+        self._check_ids(split, before)
         # Heads are addressed by their place among all tasks; only this one has rows.
         tasks = {other: _encoded(other, held, {}) for other, held in self.tasks.items()}
         tasks[name] = _encoded(name, task, {_GIVEN: split})
         return Evaluation(self._model, tasks, self._collate, self._autocast)
+
+    def _check_ids(self, split: EncodedSplit, before: int) -> None:
+        """Raise ``DataError`` for a row with a token that has no embedding: added to the tokenizer alone."""
+        count = embedded(self._model.encoder.module)
+        for place in () if count is None else (split.tokens >= count).nonzero()[0][:1]:
+            row = int(split.offsets.searchsorted(place, side="right"))
+            token = int(split.tokens[place])
+            named = self._tokenizer.token(token) if isinstance(self._tokenizer, PretrainedTokenizer) else token
+            raise DataError([
+                f"input {before + row}: its token {named!r} has the id {token}, and the encoder has {count} "
+                "embeddings, for the ids below that; leave such tokens out of the text"
+            ])
 
     def known(self, name: str) -> SavedTask:
         """The task called ``name``. Raises ``DataError`` naming those there are."""

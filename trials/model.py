@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 from auxtune.trials.batches import Batch
 from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
 from auxtune.trials.encoder import Encoder
+from auxtune.trials.recipe import Pooling
 
 
 class Head(nn.Module, ABC):
@@ -123,11 +124,12 @@ class MultiTaskModel(nn.Module):
 
     Heads are drawn from ``seed`` and the task's name alone: a task starts from the same head whatever it is
     trained with. They are a list because module names forbid dots and many words that tasks may be called. Tasks that
-    are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings.
+    are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings. ``pooling`` is taken as it
+    is said: ``Encoder.reading`` says it of a recipe's.
     """
 
     def __init__(
-        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Literal["cls", "mean"], seed: int,
+        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Pooling, seed: int,
         aligned: Collection[int] = (),
     ) -> None:
         super().__init__()
@@ -154,12 +156,16 @@ class MultiTaskModel(nn.Module):
         return cast(torch.Tensor, self.head(task)(vectors))
 
 
-def pool(
-    hidden: torch.Tensor, mask: torch.Tensor | None, pooling: Literal["cls", "mean"]
-) -> torch.Tensor:
-    """One vector per row, (rows, width): the first token's, or the mean over the tokens that ``mask`` keeps."""
+def pool(hidden: torch.Tensor, mask: torch.Tensor | None, pooling: Pooling) -> torch.Tensor:
+    """One vector per row, (rows, width): the first token's, the last one's, or the mean over the tokens.
+
+    ``mask``, (rows, length), is 1 on tokens, which come first, and 0 on padding; ``None`` means no padding.
+    """
     if pooling == "cls":
         return hidden[:, 0]
+    if pooling == "last":
+        last = hidden.shape[1] - 1 if mask is None else mask.sum(1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
     if mask is None:
         return hidden.mean(1)
     weights = mask.unsqueeze(-1).to(hidden.dtype)

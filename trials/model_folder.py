@@ -29,7 +29,7 @@ from auxtune.trials.encoder import save_encoder
 from auxtune.trials.inheritance import stored_name
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.pretrained_tokenizer import save_tokenizer
-from auxtune.trials.recipe import ModelOptions, Precision, Recipe
+from auxtune.trials.recipe import ModelOptions, Pooling, Precision, Recipe
 
 ABOUT, HEADS = "auxtune.json", "heads.safetensors"
 FORMAT = 1
@@ -62,7 +62,7 @@ class SavedModel:
 
     tasks: Mapping[str, SavedTask]
     tokenizer: Literal["pretrained", "hashed words"]
-    pooling: Literal["cls", "mean"]
+    pooling: Pooling
     max_length: int
     precision: Precision
     own_code: bool                                     # the encoder needs Python code that it brings along
@@ -106,7 +106,7 @@ def save_model(
             for name, task in tasks.items()
         },
         tokenizer="hashed words" if options.encoder == "tiny" else "pretrained",
-        pooling=options.pooling,
+        pooling=model.encoder.reading(options.pooling),
         max_length=options.max_length,
         precision=recipe.precision,
         own_code=own_code,
@@ -150,7 +150,7 @@ def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> Mode
     return ModelOptions(
         encoder=str(folder.resolve()),
         max_length=saved.max_length,
-        pooling=saved.pooling,
+        pooling="mean" if saved.pooling == "mean" else "cls",
         trust_remote_code=trust_remote_code,
         alignment="covariance" if aligned else "none",
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +24,34 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as RustTokenizer
     from transformers import PreTrainedTokenizerBase
 
+# Files that hold the vocabulary of a tokenizer, whatever its class says of them; as patterns.
+_VOCABULARIES = ("tokenizer.json", "tokenizer.*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
+# The same as names: in the hub's cache one can only ask for these.
+_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 BATCH = 1000                                           # rows at a time: bounds the memory of the Rust encodings
 
 
 class PretrainedTokenizer:
-    """Special tokens, sentence ids and normalisation as the encoder's own files say."""
+    """Special tokens, sentence ids and normalisation as the encoder's own files say.
+
+    ``size`` counts its tokens, ``largest`` is the largest of their ids, ``unknown`` the id of what it does not know,
+    if it has one, and ``special`` are those of the other tokens that are no words.
+    """
 
     def __init__(self, options: ModelOptions) -> None:
         """Raises ``DataError`` if ``options.encoder`` has no fast tokenizer that can be loaded."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
-        backend = copy.deepcopy(_loaded(options).backend_tokenizer)
+        loaded = _loaded(options)
+        backend = copy.deepcopy(loaded.backend_tokenizer)
         backend.no_padding()
         backend.no_truncation()
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        self.size, self.largest = len(vocabulary), max(vocabulary.values(), default=-1)
+        self.unknown: int | None = loaded.unk_token_id
+        self.special = frozenset(loaded.all_special_ids) - {self.unknown}
+        # Of a text of which it knows nothing a tokenizer without special tokens makes nothing; a row has a token.
+        known = (loaded.eos_token_id, loaded.bos_token_id, loaded.unk_token_id, loaded.pad_token_id, 0)
+        self._blank = Pieces((next(each for each in known if each is not None),), (0,), (None,))
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
         self._texts = backend
         self._words = _with_spaces(backend)
@@ -46,14 +62,18 @@ class PretrainedTokenizer:
         self._texts.enable_truncation(max_length, strategy="longest_first")
         for start in range(0, len(rows), BATCH):
             for row in self._texts.encode_batch(rows[start : start + BATCH]):
-                yield Pieces(row.ids, row.type_ids, ())
+                yield Pieces(row.ids, row.type_ids, ()) if row.ids else self._blank
 
     def words(self, rows: Sequence[Words], max_length: int) -> Iterator[Pieces]:
         """See ``Tokenizer``."""
         self._words.enable_truncation(max_length, strategy="longest_first")
         for start in range(0, len(rows), BATCH):
             for row in self._words.encode_batch(rows[start : start + BATCH], is_pretokenized=True):
-                yield Pieces(row.ids, row.type_ids, row.word_ids)
+                yield Pieces(row.ids, row.type_ids, row.word_ids) if row.ids else self._blank
+
+    def token(self, token_id: int) -> str:
+        """The token that has an id, as its files write it."""
+        return str(self._texts.id_to_token(token_id))
 
 
 def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
@@ -80,12 +100,36 @@ def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
             options.encoder, trust_remote_code=options.trust_remote_code
         )
     except Exception as error:                         # network, file, code and format errors: no common class
+        if Path(options.encoder).is_dir() and not _has_vocabulary(options.encoder, ()):
+            raise _bare(options) from error
         problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
         raise DataError([problem]) from error
+    if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.encoder, loaded.vocab_files_names.values())):
+        raise _bare(options)
     if not loaded.is_fast:
         raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
                          "use an encoder that has a tokenizer.json"])
     return loaded
+
+
+def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
+    """Whether there is a file that the words of a tokenizer came from: without one transformers makes up a few.
+
+    ``besides``: names of such files that its class has.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(encoder).is_dir():
+        return any(path.is_file() for name in {*_VOCABULARIES, *besides} for path in Path(encoder).glob(name))
+    return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in {*_NAMES, *besides})
+
+
+def _bare(options: ModelOptions) -> DataError:
+    return DataError([
+        f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), "
+        "found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the "
+        "encoder is from, or name another encoder"
+    ])
 
 
 def _with_spaces(backend: RustTokenizer) -> RustTokenizer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+Pooling: TypeAlias = Literal["cls", "mean", "last"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class ModelOptions:
     """The encoder all tasks share.
 
     ``encoder`` is a hub id, a folder, or ``tiny`` (a small BERT from scratch over hashed words). ``layers`` keeps
-    the first n layers. ``pooling`` makes one vector of a sentence: the first token's (``cls``) or the ``mean``.
+    the first n layers. ``pooling`` makes one vector of a sentence: the first token's (``cls``; of a causal decoder
+    the last one's, which alone has seen the whole sentence) or the ``mean``.
     ``alignment`` gives tasks a trained matrix that multiplies their embeddings.
     """
 

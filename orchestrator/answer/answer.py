@@ -23,6 +23,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.storage.placing import write_whole
+from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Kept, Problem
 from auxtune.trials.report import Cost
 
@@ -109,7 +110,7 @@ def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
 
 def read_answer(folder: Path) -> Mapping[str, Any] | None:
     """The content of ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
-    path, again = folder / "selection.json", f"`auxtune resume {folder}` writes it again"
+    path, again = folder / "selection.json", f"`auxtune resume {typed(folder)}` writes it again"
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -23,7 +23,7 @@ def command(
     """Go on with the study in the folder STUDY_DIR, as its last session had it.
 
     Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
-    found where the first session found them, from any directory.
+    found where the last session found them, from any directory.
     """
     if address is not None and "://" in address:
         settings = [part for override in overrides for part in ("--set", override)]

@@ -10,6 +10,7 @@ import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.typed import typed
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.heartbeat import Sign
@@ -68,9 +69,9 @@ def _say(outcome: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(outcome, indent=2))
         return
-    go_on = f"`auxtune resume {folder}` goes on from there"
+    go_on = f"`auxtune resume {typed(folder)}` goes on from there"
     if outcome["process"] is None:
-        click.echo(f"{folder.name}: nothing is running; `auxtune status {folder}` says how far it is")
+        click.echo(f"{folder.name}: nothing is running; `auxtune status {typed(folder)}` says how far it is")
     elif not outcome["stopped"]:
         click.echo(f"{folder.name}: when it has ended, {go_on}")
     elif outcome["state"] is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from auxtune.orchestrator.typed import typed
+
 
 @click.command("submit", epilog="Example: auxtune submit study.yaml --address http://127.0.0.1:8265 --follow")
 @click.argument("study", type=click.Path(path_type=Path))
@@ -43,6 +45,6 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
             click.echo(f"{name}: runs already as {job}")
     click.echo(f"MLflow: {mlflow_tunnel(address)}")
     if not follow:
-        click.echo(f"follow it with `auxtune submit {study} --address {address} --follow`")
+        click.echo(f"follow it with `auxtune submit {typed(study)} --address {address} --follow`")
         return
     follow_job(jobs, job, name)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ _RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",                         # with verbose=0, not a line of Ray's own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# Of the 103 bytes that the path of a socket may have (104 with its end, on macOS), those before a name such as
+# /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
+_LONGEST_FOLDER = 103 - 68
 _ALWAYS_MORE = 10_000                                  # trials that Tune may ask for ahead: the searcher says how many
 
 
@@ -34,6 +37,23 @@ def quiet_ray() -> None:
     """Make Ray's settings, before Ray is imported for the first time."""
     for key, value in _RAY_SETTINGS.items():
         os.environ.setdefault(key, value)
+
+
+def short_folder() -> str | None:
+    """A folder for Ray's files in which its sockets have paths that the system takes, ``None`` where its own will do.
+
+    Ray's own is made of ``RAY_TMPDIR`` or ``TMPDIR``, and a job's there may be of any length.
+    """
+    own = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
+    if len(os.fsencode(own)) <= _LONGEST_FOLDER:
+        return None
+    for parent in ("/tmp", "/var/tmp", "/dev/shm", str(Path.home())):
+        folder = Path(parent) / (f"ray-{os.getuid()}" if hasattr(os, "getuid") else "ray")
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            if os.access(folder, os.W_OK) and len(os.fsencode(folder)) <= _LONGEST_FOLDER:
+                return str(folder)
+    return None                                        # then Ray says what is wrong
 
 
 @contextmanager
@@ -54,6 +74,7 @@ def embedded_ray(machine: Machines) -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        _temp_dir=short_folder(),
     )
     # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
     # The thread lives as long as Ray, whose processes die with the thread that started them.
@@ -85,6 +106,8 @@ def run_tuner(
 
     from auxtune.orchestrator.engine.trainable import StudyTrainable
 
+    # It would say "Trials did not complete" between our lines, of trials whose failure they told already.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     trainable = tune.with_resources(
         tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),
         lambda config: tune.PlacementGroupFactory([dict(config["assignment"].wanted)]),

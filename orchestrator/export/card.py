@@ -192,7 +192,7 @@ def _loading(made: Made) -> Iterator[str]:
     if tokenizer:
         yield f'tokenizer = AutoTokenizer.from_pretrained("{made.name}"{leave})'
     yield f'heads = load_file("{made.name}/heads.safetensors")   # "heads/{task}/linear.weight" and so on\n```'
-    pooled = "of each token" if known.kind == "token" else f"by pooling `{made.recipe.model.pooling}`"
+    pooled = "of each token" if known.kind == "token" else f"by pooling `{made.saved.pooling}`"
     yield f"\nA head is a linear layer on the encoder's last hidden state, {pooled}; {_reading(known)}"
 
 

@@ -14,6 +14,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal
 
 
@@ -34,10 +35,10 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
     state = state_of(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
-        hint = "wait for it" if state == "running" else f"`auxtune resume {folder}` goes on to its answer"
+        hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
     if (content := read_answer(folder)) is None:
-        again = f"`auxtune resume {folder}` writes it again"
+        again = f"`auxtune resume {typed(folder)}` writes it again"
         raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
     return content
 
@@ -53,7 +54,7 @@ def wanted_models(
     selection.
     """
     if accounts.selected is None:
-        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {folder}` goes on to one")
+        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {typed(folder)}` goes on to one")
     arms = confirmation.arms(accounts.selected.selection)
     if arm not in arms:
         known = ", ".join(arms)
@@ -95,4 +96,5 @@ def _check(folder: Path, answer: Mapping[str, Any], executed: Sequence[Proposal]
         agrees = [list(proposal.tasks) for proposal in executed] == [each["tasks"] for each in answer["groups"] or []]
     if not agrees:
         path = folder / "selection.json"
-        raise AuxtuneError(f"{path}: is not of the selection in the ledger; `auxtune resume {folder}` writes it again")
+        again = f"`auxtune resume {typed(folder)}` writes it again"
+        raise AuxtuneError(f"{path}: is not of the selection in the ledger; {again}")

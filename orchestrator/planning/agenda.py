@@ -21,6 +21,7 @@ from auxtune.orchestrator.planning.measuring import Served
 from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.vain import Vain, failed_in, vain_part
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.checkpoints import there
 from auxtune.orchestrator.record.events import (
@@ -29,6 +30,7 @@ from auxtune.orchestrator.record.events import (
     Lost,
     Phase,
     Proposed,
+    Retried,
     Selected,
     Started,
     Told,
@@ -79,11 +81,17 @@ class Agenda:
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
         self._read_anew()
+        self._retry()
 
     @property
     def finished(self) -> bool:
-        """Whether confirm is over too."""
-        return self._settled and not self.accounts.unfinished and not self.owed
+        """Whether confirm is over too, and has confirmed something."""
+        return self._settled and not self.accounts.unfinished and not self.owed and self.vain is None
+
+    @property
+    def vain(self) -> Vain | None:
+        """The part that ended with nothing but failures, so that there can be no answer."""
+        return vain_part(self.accounts, self._confirmation)
 
     @property
     def failing(self) -> bool:
@@ -115,6 +123,8 @@ class Agenda:
                 return None
             if isinstance(asked, Wait):
                 raise SelectorError("the selector waits though nothing of its own is pending: a defect in it")
+            if self.vain == "search":
+                return None
             self._select()
         selected = self.accounts.selected
         if selected is None:
@@ -271,6 +281,16 @@ class Agenda:
                 self._end_stopped(trial, trial.stopped)
             elif trial.attempts[-1].ended is None:
                 self._lose(trial, "driver")
+
+    def _retry(self) -> None:
+        """Where a former session ended with nothing but failures, begin that part again: it may have been mended."""
+        part = self.vain
+        if part == "search":
+            self._settled = False                      # by a version that took a selection from such a search
+            if self.accounts.unfinished or isinstance(self._ask(), Proposal):
+                return                                 # it goes on by itself
+        if part is not None:
+            self.record(Retried(ids=failed_in(self.accounts, part), time=time.time()))
 
     def _report(self, trial: Trial) -> Report | None:
         """What the last attempt left; one that cannot be read is a failure that says so."""

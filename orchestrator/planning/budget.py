@@ -86,6 +86,25 @@ def check_prices(options: StudyOptions, slots: Slots) -> None:
         )
 
 
+def unreachable(options: StudyOptions, slots: Slots) -> dict[str, str]:
+    """Limit -> why no trial comes nearer to it where trials get ``slots``, for each limit of which that is so."""
+    both = (slots, slots.probes) if slots.probes else (slots,)
+    each = [Cost(wall_seconds=1.0, gpu_seconds=given.gpus, cpu_seconds=given.cpus) for given in both]
+    found = {}
+    if options.budget.gpu_hours is not None and not any(cost.gpu_seconds for cost in each):
+        found["gpu_hours"] = "budget.gpu_hours is never reached: trials take no GPU here"
+    if options.budget.usd is not None and all(price_of(options).usd(cost) == 0 for cost in each):
+        found["usd"] = "budget.usd is never reached: at these prices what trials take here costs nothing"
+    return found
+
+
+def check_limits(options: StudyOptions, slots: Slots) -> None:
+    """Raise ``BudgetTooSmall`` where no limit of the budget can end the search."""
+    vain = unreachable(options, slots)
+    if vain and vain.keys() == options.budget.model_dump(exclude_none=True).keys():
+        raise BudgetTooSmall(f"{'; '.join(vain.values())}; give budget.trials or budget.wall_hours too")
+
+
 @dataclass(frozen=True)
 class Budget:
     """The limits of a study, and how far it has come."""

@@ -123,8 +123,9 @@ class Confirmation:
 
     @staticmethod
     def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
-        """The confirm trial of this very training, whatever became of it."""
-        return next((t for t in accounts.in_phase("confirm") if same_training(t.proposal, proposal)), None)
+        """The confirm trial of this very training, whatever became of it, unless it was given up to be tried again."""
+        counting = (trial for trial in accounts.in_phase("confirm") if not trial.tried_again)
+        return next((trial for trial in counting if same_training(trial.proposal, proposal)), None)
 
     @cached_property
     def _arms(self) -> Arms:

@@ -21,6 +21,7 @@ from auxtune.orchestrator.record.events import (
     Opened,
     Phase,
     Proposed,
+    Retried,
     Selected,
     Started,
     Told,
@@ -59,6 +60,7 @@ class Trial:
     stopped: Judged | None = None                      # the word of early stopping that ended it
     told: Told | None = None
     run_id: str | None = None
+    tried_again: bool = False                          # it failed, and another one stands for it
 
     @property
     def status(self) -> str:
@@ -148,6 +150,9 @@ class Accounts:
                 self.judged.append(event)
                 if event.stop:
                     self.trials[event.id].stopped = event
+            case Retried():
+                for each in event.ids:
+                    self.trials[each].tried_again = True
             case Tracked():
                 self._track(event)
             case Selected():
@@ -166,7 +171,7 @@ class Accounts:
     @property
     def of_selector(self) -> list[Trial]:
         """The selector's own trials in the order of its proposals, by which it numbers them."""
-        return self.in_phase("probe", "search")
+        return [trial for trial in self.in_phase("probe", "search") if not trial.tried_again]
 
     @property
     def trained(self) -> int:

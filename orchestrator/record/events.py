@@ -20,7 +20,7 @@ Phase: TypeAlias = Literal["probe", "search", "confirm"]
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A session began to write. The first one's folders resolve relative paths for ever."""
+    """A session began to write, having read its data: its folders are where relative paths start."""
 
     session: str
     time: float                                        # seconds since the epoch, as in every event
@@ -116,6 +116,18 @@ class Tracked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retried:
+    """Failed trials count no more, for all of what they were a part of failed: what they tried is tried again.
+
+    Where ``ids`` are of the search, those are all it had, and the selector begins anew, as if it had asked for nothing.
+    """
+
+    ids: tuple[int, ...]
+    time: float
+    event: Literal["retried"] = "retried"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selected:
     """The selector was asked for its answer after ``after`` selector events, under this budget.
 
@@ -155,7 +167,7 @@ class Closed:
 
 
 Event: TypeAlias = Annotated[
-    Opened | Proposed | Started | Lost | Judged | Told | Tracked | Selected | Nodes | Closed,
+    Opened | Proposed | Started | Lost | Judged | Told | Retried | Tracked | Selected | Nodes | Closed,
     Field(discriminator="event"),
 ]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import Event, Proposed, Told, as_recorded
+from auxtune.orchestrator.record.events import Event, Proposed, Retried, Told, as_recorded
 from auxtune.selectors.protocol import (
     Done,
     Evidence,
@@ -29,7 +29,7 @@ class SelectorFold:
     """
 
     def __init__(self, selector: Selector, problem: Problem, evidence: Evidence) -> None:
-        self._selector = selector
+        self._selector, self._problem = selector, problem
         self._evidence = evidence
         self._state: Any = selector.start(problem)
         self._numbers: dict[int, int] = {}             # proposal id -> the selector's own count
@@ -49,6 +49,8 @@ class SelectorFold:
         elif isinstance(event, Told) and event.id in self._numbers:
             with _own_defects("was told of an outcome"):
                 self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
+        elif isinstance(event, Retried) and not self._numbers.keys().isdisjoint(event.ids):
+            self._state, self._numbers = self._selector.start(self._problem), {}
         else:
             return
         self.after += 1

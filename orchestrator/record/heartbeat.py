@@ -20,6 +20,7 @@ from types import TracebackType
 from auxtune.orchestrator.errors import Locked, StorageError
 from auxtune.orchestrator.record.process import process_start
 from auxtune.orchestrator.storage.placing import replace_text
+from auxtune.orchestrator.typed import typed
 
 BEAT = 5.0                                             # seconds
 CLEANING = "clean-"                                    # how the session of a clean-up begins
@@ -65,7 +66,7 @@ class Heartbeat:
         if other is not None:
             raise Locked(
                 f"{self._path.parent}: process {other.pid} on {other.host} is working on this study; "
-                f"watch it with `auxtune status`, or end it first with `auxtune stop {self._path.parent}`"
+                f"watch it with `auxtune status`, or end it first with `auxtune stop {typed(self._path.parent)}`"
             )
         self._write()
         self._thread.start()

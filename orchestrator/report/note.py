@@ -12,6 +12,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.verdict import other_arm, verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
+from auxtune.orchestrator.typed import typed
 
 LONGEST = 5000                                         # characters of a tag that also older servers take
 _ROWS = 25                                             # of one table
@@ -38,9 +39,9 @@ def _foot(folder: Path, control: str | None) -> str:
     """How to go on; ``control`` is better than the selection, if there is such a one."""
     arm = f" --arm {control}" if control else ""
     commands = {
-        f"auxtune report {folder}": "writes its page again",
-        f"auxtune export {folder} --to MODEL{arm}": f"trains {control or 'on the selection'} and saves the model",
-        f"auxtune resume {folder} --set budget.trials=N": "searches on",
+        f"auxtune report {typed(folder)}": "writes its page again",
+        f"auxtune export {typed(folder)} --to MODEL{arm}": f"trains {control or 'on the selection'} and saves the model",
+        f"auxtune resume {typed(folder)} --set budget.trials=N": "searches on",
     }
     lines = [f"- `{command}` {does}" for command, does in commands.items()]
     return "\n".join([f"All of it: `report.html` among the files here, and in `{folder}`.", "", *lines])

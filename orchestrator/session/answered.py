@@ -10,6 +10,7 @@ from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.report.material import read_material
 from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.typed import typed
 
 
 def answered(study: StudyFile) -> Answered:
@@ -22,7 +23,7 @@ def answered(study: StudyFile) -> Answered:
     material = read_material(folder, study)
     accounts, content, selected = material.accounts, material.selection, material.accounts.selected
     if content is None or selected is None:
-        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {folder}` brings it to one")
+        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {typed(folder)}` brings it to one")
     # What was measured of a task begins with its main metric.
     report = content["report"]
     metrics = {task: next(iter(report[task])) for task in material.confirmation.serves if task in report}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.answer.answer import read_answer
+from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.vain import Vain
+from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.reports import attempt_folder
@@ -35,25 +39,56 @@ def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: 
         return Ending(reason, selection, note_of(None, selection, folder), files)
 
 
-def close(ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float) -> list[Tracked]:
-    """End the mirror and the session; return the runs that were made last, which are still noted."""
+def close(
+    ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float, message: str | None = None
+) -> list[Tracked]:
+    """End the mirror and the session, with a ``message`` for whoever looks later.
+
+    Returns the runs that were made last, which are still noted.
+    """
     tracker.finish(ending, patience)
     made = tracker.made()
     for event in made:
         ledger.append(event)
-    ledger.close(reason)
+    ledger.close(reason, message)
     return made
 
 
 def failure_of(agenda: Agenda, folder: Path) -> str:
     """Why a study cannot go on, up to what is to be done."""
-    if not agenda.failing:
+    trials = agenda.accounts.trials.values()
+    part = agenda.vain
+    if part is None and not agenda.failing:
         logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
         return f"Ray ended before the study did (its logs are in {logs}); "
-    failed = [trial for trial in agenda.accounts.trials.values() if trial.status == "failed"]
+    failed = [trial for trial in trials if trial.status == "failed"]
     last = failed[-1]
+    what = f"{len(failed)} of {len(trials)} trials failed, the last ones in a row"
+    if part == "search" and not agenda.failing:
+        what = f"There is no answer: nothing came of the search, {_each(agenda.accounts.of_selector)} failed"
+    elif part == "confirm":
+        what = "There is no answer: every training that was to confirm the selection failed"
     return (
-        f"{len(failed)} of {len(agenda.accounts.trials)} trials failed, the last ones in a row. Trial {last.id} said: "
-        f"{last.told.message if last.told else 'nothing'} (log: "
+        f"{what}. Trial {last.id} said: {last.told.message if last.told else 'nothing'} (log: "
         f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
     )
+
+
+def discard_answer(folder: Path, part: Vain | None) -> None:
+    """Delete an answer that a former version took from what failed altogether in ``part``, and its page.
+
+    What an earlier budget had confirmed stays.
+    """
+    if part is None:
+        return
+    try:
+        content = read_answer(folder)
+    except AuxtuneError:                               # of no use to anybody either
+        return
+    if content is not None and (part == "search" or not content["report"]):
+        for name in ("selection.json", FILE):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _each(trials: Sequence[Trial]) -> str:
+    return "its one trial" if len(trials) == 1 else f"all of its {len(trials)} trials"

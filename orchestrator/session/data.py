@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyDataError
+from auxtune.orchestrator.planning.budget import check_limits, unreachable
+from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.problems import DataError
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer_check import check_tokenizer
 from auxtune.trials.truncation import missed_words
 
 ENCODER: KeyPath = ("model", "encoder")
@@ -19,6 +26,8 @@ ENCODER: KeyPath = ("model", "encoder")
 def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
     wrong: dict[KeyPath, list[str]] = {}
+    tasks: dict[str, Task] = {}
+    options = model_options(study)
     try:
         tasks = load_tasks(task_sources(study))
     except DataError as error:
@@ -26,12 +35,17 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
             path, rest = _key_of(message, study)
             wrong.setdefault(path, []).append(rest)
     try:
-        encoder = load_base(model_options(study))
+        encoder = load_base(options)
+        encoder = replace(encoder, notes=(*encoder.notes, *check_tokenizer(options, encoder, tasks)))
+    except DataError as error:
+        wrong[ENCODER] = [
+            message.replace(f"encoder {options.encoder}:", f"{options.encoder!r}:", 1) for message in error.messages
+        ]
     except ValueError as error:
         key, _, rest = str(error).partition(" ")       # it says itself which key it is about
-        wrong[tuple(key.rstrip(":").split("."))] = [rest]
+        wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options, rest)]
     if wrong:
-        raise StudyDataError(study.told(wrong))
+        raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
     return tasks, encoder
 
 
@@ -41,6 +55,43 @@ def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
         return missed_words(tasks, model_options(study))
     except DataError as error:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
+
+
+def told_of(study: StudyFile, base: BaseEncoder) -> list[str]:
+    """What whoever chose the encoder should know, each with its key."""
+    return [f"model.encoder {study.options.model.encoder!r}: {note}" for note in base.notes]
+
+
+def unreachable_here(study: StudyFile) -> list[str]:
+    """What to say of limits that no trial comes nearer to on this machine; nothing where none could run on it."""
+    try:
+        slots = allot(study.options.resources, this_machine())
+    except ResourceError:                              # it is meant for other machines
+        return []
+    try:
+        check_limits(study.options, slots)
+    except BudgetTooSmall as error:
+        return [f"{error}; `auxtune run` refuses it"]
+    return list(unreachable(study.options, slots).values())
+
+
+def _no_folder(study: StudyFile, options: ModelOptions, said: str) -> str:
+    """That what was looked for on the hub is no folder either, where it may have been meant as one."""
+    folder = study.folder / options.encoder
+    is_hubs = options.encoder != "tiny" and not Path(options.encoder).is_absolute()
+    is_hubs = is_hubs and "its configuration cannot be read" in said
+    return f"; and on this machine there is no such folder: {folder}" if is_hubs else ""
+
+
+def _moved(study: StudyFile) -> list[str]:
+    """What to do where the folder is gone at which the paths of tasks and encoder start."""
+    if study.folder.is_dir():
+        return []
+    return [
+        f"{study.folder}: the last session found tasks and encoder there, and there is no such folder now; if the "
+        "project was moved, `auxtune run FILE`, with the study file beside its data and from the folder that holds "
+        f"{study.options.storage}, goes on with this study, and from then on all is found there"
+    ]
 
 
 def _key_of(message: str, study: StudyFile) -> tuple[KeyPath, str]:

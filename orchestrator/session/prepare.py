@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.planning.budget import Budget, check_prices
+from auxtune.orchestrator.planning.budget import Budget, check_limits, check_prices
 from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.earlier import earlier_results
 from auxtune.orchestrator.planning.machines import Machines
@@ -81,6 +81,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     options, model = study.options, model_options(study)
     slots = allot(options.resources, machines)
     check_prices(options, slots)
+    check_limits(options, slots)
     loaded, base = load_study_data(study)
     problem = problem_of(study, loaded)
     check_budget(options, fewest_search_trials(options, problem))

@@ -27,7 +27,7 @@ from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.reports import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.closing import close, ending_of, failure_of
+from auxtune.orchestrator.session.closing import close, discard_answer, ending_of, failure_of
 from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
 from auxtune.orchestrator.session.opening import open_ledger
 from auxtune.orchestrator.session.prepare import Prepared, prepare
@@ -38,6 +38,7 @@ from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
+from auxtune.orchestrator.typed import typed
 
 PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
 
@@ -92,6 +93,7 @@ def run_session(
         selection: Mapping[str, Any] = {}
         page: Page | None = None
         untold: str | None = "interrupted"             # why there is no report.html
+        failure = ""                                   # why there is no answer, up to what is to be done
         try:
             measuring = prepared.measuring(ledger.events)
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
@@ -102,7 +104,11 @@ def run_session(
             if reason == "done":
                 selection = _answer(prepared, agenda, folder)
                 page, untold = write_report(folder, study, ledger.events, selection)
-            for event in close(ledger, tracker, reason, ending_of(reason, folder, selection, page), PATIENCE):
+            elif reason == "failed":
+                discard_answer(folder, agenda.vain)
+                failure = failure_of(agenda, folder)
+            ending = ending_of(reason, folder, selection, page)
+            for event in close(ledger, tracker, reason, ending, PATIENCE, failure or None):
                 agenda.accounts.add(event)
         except Locked:
             tracker.abandon()                          # the runs are the other driver's now
@@ -118,10 +124,10 @@ def run_session(
         trained, limit = agenda.accounts.trained, study.options.budget.trials
         unpaid = agenda.unpaid.describe(folder, trained, limit) if agenda.unpaid else None
         return Result(folder, selection, agenda.accounts, tracker.trouble, untold, unpaid)
-    go_on = f"`auxtune resume {folder}` goes on from here"
+    go_on = f"`auxtune resume {typed(folder)}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
-    raise TooManyFailures(failure_of(agenda, folder) + go_on)
+    raise TooManyFailures(failure + go_on)
 
 
 def _agenda(

@@ -58,7 +58,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Put ``text`` in the place of ``path``: whole or not at all, but not durable. Raises ``OSError``."""
     if isinstance(path, ObjectPath):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return
     draft = path.with_suffix(".draft")
     draft.write_text(text, encoding="utf-8")

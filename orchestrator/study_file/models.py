@@ -77,7 +77,9 @@ class EncoderOptions(Section):
     layers: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Keep only the first n layers.")
     max_length: int = Field(default=128, ge=4, le=8192, description="Longest input in tokens; the rest is cut off.")
     pooling: Literal["cls", "mean"] = Field(
-        default="cls", description="One vector per sentence: the first token's, or the mean of all."
+        default="cls",
+        description="One vector per sentence: the first token's, or the mean of all. Of a causal decoder, such as "
+        "GPT-2 or Llama, `cls` is the last token's: its first has seen nothing else.",
     )
     trust_remote_code: bool = Field(
         default=False, description="Run Python code that a hub repository brings along. Only for authors you trust."

@@ -13,13 +13,13 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.source import TaskSource
 
-_SQLITE = "sqlite:///"
 _VARIABLE = "MLFLOW_TRACKING_URI"
-_DEFAULT = f"{_SQLITE}mlflow.db"
+_DEFAULT = f"{PLAIN}mlflow.db"
 
 
 def task_sources(study: StudyFile) -> list[TaskSource]:
@@ -31,8 +31,11 @@ def model_options(study: StudyFile) -> ModelOptions:
     """The encoder: a folder where one is meant or there, else ``tiny`` or a hub id."""
     model = study.options.model
     folder = _inside(study.folder, model.encoder)
-    means_folder = model.encoder.startswith((".", "~")) or Path(model.encoder).is_absolute()
-    is_folder = means_folder or (model.encoder != "tiny" and folder.is_dir())
+    # A hub id has one slash at the most.
+    means_folder = model.encoder.startswith((".", "~")) or model.encoder.endswith("/") or (
+        model.encoder.count("/") > 1 or Path(model.encoder).is_absolute()
+    )
+    is_folder = means_folder or (model.encoder != "tiny" and folder.exists())
     return ModelOptions(
         encoder=str(folder) if is_folder else model.encoder,
         layers=model.layers,
@@ -78,9 +81,11 @@ def tracking_uri(study: StudyFile) -> str:
         check_tracking(uri)
     except ValueError as error:
         raise AuxtuneError(f"{_VARIABLE} in the environment: {error}; set another, or `tracking.uri`") from error
-    if not uri.startswith(_SQLITE):
+    if not is_sqlite(uri):
         return uri
-    return _SQLITE + str(_inside(study.working_folder, uri.removeprefix(_SQLITE)))
+    named, mark, options = uri.partition("?")
+    path = sqlite_path(named) if "%" in named else Path(named.partition(":///")[2])
+    return sqlite_uri(_inside(study.working_folder, str(path))) + mark + options
 
 
 def _source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:

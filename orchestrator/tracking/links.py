@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from auxtune.orchestrator.typed import typed
+
 _VIEW = "workflowType=machine_learning"
 
 
@@ -52,7 +54,7 @@ def where_to_look(uri: str, folder: Path, experiment_id: str | None) -> str:
     'auxtune ui studies/first'
     """
     if not is_served(uri):
-        return f"auxtune ui {folder}"
+        return f"auxtune ui {typed(folder)}"
     return shown(uri) if experiment_id is None else runs_view(uri, experiment_id)
 
 

@@ -20,6 +20,8 @@ from mlflow.tracking import MlflowClient
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
+from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
 from auxtune.orchestrator.tracking.datasets import as_inputs
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.run_metrics import (
@@ -32,7 +34,6 @@ from auxtune.orchestrator.tracking.run_metrics import (
 from auxtune.orchestrator.tracking.store import quiet_client
 
 NOTE = "mlflow.note.content"                           # what MLflow's page shows as a run's description
-_SQLITE = "sqlite:///"
 _MOST_PARAMS = 100                                     # in one request
 
 
@@ -43,8 +44,13 @@ class StudyRuns:
         """``key`` tells this study from others of its name. An absent experiment is made."""
         self._client = quiet_client(uri)
         self._study, self._key = study, key
-        beside = (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
-        self.experiment_id = _experiment(self._client, experiment, beside)
+        if is_sqlite(uri):
+            store = sqlite_path(uri)
+            store.parent.mkdir(parents=True, exist_ok=True)
+            self.experiment_id = _experiment(self._client, experiment, artifacts_beside(store))
+            bring_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)
+        else:
+            self.experiment_id = _experiment(self._client, experiment, None)
         self._logged: dict[str, set[int]] = {}         # run id -> steps that are there
 
     def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.tracking.ending import Ending
+from auxtune.orchestrator.typed import typed
 
 _NAMED = 3                                             # tasks in a name
 
@@ -48,5 +49,5 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
         yield unanswered(accounts, state)
     if (best := accounts.best) is not None:
         yield f"Best so far: trial {best.id:04d} with a score of {shown_score(best):.4f}. {trial_note(best)}"
-    command = f"`auxtune status {folder}` tells more" if state == "running" else f"`auxtune resume {folder}` goes on"
-    yield f"The study is in `{folder}`; {command}."
+    command, what = ("status", "tells more") if state == "running" else ("resume", "goes on")
+    yield f"The study is in `{folder}`; `auxtune {command} {typed(folder)}` {what}."

@@ -118,5 +118,7 @@ def _port(wanted: int | None) -> int:
 def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
     """Ours, for a server that only shows runs. The store is said here: a command line can be read by everybody."""
     kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
+    # Its log is ours to read, whatever this terminal writes.
+    readable = {"PYTHONIOENCODING": "utf-8"}
     shows = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", **kept, **shows}
+    return {"MLFLOW_DISABLE_TELEMETRY": "true", **kept, **readable, **shows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -54,14 +54,17 @@ class Inspection:
     fewest_search_trials: int
 
 
-def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
-    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer."""
+def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
+    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer.
+
+    ``besides`` are warnings of what is no task: the encoder, and limits.
+    """
     options = study.options
     inspected = tuple(_inspected(task) for task in tasks.values())
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=(*_of_tasks(tasks, inspected, options.primary), *unread_options(options)),
+        warnings=(*_of_tasks(tasks, inspected, options.primary), *unread_options(options), *besides),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told, Tracked
+from auxtune.orchestrator.record.events import Event, Lost, Proposed, Retried, Selected, Started, Told, Tracked
 from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
 
@@ -52,6 +52,8 @@ class EventLines:
                 return f"{self._names[event.id]} {event.message}"
             case Told():
                 return f"{self._names[event.id]} failed ({event.outcome.why}): {event.message}"
+            case Retried():
+                return f"what {len(event.ids)} failed trials tried is tried again"
             case Tracked(id=None) if self._look is not None:
                 return f"MLflow: {self._look(event.experiment)}"
             case Selected():

@@ -16,6 +16,7 @@ from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.tracking.links import where_to_look
+from auxtune.orchestrator.typed import typed
 from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.node_cost import node_lines
 
@@ -40,7 +41,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         parts += [
             Text(
                 f"report.html could not be written ({result.report_trouble}); "
-                f"`auxtune report {result.folder}` tries again.",
+                f"`auxtune report {typed(result.folder)}` tries again.",
                 style="yellow",
             )
         ]
@@ -48,7 +49,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         parts += [
             Text(
                 f"MLflow could not be brought up to date ({result.tracking_trouble}); "
-                f"`auxtune resume {result.folder}` fills it in.",
+                f"`auxtune resume {typed(result.folder)}` fills it in.",
                 style="yellow",
             )
         ]

@@ -45,7 +45,8 @@ def gradients(subject: Subject, options: Options) -> Arrays:
     collate, recipe = subject.collate, subject.recipe
     with undisturbed(subject.model, collate.device):
         encoder = build_encoder(subject.base, recipe.seed)
-        model = MultiTaskModel(encoder, [task], recipe.model.pooling, recipe.seed).to(collate.device).eval()
+        pooling = encoder.reading(recipe.model.pooling)
+        model = MultiTaskModel(encoder, [task], pooling, recipe.seed).to(collate.device).eval()
         fit_head(model, task, subject)
         blocks, point = blocks_of(encoder.module), common_point(subject.base, recipe.seed)
         sketch = BlockSketches(point, blocks, collate.device)
@@ -155,11 +156,12 @@ def _vectors(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> tupl
     per_row = max(1.0, float((split.labels != IGNORED).sum()) / len(split)) if task.kind == "token" else 1.0
     count = min(len(split), max(1, int(FITTED / per_row)))
     rows = np.linspace(0, len(split) - 1, count).astype(np.int64)
+    pooling = model.encoder.reading(subject.recipe.model.pooling)
     vectors, labels = [], []
     for _, batch in batches_of(task, "train", subject.collate, rows):
         hidden = model.encoder(batch.tokens, batch.segments, batch.mask)
         scored = batch.labels != IGNORED
-        taken = hidden[scored] if task.kind == "token" else pool(hidden, batch.mask, subject.recipe.model.pooling)
+        taken = hidden[scored] if task.kind == "token" else pool(hidden, batch.mask, pooling)
         vectors.append(doubles(taken).cpu())
         labels.append((batch.labels[scored] if task.kind == "token" else batch.labels).cpu())
     targets = torch.cat(labels)

@@ -30,12 +30,13 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
     alignment = subject.model.alignment(0) if len(subject.tasks) == 1 else None
     layers = encoder.module.config.num_hidden_layers
     hidden = np.empty((layers + 1, len(texts.splits["probe"]), encoder.width), np.float32)
+    pooling = encoder.reading(subject.recipe.model.pooling)
     with undisturbed(subject.model, subject.collate.device), torch.no_grad():
         for rows, batch in batches_of(texts, "probe", subject.collate):
             states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
             if len(states) != layers + 1:
                 raise ProbeError(f"probes.hidden_states: expected {layers + 1} hidden states of the encoder, found "
                                  f"{len(states)}; choose an encoder that can output them")
-            pooled = [pool(state, batch.mask, subject.recipe.model.pooling) for state in states]
+            pooled = [pool(state, batch.mask, pooling) for state in states]
             hidden[:, rows] = torch.stack(pooled).float().cpu().numpy()
     return {"hidden": hidden, "texts": np.array(texts.digest, np.str_)}

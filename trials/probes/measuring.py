@@ -57,7 +57,7 @@ def pooled_features(
     with torch.no_grad():
         for rows, batch in batches_of(task, part, collate):
             hidden = encoder(batch.tokens, batch.segments, batch.mask, alignment)
-            features[torch.from_numpy(rows)] = doubles(pool(hidden, batch.mask, pooling)).cpu()
+            features[torch.from_numpy(rows)] = doubles(pool(hidden, batch.mask, encoder.reading(pooling))).cpu()
     return features
 
 

@@ -43,7 +43,7 @@ def _blocks(material: Material) -> Iterator[Block]:
         yield Paragraph(said, "warning" if anew.is_another else "note")
     search = material.accounts.of_selector
     failed = sum(trial.status == "failed" for trial in search)
-    if failed:
+    if 0 < failed < len(search):
         yield Paragraph(f"{failed} of {len(search)} search trials failed; the choice rests on the others.", "warning")
     if why := material.belief.get("why"):
         yield Paragraph(f"The selector: {why}.", "note")

@@ -1,0 +1,78 @@
+"""Signs that an output cannot write, in letters that it can: Latin-1 has no ``≥``, and ASCII no ``ü``.
+
+Done once, for all that is printed, in the streams themselves. Our own signs become what one would type for them; any
+other letter becomes its ``\\uXXXX``, from which it can be had again, and which JSON reads as that letter. Under
+``--json`` all become that.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from collections.abc import Sequence
+
+_HANDLER, _ESCAPING = "auxtune.signs", "auxtune.escapes"
+_PLAIN = "auxtune-ascii"                               # a codec: ASCII, under a name that Click leaves alone
+_TYPED = {
+    "≥": ">=", "≤": "<=", "≈": "~", "≠": "!=", "±": "+/-", "×": "x", "·": ".", "−": "-", "–": "-", "—": "-", "…": "...",
+    "→": "->", "←": "<-", "↑": "^", "↓": "v", "•": "*", "●": "*", "○": "o", "✓": "x", "✗": "-", "√": "sqrt ",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ",
+    "\N{FIGURE SPACE}": " ", "\N{THIN SPACE}": " ",
+}
+_HORIZONTAL, _VERTICAL = "─━┄┅┈┉╌╍═╴╶╸╺╼╾", "│┃┆┇┊┋╎╏║╵╷╹╻╽╿"
+
+
+def write_any_sign(arguments: Sequence[str]) -> None:
+    """Let standard output and error write whatever is printed by the command that ``arguments`` ask for."""
+    codecs.register_error(_HANDLER, lambda error: _replaced(error, _typed))
+    codecs.register_error(_ESCAPING, lambda error: _replaced(error, _escaped))
+    codecs.register(_plain_codec)
+    handler = _ESCAPING if "--json" in arguments else _HANDLER
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Click takes an output that says it is ASCII for a mistake, and writes UTF-8 to it.
+            ascii_only = codecs.lookup(stream.encoding).name in ("ascii", _PLAIN)
+            stream.reconfigure(encoding=_PLAIN if ascii_only else stream.encoding, errors=handler)
+
+
+def _typed(sign: str) -> str:
+    if sign in _TYPED:
+        return _TYPED[sign]
+    if "\u2500" <= sign <= "\u257f":                   # what boxes are drawn with
+        return "-" if sign in _HORIZONTAL else "|" if sign in _VERTICAL else "+"
+    if "\u2580" <= sign <= "\u259f":                   # blocks
+        return "#"
+    return _escaped(sign)
+
+
+def _escaped(sign: str) -> str:
+    """``\\uXXXX``, twice beyond the first 65,536 signs, as in JSON."""
+    units = sign.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+
+
+def _replaced(error: UnicodeError, by: object) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError) or not callable(by):
+        raise error
+    return "".join(map(by, error.object[error.start : error.end])), error.end
+
+
+class _Encoder(codecs.IncrementalEncoder):
+    def encode(self, text: str, final: bool = False) -> bytes:
+        """ASCII of what was made writable."""
+        return codecs.ascii_encode(text, self.errors)[0]
+
+
+class _Decoder(codecs.IncrementalDecoder):
+    def decode(self, data: object, final: bool = False) -> str:
+        """For completeness: a stream is made with both."""
+        return codecs.ascii_decode(data, self.errors)[0]  # type: ignore[arg-type]
+
+
+def _plain_codec(name: str) -> codecs.CodecInfo | None:
+    if name.replace("_", "-") != _PLAIN:
+        return None
+    return codecs.CodecInfo(
+        codecs.ascii_encode, codecs.ascii_decode, incrementalencoder=_Encoder, incrementaldecoder=_Decoder, name=_PLAIN
+    )

@@ -1,0 +1,74 @@
+"""What a few rows through an encoder, before any training, say of it: is it sound, and what has a token seen?
+
+Whether a model is causal is read off what it does and not off its name: flags and classes for that differ between
+families, and many a decoder was made to look both ways.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from auxtune.trials.encoder import Encoder
+
+_SHORT = 8                                             # tokens: enough to be seen or not
+# Relative to the largest value: far above the rounding of a sum in another order, far below what one of eight tokens
+# does to the vector of another, be the weights drawn at random.
+_SAME = 1e-6
+_UNKNOWN_ROWS = 1000                                   # ids that any vocabulary has
+
+
+def embedded(module: PreTrainedModel) -> int | None:
+    """How many token ids have an embedding, ``None`` where the model does not tell."""
+    try:
+        weight = getattr(module.get_input_embeddings(), "weight", None)
+    except (NotImplementedError, AttributeError):
+        weight = None
+    if isinstance(weight, torch.Tensor) and weight.ndim == 2:
+        return int(weight.shape[0])
+    return cast("int | None", getattr(module.config, "vocab_size", None))
+
+
+def various(count: int | None, pad: int, length: int) -> torch.Tensor:
+    """A row (length,) of token ids spread over all ``count`` of them, without ``pad``, from which some count places."""
+    ids = torch.linspace(0, (count or _UNKNOWN_ROWS) - 1, length).long()
+    ordinary = pad + 1 if count is None or pad + 1 < count else 0
+    return torch.where(ids == pad, ordinary, ids)
+
+
+def is_finite(hidden: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
+    return bool(torch.isfinite(hidden).all())
+
+
+def broken_weight(module: PreTrainedModel) -> str | None:
+    """The name of the first parameter that holds a value that is not finite, if there is one."""
+    return next((name for name, weight in module.named_parameters() if not is_finite(weight)), None)
+
+
+def is_causal(encoder: Encoder, count: int | None, longest: int) -> bool:
+    """Whether a token sees those before it, and none after it. ``encoder`` is in evaluation mode.
+
+    All tokens but the first are changed, and its vector must stay; all but the last, and its vector must not.
+    """
+    row = various(count, encoder.pad, min(_SHORT, longest))
+    other = row.flip(0)
+    first, last = other.clone(), other.clone()
+    first[0], last[-1] = row[0], row[-1]
+    with torch.no_grad():
+        kept, of_first, of_last = (_vectors(encoder, each) for each in (row, first, last))
+    return _alike(kept[0], of_first[0]) and not _alike(kept[-1], of_last[-1])
+
+
+def _vectors(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
+    """(length, width)."""
+    rows = row.unsqueeze(0)
+    hidden: torch.Tensor = encoder(rows, torch.zeros_like(rows), torch.ones_like(rows))
+    return hidden[0]
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).abs().max() <= _SAME * one.abs().max())
