@@ -10,6 +10,7 @@ import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.saying import say
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -87,32 +88,35 @@ def _latest(storage: Path) -> Path:
 
 
 def _show(status: dict[str, Any]) -> None:
+    from auxtune.orchestrator.views.ahead import planned
     from auxtune.orchestrator.views.node_cost import node_lines
 
     trials, cost, best = status["trials"], status["cost"], status["best"]
-    click.echo(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
-    click.echo(
+    say(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
+    say(
         f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
         + ", ".join(f"{count} {state}" for state, count in trials.items())
     )
-    click.echo("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
+    say("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
     if status["concurrency"]:
-        click.echo("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
+        say("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
     for trial in status["running"]:
-        click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
+        say(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        click.echo(f"best so far: {best['score']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+        say(f"best so far: {best['score']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
-        click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
+        say(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    click.echo(
+    say(
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
         f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
     )
+    if status["budget"]["trials"] is not None:
+        say(planned(status["budget"]["trials"], status["confirm_trials"]))
     for line in node_lines(cost):
-        click.echo(line[0].lower() + line[1:])
+        say(line[0].lower() + line[1:])
     if status["hours_left"] is not None:
-        click.echo(f"time left: {status['hours_left'] * 60:.1f} minutes")
+        say(f"time left: {status['hours_left'] * 60:.1f} minutes")
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
-            click.echo(line)
+            say(line)

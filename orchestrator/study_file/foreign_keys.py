@@ -92,8 +92,8 @@ _ROWS: Final = (
      "concurrency", "resources.concurrent", ""),
     ("no_cuda use_cpu cpu_only", "resources.device", "`cpu` or `auto`"),
     ("max_failures max_retries", "resources.retries", "of a trial whose machine died"),
-    ("search_alg search_algorithm searcher sampler algorithm algo tuner strategy search_strategy method selection_method",
-     "selector", "one of `auxtune selectors`"),
+    ("search_alg search_algorithm searcher sampler algorithm algo tuner strategy search_strategy method "
+     "selection_method", "selector", "one of `auxtune selectors`"),
     ("random_state random_seed manual_seed rng_seed data_seed global_seed", "seed", ""),
     ("num_seeds n_seeds repeats n_repeats num_repeats n_runs num_runs", "confirm.seeds", "runs per arm"),
     ("baselines baseline", "confirm.controls", ""),
@@ -112,8 +112,8 @@ _ROWS: Final = (
     ("target_task main_task primary_task", "primary", "a task's name"),
     ("auxiliary_tasks auxiliaries aux_tasks auxiliary", "tasks", "where all but `primary` are candidates"),
     ("dataset dataset_name datasets dataset_id hf_dataset dataset_path train_dataset task task_name data_files "
-     "data_file train_file train_path train_data training_data file csv json jsonl parquet data_path data_dir data folder "
-     "train_files filename file_path", "-",
+     "data_file train_file train_path train_data training_data file csv json jsonl parquet data_path data_dir data "
+     "folder train_files filename file_path", "-",
      "rows are a task's: `tasks.TASK.path` for a file or folder, `tasks.TASK.files` for one file per split, "
      "`tasks.TASK.hub` for the Hugging Face hub"),
     ("validation_file val_file valid_file dev_file eval_file validation_files dev_path eval_dataset",

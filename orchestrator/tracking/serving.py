@@ -119,4 +119,4 @@ def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
     """Ours, for a server that only shows runs. The store is said here: a command line can be read by everybody."""
     kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
     shows = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", **kept, **shows}
+    return {**kept, **shows}

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from auxtune.orchestrator.answer.verdict import interval
+from auxtune.orchestrator.views.fitting import FittingTable
 
 
-def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
+def groups_tables(selection: Mapping[str, Any]) -> Iterator[FittingTable]:
     """The models, the lift over each control, and each task's own."""
-    models = Table("trained together", "serves", title="Models", title_justify="left")
+    models = FittingTable("trained together", "serves", title="Models", title_justify="left")
     for group in selection["groups"]:
         models.add_row(" + ".join(group["tasks"]), ", ".join(group["serves"]) or "nothing: others do better")
     yield models
-    lifts = Table("over", "models", "mean lift", "95 % interval", "seeds", title="Lift on the report split, on average")
-    lifts.title_justify = "left"
+    lifts = FittingTable("over", "models", "mean lift", "95 % interval", "seeds")
+    lifts.title, lifts.title_justify = "Lift on the report split, on average", "left"
     measured = {control: lift for control, lift in selection["lift"].items() if lift is not None}
     for control in selection["lift"]:
         if control in measured:
@@ -29,7 +29,7 @@ def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
         lifts.add_row(control, *row)
     yield lifts
     # Without lines between the columns, so that a control in each fits a terminal.
-    each = Table("task", "report", *measured, title="Each task's own lift over", title_justify="left")
+    each = FittingTable("task", "report", *measured, title="Each task's own lift over", title_justify="left")
     each.box, each.pad_edge, each.collapse_padding = SIMPLE, False, True
     for task, metrics in selection["report"].items():
         scores = "\n".join(f"{metric} {value:.4f}" for metric, value in metrics.items())

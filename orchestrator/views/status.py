@@ -9,6 +9,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.budget import price_of, spent_of
+from auxtune.orchestrator.planning.plan_size import confirm_trials
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
@@ -37,6 +38,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "best": short(best) if best else None,
         "running": [short(trial) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
+        "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
