@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,14 +38,13 @@ prices: {{cpu_hour: 0.5}}
 seed: 5
 """
 SELECTOR = "{name: random_subset, trials: 4}"
-AT_80 = {"COLUMNS": "80"}
 
 
-def printed(*arguments: object, code: int = 0) -> str:
+def printed(home: Path, *arguments: object) -> str:
     """What a command prints to a terminal of 80 columns."""
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments], env=AT_80)
-    assert done.exit_code == code, done.output
-    return done.stdout
+    terminal = CommandTerminal(home, *map(str, arguments), columns=80)
+    assert terminal.ended() == 0, terminal.text
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.text).replace("\r\n", "\n")
 
 
 def check_fit(shown: str, names: Sequence[str] = NAMES) -> None:
@@ -67,28 +67,20 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SimulatedStudy:
 
 
 def test_status_wraps_between_names(study: SimulatedStudy) -> None:
-    shown = printed("status", study.folder)
+    shown = printed(study.folder.parent, "status", "x")
     check_fit(shown, [name for name in NAMES if name in shown])
     assert NAMES[0] in shown and "selected: " in shown
 
 
-def test_status_on_a_real_terminal_does_the_same(study: SimulatedStudy) -> None:
-    terminal = CommandTerminal(study.folder.parent, "status", "x", columns=80)
-    assert terminal.ended() == 0
-    shown = terminal.text.replace("\r\n", "\n")
-    check_fit(shown, [name for name in NAMES if name in shown])
-    assert NAMES[0] in shown
-
-
-def test_what_no_terminal_reads_is_not_wrapped(study: SimulatedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    lines = CliRunner().invoke(main, ["status", str(study.folder)]).stdout.splitlines()
+def test_what_no_terminal_reads_is_not_wrapped(study: SimulatedStudy) -> None:
+    done = CliRunner().invoke(main, ["status", str(study.folder)], env={"COLUMNS": "80"})
+    lines = done.stdout.splitlines()
     [selected] = [line for line in lines if line.startswith("selected: ")]
     assert cell_len(selected) > 80
 
 
 def test_list_gives_each_study_lines_of_its_own_where_its_row_is_too_long(study: SimulatedStudy) -> None:
-    shown = printed("list", study.folder.parent)
+    shown = printed(study.folder.parent, "list", ".")
     check_fit(shown, [name for name in NAMES if name in shown])
     assert "study x\n" in shown and "  state: done\n" in shown and NAMES[0] in shown
 
@@ -96,7 +88,7 @@ def test_list_gives_each_study_lines_of_its_own_where_its_row_is_too_long(study:
 def test_show_wraps_between_names(study: SimulatedStudy) -> None:
     accounts = read_accounts(study.folder)
     [widest, *_] = sorted(accounts.trials.values(), key=lambda trial: -len(trial.proposal.tasks))
-    shown = printed("show", study.folder, widest.id)
+    shown = printed(study.folder.parent, "show", "x", widest.id)
     names = widest.proposal.tasks
     assert len(names) > 2
     # Files are named in full, wherever the study lies.
@@ -122,23 +114,22 @@ def test_compare_keeps_names_whole(tmp_path: Path) -> None:
         text = LONG.replace("study: x", f"study: {name}").replace("SELECTOR", selector)
         study = SimulatedStudy(tmp_path / name, text=text, names=NAMES)
         folders.append(study.finish(study.session()))
-    check_fit(printed("compare", *folders))
+    check_fit(printed(tmp_path, "compare", *folders))
 
 
-def test_plan_keeps_names_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_plan_keeps_names_whole(tmp_path: Path) -> None:
     builtin = ("mood", "tint", "stars", "river", "pace")
     tasks = {name: {"builtin": task} for name, task in zip(NAMES, builtin, strict=True)}
     text = LONG.replace(TASKS.strip()[1:-1], yaml.safe_dump({"tasks": tasks})).replace("SELECTOR", SELECTOR)
     (tmp_path / "study.yaml").write_text(text + "resources: {gpus: 0}\n")
-    check_fit(printed("plan", "study.yaml"))
+    check_fit(printed(tmp_path, "plan", "study.yaml"))
 
 
 def test_simulate_keeps_names_whole(tmp_path: Path) -> None:
     rows = groups_rows(NAMES[:3])
     folder = write_table(tmp_path / "long", "groups", NAMES[:3], rows)
     targets = [part for name in NAMES[:3] for part in ("--target", name)]
-    shown = printed("simulate", folder, "--selector", "exhaustive", "--selector", "random_subset", *targets)
+    shown = printed(tmp_path, "simulate", folder, "--selector", "exhaustive", "--selector", "random_subset", *targets)
     check_fit(shown, NAMES[:3])
 
 

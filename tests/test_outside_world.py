@@ -25,7 +25,15 @@ from auxtune.trials import load_model
 print(Study.from_folder("studies/quickstart").status()["state"])
 print(load_model("model").predict("mood", ["it is bright"]))
 """
-TELL_ON_ITSELF = "import mlflow, time; mlflow.set_tracking_uri('sqlite:///m.db'); mlflow.search_runs(); time.sleep(3)"
+TELL_ON_ITSELF = """
+import threading
+from mlflow import MlflowClient
+
+MlflowClient("sqlite:///m.db").create_experiment("told")
+for thread in threading.enumerate():
+    if thread.name == "GetTelemetryConfig":
+        thread.join(60)
+"""
 
 
 @pytest.fixture

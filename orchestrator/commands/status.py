@@ -88,7 +88,6 @@ def _latest(storage: Path) -> Path:
 
 
 def _show(status: dict[str, Any]) -> None:
-    from auxtune.orchestrator.views.ahead import planned
     from auxtune.orchestrator.views.node_cost import node_lines
 
     trials, cost, best = status["trials"], status["cost"], status["best"]
@@ -109,10 +108,8 @@ def _show(status: dict[str, Any]) -> None:
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
     say(
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
-        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
     )
-    if status["budget"]["trials"] is not None:
-        say(planned(status["budget"]["trials"], status["confirm_trials"]))
     for line in node_lines(cost):
         say(line[0].lower() + line[1:])
     if status["hours_left"] is not None:
@@ -120,3 +117,10 @@ def _show(status: dict[str, Any]) -> None:
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
             say(line)
+
+
+def _budget(status: dict[str, Any]) -> list[str]:
+    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
+    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
+    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
+    return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

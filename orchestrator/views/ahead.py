@@ -53,11 +53,6 @@ def _lasting(
     return f"; {about} {duration(steps * pace)} at the pace so far"
 
 
-def planned(limit: int, confirm: int) -> str:
-    """What the trials of a budget are for: ``24 trials: 20 confirm, 4 search``."""
-    return f"{limit} trials: {min(limit, confirm)} confirm, {max(0, limit - confirm)} search"
-
-
 def duration(seconds: float) -> str:
     """Seconds as people say them: ``42 s``, ``7 min``, ``3 h 05 min``."""
     if seconds < 90:

@@ -6,7 +6,6 @@ its rows are written below each other, each value on a line of its own. What goe
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -23,10 +22,10 @@ UNLIMITED = 10_000                                     # columns: more than any 
 
 
 def terminal_columns() -> int | None:
-    """Columns of the terminal, or what ``COLUMNS`` says; ``None`` where neither is there."""
-    said = os.environ.get("COLUMNS", "")
-    if said.isdigit() and int(said):
-        return int(said)
+    """Columns of the terminal that is printed to; ``None`` where it is none, whatever ``COLUMNS`` says.
+
+    That is also in the environment of what an interactive Python starts, and of tests: readline puts it there.
+    """
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
