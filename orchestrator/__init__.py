@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.study import Study
+from auxtune.orchestrator.usage_reports import turn_off_usage_reports
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.simulation.simulate import simulate
 
 __all__ = ["Study", "simulate"]
+turn_off_usage_reports()                               # before the first import of what would report
 
 
 def __getattr__(name: str) -> Any:

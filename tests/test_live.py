@@ -241,3 +241,24 @@ def test_its_picture_asks_nothing_of_anywhere(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(script), str(study.folder), str(picture)], check=True, timeout=120)
     svg = picture.read_text()
     assert "random_subset" in svg and "belief" in svg and "url(http" not in svg and "@font-face" not in svg
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_name_of_a_task_is_cut(width: int) -> None:
+    names = [f"customer_reviews_{middle}_in_english" for middle in ("helpful", "urgent", "stars")]
+    running = tuple(
+        RunningTrial(number, "confirm", " + ".join(names[: number + 1]), 1, 0.0, 10, 400) for number in range(3)
+    )
+    scene = replace(SCENE, running=running, best=f"0.5000: trial 0000, {' + '.join(names)}")
+    lines = drawn(scene, width)
+    assert max(map(len, lines)) <= width
+    trials = "\n".join(lines[: next(place for place, line in enumerate(lines) if line.startswith("best"))])
+    assert [trials.count(name) for name in names] == [3, 2, 1] and "…" not in trials
+    assert all(name in "\n".join(lines[len(trials.splitlines()) :]) for name in names)
+
+
+def test_what_long_names_take_counts_as_lines() -> None:
+    long = " + ".join(f"customer_reviews_{number}_in_english" for number in range(4))
+    running = tuple(RunningTrial(number, "search", long, 1, 0.0, 10, 400) for number in range(6))
+    lines = drawn(replace(SCENE, running=running), 80, 24)
+    assert len(lines) <= 24 and sum(line.startswith("and ") for line in lines) == 1

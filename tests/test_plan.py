@@ -95,7 +95,9 @@ def test_without_measurements_the_work_is_known_and_its_cost_is_not(home: StudyR
     assert content["cost"] == {"search": None, "confirm": None, "total": None}
     assert content["pace"] == {"source": None, "trials": 0, "seconds_per_step": None}
     shown = typed().stdout
-    assert "unknown" in shown and "auxtune validate --smoke" in shown
+    assert "unknown" not in shown and "USD" not in shown and shown.count("auxtune validate --smoke") == 1
+    assert content["trials"] == {"limit": 8, "trained": 0, "confirm": 2, "search": 6}
+    assert "budget.trials: 8 trials: 2 confirm, 6 search\n" in shown
 
 
 def test_a_smoke_test_gives_the_cost(home: StudyRun) -> None:

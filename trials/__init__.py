@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from auxtune.trials.usage_reports import turn_off_usage_reports
+
 if TYPE_CHECKING:
     from auxtune.trials.loaded_model import load_model
 
 __all__ = ["load_model"]
+turn_off_usage_reports()                               # before the first import of what would report
 
 
 def __getattr__(name: str) -> Any:

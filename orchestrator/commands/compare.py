@@ -42,4 +42,4 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(compared(found))
+        Console().print(compared(found), overflow="ignore", crop=False)

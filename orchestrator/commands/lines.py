@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import click
 from rich.console import Console
 from rich.text import Text
 
+from auxtune.orchestrator.commands.saying import say
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.links import where_to_look
+from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.progress import EventLines
 
 
@@ -30,11 +31,13 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
 
 def print_line(line: str, moment: float | None = None) -> None:
     """A line with the time of day before it: that of ``moment``, in seconds since the epoch, or of now."""
-    click.echo(f"{_clock(moment)}  {line}")
+    say(f"{_clock(moment)}  {line}")
 
 
 def _print_above(console: Console, line: str, moment: float | None) -> None:
-    console.print(Text.assemble((_clock(moment), "dim"), f"  {line}"), soft_wrap=True)
+    clock = _clock(moment)
+    said = fitted(f"{clock}  {line}", console.width)
+    console.print(Text.assemble((clock, "dim"), said.removeprefix(clock)), soft_wrap=True)
 
 
 def _clock(moment: float | None) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from auxtune.orchestrator.commands.saying import say
+
 _COSTS = {
     "trials": "trials",
     "wall_hours": "wall hours",
@@ -58,24 +60,31 @@ def command(study: Path, overrides: tuple[str, ...], address: str | None, as_jso
 def _print(plan: Mapping[str, Any]) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
 
-    click.echo("\n".join(_search(plan)))
-    arms = Table("confirm", "seeds", "to train", "steps", "tasks", box=SIMPLE, pad_edge=False)
+    from auxtune.orchestrator.views.fitting import FittingTable
+
+    for line in _search(plan):
+        say(line)
+    arms = FittingTable("confirm", "seeds", "to train", "steps", "tasks", box=SIMPLE, pad_edge=False)
     for arm in plan["confirm"]:
         models = arm["groups"] or ([arm["tasks"]] if arm["tasks"] else [])
         tasks = " | ".join(map(" + ".join, models)) or "as selected"
         arms.add_row(arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), tasks)
-    cost = Table(box=SIMPLE, pad_edge=False)
-    cost.add_column("cost", no_wrap=True)
-    for phase in plan["cost"]:
-        cost.add_column(phase, justify="right", no_wrap=True)
-    for key, name in _COSTS.items():
-        cost.add_row(name, *(_cost(bill, key) for bill in plan["cost"].values()))
-    console = Console()
-    console.print(arms)
-    console.print(cost)
-    click.echo("\n".join([*_ending(plan), *_pace(plan["pace"]), *(f"note: {note}" for note in plan["notes"])]))
+    Console().print(arms, overflow="ignore", crop=False)
+    if _is_measured(plan):
+        cost = FittingTable("cost", box=SIMPLE, pad_edge=False)
+        for phase in plan["cost"]:
+            cost.add_column(phase, justify="right")
+        for key, name in _COSTS.items():
+            cost.add_row(name, *(_cost(bill, key) for bill in plan["cost"].values()))
+        Console().print(cost, overflow="ignore", crop=False)
+    for line in (*_ending(plan), *_pace(plan["pace"]), *(f"note: {note}" for note in plan["notes"])):
+        say(line)
+
+
+def _is_measured(plan: Mapping[str, Any]) -> bool:
+    """Whether anything is known of the cost; else a note says how to come by it, and that is enough."""
+    return any(bill is not None for bill in plan["cost"].values())
 
 
 def _search(plan: Mapping[str, Any]) -> Iterator[str]:
@@ -107,11 +116,23 @@ def _range(spread: Mapping[str, float | None], shown: Callable[[float | None], s
 
 def _ending(plan: Mapping[str, Any]) -> Iterator[str]:
     for room in plan["budget"]:
+        if room["limit"] == "trials":
+            yield f"budget.trials: {_trials(plan['trials'])}"
+            continue
+        if room["trials"] is None and not _is_measured(plan):
+            continue
         spread = _range({"mean": room["trials"], "low": room["few"], "high": room["many"]}, str)
         counted = "unknown" if room["trials"] is None else f"{room['trials']}{f' ({spread})' if spread else ''}"
         yield f"budget.{room['limit']}: room for {counted} more search trials"
     ends = plan["search"]["ends"]
-    yield _ENDS.get(ends, f"the search is ended by: budget.{ends}")
+    if ends is not None or _is_measured(plan):
+        yield _ENDS.get(ends, f"the search is ended by: budget.{ends}")
+
+
+def _trials(planned: Mapping[str, int]) -> str:
+    """What the trials of the budget are for, as in ``24 trials: 20 confirm, 4 search``."""
+    before = f"{planned['trained']} trained before, " if planned["trained"] else ""
+    return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search"
 
 
 def _pace(pace: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import click
 
 from auxtune.orchestrator.commands import completing
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.saying import say
 
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
@@ -48,19 +49,19 @@ def _proposal(shown: dict[str, Any]) -> None:
     shares, inner = proposal["weights"] or {}, proposal["inner"]
     tasks = " + ".join(f"{task} {shares[task]:.1%}" if task in shares else task for task in proposal["tasks"])
     stage = f" of stage {shown['stage']}" if shown["stage"] else ""
-    click.echo(f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}")
-    click.echo(f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}")
+    say(f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}")
+    say(f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}")
     if inner:
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
-        click.echo(f"steered inside by {_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}")
+        say(f"steered inside by {_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}")
     if proposal["leg"]:
         start = shown["goes_on_from"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
-        click.echo(f"goes on from {begin} for {proposal['leg']['steps']} steps")
+        say(f"goes on from {begin} for {proposal['leg']['steps']} steps")
     if proposal["measure"]:
-        click.echo(f"measures {', '.join(_options(each['probe'], each['options']) for each in proposal['measure'])}")
+        say(f"measures {', '.join(_options(each['probe'], each['options']) for each in proposal['measure'])}")
     for task, kept in proposal["rows"].items():
-        click.echo(f"trains on {kept['kept']} of {kept['rows']} rows of {task}")
+        say(f"trains on {kept['kept']} of {kept['rows']} rows of {task}")
 
 
 def _options(name: str, options: dict[str, Any]) -> str:
@@ -72,8 +73,8 @@ def _attempt(attempt: dict[str, Any]) -> None:
     begin = f"attempt {attempt['attempt']}: started {_clock(attempt['started'])}"
     former = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
     ended = f", ended {_clock(attempt['ended'])}" if attempt["ended"] else ""
-    click.echo(f"{begin}{former}{ended}: {attempt['end']}{_cost(attempt['cost'])}")
-    click.echo(f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}")
+    say(f"{begin}{former}{ended}: {attempt['end']}{_cost(attempt['cost'])}")
+    say(f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}")
 
 
 def _cost(cost: dict[str, Any] | None) -> str:
@@ -85,13 +86,13 @@ def _cost(cost: dict[str, Any] | None) -> str:
 def _outcome(shown: dict[str, Any]) -> None:
     outcome = shown["outcome"]
     if shown["reused_from"]:
-        click.echo(f"nothing was trained: measured before, by {shown['reused_from']}")
+        say(f"nothing was trained: measured before, by {shown['reused_from']}")
     if shown["value"] is not None:
-        click.echo(f"score {shown['value']:.4f} on the selection split")
+        say(f"score {shown['value']:.4f} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():
-            click.echo(f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+            say(f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     for text in (shown["message"], shown["traceback"]):
         if text:
             click.echo(text.rstrip())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auxtune.orchestrator.commands import completing
+from auxtune.orchestrator.commands.saying import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,23 +131,22 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
     from auxtune.orchestrator.simulation.summary import summarise
+    from auxtune.orchestrator.views.fitting import plain_table, print_table
 
     header = recorded.table.header
     lines = list(summarise(rows, (*_MEASURES[header.kind], "trials", "cost")))
     asked = [name for name in ("models", "inference_budget", "budget") if rows[name].notna().any()]
     targets = ["target"] if any(line.target for line in lines) else []
     shown = [name for name in _MEASURES[header.kind] if rows[name].notna().any()] + ["trials", "cost"]
-    table = [["selector", *targets, *asked, *shown]]
+    table = plain_table("selector", *targets, *asked, *shown)
     for line in lines:
         limits = [f"{line.asked[name]:g}" if name in line.asked else "–" for name in asked]
         target = [str(line.target)] if targets else []
-        table.append([line.selector, *target, *limits, *(str(line.means.get(name, "–")) for name in shown)])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+        table.add_row(line.selector, *target, *limits, *(str(line.means.get(name, "–")) for name in shown))
+    print_table(table)
     better = "lower" if header.mode == "min" else "higher"
     over = "targets" if header.kind == "transfer" else "seeds"
-    click.echo(f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}.")
+    say(f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}.")
 
 
 def _unit(recorded: Recorded) -> str:

@@ -10,6 +10,7 @@ import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.saying import say
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -90,31 +91,38 @@ def _show(status: dict[str, Any]) -> None:
     from auxtune.orchestrator.views.node_cost import node_lines
 
     trials, cost, best = status["trials"], status["cost"], status["best"]
-    click.echo(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
-    click.echo(
+    say(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
+    say(
         f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
         + ", ".join(f"{count} {state}" for state, count in trials.items())
     )
-    click.echo("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
+    say("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
     if status["concurrency"]:
-        click.echo("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
+        say("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
     for trial in status["running"]:
-        click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
+        say(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        click.echo(f"best so far: {best['value']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+        say(f"best so far: {best['value']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
-        click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
+        say(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
     if status["answer"]:
-        click.echo(f"answer: {status['answer']}")
+        say(f"answer: {status['answer']}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    click.echo(
+    say(
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
-        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(status['spent'])}"
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
     )
     for line in node_lines(cost):
-        click.echo(line[0].lower() + line[1:])
+        say(line[0].lower() + line[1:])
     if status["hours_left"] is not None:
-        click.echo(f"time left: {status['hours_left'] * 60:.1f} minutes")
+        say(f"time left: {status['hours_left'] * 60:.1f} minutes")
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
-            click.echo(line)
+            say(line)
+
+
+def _budget(status: dict[str, Any]) -> list[str]:
+    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
+    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
+    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
+    return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

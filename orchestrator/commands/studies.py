@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.commands.saying import say
 
 _COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
@@ -22,6 +23,7 @@ def command(storage: Path, as_json: bool) -> None:
 
     A study that cannot be read is listed with its error.
     """
+    from auxtune.orchestrator.views.fitting import plain_table, print_table
     from auxtune.orchestrator.views.overview import overview_of, study_folders
 
     rows = [overview_of(folder) for folder in study_folders(storage)]
@@ -31,13 +33,13 @@ def command(storage: Path, as_json: bool) -> None:
     if not rows:
         click.echo(f"no studies in {storage.resolve()}")
         return
-    table = [_COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
-    for cells in table:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+    table = plain_table(*_COLUMNS)
+    for row in rows:
+        table.add_row(*_cells(row))
+    print_table(table)
     for row in rows:
         if row["error"]:
-            click.echo(f"{row['study']}: {row['error']}")
+            say(f"{row['study']}: {row['error']}")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -79,11 +79,30 @@ def embedded_ray(machine: Machines) -> Iterator[None]:
     # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
     # The thread lives as long as Ray, whose processes die with the thread that started them.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
-        thread.submit(start).result()
+        with _no_usage_process():
+            thread.submit(start).result()
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _no_usage_process() -> Iterator[None]:
+    """While entered, Ray starts no process for the reports of its use.
+
+    Without a dashboard that is all its "API server" would be for, and even where reports are off it asks the metadata
+    addresses of three clouds which of them this machine is in. Ray has no setting for it; what stands in its place
+    answers as the real one does where no such process can be started.
+    """
+    from ray._private import services
+
+    real = services.start_api_server
+    services.start_api_server = lambda *_, **__: (None, None)
+    try:
+        yield
+    finally:
+        services.start_api_server = real
 
 
 def run_tuner(

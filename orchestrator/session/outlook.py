@@ -30,7 +30,7 @@ from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data import Task
 from auxtune.trials.encoder import BaseEncoder
 
-NO_PACE = "nothing was measured yet: `auxtune validate --smoke` measures seconds per step and evaluation"
+NO_PACE = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"
 ELSEWHERE = "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
 
 

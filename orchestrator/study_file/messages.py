@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from auxtune.orchestrator.study_file.keys import Schema, expected, find, resolved
-from auxtune.orchestrator.study_file.yaml_source import KeyPath
+from auxtune.orchestrator.study_file.keys import Schema, expected, find
+from auxtune.orchestrator.study_file.unknown_keys import unknown
+from auxtune.orchestrator.study_file.yaml_source import KeyPath, dotted
+
+_MEANT = {"model": "encoder", "budget": "trials", "tasks.NAME": "path", "confirm": "seeds", "tracking": "uri"}
 
 
-def explain(error: ErrorDetails) -> tuple[KeyPath, str]:
-    """The key that pydantic complains about, and the complaint."""
+def explain(error: ErrorDetails) -> Iterator[tuple[KeyPath, str]]:
+    """The key that pydantic complains about and the complaint; for an unknown one also those inside it."""
     where = tuple(step for step in error["loc"] if step != "[key]")
     path, node = find(where)
     if error["type"] == "extra_forbidden":
-        return where, _unknown(where)
-    if error["type"] == "missing":
-        return path, f"missing; expected {expected(node)}"
-    if error["type"] == "value_error":
-        return path, str(error["ctx"]["error"])
-    return path, f"expected {expected(node)}, found {shown(error['input'])}{_remedy(node)}"
+        yield from unknown(where, error["input"])
+    elif error["type"] == "missing":
+        yield path, f"missing; expected {expected(node)}"
+    elif error["type"] == "value_error":
+        yield path, str(error["ctx"]["error"])
+    else:
+        remedy = _inside(path, error["input"]) or _remedy(node)
+        yield path, f"expected {expected(node)}, found {shown(error['input'])}{remedy}"
 
 
 def shown(value: Any) -> str:
@@ -36,10 +41,11 @@ def shown(value: Any) -> str:
     return json.dumps(value)
 
 
-def _unknown(path: KeyPath) -> str:
-    siblings = list(resolved(find(path[:-1])[1])["properties"])
-    closest = get_close_matches(str(path[-1]), siblings, n=1)
-    return f"unknown key; did you mean `{closest[0]}`?" if closest else f"unknown key; known are {', '.join(siblings)}"
+def _inside(path: KeyPath, value: Any) -> str:
+    """For one value in the place of a section: how it is written in the key of that section that it is meant for."""
+    key = _MEANT.get("tasks.NAME" if len(path) == 2 and path[0] == "tasks" else dotted(path))
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return f"; write `{path[-1]}: {{{key}: {value}}}`" if key and plain and value != "" else ""
 
 
 def _remedy(node: Schema) -> str:

@@ -34,6 +34,7 @@ def _put(tree: Tree, key: str, value: Any, override: str) -> None:
             inside[step] = {"name": inside[step]}
         elif inside.get(step) is None:
             inside[step] = {}
+            tree.places.setdefault(path, override)
         inside = inside[step]
         if not isinstance(inside, dict):
             tree.mistakes.append(Mistake(override, key, f"`{dotted(path)}` has no keys inside"))

@@ -82,7 +82,8 @@ def _checked(tree: Tree, overrides: Sequence[str]) -> StudyOptions | None:
         options = StudyOptions.model_validate_json(json.dumps(tree.data))
     except ValidationError as error:
         for details in error.errors():
-            tree.add_mistake(*explain(details))
+            for path, message in explain(details):
+                tree.add_mistake(path, message)
     for path, message in broken_rules(tree.data):
         tree.add_mistake(path, message)
     return options

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from auxtune.orchestrator.study_file.models import SelectorOptions, StageOptions, written_selector
+from auxtune.orchestrator.study_file.unknown_keys import meant
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors import registry
 
@@ -115,7 +116,9 @@ def _method_exists(chosen: StageOptions, place: KeyPath) -> Iterator[Finding]:
     if unknown:
         yield place, unknown
     elif wrong:
-        yield from (((*place, key), refusal) for key, refusal in wrong.items())
+        for key, refusal in wrong.items():
+            foreign = None if "did you mean" in refusal else meant(("selector", key), [])
+            yield (*place, key), f"{refusal}; {foreign}" if foreign else refusal
     elif together := _refusal(chosen.name, chosen.options):
         yield place, together
 

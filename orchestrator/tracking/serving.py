@@ -121,4 +121,4 @@ def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
     # Its log is ours to read, whatever this terminal writes.
     readable = {"PYTHONIOENCODING": "utf-8"}
     shows = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", **kept, **readable, **shows}
+    return {**kept, **readable, **shows}

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from auxtune.orchestrator.answer.comparison import UNITS, named
 from auxtune.orchestrator.answer.verdict import interval
+from auxtune.orchestrator.views.fitting import FittingLine, FittingTable
 
 
 def compared(found: Mapping[str, Any]) -> RenderableType:
     """The tables, and what follows from them in a sentence; ``found`` is as ``comparison`` gives it."""
-    return Group(Text(named(found), style="bold"), _studies(found), _pairs(found))
+    return Group(FittingLine(named(found), style="bold"), _studies(found), _pairs(found))
 
 
-def _studies(found: Mapping[str, Any]) -> Table:
+def _studies(found: Mapping[str, Any]) -> FittingTable:
     unit = UNITS[found["unit"]]
-    table = Table(
+    table = FittingTable(
         "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "best by equal cost",
         title="Studies of one question", title_justify="left",
     )
@@ -37,8 +36,8 @@ def _studies(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _pairs(found: Mapping[str, Any]) -> Table:
-    table = Table("", "less", "difference", f"{found['level']:.1%} interval", "seeds", title_justify="left")
+def _pairs(found: Mapping[str, Any]) -> FittingTable:
+    table = FittingTable("", "less", "difference", f"{found['level']:.1%} interval", "seeds", title_justify="left")
     table.title = "Differences on the report split"
     for pair in found["pairs"]:
         if pair["mean"] is None:

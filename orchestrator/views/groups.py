@@ -6,26 +6,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from auxtune.orchestrator.answer.recommendation import is_same_training
 from auxtune.orchestrator.answer.verdict import NEEDS_SEEDS, lift_words
+from auxtune.orchestrator.views.fitting import FittingTable
 
 
-def groups_tables(selection: Mapping[str, Any]) -> Iterator[Table]:
+def groups_tables(selection: Mapping[str, Any]) -> Iterator[FittingTable]:
     """The models, the lift over each control, and each task's own."""
-    models = Table("trained together", "serves", title="Models", title_justify="left")
+    models = FittingTable("trained together", "serves", title="Models", title_justify="left")
     for group in selection["groups"]:
         models.add_row(" + ".join(group["tasks"]), ", ".join(group["serves"]) or "nothing: others do better")
     yield models
-    lifts = Table("over", "models", "mean lift", "95 % interval", "seeds", title="Lift on the report split, on average")
-    lifts.title_justify = "left"
+    lifts = FittingTable("over", "models", "mean lift", "95 % interval", "seeds")
+    lifts.title, lifts.title_justify = "Lift on the report split, on average", "left"
     for control, lift in selection["lift"].items():
         lifts.add_row(control, str(lift["models"]) if lift else "–", *lift_words(lift))
     yield lifts
     measured = {name: lift for name, lift in selection["lift"].items() if lift and not is_same_training(lift)}
     # Without lines between the columns, so that a control in each fits a terminal.
-    each = Table("task", "report", *measured, title="Each task's own lift over", title_justify="left")
+    each = FittingTable("task", "report", *measured, title="Each task's own lift over", title_justify="left")
     each.box, each.pad_edge, each.collapse_padding = SIMPLE, False, True
     for task, metrics in selection["report"].items():
         scores = "\n".join(f"{metric} {value:.4f}" for metric, value in metrics.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,9 +16,11 @@ from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import of_limit
 from auxtune.orchestrator.views.ahead import duration
+from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 
 _WIDE = 70                                             # columns from which there is room for bars
+_BAR = 16                                              # columns of a trial's bar
 _SUMS = 14                                             # lines that sum up, more or less: the rest is for trials
 _STATES = {"running": "bold cyan", "done": "bold green", "interrupted": "bold yellow", "failed": "bold red"}
 
@@ -36,7 +39,7 @@ class LiveView:
             return
         wide, room = options.max_width >= _WIDE, max(3, console.size.height - _SUMS)
         yield _title(self.scene)
-        yield from _trials(self.scene.running, self.now, wide, room)
+        yield from _trials(self.scene.running, self.now, options.max_width, room)
         lines = Table.grid(padding=(0, 2, 0, 0), expand=True)
         lines.add_column(style="dim", width=7, no_wrap=True)
         lines.add_column(ratio=1, overflow="fold")
@@ -52,24 +55,31 @@ def _title(scene: Scene) -> Text:
     return title.append(scene.state, style=_STATES.get(scene.state, "bold")).append(f"  {counts or 'no trial yet'}")
 
 
-def _trials(running: tuple[RunningTrial, ...], now: float, wide: bool, room: int) -> RenderResult:
-    if not running:
-        return
-    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    if wide:
-        table.add_column(width=16)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    for trial in running[:room]:
-        again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""
-        name = f"{trial.phase} {trial.id:04d}" if wide else f"{trial.id:04d}"
-        bar = [_bar(trial.step or 0, trial.steps)] if wide else []
-        lasting = duration(max(0.0, now - trial.started))              # the clock of another machine may be ahead
-        table.add_row(Text(name, "cyan"), Text(trial.tasks + again), *bar, _steps(trial), lasting)
-    yield table
-    if (more := len(running) - room) > 0:
+def _trials(running: tuple[RunningTrial, ...], now: float, width: int, room: int) -> RenderResult:
+    """A line for each, of ``width`` columns, in ``room`` lines. Tasks too long for it come below: no name is cut."""
+    names = [f"{trial.phase} {trial.id:04d}" if width >= _WIDE else f"{trial.id:04d}" for trial in running]
+    # The clock of another machine may be ahead.
+    ends = [(_steps(trial), duration(max(0.0, now - trial.started))) for trial in running]
+    widths = [max(map(len, column), default=0) for column in zip(*ends, strict=True)]
+    taken = [max(map(len, names), default=0), *([_BAR] if width >= _WIDE else []), *widths]
+    left, shown = width - sum(taken) - 2 * len(taken), 0
+    for trial, name, end in zip(running, names, ends, strict=True):
+        tasks = trial.tasks + (f" (attempt {trial.attempt})" if trial.attempt > 1 else "")
+        below = [] if cell_len(tasks) <= left else fitted(f"    {tasks}", width).splitlines()
+        room -= 1 + len(below)
+        if room < 0 and shown:
+            break
+        shown += 1
+        line = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        line.add_column(no_wrap=True, width=taken[0])
+        line.add_column(ratio=1, no_wrap=True)
+        for each in taken[1:]:
+            line.add_column(justify="right", no_wrap=True, width=each)
+        bar = [_bar(trial.step or 0, trial.steps)] if width >= _WIDE else []
+        line.add_row(Text(name, "cyan"), "" if below else Text(tasks), *bar, *end)
+        yield line
+        yield from (Text(part, overflow="ignore", no_wrap=True) for part in below)
+    if (more := len(running) - shown) > 0:
         yield Text(f"and {more} more {'trial' if more == 1 else 'trials'}", style="dim")
 
 

@@ -66,9 +66,17 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
             "total": asdict(search + confirm) if search and confirm else None,
         },
         "budget": [asdict(one) for one in room],
+        "trials": _trials(limits.get("trials"), past["trials"], len(missing)),
         "pace": dict(seen.measured),
         "notes": [*seen.notes, *_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
+
+
+def _trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:
+    """What the trials of the budget are for; ``None`` where they are not limited."""
+    if limit is None:
+        return None
+    return {"limit": limit, "trained": trained, "confirm": confirm, "search": max(0, limit - trained - confirm)}
 
 
 def _boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:

@@ -11,6 +11,7 @@ from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.answer.recommendation import recommendation_of
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import price_of, spent_of
+from auxtune.orchestrator.planning.plan_size import confirm_trials
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.shown_scores import shown_score
@@ -45,6 +46,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         **chosen(selected.selection if selected else None),
         "recommended": recommendation_of(answer).arm if answer else None,
         "answer": verdict(answer) if answer else None,
+        "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from auxtune.orchestrator.answer.verdict import interval, lift_words, other_arm, verdict
 from auxtune.orchestrator.planning.budget import spent_of
@@ -17,6 +15,7 @@ from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.views.fitting import FittingLine, FittingTable
 from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.node_cost import node_lines
 
@@ -24,22 +23,22 @@ from auxtune.orchestrator.views.node_cost import node_lines
 def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     selection = result.selection
-    parts: list[RenderableType] = [Text(verdict(selection), style="bold")]
+    parts: list[RenderableType] = [FittingLine(verdict(selection), style="bold")]
     parts += groups_tables(selection) if selection["primary"] is None else (_shares(selection), _lifts(selection))
-    parts += [Text(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
-    parts += [Text(result.unpaid, style="yellow")] if result.unpaid else []
+    parts += [FittingLine(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
+    parts += [FittingLine(result.unpaid, style="yellow")] if result.unpaid else []
     spent = ", ".join(spent_of(limits, selection["cost"]))
     lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
     if (control := other_arm(selection)) is not None:
-        lines += [f"As a model: `auxtune export {result.folder} --to MODEL --arm {control}`"]
+        lines += [f"As a model: `auxtune export {typed(result.folder)} --to MODEL --arm {control}`"]
     lines += [f"Answer: {result.folder / 'selection.json'}"]
     if result.report_trouble is None:
         lines += [f"Report: {result.folder / 'report.html'}"]
     looked_at = where_to_look(tracking_uri, result.folder, result.accounts.experiment_id)
-    parts += [Text(line) for line in (*lines, f"MLflow: {looked_at}")]
+    parts += [FittingLine(line) for line in (*lines, f"MLflow: {looked_at}")]
     if result.report_trouble:
         parts += [
-            Text(
+            FittingLine(
                 f"report.html could not be written ({result.report_trouble}); "
                 f"`auxtune report {typed(result.folder)}` tries again.",
                 style="yellow",
@@ -47,7 +46,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
         ]
     if result.tracking_trouble:
         parts += [
-            Text(
+            FittingLine(
                 f"MLflow could not be brought up to date ({result.tracking_trouble}); "
                 f"`auxtune resume {typed(result.folder)}` fills it in.",
                 style="yellow",
@@ -58,7 +57,7 @@ def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> Rendera
 
 def _shares(selection: Mapping[str, Any]) -> RenderableType:
     weights, by_loss = selection["weights"] or {}, selection["weighting"] == "loss"
-    table = Table("task", "factor of the loss" if by_loss else "share", title="Selection", title_justify="left")
+    table = FittingTable("task", "factor of the loss" if by_loss else "share", title="Selection", title_justify="left")
     for task, share in weights.items():
         table.add_row(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}")
     scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
@@ -73,7 +72,8 @@ def _rows_kept(selection: Mapping[str, Any]) -> list[str]:
 
 
 def _lifts(selection: Mapping[str, Any]) -> RenderableType:
-    table = Table("over", "lift", "95 % interval", "seeds", title="Lift on the report split", title_justify="left")
+    table = FittingTable("over", "lift", "95 % interval", "seeds", title="Lift on the report split")
+    table.title_justify = "left"
     for control, lift in selection["lift"].items():
         table.add_row(control, *lift_words(lift, lift["metric"] if lift else ""))
     return table

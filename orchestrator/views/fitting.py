@@ -1,0 +1,118 @@
+"""Lines and tables that fit a terminal, and never break a name: names of tasks may have a hundred letters.
+
+A line is wrapped between words. A table keeps its columns as wide as their longest word; where even that is too wide,
+its rows are written below each other, each value on a line of its own. What goes into a file or a pipe is not wrapped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+UNLIMITED = 10_000                                     # columns: more than any line has
+
+
+def terminal_columns() -> int | None:
+    """Columns of the terminal that is printed to; ``None`` where it is none, whatever ``COLUMNS`` says.
+
+    That is also in the environment of what an interactive Python starts, and of tests: readline puts it there.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fitted(line: str, columns: int | None = None) -> str:
+    """``line`` in as many lines as a terminal of ``columns`` needs, by default this one, the later ones indented."""
+    columns = columns or terminal_columns()
+    if columns is None or cell_len(line) <= columns:
+        return line
+    begin = line[: len(line) - len(line.lstrip())]
+    parts = textwrap.wrap(
+        line.strip(), max(20, columns - len(begin)), subsequent_indent="    ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(f"{begin}{part}" for part in parts)
+
+
+@dataclass(frozen=True)
+class FittingLine:
+    """A line of a page that is wrapped like ``fitted``, unless the page is printed with ``no_wrap``."""
+
+    text: str
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """All of it."""
+        said = self.text if options.no_wrap else fitted(self.text, options.max_width)
+        yield Text(said, self.style, overflow="ignore", no_wrap=True)
+
+
+class FittingTable(Table):
+    """A table of texts that breaks no word, whatever the width."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As a table where there is room, else row by row."""
+        lines = [[line for cell in self._texts(place) for line in cell.split("\n")] for place in self._places]
+        natural = [max(map(cell_len, column)) for column in lines]
+        least = [max(cell_len(word) for line in column for word in line.split() or [""]) for column in lines]
+        beside = Measurement.get(console, options.update(width=UNLIMITED), self).maximum - sum(natural)
+        room = options.max_width - beside
+        if sum(natural) <= room:
+            yield from super().__rich_console__(console, options)
+        elif sum(least) <= room:
+            for column, width in zip(self.columns, _shrunk(natural, least, room), strict=True):
+                column.width = width
+            yield from list(super().__rich_console__(console, options))
+            for column in self.columns:
+                column.width = None
+        else:
+            yield from (Text(line, overflow="ignore", no_wrap=True) for line in self._stacked(options.max_width))
+
+    @property
+    def _places(self) -> range:
+        return range(len(self.columns))
+
+    def _texts(self, place: int) -> list[str]:
+        """A column's header and cells, without styles."""
+        column = self.columns[place]
+        return [Text.from_markup(str(cell)).plain if isinstance(cell, str) else str(cell)
+                for cell in (column.header, *column.cells)]  # fmt: skip
+
+    def _stacked(self, columns: int) -> Iterator[str]:
+        heads, *rows = zip(*map(self._texts, self._places), strict=True)
+        yield from [str(self.title)] if self.title else []
+        for name, *values in rows:
+            yield from (fitted(line, columns) for line in f"{heads[0]} {name}".strip().split("\n"))
+            for head, value in zip(heads[1:], values, strict=True):
+                yield fitted(f"  {head}: {value}".replace("\n", ", "), columns)
+        yield from [fitted(str(self.caption), columns)] if self.caption else []
+
+
+def plain_table(*headers: str) -> FittingTable:
+    """A table without lines: columns two spaces apart."""
+    table = FittingTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(header, header_style="none")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print it as wide as the terminal, or as it wants to be where there is none."""
+    Console(width=terminal_columns() or UNLIMITED).print(table, overflow="ignore", crop=False)
+
+
+def _shrunk(natural: list[int], least: list[int], room: int) -> list[int]:
+    """Widths that sum up to ``room``: the widest column that can gives way first."""
+    widths = list(natural)
+    while sum(widths) > room:
+        widest = max((place for place, width in enumerate(widths) if width > least[place]), key=widths.__getitem__)
+        widths[widest] -= 1
+    return widths
