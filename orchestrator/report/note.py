@@ -37,10 +37,10 @@ def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> st
 
 def _foot(folder: Path, control: str | None) -> str:
     """How to go on; ``control`` is better than the selection, if there is such a one."""
-    arm = f" --arm {control}" if control else ""
+    arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {
         f"auxtune report {typed(folder)}": "writes its page again",
-        f"auxtune export {typed(folder)} --to MODEL{arm}": f"trains {control or 'on the selection'} and saves the model",
+        f"auxtune export {typed(folder)} --to MODEL{arm}": f"trains {trained} and saves the model",
         f"auxtune resume {typed(folder)} --set budget.trials=N": "searches on",
     }
     lines = [f"- `{command}` {does}" for command, does in commands.items()]
