@@ -7,11 +7,12 @@
         --set training.evaluate_every=20 --set training.learning_rate=2e-4 \
         --out benchmarks/results/search_score_reviews.json
 
-Arms are the primary alone, with each auxiliary in some proportions, and with several at once. Each is trained with some
-seeds; of every run the metric and the loss of its best weights on the selection split are kept (and the lowest loss that
-was seen), and the metric on the report split. A seed's scores of all arms, as a search sees them, are then set against what the *other* seeds reach on
-the report split: Spearman's correlation, and what the arm that the score likes best comes to. Runs that are in a file
-are kept there; with --seconds a run ends after so long, and the same command goes on.
+Arms are the primary alone, with each auxiliary in some proportions, and with several at once. Each is trained with
+some seeds; of every run the metric and the loss of its best weights on the selection split are kept (and the lowest
+loss that was seen), and the metric on the report split. A seed's scores of all arms, as a search sees them, are then
+set against what the *other* seeds reach on the report split: Spearman's correlation, and what the arm that the score
+likes best comes to. Runs that are in a file are kept there; with --seconds a run ends after so long, and the same
+command goes on.
 """
 
 from __future__ import annotations

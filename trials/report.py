@@ -28,10 +28,10 @@ class Report:
     ``best_step`` is where the mean of the main metrics on the selection split was best; ``selection`` and ``report``
     hold ``{task: {metric: value}}`` of those weights, ``losses`` each task's mean loss per scored label on the
     selection split. ``score`` is what a search is told of them, higher is better: the mean of ``scores``, which are
-    main metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None`` and
-    says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on
-    probe)``, scored likewise. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of the
-    weights it was measured on) was there already, by key, with what it had cost.
+    main metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None``
+    and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on
+    probe)``, scored likewise. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of
+    the weights it was measured on) was there already, by key, with what it had cost.
     """
 
     score: float | None

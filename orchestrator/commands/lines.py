@@ -22,6 +22,7 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
     lines = EventLines(
         print_line if console is None else lambda line, moment: _print_above(console, line, moment),
         lambda experiment: where_to_look(uri, folder, experiment),
+        study.options.search_score,
     )
     for event in earlier:
         lines.learn(event)

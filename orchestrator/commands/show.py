@@ -87,7 +87,7 @@ def _outcome(shown: dict[str, Any]) -> None:
     if shown["reused_from"]:
         click.echo(f"nothing was trained: measured before, by {shown['reused_from']}")
     if outcome is not None and outcome["score"] is not None:
-        click.echo(f"score {outcome['score']:.4f} on the selection split")
+        click.echo(f"{shown['came_to']} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

@@ -10,6 +10,7 @@ import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.record.scores import shown_score
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -101,7 +102,8 @@ def _show(status: dict[str, Any]) -> None:
     for trial in status["running"]:
         click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        click.echo(f"best so far: {best['score']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+        shown = shown_score(best["score"], best["search_score"])
+        click.echo(f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
         click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"

@@ -13,6 +13,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.planning.variants import varied
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.scores import named_score
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.trials.data import Task
 from auxtune.trials.encoded import EncodedTask
@@ -56,7 +57,8 @@ class Workshop:
                 while not run.finished:
                     run.advance()
                     if run.score is not None:
-                        self.tell(f"step {run.step} of {recipe.steps}: score {run.score:.4f} on the selection split")
+                        said = named_score(run.score, recipe.search_score)
+                        self.tell(f"step {run.step} of {recipe.steps}: {said} on the selection split")
                     if signals.came:
                         run.save()
                         raise Interrupted(f"Interrupted by step {run.step}; the same command goes on from there, and "

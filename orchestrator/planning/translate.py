@@ -78,6 +78,7 @@ class Translator:
             checkpoint_every=training.checkpoint_every,
             time_limit=resources.trial_minutes * 60 if resources.trial_minutes else None,
             threads=max(1, int(resources.cpus)),
+            search_score=self.options.search_score,
             device=resources.device,
         )
 
@@ -111,6 +112,7 @@ class Translator:
         return Outcome(
             score=report.score,
             metrics=report.selection,
+            scores=report.scores,
             rounds=report.rounds,
             evidence=report.evidence,
             why=report.why or (None if report.score is not None else "error"),

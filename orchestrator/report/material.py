@@ -25,6 +25,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.scores import scored_by
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import model_options
@@ -75,6 +76,11 @@ class Material:
         primary = self.problem.primary or ""
         told = (trial.told.outcome.metrics for trial in self.accounts.trials.values() if trial.told)
         return next((next(iter(metrics[primary])) for metrics in told if metrics.get(primary)), "score")
+
+    @property
+    def scored(self) -> str:
+        """What search scores are scores of, higher is better: ``metric``, or minus the loss."""
+        return scored_by(self.metric, self.accounts.search_score)
 
     @cached_property
     def selector(self) -> Selector:

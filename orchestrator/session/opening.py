@@ -40,6 +40,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
         fingerprint=prepared.fingerprint,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         drift=drift,
+        search_score=study.options.search_score,
     )
     return Ledger(folder / "ledger", opened)
 

@@ -117,6 +117,8 @@ def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], ba
         "training": digest_of(options.training.model_dump(mode="json")),
         **({"earlier": digest_of([asdict(one) for one in earlier_results(study)])} if options.earlier else {}),
         "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
+        # As with `objective`: a study that was begun before there was a choice has no such key.
+        **({"search_score": options.search_score} if options.search_score != "metric" else {}),
         "seed": str(options.seed),
         "auxtune": version("auxtune"),
     }

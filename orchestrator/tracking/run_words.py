@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.scores import score_noun
 from auxtune.orchestrator.tracking.ending import Ending
 
 _NAMED = 3                                             # tasks in a name
@@ -46,6 +47,7 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
     else:
         yield unanswered(accounts, state)
     if (best := accounts.best) is not None:
-        yield f"Best so far: trial {best.id:04d} with a score of {best.score:.4f}. {trial_note(best)}"
+        with_a = score_noun(best.score or 0.0, accounts.search_score)
+        yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"
     command = f"`auxtune status {folder}` tells more" if state == "running" else f"`auxtune resume {folder}` goes on"
     yield f"The study is in `{folder}`; {command}."

@@ -34,8 +34,8 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "trials": counted(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
         "concurrency": asdict(concurrency) if concurrency else None,
-        "best": short(best) if best else None,
-        "running": [short(trial) for trial in trials if trial.status == "running"],
+        "best": short(best, accounts) if best else None,
+        "running": [short(trial, accounts) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
@@ -52,13 +52,14 @@ def chosen(selection: Selection | None) -> dict[str, Any]:
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
 
 
-def short(trial: Trial) -> dict[str, Any]:
-    """One trial in a line's worth of JSON values."""
+def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
+    """One trial in a line's worth of JSON values; a ``score`` of the kind ``search_score``, higher is better."""
     return {
         "trial": trial.id,
         "phase": trial.phase,
         "tasks": list(trial.proposal.tasks),
         "weights": dict(trial.proposal.weights) if trial.proposal.weights else None,
         "score": trial.score,
+        "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }

@@ -23,6 +23,7 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.reports import attempt_folder, steps_done
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -148,7 +149,8 @@ class Watched:
             return "no search trial has a score yet"
         scored = sum(trial.score is not None for trial in self._accounts.in_phase("search"))
         luck = f" of {scored}, so luck is in it" if scored > 1 else ""
-        return f"{best.score:.4f}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
+        shown = shown_score(best.score or 0.0, self._accounts.search_score)
+        return f"{shown}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
         with self._asking.at_work():

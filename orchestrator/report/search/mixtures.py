@@ -37,7 +37,7 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
     svg = drawn("mixtures", height, f"Score by share of each task, around {said}",
-                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.metric))
+                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.scored))
     lines = "Too few scores for a model, so no line is drawn. "
     if any(expected.values()):
         lines = (

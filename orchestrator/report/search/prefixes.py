@@ -28,7 +28,7 @@ def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: M
     ordered = sorted(tried, key=lambda each: len(each["tasks"]))
     said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {each['score']:.4f}" for each in ordered)
     svg = drawn(called(key, stage), 2.9, f"Score by number of auxiliaries: {said}",
-                lambda figure: _draw(figure, ordered, material.metric))
+                lambda figure: _draw(figure, ordered, material.scored))
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(
         svg,

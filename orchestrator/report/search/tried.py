@@ -16,7 +16,7 @@ def tried_blocks(material: Material) -> Iterator[Block]:
             rows = [
                 (number(cut["threshold"]), _kept(cut["kept"]), number(cut["score"], ".4f")) for cut in cuts
             ]
-            columns = ("threshold", "rows kept", f"{material.metric}, selection split")
+            columns = ("threshold", "rows kept", f"{material.scored}, selection split")
             yield Table(f"Filters of the training rows{of_stage(stage)}", columns, tuple(rows))
     if searches := material.belief.get("searches"):
         winner = material.belief.get("winner")

@@ -29,7 +29,7 @@ def tasks_section(material: Material) -> Section:
     )
     if primary:
         note += (
-            f" Their mean is of {material.metric} on {primary}, selection split: no effect of the task, since the "
+            f" Their mean is of {material.scored} on {primary}, selection split: no effect of the task, since the "
             "search picks what to try."
         )
     table = Table("Rows, part in the answer, and what the search saw", tuple(columns), tuple(rows))

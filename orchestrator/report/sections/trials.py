@@ -39,7 +39,7 @@ def _of_primary(material: Material) -> Iterator[Block]:
         point = Point(_seconds(trial, device) / size, trial.score or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
-    up, across = f"{material.metric} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
+    up, across = f"{material.scored} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in front(list(at))]
     said = f"{len(trials)} trials; the best scored {max(trial.score or 0.0 for trial in trials):.4f}"
     yield Picture(
@@ -53,7 +53,7 @@ def _of_primary(material: Material) -> Iterator[Block]:
          number(_seconds(trial, device) / size, ".3g"))
         for trial in best
     ]
-    yield Table("On the front", ("trial", "phase", "tasks", material.metric, f"{device} {unit}"), tuple(rows))
+    yield Table("On the front", ("trial", "phase", "tasks", material.scored, f"{device} {unit}"), tuple(rows))
 
 
 def _of_groups(material: Material) -> Iterator[Block]:
