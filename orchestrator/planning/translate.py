@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from auxtune.orchestrator.planning.lengths import matches_examples, whole_steps
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
@@ -90,9 +91,10 @@ class Translator:
             return proposal.inner.rounds * proposal.inner.round_steps
         if proposal.leg is not None:
             return proposal.leg.steps
-        steps = max(1, round(self.options.training.steps * proposal.portion))
+        training = self.options.training
+        steps = max(1, round(whole_steps(training, self.problem) * proposal.portion))
         primary = self._primary_of(proposal)
-        if self.options.training.match == "primary_examples" and primary and proposal.weights:
+        if matches_examples(training) and primary and proposal.weights:
             alike = proposal.weighting == "loss"
             return round(steps * len(proposal.tasks) if alike else steps / proposal.weights[primary])
         return steps

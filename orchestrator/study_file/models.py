@@ -94,6 +94,11 @@ class TrainingOptions(Section):
     """How every trial is trained; search and controls get the same."""
 
     steps: int = Field(default=600, ge=1, description="Optimisation steps of a trial, over all its tasks.")
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="In place of `steps`: how often a trial passes over the primary's training rows, at its share of "
+        "the steps. Beside auxiliaries that takes more steps than alone, unless `match: steps` is given.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Rows per batch.")
     accumulate: int = Field(default=1, ge=1, description="Batches added up for one optimisation step.")
     learning_rate: float = Field(default=5e-5, gt=0, description="Highest learning rate of AdamW.")
@@ -120,7 +125,9 @@ class TrainingOptions(Section):
         "learning rate that rises and falls anew. What steers or measures a run always trains jointly.",
     )
     match: Literal["steps", "primary_examples"] = Field(
-        default="steps", description="What all arms have in common: all steps, or the steps on the primary."
+        default="steps",
+        description="What all arms have in common: all steps, or the steps on the primary, as always with `epochs` "
+        "unless this is given.",
     )
     early_stopping: Literal["asha"] | None = Field(
         default=None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
+from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data import Task
@@ -39,6 +40,7 @@ class Inspection:
     budget_trials: int | None
     confirm_trials: int
     fewest_search_trials: int
+    epochs: str | None = None                          # what they come to, where the study counts in them
 
 
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
@@ -46,13 +48,15 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task]) -> Inspection:
     options = study.options
     inspected = tuple(_inspected(task) for task in tasks.values())
     reported = [task for task in inspected if options.primary in (task.name, None)]
+    problem = problem_of(study, tasks)
     return Inspection(
         study=options.study,
         tasks=inspected,
         warnings=tuple(_few(task) for task in reported if task.rows["report"] < FEW),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
-        fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),
+        fewest_search_trials=fewest_search_trials(options, problem),
+        epochs=epochs_in_words(options.training, problem),
     )
 
 
