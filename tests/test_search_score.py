@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
+from small_study import StudyRun
 from synthetic_tasks import RECIPE, TASKS, Follow, finish, single, start
 from test_multi_label import words_task
 from test_training import equal, lines, weights
 
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import from_json, to_json
-from auxtune.orchestrator.record.reports import read_report
+from auxtune.orchestrator.record.reports import attempt_folder, read_report
 from auxtune.orchestrator.record.scores import shown_outcome, shown_score
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
@@ -176,3 +179,24 @@ def test_people_see_what_was_measured() -> None:
     assert shown_outcome(Outcome(-0.43118, scores={"p": -0.43118}), "loss") == "loss 0.4312"
     assert shown_outcome(Outcome(-0.9, scores={"a": -1.0, "b": -0.8}), "loss") == "relative loss 0.9000"
     assert shown_outcome(Outcome(0.5), "metric") == "score 0.5000"
+
+
+@pytest.mark.slow
+def test_a_study_that_searches_by_loss_says_so_and_is_not_resumed_by_the_metric(small: StudyRun) -> None:
+    out = small.finish("run", "study.yaml", "--plain", "--set", "search_score=loss")
+    assert re.search(r"search 0000 \(.*\) loss \d\.\d{4} in \d+ s", out), out
+    for trial in small.accounts.trials.values():
+        report = read_report(attempt_folder(small.folder, trial.id, len(trial.attempts)))
+        assert report is not None and trial.score == -report.losses["moods"]
+    best = small.accounts.best
+    assert best is not None and best.score is not None
+    assert f"best so far: loss {-best.score:.4f} by trial" in small.finish("status", str(small.folder))
+    status = json.loads(small.finish("status", str(small.folder), "--json"))
+    assert (status["best"]["score"], status["best"]["search_score"]) == (best.score, "loss")
+    assert f"loss {-best.score:.4f} on the selection split" in small.finish("show", str(small.folder), str(best.id))
+    assert "verified" in small.finish("status", str(small.folder), "--verify")
+    runs = MlflowClient(f"sqlite:///{small.home / 'mlflow.db'}")
+    run = runs.get_run(str(best.run_id))
+    curve = runs.get_metric_history(str(best.run_id), "selection/moods/loss")
+    assert [point.step for point in curve] == [10, 20, 30, 40] and run.data.metrics["score"] == best.score
+    assert "search_score" in small.finish("run", "study.yaml", code=2)
