@@ -19,7 +19,7 @@ from test_training import equal, lines, weights
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import from_json, to_json
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
-from auxtune.orchestrator.record.scores import shown_outcome, shown_score
+from auxtune.orchestrator.record.scores import named_score, score_noun, scored_by, shown_score
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
@@ -154,14 +154,28 @@ def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
     assert drift_of([event], known("search_score=loss")) == ("search_score",)
 
 
-@pytest.mark.parametrize("kind", ["metric", "loss"])
-def test_it_reaches_the_recipe_and_the_outcome(kind: str, tmp_path: Path) -> None:
-    options = parse_study(STUDY, "study.yaml", Path(), (f"search_score={kind}",)).options
+GROUPS = ("primary=null", "objective=groups", "models=1", "selector=random_groups")
+
+
+@pytest.mark.parametrize(("overrides", "kind"), [
+    ((), "metric"),
+    (("search_score=loss",), "loss"),
+    # Trials of groups are of other tasks, one task alone among them: their losses compare in parts of a constant's.
+    (("search_score=loss", *GROUPS), "relative_loss"),
+    (GROUPS, "metric"),
+])
+def test_it_reaches_the_recipe_and_the_outcome(overrides: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+    options = parse_study(STUDY, "study.yaml", Path(), overrides).options
     tasks = tuple(TaskInfo(name, "classification", 100) for name in "pa")
-    translator = Translator(options, ModelOptions(), Problem(tasks, "p"))
+    translator = Translator(options, ModelOptions(), Problem(tasks, options.primary, models=options.models))
     recipe = translator.recipe(translator.execute(Proposal(("p", "a"))), "search")
     assert recipe.search_score == kind
     report = finish(start(dataclasses.replace(RECIPE, search_score=kind), tmp_path))
+    assert report.score == pytest.approx({
+        "metric": report.selection["sign"]["accuracy"],
+        "loss": -report.losses["sign"],
+        "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "selection"),
+    }[kind])
     outcome = translator.outcome(report)
     assert outcome.scores == report.scores and outcome.metrics == report.selection
 
@@ -176,9 +190,9 @@ def test_groups_are_judged_by_the_scores_of_their_members() -> None:
 
 def test_people_see_what_was_measured() -> None:
     assert (shown_score(0.81234, "metric"), shown_score(-0.43118, "loss")) == ("0.8123", "loss 0.4312")
-    assert shown_outcome(Outcome(-0.43118, scores={"p": -0.43118}), "loss") == "loss 0.4312"
-    assert shown_outcome(Outcome(-0.9, scores={"a": -1.0, "b": -0.8}), "loss") == "relative loss 0.9000"
-    assert shown_outcome(Outcome(0.5), "metric") == "score 0.5000"
+    assert (named_score(0.5, "metric"), named_score(-0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
+    assert (score_noun(0.5, "metric"), score_noun(-0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
+    assert [scored_by("f1", kind) for kind in ("metric", "loss")] == ["f1", "minus loss"]
 
 
 @pytest.mark.slow

@@ -29,16 +29,19 @@ class LossSum:
 
     def mean(self) -> float:
         """The loss per scored label, in nats (of a regression: in variances of the training labels)."""
-        return float(torch.stack(self._sums).double().sum()) / max(1, self._scored)
+        return sum(torch.stack(self._sums).tolist()) / max(1, self._scored)
 
 
-def loss_scores(losses: Mapping[str, float], tasks: Mapping[str, EncodedTask], part: str) -> dict[str, float]:
+def loss_scores(
+    losses: Mapping[str, float], tasks: Mapping[str, EncodedTask], part: str, relative: bool = False
+) -> dict[str, float]:
     """Task -> what a search is told of its loss, higher is better: minus the loss itself where there is one task.
 
-    Of several tasks each loss is divided by that of a constant prediction on the same rows: -1 is then no better than
-    that, whatever the task's kind and number of classes, and so their mean means something.
+    Of several tasks, or where it is to be ``relative`` (to compare with runs of other tasks), each loss is divided by
+    that of a constant prediction on the same rows: -1 is then no better than that, whatever the task's kind and number
+    of classes, and so a mean over tasks means something.
     """
-    if len(losses) == 1:
+    if len(losses) == 1 and not relative:
         return {name: -loss for name, loss in losses.items()}
     return {name: -loss / constant_loss(tasks[name], part) for name, loss in losses.items()}
 

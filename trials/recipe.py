@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
-SearchScore: TypeAlias = Literal["metric", "loss"]
+SearchScore: TypeAlias = Literal["metric", "loss", "relative_loss"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class ModelOptions:
 class Recipe:
     """One training run.
 
-    ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step
-    t trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
+    ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step t
+    trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
     ``seed``. The tasks of ``first`` take their share of the steps before the others begin (a transfer), and only the
     others are aligned. ``loss_weights`` multiply the gradient of each task's loss once it has been clipped.
     ``evaluate`` names the tasks scored on the selection split every ``evaluate_every`` steps and at the end: the
     weights with the best mean of their main metrics are kept. ``search_score`` is what a search is told of them (and
-    what steers a run, on the probe split): that mean, or the mean of ``losses.loss_scores``. ``report`` names the tasks
-    whose best weights are scored on the report split. With ``keep="last"`` the last weights count instead, and stay in
-    the run's folder for another one to start from. ``probes`` says what to measure, a probe's name to its options.
+    what steers a run, on the probe split): that mean, or that of ``losses.loss_scores``. ``report`` names the tasks
+    whose best weights are scored on the report split. With ``keep="last"`` the last weights count instead, and stay
+    in the run's folder for another one to start from. ``probes`` says what to measure, a probe's name to its options.
     ``steps`` may be 0 where something is measured: of the weights that the run begins with.
     """
 

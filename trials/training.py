@@ -254,9 +254,9 @@ class TrainingRun:
         self, part: str, metrics: Mapping[str, Mapping[str, float]], losses: Mapping[str, float]
     ) -> dict[str, float]:
         """Task -> what is told of its ``metrics`` and its loss on ``part``, higher is better."""
-        if self._recipe.search_score == "loss":
-            return loss_scores(losses, self._tasks, part)
-        return self._evaluation.main_scores(metrics)
+        if self._recipe.search_score == "metric":
+            return self._evaluation.main_scores(metrics)
+        return loss_scores(losses, self._tasks, part, relative=self._recipe.search_score == "relative_loss")
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._recipe.checkpoint_every

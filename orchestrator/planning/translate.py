@@ -10,7 +10,7 @@ from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
-from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.report import Report
 
 
@@ -79,7 +79,7 @@ class Translator:
             checkpoint_every=training.checkpoint_every,
             time_limit=resources.trial_minutes * 60 if resources.trial_minutes else None,
             threads=max(1, int(resources.cpus)),
-            search_score=self.options.search_score,
+            search_score=search_score_of(self.options),
             device=resources.device,
         )
 
@@ -119,6 +119,11 @@ class Translator:
             evidence=report.evidence,
             why=report.why or (None if report.score is not None else "error"),
         )
+
+
+def search_score_of(options: StudyOptions) -> SearchScore:
+    """What a study's scores are: without a primary, trials are of other tasks, whose losses only compare in parts."""
+    return "relative_loss" if options.search_score == "loss" and options.primary is None else options.search_score
 
 
 def _factors(shares: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
-from auxtune.trials.recipe import SearchScore
 
 Control = Literal["single_task", "all_tasks", "size_proportional", "random_subset"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "size_proportional")
@@ -272,7 +271,7 @@ class StudyOptions(Section):
         description="What earlier studies found: the folder of a recorded table of the kind `transfer`, relative to "
         "the study file. For selectors that learn from it.",
     )
-    search_score: SearchScore = Field(
+    search_score: Literal["metric", "loss"] = Field(
         default="metric",
         description="What selectors and early stopping are told of a trial, higher is better: the main `metric` on the "
         "selection split, or `loss`, which is minus the mean loss per scored label there (of several tasks: each "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -151,6 +152,6 @@ def _params(options: StudyOptions) -> dict[str, Any]:
     values = {
         **options.model.model_dump(mode="json"),
         **training.model_dump(mode="json", exclude={"steps"} if training.epochs is not None else None),
-        "search_score": options.search_score if options.search_score != "metric" else None,
+        "search_score": search_score_of(options) if options.search_score != "metric" else None,
     }
     return {key: value for key, value in values.items() if value is not None}
