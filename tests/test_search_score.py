@@ -23,8 +23,9 @@ from auxtune.orchestrator.record.scores import named_score, score_noun, scored_b
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.orchestrator.views.belief import _grounds
 from auxtune.selectors.networks import NetworkRuns
-from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, TaskInfo
+from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, Selection, TaskInfo
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import load_base
 from auxtune.trials.evaluation import Evaluation
@@ -193,6 +194,13 @@ def test_people_see_what_was_measured() -> None:
     assert (named_score(0.5, "metric"), named_score(-0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
     assert (score_noun(0.5, "metric"), score_noun(-0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
     assert [scored_by("f1", kind) for kind in ("metric", "loss")] == ["f1", "minus loss"]
+
+
+def test_a_belief_about_losses_is_told_in_losses() -> None:
+    belief = {"tried": [{"mean": -0.5, "score": -0.43118}], "best_score": -0.25}
+    told = list(_grounds(Selection("mixture", ("p",), belief=belief), "p", "loss"))
+    assert told == ["expects loss 0.5000 of it, seen loss 0.4312", "no belief: the best that it drew, loss 0.2500"]
+    assert "expects -0.5000 of it, seen -0.4312" in list(_grounds(Selection("mixture", belief=belief), "p", "metric"))
 
 
 @pytest.mark.slow

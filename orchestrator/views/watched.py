@@ -156,7 +156,9 @@ class Watched:
         with self._asking.at_work():
             self._asked = fold.after
             try:
-                self._belief = belief_line(self._selector, fold.state, self._evidence)
+                self._belief = belief_line(
+                    self._selector, fold.state, self._evidence, self._accounts.search_score
+                )
             except AuxtuneError as error:              # evidence that is gone, say: the study itself will tell
                 self._belief = f"cannot be told: {error}"
             except Exception as error:                 # a selector from elsewhere may raise, or say, anything

@@ -25,7 +25,8 @@ def tried_blocks(material: Material) -> Iterator[Block]:
              number(search["best_score"], ".4f"))
             for place, search in enumerate(searches)
         ]
-        yield Table("The same search with other seeds", ("search", "chose", "best score"), tuple(found))
+        best = "best score" if material.accounts.search_score == "metric" else f"best {material.scored}"
+        yield Table("The same search with other seeds", ("search", "chose", best), tuple(found))
 
 
 def _kept(kept: dict[str, dict[str, int]]) -> str:

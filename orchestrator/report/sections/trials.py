@@ -8,6 +8,7 @@ from statistics import fmean
 
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter
@@ -41,7 +42,8 @@ def _of_primary(material: Material) -> Iterator[Block]:
         at.setdefault(point, trial)
     up, across = f"{material.scored} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in front(list(at))]
-    said = f"{len(trials)} trials; the best scored {max(trial.score or 0.0 for trial in trials):.4f}"
+    highest = shown_score(max(trial.score or 0.0 for trial in trials), material.accounts.search_score)
+    said = f"{len(trials)} trials; the best scored {highest}"
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}"),
         f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not "
