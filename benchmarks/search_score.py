@@ -2,7 +2,7 @@
 
     python benchmarks/search_score.py --study examples/quickstart.yaml --seeds 4 \
         --out benchmarks/results/search_score_builtin.json
-    python benchmarks/search_score.py --study examples/reviews.yaml --seeds 4 --share 0.5 \
+    python benchmarks/search_score.py --study examples/reviews.yaml --seeds 3 --share 0.5 \
         --set model.max_length=48 --set training.batch_size=16 --set training.steps=60 \
         --set training.evaluate_every=20 --set training.learning_rate=2e-4 \
         --out benchmarks/results/search_score_reviews.json
