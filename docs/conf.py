@@ -27,7 +27,9 @@ NAVIGATION = {
         "docs/exporting", "docs/mlflow", "docs/cluster", "docs/python",
     ],
     "Understand": ["docs/how-it-works", "docs/selectors", "docs/results", "docs/scoreboard", "docs/builtin-tasks"],
-    "Extend": ["docs/simulating", "docs/adding-a-selector", "docs/adding-a-task-kind", "CONTRIBUTING"],
+    "Extend": [
+        "docs/simulating", "docs/adding-a-selector", "docs/adding-a-metric", "docs/adding-a-task-kind", "CONTRIBUTING"
+    ],
     "Reference": ["docs/study-file", "docs/commands", "docs/api", "CHANGELOG"],
 }
 ROOT = Path(__file__).parents[1]

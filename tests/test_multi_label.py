@@ -132,7 +132,7 @@ def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
     assert "csv and tsv cannot hold lists: name a column of 0 and 1" in message(
         path=flags, label="access", kind="multi_label")
     assert "expected one label, found the list []" in message(path=lists, kind="classification")
-    assert "`f1` is not a metric of multi_label tasks; there are f1_micro, f1_macro, accuracy" in message(
+    assert "`f1` is not a metric of multi_label tasks; there are f1_micro, accuracy, f1_macro" in message(
         path=lists, metrics=("f1",))
     numbers = write_jsonl(tmp_path / "numbers.jsonl", [{"sentence1": f"t {i}", "label": [0.5, i]} for i in range(60)])
     assert "row 1, column `label`: expected a list of labels, found [0.5, 0] (also row 2" in message(path=numbers)

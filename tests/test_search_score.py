@@ -19,7 +19,8 @@ from test_training import equal, lines, weights
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import from_json, to_json
 from auxtune.orchestrator.record.reports import attempt_folder, read_report
-from auxtune.orchestrator.record.scores import named_score, score_noun, scored_by, shown_score
+from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, value_noun
+from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
@@ -190,17 +191,19 @@ def test_groups_are_judged_by_the_scores_of_their_members() -> None:
 
 
 def test_people_see_what_was_measured() -> None:
-    assert (shown_score(0.81234, "metric"), shown_score(-0.43118, "loss")) == ("0.8123", "loss 0.4312")
-    assert (named_score(0.5, "metric"), named_score(-0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
-    assert (score_noun(0.5, "metric"), score_noun(-0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
-    assert [scored_by("f1", kind) for kind in ("metric", "loss")] == ["f1", "minus loss"]
+    assert (shown_value(0.81234, "metric"), shown_value(0.43118, "loss")) == ("0.8123", "loss 0.4312")
+    assert (named_value(0.5, "metric"), named_value(0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
+    assert (value_noun(0.5, "metric"), value_noun(0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
+    assert [scored_by("f1", kind) for kind in ("metric", "loss")] == ["f1", "loss"]
+    told = Outcome(-0.4, {"p": {"accuracy": 0.9}}, scores={"p": -0.4})
+    assert (sign_of_outcome(told), sign_of_outcome(told, "loss")) == (1, -1)
 
 
 def test_a_belief_about_losses_is_told_in_losses() -> None:
     belief = {"tried": [{"mean": -0.5, "score": -0.43118}], "best_score": -0.25}
-    told = list(_grounds(Selection("mixture", ("p",), belief=belief), "p", "loss"))
+    told = list(_grounds(Selection("mixture", ("p",), belief=belief), "p", -1, "loss"))
     assert told == ["expects loss 0.5000 of it, seen loss 0.4312", "no belief: the best that it drew, loss 0.2500"]
-    assert "expects -0.5000 of it, seen -0.4312" in list(_grounds(Selection("mixture", belief=belief), "p", "metric"))
+    assert list(_grounds(Selection("mixture", belief=belief), "p", 1, "metric"))[0].startswith("expects -0.5000 of it")
 
 
 @pytest.mark.slow

@@ -93,3 +93,30 @@ def test_span_f1_is_asked_of_bio_tags_alone(tmp_path: Path) -> None:
     [message] = error.value.messages
     assert message.startswith("task names: metric: `span_f1` needs BIO tags (O, B-NAME at the first word")
     assert message.endswith("found NOUN; ask for accuracy, f1, or change the tags")
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "counts"),
+    [
+        ("Pp.L", "Pp.L", (2, 2, 2)),
+        ("Pp.L", "pp.L", (1, 2, 1)),                   # nothing begins with I-, so the first is not found
+        ("Pp.L", "Lp.L", (1, 2, 2)),                   # I- of another name continues nothing: the place is one word
+        (".pp.", ".Pp.", (0, 0, 1)),                   # there was no span, strictly read
+        ("PpPp", "Pppp", (0, 2, 1)),
+        ("Pp..", "Ppl.", (1, 1, 1)),                   # what follows it belongs to no span
+        ("P.p.", "P.p.", (1, 1, 1)),                   # not even the second time
+    ],
+)
+def test_read_strictly_a_span_begins_with_b_and_goes_on_by_its_own_name(
+    true: str, predicted: str, counts: tuple[int, int, int]
+) -> None:
+    rows = np.zeros(4, int)
+    assert span_counts(ids(true), ids(predicted), rows, NAMES, strict=True).tolist() == [list(counts)]
+    right, *spans = counts
+    assert score("span_f1_strict", ids(true), ids(predicted), rows, NAMES) == pytest.approx(2 * right / sum(spans))
+
+
+def test_a_word_that_was_missed_is_in_no_span() -> None:
+    missed = ids("Pp.L")
+    missed[1] = missed[3] = -1
+    assert span_counts(ids("Pp.L"), missed, np.zeros(4, int), NAMES).tolist() == [[0, 2, 1]]

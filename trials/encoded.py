@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -19,13 +19,16 @@ class EncodedSplit:
 
     ``labels`` has one value per row: int64 classes or float32 values; for multi-label tasks a uint8 per row and label,
     1 where the row has it; for token tasks one int64 per *token*, aligned with ``tokens``, ``IGNORED`` on special
-    tokens and on all but the first piece of a word.
+    tokens and on all but the first piece of a word. ``missed`` are the labelled words that have no token, cut off at
+    the end or nothing to the tokenizer: the row of each, the place in ``tokens`` before which it would stand, its
+    label. They are not trained on, and count as wrong where the split is scored.
     """
 
     tokens: np.ndarray                                 # (all tokens,) int32
     segments: np.ndarray                               # (all tokens,) uint8, 1 in the second sentence of a pair
     offsets: np.ndarray                                # (rows + 1,) int64
     labels: np.ndarray                                 # (rows,), (rows, labels) or (all tokens,)
+    missed: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))     # (missed words, 3) int64
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

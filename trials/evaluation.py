@@ -4,45 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from auxtune.trials.batches import Batch, Collate, by_length
-from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.losses import LossSum
-from auxtune.trials.metrics import score
+from auxtune.trials.metrics import MISSED, Predictions, find_metric
 from auxtune.trials.model import MultiTaskModel
 
 # Tokens of a batch, padding included: what stays in a CPU's caches, and what keeps a GPU busy.
 CPU_TOKENS, GPU_TOKENS = 2048, 32768
 
 Watch: TypeAlias = Callable[[torch.Tensor, Batch], None]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of a split, an element per row or, for a token task, per labelled token.
-
-    ``rows``, in rising order, says which row an element is of; ``names`` are the task's labels in the order of their
-    ids.
-    """
-
-    labels: np.ndarray                                 # (elements,) or, for a multi-label task, (elements, labels)
-    predictions: np.ndarray                            # likewise
-    rows: np.ndarray                                   # (elements,)
-    names: tuple[str, ...]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All of it as arrays, by name."""
-        return {**vars(self), "names": np.array(self.names, np.str_)}
-
-    def scores(self, metrics: Iterable[str]) -> dict[str, float]:
-        """``{metric: value}``."""
-        return {metric: score(metric, self.labels, self.predictions, self.rows, self.names) for metric in metrics}
 
 
 @dataclass(frozen=True)
@@ -55,13 +33,13 @@ class Evaluation:
     autocast: Callable[[], AbstractContextManager[Any]]
 
     def scores(self, names: Iterable[str], part: str) -> dict[str, dict[str, float]]:
-        """``{task: {metric: value}}`` on the split called ``part``."""
+        """``{task: {metric: natural value}}`` on the split called ``part``."""
         return {name: self.predict(name, part).scores(self.tasks[name].metrics) for name in names}
 
     def scores_and_losses(
         self, names: Iterable[str], part: str
     ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """``scores``, and by task the mean loss per scored label, both of one pass."""
+        """``scores``, and by task the mean loss per scored label with a token, both of one pass."""
         scores, losses = {}, {}
         for name in names:
             total = LossSum(self.model.head(list(self.tasks).index(name)))
@@ -70,21 +48,33 @@ class Evaluation:
         return scores, losses
 
     def main_scores(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Task -> its main metric."""
-        return {name: values[self.tasks[name].metrics[0]] for name, values in scores.items()}
+        """Task -> its main metric times its direction: higher is better."""
+        mains = {name: find_metric(self.tasks[name].metrics[0]) for name in scores}
+        return {name: metric.direction * scores[name][metric.name] for name, metric in mains.items()}
 
     def predict(self, name: str, part: str, watch: Watch | None = None) -> Predictions:
-        """Predictions in the split's own order. Raises ``NonFiniteError`` where an output is not finite.
+        """Predictions in the split's own order, with probabilities where a metric of the task needs them.
 
-        ``watch`` is shown the head's outputs on each batch, and the batch.
+        Labelled words without a token are among them, as missed. ``watch`` is shown the head's outputs on each batch,
+        and the batch. Raises ``NonFiniteError`` where an output is not finite.
         """
-        head = self.model.head(list(self.tasks).index(name))
-        return self.predict_by(name, part, head.predict, watch)
+        task, head = self.tasks[name], self.model.head(list(self.tasks).index(name))
+        if any(find_metric(metric).needs_probabilities for metric in task.metrics):
+            found = self.predict_by(name, part, lambda outputs: outputs, watch)
+            outputs = torch.from_numpy(found.predictions).to(self.collate.device)      # (elements, outputs)
+            shares = head.probabilities(outputs)
+            found = replace(
+                found, predictions=head.predict(outputs).cpu().numpy(),
+                probabilities=None if shares is None else shares.cpu().numpy(),
+            )
+        else:
+            found = self.predict_by(name, part, head.predict, watch)
+        return _with_missed(found, task.splits[part])
 
     def predict_by(
         self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None = None
     ) -> Predictions:
-        """As ``predict``, of whatever ``read`` makes of the head's outputs, (…, outputs)."""
+        """Whatever ``read`` makes of the head's outputs, (…, outputs), of rows and of labelled words with a token."""
         task = self.tasks[name]
         split = task.splits[part]
         values, places = self._outputs(name, part, read, watch)
@@ -121,3 +111,25 @@ class Evaluation:
         if not torch.stack(finite).all():
             raise NonFiniteError(f"task {name}: an output on the {part} split is not finite")
         return torch.cat(values).cpu().numpy(), np.concatenate(places)
+
+
+def _with_missed(found: Predictions, split: EncodedSplit) -> Predictions:
+    """``found`` with the missed words of ``split``, in the order of the words: predicted as nothing, equally likely."""
+    if not len(split.missed):
+        return found
+    count = len(split.missed)
+    scored = np.flatnonzero(split.labels != IGNORED)                                   # what ``found`` is of
+    rows, places = (np.concatenate([one, other]) for one, other in zip(
+        (found.rows, scored), (split.missed[:, 0], split.missed[:, 1]), strict=True
+    ))
+    is_seen = np.repeat([True, False], [len(scored), count])
+    order = np.lexsort((is_seen, places, rows))                                        # stable: several in their order
+    predictions = np.concatenate([found.predictions, np.full(count, MISSED, found.predictions.dtype)])
+    shares = found.probabilities
+    if shares is not None:
+        equal = np.full((count, shares.shape[1]), 1 / shares.shape[1], shares.dtype)
+        shares = np.concatenate([shares, equal])[order]
+    labels = np.concatenate([found.labels, split.missed[:, 2]])
+    return replace(
+        found, labels=labels[order], predictions=predictions[order], rows=rows[order], probabilities=shares
+    )

@@ -1,28 +1,121 @@
-"""The metrics of tasks, higher is better throughout. Loads no torch, so that reports may recompute them.
+"""The metrics of tasks, by name. Loads no torch, so that reports may recompute them.
 
-Every metric is finite whatever the predictions: a model that says the same of every row shows no relation to
-the labels, so its correlation counts as 0.0 where the textbook formula divides zero by zero.
+Names are scikit-learn's, and it computes them; what others call them is understood too (``ALIASES``). A metric of a
+third party arrives through the entry-point group ``auxtune.metrics`` of its own package, as a ``Metric`` of that name:
+
+    [project.entry-points."auxtune.metrics"]
+    cost_of_errors = "my_package.costs:METRIC"
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from auxtune.trials import class_metrics, probability_metrics, value_metrics
+from auxtune.trials.class_metrics import Average, Measure
 from auxtune.trials.encoded import Kind
-from auxtune.trials.spans import span_counts
+from auxtune.trials.metric import MISSED, Answers, Metric
 
-# What may be asked of each kind; the first is the default. A token task scores its labelled tokens.
-METRICS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({
-    "classification": ("accuracy", "f1", "matthews"),
-    "regression": ("spearman", "pearson"),
-    "token": ("accuracy", "f1", "span_f1"),
-    "multi_label": ("f1_micro", "f1_macro", "accuracy"),
+__all__ = ["ALIASES", "BUILT_IN", "METRICS", "MISSED", "Answers", "Metric", "Predictions", "find_metric", "score"]
+
+GROUP = "auxtune.metrics"
+CLASSES: tuple[Kind, ...] = ("classification", "token")
+LABELS: tuple[Kind, ...] = (*CLASSES, "multi_label")
+VALUES: tuple[Kind, ...] = ("regression",)
+
+DEFAULTS: Mapping[Kind, str] = MappingProxyType({
+    "classification": "accuracy",
+    "regression": "spearman",
+    "token": "accuracy",
+    "multi_label": "f1_micro",
 })
+
+# What other libraries, papers and task folders call a metric, in lower case and with _ for -.
+ALIASES: Mapping[str, str] = MappingProxyType({
+    "acc": "accuracy",
+    "exact_match": "accuracy",
+    "subset_accuracy": "accuracy",
+    "balanced_acc": "balanced_accuracy",
+    "unweighted_average_recall": "balanced_accuracy",
+    "f1_score": "f1",
+    "macro_f1": "f1_macro",
+    "micro_f1": "f1_micro",
+    "weighted_f1": "f1_weighted",
+    "macro_precision": "precision_macro",
+    "micro_precision": "precision_micro",
+    "weighted_precision": "precision_weighted",
+    "macro_recall": "recall_macro",
+    "micro_recall": "recall_micro",
+    "weighted_recall": "recall_weighted",
+    "precision_score": "precision",
+    "recall_score": "recall",
+    "mcc": "matthews",
+    "matthews_corrcoef": "matthews",
+    "matthews_corr": "matthews",
+    "matthews_correlation": "matthews",
+    "matthews_correlation_coefficient": "matthews",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "rocauc": "roc_auc",
+    "auc_roc": "roc_auc",
+    "roc_auc_score": "roc_auc",
+    "roc_auc_ovr": "roc_auc",
+    "ap": "average_precision",
+    "auprc": "average_precision",
+    "pr_auc": "average_precision",
+    "average_precision_score": "average_precision",
+    "neg_log_loss": "log_loss",
+    "logloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "nll": "log_loss",
+    "brier": "brier_score",
+    "brier_score_loss": "brier_score",
+    "neg_brier_score": "brier_score",
+    "mae": "mean_absolute_error",
+    "neg_mean_absolute_error": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "neg_mean_squared_error": "mean_squared_error",
+    "rmse": "root_mean_squared_error",
+    "neg_root_mean_squared_error": "root_mean_squared_error",
+    "r2_score": "r2",
+    "r_squared": "r2",
+    "pearsonr": "pearson",
+    "pearson_correlation": "pearson",
+    "spearmanr": "spearman",
+    "spearman_correlation": "spearman",
+    "entity_f1": "span_f1",
+    "slot_f1": "span_f1",
+    "ner_f1": "span_f1",
+    "chunk_f1": "span_f1",
+    "conll_f1": "span_f1",
+    "seqeval": "span_f1",
+    "seqeval_f1": "span_f1",
+})
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(Answers):
+    """Answers with their metrics by name."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, by name; probabilities where there are some."""
+        arrays = {**vars(self), "names": np.array(self.names, np.str_)}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def metric(self, name: str) -> float:
+        """The natural value of a metric over all elements."""
+        return find_metric(name).value(self)
+
+    def scores(self, metrics: Iterable[str]) -> dict[str, float]:
+        """``{metric: natural value}``."""
+        return {name: self.metric(name) for name in metrics}
 
 
 def score(
@@ -31,44 +124,141 @@ def score(
     predictions: np.ndarray,
     rows: np.ndarray | None = None,
     names: Sequence[str] = (),
+    probabilities: np.ndarray | None = None,
 ) -> float:
-    """``metric`` of ``predictions`` against ``labels``, both (n,): class ids, or values for a correlation.
+    """The natural value of ``metric``: ``labels`` and ``predictions`` (n,) are class ids, or values.
 
-    Those of a multi-label task are (n, labels) of 0 and 1: ``accuracy`` is then the share of rows with exactly the
-    right set, ``f1_micro`` counts all labels together, ``f1_macro`` is the mean over the labels, 0 for one that
-    neither occurs nor is predicted. ``f1`` is that of id 1 where no id is above it, else the unweighted mean over the
-    classes. ``span_f1``, and no other, needs the row of each token, ``rows`` (n,), and the ``names`` of the tags.
-    Raises ``ValueError`` for an unknown metric, for unequal lengths and for no labels at all.
+    Those of a multi-label task are (n, labels) of 0 and 1. ``names`` are the task's classes in the order of their ids;
+    they say how many there are, whether seen here or not. Spans need the row of each token, ``rows`` (n,), too. Raises
+    ``ValueError`` for an unknown metric, for unequal lengths and for no labels at all.
     """
-    if len(labels) == 0 or len(labels) != len(predictions):
-        raise ValueError(
-            f"{metric}: expected one prediction per label and some labels, "
-            f"found {len(predictions)} for {len(labels)}"
-        )
-    match metric:
-        case "accuracy":
-            return float(accuracy_score(labels, predictions))
-        case "f1":
-            average = "binary" if max(labels.max(), predictions.max()) <= 1 else "macro"
-            return float(f1_score(labels, predictions, average=average, zero_division=0.0))
-        case "f1_micro" | "f1_macro":
-            average = metric.removeprefix("f1_")
-            return float(f1_score(labels, predictions, average=average, zero_division=0.0))
-        case "span_f1":
-            if rows is None or not names:
-                raise ValueError("span_f1: expected the row of each token and the names of the tags, found none")
-            right, true, predicted = span_counts(labels, predictions, rows, names).sum(axis=0)
-            return 2 * float(right) / float(true + predicted) if true + predicted else 0.0
-        case "matthews":
-            return float(matthews_corrcoef(labels, predictions))
-        case "pearson" | "spearman":
-            return _correlation(metric, labels, predictions)
-    known = sorted({name for names in METRICS.values() for name in names})
-    raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(known)}")
+    found = find_metric(metric)
+    if found.needs_spans and (rows is None or not names):
+        raise ValueError(f"{metric}: expected the row of each token and the names of the tags, found none")
+    places = np.arange(len(labels)) if rows is None else rows
+    return found.value(Answers(labels, predictions, places, tuple(names), probabilities))
 
 
-def _correlation(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
-        return 0.0
-    statistic = stats.pearsonr if metric == "pearson" else stats.spearmanr
-    return float(statistic(labels.astype(float), predictions.astype(float)).statistic)
+def find_metric(name: str) -> Metric:
+    """The metric called ``name``, or one of whose aliases is.
+
+    Raises ``ValueError`` for an unknown name and for a third party's that is not in order, ``ImportError`` where that
+    cannot be loaded.
+    """
+    name = canonical_name(name)
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    entries = _entries()
+    if name not in entries:
+        near = difflib.get_close_matches(name, (*BUILT_IN, *entries), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown metric {name!r}; expected one of {', '.join((*BUILT_IN, *entries))}{hint}")
+    return _loaded(entries[name])
+
+
+def canonical_name(name: str) -> str:
+    """The name under which a metric is stored: ``macro-F1`` is ``f1_macro``. An unknown one stays as it is."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    found = ALIASES.get(plain, plain)
+    return found if found in BUILT_IN else name
+
+
+def third_party_names() -> tuple[str, ...]:
+    """The names of metrics that installed packages bring. Raises ``ValueError`` for one that is given twice."""
+    return tuple(_entries())
+
+
+def direction_of(name: str) -> int:
+    """1 where higher is better, else −1; 1 too for a metric that is not known here, as a recorded table may have."""
+    if canonical_name(name) not in BUILT_IN and name not in _entries():
+        return 1
+    return find_metric(name).direction
+
+
+@lru_cache(maxsize=1)
+def _entries() -> Mapping[str, EntryPoint]:
+    """The entry points by name; looked for once, since workers ask for every evaluation."""
+    entries: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if canonical_name(entry.name) in BUILT_IN:
+            raise ValueError(f"metric {entry.name!r}, {_origin(entry)}: the name means the metric "
+                             f"{canonical_name(entry.name)!r} of auxtune; rename it")
+        if entry.name in entries and _origin(entry) != _origin(entries[entry.name]):
+            raise ValueError(f"metric {entry.name!r} must be given once, got {_origin(entries[entry.name])} and "
+                             f"{_origin(entry)}; rename one")
+        entries[entry.name] = entry
+    return entries
+
+
+@lru_cache(maxsize=64)
+def _loaded(entry: EntryPoint) -> Metric:
+    try:
+        found = entry.load()
+    except Exception as error:                         # somebody else's module: anything may be raised
+        raise ImportError(f"metric {entry.name!r}, {_origin(entry)}, cannot be loaded: "
+                          f"{type(error).__name__}: {error}") from error
+    if not isinstance(found, Metric) or found.name != entry.name:
+        shown = f"the metric {found.name!r}" if isinstance(found, Metric) else type(found).__name__
+        raise ValueError(f"metric {entry.name!r}, {_origin(entry)}: expected a `Metric` of that name, found {shown}")
+    return found
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.value} of {entry.dist.name if entry.dist else 'an unknown package'}"
+
+
+def _of_classes() -> Iterable[Metric]:
+    of = class_metrics
+    yield Metric("accuracy", LABELS, of.accuracy, values=of.hits)
+    balanced = of.resample_counts(of.count_balanced_accuracy)
+    yield Metric("balanced_accuracy", CLASSES, of.balanced_accuracy, resampled=balanced)
+    averages: Mapping[Average, tuple[Kind, ...]] = {
+        "main": CLASSES, "micro": LABELS, "macro": LABELS, "weighted": LABELS
+    }
+    measures: Sequence[Measure] = ("f1", "precision", "recall")
+    for measure in measures:
+        for average, kinds in averages.items():
+            name = measure if average == "main" else f"{measure}_{average}"
+            resampled = of.resample_counts(of.count_average(measure, average))
+            yield Metric(name, kinds, partial(of.average_measure, measure, average), resampled=resampled)
+    yield Metric("matthews", CLASSES, of.matthews, resampled=of.resample_counts(of.count_matthews))
+    for name, strict in (("span_f1", False), ("span_f1_strict", True)):
+        resampled = of.resample_span_f1(strict)
+        yield Metric(name, ("token",), partial(of.span_f1, strict), resampled=resampled, needs_spans=True)
+
+
+def _of_probabilities() -> Iterable[Metric]:
+    of = probability_metrics
+    for name, function, values in (
+        ("log_loss", of.mean_log_loss, of.log_losses),
+        ("brier_score", of.mean_brier_score, of.brier_scores),
+    ):
+        yield Metric(name, LABELS, function, values, higher_is_better=False, needs_probabilities=True)
+    for name, curve, resampled in (
+        ("roc_auc", of.roc_auc, of.resample_roc_auc(weighted=False)),
+        ("roc_auc_ovr_weighted", of.roc_auc_weighted, of.resample_roc_auc(weighted=True)),
+        ("average_precision", of.average_precision, of.resample_average_precision),
+    ):
+        yield Metric(name, LABELS, curve, resampled=resampled, needs_probabilities=True)
+
+
+def _of_values() -> Iterable[Metric]:
+    of = value_metrics
+    yield Metric("spearman", VALUES, of.spearman, resampled=of.resample_spearman)
+    yield Metric("pearson", VALUES, of.pearson, resampled=of.resample_pearson)
+    yield Metric("r2", VALUES, of.r2, resampled=of.resample_r2)
+    yield Metric("mean_absolute_error", VALUES, of.mean_absolute, of.absolute_errors, higher_is_better=False)
+    yield Metric("mean_squared_error", VALUES, of.mean_squared, of.squared_errors, higher_is_better=False)
+    yield Metric("root_mean_squared_error", VALUES, of.root_mean_squared, resampled=of.resample_root_mean_squared,
+                 higher_is_better=False)
+
+
+BUILT_IN: Mapping[str, Metric] = MappingProxyType({
+    metric.name: metric for metrics in (_of_classes(), _of_probabilities(), _of_values()) for metric in metrics
+})
+
+# What may be asked of each kind; the first is the default. A token task scores its labelled words.
+METRICS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({
+    kind: (default, *(metric.name for metric in BUILT_IN.values() if kind in metric.kinds and metric.name != default))
+    for kind, default in DEFAULTS.items()
+})

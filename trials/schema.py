@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 
 from auxtune.trials.cells import flat, label_name, number
 from auxtune.trials.encoded import Kind
-from auxtune.trials.metrics import METRICS
+from auxtune.trials.metrics import METRICS, canonical_name, find_metric, third_party_names
 from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.reading import Found
 from auxtune.trials.source import TaskSource
@@ -75,7 +75,7 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
     else:
         kind, notes = _kind_of(train, label[0], bool(declared.labels))
     labels = () if kind == "regression" else _labels_of(train, label, declared.labels)
-    metrics = declared.metrics or METRICS[kind][:1]
+    metrics = tuple(dict.fromkeys(map(canonical_name, declared.metrics))) or METRICS[kind][:1]
     problems = Problems()
     problems.messages += _wrong_labels(train, kind, label, labels, declared.labels)
     problems.messages += _wrong_metrics(kind, metrics, labels)
@@ -101,12 +101,19 @@ def _wrong_labels(
 
 
 def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
-    known = METRICS[kind]
-    wrong = [f"metric: `{metric}` is not a metric of {kind} tasks; there are {listed(known)}"
-             for metric in metrics if metric not in known]
-    if kind == "token" and "span_f1" in metrics and not_bio(labels):
-        wrong.append("metric: `span_f1` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
-                     f"others), found {listed(not_bio(labels))}; ask for {listed(known[:2])}, or change the tags")
+    try:
+        known = (*METRICS[kind], *third_party_names())
+        wrong = [f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}"
+                 f"{closest(metric, known)}" for metric in metrics if metric not in known]
+        asked = [find_metric(metric) for metric in metrics if metric in known]
+    except (ImportError, ValueError) as error:         # another package's metric is not in order
+        return [str(error)]
+    wrong += [f"metric: `{metric.name}` is for {listed(metric.kinds)} tasks, this is a {kind} task"
+              for metric in asked if kind not in metric.kinds]
+    if kind == "token" and not_bio(labels):
+        wrong += [f"metric: `{metric.name}` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
+                  f"others), found {listed(not_bio(labels))}; ask for accuracy, f1, or change the tags"
+                  for metric in asked if metric.needs_spans]
     return wrong
 
 

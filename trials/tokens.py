@@ -21,7 +21,7 @@ from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.stored_arrays import stored_arrays
 from auxtune.trials.tokenizer import Pieces, Tokenizer
 
-FORMAT = 1                                             # of the arrays: raise it when their meaning changes
+FORMAT = 2                                             # of the arrays: raise it when their meaning changes
 ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
     "classification": np.int64, "regression": np.float32, "token": np.int64, "multi_label": np.uint8
@@ -61,18 +61,23 @@ def _task_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str,
 
 
 def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> EncodedSplit:
-    """The rows of one split end to end. A token row may lose labels, even all, where it is cut at the end."""
-    tokens, segments, tags = array("i"), array("B"), array("q")
+    """The rows of one split end to end. A token row may lose words, even all, where it is cut at the end."""
+    tokens, segments, tags, missed = array("i"), array("B"), array("q"), array("q")
     offsets = [0]
-    for pieces, label in zip(_pieces(rows, kind, tokenizer, max_length), rows.labels, strict=True):
+    for row, (pieces, label) in enumerate(zip(_pieces(rows, kind, tokenizer, max_length), rows.labels, strict=True)):
+        if kind == "token":
+            of_words = cast(Sequence[int], label)
+            tags.extend(_piece_tags(pieces.words, of_words))
+            for word, place in _words_without_pieces(pieces.words, len(of_words)):
+                if of_words[word] != IGNORED:
+                    missed.extend((row, offsets[-1] + place, of_words[word]))
         tokens.extend(pieces.ids)
         segments.extend(pieces.segments)
         offsets.append(len(tokens))
-        if kind == "token":
-            tags.extend(_piece_tags(pieces.words, cast(Sequence[int], label)))
     labels = np.array(tags if kind == "token" else rows.labels, LABEL_TYPES[kind])
     return EncodedSplit(
-        np.array(tokens, np.int32), np.array(segments, np.uint8), np.array(offsets, np.int64), labels
+        np.array(tokens, np.int32), np.array(segments, np.uint8), np.array(offsets, np.int64), labels,
+        np.array(missed, np.int64).reshape(-1, 3),
     )
 
 
@@ -88,3 +93,19 @@ def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[in
     for word in words:
         yield IGNORED if word is None or word == before else tags[word]
         before = word
+
+
+def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
+    """Each of ``count`` words that has no piece, and the number of the piece that it would stand before."""
+    first: dict[int, int] = {}
+    for place, word in enumerate(words):
+        if word is not None:
+            first.setdefault(word, place)
+    if len(first) == count:
+        return
+    # Behind the last piece of a word, which special tokens may follow.
+    following = max((place for place, word in enumerate(words) if word is not None), default=-1) + 1
+    places = dict(first)
+    for word in reversed(range(count)):
+        following = places.setdefault(word, following)
+    yield from ((word, places[word]) for word in range(count) if word not in first)

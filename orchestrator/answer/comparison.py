@@ -23,6 +23,8 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.shown_scores import sign_of
+from auxtune.trials.metrics import direction_of
 from auxtune.trials.report import Cost
 
 FORMAT = 1
@@ -159,7 +161,7 @@ def _pair(a: Answered, b: Answered, level: float) -> dict[str, Any]:
 
 
 def _best_by(study: Answered, unit: str, limit: float) -> float | None:
-    """The best metric on the selection split that the search had seen when it had cost ``limit``."""
+    """The best metric on the selection split, as measured, that the search had seen when it had cost ``limit``."""
     ended = [trial for trial in study.accounts.of_selector if trial.told is not None and not trial.reused]
     costs, best = list(study.accounts.reused_costs), None
     for trial in sorted(ended, key=lambda trial: trial.told.time if trial.told else 0.0):
@@ -169,15 +171,18 @@ def _best_by(study: Answered, unit: str, limit: float) -> float | None:
         reached = _reached(study, trial) if trial.phase == "search" else None
         if reached is not None:
             best = reached if best is None else max(best, reached)
-    return best
+    return None if best is None else sign_of(study.metrics.values()) * best
 
 
 def _reached(study: Answered, trial: Trial) -> float | None:
-    """A trial's score by the metric, whatever its search was told."""
+    """A trial's score by the main metrics, higher is better, whatever its search was told."""
     if study.accounts.search_score == "metric" or trial.score is None or trial.told is None:
         return trial.score
     told = trial.told.outcome.metrics
-    values = [told[task][metric] for task, metric in study.metrics.items() if metric in told.get(task, {})]
+    values = [
+        direction_of(metric) * told[task][metric]
+        for task, metric in study.metrics.items() if metric in told.get(task, {})
+    ]
     return fmean(values) if values else None
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 
 from auxtune.orchestrator.answer.resampling import Predictions, resampled
+from auxtune.trials.metrics import direction_of
 
 DRAWS = 1000
 LEVEL = 0.95                                           # of an interval, where several do not ask for more
@@ -92,8 +93,9 @@ def mean_lift(
 
 
 def _differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> np.ndarray:
-    """Ours less theirs, (seeds,)."""
-    return np.array([a.metric(metric) - b.metric(metric) for a, b in zip(ours, theirs, strict=True)])
+    """By how much ours are better than theirs, (seeds,): above 0 is better, also where a lower value is."""
+    differences = [a.metric(metric) - b.metric(metric) for a, b in zip(ours, theirs, strict=True)]
+    return direction_of(metric) * np.array(differences)
 
 
 def _error(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.trials.metrics import direction_of
 
 Served: TypeAlias = Mapping[str, Trial]                # task -> the trial whose model serves it
 
@@ -53,10 +54,10 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
 
 
 def _scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:
-    """The finished ones of ``trainings`` that have ``task``, and how they do on its selection split."""
+    """The finished ones of ``trainings`` that have ``task``, and their scores on its selection split."""
     trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
     return [
-        (trial, trial.told.outcome.metrics[task][metric])
+        (trial, direction_of(metric) * trial.told.outcome.metrics[task][metric])
         for trial in trials
         if trial is not None and trial.told is not None and trial.status == "finished"
     ]

@@ -11,7 +11,7 @@ import click
 
 from auxtune.orchestrator.commands import completing
 from auxtune.orchestrator.commands.place import StudyPlace
-from auxtune.orchestrator.record.scores import named_score
+from auxtune.orchestrator.record.scores import named_value
 
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
@@ -87,8 +87,8 @@ def _outcome(shown: dict[str, Any]) -> None:
     outcome = shown["outcome"]
     if shown["reused_from"]:
         click.echo(f"nothing was trained: measured before, by {shown['reused_from']}")
-    if outcome is not None and outcome["score"] is not None:
-        click.echo(f"{named_score(outcome['score'], shown['search_score'])} on the selection split")
+    if shown["value"] is not None:
+        click.echo(f"{named_value(shown['value'], shown['search_score'])} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

@@ -10,7 +10,7 @@ import click
 
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
-from auxtune.orchestrator.record.scores import shown_score
+from auxtune.orchestrator.record.scores import shown_value
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -102,7 +102,7 @@ def _show(status: dict[str, Any]) -> None:
     for trial in status["running"]:
         click.echo(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        shown = shown_score(best["score"], best["search_score"])
+        shown = shown_value(best["value"], best["search_score"])
         click.echo(f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
         click.echo(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")

@@ -28,7 +28,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     others are tried too, and the exit code is 2.
     """
     from auxtune.orchestrator.planning.plan_size import check_budget
-    from auxtune.orchestrator.session.data import load_study_data
+    from auxtune.orchestrator.session.data import load_study_data, missed_words_of
     from auxtune.orchestrator.study_file.paths import tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspection import inspect_study
@@ -37,6 +37,8 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     tracking_uri(checked)                              # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
     inspection = inspect_study(checked, tasks)
+    missed = missed_words_of(checked, tasks)
+    inspection = dataclasses.replace(inspection, warnings=(*inspection.warnings, *missed))
     if not as_json:
         _print(inspection)
     smoked: Mapping[str, SmokedTask] = {}

@@ -10,6 +10,7 @@ from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, 
 from auxtune.orchestrator.report.intervals import intervals
 from auxtune.orchestrator.report.scatter import Point, scatter
 from auxtune.orchestrator.report.sections.lift import bounds
+from auxtune.trials.metrics import direction_of
 
 
 def comparison_page(found: Mapping[str, Any]) -> Page:
@@ -36,7 +37,8 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
             for study in scored
         }
         said = "; ".join(f"{s['study']} {s['report']['mean']:.4f} for {s['cost']:.3g} {unit}" for s in scored)
-        svg = scatter("cost", points, f"cost of the search ({unit})", f"{metric} on the report split", said)
+        across, up = f"cost of the search ({unit})", f"{metric} on the report split"
+        svg = scatter("cost", points, across, up, said, direction_of(metric))
         yield Picture(
             svg, "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
             "search cost, with what reused evidence had cost.",

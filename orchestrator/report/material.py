@@ -26,6 +26,7 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.scores import scored_by
+from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import model_options
@@ -79,8 +80,13 @@ class Material:
 
     @property
     def scored(self) -> str:
-        """What search scores are scores of, higher is better: ``metric``, or minus the loss."""
+        """What search scores are of, once ``sign`` has turned them: ``metric``, or the loss."""
         return scored_by(self.metric, self.accounts.search_score)
+
+    @cached_property
+    def sign(self) -> int:
+        """What turns a score into the value that was measured: −1 where lower is better, else 1."""
+        return sign_in(self.accounts)
 
     @cached_property
     def selector(self) -> Selector:

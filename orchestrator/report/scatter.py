@@ -24,34 +24,35 @@ class Point:
     high: float | None = None
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[Point], direction: int = 1) -> list[Point]:
     """The points that none is better than without costing more, from the cheapest on.
+
+    ``direction`` is 1 where more quality is better, −1 where less is.
 
     >>> [point.quality for point in front([Point(2, 0.5), Point(1, 0.4), Point(3, 0.5)])]
     [0.4, 0.5]
     """
     best: list[Point] = []
-    for point in sorted(points, key=lambda each: (each.cost, -each.quality)):
-        if not best or point.quality > best[-1].quality:
+    for point in sorted(points, key=lambda each: (each.cost, -direction * each.quality)):
+        if not best or direction * (point.quality - best[-1].quality) > 0:
             best.append(point)
     return best
 
 
 def scatter(
-    name: str, series: Mapping[str, Sequence[Point]], across: str, up: str, says: str, joined: bool = True
+    name: str, series: Mapping[str, Sequence[Point]], across: str, up: str, says: str, direction: int = 1
 ) -> Markup:
-    """``across`` and ``up`` name the axes with their units; ``joined`` draws the front of all points."""
+    """``across`` and ``up`` name the axes with their units; the front of all points is drawn, as ``front`` has it."""
     points = [point for each in series.values() for point in each]
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        if joined:
-            best = front(points)
-            right = max(point.cost for point in points)
-            axes.step(
-                [*(p.cost for p in best), right], [*(p.quality for p in best), best[-1].quality], where="post",
-                color=colour("muted"), linewidth=1.2, linestyle=(0, (4, 2)), label="Pareto front",
-            )
+        best = front(points, direction)
+        right = max(point.cost for point in points)
+        axes.step(
+            [*(p.cost for p in best), right], [*(p.quality for p in best), best[-1].quality], where="post",
+            color=colour("muted"), linewidth=1.2, linestyle=(0, (4, 2)), label="Pareto front",
+        )
         for place, (label, each) in enumerate(series.items()):
             shade = colour(SERIES[place % len(SERIES)])
             for point in each:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -9,6 +11,7 @@ from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.problems import DataError
+from auxtune.trials.truncation import missed_words
 
 ENCODER: KeyPath = ("model", "encoder")
 
@@ -30,6 +33,14 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     if wrong:
         raise StudyDataError(study.told(wrong))
     return tasks, encoder
+
+
+def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
+    """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
+    try:
+        return missed_words(tasks, model_options(study))
+    except DataError as error:
+        raise StudyDataError(study.told({ENCODER: error.messages})) from error
 
 
 def _key_of(message: str, study: StudyFile) -> tuple[KeyPath, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.scores import score_noun
+from auxtune.orchestrator.record.scores import value_noun
+from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.tracking.ending import Ending
 
 _NAMED = 3                                             # tasks in a name
@@ -47,7 +48,7 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
     else:
         yield unanswered(accounts, state)
     if (best := accounts.best) is not None:
-        with_a = score_noun(best.score or 0.0, accounts.search_score)
+        with_a = value_noun(shown_score(best, accounts.search_score) or 0.0, accounts.search_score)
         yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"
     command = f"`auxtune status {folder}` tells more" if state == "running" else f"`auxtune resume {folder}` goes on"
     yield f"The study is in `{folder}`; {command}."

@@ -6,10 +6,11 @@ so that one from elsewhere has its line too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auxtune.orchestrator.record.scores import shown_score
+from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.report.search.stages import UnderWay, under_way
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.selectors.protocol import Evidence, Proposal, Selection, Selector
@@ -29,23 +30,24 @@ _TRIED = {"prefixes": "prefixes", "nested": "numbers of tasks", "cuts": "cuts of
 
 
 def belief_line(
-    selector: Selector, state: Any, evidence: Evidence, search_score: SearchScore = "metric"
+    selector: Selector, state: Any, evidence: Evidence, sign: int = 1, search_score: SearchScore = "metric"
 ) -> str:
     """The belief of what is under way: of a pipeline its present stage, of several searches the best so far.
 
-    ``search_score`` is what its scores are. As slow as the selector's ``select``. Raises what that raises.
+    ``sign`` turns its scores into what was measured, and ``search_score`` says what that is. As slow as the selector's
+    ``select``. Raises what that raises.
     """
     present = _present(selector, state)
     selection = present.selector.select(present.state, evidence)
     primary = getattr(getattr(present.state, "problem", None), "primary", None)
     where = f"{present.stage}: " if present.stage else ""
-    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary, search_score)])}"
+    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary, sign, search_score)])}"
 
 
 def _present(selector: Selector, state: Any) -> UnderWay:
     each = list(under_way(selector, state))
     if isinstance(selector, Searches) and isinstance(state, SearchesState):
-        return max(zip(each, state.best, strict=True), key=lambda one: -1.0 if one[1] is None else one[1])[0]
+        return max(zip(each, state.best, strict=True), key=lambda one: -math.inf if one[1] is None else one[1])[0]
     return each[0]
 
 
@@ -57,7 +59,7 @@ def _leaning(selection: Selection) -> str:
     return mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
 
 
-def _grounds(selection: Selection, primary: str | None, search_score: SearchScore) -> Iterator[str]:
+def _grounds(selection: Selection, primary: str | None, sign: int, search_score: SearchScore) -> Iterator[str]:
     belief = selection.belief
     if not belief:
         yield "it holds no belief"
@@ -70,26 +72,28 @@ def _grounds(selection: Selection, primary: str | None, search_score: SearchScor
         yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
     for key, words in _TRIED.items():
         if tried := [each["score"] for each in belief.get(key) or () if each.get("score") is not None]:
-            yield f"{len(tried)} {words} tried, the best {shown_score(max(tried), search_score)}"
-    yield from _expected(belief, search_score)
+            yield f"{len(tried)} {words} tried, the best {shown_value(sign * max(tried), search_score)}"
+    yield from _expected(belief, sign, search_score)
     yield from _pairs(belief)
     if "trained" in belief and "of" in belief:
         yield f"{belief['trained']} of {belief['of']} groups trained"
     if "best_score" in belief:
         known = belief["best_score"]
-        drew = "nothing scored yet" if known is None else f"the best that it drew, {shown_score(known, search_score)}"
+        drew = "nothing scored yet" if known is None else "the best that it drew, " + shown_value(
+            sign * known, search_score
+        )
         yield f"no belief: {drew}"
 
 
-def _expected(belief: Mapping[str, Any], search_score: SearchScore) -> Iterator[str]:
+def _expected(belief: Mapping[str, Any], sign: int, search_score: SearchScore) -> Iterator[str]:
     """What a model of mixtures thinks of the one it leans to: its mean, beside the score that was seen."""
     tried, chosen = belief.get("tried"), belief.get("chosen")
     if isinstance(tried, list) and tried:
         chosen = max(tried, key=lambda each: each["mean"])
     if isinstance(chosen, Mapping):
         score = chosen.get("score")
-        seen = f", seen {shown_score(score, search_score)}" if score is not None else ""
-        yield f"expects {shown_score(chosen['mean'], search_score)} of it{seen}"
+        seen = f", seen {shown_value(sign * score, search_score)}" if score is not None else ""
+        yield f"expects {shown_value(sign * chosen['mean'], search_score)} of it{seen}"
 
 
 def _pairs(belief: Mapping[str, Any]) -> Iterator[str]:

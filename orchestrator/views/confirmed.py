@@ -13,6 +13,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.trials.metrics import direction_of
 
 
 def answer_in(folder: Path) -> Mapping[str, Any] | None:
@@ -61,7 +62,7 @@ def _confirms(accounts: Accounts) -> bool:
 
 
 def _reported(accounts: Accounts, trainings: Trainings, primary: str) -> float | None:
-    """The primary's main metric on the report split, of a training that has it."""
+    """The primary's score on the report split, by its main metric, of a training that has it."""
     found = [Confirmation.find(accounts, proposal) for proposal in trainings]
     reports = [trial.told.report.get(primary, {}) for trial in found if trial is not None and trial.told]
-    return next((value for report in reports for value in report.values()), None)
+    return next((direction_of(metric) * value for report in reports for metric, value in report.items()), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Selected, Started, Told, Tracked
-from auxtune.orchestrator.record.scores import named_score
+from auxtune.orchestrator.record.scores import named_value
+from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
 from auxtune.trials.recipe import SearchScore
 
@@ -49,7 +50,8 @@ class EventLines:
             case Told(attempt=0):
                 return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:
-                came_to = named_score(event.outcome.score or 0.0, self._search_score)
+                value = sign_of_outcome(event.outcome, self._search_score) * (event.outcome.score or 0.0)
+                came_to = named_value(value, self._search_score)
                 return f"{self._names[event.id]} {came_to} in {event.cost.wall_seconds:.0f} s"
             case Told() if event.outcome.why == "stopped":
                 return f"{self._names[event.id]} {event.message}"

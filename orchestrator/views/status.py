@@ -11,6 +11,7 @@ from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Selection
@@ -53,13 +54,14 @@ def chosen(selection: Selection | None) -> dict[str, Any]:
 
 
 def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
-    """One trial in a line's worth of JSON values; a ``score`` of the kind ``search_score``, higher is better."""
+    """One trial in a line's worth of JSON values; ``value`` is its score as it was measured."""
     return {
         "trial": trial.id,
         "phase": trial.phase,
         "tasks": list(trial.proposal.tasks),
         "weights": dict(trial.proposal.weights) if trial.proposal.weights else None,
         "score": trial.score,
+        "value": shown_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }

@@ -10,6 +10,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.reports import DamagedReportError, attempt_folder, read_report
+from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import is_alive
 
 
@@ -37,6 +38,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
+        "value": shown_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
         "report": {task: dict(metrics) for task, metrics in told.report.items()} if told else {},
         "message": message or (told.message if told else None),

@@ -23,7 +23,8 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.reports import attempt_folder, steps_done
-from auxtune.orchestrator.record.scores import shown_score
+from auxtune.orchestrator.record.scores import shown_value
+from auxtune.orchestrator.record.shown_scores import shown_score, sign_in
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -149,7 +150,8 @@ class Watched:
             return "no search trial has a score yet"
         scored = sum(trial.score is not None for trial in self._accounts.in_phase("search"))
         luck = f" of {scored}, so luck is in it" if scored > 1 else ""
-        shown = shown_score(best.score or 0.0, self._accounts.search_score)
+        told_of = self._accounts.search_score
+        shown = shown_value(shown_score(best, told_of) or 0.0, told_of)
         return f"{shown}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
@@ -157,7 +159,7 @@ class Watched:
             self._asked = fold.after
             try:
                 self._belief = belief_line(
-                    self._selector, fold.state, self._evidence, self._accounts.search_score
+                    self._selector, fold.state, self._evidence, sign_in(self._accounts), self._accounts.search_score
                 )
             except AuxtuneError as error:              # evidence that is gone, say: the study itself will tell
                 self._belief = f"cannot be told: {error}"

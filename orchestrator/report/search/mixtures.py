@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material
@@ -32,8 +33,11 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
         return
     chosen = _chosen(material, problem)
     shown = sorted(problem.names, key=lambda task: (task != problem.primary, -chosen[task]))[:_PANELS]
-    expected = _expected(present, problem, chosen, shown)
-    mixtures = [(trial.proposal.shares, trial.score or 0.0) for trial in tried]
+    expected = {
+        task: [(share, material.sign * mean) for share, mean in line]
+        for task, line in _expected(present, problem, chosen, shown).items()
+    }
+    mixtures = [(trial.proposal.shares, shown_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
     svg = drawn("mixtures", height, f"Score by share of each task, around {said}",

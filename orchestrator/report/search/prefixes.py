@@ -26,9 +26,11 @@ def prefix_blocks(material: Material) -> Iterator[Block]:
 
 def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: Material) -> Block:
     ordered = sorted(tried, key=lambda each: len(each["tasks"]))
-    said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {each['score']:.4f}" for each in ordered)
+    said = "; ".join(
+        f"{len(each['tasks']) - 1} auxiliaries {material.sign * each['score']:.4f}" for each in ordered
+    )
     svg = drawn(called(key, stage), 2.9, f"Score by number of auxiliaries: {said}",
-                lambda figure: _draw(figure, ordered, material.scored))
+                lambda figure: _draw(figure, ordered, material.scored, material.sign))
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(
         svg,
@@ -46,11 +48,11 @@ def _added(ordered: Sequence[Mapping[str, Any]], primary: str) -> Iterator[str]:
         yield " + ".join(new) or "none"
 
 
-def _draw(figure: Figure, tried: Sequence[Mapping[str, Any]], metric: str) -> None:
+def _draw(figure: Figure, tried: Sequence[Mapping[str, Any]], metric: str, sign: int) -> None:
     axes = figure.add_subplot()
-    counts, scores = [len(each["tasks"]) - 1 for each in tried], [each["score"] for each in tried]
+    counts, scores = [len(each["tasks"]) - 1 for each in tried], [sign * each["score"] for each in tried]
     axes.plot(counts, scores, "o-", color=colour("series-0"), markersize=6)
-    best = max(scores)
+    best = sign * max(sign * score for score in scores)
     axes.plot(counts[scores.index(best)], best, "o", markersize=12, color=colour("series-1"), markerfacecolor="none")
     axes.set_xticks(counts)
     axes.set_xlabel("auxiliaries")

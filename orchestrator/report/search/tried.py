@@ -14,7 +14,8 @@ def tried_blocks(material: Material) -> Iterator[Block]:
     for stage, belief in beliefs(material):
         if cuts := belief.get("cuts"):
             rows = [
-                (number(cut["threshold"]), _kept(cut["kept"]), number(cut["score"], ".4f")) for cut in cuts
+                (number(cut["threshold"]), _kept(cut["kept"]), number(_measured(cut["score"], material.sign), ".4f"))
+                for cut in cuts
             ]
             columns = ("threshold", "rows kept", f"{material.scored}, selection split")
             yield Table(f"Filters of the training rows{of_stage(stage)}", columns, tuple(rows))
@@ -22,11 +23,15 @@ def tried_blocks(material: Material) -> Iterator[Block]:
         winner = material.belief.get("winner")
         found = [
             (f"search {place + 1}{', which answers' if place == winner else ''}", " + ".join(search["tasks"]),
-             number(search["best_score"], ".4f"))
+             number(_measured(search["best_score"], material.sign), ".4f"))
             for place, search in enumerate(searches)
         ]
-        best = "best score" if material.accounts.search_score == "metric" else f"best {material.scored}"
+        best = "best score" if material.accounts.search_score == "metric" else f"lowest {material.scored}"
         yield Table("The same search with other seeds", ("search", "chose", best), tuple(found))
+
+
+def _measured(score: float | None, sign: int) -> float | None:
+    return None if score is None else sign * score
 
 
 def _kept(kept: dict[str, dict[str, int]]) -> str:

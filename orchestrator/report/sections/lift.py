@@ -9,6 +9,7 @@ from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.intervals import interval_grid, intervals
 from auxtune.orchestrator.report.material import Material
+from auxtune.trials.metrics import direction_of
 
 _READ = (
     "Above 0 the selection is better. An interval that holds 0 means that a difference is not shown. The intervals are "
@@ -41,7 +42,7 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
     if measured:
         metric = next(iter(measured.values()))["metric"]
         unit = "lift on the report split, mean over the tasks of their main metrics" if grouped else (
-            f"lift on the report split, {metric} of {what}"
+            f"lift on the report split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
         )
         said = "; ".join(f"over {control} {lift['mean']:+.4f}" for control, lift in measured.items())
         svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")

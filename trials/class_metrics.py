@@ -1,0 +1,195 @@
+"""Metrics of what was predicted: classes, sets of labels, spans. Each by scikit-learn, and on many resamples at once.
+
+A resample is how often each row was drawn, so all that these metrics need of one is a weighted sum over the rows: how
+often each class (or label, or any span) was right, was true and was predicted. Tests hold both ways to each other.
+
+The classes are the task's, whether they occur among the rows at hand or not: two models, or two resamples, are then
+always measured alike. Answers without the names of the classes, as old files have them, know only those in sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_score, recall_score
+
+from auxtune.trials.metric import Answers
+from auxtune.trials.spans import span_counts
+
+Average: TypeAlias = Literal["main", "macro", "weighted", "micro"]     # main: the second class of two, else macro
+Measure: TypeAlias = Literal["f1", "precision", "recall"]
+
+_SCORES = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sums over the rows of a number of resamples, each (resamples, classes).
+
+    ``total`` (resamples, 1) are the scored elements; of them, those whose prediction is no class (``MISSED``) are in
+    no column of ``predicted``.
+    """
+
+    hits: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+    total: np.ndarray
+
+
+def hits(answers: Answers) -> np.ndarray:
+    """1.0 where an element is right, for a set of labels the whole set, else 0.0: (elements,)."""
+    equal = answers.labels == answers.predictions
+    return np.asarray((equal if equal.ndim == 1 else equal.all(axis=1)).astype(float))
+
+
+def accuracy(answers: Answers) -> float:
+    """The share of elements that are right."""
+    return float(accuracy_score(answers.labels, answers.predictions))
+
+
+def balanced_accuracy(answers: Answers) -> float:
+    """The mean recall over the classes that occur among the labels."""
+    occurring = np.unique(answers.labels)
+    recall = recall_score(answers.labels, answers.predictions, labels=occurring, average="macro", zero_division=0.0)
+    return float(recall)
+
+
+def matthews(answers: Answers) -> float:
+    """Matthews' coefficient; 0 where one side is constant."""
+    if np.ptp(answers.labels) == 0 or np.ptp(answers.predictions) == 0:
+        return 0.0
+    return float(matthews_corrcoef(answers.labels, answers.predictions))
+
+
+def average_measure(measure: Measure, average: Average, answers: Answers) -> float:
+    """F1, precision or recall; 0 where it divides by zero, as for a class that neither occurs nor is predicted."""
+    labels, predictions = answers.labels, answers.predictions
+    how = "macro" if average == "main" else average
+    if labels.ndim == 1:
+        known = _classes_of(answers)
+        classes = known if known is not None else _in_sight(answers)
+        if average == "main" and _are_two(answers):
+            classes = np.array([1])
+        found = _SCORES[measure](labels, predictions, labels=classes, average=how, zero_division=0.0)
+    else:
+        found = _SCORES[measure](labels, predictions, average=how, zero_division=0.0)
+    return float(found)
+
+
+def resample_counts(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answers, np.ndarray], np.ndarray]:
+    """``formula`` on every resample: ``(answers, times) -> (resamples,)``, ``times`` (resamples, rows)."""
+    def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
+        return formula(_counts(answers, times), answers)
+
+    return resampled
+
+
+def count_balanced_accuracy(counts: Counts, answers: Answers) -> np.ndarray:
+    """``balanced_accuracy`` of each resample."""
+    recall = _ratio(counts.hits, counts.true)
+    return np.asarray(recall.sum(axis=1) / (counts.true > 0).sum(axis=1))
+
+
+def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
+    """Matthews' coefficient for any number of classes: Gorodkin, "Comparing two K-category assignments by a
+    K-category correlation coefficient", 2004, eq. 8, by sums; what was missed is a prediction of its own.
+    """
+    total = counts.total[:, 0]
+    missed = total - counts.predicted.sum(axis=1)
+    covariance = counts.hits.sum(axis=1) * total - (counts.true * counts.predicted).sum(axis=1)
+    spread = total**2 - (counts.true**2).sum(axis=1), total**2 - (counts.predicted**2).sum(axis=1) - missed**2
+    return _ratio(covariance, np.sqrt(spread[0] * spread[1]))
+
+
+def count_average(measure: Measure, average: Average) -> Callable[[Counts, Answers], np.ndarray]:
+    """``average_measure`` of each resample."""
+    def formula(counts: Counts, answers: Answers) -> np.ndarray:
+        above, below = _parts(measure, counts)
+        if average == "micro":
+            return _ratio(above.sum(axis=1), below.sum(axis=1))
+        each = _ratio(above, below)
+        if average == "weighted":
+            return _ratio((each * counts.true).sum(axis=1), counts.true.sum(axis=1))
+        if average == "main" and _are_two(answers):
+            return np.asarray(each[:, 1])
+        if answers.labels.ndim == 1 and _classes_of(answers) is None:
+            return _ratio(each.sum(axis=1), ((counts.true + counts.predicted) > 0).sum(axis=1).astype(float))
+        return np.asarray(each.mean(axis=1))
+
+    return formula
+
+
+def span_f1(strict: bool, answers: Answers) -> float:
+    """F1 of whole spans, of all names together; 0 where there are none. ``strict``: only a B- begins one."""
+    if not answers.names:
+        raise ValueError("span_f1: expected the row of each token and the names of the tags, found none")
+    hits, true, predicted = span_counts(
+        answers.labels, answers.predictions, answers.rows, answers.names, strict
+    ).sum(axis=0)
+    return 2 * float(hits) / float(true + predicted) if true + predicted else 0.0
+
+
+def resample_span_f1(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
+    """``span_f1`` of each resample."""
+    def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
+        counts = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict)
+        hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T     # the last rows may have no word
+        return _ratio(2 * hits, true + predicted)
+
+    return resampled
+
+
+def _counts(answers: Answers, times: np.ndarray) -> Counts:
+    rows = times.shape[1]
+    per_element = np.bincount(answers.rows, minlength=rows).astype(float)
+    hits, true, predicted = (times @ each for each in _per_row(answers, rows))
+    return Counts(hits, true, predicted, (times @ per_element)[:, None])
+
+
+def _per_row(answers: Answers, rows: int) -> Iterator[np.ndarray]:
+    """How often each class was right, was the label, and was predicted in each row; each (rows, classes)."""
+    labels, predictions, places = answers.labels, answers.predictions, answers.rows
+    if labels.ndim == 2:                               # one element per row, in the order of the rows
+        for flags in (labels & predictions, labels, predictions):
+            yield flags.astype(float)
+        return
+    known = _classes_of(answers)
+    classes = len(known) if known is not None else int(max(labels.max(), predictions.max(), 1)) + 1
+    for chosen, values in ((labels == predictions, labels), (labels >= 0, labels), (predictions >= 0, predictions)):
+        per_row = np.zeros((rows, classes))
+        np.add.at(per_row, (places[chosen], values[chosen]), 1.0)
+        yield per_row
+
+
+def _classes_of(answers: Answers) -> np.ndarray | None:
+    """The ids of the task's classes; ``None`` where nothing says how many there are."""
+    return np.arange(len(answers.names)) if answers.names else None
+
+
+def _in_sight(answers: Answers) -> np.ndarray:
+    seen = np.union1d(answers.labels, answers.predictions)
+    return seen[seen >= 0]
+
+
+def _are_two(answers: Answers) -> bool:
+    """Whether the task has two classes."""
+    if answers.labels.ndim == 2:
+        return False
+    if answers.names:
+        return len(answers.names) == 2
+    return int(max(answers.labels.max(), answers.predictions.max())) <= 1
+
+
+def _parts(measure: Measure, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator of F1, precision or recall."""
+    if measure == "f1":
+        return 2 * counts.hits, counts.true + counts.predicted
+    return counts.hits, counts.predicted if measure == "precision" else counts.true
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """``above / below``, 0 where ``below`` is."""
+    return np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
