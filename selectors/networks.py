@@ -39,7 +39,9 @@ class NetworkRuns:
 
     def told(self, number: int, outcome: Outcome) -> NetworkRuns:
         """One more is over, well or not."""
-        members = {task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics}
+        members = outcome.scores or {      # outcomes of before `scores` have the main metrics, which come first
+            task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics
+        }
         if outcome.score is None:
             return self
         if not members and self.problem.primary is not None:           # only the primary is evaluated

@@ -208,11 +208,12 @@ class Done:
 class Outcome:
     """What a selector is told of a trial. It holds no measured time or money.
 
-    ``score`` (higher is better) is the study's main metric on the selection split; ``None`` when the trial failed,
-    and then ``why`` says how. A trial that was stopped early has no score either: ``why`` is ``stopped``, and
-    ``censored`` the score it had, which says little of the one it would have come to. ``rounds`` are the steps of an
-    inner selector, ``(task, score on probe)`` each. ``evidence`` names arrays by probe: the key under which the caller
-    loads them.
+    ``score`` (higher is better) is the mean of ``scores``, each evaluated task's own: its main metric on the selection
+    split, or what its loss there comes to, as the study's `search_score` says. ``metrics`` are for people. The score is
+    ``None`` when the trial failed, and then ``why`` says how. A trial that was stopped early has no score either:
+    ``why`` is ``stopped``, and ``censored`` the score it had, which says little of the one it would have come to.
+    ``rounds`` are the steps of an inner selector, ``(task, score on probe)`` each. ``evidence`` names arrays by probe:
+    the key under which the caller loads them.
     """
 
     score: float | None
@@ -221,6 +222,7 @@ class Outcome:
     evidence: Mapping[str, str] = field(default_factory=dict)
     why: str | None = None
     censored: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

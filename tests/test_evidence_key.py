@@ -57,6 +57,7 @@ def test_what_decides_nothing_changes_no_key(recipe: Recipe) -> None:
     changed(learning_rate=1e-3),
     changed(cycle=None),
     changed(loss_weights={"sign": 2.0}),
+    changed(search_score="loss"),                      # what is told of it is kept with it
     with_model(pooling="mean"),
     with_model(alignment="covariance"),
     with_model(max_length=8),

@@ -105,7 +105,9 @@ def test_metrics_are_written_at_every_evaluation_and_at_the_end(tmp_path: Path) 
         seen.append((run.step, len(lines(tmp_path))))
     assert seen == [(4, 1), (8, 2), (12, 3), (14, 4)]
     last = lines(tmp_path)[-1]
-    assert last.keys() == {"step", "seconds", "loss", "selection", "score", "learning_rate"}
+    assert last.keys() == {
+        "step", "seconds", "loss", "selection", "selection_loss", "metric", "scores", "score", "learning_rate"
+    }
     # Steps 13 and 14 took slots 1 and 2 of the cycle: the means are of these alone.
     assert set(last["loss"]) == {"sign", "share.of"}
     assert last["learning_rate"] == learning_rate(recipe, 13)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from auxtune.trials.batches import Collate, by_length
+from auxtune.trials.batches import Batch, Collate, by_length
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
+from auxtune.trials.losses import LossSum
 from auxtune.trials.metrics import MISSED, Predictions, find_metric
 from auxtune.trials.model import MultiTaskModel
 
 # Tokens of a batch, padding included: what stays in a CPU's caches, and what keeps a GPU busy.
 CPU_TOKENS, GPU_TOKENS = 2048, 32768
+
+Watch: TypeAlias = Callable[[torch.Tensor, Batch], None]
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,31 @@ class Evaluation:
         """``{task: {metric: natural value}}`` on the split called ``part``."""
         return {name: self.predict(name, part).scores(self.tasks[name].metrics) for name in names}
 
-    def main_score(self, scores: Mapping[str, Mapping[str, float]]) -> float:
-        """The mean of the tasks' main metrics, each times its direction: higher is better."""
-        mains = ((find_metric(self.tasks[name].metrics[0]), values) for name, values in scores.items())
-        return float(np.mean([metric.direction * values[metric.name] for metric, values in mains]))
+    def scores_and_losses(
+        self, names: Iterable[str], part: str
+    ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+        """``scores``, and by task the mean loss per scored label with a token, both of one pass."""
+        scores, losses = {}, {}
+        for name in names:
+            total = LossSum(self.model.head(list(self.tasks).index(name)))
+            scores[name] = self.predict(name, part, total.add).scores(self.tasks[name].metrics)
+            losses[name] = total.mean()
+        return scores, losses
 
-    def predict(self, name: str, part: str) -> Predictions:
+    def main_scores(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """Task -> its main metric times its direction: higher is better."""
+        mains = {name: find_metric(self.tasks[name].metrics[0]) for name in scores}
+        return {name: metric.direction * scores[name][metric.name] for name, metric in mains.items()}
+
+    def predict(self, name: str, part: str, watch: Watch | None = None) -> Predictions:
         """Predictions in the split's own order, with probabilities where a metric of the task needs them.
 
-        Labelled words without a token are among them, as missed. Raises ``NonFiniteError`` where an output is not
-        finite.
+        Labelled words without a token are among them, as missed. ``watch`` is shown the head's outputs on each batch,
+        and the batch. Raises ``NonFiniteError`` where an output is not finite.
         """
         task, head = self.tasks[name], self.model.head(list(self.tasks).index(name))
         if any(find_metric(metric).needs_probabilities for metric in task.metrics):
-            found = self.predict_by(name, part, lambda outputs: outputs)
+            found = self.predict_by(name, part, lambda outputs: outputs, watch)
             outputs = torch.from_numpy(found.predictions).to(self.collate.device)      # (elements, outputs)
             shares = head.probabilities(outputs)
             found = replace(
@@ -54,14 +68,16 @@ class Evaluation:
                 probabilities=None if shares is None else shares.cpu().numpy(),
             )
         else:
-            found = self.predict_by(name, part, head.predict)
+            found = self.predict_by(name, part, head.predict, watch)
         return _with_missed(found, task.splits[part])
 
-    def predict_by(self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor]) -> Predictions:
+    def predict_by(
+        self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None = None
+    ) -> Predictions:
         """Whatever ``read`` makes of the head's outputs, (…, outputs), of rows and of labelled words with a token."""
         task = self.tasks[name]
         split = task.splits[part]
-        values, places = self._outputs(name, part, read)
+        values, places = self._outputs(name, part, read, watch)
         if task.kind != "token":
             ordered = values[np.argsort(places)]
             return Predictions(np.asarray(split.labels), ordered, np.arange(len(split)), task.labels)
@@ -72,7 +88,7 @@ class Evaluation:
         return Predictions(split.labels[scored], by_token[scored], rows[scored], task.labels)
 
     def _outputs(
-        self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor]
+        self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What was read, in the order made, and the row (for tokens: flat position, or -1) that each is of."""
         task, number = self.tasks[name], list(self.tasks).index(name)
@@ -86,6 +102,8 @@ class Evaluation:
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)
                 finite.append(outputs.isfinite().all())
+                if watch is not None:
+                    watch(outputs, batch)
                 found = read(outputs)
                 values.append(found.flatten(0, 1) if per_token else found)
                 places.append(batch.places.ravel() if per_token else rows)

@@ -67,22 +67,33 @@ class Learner:
             for _ in range(recipe.accumulate)
         ]
         scored = max(1, sum(batch.scored for batch in batches))
-        weight = (recipe.loss_weights or {}).get(name, 1.0)
         for batch in batches:
             with self.autocast():
                 loss = self.model.head(number).loss(self.model(number, batch), batch.labels) / scored
-            torch.autograd.backward(loss * weight)
+            torch.autograd.backward(loss)
             self._sums[number] += loss.detach()
             self.examples += len(batch.places)
             self.tokens += int((batch.places >= 0).sum())
         if recipe.clip is not None:
             clip_grad_norm_(self._parameters, recipe.clip, foreach=True)
+        self._weigh((recipe.loss_weights or {}).get(name, 1.0))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self._steps[name] += 1
         self.step += 1
+
+    def _weigh(self, factor: float) -> None:
+        """Multiply the gradient of a task's step by the factor of its loss, once the gradient has been clipped.
+
+        A step trains one task, so a loss multiplied before the clipping would have its factor divided out again
+        wherever the gradient is longer than ``recipe.clip``.
+        """
+        if factor != 1.0:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
 
     def mean_losses(self) -> dict[str, float]:
         """Mean loss of each task trained since ``forget_losses``. Raises ``NonFiniteError``."""

@@ -30,11 +30,16 @@ class Progress:
 
     def add(self, line: dict[str, Any], keep: str = "best") -> bool:
         """Note an evaluation; whether its weights are to be kept. The earliest of equals stays the best."""
-        better = self.best is None or keep == "last" or line["score"] > self.lines[self.best]["score"]
+        better = self.best is None or keep == "last" or _metric(line) > _metric(self.lines[self.best])
         self.lines.append(line)
         if better:
             self.best = len(self.lines) - 1
         return better
+
+
+def _metric(line: Mapping[str, Any]) -> float:
+    """What weights are kept by. Checkpoints of before there was another score to tell have that alone."""
+    return float(line["metric"] if "metric" in line else line["score"])
 
 
 def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
@@ -64,5 +69,7 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
 def identity(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it, as JSON."""
     values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
+    if recipe.search_score == "metric":                # as runs were before there was a choice
+        del values["search_score"]
     digests = {"encoder digest": base.digest, "data digests": {name: tasks[name].digest for name in tasks}}
     return cast(dict[str, Any], json.loads(json.dumps({**values, **digests})))

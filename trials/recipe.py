@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 Pooling: TypeAlias = Literal["cls", "mean", "last"]
+SearchScore: TypeAlias = Literal["metric", "loss", "relative_loss"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,16 @@ class ModelOptions:
 class Recipe:
     """One training run.
 
-    ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step
-    t trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
+    ``shares`` are the executed shares of ``tasks`` (they sum to 1). With ``cycle``, an integer count per task, step t
+    trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
     ``seed``. The tasks of ``first`` take their share of the steps before the others begin (a transfer), and only the
-    others are aligned. ``loss_weights`` multiply each task's loss. ``evaluate`` names the tasks scored on the selection
-    split every ``evaluate_every`` steps and at the end: the score is the mean of their main metrics, and the weights
-    with the best score are kept. ``report`` names the tasks whose best weights are scored on the report split. With
-    ``keep="last"`` the last weights count instead, and stay in the run's folder for another one to start from.
-    ``probes`` says what to measure, a probe's name to its options. ``steps`` may be 0 where something is measured: of
-    the weights that the run begins with.
+    others are aligned. ``loss_weights`` multiply the gradient of each task's loss once it has been clipped.
+    ``evaluate`` names the tasks scored on the selection split every ``evaluate_every`` steps and at the end: the
+    weights with the best mean of their main metrics are kept. ``search_score`` is what a search is told of them (and
+    what steers a run, on the probe split): that mean, or that of ``losses.loss_scores``. ``report`` names the tasks
+    whose best weights are scored on the report split. With ``keep="last"`` the last weights count instead, and stay
+    in the run's folder for another one to start from. ``probes`` says what to measure, a probe's name to its options.
+    ``steps`` may be 0 where something is measured: of the weights that the run begins with.
     """
 
     tasks: tuple[str, ...]
@@ -67,6 +69,7 @@ class Recipe:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     time_limit: float | None = None                    # seconds of one attempt
     threads: int = 1
+    search_score: SearchScore = "metric"
     device: Literal["auto", "cpu"] = "auto"            # cpu: even if a GPU was given
 
     @property

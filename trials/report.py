@@ -25,11 +25,13 @@ class Cost:
 class Report:
     """The end of one attempt.
 
-    ``score`` is the best mean of the main metrics on the selection split and ``best_step`` where it was reached;
-    ``selection`` and ``report`` hold ``{task: {metric: value}}`` of those weights. A failed attempt has ``score``
-    ``None`` and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's
-    ``(task, probe score)``. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of the
-    weights it was measured on) was there already, by key, with what it had cost.
+    ``best_step`` is where the mean of the main metrics on the selection split was best; ``selection`` and ``report``
+    hold ``{task: {metric: value}}`` of those weights, ``losses`` each task's mean loss per scored label on the
+    selection split. ``score`` is what a search is told of them, higher is better: the mean of ``scores``, which are
+    main metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None``
+    and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on
+    probe)``, scored likewise. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of
+    the weights it was measured on) was there already, by key, with what it had cost.
     """
 
     score: float | None
@@ -38,6 +40,8 @@ class Report:
     best_step: int | None = None
     selection: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
     rounds: tuple[tuple[str, float], ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
     reused: Mapping[str, Cost] = field(default_factory=dict)

@@ -18,7 +18,7 @@ class TaskSchedule(Protocol):
         """The task of the next optimisation step."""
 
     def observe(self, score: float) -> None:
-        """The main metric on the probe split, after the last ``probe_every`` steps."""
+        """The score on the probe split after the last ``probe_every`` steps, of the kind that the recipe names."""
 
     def save(self) -> Any:
         """All that decides the coming order, as JSON."""

@@ -30,6 +30,7 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.inheritance import inherit, leave
 from auxtune.trials.learner import Learner
+from auxtune.trials.losses import loss_scores
 from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
@@ -180,6 +181,8 @@ class TrainingRun:
             best_step=line["step"],
             selection=line["selection"],
             report={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
+            losses=line.get("selection_loss", {}),     # a checkpoint of before has none
+            scores=line.get("scores", {}),
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )
 
@@ -218,29 +221,42 @@ class TrainingRun:
     def _probe(self, task: str) -> None:
         """Tell the schedule what the round that has just trained ``task`` was worth."""
         self._learner.mean_losses()                    # raises: no schedule learns from a run that is lost
-        score = self._evaluation.main_score(self._evaluation.scores(self._recipe.evaluate, "probe"))
+        scores = self._scores("probe", *self._evaluation.scores_and_losses(self._recipe.evaluate, "probe"))
+        score = _mean(scores)
         self._schedule.observe(score)
         self._progress.rounds.append((task, score))
 
     def _evaluate(self) -> None:
-        """Score the selection split, write a line of metrics, and keep the weights if they are the best."""
+        """Score the selection split, write a line of metrics, and keep the weights if their metric is the best."""
         losses = self._learner.mean_losses()           # raises
         if self._recipe.first and self.step <= self._recipe.turn:
             return                                     # the heads to be scored have not been trained yet
         self._learner.forget_losses()
-        selection = self._evaluation.scores(self._recipe.evaluate, "selection")
+        selection, lost = self._evaluation.scores_and_losses(self._recipe.evaluate, "selection")
+        scores = self._scores("selection", selection, lost)
         line = {
             "step": self.step,
             "seconds": round(self.seconds, 3),
             "loss": losses,
             "selection": selection,
-            "score": self._evaluation.main_score(selection),
+            "selection_loss": lost,
+            "metric": _mean(self._evaluation.main_scores(selection)),
+            "scores": scores,
+            "score": _mean(scores),
             "learning_rate": learning_rate(self._recipe, self.step - 1) if self.step else 0.0,
         }
         if self._progress.add(line, self._recipe.keep):
             self._best = {name: tensor.clone() for name, tensor in self._learner.model.state_dict().items()}
         with self._metrics.open("a") as file:
             file.write(_as_line(line))
+
+    def _scores(
+        self, part: str, metrics: Mapping[str, Mapping[str, float]], losses: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Task -> what is told of its ``metrics`` and its loss on ``part``, higher is better."""
+        if self._recipe.search_score == "metric":
+            return self._evaluation.main_scores(metrics)
+        return loss_scores(losses, self._tasks, part, relative=self._recipe.search_score == "relative_loss")
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._recipe.checkpoint_every
@@ -249,6 +265,10 @@ class TrainingRun:
         limit, taken = self._recipe.time_limit, time.monotonic() - self._started
         if limit is not None and taken > limit:
             raise TimeLimitError(f"{taken:.0f} s by step {self.step} of {self._recipe.steps}, the limit is {limit:g} s")
+
+
+def _mean(scores: Mapping[str, float]) -> float:
+    return float(np.mean(list(scores.values())))
 
 
 def _as_line(values: object) -> str:

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, measured, paired_lift
@@ -22,14 +23,15 @@ from auxtune.orchestrator.answer.served import Served
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR, Price
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.reports import attempt_folder
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.shown_scores import sign_of
+from auxtune.trials.metrics import direction_of
 from auxtune.trials.report import Cost
 
 FORMAT = 1
 MORE = 0.1                                             # share by which the dearer of two may be dearer
-ITS_OWN = ("study", "selector", "seed", "auxtune", "earlier")         # of a fingerprint, what is not the question
+ITS_OWN = ("study", "selector", "search_score", "seed", "auxtune", "earlier")  # in a fingerprint, not the question
 UNITS = {"usd": "USD", "gpu_hours": "GPU hours", "cpu_hours": "CPU hours"}
 
 
@@ -171,16 +173,29 @@ def _pair(a: Answered, b: Answered, level: float) -> dict[str, Any]:
 
 
 def _best_by(study: Answered, unit: str, limit: float) -> float | None:
-    """The best score on the selection split, as measured, that the search had seen when it had cost ``limit``."""
+    """The best metric on the selection split, as measured, that the search had seen when it had cost ``limit``."""
     ended = [trial for trial in study.accounts.of_selector if trial.told is not None and not trial.reused]
     costs, best = list(study.accounts.reused_costs), None
     for trial in sorted(ended, key=lambda trial: trial.told.time if trial.told else 0.0):
         costs += trial.costs
         if (_amount(costs, unit, study.price) or 0.0) > limit * (1 + 1e-9):
             break
-        if trial.score is not None and trial.phase == "search":
-            best = trial.score if best is None else max(best, trial.score)
-    return None if best is None else sign_in(study.accounts) * best
+        reached = _reached(study, trial) if trial.phase == "search" else None
+        if reached is not None:
+            best = reached if best is None else max(best, reached)
+    return None if best is None else sign_of(study.metrics.values()) * best
+
+
+def _reached(study: Answered, trial: Trial) -> float | None:
+    """A trial's score by the main metrics, higher is better, whatever its search was told."""
+    if study.accounts.search_score == "metric" or trial.score is None or trial.told is None:
+        return trial.score
+    told = trial.told.outcome.metrics
+    values = [
+        direction_of(metric) * told[task][metric]
+        for task, metric in study.metrics.items() if metric in told.get(task, {})
+    ]
+    return fmean(values) if values else None
 
 
 def _amount(costs: Sequence[Cost], unit: str, price: Price) -> float | None:

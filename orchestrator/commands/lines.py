@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from auxtune.orchestrator.commands.saying import say
+from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -23,6 +24,7 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
     lines = EventLines(
         print_line if console is None else lambda line, moment: _print_above(console, line, moment),
         lambda experiment: where_to_look(uri, folder, experiment),
+        search_score_of(study.options),
     )
     for event in earlier:
         lines.learn(event)

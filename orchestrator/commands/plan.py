@@ -91,6 +91,8 @@ def _search(plan: Mapping[str, Any]) -> Iterator[str]:
     search, spent = plan["search"], plan["spent"]
     most = "an unknown number" if search["most"] is None else search["most"]
     yield f"study {plan['study']}: {plan['at_once']} trials at once, {spent['trials']} in its ledger so far"
+    if plan["epochs"] is not None:
+        yield plan["epochs"]
     yield f"search by {search['selector']}: at most {most} more trials; it can answer from {search['fewest']}"
     for kind in search["kinds"]:
         rounds = f" in {kind['rounds']} rounds" if kind["rounds"] else ""

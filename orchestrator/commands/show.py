@@ -12,6 +12,7 @@ import click
 from auxtune.orchestrator.commands import completing
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.saying import say
+from auxtune.orchestrator.record.scores import named_value
 
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
@@ -88,7 +89,7 @@ def _outcome(shown: dict[str, Any]) -> None:
     if shown["reused_from"]:
         say(f"nothing was trained: measured before, by {shown['reused_from']}")
     if shown["value"] is not None:
-        say(f"score {shown['value']:.4f} on the selection split")
+        say(f"{named_value(shown['value'], shown['search_score'])} on the selection split")
     splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

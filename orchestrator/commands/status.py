@@ -11,6 +11,7 @@ import click
 from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.saying import say
+from auxtune.orchestrator.record.scores import shown_value
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -102,7 +103,8 @@ def _show(status: dict[str, Any]) -> None:
     for trial in status["running"]:
         say(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
     if best:
-        say(f"best so far: {best['value']:.4f} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
+        shown = shown_value(best["value"], best["search_score"])
+        say(f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
     if status["selected"]:
         say(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
     if status["answer"]:

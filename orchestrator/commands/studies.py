@@ -11,6 +11,7 @@ import click
 
 from auxtune.orchestrator.commands.place import Place
 from auxtune.orchestrator.commands.saying import say
+from auxtune.orchestrator.record.scores import shown_value
 
 _COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
@@ -48,7 +49,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["study"],
         row["state"],
         _counted(trials) if trials else "–",
-        f"{best['value']:.4f}" if best else "–",
+        shown_value(best["value"], best["search_score"]) if best else "–",
         _cost(row["cost"]) if row["cost"] else "–",
         time.strftime("%Y-%m-%d %H:%M", active),
         " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",

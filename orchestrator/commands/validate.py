@@ -66,6 +66,8 @@ def _print(inspection: Inspection) -> None:
     notes = [f"note: {task.name}: {note}" for task in inspection.tasks for note in task.notes]
     for line in [*notes, *(f"warning: {warning}" for warning in inspection.warnings)]:
         click.echo(line)
+    if inspection.epochs is not None:
+        click.echo(inspection.epochs)
     least = inspection.confirm_trials + inspection.fewest_search_trials
     click.echo(
         f"trials: at least {least} ({inspection.confirm_trials} to confirm, {inspection.fewest_search_trials} to "

@@ -13,6 +13,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.planning.variants import varied
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.scores import named_value
 from auxtune.orchestrator.record.shown_scores import sign_of
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.trials.data import Task
@@ -52,14 +53,14 @@ class Workshop:
         """
         recipe = self.recipe(wanted)
         run = self._begun(recipe, wanted, home)
-        sign = sign_of(self.tasks[name].metrics[0] for name in recipe.evaluate)
+        sign = sign_of((self.tasks[name].metrics[0] for name in recipe.evaluate), recipe.search_score)
         try:
             with signals.held():
                 while not run.finished:
                     run.advance()
                     if run.score is not None:
-                        score = f"score {sign * run.score:.4f} on the selection split"
-                        self.tell(f"step {run.step} of {recipe.steps}: {score}")
+                        said = named_value(sign * run.score, recipe.search_score)
+                        self.tell(f"step {run.step} of {recipe.steps}: {said} on the selection split")
                     if signals.came:
                         run.save()
                         raise Interrupted(f"Interrupted by step {run.step}; the same command goes on from there, and "

@@ -44,6 +44,7 @@ from auxtune.orchestrator.record.reports import (
     cost_until_lost,
     read_report,
 )
+from auxtune.orchestrator.record.scores import value_noun
 from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
@@ -318,7 +319,8 @@ class Agenda:
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
         """Tell of a trial that early stopping ended: it did not fail, and it has no final score."""
         outcome = Outcome(None, why="stopped", censored=judged.score)
-        message = f"stopped early at step {judged.step}, with a score of {sign_in(self.accounts) * judged.score:.4f}"
+        with_a = value_noun(sign_in(self.accounts) * judged.score, self.accounts.search_score)
+        message = f"stopped early at step {judged.step}, with a {with_a}"
         self._record_end(trial, outcome, Report(score=None, cost=self._cost(trial), message=message))
 
     def _record_end(self, trial: Trial, outcome: Outcome, report: Report) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from auxtune.orchestrator.planning.lengths import matches_examples, whole_steps
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
-from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.report import Report
 
 
@@ -78,6 +79,7 @@ class Translator:
             checkpoint_every=training.checkpoint_every,
             time_limit=resources.trial_minutes * 60 if resources.trial_minutes else None,
             threads=max(1, int(resources.cpus)),
+            search_score=search_score_of(self.options),
             device=resources.device,
         )
 
@@ -89,9 +91,10 @@ class Translator:
             return proposal.inner.rounds * proposal.inner.round_steps
         if proposal.leg is not None:
             return proposal.leg.steps
-        steps = max(1, round(self.options.training.steps * proposal.portion))
+        training = self.options.training
+        steps = max(1, round(whole_steps(training, self.problem) * proposal.portion))
         primary = self._primary_of(proposal)
-        if self.options.training.match == "primary_examples" and primary and proposal.weights:
+        if matches_examples(training) and primary and proposal.weights:
             alike = proposal.weighting == "loss"
             return round(steps * len(proposal.tasks) if alike else steps / proposal.weights[primary])
         return steps
@@ -111,10 +114,16 @@ class Translator:
         return Outcome(
             score=report.score,
             metrics=report.selection,
+            scores=report.scores,
             rounds=report.rounds,
             evidence=report.evidence,
             why=report.why or (None if report.score is not None else "error"),
         )
+
+
+def search_score_of(options: StudyOptions) -> SearchScore:
+    """What a study's scores are: without a primary, trials are of other tasks, whose losses only compare in parts."""
+    return "relative_loss" if options.search_score == "loss" and options.primary is None else options.search_score
 
 
 def _factors(shares: Mapping[str, float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from auxtune.orchestrator.record.events import (
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
+from auxtune.trials.recipe import SearchScore
 from auxtune.trials.report import Cost
 
 
@@ -90,7 +91,7 @@ class Trial:
 
     @property
     def score(self) -> float | None:
-        """The score on the selection split, once told."""
+        """What the search was told of it, higher is better, once it was told."""
         return self.told.outcome.score if self.told else None
 
     @property
@@ -193,6 +194,11 @@ class Accounts:
         """The selection, if the selector was asked for it under this ``budget``: under another it searches on."""
         selected = self.selected
         return selected if selected is not None and selected.budget == budget.model_dump(mode="json") else None
+
+    @property
+    def search_score(self) -> SearchScore:
+        """What the scores are: of the main metric, or of the loss."""
+        return self.sessions[-1].opened.search_score if self.sessions else "metric"
 
     @property
     def best(self) -> Trial | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection
+from auxtune.trials.recipe import SearchScore
 from auxtune.trials.report import Cost
 
 Phase: TypeAlias = Literal["probe", "search", "confirm"]
@@ -32,6 +33,7 @@ class Opened:
     fingerprint: Mapping[str, str]
     versions: Mapping[str, str]
     drift: tuple[str, ...] = ()                        # fingerprint keys that differed and were allowed
+    search_score: SearchScore = "metric"               # of what kind the scores are
     event: Literal["opened"] = "opened"
 
 

@@ -26,6 +26,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.scores import scored_by
 from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -77,6 +78,11 @@ class Material:
         primary = self.problem.primary or ""
         told = (trial.told.outcome.metrics for trial in self.accounts.trials.values() if trial.told)
         return next((next(iter(metrics[primary])) for metrics in told if metrics.get(primary)), "score")
+
+    @property
+    def scored(self) -> str:
+        """What search scores are of, once ``sign`` has turned them: ``metric``, or the loss."""
+        return scored_by(self.metric, self.accounts.search_score)
 
     @cached_property
     def sign(self) -> int:

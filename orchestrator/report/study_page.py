@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.planning.lengths import whole_steps
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
 from auxtune.orchestrator.report.material import Material, finished_material
@@ -47,7 +48,7 @@ def study_page(material: Material) -> Page:
     question = groups if problem.primary is None else f"Which tasks help {problem.primary}?"
     about = (
         f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.encoder}, "
-        f"{options.training.steps} steps a trial; {material.state}."
+        f"{_length(material)}; {material.state}."
     )
     version = material.accounts.sessions[-1].opened.versions.get("auxtune", "unknown")
     foot = (
@@ -55,6 +56,13 @@ def study_page(material: Material) -> Page:
         "The numbers are those of selection.json; `auxtune report` writes this page again."
     )
     return Page(options.study, about, tuple(section(material) for section in SECTIONS), foot)
+
+
+def _length(material: Material) -> str:
+    training = material.options.training
+    if training.epochs is None:
+        return f"{training.steps} steps a trial"
+    return f"{training.epochs:g} epochs a trial, {whole_steps(training, material.problem)} steps of the primary"
 
 
 def write_page(page: Page, to: Path) -> None:

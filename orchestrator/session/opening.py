@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from auxtune.orchestrator.errors import DriftError
+from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.session.prepare import Prepared
@@ -40,6 +41,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
         fingerprint=prepared.fingerprint,
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         drift=drift,
+        search_score=search_score_of(study.options),
     )
     return Ledger(folder / "ledger", opened)
 

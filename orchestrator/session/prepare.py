@@ -22,6 +22,7 @@ from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.session.data import ENCODER, load_study_data
+from auxtune.orchestrator.study_file.models import TrainingOptions
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
@@ -115,12 +116,20 @@ def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], ba
         **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
         # By content: the same encoder may lie elsewhere on the next machine.
         "model": digest_of([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
-        "training": digest_of(options.training.model_dump(mode="json")),
+        "training": digest_of(recorded_training(options.training)),
         **({"earlier": digest_of([asdict(one) for one in earlier_results(study)])} if options.earlier else {}),
         "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
+        # As with `objective`: a study that was begun before there was a choice has no such key.
+        **({"search_score": options.search_score} if options.search_score != "metric" else {}),
         "seed": str(options.seed),
         "auxtune": version("auxtune"),
     }
+
+
+def recorded_training(training: TrainingOptions) -> dict[str, Any]:
+    """How trials are trained, as JSON; keys that studies begun earlier did not have are there where they are given."""
+    values = training.model_dump(mode="json")
+    return values if training.epochs is not None else {key: value for key, value in values.items() if key != "epochs"}
 
 
 def digest_of(value: Any) -> str:

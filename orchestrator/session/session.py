@@ -14,6 +14,7 @@ from auxtune.orchestrator.answer.answer import answer, write_answer
 from auxtune.orchestrator.engine.loop import run_tuner
 from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.lengths import whole_steps
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.plan_size import check_confirm
 from auxtune.orchestrator.planning.slots import Slots, resized
@@ -228,8 +229,9 @@ def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
     training = prepared.study.options.training
     if training.early_stopping is None:
         return OwnActors()
-    grace = min(training.evaluate_every, training.steps)
-    return EarlyStopping(grace, training.steps, agenda.record, agenda.accounts.judged)
+    steps = whole_steps(training, prepared.problem)
+    grace = min(training.evaluate_every, steps)
+    return EarlyStopping(grace, steps, agenda.record, agenda.accounts.judged)
 
 
 def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:

@@ -95,6 +95,11 @@ class TrainingOptions(Section):
     """How every trial is trained; search and controls get the same."""
 
     steps: int = Field(default=600, ge=1, description="Optimisation steps of a trial, over all its tasks.")
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="In place of `steps`: how often a trial passes over the primary's training rows, at its share of "
+        "the steps. Beside auxiliaries that takes more steps than alone, unless `match: steps` is given.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Rows per batch.")
     accumulate: int = Field(default=1, ge=1, description="Batches added up for one optimisation step.")
     learning_rate: float = Field(default=5e-5, gt=0, description="Highest learning rate of AdamW.")
@@ -121,7 +126,9 @@ class TrainingOptions(Section):
         "learning rate that rises and falls anew. What steers or measures a run always trains jointly.",
     )
     match: Literal["steps", "primary_examples"] = Field(
-        default="steps", description="What all arms have in common: all steps, or the steps on the primary."
+        default="steps",
+        description="What all arms have in common: all steps, or the steps on the primary, as always with `epochs` "
+        "unless this is given.",
     )
     early_stopping: Literal["asha"] | None = Field(
         default=None,
@@ -265,6 +272,13 @@ class StudyOptions(Section):
         min_length=1,
         description="What earlier studies found: the folder of a recorded table of the kind `transfer`, relative to "
         "the study file. For selectors that learn from it.",
+    )
+    search_score: Literal["metric", "loss"] = Field(
+        default="metric",
+        description="What selectors and early stopping are told of a trial, higher is better: the main `metric` on the "
+        "selection split, or `loss`, which is minus the mean loss per scored label there (of several tasks: each "
+        "divided by that of a constant prediction). Rounds inside a run are told likewise, of the probe split. The "
+        "best weights are picked by the metric, and the answer is confirmed by it.",
     )
     search_seeds: int = Field(
         default=1,

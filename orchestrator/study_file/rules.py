@@ -145,12 +145,20 @@ def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:
     refused = "is not for `objective: groups`: {}; remove it"
     if training.get("early_stopping") is not None:
         yield ("training", "early_stopping"), refused.format("groups cannot be ranked early")
+    if training.get("epochs") is not None:
+        yield ("training", "epochs"), "counts passes over the rows of a `primary`, and groups have none; give `steps`"
     if training.get("match") == "primary_examples":
         yield ("training", "match"), refused.format("there is no primary")
     if confirm.get("leave_one_out") is True:
         yield ("confirm", "leave_one_out"), refused.format("there is no primary whose auxiliaries could be left out")
     if isinstance(seeds := data.get("search_seeds"), int) and seeds > 1:
         yield ("search_seeds",), refused.format("no one trial's score says which of several searches grouped best")
+
+
+def _one_length(data: Raw) -> Iterator[Finding]:
+    training = data.get("training")
+    if isinstance(training, Mapping) and training.get("epochs") is not None and training.get("steps") is not None:
+        yield ("training", "epochs"), "expected either `steps` or `epochs`, found both; remove one"
 
 
 def _a_transfer_has_a_target(data: Raw) -> Iterator[Finding]:
@@ -198,5 +206,6 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _selector_exists,
     _objective_can_be_answered,
     _groups_have_no_primary,
+    _one_length,
     _a_transfer_has_a_target,
 )

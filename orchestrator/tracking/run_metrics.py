@@ -28,10 +28,11 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
 
 
 def line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of one evaluation."""
+    """The metrics of one evaluation. Lines of before losses were written there have none on the selection split."""
     values = {f"train/{task}/loss": loss for task, loss in line["loss"].items()}
     for task, metrics in line["selection"].items():
         values |= {f"selection/{task}/{name}": value for name, value in metrics.items()}
+    values |= {f"selection/{task}/loss": loss for task, loss in line.get("selection_loss", {}).items()}
     return values | {"score": line["score"]}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.scores import value_noun
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.typed import typed
@@ -48,6 +49,7 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
     else:
         yield unanswered(accounts, state)
     if (best := accounts.best) is not None:
-        yield f"Best so far: trial {best.id:04d} with a score of {shown_score(best):.4f}. {trial_note(best)}"
+        with_a = value_noun(shown_score(best, accounts.search_score) or 0.0, accounts.search_score)
+        yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"
     command, what = ("status", "tells more") if state == "running" else ("resume", "goes on")
     yield f"The study is in `{folder}`; `auxtune {command} {typed(folder)}` {what}."

@@ -13,10 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Tracked
+from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.datasets import datasets_of
@@ -43,7 +46,6 @@ def mirrored(
     ``rows``: task -> split -> rows.
     """
     options, sessions = study.options, Accounts(events).sessions
-    recipe = {**options.model.model_dump(mode="json"), **options.training.model_dump(mode="json")}
     return Mirrored(
         uri=tracking_uri(study),
         experiment=options.tracking.experiment,
@@ -52,7 +54,7 @@ def mirrored(
         key=sessions[0].opened.session,
         selector=options.selector.name,
         folder=folder,
-        params={key: value for key, value in recipe.items() if value is not None},
+        params=_params(options),
         datasets=datasets_of(study, rows, sessions[-1].opened.fingerprint),
         steps=steps,
         price=price,
@@ -142,3 +144,14 @@ class Tracker(threading.Thread):
         if made not in self._noted:
             self._noted.add(made)
             self._made.put(made)
+
+
+def _params(options: StudyOptions) -> dict[str, Any]:
+    """How every trial is trained and what its score is of. In epochs, how many steps that are differs by trial."""
+    training = options.training
+    values = {
+        **options.model.model_dump(mode="json"),
+        **training.model_dump(mode="json", exclude={"steps"} if training.epochs is not None else None),
+        "search_score": search_score_of(options) if options.search_score != "metric" else None,
+    }
+    return {key: value for key, value in values.items() if value is not None}

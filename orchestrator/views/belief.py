@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.report.search.stages import UnderWay, under_way
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.selectors.protocol import Evidence, Proposal, Selection, Selector
 from auxtune.selectors.searches import Searches, SearchesState
+from auxtune.trials.recipe import SearchScore
 
 _NAMED = 4                                             # tasks of a ranking that fit in a line
 # What stands in a belief as task -> number, in the words that go before the numbers.
@@ -28,16 +30,19 @@ _RANKINGS = {
 _TRIED = {"prefixes": "prefixes", "nested": "numbers of tasks", "cuts": "cuts of the rows"}
 
 
-def belief_line(selector: Selector, state: Any, evidence: Evidence, sign: int = 1) -> str:
+def belief_line(
+    selector: Selector, state: Any, evidence: Evidence, sign: int = 1, search_score: SearchScore = "metric"
+) -> str:
     """The belief of what is under way: of a pipeline its present stage, of several searches the best so far.
 
-    ``sign`` turns its scores into what was measured. As slow as the selector's ``select``. Raises what that raises.
+    ``sign`` turns its scores into what was measured, and ``search_score`` says what that is. As slow as the selector's
+    ``select``. Raises what that raises.
     """
     present = _present(selector, state)
     selection = present.selector.select(present.state, evidence)
     primary = getattr(getattr(present.state, "problem", None), "primary", None)
     where = f"{present.stage}: " if present.stage else ""
-    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary, sign)])}"
+    return f"{where}leans to {'; '.join([_leaning(selection), *_grounds(selection, primary, sign, search_score)])}"
 
 
 def _present(selector: Selector, state: Any) -> UnderWay:
@@ -55,7 +60,7 @@ def _leaning(selection: Selection) -> str:
     return mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
 
 
-def _grounds(selection: Selection, primary: str | None, sign: int) -> Iterator[str]:
+def _grounds(selection: Selection, primary: str | None, sign: int, search_score: SearchScore) -> Iterator[str]:
     belief = selection.belief
     if not belief:
         yield "it holds no belief"
@@ -71,24 +76,28 @@ def _grounds(selection: Selection, primary: str | None, sign: int) -> Iterator[s
         yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
     for key, words in _TRIED.items():
         if tried := [each["score"] for each in belief.get(key) or () if each.get("score") is not None]:
-            yield f"{len(tried)} {words} tried, the best {sign * max(tried):.4f}"
-    yield from _expected(belief, sign)
+            yield f"{len(tried)} {words} tried, the best {shown_value(sign * max(tried), search_score)}"
+    yield from _expected(belief, sign, search_score)
     yield from _pairs(belief)
     if "trained" in belief and "of" in belief:
         yield f"{belief['trained']} of {belief['of']} groups trained"
     if "best_score" in belief:
         known = belief["best_score"]
-        yield "no belief: " + ("nothing scored yet" if known is None else f"the best that it drew, {sign * known:.4f}")
+        drew = "nothing scored yet" if known is None else "the best that it drew, " + shown_value(
+            sign * known, search_score
+        )
+        yield f"no belief: {drew}"
 
 
-def _expected(belief: Mapping[str, Any], sign: int) -> Iterator[str]:
+def _expected(belief: Mapping[str, Any], sign: int, search_score: SearchScore) -> Iterator[str]:
     """What a model of mixtures thinks of the one it leans to: its mean, beside the score that was seen."""
     tried, chosen = belief.get("tried"), belief.get("chosen")
     if isinstance(tried, list) and tried:
         chosen = max(tried, key=lambda each: each["mean"])
     if isinstance(chosen, Mapping):
-        seen = f", seen {sign * chosen['score']:.4f}" if chosen.get("score") is not None else ""
-        yield f"expects {sign * chosen['mean']:.4f} of it{seen}"
+        score = chosen.get("score")
+        seen = f", seen {shown_value(sign * score, search_score)}" if score is not None else ""
+        yield f"expects {shown_value(sign * chosen['mean'], search_score)} of it{seen}"
 
 
 def _pairs(belief: Mapping[str, Any]) -> Iterator[str]:

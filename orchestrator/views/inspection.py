@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
+from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
 from auxtune.orchestrator.planning.selector import unread_options
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -52,6 +53,7 @@ class Inspection:
     budget_trials: int | None
     confirm_trials: int
     fewest_search_trials: int
+    epochs: str | None = None                          # what they come to, where the study counts in them
 
 
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
@@ -61,13 +63,15 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
     """
     options = study.options
     inspected = tuple(_inspected(task) for task in tasks.values())
+    problem = problem_of(study, tasks)
     return Inspection(
         study=options.study,
         tasks=inspected,
         warnings=(*_of_tasks(tasks, inspected, options.primary), *unread_options(options), *besides),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
-        fewest_search_trials=fewest_search_trials(options, problem_of(study, tasks)),
+        fewest_search_trials=fewest_search_trials(options, problem),
+        epochs=epochs_in_words(options.training, problem),
     )
 
 

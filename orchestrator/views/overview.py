@@ -60,7 +60,7 @@ def overview_of(folder: Path) -> dict[str, Any]:
         **row,
         "state": state_of(accounts, alive),
         "trials": counted(accounts),
-        "best": short(best) if best else None,
+        "best": short(best, accounts) if best else None,
         **chosen(selected.selection if selected else None),
         "cost": cost_of(accounts, price, time.time() if alive else None),
         "error": trouble,

@@ -12,6 +12,7 @@ from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
+from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.plan_size import fewest_search_trials
 from auxtune.orchestrator.session.outlook import Outlook, outlook
@@ -51,6 +52,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
+        "epochs": epochs_in_words(study.options.training, seen.translator.problem),
         "at_once": seen.slots.concurrent,
         "search": {
             "selector": study.options.selector.name,

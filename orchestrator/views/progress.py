@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Retried, Selected, Started, Told, Tracked
+from auxtune.orchestrator.record.scores import named_value
 from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
+from auxtune.trials.recipe import SearchScore
 
 
 class EventLines:
     """Turns the events of a session into lines, given to ``write`` as they come.
 
     ``write`` is also told when it happened, in seconds since the epoch; ``None``: the event does not say. ``look`` says
-    where the runs of an MLflow experiment are seen; without it nothing is said of them.
+    where the runs of an MLflow experiment are seen; without it nothing is said of them. ``search_score`` is the
+    study's.
     """
 
     def __init__(
-        self, write: Callable[[str, float | None], None], look: Callable[[str | None], str] | None = None
+        self, write: Callable[[str, float | None], None], look: Callable[[str | None], str] | None = None,
+        search_score: SearchScore = "metric",
     ) -> None:
-        self._write, self._look = write, look
+        self._write, self._look, self._search_score = write, look, search_score
         self._names: dict[int, str] = {}
 
     def __call__(self, event: Event) -> None:
@@ -46,8 +50,9 @@ class EventLines:
             case Told(attempt=0):
                 return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:
-                score = sign_of_outcome(event.outcome) * (event.outcome.score or 0.0)
-                return f"{self._names[event.id]} score {score:.4f} in {event.cost.wall_seconds:.0f} s"
+                value = sign_of_outcome(event.outcome, self._search_score) * (event.outcome.score or 0.0)
+                came_to = named_value(value, self._search_score)
+                return f"{self._names[event.id]} {came_to} in {event.cost.wall_seconds:.0f} s"
             case Told() if event.outcome.why == "stopped":
                 return f"{self._names[event.id]} {event.message}"
             case Told():

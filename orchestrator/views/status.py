@@ -41,8 +41,8 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "trials": counted(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
         "concurrency": asdict(concurrency) if concurrency else None,
-        "best": short(best) if best else None,
-        "running": [short(trial) for trial in trials if trial.status == "running"],
+        "best": short(best, accounts) if best else None,
+        "running": [short(trial, accounts) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
         "recommended": recommendation_of(answer).arm if answer else None,
         "answer": verdict(answer) if answer else None,
@@ -62,7 +62,7 @@ def chosen(selection: Selection | None) -> dict[str, Any]:
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
 
 
-def short(trial: Trial) -> dict[str, Any]:
+def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
     """One trial in a line's worth of JSON values; ``value`` is its score as it was measured."""
     return {
         "trial": trial.id,
@@ -70,6 +70,7 @@ def short(trial: Trial) -> dict[str, Any]:
         "tasks": list(trial.proposal.tasks),
         "weights": dict(trial.proposal.weights) if trial.proposal.weights else None,
         "score": trial.score,
-        "value": shown_score(trial),
+        "value": shown_score(trial, accounts.search_score),
+        "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }

@@ -23,6 +23,7 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.reports import attempt_folder, steps_done
+from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.record.shown_scores import shown_score, sign_in
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.paths import model_options
@@ -151,13 +152,17 @@ class Watched:
             return "no search trial has a score yet"
         scored = sum(trial.score is not None for trial in self._accounts.in_phase("search"))
         luck = f" of {scored}, so luck is in it" if scored > 1 else ""
-        return f"{shown_score(best):.4f}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
+        told_of = self._accounts.search_score
+        shown = shown_value(shown_score(best, told_of) or 0.0, told_of)
+        return f"{shown}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
         with self._asking.at_work():
             self._asked = fold.after
             try:
-                self._belief = belief_line(self._selector, fold.state, self._evidence, sign_in(self._accounts))
+                self._belief = belief_line(
+                    self._selector, fold.state, self._evidence, sign_in(self._accounts), self._accounts.search_score
+                )
             except AuxtuneError as error:              # evidence that is gone, say: the study itself will tell
                 self._belief = f"cannot be told: {error}"
             except Exception as error:                 # a selector from elsewhere may raise, or say, anything

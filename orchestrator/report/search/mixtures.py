@@ -37,11 +37,11 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
         task: [(share, material.sign * mean) for share, mean in line]
         for task, line in _expected(present, problem, chosen, shown).items()
     }
-    mixtures = [(trial.proposal.shares, shown_score(trial) or 0.0) for trial in tried]
+    mixtures = [(trial.proposal.shares, shown_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
     svg = drawn("mixtures", height, f"Score by share of each task, around {said}",
-                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.metric))
+                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.scored))
     lines = "Too few scores for a model, so no line is drawn. "
     if any(expected.values()):
         lines = (

@@ -30,7 +30,7 @@ def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: M
         f"{len(each['tasks']) - 1} auxiliaries {material.sign * each['score']:.4f}" for each in ordered
     )
     svg = drawn(called(key, stage), 2.9, f"Score by number of auxiliaries: {said}",
-                lambda figure: _draw(figure, ordered, material.metric, material.sign))
+                lambda figure: _draw(figure, ordered, material.scored, material.sign))
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(
         svg,

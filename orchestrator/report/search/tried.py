@@ -17,7 +17,7 @@ def tried_blocks(material: Material) -> Iterator[Block]:
                 (number(cut["threshold"]), _kept(cut["kept"]), number(_measured(cut["score"], material.sign), ".4f"))
                 for cut in cuts
             ]
-            columns = ("threshold", "rows kept", f"{material.metric}, selection split")
+            columns = ("threshold", "rows kept", f"{material.scored}, selection split")
             yield Table(f"Filters of the training rows{of_stage(stage)}", columns, tuple(rows))
     if searches := material.belief.get("searches"):
         winner = material.belief.get("winner")
@@ -26,7 +26,8 @@ def tried_blocks(material: Material) -> Iterator[Block]:
              number(_measured(search["best_score"], material.sign), ".4f"))
             for place, search in enumerate(searches)
         ]
-        yield Table("The same search with other seeds", ("search", "chose", "best score"), tuple(found))
+        best = "best score" if material.accounts.search_score == "metric" else f"lowest {material.scored}"
+        yield Table("The same search with other seeds", ("search", "chose", best), tuple(found))
 
 
 def _measured(score: float | None, sign: int) -> float | None:

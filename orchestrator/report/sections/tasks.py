@@ -14,8 +14,9 @@ from auxtune.selectors.protocol import Selection, TaskInfo
 def tasks_section(material: Material) -> Section:
     """All tasks of the study, the primary first."""
     problem, primary = material.problem, material.problem.primary
+    search_score = material.accounts.search_score
     told = [trial for trial in material.accounts.of_selector if trial.told is not None]
-    means = mean_scores([trial for trial in told if primary in trial.proposal.tasks]) if primary else {}
+    means = mean_scores([trial for trial in told if primary in trial.proposal.tasks], search_score) if primary else {}
     tasks = sorted(problem.tasks, key=lambda task: task.name != primary)
     part = ["chosen"] if primary else ["trained in model", "served by"]
     columns = ["task", "kind", "train", "probe", "selection", *part, "trials", *(["mean"] if primary else [])]
@@ -29,7 +30,7 @@ def tasks_section(material: Material) -> Section:
     )
     if primary:
         note += (
-            f" Their mean is of {material.metric} on {primary}, selection split: no effect of the task, since the "
+            f" Their mean is of {material.scored} on {primary}, selection split: no effect of the task, since the "
             "search picks what to try."
         )
     table = Table("Rows, part in the answer, and what the search saw", tuple(columns), tuple(rows))

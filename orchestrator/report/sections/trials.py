@@ -9,10 +9,12 @@ from statistics import fmean
 from auxtune.orchestrator.answer.recommendation import is_same_training
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter
+from auxtune.trials.recipe import SearchScore
 
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
@@ -33,17 +35,19 @@ def _of_primary(material: Material) -> Iterator[Block]:
         yield Paragraph(f"No trial has been scored on {primary} yet.", "note")
         return
     device, unit, size = _unit(trials)
+    search_score = material.accounts.search_score
     arm_of = {trial.id: _arm(name) for name, seeds in material.arms.items() for each in seeds for trial in each}
     series: dict[str, list[Point]] = {}
     at: dict[Point, Trial] = {}
     for trial in trials:
         name = arm_of.get(trial.id, "confirm") if trial.phase == "confirm" else _stage(trial)
-        point = Point(_seconds(trial, device) / size, shown_score(trial) or 0.0)
+        point = Point(_seconds(trial, device) / size, shown_score(trial, search_score) or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
-    up, across = f"{material.metric} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
+    up, across = f"{material.scored} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in front(list(at), material.sign)]
-    said = f"{len(trials)} trials; the best scored {material.sign * max(trial.score or 0.0 for trial in trials):.4f}"
+    highest = material.sign * max(trial.score or 0.0 for trial in trials)
+    said = f"{len(trials)} trials; the best scored {shown_value(highest, search_score)}"
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not "
@@ -51,11 +55,11 @@ def _of_primary(material: Material) -> Iterator[Block]:
         "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [
-        (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks), number(shown_score(trial), ".4f"),
-         number(_seconds(trial, device) / size, ".3g"))
+        (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks),
+         number(shown_score(trial, search_score), ".4f"), number(_seconds(trial, device) / size, ".3g"))
         for trial in best
     ]
-    yield Table("On the front", ("trial", "phase", "tasks", material.metric, f"{device} {unit}"), tuple(rows))
+    yield Table("On the front", ("trial", "phase", "tasks", material.scored, f"{device} {unit}"), tuple(rows))
 
 
 def _of_groups(material: Material) -> Iterator[Block]:
@@ -112,10 +116,10 @@ def _stage(trial: Trial) -> str:
     return ": ".join([trial.phase, *(part.replace("_", " ") for part in parts)])
 
 
-def mean_scores(trials: Sequence[Trial]) -> Mapping[str, float]:
+def mean_scores(trials: Sequence[Trial], search_score: SearchScore) -> Mapping[str, float]:
     """Task -> the mean score, as measured, of the scored ``trials`` that train it."""
     scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for task in trial.proposal.tasks if trial.score is not None else ():
-            scores[task].append(shown_score(trial) or 0.0)
+            scores[task].append(shown_score(trial, search_score) or 0.0)
     return {task: fmean(each) for task, each in scores.items()}
