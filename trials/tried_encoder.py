@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 if TYPE_CHECKING:
     from auxtune.trials.encoder import Encoder
 
-_SHORT = 8                                             # tokens: enough to be seen or not
+SHORT = 8                                              # tokens: enough to be seen or not
 # Relative to the largest value: far above the rounding of a sum in another order, far below what one of eight tokens
 # does to the vector of another, be the weights drawn at random.
 _SAME = 1e-6
@@ -52,9 +52,17 @@ def broken_weight(module: PreTrainedModel) -> str | None:
 def is_causal(encoder: Encoder, count: int | None, longest: int) -> bool:
     """Whether a token sees those before it, and none after it. ``encoder`` is in evaluation mode.
 
-    All tokens but the first are changed, and its vector must stay; all but the last, and its vector must not.
+    Rows of a few tokens tell, or, with an encoder that does not take such, of ``longest``. All tokens but the first
+    are changed, and its vector must stay; all but the last, and its vector must not.
     """
-    row = various(count, encoder.pad, min(_SHORT, longest))
+    try:
+        return _is_causal(encoder, count, min(SHORT, longest))
+    except (RuntimeError, ValueError, IndexError):
+        return _is_causal(encoder, count, longest)
+
+
+def _is_causal(encoder: Encoder, count: int | None, length: int) -> bool:
+    row = various(count, encoder.pad, length)
     other = row.flip(0)
     first, last = other.clone(), other.clone()
     first[0], last[-1] = row[0], row[-1]
