@@ -12,6 +12,7 @@ from pathlib import Path
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal, Selection
 
 
@@ -43,7 +44,7 @@ class ReadAnew:
         return (
             f"Read anew, the same trials choose {_words(self.now)}. The recorded answer is {_words(self.recorded)}: "
             "lift, report scores and contributions are of that, what the selector holds true is of the new reading. "
-            f"`auxtune resume {folder}{more}` confirms the new choice {takes}, its budget allowing."
+            f"`auxtune resume {typed(folder)}{more}` confirms the new choice {takes}, its budget allowing."
         )
 
 
