@@ -81,8 +81,8 @@ class Agenda:
         self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
-        self._read_anew()
         self._retry()
+        self._read_anew()
 
     @property
     def finished(self) -> bool:
@@ -303,13 +303,7 @@ class Agenda:
     def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
         attempt = trial.attempts[-1]
         self.record(
-            Lost(
-                id=trial.id,
-                attempt=attempt.number,
-                time=time.time(),
-                cost=self._cost(trial),
-                cause=cause,
-            )
+            Lost(id=trial.id, attempt=attempt.number, time=time.time(), cost=self._cost(trial), cause=cause)
         )
 
     def _tell(self, trial: Trial, report: Report) -> None:
