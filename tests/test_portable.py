@@ -18,8 +18,9 @@ ASK = (
 
 
 def arithmetic(**changes: str) -> list[str]:
-    """What torch calculates with in a process whose environment has these changes."""
-    environment = {name: value for name, value in os.environ.items() if name != "ATEN_CPU_CAPABILITY"} | changes
+    """What torch calculates with in a process whose environment has these changes and no others of this kind."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"ATEN_CPU_CAPABILITY", "PYTHONPATH"}}
+    environment = kept | changes
     done = subprocess.run([sys.executable, "-c", ASK], env=environment, text=True, capture_output=True, check=True)
     return done.stdout.split()
 
