@@ -11,7 +11,7 @@ from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 
-EXACT = "{name: tag, probe_every: 2}"
+EXACT = "{name: tag, probe_every: 2, order: exact}"
 FIRST = "{name: tag, probe_every: 2, order: first}"
 
 
