@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from encodings.ascii import IncrementalDecoder, IncrementalEncoder
 
 _HANDLER, _ESCAPING = "auxtune.signs", "auxtune.escapes"
 _PLAIN = "auxtune-ascii"                               # a codec: ASCII, under a name that Click leaves alone
@@ -52,27 +53,16 @@ def _escaped(sign: str) -> str:
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
 
 
-def _replaced(error: UnicodeError, by: object) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError) or not callable(by):
+def _replaced(error: UnicodeError, by: Callable[[str], str]) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(by, error.object[error.start : error.end])), error.end
-
-
-class _Encoder(codecs.IncrementalEncoder):
-    def encode(self, text: str, final: bool = False) -> bytes:
-        """ASCII of what was made writable."""
-        return codecs.ascii_encode(text, self.errors)[0]
-
-
-class _Decoder(codecs.IncrementalDecoder):
-    def decode(self, data: object, final: bool = False) -> str:
-        """For completeness: a stream is made with both."""
-        return codecs.ascii_decode(data, self.errors)[0]  # type: ignore[arg-type]
 
 
 def _plain_codec(name: str) -> codecs.CodecInfo | None:
     if name.replace("_", "-") != _PLAIN:
         return None
     return codecs.CodecInfo(
-        codecs.ascii_encode, codecs.ascii_decode, incrementalencoder=_Encoder, incrementaldecoder=_Decoder, name=_PLAIN
+        codecs.ascii_encode, codecs.ascii_decode, incrementalencoder=IncrementalEncoder,
+        incrementaldecoder=IncrementalDecoder, name=_PLAIN,
     )

@@ -37,7 +37,7 @@ def test_a_step_of_plain_gradient_descent_goes_as_far_as_the_factor_says(
         recipe = single("sign", loss_weights={"sign": weight}, clip=clip, accumulate=accumulate, steps=1, warmup=0.0)
         run = start(dataclasses.replace(recipe, learning_rate=0.5), tmp_path / str(weight))
         model = run._learner.model
-        run._learner.optimiser = torch.optim.SGD(model.parameters(), lr=1.0)       # type: ignore[assignment]
+        run._learner.optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         run._learner.train("sign")
         moved.append({name: (p.detach() - before[name]).double() for name, p in model.named_parameters()})

@@ -42,7 +42,7 @@ class OlderStudy(SimulatedStudy):
     def session(self) -> Agenda:
         agenda = super().session()
         fold = agenda._fold
-        fold._selector = replace(fold._selector, released=True)  # type: ignore[type-var]
+        fold._selector = replace(fold._selector, released=True)
         return agenda
 
 
@@ -75,7 +75,7 @@ def is_another(recorded: Selection, now: Selection) -> bool:
 
 def again(folder: Path, *overrides: str) -> SimulatedStudy:
     """The study in ``folder``, to go on with as it is now."""
-    text = read_events(folder / "ledger")[0].study  # type: ignore[union-attr]
+    text = read_events(folder / "ledger")[0].study
     return SimulatedStudy(folder, text=text, overrides=overrides)
 
 
@@ -96,7 +96,7 @@ def test_a_selector_says_how_it_reads_its_answer() -> None:
     problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
 
     def reading(selector: object) -> int:
-        return reading_of(selector, selector.start(problem))  # type: ignore[arg-type, attr-defined]
+        return reading_of(selector, selector.start(problem))
 
     assert reading(RandomSubset()) == reading(GPMixing()) == reading(Thompson(released=True)) == 1
     assert reading(Thompson()) == reading(Thompson(mode="trials")) == reading(Searches(Thompson(), 3)) == 2
@@ -109,11 +109,11 @@ def test_of_a_pipeline_only_the_stage_under_way_is_read_anew() -> None:
     problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
     selector = AutoSeM(seeds=1)
     state = selector.start(problem)
-    state = selector.proposed(state, 0, selector.propose(state, {}))  # type: ignore[arg-type]
+    state = selector.proposed(state, 0, selector.propose(state, {}))
     rounds = (("p", 0.5), ("a", 0.6), ("b", 0.7), ("c", 0.6))
     state = selector.told(state, 0, Outcome(0.5, rounds=rounds))
     assert reading_of(selector, state) == 2
-    state = selector.proposed(state, 1, selector.propose(state, {}))  # type: ignore[arg-type]
+    state = selector.proposed(state, 1, selector.propose(state, {}))
     assert (state.stage, reading_of(selector, state)) == (1, 1)
     assert "interval" in state.beliefs["thompson"]
 
@@ -130,7 +130,7 @@ def test_the_report_says_what_would_be_chosen_and_keeps_to_what_was_confirmed(fo
     # Selection and lift are what was measured; what the selector holds true is of the new reading.
     assert dict(page["selection"]["tables"]["Trained together"]) == before["weights"]
     lifts = {row[0]: row[1] for row in next(iter(page["lift"]["tables"].values())) if isinstance(row[1], float)}
-    assert lifts and lifts == {over: before["lift"][over]["mean"] for over in lifts}  # type: ignore[index]
+    assert lifts and lifts == {over: before["lift"][over]["mean"] for over in lifts}
     (rates,) = page["search"]["tables"].values()
     assert {row[0]: row[2] for row in rates} == now.belief["utility"]
     assert material_of(folder).belief == now.belief != before["belief"]
@@ -151,7 +151,7 @@ def test_resume_confirms_the_new_choice_and_trains_only_what_is_missing(form: st
     new = [trial for number, trial in after.accounts.trials.items() if number >= former]
     assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.anew.owed)
     answer = answer_of(folder)
-    assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief  # type: ignore[call-overload]
+    assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief
     assert after.anew is None and "Read anew" not in told(folder)["answer"]["said"]
     assert again(folder).session().finished
 
@@ -176,7 +176,7 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     assert line in " ".join(printed.getvalue().split())
     raised = again(folder, f"budget.trials={trials}")
     raised.finish(raised.session())
-    assert list(answer_of(folder)["weights"]) == list(needed.anew.now.tasks)  # type: ignore[call-overload]
+    assert list(answer_of(folder)["weights"]) == list(needed.anew.now.tasks)
 
 
 def test_the_same_choice_is_read_anew_without_another_trial(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_the_same_choice_is_read_anew_without_another_trial(tmp_path: Path) -> N
     assert agenda.finished
     study.finish(agenda)
     assert len(material_of(folder).accounts.trials) == former
-    assert "interval" in answer_of(folder)["belief"]  # type: ignore[operator]
+    assert "interval" in answer_of(folder)["belief"]
 
 
 def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -
     assert "It had chosen otherwise" in page["selection"]["said"] and "Read anew" not in page["answer"]["said"]
     resumed = again(folder)
     resumed.finish(resumed.session())
-    assert list(answer_of(folder)["weights"]) == list(now.tasks)  # type: ignore[call-overload]
+    assert list(answer_of(folder)["weights"]) == list(now.tasks)
 
 
 def test_a_plan_is_of_what_resume_would_confirm(tmp_path: Path) -> None:
     folder = find_older(tmp_path, FORMS[0], is_another)
     material, events = material_of(folder), read_events(folder / "ledger")
     translator = Translator(material.options, ModelOptions(), material.problem)
-    ground = Outlook(material.study, {}, translator, material.confirmation, None, events, Accounts(events))  # type: ignore[arg-type]
+    ground = Outlook(material.study, {}, translator, material.confirmation, None, events, Accounts(events))
     seen = _as_read_now(ground)
     assert seen.accounts.selected is not None
     assert seen.accounts.selected.selection.tasks == readings(folder)[1].tasks
@@ -226,7 +226,7 @@ def test_a_search_that_goes_on_is_not_read_anew(tmp_path: Path) -> None:
     agenda = study.session()
     assert agenda.unpaid is None and len(agenda.accounts.trials) == len(material_of(folder).accounts.trials)
     study.finish(agenda)
-    assert list(answer_of(folder)["weights"]) == list(readings(folder)[1].tasks)  # type: ignore[call-overload]
+    assert list(answer_of(folder)["weights"]) == list(readings(folder)[1].tasks)
 
 
 def test_what_is_read_as_it_was_recorded_stays(tmp_path: Path) -> None:
