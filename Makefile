@@ -25,8 +25,9 @@ test-portable: $(addprefix test-on-,$(ON))  ## all tests in four kinds of arithm
 test-on-%: $(INSTALLED)
 	$(SETTING_$*) .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-check: $(INSTALLED) wheel  ## lint, types, and the wheel away from this folder
+check: $(INSTALLED) wheel  ## lint, format, types, and the wheel away from this folder
 	.venv/bin/ruff check
+	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.ci/try-wheel dist/*.whl
 

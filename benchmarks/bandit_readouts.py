@@ -68,8 +68,15 @@ def read_search(folder: Path, truth: Row) -> Row:
 def print_table(rows: Sequence[Row]) -> None:
     """A row in Markdown for each reading: how often it chose each task, and what that comes to."""
     tasks = ["tint", "stars", "rival", "river", "pace", "slang"]
-    columns = ["reading", *tasks, "helpful of the chosen", "of the helpful chosen", "auxiliaries", "in equal shares",
-               "the worst search"]
+    columns = [
+        "reading",
+        *tasks,
+        "helpful of the chosen",
+        "of the helpful chosen",
+        "auxiliaries",
+        "in equal shares",
+        "the worst search",
+    ]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for reading in ("last_posterior", "all_rewards"):
         answers: list[Mapping[str, Any]] = [row[reading] for row in rows]

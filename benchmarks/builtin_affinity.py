@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "examples" / "tables" / "builtin"
 COLUMNS = ("method", "recipient", "source", "seed", "value", "seconds")
 TASKS = tuple(BUILTIN)
-JOINT = "lookahead"                                    # the probe of all tasks together; others are of each alone
+JOINT = "lookahead"  # the probe of all tasks together; others are of each alone
 
 
 def main() -> None:
@@ -81,8 +81,11 @@ def pairs(results: Mapping[str, Result]) -> list[Row]:
         seconds = shared(store, keys, result.folder.parent)
         rows += [
             {
-                "method": method, "recipient": recipient, "source": source,
-                "value": float(f"{values[r, s]:.6g}"), "seconds": round(float(seconds[r, s]), 4),
+                "method": method,
+                "recipient": recipient,
+                "source": source,
+                "value": float(f"{values[r, s]:.6g}"),
+                "seconds": round(float(seconds[r, s]), 4),
             }
             for r, recipient in enumerate(TASKS)
             for s, source in enumerate(TASKS)

@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "examples" / "tables" / "builtin"
 COLUMNS = ("tasks", "target", "split", "value", "cost", "seed", "seconds")
 PRIMARY, HARMFUL = "mood", "slang"
-SHARES = (0.0, 0.3, 0.5, 0.7, 0.9)                     # of the harmful task, beside the primary
-SHARE_SEEDS = 8                                        # a harm of a few points needs more than a subset's three
+SHARES = (0.0, 0.3, 0.5, 0.7, 0.9)  # of the harmful task, beside the primary
+SHARE_SEEDS = 8  # a harm of a few points needs more than a subset's three
 
 
 def main() -> None:

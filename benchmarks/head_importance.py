@@ -34,7 +34,11 @@ from auxtune.trials.probes.probe import Subject
 from auxtune.trials.recipe import Recipe
 
 CONFIG = BertConfig(
-    vocab_size=2000, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536,
+    vocab_size=2000,
+    hidden_size=384,
+    num_hidden_layers=6,
+    num_attention_heads=12,
+    intermediate_size=1536,
     max_position_embeddings=64,
 )
 ROWS = 128
@@ -115,6 +119,7 @@ def loop_by_mask(subject: Subject, heads: AttentionHeads) -> np.ndarray:
 
 def loop_by_weights(subject: Subject, heads: AttentionHeads) -> np.ndarray:
     """The gradients that the weights are left with."""
+
     def blocks(projection: Projection) -> torch.Tensor:
         return projection.linear.weight.grad.abs().unflatten(0, (heads.heads, -1)).mean((1, 2))
 

@@ -31,19 +31,19 @@ from scipy import stats
 from auxtune.orchestrator.answer.lift import LEVEL, half_width
 
 SEEDS, ROWS = (2, 3, 4, 8), (50, 200, 750, 2000)
-FOUR = 1 - (1 - LEVEL) / 4                             # the level of each of four intervals that hold together
-_AT_ONCE = 4_000_000                                   # answers simulated at once, which bounds the memory
+FOUR = 1 - (1 - LEVEL) / 4  # the level of each of four intervals that hold together
+_AT_ONCE = 4_000_000  # answers simulated at once, which bounds the memory
 
 
 @dataclass(frozen=True)
 class Regime:
     """What varies: standard deviations of normal effects in units of the noise of a single answer."""
 
-    accuracy: float                                    # of the control
-    lift: float                                        # of the selection, in the same units
-    difficulty: float                                  # of rows, alike for both arms
-    rows: float                                        # of rows, for each arm its own
-    seeds: float                                       # of seeds, for each arm its own
+    accuracy: float  # of the control
+    lift: float  # of the selection, in the same units
+    difficulty: float  # of rows, alike for both arms
+    rows: float  # of rows, for each arm its own
+    seeds: float  # of seeds, for each arm its own
 
 
 REGIMES = {
@@ -92,7 +92,9 @@ def covered(confirms: int) -> Iterator[dict[str, Any]]:
                 off = np.abs(found.lift - true_lift(regime)) - 1e-12
                 halves = {level: _halves(found, seeds, rows, level) for level in (LEVEL, FOUR)}
                 yield {
-                    "regime": name, "seeds": seeds, "report_rows": rows,
+                    "regime": name,
+                    "seeds": seeds,
+                    "report_rows": rows,
                     "coverage": {key: _share(off <= half) for key, half in halves[LEVEL].items()},
                     "coverage_of_four": {key: _share(off <= half) for key, half in halves[FOUR].items()},
                     "width": round(float(np.median(halves[LEVEL]["new"] / halves[LEVEL]["old"])), 3),
@@ -109,9 +111,7 @@ def true_lift(regime: Regime) -> float:
 def simulate(regime: Regime, seeds: int, rows: int, confirms: int, rng: np.random.Generator) -> Confirms:
     """So many confirms, in parts that fit into memory."""
     most = max(1, _AT_ONCE // (seeds * rows))
-    parts = [
-        _some(regime, seeds, rows, min(most, confirms - done), rng) for done in range(0, confirms, most)
-    ]
+    parts = [_some(regime, seeds, rows, min(most, confirms - done), rng) for done in range(0, confirms, most)]
     return Confirms(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -125,7 +125,7 @@ def _some(regime: Regime, seeds: int, rows: int, count: int, rng: np.random.Gene
         own_seeds = rng.standard_normal((count, seeds, 1), dtype=np.float32) * np.float32(regime.seeds)
         noise = rng.standard_normal((count, seeds, rows), dtype=np.float32)
         right.append(noise + (own_seeds + (np.float32(level) + difficulty + own_rows)) > 0)
-    apart = right[0].astype(np.int8) - right[1]        # (count, seeds, rows)
+    apart = right[0].astype(np.int8) - right[1]  # (count, seeds, rows)
     of_seed, of_row = apart.mean(axis=2, dtype=float), apart.mean(axis=1, dtype=float)
     lift = of_seed.mean(axis=1)
     by_seed = rows * ((of_seed - lift[:, None]) ** 2).sum(axis=1)

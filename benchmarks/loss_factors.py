@@ -83,7 +83,7 @@ def labelled() -> Iterator[dict[str, Any]]:
             yield {
                 "sentence": " ".join(sentence.words),
                 "mood": "light" if balance > 0 else "dark",
-                "stars": max(-1.0, min(1.0, balance / 4)) + 0.001 * rng.normal(),     # never a whole number
+                "stars": max(-1.0, min(1.0, balance / 4)) + 0.001 * rng.normal(),  # never a whole number
                 "river": "river" if wet > 0 else "hill",
                 "pace": "slow" if (sentence.content >= 0).sum() * 2 > SHORTEST + LONGEST else "quick",
                 "coin": "heads" if rng.random() < 0.5 else "tails",

@@ -31,7 +31,7 @@ from auxtune.orchestrator.simulation.reading import read_recorded
 from auxtune.selectors.mixture_models import MODELS, blend, log_linear
 
 Row = dict[str, Any]
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]      # split -> shares (n, K), scores (n,)
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> shares (n, K), scores (n,)
 
 RESAMPLES = 2000
 

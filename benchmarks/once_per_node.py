@@ -31,7 +31,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")               # nodes share a machine, and its memory
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")  # nodes share a machine, and its memory
 
 import datasets
 import numpy as np
@@ -92,24 +92,27 @@ class Own(Measured):
 
     def begin(self) -> None:
         """Get data and model."""
-        self._held: Any = None                         # as a new trial would, free the former one's
+        self._held: Any = None  # as a new trial would, free the former one's
         settings = self.config
         cache = str(Path(settings["home"], "cache", ray.get_runtime_context().get_node_id()))
         tokenizer = AutoTokenizer.from_pretrained(settings["encoder"])
         tokenised = []
         for file in settings["files"]:
             rows = datasets.load_dataset("json", data_files=file, split="train", cache_dir=cache)
-            tokenised.append(rows.map(
-                lambda batch: tokenizer(batch["sentence1"], truncation=True, max_length=LENGTH), batched=True,
-                remove_columns=["sentence1"],
-            ))
+            tokenised.append(
+                rows.map(
+                    lambda batch: tokenizer(batch["sentence1"], truncation=True, max_length=LENGTH),
+                    batched=True,
+                    remove_columns=["sentence1"],
+                )
+            )
         self._held = tokenised, AutoModel.from_pretrained(settings["encoder"], dtype=torch.float32)
 
     def touch(self) -> None:
         """Read all rows and write all weights once."""
         tokenised, model = self._held
         for rows in tokenised:
-            rows.data.table.combine_chunks()           # reads Arrow's map of the cache file
+            rows.data.table.combine_chunks()  # reads Arrow's map of the cache file
         write_once(model)
 
 
@@ -178,12 +181,12 @@ def measure(
         handed = tune.with_parameters(trainable, **references) if references else trainable
         places = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")] * per_node
         workers = [
-            ray.remote(num_cpus=1)(handed).options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(place, soft=False)
-            ).remote(config)
+            ray.remote(num_cpus=1)(handed)
+            .options(scheduling_strategy=NodeAffinitySchedulingStrategy(place, soft=False))
+            .remote(config)
             for place in places
         ]
-        ray.get([worker.get_auto_filled_metrics.remote() for worker in workers])       # all are up
+        ray.get([worker.get_auto_filled_metrics.remote() for worker in workers])  # all are up
         first, following = ([ray.get(worker.start.remote()) for worker in workers] for _ in range(2))
         found = get_object_locations(list(references.values()))
         return {
@@ -221,14 +224,18 @@ def private() -> int:
 
 def mapped(tasks: Mapping[str, EncodedTask]) -> dict[str, EncodedTask]:
     """The tasks with the memory maps that lie under their arrays."""
+
     def opened(array: np.ndarray) -> np.ndarray:
         return array.base if isinstance(array.base, np.memmap) else array
 
     return {
-        name: replace(task, splits={
-            part: replace(split, **{key: opened(array) for key, array in vars(split).items()})
-            for part, split in task.splits.items()
-        })
+        name: replace(
+            task,
+            splits={
+                part: replace(split, **{key: opened(array) for key, array in vars(split).items()})
+                for part, split in task.splits.items()
+            },
+        )
         for name, task in tasks.items()
     }
 
@@ -238,10 +245,20 @@ def assignment(folder: Path, names: tuple[str, ...], options: ModelOptions) -> A
     shares = dict.fromkeys(names, 1 / len(names))
     infos = tuple(TaskInfo(name, "classification", 1) for name in names)
     return Assignment(
-        trial=0, attempt=1, recipe=Recipe(names, shares, names[:1], dict.fromkeys(names, 1), model=options),
-        folder=folder, checkpoint=None, start=None, judged=False, cpus=1, gpus=0, wanted={"CPU": 1},
-        proposal=Proposal(names), problem=Problem(infos, names[0]),
-        study=folder.parent, measure=None,
+        trial=0,
+        attempt=1,
+        recipe=Recipe(names, shares, names[:1], dict.fromkeys(names, 1), model=options),
+        folder=folder,
+        checkpoint=None,
+        start=None,
+        judged=False,
+        cpus=1,
+        gpus=0,
+        wanted={"CPU": 1},
+        proposal=Proposal(names),
+        problem=Problem(infos, names[0]),
+        study=folder.parent,
+        measure=None,
     )
 
 

@@ -25,7 +25,7 @@ from auxtune.orchestrator.simulation.summary import over_seeds
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
-_LESS = 0.9                                            # of the leader's cost: what is cheaper was not given its chance
+_LESS = 0.9  # of the leader's cost: what is cheaper was not given its chance
 CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "random_groups")
 
 HEAD = """# Scoreboard
@@ -123,8 +123,7 @@ def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str
     pairs = len(list(itertools.combinations(known, 2)))
     sign = 1.0 if result["higher_is_better"] else -1.0
     level = [
-        name for name in others
-        if not _beyond_chance(sign * (values[best] - values[name]).to_numpy(dtype=float), pairs)
+        name for name in others if not _beyond_chance(sign * (values[best] - values[name]).to_numpy(dtype=float), pairs)
     ]
     if level:
         return f"No winner: `{best}` leads, and {', '.join(f'`{name}`' for name in level)} cannot be told from it."
@@ -138,7 +137,7 @@ def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str
 def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:
     """Whether the mean of paired leads, (seeds,), is above 0 at 5 % over ``pairs`` comparisons."""
     spread = lead.std(ddof=1) if len(lead) > 1 else 0.0
-    if spread < 1e-12:                                 # no chance was seen
+    if spread < 1e-12:  # no chance was seen
         return False
     half = student.ppf(1 - 0.025 / pairs, len(lead) - 1) * spread / np.sqrt(len(lead))
     return bool(lead.mean() > half)

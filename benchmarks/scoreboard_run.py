@@ -38,7 +38,7 @@ class Block:
 
     table: str
     question: str
-    measure: str                                       # what is compared
+    measure: str  # what is compared
     selectors: tuple[str | dict[str, Any], ...]
     options: dict[str, Any] = field(default_factory=dict)
     seeds: int = 20
@@ -46,27 +46,44 @@ class Block:
 
 GROUPING = ("exhaustive", {"name": "exhaustive", "split": "early"}, "hoa", "random_groups", "single_task", "all_tasks")
 SUBSETS = (
-    "tag", "gradts_trial", {"name": "gradts_threshold", "threshold": 0.3}, "covariance_similarity",
-    "representation_gradient", "linear_surrogate", "hoa", "exhaustive", "random_subset", "all_tasks", "single_task",
+    "tag",
+    "gradts_trial",
+    {"name": "gradts_threshold", "threshold": 0.3},
+    "covariance_similarity",
+    "representation_gradient",
+    "linear_surrogate",
+    "hoa",
+    "exhaustive",
+    "random_subset",
+    "all_tasks",
+    "single_task",
 )
 MIXING = ("mixture_regression", "gp_mixing", "random_subset", "all_tasks", "size_proportional")
 
 BLOCKS = {
     "builtin": Block("builtin", "Which of six tasks help `mood`?", "mean_test", SUBSETS),
     "builtin_equal_cost": Block(
-        "builtin", "The same, when a search may cost 60 seconds of training", "mean_test", SUBSETS,
+        "builtin",
+        "The same, when a search may cost 60 seconds of training",
+        "mean_test",
+        SUBSETS,
         {"most_cost": 60.0},
     ),
     **{
         f"taskonomy5_budget{budget}": Block(
-            "taskonomy5_setting1", f"Five vision tasks, serving may cost {budget} networks", "total_test", GROUPING,
+            "taskonomy5_setting1",
+            f"Five vision tasks, serving may cost {budget} networks",
+            "total_test",
+            GROUPING,
             {"inference_budgets": [budget]},
         )
         for budget in (2, 3, 4, 5)
     },
     **{
         f"{table}_{budget:03}": Block(
-            table, f"The mixture that is best for {target}, from {budget} trainings", "regret",
+            table,
+            f"The mixture that is best for {target}, from {budget} trainings",
+            "regret",
             (*MIXING, {"name": "gp_mixing", "samples": 64}) if (table, budget) == ("regmix17", 64) else MIXING,
             {"targets": [target], "budgets": [budget]},
         )
@@ -74,7 +91,10 @@ BLOCKS = {
         for budget in (64, 128, 256)
     },
     "regmix17_128_larger": Block(
-        "regmix17", "The same from 128 trainings, judged on models of sixty times the size", "regret", MIXING,
+        "regmix17",
+        "The same from 128 trainings, judged on models of sixty times the size",
+        "regret",
+        MIXING,
         {"targets": ["pile_cc"], "budgets": [128], "split": "test_60m"},
     ),
 }
@@ -119,11 +139,17 @@ def run(name: str, folder: Path, seeds: int) -> None:
     every = pd.concat(rows)
     higher = header.mode == "max" and block.measure != "regret"
     done = {
-        "block": name, "table": block.table, "question": block.question, "measure": block.measure,
-        "higher_is_better": higher, "metric": header.metric,
+        "block": name,
+        "table": block.table,
+        "question": block.question,
+        "measure": block.measure,
+        "higher_is_better": higher,
+        "metric": header.metric,
         "cost_in": "trainings of one task" if recorded.table.seconds is None else "seconds",
         "beyond_budget": _beyond_budget(block, header.tasks),
-        **provenance(range(seeds)), "audit": audit(recorded.table), "seconds": seconds,
+        **provenance(range(seeds)),
+        "audit": audit(recorded.table),
+        "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
         "rows": [{key: _plain(value) for key, value in row.items()} for row in every.to_dict("records")],
     }

@@ -38,7 +38,7 @@ from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.training import TrainingRun
 
-SHARES = [0.7, 0.3]                                    # of the primary, beside one auxiliary
+SHARES = [0.7, 0.3]  # of the primary, beside one auxiliary
 SCORES = ("metric", "loss", "lowest_loss")
 
 
@@ -101,8 +101,11 @@ def train(prepared: Prepared, weights: Mapping[str, float], seed: int) -> dict[s
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     main_metric = prepared.tasks[primary].metrics[0]
     return {
-        "weights": dict(weights), "seed": seed, "seconds": round(report.cost.cpu_seconds, 2),
-        "metric": report.selection[primary][main_metric], "loss": report.losses[primary],
+        "weights": dict(weights),
+        "seed": seed,
+        "seconds": round(report.cost.cpu_seconds, 2),
+        "metric": report.selection[primary][main_metric],
+        "loss": report.losses[primary],
         "lowest_loss": min(line["selection_loss"][primary] for line in lines),
         "report": report.report[primary][main_metric],
     }
@@ -132,9 +135,10 @@ def _judged(values: np.ndarray, reached: np.ndarray) -> dict[str, Any]:
     for seed, row in enumerate(values):
         others = np.delete(reached, seed, axis=0).mean(axis=0)
         correlations.append(float(spearmanr(row, others).statistic))
-        chosen.append(float(others[row == row.max()].mean()))        # of equals any might be taken
+        chosen.append(float(others[row == row.max()].mean()))  # of equals any might be taken
     return {
-        "spearman": _mean(correlations), "spearman_by_seed": [round(value, 3) for value in correlations],
+        "spearman": _mean(correlations),
+        "spearman_by_seed": [round(value, 3) for value in correlations],
         "report_of_the_chosen_arm": _mean(chosen),
     }
 

@@ -59,7 +59,8 @@ def transfer_prior(targets: int, signal: float, seed: int, sources: int = 8) -> 
     scores = popular + rng.normal(size=(targets, sources))
     earlier = tuple(
         Transfer(f"t{source}", f"other{target}", float(scores[target, source]))
-        for target in range(targets) for source in range(sources)
+        for target in range(targets)
+        for source in range(sources)
     )
     selector, problem = TransferPrior(), problem_of(sources, seed, earlier)
     told = selector.select(selector.start(problem), {}).belief["skill"]
@@ -71,13 +72,17 @@ def grad_tag(tasks: int, signal: float, seed: int, rows: int = 20, numbers: int 
     rng = np.random.default_rng([3, seed])
     pull = signal * np.where(np.arange(tasks) % 2, 1.0, -1.0)
     arrays: dict[str, np.ndarray] = {
-        "tasks": np.array([f"t{i}" for i in range(tasks)]), "kinds": np.array(["classification"] * tasks)
+        "tasks": np.array([f"t{i}" for i in range(tasks)]),
+        "kinds": np.array(["classification"] * tasks),
     }
     for part in ("train", "probe"):
         gradients = rng.normal(size=(tasks * rows, numbers))
         gradients[:, 0] += np.repeat(pull, rows)
-        arrays |= {f"{part}_gradients": gradients, f"{part}_margins": rng.normal(size=tasks * rows),
-                   f"{part}_task": np.repeat(np.arange(tasks), rows)}
+        arrays |= {
+            f"{part}_gradients": gradients,
+            f"{part}_margins": rng.normal(size=tasks * rows),
+            f"{part}_task": np.repeat(np.arange(tasks), rows),
+        }
     masks = drawn_subsets(tasks, min(max(3, tasks // 4), tasks - 1), 200, np.random.default_rng([seed, 1]))
     lower = skill_of(linearised(arrays, 0.001), masks)["lower"]
     return lower is not None and lower > 0

@@ -95,7 +95,7 @@ def measured(asked: argparse.Namespace) -> Row:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as home, cluster(asked.slots) as address, DriverCpu() as cpu:
         arm = study_spans if asked.arm == "auxtune" else plain_spans
-        spans = arm(asked, address, Path(home))        # (n, 3): begun by the driver, asleep from, until
+        spans = arm(asked, address, Path(home))  # (n, 3): begun by the driver, asleep from, until
     return {"load": round(load, 2), "peak_memory_mb": peak_memory_mb(), **figures(asked.slots, spans, cpu)}
 
 

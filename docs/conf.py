@@ -23,12 +23,23 @@ FIRST = "README"
 NAVIGATION = {
     "Start": ["docs/first-study", "docs/concepts"],
     "Use": [
-        "docs/choosing-a-selector", "docs/tasks", "docs/costs", "docs/reading-the-report", "docs/comparing",
-        "docs/exporting", "docs/mlflow", "docs/cluster", "docs/python",
+        "docs/choosing-a-selector",
+        "docs/tasks",
+        "docs/costs",
+        "docs/reading-the-report",
+        "docs/comparing",
+        "docs/exporting",
+        "docs/mlflow",
+        "docs/cluster",
+        "docs/python",
     ],
     "Understand": ["docs/how-it-works", "docs/selectors", "docs/results", "docs/scoreboard", "docs/builtin-tasks"],
     "Extend": [
-        "docs/simulating", "docs/adding-a-selector", "docs/adding-a-metric", "docs/adding-a-task-kind", "CONTRIBUTING"
+        "docs/simulating",
+        "docs/adding-a-selector",
+        "docs/adding-a-metric",
+        "docs/adding-a-task-kind",
+        "CONTRIBUTING",
     ],
     "Reference": ["docs/study-file", "docs/commands", "docs/api", "CHANGELOG"],
 }
@@ -39,12 +50,12 @@ version = release = metadata.version("auxtune")
 html_title = f"auxtune {release}"
 root_doc = FIRST
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/*.rst"]
-exclude_patterns = [".*", "**/.*", "build", "dist", "studies"]     # not even looked into
+exclude_patterns = [".*", "**/.*", "build", "dist", "studies"]  # not even looked into
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-myst_heading_anchors = 4                               # links to headings, called as a code host calls them
+myst_heading_anchors = 4  # links to headings, called as a code host calls them
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True                       # as they are written
+autodoc_preserve_defaults = True  # as they are written
 autodoc_type_aliases = {"Event": "Event"}
 html_theme = "furo"
 html_static_path = ["site.css"]
@@ -91,7 +102,7 @@ def show_examples(app: Sphinx, what: str, name: str, found: object, options: obj
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.add_lexer("csv", TextLexer)                    # a language that Pygments does not know
+    app.add_lexer("csv", TextLexer)  # a language that Pygments does not know
     app.connect("source-read", add_navigation)
     app.connect("autodoc-process-docstring", show_examples)
     app.connect("build-finished", add_index)

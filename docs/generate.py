@@ -1,7 +1,7 @@
 """Writes the parts of the documentation that the code already says: keys of the study file, schema, commands, methods.
 
-    python docs/generate.py            write them
-    python docs/generate.py --check    name those that are out of date; exit code 1 if there are any
+python docs/generate.py            write them
+python docs/generate.py --check    name those that are out of date; exit code 1 if there are any
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draws the live view of a study as it stands now, running or not: docs/live.svg is the quickstart study's.
 
-    python docs/live.py STUDY_DIR docs/live.svg
+python docs/live.py STUDY_DIR docs/live.svg
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def picture_of(folder: Path, now: float) -> str:
     console = Console(width=104, height=40, record=True, force_terminal=True, file=io.StringIO())
     console.print(LiveView(watched.scene(watched.state, now), now))
     svg = console.export_svg(title=f"auxtune status studies/{folder.name} --watch", theme=MONOKAI, unique_id="live")
-    return re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg)               # they name fonts of another server
+    return re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg)  # they name fonts of another server
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ STUDIES = {
 SHARES = [f"weight/{task}" for task in ("tint", "stars", "rival", "river", "pace", "slang")]
 COLUMNS = ["metrics.`score`", "tags.`auxtune.phase`", *(f"params.`{share}`" for share in SHARES)]
 AUXTUNE = [sys.executable, "-m", "auxtune.orchestrator"]
-MARGIN = 24                                            # pixels around a part of a page
+MARGIN = 24  # pixels around a part of a page
 RUN_NAME = "data-component-id*=runnamecellrenderer"
 MENU = ".du-bois-light-select-dropdown:not(.du-bois-light-select-dropdown-hidden)"
 
@@ -54,7 +54,7 @@ class Camera:
 
     def open(self, url: str, shows: str, size: tuple[int, int] = (1280, 800), scheme: str = "light") -> None:
         """Go to a page and wait until something on it matches the selector ``shows``."""
-        self.browser.get("about:blank")                # MLflow's addresses differ behind # only: so it is loaded anew
+        self.browser.get("about:blank")  # MLflow's addresses differ behind # only: so it is loaded anew
         opened(self.browser, url, *size, scheme)
         self.wait(shows)
 
@@ -70,7 +70,7 @@ class Camera:
 
     def shot(self, part: str | None = None) -> Image.Image:
         """What is in the window once it is at rest, or the ``part`` of the page that matches, with a margin."""
-        time.sleep(2)                                  # drawings are still moving to their places
+        time.sleep(2)  # drawings are still moving to their places
         places = {url: urlsplit(url) for url in asked_for(self.browser)}
         self.elsewhere |= {u for u, p in places.items() if p.scheme in ("http", "https") and p.hostname != "127.0.0.1"}
         wanted: dict[str, Any] = {}
@@ -120,8 +120,10 @@ def as_after_a_while(camera: Camera, experiment: str) -> None:
         table: json.dumps({"selectedColumns": COLUMNS}),
     }
     script = "".join(f"localStorage.setItem({json.dumps(k)}, {json.dumps(v)});" for k, v in remembered.items())
-    unpointed = "document.addEventListener('DOMContentLoaded', () => { const style = document.createElement('style');" \
+    unpointed = (
+        "document.addEventListener('DOMContentLoaded', () => { const style = document.createElement('style');"
         "style.textContent = '.modebar-container { display: none }'; document.head.append(style) })"
+    )
     camera.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"{script}{unpointed}"})
 
 
@@ -177,7 +179,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
     [study] = ids("quickstart", role="study")
     open_wide(run_page(base, experiment, study), "[role=table]", 1000)
     camera.browser.find_element(By.XPATH, "//button[.='Show more']").click()
-    save(camera.shot().crop((0, 0, 1280, 928)), "mlflow-study")        # below it are folders of this machine
+    save(camera.shot().crop((0, 0, 1280, 928)), "mlflow-study")  # below it are folders of this machine
 
 
 def take_report(camera: Camera, report: Path) -> None:

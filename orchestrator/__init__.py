@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.simulation.simulate import simulate
 
 __all__ = ["Study", "simulate"]
-turn_off_usage_reports()                               # before the first import of what would report
+turn_off_usage_reports()  # before the first import of what would report
 
 
 def __getattr__(name: str) -> Any:

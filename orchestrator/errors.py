@@ -1,21 +1,21 @@
 """What can go wrong for a reason that a user can mend, and the exit code each one ends the command line with.
 
-    AuxtuneError            2   printed as plain lines, never as a traceback
-    ├── StudyFileError      2   the study file or an override: every mistake at once, each with its line
-    ├── StudyDataError      2   the rows of a task, or the encoder
-    ├── ResourceError       2   more CPUs or GPUs per trial than there are
-    ├── ClusterError        2   no cluster answers at the address, or not as it should
-    ├── SelectorError       2   a selector broke its contract or cannot answer this study
-    ├── BudgetTooSmall      2   the budget cannot pay for confirm and the selector's fewest trials
-    ├── DriftError          2   tasks, model or code differ from those the ledger was begun with
-    ├── LedgerError         2   the durable record
-    │   ├── LedgerDamaged   2   a part is missing or unreadable
-    │   └── Locked          4   another process writes to it
-    ├── EvidenceError       2   what trials measured cannot be read any more
-    ├── StorageError        2   an object store refuses, or does not answer; an ``OSError`` as well
-    ├── HangError           2   a worker did not begin, and nothing is there that could be killed
-    ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed, or all that an answer would rest on
-    └── Interrupted       130   stopped on request; running the study again continues it
+AuxtuneError            2   printed as plain lines, never as a traceback
+├── StudyFileError      2   the study file or an override: every mistake at once, each with its line
+├── StudyDataError      2   the rows of a task, or the encoder
+├── ResourceError       2   more CPUs or GPUs per trial than there are
+├── ClusterError        2   no cluster answers at the address, or not as it should
+├── SelectorError       2   a selector broke its contract or cannot answer this study
+├── BudgetTooSmall      2   the budget cannot pay for confirm and the selector's fewest trials
+├── DriftError          2   tasks, model or code differ from those the ledger was begun with
+├── LedgerError         2   the durable record
+│   ├── LedgerDamaged   2   a part is missing or unreadable
+│   └── Locked          4   another process writes to it
+├── EvidenceError       2   what trials measured cannot be read any more
+├── StorageError        2   an object store refuses, or does not answer; an ``OSError`` as well
+├── HangError           2   a worker did not begin, and nothing is there that could be killed
+├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed, or all that an answer would rest on
+└── Interrupted       130   stopped on request; running the study again continues it
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from collections.abc import MutableMapping
 from auxtune.trials.usage_reports import NO, reports_are_wanted
 
 _QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",                # a record of client calls, and of clicks on the server's page
-    "RAY_USAGE_STATS_ENABLED": "0",                    # an hourly report of a cluster's hardware and libraries
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page
+    "RAY_USAGE_STATS_ENABLED": "0",  # an hourly report of a cluster's hardware and libraries
 }
 
 

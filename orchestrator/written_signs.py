@@ -14,12 +14,37 @@ from collections.abc import Callable, Sequence
 from encodings.ascii import IncrementalDecoder, IncrementalEncoder
 
 _HANDLER, _ESCAPING = "auxtune.signs", "auxtune.escapes"
-_PLAIN = "auxtune-ascii"                               # a codec: ASCII, under a name that Click leaves alone
+_PLAIN = "auxtune-ascii"  # a codec: ASCII, under a name that Click leaves alone
 _TYPED = {
-    "≥": ">=", "≤": "<=", "≈": "~", "≠": "!=", "±": "+/-", "×": "x", "·": ".", "−": "-", "–": "-", "—": "-", "…": "...",
-    "→": "->", "←": "<-", "↑": "^", "↓": "v", "•": "*", "●": "*", "○": "o", "✓": "x", "✗": "-", "√": "sqrt ",
-    "‘": "'", "’": "'", "“": '"', "”": '"', "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ",
-    "\N{FIGURE SPACE}": " ", "\N{THIN SPACE}": " ",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "≠": "!=",
+    "±": "+/-",
+    "×": "x",
+    "·": ".",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "→": "->",
+    "←": "<-",
+    "↑": "^",
+    "↓": "v",
+    "•": "*",
+    "●": "*",
+    "○": "o",
+    "✓": "x",
+    "✗": "-",
+    "√": "sqrt ",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{NARROW NO-BREAK SPACE}": " ",
+    "\N{FIGURE SPACE}": " ",
+    "\N{THIN SPACE}": " ",
 }
 _HORIZONTAL, _VERTICAL = "─━┄┅┈┉╌╍═╴╶╸╺╼╾", "│┃┆┇┊┋╎╏║╵╷╹╻╽╿"
 
@@ -40,9 +65,9 @@ def write_any_sign(arguments: Sequence[str]) -> None:
 def _typed(sign: str) -> str:
     if sign in _TYPED:
         return _TYPED[sign]
-    if "\u2500" <= sign <= "\u257f":                   # what boxes are drawn with
+    if "\u2500" <= sign <= "\u257f":  # what boxes are drawn with
         return "-" if sign in _HORIZONTAL else "|" if sign in _VERTICAL else "+"
-    if "\u2580" <= sign <= "\u259f":                   # blocks
+    if "\u2580" <= sign <= "\u259f":  # blocks
         return "#"
     return _escaped(sign)
 
@@ -63,6 +88,9 @@ def _plain_codec(name: str) -> codecs.CodecInfo | None:
     if name.replace("_", "-") != _PLAIN:
         return None
     return codecs.CodecInfo(
-        codecs.ascii_encode, codecs.ascii_decode, incrementalencoder=IncrementalEncoder,
-        incrementaldecoder=IncrementalDecoder, name=_PLAIN,
+        codecs.ascii_encode,
+        codecs.ascii_decode,
+        incrementalencoder=IncrementalEncoder,
+        incrementaldecoder=IncrementalDecoder,
+        name=_PLAIN,
     )

@@ -23,10 +23,10 @@ class Affinity:
     """A number for each (recipient, source); ``nan`` where it is not known. Made by ``affinity_of``."""
 
     tasks: tuple[str, ...]
-    values: np.ndarray                                 # (tasks, tasks) float64, [recipient, source], not to be written
-    method: str                                        # the selector that made it
-    measured: str                                      # what the numbers are, for people to read
-    seed: int | None = None                            # of the runs measured, where all have one
+    values: np.ndarray  # (tasks, tasks) float64, [recipient, source], not to be written
+    method: str  # the selector that made it
+    measured: str  # what the numbers are, for people to read
+    seed: int | None = None  # of the runs measured, where all have one
     details: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

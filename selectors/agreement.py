@@ -25,8 +25,8 @@ from scipy.stats import norm
 
 from auxtune.selectors.protocol import JSON
 
-SURE = 0.95                                            # one-sided
-FEWEST = 6                                             # replicates of which one sign pattern is rare enough
+SURE = 0.95  # one-sided
+FEWEST = 6  # replicates of which one sign pattern is rare enough
 _ALL, _DRAWS = 10, 512
 
 
@@ -34,8 +34,8 @@ _ALL, _DRAWS = 10, 512
 class Reliability:
     """How far replicates agree; ``None`` where there is nothing to compare. ``p`` is the chance of as much by luck."""
 
-    halves: float | None                               # correlation of odd and even replicates
-    full: float | None                                 # of two means of all replicates, by Spearman and Brown
+    halves: float | None  # correlation of odd and even replicates
+    full: float | None  # of two means of all replicates, by Spearman and Brown
     p: float | None
     replicates: int
 
@@ -96,7 +96,7 @@ def _by_signs(entries: np.ndarray, seed: int) -> float:
     """The share of all signs of the replicates, the true ones among them, under which the sums are as large."""
     size = np.sqrt((entries**2).sum(axis=0))
     scaled = np.divide(entries, size, out=np.zeros_like(entries), where=size > 0)
-    if len(entries) <= _ALL:                           # a sign for all says nothing: the first keeps its own
+    if len(entries) <= _ALL:  # a sign for all says nothing: the first keeps its own
         signs = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=len(entries) - 1)])
     else:
         drawn = np.random.default_rng([seed, 23]).choice((-1, 1), size=(_DRAWS, len(entries)))

@@ -48,8 +48,8 @@ class BanditState:
     won: tuple[int, ...]
     lost: tuple[int, ...]
     made: int = 0
-    pending: str | None = None                         # the task whose round is not told yet
-    last: float | None = None                          # score of the round before
+    pending: str | None = None  # the task whose round is not told yet
+    last: float | None = None  # score of the round before
 
     @property
     def means(self) -> dict[str, float]:
@@ -120,7 +120,7 @@ class BetaBandit:
 
     def learn(self, state: BanditState, task: str, rewarded: bool) -> BanditState:
         """The state after a pull of ``task`` that was ``rewarded`` or not: all arms forget, that one learns."""
-        arm, rewarded = state.problem.names.index(task), bool(rewarded)    # NumPy's would not go into JSON
+        arm, rewarded = state.problem.names.index(task), bool(rewarded)  # NumPy's would not go into JSON
         return replace(
             state,
             alpha=self._after(state.alpha, arm, float(rewarded)),
@@ -143,5 +143,5 @@ def _one_more(counts: tuple[int, ...], arm: int, happened: bool) -> tuple[int, .
 
 def drawn_arm(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:
     """The arm whose draw from its posterior is the largest, ties at random: Thompson sampling."""
-    theta = rng.beta(alpha, beta)                      # (tasks,)
+    theta = rng.beta(alpha, beta)  # (tasks,)
     return int(rng.choice(np.flatnonzero(theta == theta.max())))

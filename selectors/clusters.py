@@ -20,7 +20,7 @@ from scipy.spatial.distance import squareform
 
 from auxtune.selectors.affinity import Affinity
 
-_FLOOR = 1e-6                                          # of the largest similarity: no pair is wholly apart
+_FLOOR = 1e-6  # of the largest similarity: no pair is wholly apart
 
 
 def spectral(affinity: Affinity, most: int) -> tuple[tuple[str, ...], ...]:
@@ -28,13 +28,13 @@ def spectral(affinity: Affinity, most: int) -> tuple[tuple[str, ...], ...]:
     values = _known(affinity)
     similarity = values - values.min()
     similarity += _FLOOR * similarity.max() or 1.0
-    np.fill_diagonal(similarity, 0.0)                  # what a task does for itself says nothing of its neighbours
+    np.fill_diagonal(similarity, 0.0)  # what a task does for itself says nothing of its neighbours
     if most >= len(values):
         return tuple((task,) for task in affinity.tasks)
     degrees = np.sqrt(similarity.sum(axis=1))
     _, vectors = np.linalg.eigh(similarity / np.outer(degrees, degrees))
-    leading = vectors[:, -most:]                       # (tasks, clusters)
-    _, _, pivots = qr(leading.T, pivoting=True)        # a task in the middle of each cluster
+    leading = vectors[:, -most:]  # (tasks, clusters)
+    _, _, pivots = qr(leading.T, pivoting=True)  # a task in the middle of each cluster
     left, _, right = svd(leading[pivots[:most]].T)
     near = np.abs(leading @ (left @ right))
     return _clusters(affinity.tasks, near.argmax(axis=1))

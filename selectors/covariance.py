@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-HELD = 0.99                                            # of the spectrum, by the eigenpairs that count
+HELD = 0.99  # of the spectrum, by the eigenpairs that count
 
 
 def leading(covariance: np.ndarray, held: float = HELD) -> np.ndarray:
@@ -20,7 +20,7 @@ def leading(covariance: np.ndarray, held: float = HELD) -> np.ndarray:
     The paper takes the share of singular values; those of XᵀX, which it decomposes, are its eigenvalues.
     """
     values, vectors = np.linalg.eigh(covariance)
-    values = np.clip(values[::-1], 0.0, None)          # rounding leaves the smallest a little below 0
+    values = np.clip(values[::-1], 0.0, None)  # rounding leaves the smallest a little below 0
     total = np.cumsum(values)
     kept = 1 + int(np.searchsorted(total, held * total[-1])) if held < 1 else len(values)
     vectors = vectors[:, ::-1][:, :kept]

@@ -37,10 +37,10 @@ from auxtune.selectors.clusters import spectral
 from auxtune.selectors.grouping import Grouping, served_by_best
 
 ALL_BLOCKS, LARGEST, MOST_COLUMNS = 12, 20, 30_000
-_RANGE = 1e4                                           # HiGHS stops within 1e-6: affinities span 1e4 for it
-_MODEL, _MEMBER = 1e-3, 1e-5                           # what a further model and a further member must bring, of _RANGE
-_SLICE = 2**14                                         # blocks at a time, which bounds memory
-_PRICED = 500                                          # columns added at a time
+_RANGE = 1e4  # HiGHS stops within 1e-6: affinities span 1e4 for it
+_MODEL, _MEMBER = 1e-3, 1e-5  # what a further model and a further member must bring, of _RANGE
+_SLICE = 2**14  # blocks at a time, which bounds memory
+_PRICED = 500  # columns added at a time
 
 
 def cover(affinity: Affinity, models: int, singletons: bool = False) -> Grouping:
@@ -84,8 +84,8 @@ class _Blocks:
     """What the best group for every block is worth to all of it together, and its size; bit i of a block is task i."""
 
     tasks: int
-    worth: np.ndarray                                  # (2^tasks,), the first, of no task, -inf
-    sizes: np.ndarray                                  # (2^tasks,) members of the group
+    worth: np.ndarray  # (2^tasks,), the first, of no task, -inf
+    sizes: np.ndarray  # (2^tasks,) members of the group
 
     def rows(self, columns: np.ndarray) -> np.ndarray:
         """Which tasks are in each block, and a row that counts blocks: (tasks + 1, columns)."""
@@ -120,11 +120,11 @@ def _worth(values: np.ndarray, masks: np.ndarray, singletons: bool) -> tuple[np.
     A group's worth to all of a block is what its members do for the block, summed, over the members less one.
     """
     tasks = len(values)
-    done = masks @ (values * ~np.eye(tasks, dtype=bool))               # (blocks, tasks): what each does for the block
+    done = masks @ (values * ~np.eye(tasks, dtype=bool))  # (blocks, tasks): what each does for the block
     inside = (done * masks).sum(axis=1)
-    others = -np.sort(np.where(masks, np.inf, -done), axis=1)          # the most first, members last
+    others = -np.sort(np.where(masks, np.inf, -done), axis=1)  # the most first, members last
     with_others = inside[:, None] + np.cumsum(np.pad(others, ((0, 0), (1, 0)))[:, :tasks], axis=1)
-    size = masks.sum(axis=1)[:, None] + np.arange(tasks)               # with 0, 1, 2 … others
+    size = masks.sum(axis=1)[:, None] + np.arange(tasks)  # with 0, 1, 2 … others
     usual = (size > 1) & (size <= tasks)
     worth = np.divide(with_others, size - 1, out=np.full(size.shape, -np.inf), where=usual)
     if singletons:
@@ -154,7 +154,7 @@ def _partition(blocks: _Blocks, columns: np.ndarray, models: int) -> np.ndarray:
         integrality=np.ones(len(columns)),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(blocks.rows(columns), least, most),
-        options={"mip_rel_gap": 0.0},                  # HiGHS's default of 1e-4 is not exact
+        options={"mip_rel_gap": 0.0},  # HiGHS's default of 1e-4 is not exact
     )
     if solved.x is None:
         raise RuntimeError(f"{blocks.tasks} tasks must be split over {models} models, found none: {solved.message}")
@@ -169,7 +169,7 @@ def _generated(blocks: _Blocks, models: int) -> tuple[np.ndarray, bool]:
         costs, bound = _reduced_costs(blocks, columns, models)
         costs[columns] = -np.inf
         best = np.argsort(-costs, kind="stable")[:_PRICED]
-        better = best[costs[best] > _MEMBER / 10]      # less is noise of the solver
+        better = best[costs[best] > _MEMBER / 10]  # less is noise of the solver
         if not better.size:
             break
         columns = np.union1d(columns, better)
@@ -185,10 +185,8 @@ def _generated(blocks: _Blocks, models: int) -> tuple[np.ndarray, bool]:
 def _reduced_costs(blocks: _Blocks, columns: np.ndarray, models: int) -> tuple[np.ndarray, float]:
     """What every block, (2^tasks,), brings beyond what its tasks bring already, and the bound, of the relaxation."""
     rows = blocks.rows(columns)
-    solved = linprog(
-        -blocks.worth[columns], A_eq=rows[:-1], b_eq=np.ones(blocks.tasks), A_ub=rows[-1:], b_ub=[models]
-    )
-    prices = np.zeros(1)                               # of every block: sums over its tasks, one task at a time
+    solved = linprog(-blocks.worth[columns], A_eq=rows[:-1], b_eq=np.ones(blocks.tasks), A_ub=rows[-1:], b_ub=[models])
+    prices = np.zeros(1)  # of every block: sums over its tasks, one task at a time
     for price in solved.eqlin.marginals:
         prices = np.append(prices, prices + price)
     return blocks.worth + prices + solved.ineqlin.marginals[0], -float(solved.fun)

@@ -158,7 +158,7 @@ class GPMixing:
         }
         worst = min(score for score in state.scores.values() if score is not None)
         with warnings.catch_warnings(), threadpool_limits(limits=1):
-            warnings.simplefilter("ignore")            # Optuna calls the sampler experimental at every question
+            warnings.simplefilter("ignore")  # Optuna calls the sampler experimental at every question
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0, deterministic_objective=False)
             study = optuna.create_study(sampler=sampler, direction="maximize")
@@ -205,7 +205,7 @@ def _posterior(points: np.ndarray, scores: np.ndarray, at: np.ndarray) -> np.nda
     # Length-scales of one cube edge and more: a few tries cannot tell a narrow peak from luck.
     kernel = ConstantKernel(1.0, (0.01, 100)) * Matern(1.0, (0.2, 100), nu=2.5) + WhiteKernel(0.1, (1e-4, 10))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                # a bound that was reached is not worth a word
+        warnings.simplefilter("ignore")  # a bound that was reached is not worth a word
         process = GaussianProcessRegressor(kernel, normalize_y=True).fit(points, scores)
     means: np.ndarray = process.predict(at)
     return means

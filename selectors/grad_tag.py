@@ -143,7 +143,7 @@ class GradTag:
             return _for_primary(problem, problem.primary, model, affinity, belief)
         means = losses.mean(axis=0, where=masks)
         estimates = [(_estimate(model, grouping, means), grouping) for grouping in self._groupings(affinity, problem)]
-        estimate, grouping = max(estimates, key=lambda each: each[0])      # of equals the one of fewer clusters
+        estimate, grouping = max(estimates, key=lambda each: each[0])  # of equals the one of fewer clusters
         return answer(problem, grouping, {**belief, "estimate": estimate, "score": grouping.score})
 
     def fewest(self, problem: Problem) -> int:
@@ -176,9 +176,9 @@ class GradTag:
 
 def _losses(model: Linearised, masks: np.ndarray) -> np.ndarray:
     """Every task's estimated loss after training on each subset, (subsets, tasks)."""
-    return np.array([
-        model.losses({task: 1.0 for task, held in zip(model.tasks, mask, strict=True) if held}) for mask in masks
-    ])
+    return np.array(
+        [model.losses({task: 1.0 for task, held in zip(model.tasks, mask, strict=True) if held}) for mask in masks]
+    )
 
 
 def _affinity(model: Linearised, masks: np.ndarray, losses: np.ndarray, problem: Problem) -> Affinity:
@@ -212,9 +212,9 @@ def _for_primary(
     """The primary with the most of its best sources that do not measurably raise its estimated loss."""
     row = row_of(affinity, primary)
     order = list(row)
-    losses = np.array([
-        model.row_losses(dict.fromkeys((primary, *order[:kept]), 1.0), primary) for kept in range(len(order) + 1)
-    ])                                                 # (prefixes, rows)
+    losses = np.array(
+        [model.row_losses(dict.fromkeys((primary, *order[:kept]), 1.0), primary) for kept in range(len(order) + 1)]
+    )  # (prefixes, rows)
     means = losses.mean(axis=1)
     above = losses - losses[means.argmin()]
     able = above.mean(axis=1) <= norm.ppf(SURE) * above.std(axis=1) / np.sqrt(losses.shape[1])

@@ -45,7 +45,7 @@ class GradTSInstance(Staged):
     patience: int = option(0, "stage 1: how many prefixes in a row may score below the best so far", least=0)
     ahead: int = option(2, "stage 1: prefixes trained beyond the first that is undecided; 0: one by one", least=0)
     compare_alone: bool = option(False, "stage 1: the primary alone is the first prefix and may win")
-    threshold: float | list[float] = option(           # noqa: RUF009 - the default is no list
+    threshold: float | list[float] = option(  # noqa: RUF009 - the default is no list
         0.42, "stage 2: the least tau of a row with the primary; of a list the best wins", least=-1
     )
     released: bool = option(False, RELEASED)

@@ -58,7 +58,7 @@ from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
 from auxtune.selectors.single_runs import FromSingleRuns, SingleRuns, single_runs
 
-_SURE = 0.95                                           # how surely one more twin would stay below the threshold
+_SURE = 0.95  # how surely one more twin would stay below the threshold
 _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
 
 
@@ -112,9 +112,7 @@ class GradTSThreshold(FromSingleRuns):
         taus = taus_of(state, evidence, rows_norm(self.released))
         ranking, twins = auxiliaries_by_tau(taus), twins_of(state, taus)
         threshold = self._threshold(twins)
-        belief: dict[str, JSON] = {
-            "tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)
-        }
+        belief: dict[str, JSON] = {"tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)}
         like: Collection[str] = () if threshold is None else at_least(ranking, threshold)
         if ranking and (threshold is None or (self.threshold is None and threshold > 1)):
             belief["why"], like = f"{_no_power(threshold, twins)}: all tasks", problem.names

@@ -61,7 +61,7 @@ class Reading:
 
     read: Mapping[int, float]
     best: int | None
-    reached: int                                       # the first length that is not decided
+    reached: int  # the first length that is not decided
     stopped: bool
 
 

@@ -21,7 +21,7 @@ from auxtune.selectors.affinity import Affinity
 from auxtune.selectors.finalisers import ranked
 from auxtune.selectors.protocol import JSON, Problem, Selection
 
-MODELS = 3                                             # groups at the most where the problem names no number
+MODELS = 3  # groups at the most where the problem names no number
 # Of an option that older study files have.
 MODELS_UNREAD = "with a primary its own row of the table answers, without one the study's `models` counts"
 
@@ -73,10 +73,10 @@ def served_by_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], prove
     is left out.
     """
     ordered = sorted({tuple(sorted(group)) for group in trained}, key=lambda group: (len(group), group))
-    onto = np.full((len(ordered), len(affinity.tasks)), -np.inf)       # (groups, tasks)
+    onto = np.full((len(ordered), len(affinity.tasks)), -np.inf)  # (groups, tasks)
     for row, group in enumerate(ordered):
         onto[row, list(group)] = np.nan_to_num(worth(affinity.values, group), nan=np.finfo(float).min)
-    best = onto.argmax(axis=0)                         # (tasks,); the first of equals
+    best = onto.argmax(axis=0)  # (tasks,); the first of equals
     groups = [_group(affinity.tasks, ordered[row], np.flatnonzero(best == row)) for row in dict.fromkeys(best.tolist())]
     values = onto.max(axis=0)
     score = float(values.mean()) if (values > np.finfo(float).min).all() else None

@@ -24,7 +24,7 @@ import numpy as np
 
 RowsNorm: TypeAlias = Literal["l2", "sum"]
 
-_CHUNK = 2**22                                         # comparisons held at a time: 16 MiB of them
+_CHUNK = 2**22  # comparisons held at a time: 16 MiB of them
 
 
 def profiles(importance: np.ndarray, rows_norm: RowsNorm) -> np.ndarray:
@@ -32,7 +32,7 @@ def profiles(importance: np.ndarray, rows_norm: RowsNorm) -> np.ndarray:
 
     Raises ``ValueError`` where an importance is negative or not finite.
     """
-    raw = np.asarray(importance, dtype=np.float64)     # squares of the smallest float32 would vanish in float32
+    raw = np.asarray(importance, dtype=np.float64)  # squares of the smallest float32 would vanish in float32
     if not np.isfinite(raw).all() or (raw < 0).any():
         raise ValueError("importances of heads must be finite and not negative, got others; measure the run again")
     rows = np.linalg.norm(raw, axis=-1, keepdims=True) if rows_norm == "l2" else raw.sum(axis=-1, keepdims=True)
@@ -50,8 +50,8 @@ def tau(first: np.ndarray, second: np.ndarray) -> float:
 
 def taus(profile: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Kendall's tau-b of ``profile`` (heads,) with each of ``others`` (rows, heads): (rows,)."""
-    above = profile[:, None] > profile                 # (heads, heads)
-    order = above.astype(np.float32) - above.T         # 1, 0 or -1: which of two heads matters more
+    above = profile[:, None] > profile  # (heads, heads)
+    order = above.astype(np.float32) - above.T  # 1, 0 or -1: which of two heads matters more
     count = np.stack([order.ravel(), np.ones(order.size, np.float32)], axis=1)
     step = max(1, _CHUNK // order.size)
     found = [
@@ -66,7 +66,7 @@ def _chunk_taus(others: np.ndarray, count: np.ndarray, untied: int) -> np.ndarra
     Every pair that differs in a row is met once, with the larger head first: there the profile's order says whether
     it agrees. The sums are whole numbers below 2²⁴, exact in float32 whatever the order of adding.
     """
-    larger = others[:, :, None] > others[:, None, :]   # (rows, heads, heads)
+    larger = others[:, :, None] > others[:, None, :]  # (rows, heads, heads)
     sums = larger.reshape(len(others), -1).astype(np.float32) @ count
     agreeing, differing = sums.astype(np.float64).T
     scale = np.sqrt(untied * differing)

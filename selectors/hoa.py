@@ -29,7 +29,7 @@ from auxtune.selectors.networks import FromNetworkRuns, NetworkRuns, counted, on
 from auxtune.selectors.options import check
 from auxtune.selectors.protocol import Answer, Done, Evidence, Network, Problem, Proposal, Selection
 
-Pairs: TypeAlias = Mapping[tuple[str, str], float]     # (task, other) -> the task's score when both are trained
+Pairs: TypeAlias = Mapping[tuple[str, str], float]  # (task, other) -> the task's score when both are trained
 
 
 @dataclass(frozen=True)

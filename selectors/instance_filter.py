@@ -71,7 +71,7 @@ class InstanceFilter:
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
-    threshold: float | list[float] = option(           # noqa: RUF009 - the default is no list
+    threshold: float | list[float] = option(  # noqa: RUF009 - the default is no list
         0.42, "the least tau of a row with the primary; of a list the best wins", least=-1
     )
     released: bool = option(False, RELEASED)
@@ -91,7 +91,7 @@ class InstanceFilter:
             return Done()
         single = state.runs.next((heads_measured(self.released),))
         if single is not None:
-            if single.tasks[0] == problem.primary:     # of the primary all rows are kept
+            if single.tasks[0] == problem.primary:  # of the primary all rows are kept
                 return single
             instances = heads_measured(self.released, "instance_importance")
             return replace(single, measure=(*single.measure, instances))

@@ -21,7 +21,7 @@ from auxtune.selectors.head_profiles import profiles, taus
 from auxtune.selectors.protocol import JSON, Evidence, Kept
 
 _STATISTIC = "head_importance_tau"
-_CHUNK = 2**22                                         # importances normalised at a time: 32 MiB as float64
+_CHUNK = 2**22  # importances normalised at a time: 32 MiB as float64
 
 
 def rule_for(profile: str, instances: str, rows_norm: str, threshold: float) -> dict[str, JSON]:
@@ -57,7 +57,7 @@ def _row_taus(rule: Mapping[str, JSON], evidence: Evidence) -> np.ndarray:
         raise ValueError(f"rows are kept by {_STATISTIC}, got {rule['statistic']!r}")
     norm = rule["rows_norm"]
     profile = profiles(evidence[rule["profile"]]["importance"], norm)
-    raw = evidence[rule["instances"]]["importance"]    # (rows, layers, heads)
+    raw = evidence[rule["instances"]]["importance"]  # (rows, layers, heads)
     step = max(1, _CHUNK // profile.size)
     found = [taus(profile, profiles(raw[start : start + step], norm)) for start in range(0, len(raw), step)]
     return np.concatenate([np.empty(0), *found])

@@ -51,7 +51,7 @@ class SurrogateState:
     trained: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     nested: Mapping[int, int] = field(default_factory=dict)
     scores: Mapping[int, float | None] = field(default_factory=dict)
-    order: tuple[str, ...] | None = None               # auxiliaries, the best first, once the nested ones are asked for
+    order: tuple[str, ...] | None = None  # auxiliaries, the best first, once the nested ones are asked for
 
     @property
     def subsets(self) -> dict[int, tuple[str, ...]]:

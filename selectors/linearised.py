@@ -28,18 +28,18 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
-_STEPS, _HALVINGS = 100, 40                            # Newton needs about six; the rest is for hopeless numbers
-_PRECISION = 1e-14                                     # of the objective, what another step could still win
+_STEPS, _HALVINGS = 100, 40  # Newton needs about six; the rest is for hopeless numbers
+_PRECISION = 1e-14  # of the objective, what another step could still win
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows of all tasks: margins and their gradients, and which are of regressions, where the loss is the square."""
 
-    gradients: np.ndarray                              # (rows, k) float64
-    margins: np.ndarray                                # (rows,) float64
-    squared: np.ndarray                                # (rows,) bool
-    task: np.ndarray                                   # (rows,) int, the place of each row's task, in rising order
+    gradients: np.ndarray  # (rows, k) float64
+    margins: np.ndarray  # (rows,) float64
+    squared: np.ndarray  # (rows,) bool
+    task: np.ndarray  # (rows,) int, the place of each row's task, in rising order
 
     def moved(self, w: np.ndarray) -> np.ndarray:
         """The margins after a move, (rows,)."""
@@ -110,8 +110,10 @@ def linearised(arrays: Mapping[str, np.ndarray], regularisation: float) -> Linea
     regression = np.array([str(kind) == "regression" for kind in arrays["kinds"]])
     train, probe = (
         Rows(
-            np.asarray(arrays[f"{part}_gradients"], float), np.asarray(arrays[f"{part}_margins"], float),
-            regression[arrays[f"{part}_task"]], np.asarray(arrays[f"{part}_task"], int),
+            np.asarray(arrays[f"{part}_gradients"], float),
+            np.asarray(arrays[f"{part}_margins"], float),
+            regression[arrays[f"{part}_task"]],
+            np.asarray(arrays[f"{part}_task"], int),
         )
         for part in ("train", "probe")
     )
@@ -147,7 +149,7 @@ def fitted(rows: Rows, shares: np.ndarray, penalty: float) -> np.ndarray:
             if lower <= value - promised / 2**halving / 4:
                 break
         else:
-            break                                      # what is left is below the rounding of the objective
+            break  # what is left is below the rounding of the objective
         w, value = reached, lower
     return w
 

@@ -30,9 +30,9 @@ class Fit:
     """Coefficients of tasks, and what they make of any subset."""
 
     estimator: Estimator
-    weights: np.ndarray                                # (tasks,), what a task is worth beside the others
-    level: float                                       # mean score
-    centre: np.ndarray                                 # (tasks,), mean membership
+    weights: np.ndarray  # (tasks,), what a task is worth beside the others
+    level: float  # mean score
+    centre: np.ndarray  # (tasks,), mean membership
 
     def of(self, members: np.ndarray) -> np.ndarray:
         """Predicted scores of subsets, (trials,), from their memberships (trials, tasks)."""

@@ -17,7 +17,7 @@ from auxtune.selectors.protocol import Problem
 _WEAKEST, _STRONGEST = 0.1, 5.0
 # Of the local search: the part of a mixture that is exchanged.
 _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
-_KEPT = 4                                              # mixtures that a step of the search goes on from
+_KEPT = 4  # mixtures that a step of the search goes on from
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ from scipy.stats import spearmanr
 
 from auxtune.selectors.mixture_process import process
 
-Predict = Callable[[np.ndarray], np.ndarray]           # (m, K) -> (m,)
-Fit = Callable[[np.ndarray, np.ndarray], Predict]      # (n, K), (n,) -> Predict
+Predict = Callable[[np.ndarray], np.ndarray]  # (m, K) -> (m,)
+Fit = Callable[[np.ndarray, np.ndarray], Predict]  # (n, K), (n,) -> Predict
 
 FOLDS = 5
-LEAST = 2 * FOLDS                                      # scores below which nothing can be said of what is unseen
+LEAST = 2 * FOLDS  # scores below which nothing can be said of what is unseen
 
-_HUBER = 0.3                                           # standard deviations beyond which a score pulls no harder
-_STEPS = 60                                            # of the log-linear fit
+_HUBER = 0.3  # standard deviations beyond which a score pulls no harder
+_STEPS = 60  # of the log-linear fit
 
 
 def log_linear(shares: np.ndarray, scores: np.ndarray) -> Predict:
@@ -93,11 +93,11 @@ class Skill:
 class Blend:
     """Regressions and in what proportion they are believed, each fitted to all, and once for each fold left out."""
 
-    parts: Mapping[str, float]                         # sum to 1
+    parts: Mapping[str, float]  # sum to 1
     whole: Mapping[str, Predict]
     folds: tuple[Mapping[str, Predict], ...]
     skill: Skill
-    alone: Mapping[str, float]                         # Spearman of each regression by itself on what it has not seen
+    alone: Mapping[str, float]  # Spearman of each regression by itself on what it has not seen
 
     def mean(self, shares: np.ndarray) -> np.ndarray:
         """Predicted scores, (m, K) -> (m,)."""
@@ -152,7 +152,7 @@ def _proportions(predicted: np.ndarray, scores: np.ndarray) -> np.ndarray:
     found, _ = nnls(predicted - scores.mean(), scores - scores.mean())
     if found.sum() <= 0:
         return np.full(len(found), 1 / len(found))
-    found[found < 0.01 * found.sum()] = 0.0            # not worth its time
+    found[found < 0.01 * found.sum()] = 0.0  # not worth its time
     shares: np.ndarray = found / found.sum()
     return shares
 

@@ -20,8 +20,8 @@ from scipy.optimize import minimize
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-_LEVEL = 100.0                                         # variance of the unknown mean of standardised scores: no opinion
-_STEPS = 40                                            # of the fit; what is left then changes no prediction
+_LEVEL = 100.0  # variance of the unknown mean of standardised scores: no opinion
+_STEPS = 40  # of the fit; what is left then changes no prediction
 
 
 def _line(power: float) -> Kernel:
@@ -61,9 +61,9 @@ KERNELS: tuple[Kernel, ...] = (_line(1.0), _line(0.5), _line(0.25), _path(0.5), 
 class Process:
     """A fitted process: the mixtures it knows, and what it takes to predict others."""
 
-    shares: np.ndarray                                 # (n, K)
-    amounts: np.ndarray                                # (kernels,) of each kernel as it is, not scaled
-    dual: np.ndarray                                   # (n,)
+    shares: np.ndarray  # (n, K)
+    amounts: np.ndarray  # (kernels,) of each kernel as it is, not scaled
+    dual: np.ndarray  # (n,)
     centre: float
     scale: float
 

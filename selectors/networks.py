@@ -12,7 +12,7 @@ import numpy as np
 from auxtune.selectors.protocol import JSON, Network, Outcome, Problem, Proposal, Selection
 from auxtune.selectors.serving import best_served
 
-MOST = 4095                                            # groups: all of 12 tasks
+MOST = 4095  # groups: all of 12 tasks
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class NetworkRuns:
     problem: Problem
     wanted: tuple[Network, ...]
     asked: Mapping[int, int] = field(default_factory=dict)
-    scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)    # by place in ``wanted``
+    scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # by place in ``wanted``
 
     def next(self, portion: float = 1.0) -> Proposal | None:
         """The next network to train; ``None`` where all are asked for."""
@@ -39,12 +39,12 @@ class NetworkRuns:
 
     def told(self, number: int, outcome: Outcome) -> NetworkRuns:
         """One more is over, well or not."""
-        members = outcome.scores or {      # outcomes of before `scores` have the main metrics, which come first
+        members = outcome.scores or {  # outcomes of before `scores` have the main metrics, which come first
             task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics
         }
         if outcome.score is None:
             return self
-        if not members and self.problem.primary is not None:           # only the primary is evaluated
+        if not members and self.problem.primary is not None:  # only the primary is evaluated
             members = {self.problem.primary: outcome.score}
         return replace(self, scores={**self.scores, self.asked[number]: members})
 
@@ -69,7 +69,8 @@ def on_offer(problem: Problem, largest: int | None = None) -> tuple[Network, ...
     names, primary = problem.names, problem.primary
     offered: Sequence[Network] = problem.networks or _groups(names, min(largest or len(names), _largest(len(names))))
     fitting = [
-        network for network in offered
+        network
+        for network in offered
         if (largest is None or len(network.tasks) <= largest) and (primary is None or primary in network.tasks)
     ]
     return tuple(sorted(fitting, key=lambda network: (len(network.tasks), network.cost)))
@@ -97,9 +98,7 @@ def table_of(problem: Problem, scores: Sequence[Mapping[str, float]]) -> np.ndar
     return table.reshape(len(scores), len(tasks))
 
 
-def served(
-    problem: Problem, networks: Sequence[Network], scores: np.ndarray, belief: Mapping[str, JSON]
-) -> Selection:
+def served(problem: Problem, networks: Sequence[Network], scores: np.ndarray, belief: Mapping[str, JSON]) -> Selection:
     """The best answer of ``networks`` by ``scores``, (networks, tasks that count); all tasks while too little is known.
 
     With a primary it is the network that scores it best, the earliest on ties.
@@ -116,7 +115,7 @@ def served(
     limit = float(problem.models or 1) if budget is None else budget
     try:
         opened = best_served(scores, costs, limit) if len(networks) else []
-    except ValueError:                                 # not every task has a score yet
+    except ValueError:  # not every task has a score yet
         opened = []
     if not opened:
         everything = {"tasks": list(problem.names), "serves": list(problem.names)}

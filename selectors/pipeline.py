@@ -36,7 +36,7 @@ from auxtune.selectors.protocol import (
 )
 from auxtune.selectors.random_subset import RandomSubset
 
-_ANY = (("random_subset", RandomSubset()),)            # a default, as every option has one
+_ANY = (("random_subset", RandomSubset()),)  # a default, as every option has one
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Staged(ABC):
 
     def propose(self, state: PipelineState, evidence: Evidence) -> Proposal | Wait | Done:
         """What the stage under way asks for; where it is done, what the first later stage with a question asks for."""
-        left: list[JSON] = []                          # what each stage that ends here leaves to the next
+        left: list[JSON] = []  # what each stage that ends here leaves to the next
         while True:
             name, selector = self.stages[state.stage]
             reply = selector.propose(state.inner, evidence)
@@ -88,7 +88,7 @@ class Staged(ABC):
             left.append({"tasks": list(selection.tasks), "belief": dict(selection.belief)})
             try:
                 state = self._next_stage(state, left[-1])
-            except ValueError:                         # it has no question about so few tasks: the answer stands
+            except ValueError:  # it has no question about so few tasks: the answer stands
                 return Done()
 
     def proposed(self, state: PipelineState, number: int, proposal: Proposal) -> PipelineState:

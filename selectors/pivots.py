@@ -32,9 +32,9 @@ import numpy as np
 from auxtune.selectors.ranking_quality import ndcg_by_row
 from auxtune.selectors.skill import Skill, beyond_chance
 
-FEWEST_SOURCES = 3                                     # a ranking of two is right or wrong, and says little
-_FEW = 3                                               # targets in common at which a correlation counts half
-_DEALS = 99                                            # all rules over all targets each, so fewer than elsewhere
+FEWEST_SOURCES = 3  # a ranking of two is right or wrong, and says little
+_FEW = 3  # targets in common at which a correlation counts half
+_DEALS = 99  # all rules over all targets each, so fewer than elsewhere
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def likeness_of(transfers: np.ndarray) -> np.ndarray:
     values, counts = np.where(known, transfers, 0.0), known.astype(float)
     by_task = values.swapaxes(-1, -2)
     both = counts.swapaxes(-1, -2) @ counts
-    mean = np.divide(by_task @ counts, both, out=np.zeros_like(both), where=both > 0)      # the row's task, over both
+    mean = np.divide(by_task @ counts, both, out=np.zeros_like(both), where=both > 0)  # the row's task, over both
     product = by_task @ values - both * mean * mean.swapaxes(-1, -2)
     square = by_task**2 @ counts - both * mean**2
     length = np.sqrt(np.clip(square * square.swapaxes(-1, -2), 0.0, None))
@@ -88,9 +88,7 @@ def likeness_of(transfers: np.ndarray) -> np.ndarray:
     return like
 
 
-def predicted(
-    options: Sequence[Rule], transfers: np.ndarray, like: np.ndarray, nothing: np.ndarray
-) -> np.ndarray:
+def predicted(options: Sequence[Rule], transfers: np.ndarray, like: np.ndarray, nothing: np.ndarray) -> np.ndarray:
     """Each rule's scores of every source for every target by what other targets know: (rules, targets, sources + 1).
 
     The last column is of no source at all, from ``nothing`` (targets, 1). A target's score of itself says nothing.
@@ -101,7 +99,7 @@ def predicted(
     others = counts - known + 1.0
     popularity = _standardised((values.sum(axis=-2, keepdims=True) - values) / others)
     by_pivots = _standardised(like @ values / others)  # the diagonal of L is 0: a target is no pivot of its own
-    direct = np.zeros_like(popularity)                 # likeness says nothing for or against no source
+    direct = np.zeros_like(popularity)  # likeness says nothing for or against no source
     direct[..., :-1] = _standardised(like)
     shares = np.array([[rule.popularity, rule.pivots, rule.direct] for rule in options])
     scores: np.ndarray = np.tensordot(shares, np.array([popularity, by_pivots, direct]), axes=1)
@@ -140,9 +138,9 @@ def _dealt(transfers: np.ndarray, seed: int) -> np.ndarray:
     """Tables with every target's values in a new order among the sources that it has: (tables, targets, sources)."""
     known = np.isfinite(transfers)
     keys = np.random.default_rng([seed, 23]).random((_DEALS, *transfers.shape))
-    order = np.argsort(np.where(known, keys, np.inf), axis=-1)         # the known ones shuffled, then the others
+    order = np.argsort(np.where(known, keys, np.inf), axis=-1)  # the known ones shuffled, then the others
     values = np.take_along_axis(np.broadcast_to(transfers, keys.shape), order, axis=-1)
-    places = np.argsort(~known, axis=-1, kind="stable")                # the known ones, then the others
+    places = np.argsort(~known, axis=-1, kind="stable")  # the known ones, then the others
     dealt: np.ndarray = np.full_like(keys, np.nan)
     np.put_along_axis(dealt, np.broadcast_to(places, keys.shape), values, axis=-1)
     return dealt

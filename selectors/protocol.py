@@ -263,10 +263,10 @@ class Selector(Protocol):
     not read any more; ``validate`` tells who sets it.
     """
 
-    paper: ClassVar[str | None]                        # authors, title, year and link; None for a control
+    paper: ClassVar[str | None]  # authors, title, year and link; None for a control
     answers: ClassVar[Answer]
-    needs_primary: ClassVar[bool]                      # start refuses a problem without one
-    groups: ClassVar[bool]                             # answers a problem without a primary, in groups
+    needs_primary: ClassVar[bool]  # start refuses a problem without one
+    groups: ClassVar[bool]  # answers a problem without a primary, in groups
 
     def start(self, problem: Problem) -> Any:
         """The state before anything is known. Raises ``ValueError`` where the problem cannot be answered."""

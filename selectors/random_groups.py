@@ -26,7 +26,7 @@ from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 _TRIES = 200
-Grouping: TypeAlias = tuple[tuple[str, ...], ...]      # the groups that count, tasks in the study's order
+Grouping: TypeAlias = tuple[tuple[str, ...], ...]  # the groups that count, tasks in the study's order
 
 
 @dataclass(frozen=True)

@@ -70,16 +70,16 @@ def regret_at(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best
     k = min(k, true.size)
     last = np.sort(predicted)[-k]
     sure, tied = true[predicted > last], true[predicted == last]
-    places = k - sure.size                             # of the tied ones so many are among the top k
+    places = k - sure.size  # of the tied ones so many are among the top k
     if of == "mean":
         best = float(np.sort(true)[-k:].mean())
         found = (float(sure.sum()) + places * float(tied.mean())) / k
     else:
         best = float(true.max())
         values = np.sort(np.maximum(tied, sure.max(initial=-math.inf)))
-        orders = math.comb(tied.size, places)          # the j-th smallest is the best of C(j, places - 1) draws
+        orders = math.comb(tied.size, places)  # the j-th smallest is the best of C(j, places - 1) draws
         found = sum(float(v) * math.comb(j, places - 1) / orders for j, v in enumerate(values))
-    missed = max(best - found, 0.0)                    # rounding may leave a hair below 0
+    missed = max(best - found, 0.0)  # rounding may leave a hair below 0
     if missed <= 1e-12 * abs(best):
         return 0.0
     return 100 * missed / abs(best) if best else math.nan

@@ -29,14 +29,14 @@ class Method:
     """One row of the method table."""
 
     name: str
-    summary: str                                       # first line of the class's docstring
-    paper: str | None                                  # None for a control
-    answers: str                                       # subset, weights, rows, groups or ranking
+    summary: str  # first line of the class's docstring
+    paper: str | None  # None for a control
+    answers: str  # subset, weights, rows, groups or ranking
     needs_primary: bool
-    groups: bool                                       # answers a study without a primary
-    needs: str | None                                  # of the data and the budget, for people
-    costs: str | None                                  # in runs, for people
-    avoid: str | None                                  # when not to use it, for people
+    groups: bool  # answers a study without a primary
+    needs: str | None  # of the data and the budget, for people
+    costs: str | None  # in runs, for people
+    avoid: str | None  # when not to use it, for people
     options: tuple[Option, ...]
 
 
@@ -44,9 +44,9 @@ class Method:
 class Registry:
     """Names of one kind of selector: those shipped here and an entry-point group of third parties."""
 
-    kind: str                                          # what errors call it
+    kind: str  # what errors call it
     group: str
-    shipped: Mapping[str, str]                         # name -> "module:Class"
+    shipped: Mapping[str, str]  # name -> "module:Class"
 
     def names(self) -> tuple[str, ...]:
         """All names, those shipped first. Raises ``ValueError`` for a name given twice."""

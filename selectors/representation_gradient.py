@@ -51,7 +51,7 @@ _MEASURED = {
     "margin": "the smaller of what similarity and cosine have above their thresholds",
 }
 _Comparable: TypeAlias = tuple[tuple[np.ndarray, ...], list[Mapping[str, np.ndarray]]]
-_APART = -4.0                                          # below every margin of numbers in [-1, 1] over thresholds there
+_APART = -4.0  # below every margin of numbers in [-1, 1] over thresholds there
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _comparable(state: SingleRuns, evidence: Evidence, probe: str, common: str) 
     found = {place: key for place, task in enumerate(state.problem.names) if (key := state.key(task, probe))}
     by_common: dict[str, list[int]] = {}
     for place, key in found.items():
-        if common not in evidence[key]:                # pairs that were recorded, not the arrays of a run
+        if common not in evidence[key]:  # pairs that were recorded, not the arrays of a run
             continue
         by_common.setdefault(str(evidence[key][common]), []).append(place)
     for places in by_common.values():

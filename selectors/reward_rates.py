@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import betaln, logsumexp
 from scipy.stats import beta as beta_distribution
 
-_LEVEL = 0.95                                          # of the intervals
+_LEVEL = 0.95  # of the intervals
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,6 @@ def add_rates(runs: Sequence[RewardRates]) -> RewardRates:
 def chance_of_larger(one: tuple[int, int], other: tuple[int, int]) -> float:
     """P(X > Y) of independent X ~ Beta(*one) and Y ~ Beta(*other), parameters of at least 1; exact."""
     (a, b), (c, d) = one, other
-    i = np.arange(a)                                   # (a,)
+    i = np.arange(a)  # (a,)
     terms = betaln(c + i, b + d) - np.log(b + i) - betaln(1 + i, b) - betaln(c, d)
     return float(min(1.0, np.exp(logsumexp(terms))))

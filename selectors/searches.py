@@ -34,7 +34,7 @@ from auxtune.selectors.protocol import (
 )
 from auxtune.selectors.random_subset import RandomSubset
 
-_ANY = RandomSubset()                                  # a default, as every option has one
+_ANY = RandomSubset()  # a default, as every option has one
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Searches:
         inward = renumbered(proposal, {each: count for each, (_, count) in state.numbers.items()})
         asked = replace(inward, stage=stage, notes=proposal.notes["notes"])
         own = self.selector.proposed(state.inner[search], local, asked)
-        if stage != state.stages[search]:              # scores of another stage are of other trainings
+        if stage != state.stages[search]:  # scores of another stage are of other trainings
             state = replace(state, stages=_with(state.stages, search, stage), best=_with(state.best, search, None))
         numbers = {**state.numbers, number: (search, local)}
         measured = state.measured | ({number} if proposal.measure else set())
@@ -116,9 +116,7 @@ class Searches:
         answers = [self.selector.select(inner, evidence) for inner in state.inner]
         scores = [-np.inf if best is None else best for best in state.best]
         winner = int(np.argmax(scores))
-        stability = {
-            task: sum(task in answer.tasks for answer in answers) / self.times for task in state.problem.names
-        }
+        stability = {task: sum(task in answer.tasks for answer in answers) / self.times for task in state.problem.names}
         each = [
             {"tasks": list(answer.tasks), "weights": dict(answer.weights or {}) or None, "best_score": best}
             for answer, best in zip(answers, state.best, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-_MEMBER = 1e-7                                         # of the scores' range: what a further member must bring
+_MEMBER = 1e-7  # of the scores' range: what a further member must bring
 
 
 def best_served(scores: np.ndarray, costs: Sequence[float], budget: float) -> list[int]:
@@ -33,7 +33,7 @@ def best_served(scores: np.ndarray, costs: Sequence[float], budget: float) -> li
         raise ValueError("every task must be served by some network, but for one of them no score is known")
     # Of each task only what a network lacks of the best counts: tasks may be on scales far apart.
     known = (scores - np.nanmax(scores, axis=0))[networks, tasks]
-    scaled = (known - known.min()) / (np.ptp(known) or 1.0) * 1e4      # HiGHS stops within 1e-6
+    scaled = (known - known.min()) / (np.ptp(known) or 1.0) * 1e4  # HiGHS stops within 1e-6
     sizes = np.isfinite(scores).sum(axis=1)
     every = np.arange(pairs)
     served = csr_array((np.ones(pairs), (tasks, count + every)), shape=(scores.shape[1], count + pairs))

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_DIGITS = 9                                            # a smaller difference is float noise, not intent
+_DIGITS = 9  # a smaller difference is float noise, not intent
 _POWERS = {"equal": 0.0, "proportional": 1.0}
 
 
@@ -32,7 +32,7 @@ def cycle_counts(weights: Mapping[str, float], primary: str | None, longest: int
     Raises ``ValueError`` for weights that are negative, not finite or all zero, for an absent primary, for a
     ``longest`` below 1.
     """
-    shares = _normalised(weights)                      # (tasks,)
+    shares = _normalised(weights)  # (tasks,)
     if primary is not None and primary not in weights:
         raise ValueError(f"a cycle must train the primary {primary!r}, got weights for {', '.join(weights)}")
     if longest is None:
@@ -94,7 +94,7 @@ def _apportion(shares: np.ndarray, length: int, primary: int | None) -> np.ndarr
     counts[by_remainder[: length - counts.sum()]] += 1
     if primary is not None and counts[primary] == 0:
         surplus = np.where(counts > 0, counts - quotas, -np.inf)
-        counts[surplus.argmax()] -= 1                  # the primary's step is taken where most are too many
+        counts[surplus.argmax()] -= 1  # the primary's step is taken where most are too many
         counts[primary] = 1
     return counts
 

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FEWEST_TEXTS = 200                                     # unrelated width-4 features: 0.02 over 200 texts, 0.07 over 50
-_NOISE = 1e-6                                          # of the numbers themselves: float32 keeps seven digits
+FEWEST_TEXTS = 200  # unrelated width-4 features: 0.02 over 200 texts, 0.07 over 50
+_NOISE = 1e-6  # of the numbers themselves: float32 keeps seven digits
 
 
 def linear_cka(features: Sequence[np.ndarray], *, unbiased: bool = True, fewest: int = FEWEST_TEXTS) -> np.ndarray:
@@ -49,7 +49,7 @@ def linear_cka(features: Sequence[np.ndarray], *, unbiased: bool = True, fewest:
     dependence = np.array([np.add.reduceat(((each.T @ together) ** 2).sum(axis=0), starts) for each in centred])
     if unbiased:
         dependence += _correction(np.array([(each**2).sum(axis=1) for each in centred]))
-    own = np.diag(dependence)                          # unbiased it can be 0 or below, where texts hardly stand out
+    own = np.diag(dependence)  # unbiased it can be 0 or below, where texts hardly stand out
     length = np.sqrt(np.where(own > 0, own, np.nan))
     alignment: np.ndarray = dependence / np.outer(length, length)
     return alignment
@@ -80,7 +80,7 @@ def magnitude_similarities(norms: Sequence[np.ndarray]) -> np.ndarray:
 
     1 for equal lengths, towards 0 the more they differ; 0 where both are zero. Raises ``ValueError`` as above.
     """
-    squares = np.array([(each.astype(float) ** 2).sum(axis=1) for each in _alike(norms)]).T          # (batches, tasks)
+    squares = np.array([(each.astype(float) ** 2).sum(axis=1) for each in _alike(norms)]).T  # (batches, tasks)
     total = squares[:, :, None] + squares[:, None, :]
     product = 2 * np.sqrt(squares[:, :, None] * squares[:, None, :])
     alike: np.ndarray = np.divide(product, total, out=np.zeros_like(total), where=total > 0)
@@ -120,7 +120,7 @@ def _cosines(inner: np.ndarray) -> np.ndarray:
     length = np.sqrt(np.diagonal(inner, axis1=-2, axis2=-1))
     lengths = length[..., :, None] * length[..., None, :]
     cosines = np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0)
-    within: np.ndarray = np.clip(cosines, -1.0, 1.0)   # rounding may pass 1 by a hair
+    within: np.ndarray = np.clip(cosines, -1.0, 1.0)  # rounding may pass 1 by a hair
     return within
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-SMALLEST = 0.02                                        # shares under it become 0: less is no training at all
+SMALLEST = 0.02  # shares under it become 0: less is no training at all
 
 
 def to_shares(point: np.ndarray, floor: float) -> np.ndarray:
     """The shares, (K,) and summing to 1, of a ``point`` of the cube, (K-1,). The first share is at least ``floor``."""
-    left = np.arange(len(point), 0, -1)                # tasks that still wait after each break
-    taken = 1 - (1 - point) ** (1 / left)              # quantile of Beta(1, left)
+    left = np.arange(len(point), 0, -1)  # tasks that still wait after each break
+    taken = 1 - (1 - point) ** (1 / left)  # quantile of Beta(1, left)
     rest = np.concatenate([[1.0], np.cumprod(1 - taken)])
     mixed = rest * np.concatenate([taken, [1.0]])
     shares = (1 - floor) * mixed
@@ -36,7 +36,7 @@ def to_point(shares: np.ndarray, floor: float, free: np.ndarray | None = None) -
     """
     mixed = shares.astype(float)
     mixed[0] = max(mixed[0] - floor, 0.0)
-    mixed /= max(mixed.sum(), 1e-12)                   # the floor may be all there is
+    mixed /= max(mixed.sum(), 1e-12)  # the floor may be all there is
     before = 1 - np.concatenate([[0.0], np.cumsum(mixed)])[: len(mixed) - 1]
     breakable = before > 1e-9
     taken = np.divide(mixed[:-1], before, out=np.zeros(len(mixed) - 1), where=breakable)

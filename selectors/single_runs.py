@@ -16,7 +16,7 @@ import numpy as np
 
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal
 
-Run: TypeAlias = tuple[str, int | None]                # a task, and the seed that shuffles its labels, if any does
+Run: TypeAlias = tuple[str, int | None]  # a task, and the seed that shuffles its labels, if any does
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 
 from auxtune.selectors.protocol import JSON
 
-DEALS = 399                                            # fewer make the bound cruder, not wrong: it holds at any number
+DEALS = 399  # fewer make the bound cruder, not wrong: it holds at any number
 _BEYOND = 0.975
 
 
@@ -35,7 +35,7 @@ class Skill:
     found: float
     chance: float
     low: float
-    results: int                                       # held out, each once
+    results: int  # held out, each once
 
     @property
     def shown(self) -> bool:

@@ -16,7 +16,7 @@ from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposa
 from auxtune.selectors.shares import cycle_counts, executed
 from auxtune.selectors.world import World
 
-Event: TypeAlias = tuple[int, Proposal | Outcome]      # a number and what was proposed or told under it
+Event: TypeAlias = tuple[int, Proposal | Outcome]  # a number and what was proposed or told under it
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def tell_story(selector: Selector, problem: Problem, world: World, trials: int =
             if not pending:
                 assert isinstance(reply, Done), "Wait is legal only while own proposals are pending"
                 break
-        number, proposal = pending.pop(-(len(events) % 2))        # now the oldest, now the newest
+        number, proposal = pending.pop(-(len(events) % 2))  # now the oldest, now the newest
         events.append((number, world.train(problem, number, proposal)))
         evidence.update(world.evidence(problem, proposal))
         state = fold(selector, state, events[-1:])

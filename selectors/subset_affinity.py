@@ -57,7 +57,7 @@ def mean_gains(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
            [ 0. ,  nan,  0. ]])
     """
     held = np.where(masks, losses, 0.0)
-    together = masks.T.astype(float) @ masks           # (recipient, source): in how many subsets
+    together = masks.T.astype(float) @ masks  # (recipient, source): in how many subsets
     with np.errstate(invalid="ignore", divide="ignore"):
         beside = (held.T @ masks) / together
         own = np.diag(beside)[:, None]

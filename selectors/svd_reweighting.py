@@ -90,7 +90,7 @@ class SVDReweighting(FromSingleRuns):
         """Each task's α from its ``moments`` θ (width, label columns)."""
         if not moments:
             return {}
-        columns = np.hstack(list(moments.values()))    # (width, all label columns)
+        columns = np.hstack(list(moments.values()))  # (width, all label columns)
         rank = self.r or max(1, int(np.linalg.matrix_rank(columns)) // 2)
         ends = np.cumsum([each.shape[1] for each in moments.values()])[:-1]
         apart = np.split(svd_weights(columns, rank), ends)

@@ -187,7 +187,7 @@ class Tag:
         tables = tables[:, places][:, :, places]
         rows = np.array([preferences(table, own=apart) for table in tables])
         free = size * (size - (1 if apart else 2)) / 2
-        if problem.primary is not None and len(tables) >= FEWEST:      # of fewer a single row cannot be told from luck
+        if problem.primary is not None and len(tables) >= FEWEST:  # of fewer a single row cannot be told from luck
             own = problem.names.index(problem.primary)
             rows = np.delete(tables[:, own], own, axis=1)
         return reliability_of(rows, free, problem.measure_seed)

@@ -27,7 +27,7 @@ from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selecti
 from auxtune.selectors.story import Event, Story, as_executed, fold, tell_story
 from auxtune.selectors.world import World
 
-SMALL = ("helpful", "target", "useless", "harmful")    # the primary is not the first, neither here nor by name
+SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
 FORTY = (*(f"task{i}" for i in range(39)), "target")
 ALONE = ("target",)
 
@@ -48,8 +48,8 @@ class Contract:
     """What every selector promises, whether it steers a study or a run."""
 
     selector: Selector
-    trials: int = 50                                   # where a story ends that has not ended by itself
-    questions: int = 1000                              # how often the same proposal is asked for
+    trials: int = 50  # where a story ends that has not ended by itself
+    questions: int = 1000  # how often the same proposal is asked for
     order_matters: bool = False
 
     def test_facts_are_declared_and_options_have_defaults(self) -> None:

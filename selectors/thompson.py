@@ -39,9 +39,9 @@ from auxtune.selectors.reward_rates import add_rates
 from auxtune.selectors.thompson_rounds import Rounds
 from auxtune.selectors.thompson_trials import Trials
 
-_ALWAYS_KEPT = 2                                       # the best auxiliaries, whatever their utility
-_HELPFUL = 0.5                                         # ``released``: the utility of a task that helps as often as not
-_LAST_POSTERIOR, _ALL_REWARDS = 1, 2                   # the ways of reading, in the order in which they came
+_ALWAYS_KEPT = 2  # the best auxiliaries, whatever their utility
+_HELPFUL = 0.5  # ``released``: the utility of a task that helps as often as not
+_LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the ways of reading, in the order in which they came
 
 
 @dataclass(frozen=True)

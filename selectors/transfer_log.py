@@ -20,8 +20,8 @@ import numpy as np
 from auxtune.selectors.affinity import Affinity, affinity_of
 from auxtune.selectors.protocol import Problem, Transfer
 
-_ALIKE = 1e-9                                          # of the scores themselves: what is below is rounding
-_LEAST_SIGNAL = 0.1                                    # of a target's variance; few seeds may call all of it noise
+_ALIKE = 1e-9  # of the scores themselves: what is below is rounding
+_LEAST_SIGNAL = 0.1  # of a target's variance; few seeds may call all of it noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class TransferLog:
     """Transfers on one scale, ``[target, source]``: the problem's tasks first, then others of the log."""
 
     transfers: Affinity
-    nothing: np.ndarray                                # (tasks,) of each target without any source, nan where unknown
+    nothing: np.ndarray  # (tasks,) of each target without any source, nan where unknown
 
     @property
     def targets(self) -> int:
@@ -65,7 +65,7 @@ def _named(rows: Iterable[Transfer]) -> Iterable[str]:
 def _on_one_scale(scores: dict[tuple[int, int], list[float]], tasks: int) -> np.ndarray:
     """(tasks, tasks + 1), the last column of no source; ``nan`` where nothing is known."""
     means, runs = np.full((tasks, tasks + 1), np.nan), np.zeros((tasks, tasks + 1))
-    within = np.zeros((tasks, tasks + 1))              # squared deviations of a cell's seeds from their mean
+    within = np.zeros((tasks, tasks + 1))  # squared deviations of a cell's seeds from their mean
     for cell, values in scores.items():
         means[cell], runs[cell] = np.mean(values), len(values)
         within[cell] = np.sum((np.array(values) - means[cell]) ** 2)
@@ -83,7 +83,7 @@ def _trust(runs: np.ndarray, within: np.ndarray) -> np.ndarray:
     counted = (runs > 0) & np.isfinite(within)
     spare = (runs[counted] - 1).sum()
     if spare == 0:
-        return np.ones_like(runs)                      # one seed each: noise is not known, and alike for all
+        return np.ones_like(runs)  # one seed each: noise is not known, and alike for all
     noise = within[counted].sum() / spare
     signal = max(1 - noise * float((1 / runs[counted]).mean()), _LEAST_SIGNAL)
     trust: np.ndarray = signal / (signal + noise / np.maximum(runs, 1))

@@ -79,7 +79,7 @@ class Prior:
     nothing: float | None
     choice: Choice
     targets: int
-    unknown: tuple[str, ...]                           # sources of which the log says nothing
+    unknown: tuple[str, ...]  # sources of which the log says nothing
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from auxtune.selectors.world_evidence import Resemblance, measured
 class World:
     """What training would give: an additive truth, noise and failures."""
 
-    effects: Mapping[str, float]                       # what a task adds to the score; an absent task adds nothing
-    noise: float = 0.0                                 # standard deviation of one score
-    failing: float = 0.0                               # share of the trials that fail
+    effects: Mapping[str, float]  # what a task adds to the score; an absent task adds nothing
+    noise: float = 0.0  # standard deviation of one score
+    failing: float = 0.0  # share of the trials that fail
 
     def train(self, problem: Problem, number: int, proposal: Proposal) -> Outcome:
         """What trial ``number`` comes to."""

@@ -93,7 +93,7 @@ def _lookahead(truth: Resemblance, proposal: Proposal) -> Arrays:
         "tasks": np.array(proposal.tasks),
         "each_affinity": affinity + noise - noise.mean(axis=0),
         "rates": np.full(_PROBES_TAKEN, 0.01),
-        "affinity": affinity,                          # [recipient, source], the diagonal on held-out rows
+        "affinity": affinity,  # [recipient, source], the diagonal on held-out rows
         "per_rate": affinity * 100,
         "cosine": np.outer(alike, alike),
         "train_diagonal": np.full(len(alike), 0.02),

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
-LARGE = (".safetensors", ".parquet")                   # served from elsewhere, behind a redirect
+LARGE = (".safetensors", ".parquet")  # served from elsewhere, behind a redirect
 
 
 @dataclass
@@ -55,7 +55,7 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[Request] = []
-        self.host = self.elsewhere = ""                # large files lie on another host than the hub's
+        self.host = self.elsewhere = ""  # large files lie on another host than the hub's
         self._server: ThreadingHTTPServer | None = None
 
     def open(self) -> None:
@@ -79,8 +79,13 @@ class LoopbackHub:
         address = f"http://{self.host}"
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
         return {
-            **proxies, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", "HF_ENDPOINT": address,
-            "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            **proxies,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "HF_ENDPOINT": address,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         }
 
 
@@ -137,7 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.endswith(LARGE):
             return self._send(200, content, headers)
         linked = {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-        return self._send(302, b"", {**headers, **linked, "Location": f"http://{self.hub.elsewhere}/elsewhere/{digest}"})
+        return self._send(
+            302, b"", {**headers, **linked, "Location": f"http://{self.hub.elsewhere}/elsewhere/{digest}"}
+        )
 
     def _api(self, steps: list[str], body: bytes) -> None:
         """``[datasets/]ORG/NAME`` alone, or with ``revision/R``, ``tree/R[/FOLDER]`` or ``paths-info/R``."""

@@ -47,8 +47,11 @@ class S3Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(self.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
+            [sys.executable, "-c", SERVER, str(self.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.start()
         self.client().create_bucket(Bucket=BUCKET)
@@ -61,8 +64,11 @@ class S3Server:
     def client(self) -> Any:
         """Amazon's own client."""
         return boto3.client(
-            "s3", endpoint_url=self.environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
-            aws_access_key_id="me", aws_secret_access_key="secret",
+            "s3",
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id="me",
+            aws_secret_access_key="secret",
         )
 
     def start(self) -> None:
@@ -91,7 +97,7 @@ def s3_server() -> Iterator[S3Server]:
     server = S3Server()
     former = {key: os.environ.get(key) for key in server.environment}
     os.environ.update(server.environment)
-    S3FileSystem.clear_instance_cache()                # its clients know the address of a former one
+    S3FileSystem.clear_instance_cache()  # its clients know the address of a former one
     try:
         yield server
     finally:

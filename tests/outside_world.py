@@ -72,8 +72,14 @@ def outside_world(home: Path) -> Iterator[OutsideWorld]:
     address, here = f"http://127.0.0.1:{proxy.server_port}", "localhost,127.0.0.1,::1"
     proxies = {name: address for way in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in (way, way.lower())}
     world.environment = {
-        **kept, **proxies, "NO_PROXY": here, "no_proxy": here, "RAY_AUTH_MODE": "disabled",
-        "PYTHONPATH": str(home / "ear"), "OUTSIDE_WORLD": str(world.heard), "HF_HOME": str(home / "hf"),
+        **kept,
+        **proxies,
+        "NO_PROXY": here,
+        "no_proxy": here,
+        "RAY_AUTH_MODE": "disabled",
+        "PYTHONPATH": str(home / "ear"),
+        "OUTSIDE_WORLD": str(world.heard),
+        "HF_HOME": str(home / "hf"),
     }
     Thread(target=proxy.serve_forever, daemon=True).start()
     try:
@@ -100,7 +106,7 @@ def _refusing(asked: list[str]) -> type[BaseHTTPRequestHandler]:
 
 def is_here(asked: object) -> bool:
     """Whether an address is a file, a loopback one, or another of this machine's own: one that we may bind to."""
-    if not isinstance(asked, list):                    # nothing, or the path of a socket's file
+    if not isinstance(asked, list):  # nothing, or the path of a socket's file
         return asked is None or str(asked).startswith(("/", "\x00", "b'"))
     host = asked[0]
     if host in (None, "", "localhost", socket.gethostname()):

@@ -24,7 +24,7 @@ MARKS = {
 COMMANDS = {
     "sh": ("bash", "-euo", "pipefail", "-c"),
     "python": (sys.executable, "-c"),
-    "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),    # a change of files that are there
+    "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),  # a change of files that are there
 }
 _BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.M)
 
@@ -72,7 +72,7 @@ class Reader:
     folder: Path
     smaller: dict[str, str] = field(default_factory=dict)
     typed: str = ""
-    output: str = ""                                   # of the last command
+    output: str = ""  # of the last command
 
     def follow(self, page: Path) -> None:
         """Do what each block says. Raises ``AssertionError`` naming the block whose promise does not hold."""
@@ -91,8 +91,12 @@ class Reader:
             text = text.replace(shown, typed)
         done = subprocess.run(
             [*COMMANDS[block.language], text],
-            cwd=self.folder, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, timeout=400,
+            cwd=self.folder,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=400,
         )
         self.typed, self.output = self.typed + text, done.stdout
         ends = block.mark("ends")
@@ -117,7 +121,7 @@ class Reader:
             "PIP_TARGET": site,
             "PIP_NO_DEPS": "1",
             "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",             # pip reads it as the value of --build-isolation
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of --build-isolation
             "PYTHONPATH": site,
         }
 

@@ -19,20 +19,35 @@ from auxtune.trials.recipe import Recipe
 
 # Three topics of the rows of "sign": a label of each row, or any number of them.
 TOPICS = EncodedTask(
-    "topics", "multi_label", ("low", "odd", "long"), ("f1_micro",),
+    "topics",
+    "multi_label",
+    ("low", "odd", "long"),
+    ("f1_micro",),
     {
-        part: dataclasses.replace(split, labels=np.array(
-            [[row[1:-1].min() < 8, row.max() % 2, len(row) > 9] for row in np.split(split.tokens, split.offsets[1:-1])],
-            np.uint8,
-        ))
+        part: dataclasses.replace(
+            split,
+            labels=np.array(
+                [
+                    [row[1:-1].min() < 8, row.max() % 2, len(row) > 9]
+                    for row in np.split(split.tokens, split.offsets[1:-1])
+                ],
+                np.uint8,
+            ),
+        )
         for part, split in TASKS["sign"].splits.items()
     },
     digest="topics",
 )
 THIRDS = dataclasses.replace(
-    TOPICS, name="thirds", kind="classification", labels=("0", "1", "2"), metrics=("accuracy",),
-    splits={part: dataclasses.replace(split, labels=split.labels.sum(1).clip(max=2).astype(np.int64))
-            for part, split in TOPICS.splits.items()},
+    TOPICS,
+    name="thirds",
+    kind="classification",
+    labels=("0", "1", "2"),
+    metrics=("accuracy",),
+    splits={
+        part: dataclasses.replace(split, labels=split.labels.sum(1).clip(max=2).astype(np.int64))
+        for part, split in TOPICS.splits.items()
+    },
 )
 EVERY_KIND = {**TASKS, "topics": TOPICS, "thirds": THIRDS}
 
@@ -42,8 +57,9 @@ def recipe_of(names: Sequence[str], **changes: object) -> Recipe:
     return dataclasses.replace(RECIPE, tasks=tuple(names), shares=dict.fromkeys(names, 1 / len(names)), **values)
 
 
-def learner_of(recipe: Recipe, steps: int = 0, tasks: dict[str, EncodedTask] = EVERY_KIND,
-               base: BaseEncoder = BASE) -> Learner:
+def learner_of(
+    recipe: Recipe, steps: int = 0, tasks: dict[str, EncodedTask] = EVERY_KIND, base: BaseEncoder = BASE
+) -> Learner:
     """A learner that has taken ``steps`` steps, the tasks in turn."""
     learner = Learner(recipe, {name: tasks[name] for name in recipe.tasks}, base, gpus=0)
     for step in range(steps):
@@ -51,8 +67,13 @@ def learner_of(recipe: Recipe, steps: int = 0, tasks: dict[str, EncodedTask] = E
     return learner
 
 
-def subject_of(recipe: Recipe, steps: int = 0, tasks: dict[str, EncodedTask] = EVERY_KIND, base: BaseEncoder = BASE,
-               texts: EncodedTask | None = None) -> Subject:
+def subject_of(
+    recipe: Recipe,
+    steps: int = 0,
+    tasks: dict[str, EncodedTask] = EVERY_KIND,
+    base: BaseEncoder = BASE,
+    texts: EncodedTask | None = None,
+) -> Subject:
     """The run of ``recipe`` after ``steps`` steps."""
     learner = learner_of(recipe, steps, tasks, base)
     own = {name: tasks[name] for name in recipe.tasks}
@@ -78,8 +99,9 @@ def row_vector(states: torch.Tensor, pooling: str) -> torch.Tensor:
     return states[0] if pooling == "cls" else states.mean(0)
 
 
-def slow_loss(model: MultiTaskModel, number: int, task: EncodedTask, part: str, rows: np.ndarray,
-              pooling: str = "cls") -> torch.Tensor:
+def slow_loss(
+    model: MultiTaskModel, number: int, task: EncodedTask, part: str, rows: np.ndarray, pooling: str = "cls"
+) -> torch.Tensor:
     """The mean loss over rows, one after the other."""
     split, head = task.splits[part], model.head(number)
     total, scored = torch.zeros((), dtype=torch.float64), 0

@@ -29,17 +29,35 @@ from auxtune.trials.probes.probe import Subject
 HEADS, LAYERS, WIDTH = 4, 2, 16
 # Weights large enough that heads attend to different tokens.
 SIZES: dict[str, Any] = {
-    "vocab_size": 50, "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-    "intermediate_size": 24, "initializer_range": 0.4,
+    "vocab_size": 50,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": 24,
+    "initializer_range": 0.4,
 }
 # As in DeBERTa v3: keys and queries are made of the relative positions too.
-RELATIVE = {"max_position_embeddings": 40, "type_vocab_size": 0, "pad_token_id": 0, "relative_attention": True,
-            "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
+RELATIVE = {
+    "max_position_embeddings": 40,
+    "type_vocab_size": 0,
+    "pad_token_id": 0,
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+}
 CONFIGS = {
     "bert": BertConfig(**SIZES, max_position_embeddings=40),
     "roberta": RobertaConfig(**SIZES, max_position_embeddings=42, type_vocab_size=1),
-    "distilbert": DistilBertConfig(vocab_size=50, dim=WIDTH, n_layers=LAYERS, n_heads=HEADS, hidden_dim=24,
-                                   initializer_range=0.4, max_position_embeddings=40),
+    "distilbert": DistilBertConfig(
+        vocab_size=50,
+        dim=WIDTH,
+        n_layers=LAYERS,
+        n_heads=HEADS,
+        hidden_dim=24,
+        initializer_range=0.4,
+        max_position_embeddings=40,
+    ),
     "electra": ElectraConfig(**SIZES, embedding_size=8, max_position_embeddings=40),
     "mpnet": MPNetConfig(**SIZES, max_position_embeddings=42),
     "deberta": DebertaV2Config(**SIZES, **RELATIVE, share_att_key=True),
@@ -47,8 +65,11 @@ CONFIGS = {
     "modernbert": ModernBertConfig(**SIZES, max_position_embeddings=40, pad_token_id=0, local_attention=4),
 }
 # Where transformers keeps a layer's key, value and output projection.
-OF_BERT = ("encoder.layer.{}.attention.self.key", "encoder.layer.{}.attention.self.value",
-           "encoder.layer.{}.attention.output.dense")
+OF_BERT = (
+    "encoder.layer.{}.attention.self.key",
+    "encoder.layer.{}.attention.self.value",
+    "encoder.layer.{}.attention.output.dense",
+)
 OF_DEBERTA = (OF_BERT[0] + "_proj", OF_BERT[1] + "_proj", OF_BERT[2])
 NAMES = {
     "bert": OF_BERT,

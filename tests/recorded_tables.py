@@ -46,10 +46,17 @@ def groups_rows(
                 truth = rng.uniform(1, 2)
                 for split in ("validation", "test", "early"):
                     value = round(truth + noise * rng.normal() + (split == "early"), 6)
-                    rows.append({
-                        "tasks": "+".join(group), "target": target, "split": split, "value": value, "cost": 1,
-                        "network": "full", "seed": number,
-                    })
+                    rows.append(
+                        {
+                            "tasks": "+".join(group),
+                            "target": target,
+                            "split": split,
+                            "value": value,
+                            "cost": 1,
+                            "network": "full",
+                            "seed": number,
+                        }
+                    )
     return rows
 
 
@@ -76,9 +83,15 @@ def transfer_rows(tasks: Sequence[str], helper: str, seeds: int = 2, seed: int =
     """Every source to every target: ``helper`` helps all, the others next to nothing, later ones a little more."""
     rng = np.random.default_rng(seed)
     return [
-        {"source": source, "target": target, "seed": number,
-         "value": 0.6 + 0.2 * (source == helper) + 0.02 * tasks.index(source or tasks[0]) / len(tasks)
-                  + 0.001 * rng.normal()}
+        {
+            "source": source,
+            "target": target,
+            "seed": number,
+            "value": 0.6
+            + 0.2 * (source == helper)
+            + 0.02 * tasks.index(source or tasks[0]) / len(tasks)
+            + 0.001 * rng.normal(),
+        }
         for target in tasks
         for source in ("", *(task for task in tasks if task != target))
         for number in range(seeds)

@@ -104,8 +104,15 @@ def save_trained(
         encoder=encoder, max_length=16, pooling=pooling, alignment=alignment, trust_remote_code=own_code
     )
     recipe = Recipe(
-        tasks=tuple(tasks), shares=dict.fromkeys(tasks, 1 / len(tasks)), cycle=dict.fromkeys(tasks, 1),
-        evaluate=("pair",), report=tuple(tasks), model=options, steps=150, batch_size=8, learning_rate=4e-3,
+        tasks=tuple(tasks),
+        shares=dict.fromkeys(tasks, 1 / len(tasks)),
+        cycle=dict.fromkeys(tasks, 1),
+        evaluate=("pair",),
+        report=tuple(tasks),
+        model=options,
+        steps=150,
+        batch_size=8,
+        learning_rate=4e-3,
         evaluate_every=50,
     )
     run = TrainingRun(recipe, encode_tasks(tasks, options, home / "tokens"), load_base(options), home / "run")

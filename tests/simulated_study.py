@@ -70,8 +70,13 @@ class SimulatedStudy(Workers):
         study = self.study
         translator = Translator(study.options, ModelOptions(), self.problem)
         opened = Opened(
-            session=f"session{time.time_ns()}", time=time.time(), study=study.text, overrides=study.overrides,
-            study_folder=str(self.folder), working_folder=str(self.folder), problem=self.problem,
+            session=f"session{time.time_ns()}",
+            time=time.time(),
+            study=study.text,
+            overrides=study.overrides,
+            study_folder=str(self.folder),
+            working_folder=str(self.folder),
+            problem=self.problem,
             fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
         )
@@ -125,8 +130,11 @@ class SimulatedStudy(Workers):
         arrays = {}
         for task in tasks:
             wrong = np.random.default_rng([seed, self.names.index(task)]).random(len(LABELS)) >= good
-            arrays |= {f"{task}/labels": LABELS, f"{task}/rows": np.arange(len(LABELS)),
-                       f"{task}/predictions": np.where(wrong, 1 - LABELS, LABELS)}
+            arrays |= {
+                f"{task}/labels": LABELS,
+                f"{task}/rows": np.arange(len(LABELS)),
+                f"{task}/predictions": np.where(wrong, 1 - LABELS, LABELS),
+            }
         np.savez(folder / "predictions.npz", **arrays)
 
 

@@ -15,7 +15,7 @@ from auxtune.trials.schedule import TaskSchedule
 from auxtune.trials.training import TrainingRun
 
 KINDS: dict[str, Kind] = {"sign": "classification", "share.of": "regression", "tags": "token"}
-ROWS = 60                                              # of every split that is not trained on
+ROWS = 60  # of every split that is not trained on
 
 
 def make_task(name: str, rows: int = 240) -> EncodedTask:
@@ -24,7 +24,9 @@ def make_task(name: str, rows: int = 240) -> EncodedTask:
     splits = {part: _split(rng, rows if part == "train" else ROWS, kind) for part in SPLITS}
     labels: dict[Kind, tuple[str, ...]] = {"classification": ("no", "yes"), "regression": (), "token": tuple("012")}
     metrics: dict[Kind, tuple[str, ...]] = {
-        "classification": ("accuracy", "f1"), "regression": ("spearman", "pearson"), "token": ("accuracy",)
+        "classification": ("accuracy", "f1"),
+        "regression": ("spearman", "pearson"),
+        "token": ("accuracy",),
     }
     return EncodedTask(name, kind, labels[kind], metrics[kind], splits, digest=name)
 
@@ -46,9 +48,17 @@ MODEL = ModelOptions(max_length=16)
 BASE = load_base(MODEL)
 # A checkpoint is due after every step.
 RECIPE = Recipe(
-    tasks=tuple(KINDS), shares={"sign": 0.5, "share.of": 0.25, "tags": 0.25},
-    cycle={"sign": 2, "share.of": 1, "tags": 1}, evaluate=("sign",), report=tuple(KINDS), model=MODEL,
-    steps=14, batch_size=8, learning_rate=3e-3, evaluate_every=4, checkpoint_every=0,
+    tasks=tuple(KINDS),
+    shares={"sign": 0.5, "share.of": 0.25, "tags": 0.25},
+    cycle={"sign": 2, "share.of": 1, "tags": 1},
+    evaluate=("sign",),
+    report=tuple(KINDS),
+    model=MODEL,
+    steps=14,
+    batch_size=8,
+    learning_rate=3e-3,
+    evaluate_every=4,
+    checkpoint_every=0,
 )
 
 
@@ -79,8 +89,11 @@ class Follow:
 
 
 def start(
-    recipe: Recipe, folder: Path, schedule: TaskSchedule | None = None,
-    tasks: dict[str, EncodedTask] = TASKS, base: BaseEncoder = BASE,
+    recipe: Recipe,
+    folder: Path,
+    schedule: TaskSchedule | None = None,
+    tasks: dict[str, EncodedTask] = TASKS,
+    base: BaseEncoder = BASE,
 ) -> TrainingRun:
     """A run of ``recipe`` before its first step."""
     return TrainingRun(recipe, tasks, base, folder, schedule)

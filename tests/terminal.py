@@ -54,8 +54,13 @@ class CommandTerminal:
         unset = {"NO_COLOR", "TERM", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
         kept = {name: value for name, value in os.environ.items() if name not in unset}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "auxtune.orchestrator", *arguments], cwd=home, start_new_session=True,
-            stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm-256color", **(environment or {})},
+            [sys.executable, "-m", "auxtune.orchestrator", *arguments],
+            cwd=home,
+            start_new_session=True,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**kept, "TERM": "xterm-256color", **(environment or {})},
         )
         os.close(theirs)
         self._read = b""
@@ -95,7 +100,7 @@ class CommandTerminal:
         while True:
             try:
                 piece = os.read(self._own, 65536)
-            except OSError:                            # the other side is closed
+            except OSError:  # the other side is closed
                 return
             if not piece:
                 return

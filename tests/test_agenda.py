@@ -131,7 +131,7 @@ def test_a_study_runs_to_its_answer_within_its_budget(world: World) -> None:
     selected = agenda.accounts.selected
     assert selected is not None
     search, confirm = agenda.accounts.in_phase("search"), agenda.accounts.in_phase("confirm")
-    assert len(search) == 7                            # every subset of three, before the budget's 14 - 6
+    assert len(search) == 7  # every subset of three, before the budget's 14 - 6
     assert len(confirm) <= 6
     assert set(selected.selection.tasks) == {"p", "a", "b"}
 
@@ -153,7 +153,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_proposals_scores_and_selecti
     broken = World(tmp_path / "broken")
     before = broken.session()
     broken.run(before, at_most=cut)
-    before.next()                                      # started, and gone with its driver
+    before.next()  # started, and gone with its driver
     before.flush()
     after = broken.session()
     broken.run(after)
@@ -185,7 +185,7 @@ def test_work_that_finished_unheard_is_known_by_its_report(world: World) -> None
     before = world.session()
     trial = before.next()
     assert trial is not None
-    world.report(trial)                                # the driver dies before it hears
+    world.report(trial)  # the driver dies before it hears
     after = world.session()
     assert after.accounts.trials[trial.id].status == "finished"
     assert len(after.accounts.trials[trial.id].attempts) == 1
@@ -203,7 +203,7 @@ def test_lost_work_goes_first_again_from_its_latest_checkpoint_and_is_charged(wo
     assert again is not None and again.id == trial.id
     assert [attempt.resume_from for attempt in again.attempts] == [None, 1]
     assert again.attempts[0].cost is not None
-    third = world.session().next()                     # died before its first own checkpoint: the former one serves
+    third = world.session().next()  # died before its first own checkpoint: the former one serves
     assert third is not None and third.attempts[-1].resume_from == 1
 
 
@@ -236,7 +236,7 @@ def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(worl
         said = [searcher.suggest(name) for name in names]
         return [None if one is None else one["assignment"] for one in said]
 
-    assert asked("a", "b", "c", "d") == [0, 1, 2, None]                # the third waits for the node that would come
+    assert asked("a", "b", "c", "d") == [0, 1, 2, None]  # the third waits for the node that would come
     assert len(agenda.accounts.trials) == 3
     slots.append(Slots(1, 0, 2))
     searcher.on_trial_complete("b", error=True)
@@ -244,7 +244,7 @@ def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(worl
     assert asked("d") == [None]
     slots.append(Slots(1, 0, 4))
     assert asked("e", "f", "g") == [1, 3, None]
-    slots.append(Slots(1, 0, 0))                       # all nodes are gone: one may ask, so that a new one is started
+    slots.append(Slots(1, 0, 0))  # all nodes are gone: one may ask, so that a new one is started
     for name in "aec":
         assert asked(f"after {name}") == [None]
         searcher.on_trial_complete(name, error=True)
@@ -302,7 +302,7 @@ def test_a_larger_budget_extends_a_finished_study_and_reuses_its_controls(tmp_pa
     assert agenda.finished
     assert len(agenda.accounts.in_phase("search")) == 7
     singles = [t for t in agenda.accounts.in_phase("confirm") if t.proposal.tasks == ("p",)]
-    assert len(singles) == 2                           # one per seed, trained once
+    assert len(singles) == 2  # one per seed, trained once
 
 
 def test_wall_time_holds_back_what_confirm_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,9 +322,12 @@ def test_the_arms_of_confirm_share_seeds_steps_and_best_checkpoint_rule(world: W
     translator = agenda._translator
     recipes = [translator.recipe(trial.proposal, "confirm") for trial in agenda.accounts.in_phase("confirm")]
     assert len({(r.steps, r.evaluate_every, r.evaluate, r.report, r.decay) for r in recipes}) == 1
-    seeds = {arm: {p.seed for (p,) in per_seed} for arm, per_seed in agenda._confirmation.arms(
-        agenda.accounts.selected.selection  # type: ignore[union-attr]
-    ).items()}
+    seeds = {
+        arm: {p.seed for (p,) in per_seed}
+        for arm, per_seed in agenda._confirmation.arms(
+            agenda.accounts.selected.selection  # type: ignore[union-attr]
+        ).items()
+    }
     assert len(set(map(frozenset, seeds.values()))) == 1
     searched = {trial.proposal.seed for trial in agenda.accounts.in_phase("search")}
     assert not searched & {recipe.seed for recipe in recipes}

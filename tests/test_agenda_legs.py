@@ -42,19 +42,19 @@ def test_every_leg_finds_the_weights_that_it_starts_from(
             begin = agenda.start_of(trial)
             assert begin is None or begin.is_dir(), trial
             assert (begin is None) == (trial.proposal.leg is None or trial.proposal.leg.start is None)
-            if begin is not None:                      # of the same search
+            if begin is not None:  # of the same search
                 former = agenda.accounts.trials[int(begin.parent.parent.name)]
                 assert former.proposal.stage == trial.proposal.stage
                 assert former.proposal.notes.get("search") == trial.proposal.notes.get("search")
             live.append(trial)
         if not live:
             break
-        ended = live.pop(-1 if len(live) % 2 else 0)   # in no good order
+        ended = live.pop(-1 if len(live) % 2 else 0)  # in no good order
         world.report(ended)
         agenda.ended(ended.id, len(ended.attempts))
         held = {int(begin.parent.parent.name) for begin in map(agenda.start_of, live) if begin is not None}
         assert held <= kept(world)
-        assert len(kept(world)) <= len(held) + searches        # and each search's incumbent
+        assert len(kept(world)) <= len(held) + searches  # and each search's incumbent
     assert agenda.finished
     assert list(differences(world.study, read_events(world.folder / "ledger"))) == []
 
@@ -78,10 +78,10 @@ def test_after_a_kill_the_same_incumbent_is_there(tmp_path: Path) -> None:
     world.report(first)
     before.ended(first.id, 1)
     pulls = [pull for pull in (before.next(), before.next(), before.next()) if pull is not None]
-    for pull in reversed(pulls):                       # not in the order in which a new session would find them
+    for pull in reversed(pulls):  # not in the order in which a new session would find them
         world.report(pull)
         before.ended(pull.id, 1)
-    after = world.session()                            # without a word from the session before
+    after = world.session()  # without a word from the session before
     assert kept(world) == after._fold.held()
     following = after.next()
     assert following is not None
@@ -150,13 +150,13 @@ def test_leaving_out_each_task_is_confirmed_too(tmp_path: Path) -> None:
     world.run(agenda)
     assert agenda.finished
     trained = [set(trial.proposal.tasks) for trial in agenda.accounts.in_phase("confirm")]
-    assert trained.count({"p", "a"}) >= 2 and trained.count({"p", "b"}) >= 2        # of p + a + b, with two seeds
+    assert trained.count({"p", "a"}) >= 2 and trained.count({"p", "b"}) >= 2  # of p + a + b, with two seeds
 
 
 def test_leaving_out_a_task_never_brings_in_one_that_was_not_trained(tmp_path: Path) -> None:
     world = World(tmp_path)
     confirmation = world.session()._confirmation
-    barely = Selection("mixture", ("p", "a", "b"), {"p": 0.5, "a": 0.499, "b": 0.001})      # b gets no step
+    barely = Selection("mixture", ("p", "a", "b"), {"p": 0.5, "a": 0.499, "b": 0.001})  # b gets no step
     arms = replace(confirmation, leave_one_out=True).arms(barely)
     assert {name: one[0][0].tasks for name, one in arms.items() if name.startswith("without ")} == {"without a": ("p",)}
 
@@ -166,7 +166,7 @@ def test_a_finished_study_whose_confirm_grows_beyond_its_budget_is_refused(tmp_p
     agenda = world.session()
     world.run(agenda)
     trained = len(agenda.accounts.trials)
-    check_confirm(14, trained, agenda.owed)            # nothing is owed
+    check_confirm(14, trained, agenda.owed)  # nothing is owed
     asked = World(tmp_path, overrides=("confirm.leave_one_out=true",)).session()
     assert asked.owed > 0
     with pytest.raises(BudgetTooSmall, match=f"set it to {trained + asked.owed} or more"):

@@ -9,7 +9,7 @@ from auxtune.selectors.agreement import correlation_bound, preferences, reliabil
 
 
 def test_halves_are_the_odd_and_the_even_and_full_is_by_spearman_and_brown():
-    entries = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0], [1.0, -1.0]])        # odd means (1, 1), even means (1, 0)
+    entries = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0], [1.0, -1.0]])  # odd means (1, 1), even means (1, 0)
     told = reliability_of(entries, 10, 0)
     assert told.halves == pytest.approx(0.5**0.5)
     assert told.full == pytest.approx(2 * 0.5**0.5 / (1 + 0.5**0.5))
@@ -29,7 +29,11 @@ def test_every_pattern_of_signs_is_tried_of_few_replicates():
 def test_replicates_that_cancel_or_are_too_few_show_nothing():
     assert not reliability_of(np.ones((1, 5)), 50, 0).shown
     assert reliability_of(np.zeros((9, 5)), 50, 0).as_json() == {
-        "halves": None, "full": None, "p": None, "replicates": 9, "shown": False
+        "halves": None,
+        "full": None,
+        "p": None,
+        "replicates": 9,
+        "shown": False,
     }
     assert reliability_of(np.array([[1.0, 2], [-1, -2]]), 50, 0).full == -1.0
 

@@ -33,8 +33,14 @@ from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.training import TrainingRun
 
 ALIGNED = dataclasses.replace(MODEL, alignment="covariance")
-SIZES: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-                         "intermediate_size": 32, "max_position_embeddings": 42}
+SIZES: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 42,
+}
 FAMILIES: dict[str, tuple[PretrainedConfig, str]] = {  # and the module that must be found
     "bert": (BertConfig(**SIZES), "embeddings"),
     "roberta": (RobertaConfig(**SIZES, type_vocab_size=1), "embeddings"),
@@ -92,7 +98,7 @@ def test_a_matrix_that_is_trained_changes_the_run(tmp_path: Path) -> None:
 def test_a_step_trains_the_matrix_of_its_task_alone(tmp_path: Path) -> None:
     run = start(dataclasses.replace(RECIPE, model=ALIGNED), tmp_path)
     eye = torch.eye(run._learner.model.encoder.width)
-    run.advance()                                      # of `sign`, the first in the cycle
+    run.advance()  # of `sign`, the first in the cycle
     changed = [not torch.equal(matrix, eye) for matrix in run._learner.model.alignments.values()]
     assert changed == [name == "sign" for name in TASKS]
 
@@ -136,11 +142,19 @@ def test_what_the_first_layer_is_given_is_multiplied(family: str) -> None:
 
 
 def test_an_encoder_that_cannot_be_aligned_is_refused_before_any_trial(tmp_path: Path) -> None:
-    config = OPTConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, ffn_dim=32,
-                       max_position_embeddings=40, word_embed_proj_dim=16, pad_token_id=1)
+    config = OPTConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        ffn_dim=32,
+        max_position_embeddings=40,
+        word_embed_proj_dim=16,
+        pad_token_id=1,
+    )
     AutoModel.from_config(config).save_pretrained(tmp_path)
     options = ModelOptions(encoder=str(tmp_path), max_length=16)
-    load_base(options)                                 # it adds positions outside of any module
+    load_base(options)  # it adds positions outside of any module
     with pytest.raises(EncoderError, match=r"model\.alignment: in OPTModel no part gives the embeddings"):
         load_base(dataclasses.replace(options, alignment="covariance"))
 
@@ -220,8 +234,16 @@ def transferred_scores(folder: Path, seed: int) -> dict[str, float]:
     """What a task of rotated words scores on an encoder that learned it of the words as they were."""
     base = rotated_words()
     recipe = Recipe(
-        ("xor",), {"xor": 1.0}, ("xor",), cycle={"xor": 1}, model=SHORT, steps=250, learning_rate=5e-3, keep="last",
-        evaluate_every=50, seed=seed,
+        ("xor",),
+        {"xor": 1.0},
+        ("xor",),
+        cycle={"xor": 1},
+        model=SHORT,
+        steps=250,
+        learning_rate=5e-3,
+        keep="last",
+        evaluate_every=50,
+        seed=seed,
     )
     source = finish(TrainingRun(recipe, {"xor": either_or(1, 10)}, base, folder))
     assert source.score is not None and source.score > 0.95

@@ -22,8 +22,15 @@ def accounts(*costs: Cost) -> Accounts:
     """A session of an hour that nobody closed, with a search trial of each cost."""
     events: list[Event] = [
         Opened(
-            session="s", time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=PROBLEM,
-            fingerprint={}, versions={},
+            session="s",
+            time=0.0,
+            study="",
+            overrides=(),
+            study_folder="",
+            working_folder="",
+            problem=PROBLEM,
+            fingerprint={},
+            versions={},
         )
     ]
     for number, cost in enumerate(costs):

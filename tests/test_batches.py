@@ -62,8 +62,9 @@ def test_the_order_of_batches_continues_from_two_integers() -> None:
 
 def test_seed_and_task_decide_the_order() -> None:
     split = random_split(100)
-    first = [tuple(TaskBatches(name, split, 8, seed).next_rows()) for name, seed in
-             [("t", 0), ("t", 0), ("t", 1), ("u", 0)]]
+    first = [
+        tuple(TaskBatches(name, split, 8, seed).next_rows()) for name, seed in [("t", 0), ("t", 0), ("t", 1), ("u", 0)]
+    ]
     assert first[0] == first[1]
     assert len(set(first)) == 3
 

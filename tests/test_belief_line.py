@@ -120,4 +120,4 @@ def test_a_slow_belief_is_asked_for_less_often() -> None:
     assert sparing.seconds == 0
     with sparing.at_work():
         time.sleep(0.05)
-    assert 0.9 < sparing.seconds <= 20 * 5             # twenty times what it took, at least 50 ms
+    assert 0.9 < sparing.seconds <= 20 * 5  # twenty times what it took, at least 50 ms

@@ -19,7 +19,7 @@ from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.report import Cost
 
 PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
-ARMS = [Proposal(("p",))] * 4                          # what confirm will take, of 100 steps each
+ARMS = [Proposal(("p",))] * 4  # what confirm will take, of 100 steps each
 
 
 def budget(**limits: float) -> Budget:
@@ -41,8 +41,15 @@ def spent(trials: int, pending: int = 0, seconds: float = 100.0) -> Accounts:
     """``trials`` that took ``seconds`` each, and ``pending`` that are still running; a session since time 0."""
     events: list[Event] = [
         Opened(
-            session="s", time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=PROBLEM,
-            fingerprint={}, versions={},
+            session="s",
+            time=0.0,
+            study="",
+            overrides=(),
+            study_folder="",
+            working_folder="",
+            problem=PROBLEM,
+            fingerprint={},
+            versions={},
         )
     ]
     for number in range(trials + pending):
@@ -57,7 +64,7 @@ def test_a_price_is_allocated_time_and_unknown_without_prices() -> None:
     cost = Cost(wall_seconds=1800, gpu_seconds=1800, cpu_seconds=3600)
     assert Price(2.0, 0.5).usd(cost) == pytest.approx(1.5)
     assert Price(2.0, None).usd(cost) == pytest.approx(1.0)
-    assert Price(None, 0.5).usd(cost) is None          # GPU time was used and its price is not known
+    assert Price(None, 0.5).usd(cost) is None  # GPU time was used and its price is not known
     assert Price(2.0, None).usd(Cost(wall_seconds=9, gpu_seconds=0, cpu_seconds=9)) is None
     assert Price().usd(cost) is None
 
@@ -93,14 +100,14 @@ def test_trials_in_flight_count_as_spent() -> None:
 
 def test_wall_time_runs_on_and_confirm_shares_the_slots() -> None:
     limit = budget(wall_hours=1000 / 3600)
-    accounts = spent(3)                                # the next one, 100 s; then confirm's four, 200 s over two slots
+    accounts = spent(3)  # the next one, 100 s; then confirm's four, 200 s over two slots
     assert limit.exhausted(accounts, ARMS, now=699.0) is None
     assert limit.exhausted(accounts, ARMS, now=700.0) == "wall_hours"
 
 
 def test_wall_time_passes_also_where_slots_stay_empty() -> None:
     limit = replace(budget(wall_hours=1000 / 3600), slots=Slots(cpus=2, gpus=1, concurrent=100))
-    assert limit.exhausted(spent(3), ARMS, now=799.0) is None          # one turn to search, one to confirm
+    assert limit.exhausted(spent(3), ARMS, now=799.0) is None  # one turn to search, one to confirm
     assert limit.exhausted(spent(3), ARMS, now=800.0) == "wall_hours"
 
 
@@ -115,7 +122,7 @@ def test_where_spent_money_is_unknown_no_more_may_be_spent() -> None:
     prices = limit.options.prices.model_copy(update={"gpu_hour": None})
     limit = replace(limit, options=limit.options.model_copy(update={"prices": prices}), slots=Slots(2, 0, 2))
     assert limit.exhausted(spent(0), ARMS, now=0.0) is None
-    assert limit.exhausted(spent(1), ARMS, now=0.0) == "usd"           # a former session had a GPU
+    assert limit.exhausted(spent(1), ARMS, now=0.0) == "usd"  # a former session had a GPU
 
 
 def test_before_the_first_result_nothing_is_known_and_the_search_may_begin() -> None:
@@ -127,7 +134,7 @@ def test_a_limit_in_money_is_refused_where_a_price_is_missing() -> None:
     options = budget(usd=1.0).options
     check_prices(options, Slots(1, 1, 1))
     unpriced = options.model_copy(update={"prices": options.prices.model_copy(update={"cpu_hour": None})})
-    check_prices(unpriced, Slots(1, 1, 1))             # CPUs come with the GPU
+    check_prices(unpriced, Slots(1, 1, 1))  # CPUs come with the GPU
     with pytest.raises(BudgetTooSmall, match=r"prices\.cpu_hour is not given"):
         check_prices(unpriced, Slots(1, 0, 1))
 
@@ -180,8 +187,17 @@ def replace_prices(options: StudyOptions, prices: dict[str, float]) -> StudyOpti
 
 def test_validate_warns_of_such_a_limit_and_run_refuses_it(small: StudyRun) -> None:
     def asked(command: str, limits: str) -> Result:
-        return CliRunner().invoke(cli.main, [command, f"{small.home}/study.yaml", "--set", f"budget={limits}",
-                                             "--set", f"storage={small.home}/studies"])
+        return CliRunner().invoke(
+            cli.main,
+            [
+                command,
+                f"{small.home}/study.yaml",
+                "--set",
+                f"budget={limits}",
+                "--set",
+                f"storage={small.home}/studies",
+            ],
+        )
 
     alone, beside = asked("validate", "{gpu_hours: 0.1}"), asked("validate", "{gpu_hours: 0.1, trials: 8}")
     assert (alone.exit_code, beside.exit_code) == (0, 0), alone.output

@@ -118,4 +118,4 @@ def test_a_bag_of_words_does_not_solve_it(means: dict[frozenset[str], float]) ->
     model = LogisticRegression(max_iter=1000).fit(counts.fit_transform(train.first), train.labels)
     accuracy = model.score(counts.transform(test.first), test.labels)
     assert abs(accuracy - means[frozenset(["mood"])]) <= 0.03
-    assert np.bincount(test.labels).min() > 800        # no class is a good guess
+    assert np.bincount(test.labels).min() > 800  # no class is a good guess

@@ -36,8 +36,15 @@ from auxtune.trials.training import TrainingRun
 
 SIZE = len(SPECIAL) + len(WORDS)
 LLAMA: dict[str, Any] = {
-    "vocab_size": SIZE, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
-    "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": 2, "eos_token_id": 3,
+    "vocab_size": SIZE,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
 }
 DECODERS: dict[str, PretrainedConfig] = {
     "gpt2": GPT2Config(vocab_size=SIZE, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=2, eos_token_id=3),
@@ -101,8 +108,16 @@ def test_a_decoder_is_trained_saved_and_predicts_by_the_same_token(tmp_path: Pat
     rows = load_tasks([sources["single"], sources["tags"]])
     tasks = encode_tasks(rows, options, tmp_path / "tokens")
     recipe = Recipe(
-        tasks=tuple(tasks), shares=dict.fromkeys(tasks, 0.5), cycle=dict.fromkeys(tasks, 1), evaluate=tuple(tasks),
-        report=tuple(tasks), model=options, steps=6, batch_size=8, evaluate_every=6, learning_rate=1e-3,
+        tasks=tuple(tasks),
+        shares=dict.fromkeys(tasks, 0.5),
+        cycle=dict.fromkeys(tasks, 1),
+        evaluate=tuple(tasks),
+        report=tuple(tasks),
+        model=options,
+        steps=6,
+        batch_size=8,
+        evaluate_every=6,
+        learning_rate=1e-3,
     )
     run = TrainingRun(recipe, tasks, load_base(options), tmp_path / "run")
     run.advance()

@@ -42,7 +42,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("more", ["", "\tid"])          # a cell behind the one that the quotation ends in
+@pytest.mark.parametrize("more", ["", "\tid"])  # a cell behind the one that the quotation ends in
 def test_rows_of_a_tsv_file_joined_by_a_quotation_are_refused(tmp_path: Path, end: str, more: str) -> None:
     lines = (UNQUOTED + JOINED + UNQUOTED.split("\n", 1)[1]).splitlines()
     numbered = [line + more.replace("id", str(number)) for number, line in enumerate(lines)]
@@ -83,7 +83,7 @@ def test_a_cell_may_be_as_long_as_it_is(tmp_path: Path, form: str) -> None:
     assert max(len(text) for part in task.splits.values() for text in part.first) == 300_000
     if form in FILES:
         path = tmp_path / f"train.{form}"
-        csv.field_size_limit(131_072)                  # whatever another library has set meanwhile
+        csv.field_size_limit(131_072)  # whatever another library has set meanwhile
         assert max(map(len, stream_inputs(path, ("text",), words=False))) == 300_000
 
 
@@ -93,8 +93,9 @@ def with_bad_byte(folder: Path, form: str, column: str) -> Path:
     rows[10][column] = "caf@"
     if form in ("parquet", "saved"):
         arrays = {name: [row[name].encode().replace(b"@", b"\xe9") for row in rows] for name in rows[0]}
-        table = pyarrow.table({name: pyarrow.array(cells, pyarrow.binary()).view(pyarrow.string())
-                               for name, cells in arrays.items()})
+        table = pyarrow.table(
+            {name: pyarrow.array(cells, pyarrow.binary()).view(pyarrow.string()) for name, cells in arrays.items()}
+        )
         if form == "saved":
             datasets.Dataset(table).save_to_disk(str(folder / "saved"))
             return folder / "saved"
@@ -118,7 +119,7 @@ def test_a_byte_that_is_not_utf8_is_named_by_file_row_and_column(tmp_path: Path,
     path = with_bad_byte(tmp_path, form, column)
     said = refusal(path)
     assert str(path) in said and f"row 11, column `{column}`" in said and "UTF-8" in said
-    said.encode()                                      # can be printed
+    said.encode()  # can be printed
     if form in FILES and column == "text":
         with pytest.raises(DataError, match=r"(row 11|line 1[12]), column `text`: .*UTF-8"):
             list(stream_inputs(path, ("text",), words=False))
@@ -126,7 +127,8 @@ def test_a_byte_that_is_not_utf8_is_named_by_file_row_and_column(tmp_path: Path,
 
 def test_other_encodings_and_bad_names_of_columns_are_told(tmp_path: Path) -> None:
     assert "line 1: not UTF-8 text (it begins as UTF-16 does)" in refusal(
-        write(tmp_path / "one.csv", "text,label\na,b\n".encode("utf-16")))
+        write(tmp_path / "one.csv", "text,label\na,b\n".encode("utf-16"))
+    )
     assert "line 1: not UTF-8 text; save" in refusal(write(tmp_path / "two.csv", b"text,label,caf\xe9\na,b,c\n"))
 
 
@@ -168,7 +170,11 @@ def test_whole_decimals_are_classes_and_dates_are_neither(tmp_path: Path) -> Non
 def test_columns_of_parquet_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
     table = read_table(with_bad_byte(tmp_path, "parquet", "note"))
     assert (len(table), list(table.columns), "note" in table.columns, "gone" in table.columns) == (
-        80, ["text", "label", "note"], True, False)
+        80,
+        ["text", "label", "note"],
+        True,
+        False,
+    )
     assert table.columns["text"][79] == "text 79" and table.columns["text"] is table.columns["text"]
     with pytest.raises(KeyError):
         table.columns["gone"]

@@ -29,9 +29,10 @@ def study(tmp_path: Path) -> Path:
 
 SCRATCH = {"tune/first/scratch"}
 OF_ENDED = {"trials/0000/2/checkpoint/model", "trials/0001/1/checkpoint/model"}
-SUPERSEDED = {f"trials/0000/1/{name}" for name in (
-    "metrics.jsonl", "predictions.npz", "alive", "checkpoint/model", "weights/model"
-)}
+SUPERSEDED = {
+    f"trials/0000/1/{name}"
+    for name in ("metrics.jsonl", "predictions.npz", "alive", "checkpoint/model", "weights/model")
+}
 
 
 def test_what_an_unfinished_study_may_need_stays(study: Path) -> None:

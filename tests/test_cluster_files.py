@@ -33,33 +33,72 @@ FILLED = {
 }
 # What is broken: the file, its text, what is written in its place, the one rule that objects, the line it points to.
 BROKEN = [
-    pytest.param(AWS, "--dashboard-host=127.0.0.1", "--dashboard-host=0.0.0.0", "wildcard", "--dashboard-host",
-                 id="a dashboard for all"),
+    pytest.param(
+        AWS,
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-host=0.0.0.0",
+        "wildcard",
+        "--dashboard-host",
+        id="a dashboard for all",
+    ),
     pytest.param(ONPREM, "--host 127.0.0.1", "--host 0.0.0.0", "wildcard", "mlflow server", id="an MLflow for all"),
-    pytest.param(AWS, "export RAY_AUTH_MODE=token;\n    ~/auxtune/env/bin/ray start --address",
-                 "\n    ~/auxtune/env/bin/ray start --address", "auth", "ray start --address", id="no mode on workers"),
-    pytest.param(ONPREM, "export RAY_AUTH_MODE=token;\n    ~/auxtune/env/bin/ray start --address",
-                 "export RAY_AUTH_MODE=disabled;\n    ~/auxtune/env/bin/ray start --address", "auth",
-                 "RAY_AUTH_MODE=disabled", id="two modes"),
+    pytest.param(
+        AWS,
+        "export RAY_AUTH_MODE=token;\n    ~/auxtune/env/bin/ray start --address",
+        "\n    ~/auxtune/env/bin/ray start --address",
+        "auth",
+        "ray start --address",
+        id="no mode on workers",
+    ),
+    pytest.param(
+        ONPREM,
+        "export RAY_AUTH_MODE=token;\n    ~/auxtune/env/bin/ray start --address",
+        "export RAY_AUTH_MODE=disabled;\n    ~/auxtune/env/bin/ray start --address",
+        "auth",
+        "RAY_AUTH_MODE=disabled",
+        id="two modes",
+    ),
     pytest.param(AWS, "  ~/.ray/auth_token: ~/.ray/auth_token", "", "auth", "file_mounts:", id="no token"),
     pytest.param(AWS, "{CPU: 0, GPU: 0}", "{CPU: 8}", "head", "{CPU: 8}", id="trials on the head"),
     pytest.param(ONPREM, " --num-cpus=0", "", "head", "ray start --head", id="trials on the on-prem head"),
-    pytest.param(ONPREM, "ray[default,tune]==2.60.0", "ray[default,tune]", "ray", "ray[default,tune]",
-                 id="ray unpinned"),
+    pytest.param(
+        ONPREM, "ray[default,tune]==2.60.0", "ray[default,tune]", "ray", "ray[default,tune]", id="ray unpinned"
+    ),
     pytest.param(AWS, "ray[default,tune]==2.60.0", "ray[default,tune]==2.9.1", "ray", "2.9.1", id="another ray"),
-    pytest.param(AWS, "  ~/auxtune/auxtune-0.1.0-py3-none-any.whl: dist/auxtune-0.1.0-py3-none-any.whl", "", "wheel",
-                 "whl[s3]", id="the wheel is not mounted"),
-    pytest.param(AWS, "max_workers: 4                           #", "max_workers: 0 #", "workers", "max_workers: 0",
-                 id="no workers"),
-    pytest.param(AWS, "resources: {CPU: 8, GPU: 1}", "resources: {CPU: 8}", "gpu", "resources: {CPU: 8}",
-                 id="GPUs not declared"),
-    pytest.param(AWS, "$RAY_HEAD_IP:6379", "127.0.0.1:6379", "address", "ray start --address",
-                 id="workers without a head"),
-    pytest.param(AWS, "region: us-west-2", "region: !!python/object/apply:os.getcwd []", "tag", "os.getcwd",
-                 id="a tag that runs code"),
+    pytest.param(
+        AWS,
+        "  ~/auxtune/auxtune-0.1.0-py3-none-any.whl: dist/auxtune-0.1.0-py3-none-any.whl",
+        "",
+        "wheel",
+        "whl[s3]",
+        id="the wheel is not mounted",
+    ),
+    pytest.param(
+        AWS,
+        "max_workers: 4                           #",
+        "max_workers: 0 #",
+        "workers",
+        "max_workers: 0",
+        id="no workers",
+    ),
+    pytest.param(
+        AWS, "resources: {CPU: 8, GPU: 1}", "resources: {CPU: 8}", "gpu", "resources: {CPU: 8}", id="GPUs not declared"
+    ),
+    pytest.param(
+        AWS, "$RAY_HEAD_IP:6379", "127.0.0.1:6379", "address", "ray start --address", id="workers without a head"
+    ),
+    pytest.param(
+        AWS,
+        "region: us-west-2",
+        "region: !!python/object/apply:os.getcwd []",
+        "tag",
+        "os.getcwd",
+        id="a tag that runs code",
+    ),
     pytest.param(AWS, "idle_timeout_minutes: 10", "idle_timeout: 10", "schema", "", id="a key that Ray does not know"),
-    pytest.param(AWS, "upscaling_speed: 1.0", "cluster_name: other", "twice", "cluster_name: other",
-                 id="a key given twice"),
+    pytest.param(
+        AWS, "upscaling_speed: 1.0", "cluster_name: other", "twice", "cluster_name: other", id="a key given twice"
+    ),
     pytest.param(AWS, "type: aws", "type: kuberay", "schema", "type: kuberay", id="a provider of another kind"),
     pytest.param(AWS, "type: aws", "type: awz", "schema", "", id="a provider that does not exist"),
     pytest.param(ONPREM, "dist/auxtune-", "built/auxtune-", "mount", "built/auxtune-", id="nothing to copy"),

@@ -43,7 +43,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def add_node(cluster: Cluster, kind: str = "spot") -> Any:
-    labels = {"ray.io/node-group": kind}               # as Ray's autoscaler labels what it starts
+    labels = {"ray.io/node-group": kind}  # as Ray's autoscaler labels what it starts
     return cluster.add_node(num_cpus=2, num_gpus=1, resources={"fast": 1}, labels=labels)
 
 
@@ -67,7 +67,7 @@ def node_of(run: StudyRun, trial: Trial) -> int | None:
     try:
         return psutil.Process(int((folder / "alive").read_text())).ppid()
     except (ValueError, psutil.NoSuchProcess):
-        return None                                    # it has just ended
+        return None  # it has just ended
 
 
 def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small: StudyRun, cluster: Cluster) -> None:
@@ -75,8 +75,14 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
     nodes = {raylet(node): node for node in cluster.worker_nodes}
     # Trials enough for all while new processes start, which takes longer than some trials do.
-    changed = ("search_seeds=8", "selector.trials=3", "budget.trials=26", "training.steps=200",
-               "training.checkpoint_every=0.5", "prices.nodes={head: 0.36, spot: 3.6, on_demand: 7.2}")
+    changed = (
+        "search_seeds=8",
+        "selector.trials=3",
+        "budget.trials=26",
+        "training.steps=200",
+        "training.checkpoint_every=0.5",
+        "prices.nodes={head: 0.36, spot: 3.6, on_demand: 7.2}",
+    )
     sets = [word for change in changed for word in ("--set", change)]
     process = small.start("run", "study.yaml", "--address", cluster.address, *sets)
     seen: list[dict[int, int]] = []
@@ -86,7 +92,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
         return len(seen[-1]) == 6
 
     small.wait_for(all_slots_are_taken, process)
-    assert Counter(seen[-1].values()) == dict.fromkeys(nodes, 2)       # two halves of each GPU, none on the head
+    assert Counter(seen[-1].values()) == dict.fromkeys(nodes, 2)  # two halves of each GPU, none on the head
     dead = next(iter(nodes))
     cluster.remove_node(nodes[dead], allow_graceful=False)
     small.wait_for(lambda: any(isinstance(event, Lost) for event in small.events), process)
@@ -94,14 +100,14 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     small.wait_for(lambda: joined in placed(small).values(), process)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
-    assert "raylet" not in out                         # Ray would print pages about the node that died
+    assert "raylet" not in out  # Ray would print pages about the node that died
 
     lost = [event for event in small.events if isinstance(event, Lost)]
     assert len(lost) in (1, 2) and all(event.cause == "worker" for event in lost)
     trials = small.accounts.trials
     assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 26
     assert sum(len(trial.attempts) for trial in trials.values()) == 26 + len(lost)
-    assert any(trials[event.id].attempts[1].resume_from == 1 for event in lost)    # one may have had none yet
+    assert any(trials[event.id].attempts[1].resume_from == 1 for event in lost)  # one may have had none yet
     at_once = concurrency_of(small.accounts)
     assert at_once is not None and at_once.peak == 6
     answer = json.loads((small.folder / "selection.json").read_text())
@@ -116,20 +122,20 @@ def check_node_cost(run: StudyRun, cost: dict[str, Any]) -> None:
     words = [event for event in run.events if isinstance(event, Nodes)]
     seen = [dict(word.up) for word in words]
     assert [up for number, up in enumerate(seen) if up not in seen[:number]] == [
-        {"head": 1, "spot": 3}, {"head": 1, "spot": 2}, {"head": 1, "spot": 2, "on_demand": 1},
+        {"head": 1, "spot": 3},
+        {"head": 1, "spot": 2},
+        {"head": 1, "spot": 2, "on_demand": 1},
     ]
     up = {kind: node["hours"] * 3600 for kind, node in cost["nodes"].items()}
-    assert up == pytest.approx(words[-1].seconds, rel=0.1)             # and until the answer was written
+    assert up == pytest.approx(words[-1].seconds, rel=0.1)  # and until the answer was written
     assert words[-1].seconds["head"] == pytest.approx(
         words[0].seconds["head"] + words[-1].time - words[0].time, rel=0.01
     )
     assert 2 * up["head"] < up["spot"] < 3 * up["head"] and 0 < up["on_demand"] < up["head"]
     assert cost["cluster_usd"] == pytest.approx((0.36 * up["head"] + 3.6 * up["spot"] + 7.2 * up["on_demand"]) / 3600)
     status = json.loads(run.finish("status", str(run.folder), "--json"))
-    assert status["cost"]["cluster_usd"] == pytest.approx(cost["cluster_usd"], rel=0.5)        # until MLflow had it all
-    (parent,) = MlflowClient(f"sqlite:///{run.home / 'mlflow.db'}").search_runs(
-        ["1"], "tags.`auxtune.role` = 'study'"
-    )
+    assert status["cost"]["cluster_usd"] == pytest.approx(cost["cluster_usd"], rel=0.5)  # until MLflow had it all
+    (parent,) = MlflowClient(f"sqlite:///{run.home / 'mlflow.db'}").search_runs(["1"], "tags.`auxtune.role` = 'study'")
     assert parent.data.metrics["cost/cluster_usd"] == pytest.approx(cost["cluster_usd"], rel=0.5)
 
 

@@ -24,11 +24,14 @@ PRIMARY, GROUPS = "primary: mood", "objective: groups\nmodels: 2"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("selector", "question", "searched"), [
-    ("hoa", GROUPS, 6),
-    ("{name: exhaustive, split: early}", PRIMARY, 4),
-    ("{name: linear_surrogate, size: 1, subsets: 2, verify: 2}", PRIMARY, 2),
-])
+@pytest.mark.parametrize(
+    ("selector", "question", "searched"),
+    [
+        ("hoa", GROUPS, 6),
+        ("{name: exhaustive, split: early}", PRIMARY, 4),
+        ("{name: linear_surrogate, size: 1, subsets: 2, verify: 2}", PRIMARY, 2),
+    ],
+)
 def test_it_trains_answers_and_can_be_verified(tmp_path: Path, monkeypatch, selector, question, searched) -> None:
     monkeypatch.chdir(tmp_path)
     Path("study.yaml").write_text(STUDY.replace("SELECTOR", selector).replace("QUESTION", question))

@@ -24,7 +24,7 @@ def test_the_winner_is_above_every_other_by_its_interval_and_no_dearer() -> None
     cheap = {"a": 1.0, "b": 1.0, "c": 0.95}
     clear = [pair("a", "b", 0.01, 0.03), pair("a", "c", 0.01, 0.05), pair("b", "c", -0.02, 0.02)]
     assert _winner("abc", clear, cheap) == "a"
-    assert _winner("abc", clear, {**cheap, "a": 1.2}) is None                  # more than a tenth dearer than b
+    assert _winner("abc", clear, {**cheap, "a": 1.2}) is None  # more than a tenth dearer than b
     assert _winner("abc", [pair("a", "b", -0.01, 0.03), *clear[1:]], cheap) is None
     assert _winner("abc", [pair("a", "b", None, None), *clear[1:]], cheap) is None
     turned = [pair("b", "a", -0.03, -0.01), pair("c", "a", -0.05, -0.01), clear[2]]
@@ -44,8 +44,16 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run = small_study(tmp_path_factory.mktemp("three"))
     for name, selector in SELECTORS.items():
         run.finish(
-            "run", "study.yaml", "--set", f"study={name}", "--set", f"selector={selector}", "--set", "confirm.seeds=4",
-            "--set", "budget.trials=20",
+            "run",
+            "study.yaml",
+            "--set",
+            f"study={name}",
+            "--set",
+            f"selector={selector}",
+            "--set",
+            "confirm.seeds=4",
+            "--set",
+            "budget.trials=20",
         )
     return {name: run.home / "studies" / name for name in SELECTORS}
 

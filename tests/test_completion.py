@@ -32,7 +32,9 @@ def place(tmp_path: Path) -> Path:
 def completed(words: list[str], place: Path) -> list[str]:
     """What the command says to bash of the last of ``words``, as bash is told by the script."""
     environment = {
-        **os.environ, "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1),
+        **os.environ,
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
         "_AUXTUNE_COMPLETE": "bash_complete",
     }
     run = subprocess.run([AUXTUNE], cwd=place, env=environment, capture_output=True, text=True, timeout=120)
@@ -61,13 +63,13 @@ def test_what_can_follow_is_offered(line: str, expected: list[str], place: Path)
 
 
 def test_a_store_is_not_asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")       # where nobody listens
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # where nobody listens
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert completed(["auxtune", "show", "s3://bucket/studies/quick", ""], place) == []
 
 
 def test_what_cannot_be_read_is_passed_over(place: Path) -> None:
-    long = "x" * 300                                   # no file system knows such a name, or says that it does not
+    long = "x" * 300  # no file system knows such a name, or says that it does not
     assert completed(["auxtune", "show", f"{long}/"], place) == [f"dir,{long}/"]
     assert completed(["auxtune", "show", long, ""], place) == []
     (place / "studies" / "loop").symlink_to("loop")
@@ -100,7 +102,11 @@ def test_bash_completes_with_the_script(place: Path) -> None:
     """
     path = f"{AUXTUNE.parent}{os.pathsep}{os.environ['PATH']}"
     run = subprocess.run(
-        ["bash", "--norc", "-c", script], cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        ["bash", "--norc", "-c", script],
+        cwd=place,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
         timeout=120,
     )
     assert run.stdout.splitlines() == ["studies/quick", "studies/quiet"], run.stderr

@@ -26,9 +26,9 @@ def accounts(*spans: tuple[float, float | None]) -> Accounts:
     [
         ([(0, 10)], 1, 1.0),
         ([(0, 10), (0, 10)], 2, 2.0),
-        ([(0, 10), (10, 10)], 1, 1.0),                 # one after the other
+        ([(0, 10), (10, 10)], 1, 1.0),  # one after the other
         ([(0, 10), (5, 10)], 2, 20 / 15),
-        ([(0, 10), (100, 10)], 1, 1.0),                # time in which nothing ran does not count
+        ([(0, 10), (100, 10)], 1, 1.0),  # time in which nothing ran does not count
         ([(0, 10), (2, 2), (2, 2)], 3, 14 / 10),
         ([(0, 10), (0, None)], 1, 1.0),
     ],

@@ -18,7 +18,7 @@ from auxtune.selectors.protocol import Kept, Problem, Proposal, Selection, Selec
 from auxtune.selectors.registry import make
 from auxtune.trials.recipe import ModelOptions
 
-ROWS = {"a": 300, "p": 100, "b": 300, "c": 300}        # the primary is not the first task
+ROWS = {"a": 300, "p": 100, "b": 300, "c": 300}  # the primary is not the first task
 
 
 def translator(training: Mapping[str, object]) -> Translator:
@@ -47,15 +47,22 @@ def steps_left(controls: tuple[str, ...], accounts: Accounts, **training: object
 
 def proposed(phase: Phase, *proposals: Proposal) -> Accounts:
     opened = Opened(
-        session="s", time=0.0, study="", overrides=(), study_folder="", working_folder="",
-        problem=translator({}).problem, fingerprint={}, versions={},
+        session="s",
+        time=0.0,
+        study="",
+        overrides=(),
+        study_folder="",
+        working_folder="",
+        problem=translator({}).problem,
+        fingerprint={},
+        versions={},
     )
     events = (Proposed(id=i, time=0.0, proposal=one, phase=phase, after=0) for i, one in enumerate(proposals))
     return Accounts([opened, *events])
 
 
 def test_equal_trainings_are_equal_proposals_wherever_the_primary_stands() -> None:
-    everything = Selection("mixture", tuple(ROWS))     # of which a random subset of equal size is the only one
+    everything = Selection("mixture", tuple(ROWS))  # of which a random subset of equal size is the only one
     arms = confirmation(("all_tasks", "random_subset")).arms(everything)
     assert arms["selection"] == arms["all_tasks"] == arms["random_subset"]
     assert len(list(confirmation(("all_tasks", "random_subset")).missing(everything, Accounts()))) == 2
@@ -154,9 +161,7 @@ def test_size_sqrt_is_by_the_root_of_the_rows_whatever_was_chosen() -> None:
         (Selection("mixture", tuple(ROWS), dict.fromkeys(ROWS, 0.25), weighting="loss"), ("all_tasks",)),
     ],
 )
-def test_what_trains_as_the_selection_does_is_not_trained_again(
-    chosen: Selection, controls: tuple[str, ...]
-) -> None:
+def test_what_trains_as_the_selection_does_is_not_trained_again(chosen: Selection, controls: tuple[str, ...]) -> None:
     question = confirmation(controls)
     arms = question.arms(chosen)
     assert all(same_trainings(arms["selection"], arms[name]) for name in controls)
@@ -166,8 +171,10 @@ def test_what_trains_as_the_selection_does_is_not_trained_again(
 def test_other_shares_rows_or_factors_are_another_training() -> None:
     (equal,) = confirmation(("all_tasks",)).arms(Selection("mixture", ("p",)))["all_tasks"][0]
     others = (
-        replace(equal, weights={**equal.shares, "a": 0.3, "b": 0.2}), replace(equal, seed=equal.seed + 1),
-        replace(equal, rows={"a": Kept({}, 100, 50, "f" * 64)}), replace(equal, cycle=False),
+        replace(equal, weights={**equal.shares, "a": 0.3, "b": 0.2}),
+        replace(equal, seed=equal.seed + 1),
+        replace(equal, rows={"a": Kept({}, 100, 50, "f" * 64)}),
+        replace(equal, cycle=False),
         replace(equal, weights={"a": 0.4, "p": 0.2, "b": 0.2, "c": 0.2}, weighting="loss"),
     )
     assert not any(same_training(equal, other) for other in others)

@@ -56,9 +56,7 @@ def test_a_control_needs_a_primary(control):
 
 def test_random_subsets_are_all_distinct_and_then_exhausted():
     asked = draws(RandomSubset(), problem_of(seed=3))
-    subsets = [
-        {"p", *chosen} for size in (1, 2, 3) for chosen in itertools.combinations(("a", "b", "c"), size)
-    ]
+    subsets = [{"p", *chosen} for size in (1, 2, 3) for chosen in itertools.combinations(("a", "b", "c"), size)]
     assert len(asked) == len(subsets)
     assert all(subset in [set(tasks) for tasks in asked] for subset in subsets)
 

@@ -166,9 +166,7 @@ def test_with_as_many_directions_as_tasks_each_task_is_solved_as_if_alone(r):
     assert np.allclose(b @ heads, alone, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("alpha", "direction"), [((1, 1), (0.850651, 0.525731)), ((100, 1), (0.99995, 0.0100))]
-)
+@pytest.mark.parametrize(("alpha", "direction"), [((1, 1), (0.850651, 0.525731)), ((100, 1), (0.99995, 0.0100))])
 def test_a_heavier_task_draws_the_shared_direction_to_itself(alpha, direction):
     tasks = Linear(np.eye(2), np.array([[1.0, 1.0], [0.0, 1.0]]), alpha)
     b = tasks.optimum(1)[:, 0]

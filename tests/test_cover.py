@@ -36,7 +36,7 @@ def best_of_all(affinity, models, singletons):
     onto = np.full((len(groups), tasks), -np.inf)
     for row, group in enumerate(groups):
         onto[row, list(group)] = worth(affinity.values, group)
-    sofar = onto                                       # what each task has of one group, two … (sets of groups, tasks)
+    sofar = onto  # what each task has of one group, two … (sets of groups, tasks)
     for _ in range(models - 2):
         sofar = np.maximum(sofar[:, None], onto[None]).reshape(-1, tasks)
     last = onto if models > 1 else np.full((1, tasks), -np.inf)

@@ -36,7 +36,7 @@ def test_a_gpu_that_torch_does_not_see_is_an_error_unless_the_cpu_is_asked_for()
         choose_device(0.5)
     assert choose_device(0.5, "cpu") == torch.device("cpu")
     assert Learner(replace(RECIPE, device="cpu"), TASKS, BASE, gpus=0.5).device == torch.device("cpu")
-    keep_to_share(torch.device("cpu"), 0.5)            # nothing to share
+    keep_to_share(torch.device("cpu"), 0.5)  # nothing to share
 
 
 def test_a_part_of_a_gpu_is_kept_to() -> None:
@@ -53,7 +53,7 @@ def test_a_part_of_a_gpu_is_kept_to() -> None:
 
 def test_the_device_changes_no_run_but_where_it_was_computed_names_what_was_measured() -> None:
     on_cpu = replace(RECIPE, device="cpu")
-    assert identity(on_cpu, TASKS, BASE) == identity(RECIPE, TASKS, BASE)          # a checkpoint may move
+    assert identity(on_cpu, TASKS, BASE) == identity(RECIPE, TASKS, BASE)  # a checkpoint may move
     keys = [run_key(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
     assert keys[0] == keys[2] == keys[3] != keys[1]
 

@@ -25,7 +25,7 @@ from click.testing import CliRunner, Result
 from auxtune.orchestrator.cli import main
 
 APART = "/proc/self/cwd/studies"
-NOWHERE = "http://127.0.0.1:9"                         # the port of a service that only throws away, and is never there
+NOWHERE = "http://127.0.0.1:9"  # the port of a service that only throws away, and is never there
 
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
-    server.start()                                     # it takes as long as the cluster does, beside it
+    server.start()  # it takes as long as the cluster does, beside it
     yield server
     for group in {os.getpgid(process) for process in server.wait()}:
         os.killpg(group, signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_what_is_wrong_on_a_node_is_found_on_that_node(cluster: Any, folders: di
     assert "1 CPUs for trials" in of(nodes[0], "head")
     (unreached,) = (f for f in findings if f["rule"] == "tracking")
     assert NOWHERE in unreached["what"] and "cannot be reached" in unreached["what"]
-    assert len(findings) == 5, findings                # so versions agree
+    assert len(findings) == 5, findings  # so versions agree
     left = [path.name for folder in folders.values() for path in folder.rglob("*")]
     assert sorted(left) == ["studies"] * 3
 
@@ -144,12 +144,12 @@ def test_what_is_wrong_on_a_node_is_found_on_that_node(cluster: Any, folders: di
 @pytest.mark.slow
 def test_a_shared_storage_and_a_server_are_not_found_fault_with(cluster: Any, server: Server, tmp_path: Path) -> None:
     (process,) = server.wait()
-    server.start()                                     # as `ray up` does when it is asked again
+    server.start()  # as `ray up` does when it is asked again
     storage, uri = tmp_path / "studies", f"http://127.0.0.1:{server.port}"
     result = doctor("--address", cluster.address, "--storage", str(storage), "--tracking", uri, "--json")
     findings = json.loads(result.stdout)["findings"]
     assert {finding["rule"] for finding in findings} - {"disk"} == {"gpu", "head"}
-    assert list(tmp_path.iterdir()) == []              # not there yet, its parent was looked at, and nothing was made
+    assert list(tmp_path.iterdir()) == []  # not there yet, its parent was looked at, and nothing was made
     assert server.wait() == [process] and "Address already in use" not in server.log.read_text()
 
 

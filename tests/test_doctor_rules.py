@@ -28,9 +28,13 @@ def node(name: str, said: Mapping[str, Any] | None = None, **changes: Any) -> No
     }
     resources = {"CPU": 0.0 if name == "head" else 8.0}
     facts: dict[str, Any] = {
-        "id": name, "address": "10.0.0.1", "head": name == "head",
-        "resources": resources, "said": {**sound, **(said or {})},
-        "storage": {"error": None, **ROOM}, "sees": frozenset({"head", "worker"}),
+        "id": name,
+        "address": "10.0.0.1",
+        "head": name == "head",
+        "resources": resources,
+        "said": {**sound, **(said or {})},
+        "storage": {"error": None, **ROOM},
+        "sees": frozenset({"head", "worker"}),
     }
     return Node(**{**facts, **changes})
 

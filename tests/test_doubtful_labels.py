@@ -92,8 +92,13 @@ def test_declared_tags_keep_the_mark_and_a_missing_tag_is_an_error(tmp_path: Pat
     assert task.labels == ("O", "B-x")
     assert set(task.splits["train"].labels) == {(0, 1, IGNORED)}
     for missing in (None, math.nan):
-        said = mess(tmp_path, "jsonl", {"train": [*rows, {"tokens": ["a", "b"], "tags": [0, missing]}]},
-                    tokens="tokens", tags="tags")
+        said = mess(
+            tmp_path,
+            "jsonl",
+            {"train": [*rows, {"tokens": ["a", "b"], "tags": [0, missing]}]},
+            tokens="tokens",
+            tags="tags",
+        )
         assert "row 81, column `tags`: a word's tag is missing; -100 marks a word that is not scored" in said
 
 
@@ -101,11 +106,14 @@ def test_marks_are_no_labels_and_words_without_tags_teach_nothing(tmp_path: Path
     rows = [{"tokens": [f"w{i}", "x"], "tags": ["O", IGNORED]} for i in range(80)]
     columns = {"tokens": "tokens", "tags": "tags"}
     assert "labels: -100 marks what is not scored" in mess(
-        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100"), **columns)
+        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100"), **columns
+    )
     assert "labels: -100 marks what is not scored" in mess(
-        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100.0"), **columns)
+        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x", "-100.0"), **columns
+    )
     assert "all words of 30 training rows have the tag O" in mess(
-        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x"), **columns)
+        tmp_path, "jsonl", {"train": rows}, labels=("O", "B-x"), **columns
+    )
     bare = [{"tokens": [f"v{i}", "x"], "tags": [IGNORED, "O"] if i else [IGNORED, IGNORED]} for i in range(1)]
     good = [{"tokens": [f"w{i}", "x"], "tags": ["O", "B-x"]} for i in range(80)]
     parts = {"train": good, "validation": bare}
@@ -164,7 +172,8 @@ def test_what_is_no_number_among_fractions_is_named(tmp_path: Path, form: str) -
     assert "(also row 182)" in said and "`kind: classification`" in said
     assert "expected a number, found 'n/a'" in mess(tmp_path, form, parts, kind="regression") or form in TYPED
     assert "there are 92 classes in 182 rows" in shown(
-        tmp_path, form, [*fractions, "n/a", *fractions, "unknown"], kind="classification")
+        tmp_path, form, [*fractions, "n/a", *fractions, "unknown"], kind="classification"
+    )
 
 
 def test_text_among_numbers_of_jsonl_is_named_and_not_the_numbers(tmp_path: Path) -> None:
@@ -194,17 +203,23 @@ def test_text_among_numbers_of_jsonl_is_named_and_not_the_numbers(tmp_path: Path
         (["good", "bad", "bad|good"], "row 3: the class 'bad|good' looks like several of the other classes"),
     ],
 )
-def test_classes_that_were_hardly_meant_are_warned_of(
-    tmp_path: Path, form: str, labels: list[str], said: str
-) -> None:
+def test_classes_that_were_hardly_meant_are_warned_of(tmp_path: Path, form: str, labels: list[str], said: str) -> None:
     repeated = labels * max(1, 120 // len(labels))
     assert said in shown(tmp_path, form, repeated)
 
 
 @pytest.mark.parametrize(
     "labels",
-    [["no", "yes"], ["neutral", "none", "favor"], [str(i) for i in range(20)], ["O", "I-x", "I-y"], ["3D", "flat"] * 3
-     + ["flat"], ["USA", "UK"], ["not_a", "not_b"], ["1", "2", "10"]],
+    [
+        ["no", "yes"],
+        ["neutral", "none", "favor"],
+        [str(i) for i in range(20)],
+        ["O", "I-x", "I-y"],
+        ["3D", "flat"] * 3 + ["flat"],
+        ["USA", "UK"],
+        ["not_a", "not_b"],
+        ["1", "2", "10"],
+    ],
 )
 def test_ordinary_classes_are_not_warned_of(tmp_path: Path, labels: list[str]) -> None:
     assert shown(tmp_path, "csv", labels * max(4, 120 // len(labels))) == ""
@@ -237,8 +252,14 @@ def test_a_mark_among_values_is_warned_of_and_a_scale_below_zero_is_not(tmp_path
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_rows_without_text_or_label_are_dropped_where_that_is_asked_for(tmp_path: Path, form: str) -> None:
-    train = [*labelled(["no", "yes"] * 60), {"text": "", "label": "no"}, {"text": None, "label": "yes"},
-             {"text": "   ", "label": "no"}, {"text": "x", "label": None}, {"text": None, "label": None}]
+    train = [
+        *labelled(["no", "yes"] * 60),
+        {"text": "", "label": "no"},
+        {"text": None, "label": "yes"},
+        {"text": "   ", "label": "no"},
+        {"text": "x", "label": None},
+        {"text": None, "label": None},
+    ]
     parts = {"train": train, "validation": [*labelled(["no", "yes"] * 10, "dev"), {"text": " ", "label": "no"}]}
     said = mess(tmp_path, form, parts)
     assert said.count("`missing: drop` leaves such rows out") == 3

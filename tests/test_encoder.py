@@ -34,13 +34,13 @@ from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.report import Report
 from auxtune.trials.training import TrainingRun
 
-SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
-         "intermediate_size": 32}
+SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 FAMILIES = {
     "bert": BertConfig(**SIZES, max_position_embeddings=40),
     "roberta": RobertaConfig(**SIZES, max_position_embeddings=42, type_vocab_size=1),
-    "distilbert": DistilBertConfig(vocab_size=50, dim=16, n_layers=3, n_heads=2, hidden_dim=32,
-                                   max_position_embeddings=40),
+    "distilbert": DistilBertConfig(
+        vocab_size=50, dim=16, n_layers=3, n_heads=2, hidden_dim=32, max_position_embeddings=40
+    ),
     "electra": ElectraConfig(**SIZES, embedding_size=8, max_position_embeddings=40),
     "mpnet": MPNetConfig(**SIZES, max_position_embeddings=42),
     "deberta": DebertaV2Config(**SIZES, max_position_embeddings=40, type_vocab_size=0, pad_token_id=0),
@@ -86,8 +86,14 @@ TASKS = {kind: make_task(kind) for kind in ("classification", "regression", "tok
 def three_steps(base: BaseEncoder, model: ModelOptions, folder: Path) -> Report:
     """The report of one optimisation step on a task of each kind."""
     recipe = Recipe(
-        tasks=tuple(TASKS), shares=dict.fromkeys(TASKS, 1 / 3), cycle=dict.fromkeys(TASKS, 1), evaluate=tuple(TASKS),
-        report=tuple(TASKS), model=model, steps=3, batch_size=4,
+        tasks=tuple(TASKS),
+        shares=dict.fromkeys(TASKS, 1 / 3),
+        cycle=dict.fromkeys(TASKS, 1),
+        evaluate=tuple(TASKS),
+        report=tuple(TASKS),
+        model=model,
+        steps=3,
+        batch_size=4,
     )
     run = TrainingRun(recipe, TASKS, base, folder)
     run.advance()

@@ -59,8 +59,15 @@ def test_what_was_trained_from_half_precision_is_saved_and_loaded_in_float32(tmp
     rows = load_tasks(write_tasks(tmp_path)[:1])
     tasks = encode_tasks(rows, options, tmp_path / "tokens")
     recipe = Recipe(
-        tasks=("single",), shares={"single": 1.0}, evaluate=("single",), report=("single",), model=options, steps=4,
-        batch_size=8, evaluate_every=4, learning_rate=1e-3,
+        tasks=("single",),
+        shares={"single": 1.0},
+        evaluate=("single",),
+        report=("single",),
+        model=options,
+        steps=4,
+        batch_size=8,
+        evaluate_every=4,
+        learning_rate=1e-3,
     )
     run = TrainingRun(recipe, tasks, load_base(options), tmp_path / "run")
     run.advance()

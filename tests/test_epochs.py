@@ -39,17 +39,20 @@ def steps(training: str, **weights: float) -> int:
     return translator.recipe(translator.execute(Proposal(tuple(weights), weights)), "search").steps
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    ("epochs: 1, batch_size: 32", 3),                  # 32, 32 and 6 rows
-    ("epochs: 3, batch_size: 32", 9),
-    ("epochs: 0.5, batch_size: 32", 2),
-    ("epochs: 0.001, batch_size: 32", 1),
-    ("epochs: 3, batch_size: 32, accumulate: 2", 5),
-    ("epochs: 2, batch_size: 70", 2),
-    ("epochs: 2, batch_size: 500", 2),
-    ("steps: 50", 50),
-    ("batch_size: 32", 600),
-])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("epochs: 1, batch_size: 32", 3),  # 32, 32 and 6 rows
+        ("epochs: 3, batch_size: 32", 9),
+        ("epochs: 0.5, batch_size: 32", 2),
+        ("epochs: 0.001, batch_size: 32", 1),
+        ("epochs: 3, batch_size: 32, accumulate: 2", 5),
+        ("epochs: 2, batch_size: 70", 2),
+        ("epochs: 2, batch_size: 500", 2),
+        ("steps: 50", 50),
+        ("batch_size: 32", 600),
+    ],
+)
 def test_alone_the_primary_takes_as_many_steps_as_its_passes(given: str, expected: int) -> None:
     assert whole_steps(options(given).training, PROBLEM) == expected == steps(given, p=1.0)
 
@@ -57,8 +60,9 @@ def test_alone_the_primary_takes_as_many_steps_as_its_passes(given: str, expecte
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 70])
 def test_so_many_batches_hold_every_row_once(rows: int) -> None:
     split = EncodedSplit(np.zeros(rows, np.int32), np.zeros(rows, np.uint8), np.arange(rows + 1), np.zeros(rows, int))
-    batches, count = TaskBatches("p", split, 32, 0), whole_steps(
-        TrainingOptions(epochs=1), Problem((TaskInfo("p", "classification", rows),), "p")
+    batches, count = (
+        TaskBatches("p", split, 32, 0),
+        whole_steps(TrainingOptions(epochs=1), Problem((TaskInfo("p", "classification", rows),), "p")),
     )
     seen = np.concatenate([batches.next_rows() for _ in range(count)])
     assert sorted(seen) == list(range(rows)) and batches.epoch == 0
@@ -81,13 +85,19 @@ def test_what_steers_itself_keeps_its_own_length() -> None:
     assert translator.steps(steered) == 21
 
 
-@pytest.mark.parametrize(("training", "change", "said"), [
-    ("epochs: 3, steps: 20", (), "expected either `steps` or `epochs`, found both"),
-    ("steps: 20", ("training.epochs=3",), "expected either `steps` or `epochs`, found both"),
-    ("epochs: 0", (), "expected a number > 0 or null, found 0"),
-    ("epochs: 3", ("primary=null", "objective=groups", "models=2", "selector=tag", "confirm.leave_one_out=false"),
-     "counts passes over the rows of a `primary`, and groups have none"),
-])
+@pytest.mark.parametrize(
+    ("training", "change", "said"),
+    [
+        ("epochs: 3, steps: 20", (), "expected either `steps` or `epochs`, found both"),
+        ("steps: 20", ("training.epochs=3",), "expected either `steps` or `epochs`, found both"),
+        ("epochs: 0", (), "expected a number > 0 or null, found 0"),
+        (
+            "epochs: 3",
+            ("primary=null", "objective=groups", "models=2", "selector=tag", "confirm.leave_one_out=false"),
+            "counts passes over the rows of a `primary`, and groups have none",
+        ),
+    ],
+)
 def test_what_cannot_be_meant_is_refused_at_its_key(training: str, change: tuple[str, ...], said: str) -> None:
     with pytest.raises(StudyFileError) as caught:
         options(training, *change)

@@ -38,7 +38,12 @@ PACE = SmokePace({"p": figures(0.2, 0.1, 0.4), "a": figures(1.0, 0.8, 1.2)})
 
 def test_work_counts_every_row_that_is_scored() -> None:
     assert work_of(RECIPE, ROWS, None) == Work(
-        ("p", "a"), 250, 250, {"p": 0.25, "a": 0.75}, {"p": 3 * 40}, steered=False          # at 100, 200 and 250
+        ("p", "a"),
+        250,
+        250,
+        {"p": 0.25, "a": 0.75},
+        {"p": 3 * 40},
+        steered=False,  # at 100, 200 and 250
     )
     assert work_of(replace(RECIPE, steps=200, report=("p",)), ROWS, None).evaluated == {"p": 2 * 40 + 500}
     steered = work_of(RECIPE, ROWS, rounds=25)
@@ -62,7 +67,7 @@ def test_shares_that_are_not_known_lie_between_the_fastest_and_the_slowest_task(
 
 def test_a_task_without_figures_leaves_a_trial_unknown() -> None:
     assert SmokePace({"p": PACE.figures["p"]}).seconds(work_of(RECIPE, ROWS, None)) is None
-    alone = replace(RECIPE, tasks=("a",), shares={"a": 1.0})           # its evaluation is of another task
+    alone = replace(RECIPE, tasks=("a",), shares={"a": 1.0})  # its evaluation is of another task
     assert SmokePace({"a": PACE.figures["a"]}).seconds(work_of(alone, ROWS, None)) is None
 
 
@@ -70,7 +75,7 @@ def test_finished_trials_give_mean_and_spread_by_their_kind() -> None:
     plain, steered = work_of(RECIPE, ROWS, None), work_of(RECIPE, ROWS, 25)
     pace = TrialPace(plain=(0.1, 0.2, 0.6), steered=(1.0,))
     assert pace.seconds(plain) == Spread(pytest.approx(75.0), 25.0, 150.0)
-    assert pace.seconds(steered) == Spread(250.0, None, None)          # one trial shows no spread
+    assert pace.seconds(steered) == Spread(250.0, None, None)  # one trial shows no spread
     assert TrialPace((), (1.0,)).seconds(plain) == Spread(250.0, None, None)
     assert TrialPace((), ()).seconds(plain) is None
 
@@ -106,9 +111,9 @@ NONE_SPENT = {"trials": 0, "wall_hours": 0.0, "gpu_hours": 0.0, "usd": 0.0}
     [
         ({"trials": 10}, 6, 6, 6),
         # 1,000 s, less 400 for confirm; trials of 100 s (50 to 200), and one that reaches the limit is one too many.
-        ({"gpu_hours": 1000 / 3600}, 0, 5, 15),        # at 200 s confirm takes 800, and one more reaches 1,000
-        ({"usd": 1.2}, 0, 5, 15),                      # 0.12 a trial
-        ({"wall_hours": 1000 / 3600}, 5, 15, 35),      # two at a time
+        ({"gpu_hours": 1000 / 3600}, 0, 5, 15),  # at 200 s confirm takes 800, and one more reaches 1,000
+        ({"usd": 1.2}, 0, 5, 15),  # 0.12 a trial
+        ({"wall_hours": 1000 / 3600}, 5, 15, 35),  # two at a time
     ],
 )
 def test_the_room_in_a_limit(limits: dict[str, float], few: int, trials: int, many: int) -> None:

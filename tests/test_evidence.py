@@ -36,7 +36,10 @@ def test_what_was_kept_is_found_as_it_was(tmp_path: Path) -> None:
     assert store.create("k", entry(), ARRAYS)
     found = EvidenceStore(tmp_path).find("k")
     assert found is not None and (found.cost, found.score, found.study, found.metrics) == (
-        COST, 0.5, "x 1", {"a": {"accuracy": 0.5}}
+        COST,
+        0.5,
+        "x 1",
+        {"a": {"accuracy": 0.5}},
     )
     arrays = StoredEvidence(EvidenceStore(tmp_path))["k"]
     assert set(arrays) == set(ARRAYS) and all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS)

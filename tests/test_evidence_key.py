@@ -38,44 +38,54 @@ def in_other_token_ids() -> EncodedTask:
     return dataclasses.replace(SIGN, splits=splits)
 
 
-@pytest.mark.parametrize("recipe", [
-    changed(probes={"gradients": {}}),
-    changed(report=("sign",)),
-    changed(threads=4, time_limit=60.0, checkpoint_every=1.0),
-    changed(precision="float32"),                      # what ``auto`` is on a CPU
-    with_model(encoder="elsewhere/the-same", trust_remote_code=True),
-])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        changed(probes={"gradients": {}}),
+        changed(report=("sign",)),
+        changed(threads=4, time_limit=60.0, checkpoint_every=1.0),
+        changed(precision="float32"),  # what ``auto`` is on a CPU
+        with_model(encoder="elsewhere/the-same", trust_remote_code=True),
+    ],
+)
 def test_what_decides_nothing_changes_no_key(recipe: Recipe) -> None:
     assert recipe != RECIPE and key(recipe) == key()
 
 
-@pytest.mark.parametrize("recipe", [
-    changed(seed=1),
-    changed(steps=15),
-    changed(evaluate_every=5),                         # other weights are the best seen
-    changed(precision="bfloat16"),
-    changed(learning_rate=1e-3),
-    changed(cycle=None),
-    changed(loss_weights={"sign": 2.0}),
-    changed(search_score="loss"),                      # what is told of it is kept with it
-    with_model(pooling="mean"),
-    with_model(alignment="covariance"),
-    with_model(max_length=8),
-    recipe_of(("sign", "tags")),
-    recipe_of(("sign", "tags"), evaluate=("sign",)),
-    recipe_of(("sign", "tags"), evaluate=("sign",), first=("tags",)),
-])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        changed(seed=1),
+        changed(steps=15),
+        changed(evaluate_every=5),  # other weights are the best seen
+        changed(precision="bfloat16"),
+        changed(learning_rate=1e-3),
+        changed(cycle=None),
+        changed(loss_weights={"sign": 2.0}),
+        changed(search_score="loss"),  # what is told of it is kept with it
+        with_model(pooling="mean"),
+        with_model(alignment="covariance"),
+        with_model(max_length=8),
+        recipe_of(("sign", "tags")),
+        recipe_of(("sign", "tags"), evaluate=("sign",)),
+        recipe_of(("sign", "tags"), evaluate=("sign",), first=("tags",)),
+    ],
+)
 def test_what_decides_the_weights_changes_the_key(recipe: Recipe) -> None:
     assert key(recipe) != key()
 
 
-@pytest.mark.parametrize("task", [
-    dataclasses.replace(SIGN, digest="other rows"),
-    dataclasses.replace(SIGN, metrics=("f1", "accuracy")),             # the main metric picks the best weights
-    in_other_token_ids(),
-    shuffled(SIGN, 1),
-    with_rows(SIGN, np.arange(10)),
-], ids=["rows", "metric", "tokenizer", "twin", "some rows"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        dataclasses.replace(SIGN, digest="other rows"),
+        dataclasses.replace(SIGN, metrics=("f1", "accuracy")),  # the main metric picks the best weights
+        in_other_token_ids(),
+        shuffled(SIGN, 1),
+        with_rows(SIGN, np.arange(10)),
+    ],
+    ids=["rows", "metric", "tokenizer", "twin", "some rows"],
+)
 def test_what_a_run_learns_from_changes_its_key(task: EncodedTask) -> None:
     assert key(task=task) != key()
 
@@ -100,7 +110,7 @@ def test_another_option_run_or_batch_of_texts_is_another_key() -> None:
         probe_key(run, probe, options, texts)
         for run in ("run", "other")
         for probe, options in [("gradients", {}), ("gradients", {"batches": 4}), ("covariance", {})]
-        for texts in (None, "digest")                  # which these do not read
+        for texts in (None, "digest")  # which these do not read
     }
     assert len(keys) == 6
     assert probe_key("run", "hidden_states", {}, "one") != probe_key("run", "hidden_states", {}, "other")

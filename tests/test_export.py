@@ -141,14 +141,14 @@ def test_a_control_becomes_a_model_too(whole: StudyRun, tmp_path: Path) -> None:
     [trial] = [each for each in whole.accounts.in_phase("confirm") if each.proposal.tasks == ("moods",)]
     assert trial.told is not None
     ours, theirs = made["report"]["moods"]["accuracy"], trial.told.report["moods"]["accuracy"]
-    assert f"accuracy {ours:.4f} | accuracy {theirs:.4f} |" in text        # one seed: the mean is its own
+    assert f"accuracy {ours:.4f} | accuracy {theirs:.4f} |" in text  # one seed: the mean is its own
     assert list(load_model(tmp_path / "model").tasks) == ["moods"]
     unknown = export(whole, tmp_path / "other", "--arm", "all_tasks")
     assert unknown.exit_code == 2 and "selection, single_task; found all_tasks" in unknown.stderr
 
 
 def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()                       # an empty folder is none
+    (tmp_path / "model").mkdir()  # an empty folder is none
     result = export(whole, tmp_path / "model", "--json")
     [made] = json.loads(result.stdout)["models"]
     answer = json.loads((whole.folder / "selection.json").read_text())

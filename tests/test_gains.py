@@ -21,8 +21,12 @@ def square(parameter: torch.Tensor, centre: float, scale: float = 1.0) -> Loss:
     return lambda: scale * 0.5 * (parameter - centre).square().sum()
 
 
-def of_squares(centres: tuple[float, ...], rate: float, order: Literal["exact", "first"] = "exact",
-               scales: tuple[float, ...] = (1.0, 1.0)) -> Gains:
+def of_squares(
+    centres: tuple[float, ...],
+    rate: float,
+    order: Literal["exact", "first"] = "exact",
+    scales: tuple[float, ...] = (1.0, 1.0),
+) -> Gains:
     """At 0, of losses ½ (θ - c)²."""
     parameter = number(0.0)
     losses = [square(parameter, centre, scale) for centre, scale in zip(centres, scales, strict=True)]

@@ -73,7 +73,7 @@ def test_extreme_mixtures_have_points() -> None:
     assert to_shares(to_point(alone, 0.1), 0.1) == pytest.approx(alone)
     last = np.array([0.1, 0.0, 0.9])
     assert to_shares(to_point(last, 0.1), 0.1) == pytest.approx(last)
-    below = np.array([0.05, 0.05, 0.9])                # a cycle may give the primary less than was asked for
+    below = np.array([0.05, 0.05, 0.9])  # a cycle may give the primary less than was asked for
     assert np.isfinite(to_point(below, 0.1)).all()
 
 
@@ -97,7 +97,7 @@ def test_the_order_of_tasks_matters_little() -> None:
         infos = tuple(task for name in order for task in problem.tasks if task.name == name)
         scores = search(GPMixing(samples=16), Problem(infos, "t0", 3), concave(optimum), problem.names)
         found.append(max(scores))
-    assert max(found) - min(found) < 0.05              # of a function that spans about 1 over the simplex
+    assert max(found) - min(found) < 0.05  # of a function that spans about 1 over the simplex
     assert min(found) > 0.95
 
 

@@ -30,8 +30,11 @@ def arrays(tasks=TASKS, strength=1.0, rows=60, seed=0, blocks=BLOCKS):
             own = gradients[place * rows : (place + 1) * rows]
             for number, block in enumerate(blocks):
                 own[:, number] += strength * (1 if task in block else -1)
-        found |= {f"{part}_gradients": gradients, f"{part}_margins": rng.normal(size=len(gradients)).astype(np.float32),
-                  f"{part}_task": np.repeat(np.arange(len(tasks)), rows)}
+        found |= {
+            f"{part}_gradients": gradients,
+            f"{part}_margins": rng.normal(size=len(gradients)).astype(np.float32),
+            f"{part}_task": np.repeat(np.arange(len(tasks)), rows),
+        }
     return found
 
 
@@ -149,7 +152,7 @@ def test_few_tasks():
     assert GradTag().propose(GradTag().start(one), {}) == Done() and GradTag().fewest(one) == 0
     two = answer(GradTag(), problem_of(["a", "b"], models=2))
     assert two.groups == ({"tasks": ["a", "b"], "serves": ["a", "b"]},)
-    ordered = (("a", "c"), ("a", "c"), ("b", "c"))       # a and c are most alike, a and b least
+    ordered = (("a", "c"), ("a", "c"), ("b", "c"))  # a and c are most alike, a and b least
     three = answer(GradTag(), problem_of(["a", "b", "c"], models=2), rows=200, blocks=ordered)
     assert [group["tasks"] for group in three.groups] == [["a", "c"], ["b"]]
     assert GradTag().fewest(problem_of(["a", "b", "c"])) == 1
@@ -177,14 +180,19 @@ def test_nothing_is_predicted_of_what_the_run_says_nothing_of():
     selector, problem = GradTag(), problem_of(models=2)
     state, evidence = told(selector, problem), {"key": arrays()}
     kept = {"a": Kept({"statistic": "tau"}, 100, 50, "digest")}
-    for strange in (Proposal(("a", "new")), Proposal(("a",), trains=False), Proposal(("a",), shuffled=3),
-                    Proposal(("a", "b"), rows=kept)):
+    for strange in (
+        Proposal(("a", "new")),
+        Proposal(("a",), trains=False),
+        Proposal(("a",), shuffled=3),
+        Proposal(("a", "b"), rows=kept),
+    ):
         assert selector.predict(state, evidence, [strange]) == [{}]
     assert selector.predict(selector.start(problem), {}, [Proposal(("a",))]) == [{}]
 
 
 def test_the_skill_of_many_tasks_counts_only_numbers_that_their_subsets_make_independent():
     """Of every subset of a size all are; 200 of five of 20 tasks are worth half of the 360, 63 of 12 as little."""
+
     def worth(tasks, size, count):
         return independent(drawn_subsets(tasks, size, count, np.random.default_rng(0)))
 

@@ -26,7 +26,7 @@ from auxtune.trials.probes.measuring import pooled_features
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import SIZE, Sketch
 
-__all__ = ["folders"]                                  # a fixture
+__all__ = ["folders"]  # a fixture
 CPU = torch.device("cpu")
 
 
@@ -52,7 +52,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 def test_a_sketch_keeps_inner_products(length: int) -> None:
     generator = torch.Generator().manual_seed(length)
     vectors = torch.randn(6, length, generator=generator, dtype=torch.float64)
-    vectors[1:] += vectors[0]                          # products of every size
+    vectors[1:] += vectors[0]  # products of every size
     sketch = Sketch("a block", length, CPU)
     sketches = torch.stack([sketch(vector) for vector in vectors])
     assert sketches.shape == (6, SIZE)
@@ -147,8 +147,10 @@ def test_norms_are_exact_and_sketches_near() -> None:
     names = [name for name, _ in module.named_parameters()]
     for block, prefix in enumerate(("table", "layer.0", "layer.1")):
         one, other = (
-            torch.cat([part.flatten() for name, part in zip(names, pull, strict=True) if name.startswith(prefix)])
-            .double() for pull in pulls
+            torch.cat(
+                [part.flatten() for name, part in zip(names, pull, strict=True) if name.startswith(prefix)]
+            ).double()
+            for pull in pulls
         )
         assert norms[block].item() == pytest.approx(one.norm().item(), rel=1e-7)
         relative = (first[block] @ second[block] - one @ other) / (one.norm() * other.norm())
@@ -176,8 +178,11 @@ def test_gradients_are_those_of_a_slow_computation_in_float64(name: str) -> None
 def test_copies_of_a_task_agree_entirely_and_renamed_classes_change_nothing() -> None:
     sign = TASKS["sign"]
     renamed = {part: dataclasses.replace(split, labels=1 - split.labels) for part, split in sign.splits.items()}
-    tasks = {**EVERY_KIND, "copy": dataclasses.replace(sign, name="copy"),
-             "renamed": dataclasses.replace(sign, name="renamed", splits=renamed)}
+    tasks = {
+        **EVERY_KIND,
+        "copy": dataclasses.replace(sign, name="copy"),
+        "renamed": dataclasses.replace(sign, name="renamed", splits=renamed),
+    }
     found = {name: measured(name, tasks)["projections"] for name in ("sign", "copy", "renamed", "thirds")}
     assert np.array_equal(found["sign"], found["copy"])
     assert cosine(found["sign"], found["renamed"]) == pytest.approx(1, abs=1e-4)

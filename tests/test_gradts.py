@@ -18,11 +18,11 @@ from auxtune.selectors.testing import SelectorContract
 PRIMARY = (1, 2, 3, 4, 5, 6)
 HEADS = {
     "p": PRIMARY,
-    "a": (1, 2, 3, 4, 6, 5),                           # 13/15
-    "b": (2, 1, 4, 3, 6, 5),                           # 0.6
-    "c": (3, 2, 1, 4, 6, 5),                           # 7/15
-    "d": (4, 3, 2, 1, 6, 5),                           # 1/15
-    "e": (6, 5, 4, 3, 2, 1),                           # -1
+    "a": (1, 2, 3, 4, 6, 5),  # 13/15
+    "b": (2, 1, 4, 3, 6, 5),  # 0.6
+    "c": (3, 2, 1, 4, 6, 5),  # 7/15
+    "d": (4, 3, 2, 1, 6, 5),  # 1/15
+    "e": (6, 5, 4, 3, 2, 1),  # -1
 }
 TAU = {"a": 13 / 15, "b": 0.6, "c": 7 / 15, "d": 1 / 15, "e": -1.0}
 ORDER = ("a", "b", "c", "d", "e")
@@ -39,7 +39,7 @@ class Lab:
     selector: Selector
     heads: Mapping[str, tuple[object, ...]] = field(default_factory=lambda: HEADS)
     twins: tuple[tuple[int, ...] | None, ...] = ()
-    scores: tuple[float | None, ...] = ()              # by length from 0, the primary alone
+    scores: tuple[float | None, ...] = ()  # by length from 0, the primary alone
     failed: frozenset[str] = frozenset()
     evidence: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     shuffles: list[int] = field(default_factory=list)
@@ -202,18 +202,16 @@ def test_lost_twins_make_a_wider_threshold_and_one_that_is_left_makes_none() -> 
 @pytest.mark.parametrize(
     ("scores", "trained", "chosen"),
     [
-        ((0.70, 0.72, 0.72, 0.71, 0.80), 4, 3),        # stops at the first fall; of equal ones the latest
-        ((0.70, 0.69, 0.90, 0.90, 0.90), 2, 1),        # one auxiliary is always kept
+        ((0.70, 0.72, 0.72, 0.71, 0.80), 4, 3),  # stops at the first fall; of equal ones the latest
+        ((0.70, 0.69, 0.90, 0.90, 0.90), 2, 1),  # one auxiliary is always kept
         ((0.70, 0.71, 0.72, 0.73, 0.74), 5, 5),
-        ((0.70, 0.70, 0.70, 0.70, 0.70), 5, 5),        # equality goes on
-        ((0.70, None, 0.69, 0.90, 0.90), 3, 1),        # a failed one neither stops nor counts
+        ((0.70, 0.70, 0.70, 0.70, 0.70), 5, 5),  # equality goes on
+        ((0.70, None, 0.69, 0.90, 0.90), 3, 1),  # a failed one neither stops nor counts
         ((0.70, None, 0.72, 0.71, 0.90), 4, 3),
         ((None, 0.50, 0.40, 0.90, 0.90), 3, 2),
     ],
 )
-def test_prefixes_are_read_until_the_score_falls(
-    scores: tuple[float | None, ...], trained: int, chosen: int
-) -> None:
+def test_prefixes_are_read_until_the_score_falls(scores: tuple[float | None, ...], trained: int, chosen: int) -> None:
     answer, asked = Lab(GradTSTrial(ahead=0), scores=(0.5, *scores)).run(problem_of())
     assert set(answer.tasks) == {"p", *ORDER[:chosen]}
     assert [set(proposal.tasks) for proposal in prefixes(asked)] == [
@@ -224,7 +222,7 @@ def test_prefixes_are_read_until_the_score_falls(
 
 @pytest.mark.parametrize(("patience", "trained", "chosen"), [(0, 2, 1), (1, 3, 1), (2, 5, 5)])
 def test_patience_waits_for_the_best_so_far_to_be_reached_again(patience: int, trained: int, chosen: int) -> None:
-    scores = (0.5, 0.72, 0.70, 0.71, 0.72, 0.75)       # the third rises above the second, but not above the first
+    scores = (0.5, 0.72, 0.70, 0.71, 0.72, 0.75)  # the third rises above the second, but not above the first
     answer, asked = Lab(GradTSTrial(ahead=0, patience=patience), scores=scores).run(problem_of())
     assert len(prefixes(asked)) == trained
     assert set(answer.tasks) == {"p", *ORDER[:chosen]}
@@ -271,9 +269,7 @@ def test_no_more_prefixes_are_under_way_than_ahead_allows() -> None:
         ((0.60, 0.70, 0.72, 0.71, 0.90, 0.90), 3, 2),
     ],
 )
-def test_the_primary_alone_may_be_the_first_prefix(
-    scores: tuple[float, ...], trained: int, chosen: int
-) -> None:
+def test_the_primary_alone_may_be_the_first_prefix(scores: tuple[float, ...], trained: int, chosen: int) -> None:
     answer, asked = Lab(GradTSTrial(ahead=0, compare_alone=True), scores=scores).run(problem_of())
     assert len(prefixes(asked)) == trained, "its score is that of its single-task run"
     assert set(answer.tasks) == {"p", *ORDER[:chosen]}
@@ -290,7 +286,7 @@ def test_the_ranking_is_computed_once_and_carried_by_the_first_prefix() -> None:
         if "ranking" in proposal.notes:
             proposal = replace(proposal, tasks=("p", "e"), notes={"length": 1, "ranking": turned})
         state = lab.selector.told(lab.selector.proposed(state, number, proposal), number, lab.outcome(proposal))
-    asked_next = lab.selector.propose(state, {})       # no evidence is needed any more
+    asked_next = lab.selector.propose(state, {})  # no evidence is needed any more
     assert isinstance(asked_next, Proposal) and set(asked_next.tasks) == {"p", "e", "d"}
     assert len(answer.tasks) == 6
 

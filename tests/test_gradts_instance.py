@@ -121,7 +121,6 @@ def test_thresholds_that_are_no_numbers_are_refused(value: Any) -> None:
         registry.make("gradts_instance", {"threshold": value})
 
 
-
 @pytest.mark.parametrize("name", ["gradts_threshold", "gradts_trial", "gradts_instance"])
 def test_released_measures_key_and_value_weights_and_normalises_by_the_sum(name: str) -> None:
     for released, form, norm in ((False, "mask", "l2"), (True, "key_value", "sum")):
@@ -129,7 +128,7 @@ def test_released_measures_key_and_value_weights_and_normalises_by_the_sum(name:
         answer, story = story_of(registry.make(name, options))
         measures = [one for proposal in story.proposals for one in proposal.measure]
         assert {one.options["form"] for one in measures} == {form}
-        for one in measures:                           # what study files ask for is what the probes know
+        for one in measures:  # what study files ask for is what the probes know
             rows = {"split": "train"} if one.probe == "head_importance" else {}
             assert not released or one.options == {"form": form, "sliced": "input", **rows}
             assert chosen(one.probe, one.options).items() >= one.options.items()

@@ -27,7 +27,7 @@ from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, Sele
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.report import Cost
 
-ROWS = {"d": 300, "a": 100, "c": 300, "b": 300}        # in no order of their names
+ROWS = {"d": 300, "a": 100, "c": 300, "b": 300}  # in no order of their names
 SPENT = Cost(10.0, 0.0, 10.0)
 STUDY = """
 study: x
@@ -72,12 +72,12 @@ def members(trainings: tuple[Proposal, ...]) -> list[str]:
 def test_an_arm_trains_a_model_per_group_and_every_control_its_own_number() -> None:
     controls = ("single_task", "all_tasks", "size_proportional", "size_sqrt", "random_subset", "same_tasks_equal")
     arms = confirmation(controls).arms(groups("bad", "cb", serves=("ad", "cb")))
-    assert [members(trainings) for trainings in arms["selection"]] == [["dab", "cb"]] * 3      # in the study's order
+    assert [members(trainings) for trainings in arms["selection"]] == [["dab", "cb"]] * 3  # in the study's order
     assert members(arms["single_task"][0]) == ["d", "a", "c", "b"]
     assert members(arms["all_tasks"][0]) == members(arms["size_proportional"][0]) == ["dacb"]
     (by_size,) = arms["size_proportional"][0]
     assert by_size.weights == {"d": 0.3, "a": 0.1, "c": 0.3, "b": 0.3} and not by_size.cycle
-    assert same_trainings(arms["selection"], arms["same_tasks_equal"])         # the sampling rule is equal shares
+    assert same_trainings(arms["selection"], arms["same_tasks_equal"])  # the sampling rule is equal shares
     assert not same_trainings(arms["selection"], arms["random_subset"])
     for seed in range(3):
         assert len({proposal.seed for trainings in arms.values() for proposal in trainings[seed]}) == 1
@@ -112,7 +112,7 @@ def test_random_groups_are_as_many_as_large_and_as_overlapping_and_have_every_ta
 def test_equal_trainings_of_different_arms_are_trained_once() -> None:
     question, chosen = confirmation(("single_task", "all_tasks"), seeds=2), groups("dac", "b")
     arms = question.arms(chosen)
-    assert arms["selection"][1][1] == arms["single_task"][1][3]                # b alone
+    assert arms["selection"][1][1] == arms["single_task"][1][3]  # b alone
     missing = list(question.missing(chosen, Accounts()))
     assert len(missing) == 2 * (2 + 4 + 1 - 1)
     assert [proposal.seed for proposal in missing] == sorted((p.seed for p in missing), key=missing[0].seed.__ne__)
@@ -166,10 +166,10 @@ def test_a_model_is_scored_and_reported_on_all_its_tasks() -> None:
 
 @pytest.mark.parametrize("models", [1, 2, 4, 9])
 def test_confirm_is_held_back_and_counted_at_its_most(models: int) -> None:
-    most = min(models, 4)                              # more models than tasks would serve nothing
+    most = min(models, 4)  # more models than tasks would serve nothing
     options = parse_study(STUDY, "study.yaml", Path(), (f"models={models}",)).options
     held = confirmation(seeds=4, models=models).left(Accounts())
-    assert confirm_trials(options) == len(held) == 4 * (most + 4 + 1 + most)   # equal shares are the same training
+    assert confirm_trials(options) == len(held) == 4 * (most + 4 + 1 + most)  # equal shares are the same training
     arms = confirmation(seeds=4, models=models).arms(groups(*"dacb"[: most - 1], "dacb"[most - 1 :]))
     assert sum(len(trainings) for arm in arms.values() for trainings in arm) == len(held) + 4 * most
     other = parse_study(STUDY, "study.yaml", Path(), (f"models={models}", "training.sampling=size^0.5")).options
@@ -189,8 +189,15 @@ def test_a_budget_below_confirm_is_refused_with_its_models() -> None:
 def account(*trained: tuple[Proposal, dict[str, float] | None]) -> Accounts:
     """Confirm trials with their accuracies on the selection split; ``None``: it failed."""
     opened = Opened(
-        session="s", time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=problem(),
-        fingerprint={}, versions={},
+        session="s",
+        time=0.0,
+        study="",
+        overrides=(),
+        study_folder="",
+        working_folder="",
+        problem=problem(),
+        fingerprint={},
+        versions={},
     )
     events: list[Event] = [opened]
     for number, (proposal, scores) in enumerate(trained):
@@ -216,9 +223,9 @@ def test_each_seed_serves_by_its_own_scores_and_the_answer_by_their_mean() -> No
         (other_right, {"a": 0.6, "c": 0.8, "b": 0.4}),
     )
     first, second = (served(accounts, trainings, ACCURACY) for trainings in ARM)
-    assert {task: trial.id for task, trial in first.items()} == {"d": 0, "a": 0, "c": 0, "b": 1}    # c: a tie
+    assert {task: trial.id for task, trial in first.items()} == {"d": 0, "a": 0, "c": 0, "b": 1}  # c: a tie
     assert {task: trial.id for task, trial in second.items()} == {"d": 2, "a": 3, "c": 3, "b": 3}
-    assert groups_of(accounts, ARM, ACCURACY) == [        # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
+    assert groups_of(accounts, ARM, ACCURACY) == [  # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
         {"tasks": ["d", "a", "c"], "serves": ["d"]},
         {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
     ]
@@ -227,7 +234,7 @@ def test_each_seed_serves_by_its_own_scores_and_the_answer_by_their_mean() -> No
 def test_where_a_model_failed_another_serves_if_it_can() -> None:
     accounts = account((ARM[0][0], None), (ARM[0][1], {"a": 0.1, "c": 0.2, "b": 0.3}))
     assert {task: trial.id for task, trial in served(accounts, ARM[0], ACCURACY).items()} == {"a": 1, "c": 1, "b": 1}
-    assert groups_of(accounts, ARM, ACCURACY)[0] == {"tasks": ["d", "a", "c"], "serves": ["d"]}     # nobody else has it
+    assert groups_of(accounts, ARM, ACCURACY)[0] == {"tasks": ["d", "a", "c"], "serves": ["d"]}  # nobody else has it
 
 
 # Lift

@@ -59,8 +59,9 @@ class Groups(World):
         reported = {}
         if trial.phase == "confirm":
             reported = scores
-            arrays = {f"{t}/{key}": getattr(one, key) for t, one in ours.items() for key in
-                      ("labels", "predictions", "rows")}
+            arrays = {
+                f"{t}/{key}": getattr(one, key) for t, one in ours.items() for key in ("labels", "predictions", "rows")
+            }
             np.savez(folder / "predictions.npz", **arrays)
         mean = float(np.mean([good[t] for t in tasks]))
         write_report(folder, Report(mean, SPENT, 60, 60, scores, reported))
@@ -78,15 +79,21 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     content = world.answer(agenda)
     assert content == json.loads(write_answer(tmp_path, content).read_text())
     assert (content["kind"], content["primary"], content["weights"], content["contribution"]) == (
-        "groups", None, None, None
+        "groups",
+        None,
+        None,
+        None,
     )
     assert [len(group["tasks"]) for group in content["groups"]] == [2, 2]
     assert sorted(task for group in content["groups"] for task in group["serves"]) == sorted(ROWS)
     assert {name: lift["models"] for name, lift in content["lift"].items()} == {
-        "single_task": 4, "all_tasks": 1, "random_subset": 2, "same_tasks_equal": 2
+        "single_task": 4,
+        "all_tasks": 1,
+        "random_subset": 2,
+        "same_tasks_equal": 2,
     }
     assert content["recommended"] == {"arm": "selection", "why": "gain", "level": pytest.approx(1 - 0.05 / 3)}
-    same = content["lift"].pop("same_tasks_equal")     # the sampling rule is equal shares
+    same = content["lift"].pop("same_tasks_equal")  # the sampling rule is equal shares
     assert same["same_training"] and (same["mean"], same["low"], same["high"], same["seeds"]) == (0, None, None, 4)
     assert all(own["same_training"] for own in same["tasks"].values()) and list(same["tasks"]) == list(ROWS)
     for lift in content["lift"].values():
@@ -134,7 +141,8 @@ def lift_of(low: float | None, high: float | None) -> dict[str, Any]:
 
 def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
     served_by = [
-        {"tasks": ["d", "a"], "serves": ["d"]}, {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
+        {"tasks": ["d", "a"], "serves": ["d"]},
+        {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
         {"tasks": ["c"], "serves": []},
     ]
     report = {"d": {"f1": 0.5, "accuracy": 0.75}}
@@ -219,8 +227,14 @@ def test_a_plan_counts_every_model(small: StudyRun, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_a_real_study_of_groups_is_killed_and_goes_on_to_its_answer(small: StudyRun) -> None:
-    asked = ["primary=", "objective=groups", "models=2", "selector={name: random_groups, groupings: 2}",
-             "budget.trials=14", "training.sampling=proportional"]
+    asked = [
+        "primary=",
+        "objective=groups",
+        "models=2",
+        "selector={name: random_groups, groupings: 2}",
+        "budget.trials=14",
+        "training.sampling=proportional",
+    ]
     settings = [word for one in asked for word in ("--set", one)]
     process = small.start("run", "study.yaml", *settings)
     small.wait_for(lambda: small.told >= 5 and small.trains(), process)

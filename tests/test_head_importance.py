@@ -55,6 +55,7 @@ def own_loss(subject: Subject, batch: Batch) -> torch.Tensor:
 
 def masked_loss(subject: Subject, family: str, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
     """The row's loss when head h of layer l counts ``mask[l, h]`` times."""
+
     def hook(layer: int) -> Any:
         return lambda _, inputs: inputs[0] * mask[layer].repeat_interleave(WIDTH // HEADS)
 
@@ -83,7 +84,7 @@ def slow_key_value(subject: Subject, family: str, sliced: str) -> np.ndarray:
         for which in (0, 1):
             for layer, linear in enumerate(named(subject, family, which)):
                 gradient = linear.weight.grad
-                if linear.out_features == 3 * WIDTH:       # queries, keys and values below each other
+                if linear.out_features == 3 * WIDTH:  # queries, keys and values below each other
                     gradient = gradient[WIDTH * (which + 1) : WIDTH * (which + 2)]
                 for head in range(HEADS):
                     block = slice(head * size, (head + 1) * size)
@@ -157,7 +158,7 @@ def test_one_pass_serves_a_batch_and_its_size_changes_nothing(form: str, monkeyp
     assert padded == [True]
     monkeypatch.setattr(module, "CPU_TOKENS", 22)
     agree(measured(subject, form=form), together)
-    assert padded == [True, False, True]                   # lengths 11 and 11, then 7, 5 and 4
+    assert padded == [True, False, True]  # lengths 11 and 11, then 7, 5 and 4
     monkeypatch.setattr(module, "WEIGHT_GRADIENTS", 1)
     agree(measured(subject, form=form), together)
 

@@ -48,7 +48,7 @@ def test_tau_is_scipys_for_every_row_with_and_without_ties(heads, levels):
 
 def test_tau_is_the_same_however_many_rows_are_asked_at_once():
     rng = np.random.default_rng(3)
-    profile, others = rng.random(384), rng.random((70, 384))       # more than one chunk of so wide rows
+    profile, others = rng.random(384), rng.random((70, 384))  # more than one chunk of so wide rows
     alone = [tau(profile, row) for row in others]
     assert taus(profile, others).tolist() == alone
     assert taus(profile, others[:0]).shape == (0,)

@@ -20,7 +20,7 @@ from auxtune.trials.probes.hidden_states import hidden_states
 from auxtune.trials.probes.probe import ProbeError, Subject
 from auxtune.trials.probes.shared_texts import shared_texts
 
-__all__ = ["folders"]                                  # a fixture
+__all__ = ["folders"]  # a fixture
 TEXTS = shared_texts(EVERY_KIND, 40)
 
 
@@ -58,8 +58,11 @@ def test_every_family_shows_its_layers(folders: dict[str, Path], family: str) ->
     collate, encoder, texts = subject.collate, subject.model.encoder, subject.texts
     assert texts is not None
     with torch.no_grad():
-        last = [encoder(b.tokens, b.segments, b.mask)[0].mean(0) for row in range(12)
-                for b in [collate(texts, "probe", np.array([row]))]]
+        last = [
+            encoder(b.tokens, b.segments, b.mask)[0].mean(0)
+            for row in range(12)
+            for b in [collate(texts, "probe", np.array([row]))]
+        ]
     np.testing.assert_allclose(found[-1], torch.stack(last).numpy(), atol=1e-5)
 
 

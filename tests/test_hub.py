@@ -37,11 +37,15 @@ budget: {trials: 4}
 resources: {cpus: 1, gpus: 0, concurrent: 1}
 seed: 3
 """
-CARD = "---\nconfigs:\n" + "".join(
-    f"- config_name: {name}\n  data_files:\n"
-    + "".join(f"  - {{split: {split}, path: {name}/{split}-*.parquet}}\n" for split in ("train", "validation"))
-    for name in ("moods", "echoes")
-) + "---\n"
+CARD = (
+    "---\nconfigs:\n"
+    + "".join(
+        f"- config_name: {name}\n  data_files:\n"
+        + "".join(f"  - {{split: {split}, path: {name}/{split}-*.parquet}}\n" for split in ("train", "validation"))
+        for name in ("moods", "echoes")
+    )
+    + "---\n"
+)
 CLOUDS = {"169.254.169.254", "metadata.google.internal"}
 LOAD = """\
 import sys
@@ -62,8 +66,14 @@ def encoder_files(folder: Path) -> dict[str, bytes]:
     """A random BERT of two layers, with its tokenizer."""
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(vocab_size=65, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=64, max_position_embeddings=32)
+    config = BertConfig(
+        vocab_size=65,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
     BertModel(config).save_pretrained(folder)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -128,7 +138,6 @@ def process_of(run: StudyRun, *arguments: str) -> tuple[int, str]:
     return process.pid, out
 
 
-
 def test_a_study_of_the_hub_asks_it_from_its_driver_alone_and_runs_again_without_it(
     studies: StudyRun, hub: LoopbackHub
 ) -> None:
@@ -162,8 +171,11 @@ def test_a_study_of_the_hub_asks_it_from_its_driver_alone_and_runs_again_without
 
 def test_what_the_hub_refuses_is_said_with_its_line_and_what_to_do(studies: StudyRun, hub: LoopbackHub) -> None:
     hub.repositories |= {
-        "datasets/org/asks": Repository(gated=401), "datasets/org/forbids": Repository(gated=403),
-        "org/asks": Repository(gated=401), "datasets/org/scripted": Repository(), "org/own": Repository(),
+        "datasets/org/asks": Repository(gated=401),
+        "datasets/org/forbids": Repository(gated=403),
+        "org/asks": Repository(gated=401),
+        "datasets/org/scripted": Repository(),
+        "org/own": Repository(),
     }
     hub.repositories["datasets/org/scripted"].commit({"README.md": b"rows", "scripted.py": b"raise SystemExit(9)"})
     own = b'{"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Own"}}'

@@ -26,8 +26,20 @@ LAW: dict[str, set[str]] = {
 }
 # Inside the orchestrator a folder imports only from those before it.
 FLOORS = (
-    "storage", "study_file", "record", "planning", "engine", "answer", "tracking", "cluster",
-    "report", "session", "views", "export", "study", "commands",
+    "storage",
+    "study_file",
+    "record",
+    "planning",
+    "engine",
+    "answer",
+    "tracking",
+    "cluster",
+    "report",
+    "session",
+    "views",
+    "export",
+    "study",
+    "commands",
 )
 IMPORT_ALL = """
 import json, sys

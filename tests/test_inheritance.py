@@ -45,7 +45,7 @@ def test_a_chain_keeps_the_heads_of_tasks_that_a_link_does_not_train(tmp_path: P
 
 
 def test_the_last_weights_count_where_a_run_hands_them_on(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPE, keep="last", learning_rate=0.3, evaluate_every=1)      # good, then bad
+    recipe = dataclasses.replace(RECIPE, keep="last", learning_rate=0.3, evaluate_every=1)  # good, then bad
     run = start(recipe, tmp_path)
     report = finish(run)
     lines = run._progress.lines

@@ -21,9 +21,15 @@ LONG = "stance_of_replies_to_posts_about_public_transport_in_large_cities"
 
 def study(folder: Path, tasks: Mapping[str, Mapping[str, Any]], primary: str = "one") -> Path:
     path = folder / "study.yaml"
-    options = {"study": "small", "primary": primary, "tasks": tasks, "selector": "random_subset",
-               "model": {"encoder": "tiny"}, "budget": {"trials": 30}}
-    path.write_text(json.dumps(options))               # JSON is YAML
+    options = {
+        "study": "small",
+        "primary": primary,
+        "tasks": tasks,
+        "selector": "random_subset",
+        "model": {"encoder": "tiny"},
+        "budget": {"trials": 30},
+    }
+    path.write_text(json.dumps(options))  # JSON is YAML
     return path
 
 
@@ -33,8 +39,11 @@ def files(folder: Path, **parts: Sequence[Row]) -> dict[str, Any]:
 
 
 def other(folder: Path) -> dict[str, Any]:
-    return {"path": str(write_separated(folder / "other.csv", labelled(["no", "yes"] * 300, "other"))),
-            "text": ["text"], "label": "label"}
+    return {
+        "path": str(write_separated(folder / "other.csv", labelled(["no", "yes"] * 300, "other"))),
+        "text": ["text"],
+        "label": "label",
+    }
 
 
 def validate(path: Path, *options: str, width: int = 80) -> str:
@@ -45,10 +54,16 @@ def validate(path: Path, *options: str, width: int = 80) -> str:
 
 def test_classes_and_their_rows_are_shown(tmp_path: Path) -> None:
     names = [f"c{i:02}" for i in range(14)]
-    parts = {"train": labelled(names * 60), "validation": labelled(names * 40, "dev"),
-             "test": labelled(names * 50, "test")}
-    values = {"path": str(write_separated(tmp_path / "v.csv", labelled([0.5, 2.0, 7.25] * 200, "value"))),
-              "text": ["text"], "label": "label"}
+    parts = {
+        "train": labelled(names * 60),
+        "validation": labelled(names * 40, "dev"),
+        "test": labelled(names * 50, "test"),
+    }
+    values = {
+        "path": str(write_separated(tmp_path / "v.csv", labelled([0.5, 2.0, 7.25] * 200, "value"))),
+        "text": ["text"],
+        "label": "label",
+    }
     path = study(tmp_path, {"one": files(tmp_path, **parts), "two": other(tmp_path), "values": values})
     shown = validate(path)
     seen = {task["name"]: task for task in json.loads(validate(path, "--json"))["tasks"]}
@@ -63,8 +78,11 @@ def test_classes_and_their_rows_are_shown(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_counted_by_split_and_file(tmp_path: Path) -> None:
     dev = labelled(["no", "yes"] * 150, "dev")
-    parts = {"train": [*labelled(["no", "yes"] * 300), {"text": "", "label": "no"}], "validation": dev,
-             "test": [*labelled(["no", "yes"] * 300, "test"), *dev[:30]]}
+    parts = {
+        "train": [*labelled(["no", "yes"] * 300), {"text": "", "label": "no"}],
+        "validation": dev,
+        "test": [*labelled(["no", "yes"] * 300, "test"), *dev[:30]],
+    }
     path = study(tmp_path, {"one": files(tmp_path, **parts) | {"missing": "drop"}, "two": other(tmp_path)})
     shown = validate(path)
     assert "warning: one: 30 of 300 selection rows have an input that occurs in report rows and are left out" in shown
@@ -87,8 +105,11 @@ def test_a_part_with_one_class_or_one_value_is_warned_of(
     tmp_path: Path, part: str, labels: list[Any], said: str
 ) -> None:
     usual: list[Any] = [0.5, 1.5] if isinstance(labels[0], float) else ["0", "1"]
-    parts = {"train": labelled(usual * 400), "validation": labelled(usual * 300, "dev"),
-             "test": labelled(usual * 300, "test")}
+    parts = {
+        "train": labelled(usual * 400),
+        "validation": labelled(usual * 300, "dev"),
+        "test": labelled(usual * 300, "test"),
+    }
     parts[part] = labelled(labels * 600, part)
     shown = validate(study(tmp_path, {"one": files(tmp_path, **parts), "two": other(tmp_path)}))
     assert f"warning: one: {said}" in shown
@@ -102,8 +123,9 @@ def test_a_rare_class_that_no_held_out_row_has_is_warned_of(tmp_path: Path) -> N
     for part in ("selection", "probe"):
         assert f"{part} rows have the class no and none the class yes" in shown
     three = {"train": labelled(["a", "b", "c"] * 300), "test": labelled(["a", "b", "d"] * 200, "test")}
-    shown = validate(study(tmp_path, {"one": files(tmp_path, **three) | {"labels": ["a", "b", "c", "d"]},
-                                      "two": other(tmp_path)}))
+    shown = validate(
+        study(tmp_path, {"one": files(tmp_path, **three) | {"labels": ["a", "b", "c", "d"]}, "two": other(tmp_path)})
+    )
     assert "warning: one: no report row has the class c: how well it is learned is not seen there" in shown
     assert "warning: one: no training row has the class d, but 200 report rows have" in shown
 
@@ -136,14 +158,16 @@ def test_small_splits_are_told_in_points_of_standard_error() -> None:
         "points"
     ]
     assert list(split_warnings(task, is_reported=False)) == []
-    uneven = InspectedTask("one", "regression", "spearman", rows | {"probe": 150}, {}, None, (),
-                           values=dict.fromkeys(rows, (0.0, 1.0)))
+    uneven = InspectedTask(
+        "one", "regression", "spearman", rows | {"probe": 150}, {}, None, (), values=dict.fromkeys(rows, (0.0, 1.0))
+    )
     first, second = split_warnings(uneven, is_reported=True)
     assert first == "only 25 selection rows: a correlation of 0.8 has a standard error of 7.3 points"
     assert second.startswith("only 150 probe rows: ")
     assert standard_error("classification", 25) == pytest.approx(0.08)
-    enough = InspectedTask("one", "classification", "accuracy", rows | {"probe": 200, "selection": 200}, {}, 0.1, (),
-                           classes)
+    enough = InspectedTask(
+        "one", "classification", "accuracy", rows | {"probe": 200, "selection": 200}, {}, 0.1, (), classes
+    )
     assert list(split_warnings(enough, is_reported=True)) == []
 
 
@@ -155,13 +179,20 @@ def test_long_names_wrap_and_nothing_is_cut(tmp_path: Path, width: int) -> None:
     table = shown[: shown.index("dropped: ")].splitlines()[2:]
     assert all(len(line.rstrip()) <= width for line in table)
     assert table[0].split()[1:] == [
-        *(["metric"] if width >= 80 else []), "train", "probe", "selection", "report", "dropped",
+        *(["metric"] if width >= 80 else []),
+        "train",
+        "probe",
+        "selection",
+        "report",
+        "dropped",
         *(["lift", "≥"] if width >= 80 else []),
     ]
     column = table[0].index("metric" if width >= 80 else "train")
     assert "".join(line[:column].split("  ")[0].strip() for line in table[2:] if not line.startswith(" two")) == LONG
     [task, _] = json.loads(validate(path, "--json"))["tasks"]
     assert table[2].split()[-7 if width >= 80 else -5 :] == [
-        *(["accuracy"] if width >= 80 else []), *(str(task["rows"][part]) for part in SPLITS),
-        str(sum(task["dropped"].values())), *([f"{task['smallest_lift']:.3f}"] if width >= 80 else []),
+        *(["accuracy"] if width >= 80 else []),
+        *(str(task["rows"][part]) for part in SPLITS),
+        str(sum(task["dropped"].values())),
+        *([f"{task['smallest_lift']:.3f}"] if width >= 80 else []),
     ]

@@ -39,8 +39,11 @@ def write_task(folder: Path, train: list[str], validation: list[str]) -> None:
 def folder(tmp_path: Path) -> Path:
     """Task ``a`` with 800 train and 600 validation rows; 10 rows of ``b``'s 800 occur in ``a``'s validation rows."""
     write_task(tmp_path / "a", [f"apple {i}" for i in range(800)], [f"plum {i}" for i in range(600)])
-    write_task(tmp_path / "b", [f"pear {i}" for i in range(790)] + [f"Plum  {i}" for i in range(10)],
-               [f"fig {i}" for i in range(100)])
+    write_task(
+        tmp_path / "b",
+        [f"pear {i}" for i in range(790)] + [f"Plum  {i}" for i in range(10)],
+        [f"fig {i}" for i in range(100)],
+    )
     (tmp_path / "study.yaml").write_text(STUDY)
     return tmp_path
 
@@ -87,8 +90,13 @@ def test_only_few_report_rows_of_the_primary_are_warned_of(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("kind", "metric", "lift"),
-    [("classification", "accuracy", 0.04), ("classification", "f1", None), ("token", "accuracy", None),
-     ("multi_label", "accuracy", None), ("multi_label", "f1_micro", None)],
+    [
+        ("classification", "accuracy", 0.04),
+        ("classification", "f1", None),
+        ("token", "accuracy", None),
+        ("multi_label", "accuracy", None),
+        ("multi_label", "f1_micro", None),
+    ],
 )
 def test_the_smallest_lift_is_known_for_accuracy_of_rows(kind: str, metric: str, lift: float | None) -> None:
     assert smallest_lift(kind, metric, 500) == (None if lift is None else pytest.approx(lift))

@@ -32,6 +32,7 @@ def evidence_of(rows=400, layers=3, heads=4, seed=0):
 
 def by_scipy(evidence, norm, threshold):
     """The same rule in plain words."""
+
     def profile(raw):
         raw = raw.astype(float)
         rows = [row / (np.sqrt((row**2).sum()) if norm == "l2" else row.sum()) for row in raw]

@@ -58,9 +58,11 @@ def test_the_same_inputs_have_one_digest_whatever_their_labels() -> None:
     train = TOPICS.splits["train"]
     last = train.tokens.copy()
     last[-2] += 1
-    changed = {"topics": dataclasses.replace(
-        TOPICS, splits={**TOPICS.splits, "train": dataclasses.replace(train, tokens=last)}
-    )}
+    changed = {
+        "topics": dataclasses.replace(
+            TOPICS, splits={**TOPICS.splits, "train": dataclasses.replace(train, tokens=last)}
+        )
+    }
     other = label_moments(subject_of(recipe_of(("topics",)), tasks=changed), {})
     assert str(other["inputs"]) != digests["topics"]
 

@@ -167,6 +167,6 @@ def test_merged_ranges_read_the_same_and_leave_the_fence(tmp_path: Path, monkeyp
     assert {path.name for path in tmp_path.glob("*.jsonl")} == {"00000001-00000004.jsonl", "00000005-00000008.jsonl"}
     assert len(list(tmp_path.glob("*.json"))) == 10
     assert read_events(tmp_path) == ledger.events
-    for number in range(1, 9):                         # readers prefer the ranges
+    for number in range(1, 9):  # readers prefer the ranges
         (tmp_path / f"{number:08d}.json").unlink()
     assert read_events(tmp_path) == ledger.events

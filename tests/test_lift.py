@@ -69,8 +69,9 @@ def test_under_three_seeds_there_is_no_interval_and_without_a_common_seed_no_lif
 def test_the_noise_of_seeds_on_single_rows_counts_once() -> None:
     """Against the mean squares of the crossed layout, computed from the differences row by row."""
     ours, theirs = [arm(LABELS, 0.8, seed) for seed in range(4)], [arm(LABELS, 0.7, 9 + seed) for seed in range(4)]
-    per_row = np.stack([(a.predictions == LABELS).astype(float) - (b.predictions == LABELS)
-                        for a, b in zip(ours, theirs, strict=True)])                    # (seeds, rows)
+    per_row = np.stack(
+        [(a.predictions == LABELS).astype(float) - (b.predictions == LABELS) for a, b in zip(ours, theirs, strict=True)]
+    )  # (seeds, rows)
     seeds, rows = per_row.shape
     mean, of_seed, of_row = per_row.mean(), per_row.mean(axis=1, keepdims=True), per_row.mean(axis=0)
     by_row = seeds * ((of_row - mean) ** 2).sum() / (rows - 1)
@@ -108,14 +109,14 @@ def test_the_interval_holds_the_true_lift_as_often_as_it_says(seeds: int, rows: 
         rest = values - of_seed[:, :, None] - of_row[:, None, :] + mean[:, None, None]
         shared = np.sqrt((rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (rows - 1) * seeds * rows))
         held = np.mean(np.abs(mean) <= half_width(spread, error, shared, seeds))
-        assert held > 0.95 - 4 * np.sqrt(0.05 * 0.95 / count)          # four standard errors of this simulation
+        assert held > 0.95 - 4 * np.sqrt(0.05 * 0.95 / count)  # four standard errors of this simulation
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
 def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, classes: int) -> None:
     rng = np.random.default_rng(3)
-    rows = np.repeat(np.arange(40), rng.integers(1, 5, size=40))       # tokens of 40 sentences
+    rows = np.repeat(np.arange(40), rng.integers(1, 5, size=40))  # tokens of 40 sentences
     labels, predictions = rng.integers(classes, size=(2, len(rows)))
     draws = rng.integers(40, size=(50, 40))
     expected = []
@@ -129,7 +130,7 @@ def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, cla
 def test_counting_labels_gives_what_the_metric_gives_on_every_resample(metric: str) -> None:
     rng = np.random.default_rng(3)
     labels, predictions = (rng.random((2, 40, 5)) < [0.0, 0.03, 0.3, 0.5, 0.9]).astype(np.uint8)
-    labels[:, 0] = 0                                   # never there, sometimes out of sight, mostly there
+    labels[:, 0] = 0  # never there, sometimes out of sight, mostly there
     draws = rng.integers(40, size=(50, 40))
     expected = [score(metric, labels[draw], predictions[draw]) for draw in draws]
     assert len(set(expected)) > 10 or metric == "accuracy"
@@ -139,14 +140,14 @@ def test_counting_labels_gives_what_the_metric_gives_on_every_resample(metric: s
 
 def test_counting_spans_gives_what_the_metric_gives_on_every_resample() -> None:
     rng, names = np.random.default_rng(3), ("O", "B-a", "I-a", "B-b", "I-b")
-    rows = np.repeat(np.arange(39), rng.integers(1, 6, size=39))       # the last of 40 rows has lost all its words
+    rows = np.repeat(np.arange(39), rng.integers(1, 6, size=39))  # the last of 40 rows has lost all its words
     labels = rng.integers(5, size=len(rows))
     predictions = np.where(rng.random(len(rows)) < 0.7, labels, rng.integers(5, size=len(rows)))
     draws = rng.integers(40, size=(50, 40))
     expected = []
     for draw in draws:
         chosen = [np.flatnonzero(rows == row) for row in draw]
-        again = np.repeat(np.arange(40), [len(tokens) for tokens in chosen])    # a row that is drawn twice is two rows
+        again = np.repeat(np.arange(40), [len(tokens) for tokens in chosen])  # a row that is drawn twice is two rows
         tokens = np.concatenate(chosen)
         expected.append(score("span_f1", labels[tokens], predictions[tokens], again, names))
     answers = Predictions(labels, predictions, rows, names)
@@ -171,7 +172,7 @@ def test_many_classes_take_memory_in_proportion_and_no_more() -> None:
     resampled("f1", Predictions(labels, predictions, np.arange(rows)), draws)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 * 8 * rows * classes              # a column for each pair of classes would be 200 times as much
+    assert peak < 10 * 8 * rows * classes  # a column for each pair of classes would be 200 times as much
 
 
 def test_correlations_are_resampled_by_row() -> None:

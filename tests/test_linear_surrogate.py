@@ -18,7 +18,7 @@ from auxtune.selectors.testing import SelectorContract, problem_of
 from auxtune.selectors.world import World
 
 PAIRS = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]], dtype=float)
-MEANS = PAIRS @ np.array([0.0, 1.0, 2.0, 3.0]) / 2     # each pair scores the mean of its members' worth
+MEANS = PAIRS @ np.array([0.0, 1.0, 2.0, 3.0]) / 2  # each pair scores the mean of its members' worth
 
 NINE = (*(f"helps {i}" for i in range(3)), "target", *(f"harms {i}" for i in range(5)))
 WORLD = World({task: 0.04 if task.startswith("helps") else -0.04 for task in NINE if task != "target"}, noise=0.01)
@@ -81,7 +81,11 @@ def test_skill_is_found_where_there_is_some():
     skill = rank_skill(held_out(members, "least_squares", 1.0), scores, 0)
     assert skill.shown and 0 < skill.low < skill.found < 1
     assert skill.as_json() == {
-        "measure": "spearman", "found": skill.found, "chance": skill.chance, "low": skill.low, "shown": True,
+        "measure": "spearman",
+        "found": skill.found,
+        "chance": skill.chance,
+        "low": skill.low,
+        "shown": True,
         "results": 48,
     }
     alike = rank_skill(held_out(members, "least_squares", 1.0), np.full(48, 0.7), 0)
@@ -192,8 +196,10 @@ def test_predictions_are_the_fits():
     assert selector.predict(state, {}, three) == [{"target": pytest.approx(12)}]
 
 
-@pytest.mark.parametrize(("names", "trials", "fewest"), [(("target",), 0, 0), (("a", "target"), 1, 1),
-                                                         (("a", "b", "target"), 2, 2), (NINE[:5], 4, 4)])
+@pytest.mark.parametrize(
+    ("names", "trials", "fewest"),
+    [(("target",), 0, 0), (("a", "target"), 1, 1), (("a", "b", "target"), 2, 2), (NINE[:5], 4, 4)],
+)
 def test_few_auxiliaries_give_few_subsets(names, trials, fewest):
     selector, problem = LinearSurrogate(), problem_of(names)
     story = tell_story(selector, problem, WORLD)

@@ -37,8 +37,11 @@ def linear_world(projection=None, rows=60, seed=0):
             features.append(x)
             labels.append(y)
         projected = np.concatenate(gradients) @ (np.eye(WIDTH) if projection is None else projection)
-        arrays |= {f"{part}_gradients": projected, f"{part}_margins": np.concatenate(margins),
-                   f"{part}_task": np.repeat([0, 1, 2], rows)}
+        arrays |= {
+            f"{part}_gradients": projected,
+            f"{part}_margins": np.concatenate(margins),
+            f"{part}_task": np.repeat([0, 1, 2], rows),
+        }
         raw[part] = (features, labels)
     kinds = np.array(["classification", "classification", "regression"])
     return {"tasks": np.array(list("abc")), "kinds": kinds, **arrays}, raw, theta
@@ -117,7 +120,7 @@ def test_the_scale_of_gradients_is_the_encoders_and_changes_nothing():
 def test_hard_numbers_end_in_a_finite_fit_that_is_no_worse_than_none(size, regularisation):
     rng = np.random.default_rng(3)
     arrays, _, _ = linear_world()
-    for part in ("train", "probe"):                    # classes that can be separated, margins that are far off
+    for part in ("train", "probe"):  # classes that can be separated, margins that are far off
         arrays[f"{part}_gradients"] = size * np.abs(rng.normal(size=(180, WIDTH)))
         arrays[f"{part}_margins"] = 50 * rng.normal(size=180)
     model = linearised(arrays, regularisation)

@@ -50,9 +50,9 @@ def test_the_view_tells_what_status_tells(tmp_path: Path) -> None:
     assert scene.counts == status["trials"] and scene.counts["running"] == 1
     assert [trial.id for trial in scene.running] == [trial["trial"] for trial in status["running"]]
     assert scene.best.startswith(f"{status['best']['score']:.4f}, the best search score of 5, so luck is in it: ")
-    assert {each.key: each.spent for each in scene.budget} == {key: status["cost"][key] for key in (
-        "trials", "wall_hours", "usd"
-    )}
+    assert {each.key: each.spent for each in scene.budget} == {
+        key: status["cost"][key] for key in ("trials", "wall_hours", "usd")
+    }
     assert all(each.limit == status["budget"][each.key] for each in scene.budget)
     assert scene.answer == () and scene.trouble == ()
 
@@ -62,7 +62,7 @@ def test_what_comes_next_is_counted(tmp_path: Path) -> None:
     begun(study, 5)
     # 80 trials, of which 6 have begun and 20 (5 arms, 4 seeds) are held for confirm.
     assert scene_of(study).coming.startswith("at most 54 more trials of the search, then 20 trials to confirm; at most")
-    begun(study, 8)                                    # all 8 of the search, then 5 of confirm; 2 more run
+    begun(study, 8)  # all 8 of the search, then 5 of confirm; 2 more run
     told = read_events(study.folder / "ledger")
     begun_by_now = len(Accounts(told).in_phase("confirm"))
     owed = re.match(r"(\d+) more trials to confirm, then the answer; about ", scene_of(study).coming)
@@ -85,8 +85,11 @@ def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: 
     accounts = Accounts(read_events(study.folder / "ledger"))
     assert accounts.selected is not None
     told = [trial for trial in accounts.in_phase("confirm") if trial.told is not None]
-    ours = {t.proposal.seed: t for t in told if set(t.proposal.tasks) == set(accounts.selected.selection.tasks)
-            and len({*t.proposal.shares.values()}) == 1}
+    ours = {
+        t.proposal.seed: t
+        for t in told
+        if set(t.proposal.tasks) == set(accounts.selected.selection.tasks) and len({*t.proposal.shares.values()}) == 1
+    }
     alone = {t.proposal.seed: t for t in told if t.proposal.tasks == ("p",)}
     both = ours.keys() & alone.keys()
     assert both
@@ -105,10 +108,12 @@ def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None
     study.finish(study.session())
     answer = scene_of(study, "done").answer
     assert "over single task" in answer[0] and "95 % interval" in answer[0]
-    assert [re.search(r"over (\w+) \(95 % interval [+-]0\.\d{4} … [+-]0\.\d{4}\)", line) is not None
-            for line in answer[1:-1]] == [True] * 2
+    assert [
+        re.search(r"over (\w+) \(95 % interval [+-]0\.\d{4} … [+-]0\.\d{4}\)", line) is not None
+        for line in answer[1:-1]
+    ] == [True] * 2
     assert answer[-1] == "same_tasks_equal is the same training"
-    study.session().flush()                            # another session has opened the ledger
+    study.session().flush()  # another session has opened the ledger
     extended = scene_of(study, "running").answer[0]
     assert extended == f"before this session went on: {answer[0]}"
 
@@ -165,8 +170,19 @@ def test_the_view_fits_its_terminal_and_shows_all(width: int, ended: int, tmp_pa
 
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     names = ("[red]p[/red]", *HOSTILE[1:])
-    scene = Scene("[b]x[/b]", "running", "[i]", {}, (RunningTrial(1, "search", " + ".join(names), 1, 0.0, 3, 9),),
-                  f"0.5 {names[0]}", (names[0],), names[0], (), "", (names[0],))
+    scene = Scene(
+        "[b]x[/b]",
+        "running",
+        "[i]",
+        {},
+        (RunningTrial(1, "search", " + ".join(names), 1, 0.0, 3, 9),),
+        f"0.5 {names[0]}",
+        (names[0],),
+        names[0],
+        (),
+        "",
+        (names[0],),
+    )
     text = "\n".join(drawn(scene, 200))
     assert text.count("[red]p[/red]") == 5 and "[b]x[/b]" in text and "3/9" in text
 
@@ -202,7 +218,12 @@ def test_before_a_session_has_begun_it_says_so() -> None:
 
 def test_durations_read_as_people_say_them() -> None:
     assert [duration(s) for s in (0.4, 89, 90, 3000, 5400, 11_100)] == [
-        "0 s", "89 s", "2 min", "50 min", "1 h 30 min", "3 h 05 min"
+        "0 s",
+        "89 s",
+        "2 min",
+        "50 min",
+        "1 h 30 min",
+        "3 h 05 min",
     ]
 
 

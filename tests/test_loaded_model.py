@@ -25,7 +25,11 @@ from auxtune.trials.model_folder import ABOUT, HEADS, ModelFolderError
 from auxtune.trials.problems import DataError
 
 KINDS: dict[str, Kind] = {
-    "single": "classification", "pair": "classification", "value": "regression", "tags": "token", "sets": "multi_label"
+    "single": "classification",
+    "pair": "classification",
+    "value": "regression",
+    "tags": "token",
+    "sets": "multi_label",
 }
 FAMILIES = ("tiny", "bert", "distilbert")
 
@@ -92,7 +96,7 @@ def test_probabilities_belong_to_what_is_said(saved: dict[str, Saved]) -> None:
 def test_words_that_were_cut_off_have_no_tag(saved: dict[str, Saved]) -> None:
     [one] = load_model(saved["bert"].folder, "cpu").predict("tags", [["w1"] * 20])
     assert len(one.value) == 20
-    assert None not in one.value[:14] and set(one.value[14:]) == {None}        # 16 tokens, two of them special
+    assert None not in one.value[:14] and set(one.value[14:]) == {None}  # 16 tokens, two of them special
     assert one.probabilities[14:] == (None,) * 6
 
 
@@ -151,7 +155,11 @@ def test_what_it_says_of_itself(saved: dict[str, Saved]) -> None:
     about = json.loads((saved["bert"].folder / ABOUT).read_text())
     assert about["format"] == 1 and about["about"] == {"made": "for a test"}
     assert about["tasks"]["pair"] == {
-        "kind": "classification", "labels": ["a", "b"], "metrics": ["accuracy"], "text": ["a", "b"], "aligned": False,
+        "kind": "classification",
+        "labels": ["a", "b"],
+        "metrics": ["accuracy"],
+        "text": ["a", "b"],
+        "aligned": False,
         "served": True,
     }
     assert about["tasks"]["tags"]["text"] == ["tokens"] and not about["tasks"]["tags"]["served"]
@@ -248,5 +256,3 @@ def test_weights_with_surplus_heads_are_refused(folder: Path) -> None:
     (folder / ABOUT).write_text(json.dumps(about))
     with pytest.raises(ModelFolderError, match="they differ in heads/more/linear"):
         load_model(folder)
-
-

@@ -66,8 +66,9 @@ def _continued(learner: Learner, encoder: torch.nn.Module) -> torch.optim.AdamW:
     """An AdamW over the copy that stands where the run's stands."""
     own = dict(learner.model.encoder.named_parameters())
     group = learner.optimiser.param_groups[0]
-    fresh = torch.optim.AdamW(encoder.parameters(), lr=group["lr"], betas=group["betas"], eps=group["eps"],
-                              weight_decay=group["weight_decay"])
+    fresh = torch.optim.AdamW(
+        encoder.parameters(), lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=group["weight_decay"]
+    )
     for name, parameter in encoder.named_parameters():
         if held := learner.optimiser.state.get(own[name]):
             fresh.state[parameter] = {
@@ -141,7 +142,7 @@ def test_the_first_order_is_what_small_steps_tend_to(step: str, monkeypatch: pyt
 def test_training_is_bit_for_bit_the_same_with_the_probe_and_without(options: dict[str, str]) -> None:
     probe, ends = probe_of(**options), []
     for watched in (False, True):
-        learner = learner_of(RECIPE)                   # seeds torch, as every run does
+        learner = learner_of(RECIPE)  # seeds torch, as every run does
         for step in range(9):
             learner.train(NAMES[step % 4])
             if watched:
@@ -157,7 +158,7 @@ def test_training_is_bit_for_bit_the_same_with_the_probe_and_without(options: di
 @pytest.mark.parametrize("options", FORMS, ids=lambda form: "-".join(form.values()))
 def test_a_probe_leaves_the_run_as_it_was(options: dict[str, str]) -> None:
     learner, probe = learner_of(RECIPE, 5), probe_of(**options)
-    learner.model.head(0).eval()                       # a mode that is not the others'
+    learner.model.head(0).eval()  # a mode that is not the others'
     modes = [module.training for module in learner.model.modules()]
     before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
     held = {name: tensor.clone() for name, tensor in moments(learner.optimiser).items()}
@@ -239,8 +240,9 @@ def test_a_probe_that_would_measure_nothing_is_refused() -> None:
 
 def test_a_task_without_a_loss_is_refused_and_a_single_such_batch_is_not_counted() -> None:
     tags = TASKS["tags"]
-    unlabelled = {part: dataclasses.replace(split, labels=np.full_like(split.labels, -100))
-                  for part, split in tags.splits.items()}
+    unlabelled = {
+        part: dataclasses.replace(split, labels=np.full_like(split.labels, -100)) for part, split in tags.splits.items()
+    }
     tasks = {**EVERY_KIND, "tags": dataclasses.replace(tags, splits=unlabelled)}
     probe, learner = Lookahead(RECIPE, tasks, {"every": 1}), learner_of(RECIPE, 2)
     probe.observe(learner, "sign")

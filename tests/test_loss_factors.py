@@ -11,16 +11,16 @@ from synthetic_tasks import RECIPE, single, start
 
 from auxtune.trials.recipe import Recipe
 
-TINY_NORM, HUGE_NORM = 1e-3, 1e6                       # one that clips every gradient here, one that clips none
+TINY_NORM, HUGE_NORM = 1e-3, 1e6  # one that clips every gradient here, one that clips none
 
 
 def gradients(recipe: Recipe, folder: Path) -> list[dict[str, torch.Tensor]]:
     """What the optimiser is given at each step, by parameter, with weights that stay as they are."""
     run = start(dataclasses.replace(recipe, learning_rate=0.0, weight_decay=0.0, checkpoint_every=60), folder)
     model, found = run._learner.model, list[dict[str, torch.Tensor]]()
-    run._learner.optimiser.register_step_pre_hook(lambda *_: found.append(
-        {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    ))
+    run._learner.optimiser.register_step_pre_hook(
+        lambda *_: found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    )
     while not run.finished:
         run.advance()
     return found

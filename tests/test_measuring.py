@@ -111,29 +111,48 @@ class Session:
         translator = Translator(file.options, MODEL, problem)
         storage = self.home / "studies"
         opened = Opened(
-            session=uuid.uuid4().hex, time=0.0, study=file.text, overrides=(), study_folder=str(self.home),
-            working_folder=str(self.home), problem=problem, fingerprint={}, versions={},
+            session=uuid.uuid4().hex,
+            time=0.0,
+            study=file.text,
+            overrides=(),
+            study_folder=str(self.home),
+            working_folder=str(self.home),
+            problem=problem,
+            fingerprint={},
+            versions={},
         )
         ledger = Ledger(self.folder / "ledger", opened)
         first = next(event for event in ledger.events if isinstance(event, Opened))
         measuring = Measuring(
-            self.folder, translator, tasks, BASE, ProbeTexts(storage, tasks, "tiny"), 0.0,
+            self.folder,
+            translator,
+            tasks,
+            BASE,
+            ProbeTexts(storage, tasks, "tiny"),
+            0.0,
             f"{self.study} {first.session}",
         )
         fold = SelectorFold(selector_of(file.options), problem, StoredEvidence(measuring.store))
         budget = Budget(file.options, translator.steps, Slots(1, 0, 1))
         confirmation = Confirmation(problem, 1, (), translator.execute)
-        return Agenda(
-            self.folder, ledger, fold, translator, budget, confirmation, served=measuring.served
-        ), measuring
+        return Agenda(self.folder, ledger, fold, translator, budget, confirmation, served=measuring.served), measuring
 
     def _assignment(self, agenda: Agenda, measuring: Measuring, trial: Trial) -> Assignment:
         return Assignment(
-            trial=trial.id, attempt=len(trial.attempts),
+            trial=trial.id,
+            attempt=len(trial.attempts),
             recipe=measuring.translator.recipe(trial.proposal, trial.phase),
-            folder=attempt_folder(self.folder, trial.id, len(trial.attempts)), checkpoint=None,
-            start=agenda.start_of(trial), judged=False, cpus=1, gpus=0, wanted={"CPU": 1}, proposal=trial.proposal,
-            problem=measuring.translator.problem, study=self.folder, measure=measuring.plan(trial.proposal),
+            folder=attempt_folder(self.folder, trial.id, len(trial.attempts)),
+            checkpoint=None,
+            start=agenda.start_of(trial),
+            judged=False,
+            cpus=1,
+            gpus=0,
+            wanted={"CPU": 1},
+            proposal=trial.proposal,
+            problem=measuring.translator.problem,
+            study=self.folder,
+            measure=measuring.plan(trial.proposal),
         )
 
 
@@ -157,10 +176,13 @@ def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
     assert session.differences() == []
 
 
-@pytest.mark.parametrize(("measures", "message"), [
-    ((Measure("cka"),), "cannot be measured: .* found 'cka'"),
-    ((Measure("gradients"), Measure("gradients", {"batches": 2})), "twice: gradients, gradients"),
-])
+@pytest.mark.parametrize(
+    ("measures", "message"),
+    [
+        ((Measure("cka"),), "cannot be measured: .* found 'cka'"),
+        ((Measure("gradients"), Measure("gradients", {"batches": 2})), "twice: gradients, gradients"),
+    ],
+)
 def test_what_cannot_be_asked_of_a_run_is_said(tmp_path: Path, measures: tuple[Measure, ...], message: str) -> None:
     with pytest.raises(SelectorError, match=message):
         Session(tmp_path, HEADS)._agenda()[1].plan(Proposal(("sign",), {"sign": 1.0}, measure=measures))
@@ -341,7 +363,7 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     path = session.folder / "rows" / f"{kept.sha256}.npy"
     rows, content = np.load(path), path.read_bytes()
     assert len(rows) == kept.kept and (np.diff(rows) > 0).all()
-    path.write_bytes(content[:-8])                     # damaged: the rule gives them again
+    path.write_bytes(content[:-8])  # damaged: the rule gives them again
     assert np.array_equal(rows_of(kept, session.folder, StoredEvidence(session.store)), rows)
     assert path.read_bytes() == content
     assert session.differences() == []

@@ -64,7 +64,7 @@ def test_every_metric_on_offer_is_known_and_a_plain_float() -> None:
         assert names
         tags = () if kind == "regression" else ("O", "B-a")
         for name in names:
-            if BUILT_IN[name].needs_probabilities:     # tests/test_metrics_sklearn.py has them
+            if BUILT_IN[name].needs_probabilities:  # tests/test_metrics_sklearn.py has them
                 continue
             perfect = 1.0 if BUILT_IN[name].higher_is_better else 0.0
             assert type(score(name, labels, labels, rows, tags)) is float

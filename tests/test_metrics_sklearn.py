@@ -58,14 +58,18 @@ def of_tokens(seed: int = 0) -> Predictions:
 def cases() -> list[tuple[Kind, Predictions]]:
     """Some answers of each kind."""
     return [
-        ("classification", of_classes(2)), ("classification", of_classes(4)), ("regression", of_values()),
-        ("token", of_tokens()), ("multi_label", of_labels()),
+        ("classification", of_classes(2)),
+        ("classification", of_classes(4)),
+        ("regression", of_values()),
+        ("token", of_tokens()),
+        ("multi_label", of_labels()),
     ]
 
 
 EVERY = [
     pytest.param(metric, answers, id=f"{kind}-{len(answers.names)}-{metric}")
-    for kind, answers in cases() for metric in METRICS[kind]
+    for kind, answers in cases()
+    for metric in METRICS[kind]
 ]
 
 Direct = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
@@ -143,7 +147,7 @@ def test_many_resamples_at_once_give_what_the_metric_gives_on_each(metric: str, 
     for draw in draws:
         chosen = [np.flatnonzero(answers.rows == row) for row in draw]
         places = np.concatenate(chosen)
-        again = np.repeat(np.arange(ROWS), [len(each) for each in chosen])     # a row that is drawn twice is two rows
+        again = np.repeat(np.arange(ROWS), [len(each) for each in chosen])  # a row that is drawn twice is two rows
         shares = None if answers.probabilities is None else answers.probabilities[places]
         one = Answers(answers.labels[places], answers.predictions[places], again, answers.names, shares)
         expected.append(find_metric(metric).value(one))
@@ -164,7 +168,7 @@ def test_every_metric_is_finite_whatever_is_said_and_in_sight(
     predicted = {"the same of all": np.zeros_like(true), "what is right": true, "as it is": answers.predictions[:size]}
     shares = None if answers.probabilities is None else answers.probabilities[:size]
     if shares is not None and said == "the same of all":
-        shares = np.zeros_like(shares) + np.eye(shares.shape[1], dtype=np.float32)[0]   # quite sure, and wrong at that
+        shares = np.zeros_like(shares) + np.eye(shares.shape[1], dtype=np.float32)[0]  # quite sure, and wrong at that
     degenerate = Predictions(true, predicted[said], answers.rows[:size], answers.names, shares)
     assert np.isfinite(degenerate.metric(metric))
     rows = int(degenerate.rows.max()) + 1
@@ -193,7 +197,7 @@ def test_a_probability_of_nothing_costs_no_more_than_float32_can_tell() -> None:
 
 
 def test_f1_goes_by_the_classes_of_the_task_and_not_by_those_in_sight() -> None:
-    labels = np.array([0] * 50 + [1] * 50)             # of three classes, the third does not occur
+    labels = np.array([0] * 50 + [1] * 50)  # of three classes, the third does not occur
     never, once = labels.copy(), labels.copy()
     never[:10] = once[:10] = 1
     once[99] = 2
@@ -215,7 +219,7 @@ def test_f1_goes_by_the_classes_of_the_task_and_not_by_those_in_sight() -> None:
 def test_resamples_without_a_class_are_measured_like_the_rest(metric: str) -> None:
     labels = np.array([0, 1, 1, 2])
     answers = Predictions(labels, np.array([0, 1, 0, 2]), np.arange(4), ("a", "b", "c"))
-    draws = np.array([[0, 0, 1, 1], [1, 2, 1, 2], [0, 1, 2, 3]])           # without c, only b, all
+    draws = np.array([[0, 0, 1, 1], [1, 2, 1, 2], [0, 1, 2, 3]])  # without c, only b, all
     expected = [score(metric, labels[d], answers.predictions[d], names=answers.names) for d in draws]
     assert resampled(metric, answers, draws) == pytest.approx(np.array(expected))
 
@@ -241,8 +245,22 @@ def test_what_others_call_a_metric_is_that_metric() -> None:
         assert score(alias, labels, predictions) == score("f1_macro", labels, predictions)
     assert not set(ALIASES) & set(BUILT_IN)
     assert set(ALIASES.values()) <= set(BUILT_IN)
-    for alias in ("macro_f1", "weighted_f1", "micro_f1", "entity_f1", "slot_f1", "mcc", "matthews_corrcoef", "mae",
-                  "rmse", "mse", "acc", "auc", "roc_auc_ovr", "neg_log_loss"):
+    for alias in (
+        "macro_f1",
+        "weighted_f1",
+        "micro_f1",
+        "entity_f1",
+        "slot_f1",
+        "mcc",
+        "matthews_corrcoef",
+        "mae",
+        "rmse",
+        "mse",
+        "acc",
+        "auc",
+        "roc_auc_ovr",
+        "neg_log_loss",
+    ):
         assert find_metric(alias).name in BUILT_IN
 
 

@@ -54,8 +54,15 @@ def mirrored(tmp_path: Path) -> Mirrored:
 def story(scores: list[float]) -> list[Event]:
     """A session in which trials end with these scores; the first one lost an attempt."""
     opened = Opened(
-        session="s", time=1.0, study="", overrides=(), study_folder="", working_folder="", problem=PROBLEM,
-        fingerprint={}, versions={},
+        session="s",
+        time=1.0,
+        study="",
+        overrides=(),
+        study_folder="",
+        working_folder="",
+        problem=PROBLEM,
+        fingerprint={},
+        versions={},
     )
     events: list[Event] = [opened]
     for number, score in enumerate(scores):

@@ -30,7 +30,7 @@ from auxtune.trials.training import TrainingRun
 from auxtune.trials.truncation import missed_words
 
 METRICS = ("accuracy", "span_f1", "log_loss", "roc_auc")
-MODEL = ModelOptions(max_length=6, pooling="mean")     # room for four words
+MODEL = ModelOptions(max_length=6, pooling="mean")  # room for four words
 ROWS = 160
 
 
@@ -80,16 +80,25 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tasks(home: Path) -> dict[str, Task]:
-    source = TaskSource("names", home / "names.jsonl", tokens="tokens", tags="tags", metrics=METRICS,
-                        labels=("O", "B-name", "I-name"))
+    source = TaskSource(
+        "names", home / "names.jsonl", tokens="tokens", tags="tags", metrics=METRICS, labels=("O", "B-name", "I-name")
+    )
     return load_tasks([source])
 
 
 @pytest.fixture(scope="module")
 def trained(home: Path, tasks: dict[str, Task]) -> tuple[Report, LoadedModel]:
     recipe = Recipe(
-        tasks=("names",), shares={"names": 1.0}, cycle={"names": 1}, evaluate=("names",), report=("names",),
-        model=MODEL, steps=150, batch_size=8, learning_rate=5e-3, evaluate_every=50,
+        tasks=("names",),
+        shares={"names": 1.0},
+        cycle={"names": 1},
+        evaluate=("names",),
+        report=("names",),
+        model=MODEL,
+        steps=150,
+        batch_size=8,
+        learning_rate=5e-3,
+        evaluate_every=50,
     )
     run = TrainingRun(recipe, encode_tasks(tasks, MODEL, home / "tokens"), load_base(MODEL), home / "run")
     while not run.finished:
@@ -132,8 +141,11 @@ def test_every_place_that_scores_counts_them(
         assert again.metric(metric) == pytest.approx(value, abs=1e-6)
         assert resampled(metric, answers, everything)[0] == pytest.approx(value, abs=1e-6)
     # A name of which the end is cut off is not found, and neither is one that is cut off whole.
-    whole = sum(tags.index(1) + 2 <= 4 for tags in tasks["names"].splits["report"].labels
-                if isinstance(tags, tuple) and 1 in tags)
+    whole = sum(
+        tags.index(1) + 2 <= 4
+        for tags in tasks["names"].splits["report"].labels
+        if isinstance(tags, tuple) and 1 in tags
+    )
     names = sum(1 in tags for tags in tasks["names"].splits["report"].labels if isinstance(tags, tuple))
     assert 0 < whole < names
     assert report.report["names"]["span_f1"] <= 2 * whole / (whole + names)

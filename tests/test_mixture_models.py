@@ -47,7 +47,7 @@ def test_log_linear_finds_its_own_law() -> None:
 def test_an_outlier_does_not_lead_log_linear_astray() -> None:
     known, fresh = mixtures(60, 0), mixtures(200, 1)
     scores = exponential(known)
-    scores[0] -= 30 * scores.std()                     # a run that fell apart
+    scores[0] -= 30 * scores.std()  # a run that fell apart
     assert rank(log_linear(known, scores)(fresh), exponential(fresh)) > 0.98
     assert rank(linear(known, scores)(fresh), exponential(fresh)) < 0.9
 
@@ -143,7 +143,7 @@ def test_chance_shows_no_skill_and_a_law_does() -> None:
         learnt = blend(known, np.random.default_rng(seed).normal(size=24), seed)
         assert learnt is not None
         shown.append(learnt.skill.shown)
-    assert sum(shown) <= 1                             # a fortieth of the time, by the interval
+    assert sum(shown) <= 1  # a fortieth of the time, by the interval
     known = mixtures(24, 0)
     learnt = blend(known, saturating(known), 0)
     assert learnt is not None and learnt.skill.shown
@@ -165,4 +165,4 @@ def test_too_little_is_not_learnt_from() -> None:
     assert blend(known[:-1], saturating(known[:-1]), 0) is None
     assert blend(known, np.full(LEAST, 0.7), 0) is None
     one_differs = np.where(np.arange(LEAST) == 3, 0.8, 0.7)
-    assert blend(known, one_differs, 0) is not None    # though a fold without that one learns from equal scores
+    assert blend(known, one_differs, 0) is not None  # though a fold without that one learns from equal scores

@@ -78,7 +78,7 @@ def test_draws_are_mixtures_around_the_sizes_with_room_for_the_primary() -> None
     drawn = draws.draw(np.random.default_rng(0), 4000)
     assert drawn.sum(axis=1) == pytest.approx(np.ones(4000))
     assert drawn[:, 0].min() >= 0.1 - 1e-12
-    assert drawn[drawn > 0].min() >= 0.5 / 20          # less is no step of the longest cycle
+    assert drawn[drawn > 0].min() >= 0.5 / 20  # less is no step of the longest cycle
     expected = 0.9 * draws.prior + np.array([0.1, 0, 0, 0, 0])
     assert drawn.mean(axis=0) == pytest.approx(expected, abs=0.02)
     largest = drawn.max(axis=1)
@@ -120,7 +120,7 @@ def test_samples_run_side_by_side_and_the_best_predicted_after_them() -> None:
         state = selector.proposed(state, number, asked)
     assert selector.propose(state, {}) == Done()
     verified = [state.mixtures[number]["t1"] for number in (12, 13)]
-    assert min(verified) > 0.7                         # more of t1 is better, and the primary needs a tenth
+    assert min(verified) > 0.7  # more of t1 is better, and the primary needs a tenth
 
 
 @pytest.mark.parametrize("scored", [None, "loss"])
@@ -137,7 +137,7 @@ def test_it_finds_better_mixtures_than_its_samples(scored: str | None) -> None:
         of_lucky = concave(np.array([sampled[lucky].get(name, 0.0) for name in problem.names]))
         better.append(found - of_lucky)
         assert selection.belief["skill"]["low"] > 0
-    assert np.mean(better) > 0.02                      # of a law that spans about 1
+    assert np.mean(better) > 0.02  # of a law that spans about 1
 
 
 def test_without_skill_it_says_so_and_answers_with_equal_shares() -> None:
@@ -173,7 +173,7 @@ def test_it_learns_from_what_was_executed_and_not_from_what_was_asked() -> None:
     for number in range(30):
         asked = selector.propose(state, {})
         assert isinstance(asked, Proposal)
-        swapped = row(problem, asked)[::-1]            # a recorded table may have something else in place of it
+        swapped = row(problem, asked)[::-1]  # a recorded table may have something else in place of it
         trained = dict(zip(problem.names, swapped.tolist(), strict=True))
         state = selector.proposed(state, number, replace(asked, tasks=problem.names, weights=trained))
         state = selector.told(state, number, Outcome(float(np.sqrt(swapped[2]))))
@@ -220,7 +220,7 @@ def test_a_score_of_no_task_is_won_by_a_mixture_of_all(selector: MixtureRegressi
     problem = problem_of(3, scored="loss")
     state = search(selector, problem, lambda shares: float(np.sqrt(shares[1])))
     least = min(mixture.get("t0", 0.0) for mixture in state.mixtures.values())
-    assert least < 0.05                                # no task is the primary, none has a least share
+    assert least < 0.05  # no task is the primary, none has a least share
     selection = selector.select(state, {})
     assert selection.kind == "mixture"
     assert sum((selection.weights or {}).values()) == pytest.approx(1)
@@ -236,6 +236,12 @@ def test_each_round_samples_twice_as_many_and_verifies_what_all_before_taught() 
         stages.append(asked.stage)
         state = selector.proposed(state, number, asked)
         state = selector.told(state, number, Outcome(0.5 + asked.weights.get("t1", 0.0)))
-    assert stages == [*["sample"] * 10, *["verify"] * 2, *["sample"] * 10, *["verify"] * 2, *["sample"] * 20,
-                      *["verify"] * 2]
+    assert stages == [
+        *["sample"] * 10,
+        *["verify"] * 2,
+        *["sample"] * 10,
+        *["verify"] * 2,
+        *["sample"] * 20,
+        *["verify"] * 2,
+    ]
     assert asked == Done()

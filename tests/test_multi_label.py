@@ -36,8 +36,10 @@ def topical(rows: int = 80, prefix: str = "ticket") -> list[Row]:
 
 def in_columns(rows: Sequence[Row], yes: Any = 1, no: Any = 0) -> list[Row]:
     """The same rows with a column for each topic."""
-    return [{"sentence1": row["sentence1"], **{topic: yes if topic in row["label"] else no for topic in TOPICS}}
-            for row in rows]
+    return [
+        {"sentence1": row["sentence1"], **{topic: yes if topic in row["label"] else no for topic in TOPICS}}
+        for row in rows
+    ]
 
 
 def load(**source: Any) -> Task:
@@ -110,8 +112,11 @@ def test_a_bad_list_is_named_by_file_row_and_column(tmp_path: Path, line: str) -
 
 @pytest.mark.parametrize(
     ("cell", "said"),
-    [("2", "expected 0 or 1, or false or true, found '2'"), ("", "the label is missing; expected 0 or 1"),
-     ("-1", "the label is missing: -1 marks a row without one; expected 0 or 1")],
+    [
+        ("2", "expected 0 or 1, or false or true, found '2'"),
+        ("", "the label is missing; expected 0 or 1"),
+        ("-1", "the label is missing: -1 marks a row without one; expected 0 or 1"),
+    ],
 )
 def test_a_bad_flag_is_named_by_file_row_and_column(tmp_path: Path, cell: str, said: str) -> None:
     rows = [*in_columns(topical()), {"sentence1": "a", "access": 0, "billing": cell, "product": 1}]
@@ -123,17 +128,21 @@ def test_what_is_declared_wrongly_is_named(tmp_path: Path) -> None:
     lists = write_jsonl(tmp_path / "lists.jsonl", topical())
     flags = write_separated(tmp_path / "flags.csv", in_columns(topical()))
     assert "a list of columns under `label` makes a multi_label task; `kind` says regression" in message(
-        path=flags, label=TOPICS, kind="regression")
+        path=flags, label=TOPICS, kind="regression"
+    )
     assert "two or more labels, found access; a single column" in message(path=flags, label=("access",))
     assert "no column `acess` among sentence1, access" in message(path=flags, label=("acess", "billing"))
     assert "a column is named twice" in message(path=flags, label=("access", "access"))
     assert "name the labels, access, billing; remove a, b" in message(
-        path=flags, label=("access", "billing"), labels=("a", "b"))
+        path=flags, label=("access", "billing"), labels=("a", "b")
+    )
     assert "csv and tsv cannot hold lists: name a column of 0 and 1" in message(
-        path=flags, label="access", kind="multi_label")
+        path=flags, label="access", kind="multi_label"
+    )
     assert "expected one label, found the list []" in message(path=lists, kind="classification")
     assert "`f1` is not a metric of multi_label tasks; there are f1_micro, accuracy, f1_macro" in message(
-        path=lists, metrics=("f1",))
+        path=lists, metrics=("f1",)
+    )
     numbers = write_jsonl(tmp_path / "numbers.jsonl", [{"sentence1": f"t {i}", "label": [0.5, i]} for i in range(60)])
     assert "row 1, column `label`: expected a list of labels, found [0.5, 0] (also row 2" in message(path=numbers)
 
@@ -150,8 +159,10 @@ def test_labels_that_do_not_vary_are_said_and_if_none_does_refused(tmp_path: Pat
 
 
 def test_a_test_file_without_labels_is_ignored_and_one_with_empty_sets_is_not(tmp_path: Path) -> None:
-    held = {"train": write_separated(tmp_path / "train.csv", in_columns(topical())),
-            "validation": write_separated(tmp_path / "validation.csv", in_columns(topical(20, "dev")))}
+    held = {
+        "train": write_separated(tmp_path / "train.csv", in_columns(topical())),
+        "validation": write_separated(tmp_path / "validation.csv", in_columns(topical(20, "dev"))),
+    }
     hidden = write_separated(tmp_path / "hidden.csv", in_columns(topical(20, "test"), -1, -1))
     shown = write_separated(tmp_path / "shown.csv", in_columns(topical(20, "test")))
     [note] = load(files={**held, "test": hidden}, label=TOPICS).notes
@@ -162,7 +173,7 @@ def test_a_test_file_without_labels_is_ignored_and_one_with_empty_sets_is_not(tm
 
 def test_labels_are_kept_as_a_matrix(tmp_path: Path) -> None:
     task = load(path=write_jsonl(tmp_path / "one.jsonl", topical()))
-    for _ in range(2):                                 # encoded, then read back
+    for _ in range(2):  # encoded, then read back
         split = encode_tasks({"one": task}, MODEL, tmp_path / "cache")["one"].splits["train"]
         assert isinstance(split.labels.base, np.memmap)
         assert (split.labels.dtype, split.labels.shape) == (np.uint8, (len(split), 3))
@@ -207,5 +218,5 @@ def test_a_task_is_trained_scored_and_its_predictions_kept(tmp_path: Path) -> No
     assert (labels == task.splits["report"].labels).all() and predictions.shape == (60, 3)
     assert set(np.unique(predictions)) == {0, 1} and rows.tolist() == list(range(60)) and names.tolist() == list("abc")
     assert report.report["words"] == {metric: score(metric, labels, predictions) for metric in task.metrics}
-    share = labels.mean(axis=0)                        # what saying "yes" to all, the best constant, would score
+    share = labels.mean(axis=0)  # what saying "yes" to all, the best constant, would score
     assert report.report["words"]["f1_micro"] > 2 * share.sum() / (share.sum() + 3)

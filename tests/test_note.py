@@ -36,7 +36,10 @@ def test_tables_are_markdown_and_nothing_in_them_breaks_it(tmp_path: Path) -> No
     lines = note_of(page_of(table), {}, tmp_path).splitlines()
     start = lines.index("Lift:")
     assert lines[start + 2 : start + 6] == [
-        "| over | lift |", "| --- | --: |", r"| a\|b | +0.50 |", "| &lt;i>c&lt;/i> d | unknown |"
+        "| over | lift |",
+        "| --- | --: |",
+        r"| a\|b | +0.50 |",
+        "| &lt;i>c&lt;/i> d | unknown |",
     ]
 
 
@@ -85,10 +88,15 @@ def test_a_study_that_has_gone_on_does_not_deny_its_last_answer(tmp_path: Path) 
     assert note.startswith("The study has gone on since its last answer, which is in `selection.json`, and is running.")
 
 
-@pytest.mark.parametrize(("selector", "text"), [
-    ("{name: thompson, rounds: 12}", WITH_EACH), ("gradts_trial", WITH_EACH), ("tag", GROUPS),
-    ("[covariance_similarity, {name: gp_mixing, samples: 4}]", WITH_EACH),
-])
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ("{name: thompson, rounds: 12}", WITH_EACH),
+        ("gradts_trial", WITH_EACH),
+        ("tag", GROUPS),
+        ("[covariance_similarity, {name: gp_mixing, samples: 4}]", WITH_EACH),
+    ],
+)
 def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
     page = study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE)))
     files = figures(page)

@@ -138,7 +138,7 @@ def test_a_takeover_fences_the_former_writer(home: ObjectPath) -> None:
 def test_a_heartbeat_keeps_a_second_driver_away(home: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
     with Heartbeat(home, "one"):
         assert (home / "heartbeat.json").is_file()
-        monkeypatch.setattr("os.getpid", lambda: 1)    # whoever asks is another process
+        monkeypatch.setattr("os.getpid", lambda: 1)  # whoever asks is another process
         sign = living_driver(home)
         assert sign is not None and sign.session == "one"
         with pytest.raises(Locked, match=f"auxtune stop {home}"), Heartbeat(home, "two"):
@@ -287,7 +287,10 @@ def test_commands_take_a_place_in_a_store_for_a_folder(home: ObjectPath) -> None
     assert "small: nothing is running" in said("stop", str(study))
     found = json.loads(said("clean", str(study), "--json"))
     assert not found["deleted"] and {each["kind"] for each in found["paths"]} == {
-        "Ray's scratch", "checkpoints", "superseded attempts", "stale evidence"
+        "Ray's scratch",
+        "checkpoints",
+        "superseded attempts",
+        "stale evidence",
     }
     assert said("clean", str(study), "--yes").count("../.evidence/unnamed") == 1
     assert "nothing to delete" in said("clean", str(study)) and list(store) == []

@@ -37,7 +37,7 @@ def stored(server: S3Server, tmp_path: Path) -> StoredStudy:
 def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: StoredStudy) -> None:
     process = stored.start("run", "study.yaml", *MEASURING)
     stored.wait_for(lambda: stored.told >= 1 and stored.trains(), process)
-    process.send_signal(signal.SIGSTOP)                # so that it is not over before the other looks
+    process.send_signal(signal.SIGSTOP)  # so that it is not over before the other looks
     assert "is working on this study" in stored.finish("run", "study.yaml", *MEASURING, code=4)
     kill(process)
     stored.finish("resume", str(stored.folder))
@@ -67,7 +67,11 @@ def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: Stor
     for made in ("again.html", "model"):
         delete_tree(stored.home / made)
     assert sorted(path.name for path in stored.home.iterdir()) == [
-        "mlartifacts", "mlflow.db", "next.yaml", "study.yaml", "tasks"
+        "mlartifacts",
+        "mlflow.db",
+        "next.yaml",
+        "study.yaml",
+        "tasks",
     ], "nothing of the storage is on this machine"
 
 
@@ -78,9 +82,10 @@ def test_stopped_from_outside_it_gives_what_a_local_study_gives(stored: StoredSt
     assert process.wait(timeout=60) == 130
     stored.finish("resume", str(stored.folder))
     assert stored.story == whole.story
-    assert json.loads((stored.folder / "selection.json").read_text())["lift"] == json.loads(
-        (whole.folder / "selection.json").read_text()
-    )["lift"]
+    assert (
+        json.loads((stored.folder / "selection.json").read_text())["lift"]
+        == json.loads((whole.folder / "selection.json").read_text())["lift"]
+    )
 
 
 def test_a_silence_is_outlasted(stored: StoredStudy, server: S3Server, whole: StudyRun) -> None:

@@ -74,8 +74,9 @@ def looking() -> type[StudyTrainable]:
 def in_store() -> dict[str, int]:
     """Bytes in each node's object store."""
     return {
-        node["NodeID"]: node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], False)
-        .store_stats.object_store_bytes_used
+        node["NodeID"]: node_stats(
+            node["NodeManagerAddress"], node["NodeManagerPort"], False
+        ).store_stats.object_store_bytes_used
         for node in ray.nodes()
     }
 

@@ -44,7 +44,7 @@ def test_a_metric_of_another_package_is_one_like_the_rest(packages: Path) -> Non
     assert resampled("cost_of_errors", answers, np.array([[0, 0, 1, 1, 2]])) == pytest.approx((5 + 5 + 1) / 5)
     better = Predictions(LABELS, LABELS, np.arange(5), ("no", "yes"))
     lift = paired_lift("cost_of_errors", [better], [answers], 0)
-    assert lift is not None and lift.mean == pytest.approx(11 / 5)         # less is better, so it is above 0
+    assert lift is not None and lift.mean == pytest.approx(11 / 5)  # less is better, so it is above 0
     assert load_tasks([source(packages, "cost_of_errors")])["one"].metrics == ("cost_of_errors",)
 
 
@@ -82,8 +82,11 @@ def test_one_that_is_not_in_order_is_named_with_its_package(packages: Path, name
 def test_a_name_that_two_packages_give_is_refused(packages: Path) -> None:
     write_package(packages, package="ours_a")
     write_package(packages, package="ours_b")
-    with pytest.raises(DataError, match=r"must be given once, got ours_a:METRIC of ours_a and ours_b:METRIC of ours_b|"
-                                        r"must be given once, got ours_b:METRIC of ours_b and ours_a:METRIC of ours_a"):
+    with pytest.raises(
+        DataError,
+        match=r"must be given once, got ours_a:METRIC of ours_a and ours_b:METRIC of ours_b|"
+        r"must be given once, got ours_b:METRIC of ours_b and ours_a:METRIC of ours_a",
+    ):
         load_tasks([source(packages, "cost_of_errors")])
 
 
@@ -91,8 +94,11 @@ def test_one_of_another_kind_is_refused_and_an_unknown_name_is_told_what_there_i
     write_package(packages, code=COST.replace('("classification",)', '("token",)'), package="ours_tokens")
     with pytest.raises(DataError, match="`cost_of_errors` is for token tasks, this is a classification task"):
         load_tasks([source(packages, "cost_of_errors")])
-    with pytest.raises(DataError, match=r"`cost_of_error` is not a metric of classification tasks; .*cost_of_errors; "
-                                        r"did you mean `cost_of_errors`\?"):
+    with pytest.raises(
+        DataError,
+        match=r"`cost_of_error` is not a metric of classification tasks; .*cost_of_errors; "
+        r"did you mean `cost_of_errors`\?",
+    ):
         load_tasks([source(packages, "cost_of_error")])
 
 

@@ -58,7 +58,7 @@ def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> N
     assert len(puts) == 4
     with (box.folder / "metrics.jsonl").open("a") as file:
         file.write(", grown")
-    (box.folder / "draft").write_text("checkpoint/modem")              # as long as what it replaces
+    (box.folder / "draft").write_text("checkpoint/modem")  # as long as what it replaces
     (box.folder / "draft").replace(box.folder / "checkpoint" / "model")
     box.publish()
     assert sorted(puts[4:]) == ["checkpoint/model", "metrics.jsonl"]

@@ -41,8 +41,14 @@ def slow(subject: Subject, part: str, rows: int, size: int) -> tuple[np.ndarray,
     return np.array(margins), np.array(sketches)
 
 
-def slow_margin(model: MultiTaskModel, number: int, task: EncodedTask, part: str, asked: tuple[int, int, np.generic],
-                subject: Subject) -> torch.Tensor:
+def slow_margin(
+    model: MultiTaskModel,
+    number: int,
+    task: EncodedTask,
+    part: str,
+    asked: tuple[int, int, np.generic],
+    subject: Subject,
+) -> torch.Tensor:
     row, place, label = asked
     hidden, head = states_of_row(model, task, part, row)[-1], model.head(number)
     vector = hidden[place] if task.kind == "token" else row_vector(hidden, subject.recipe.model.pooling)
@@ -52,7 +58,7 @@ def slow_margin(model: MultiTaskModel, number: int, task: EncodedTask, part: str
     if task.kind == "multi_label":
         return outputs[place] if label else -outputs[place]
     loss = functional.cross_entropy(outputs[None], torch.tensor([int(label)]))
-    return -torch.log(torch.expm1(loss))               # the margin of which log(1 + exp(-margin)) is the loss
+    return -torch.log(torch.expm1(loss))  # the margin of which log(1 + exp(-margin)) is the loss
 
 
 def check(subject: Subject, rows: int = 256, size: int = 200, tolerance: float = 1e-4) -> Arrays:
@@ -73,9 +79,9 @@ def check(subject: Subject, rows: int = 256, size: int = 200, tolerance: float =
 def test_gradients_are_those_of_a_slow_loop_for_every_family_and_kind(
     family: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_gradients, "_WAYS", row_gradients._WAYS[:2])   # none of these is taken row by row
+    monkeypatch.setattr(row_gradients, "_WAYS", row_gradients._WAYS[:2])  # none of these is taken row by row
     subject = make_subject(family, kind, torch.float32)
-    model = dataclasses.replace(subject.recipe.model, pooling="mean")      # as the subject's model pools
+    model = dataclasses.replace(subject.recipe.model, pooling="mean")  # as the subject's model pools
     check(dataclasses.replace(subject, recipe=dataclasses.replace(subject.recipe, model=model)), tolerance=1e-3)
 
 
@@ -126,16 +132,20 @@ def test_rows_are_drawn_by_seed_and_inputs_and_only_of_those_that_have_a_label()
 
 def test_a_value_that_happens_to_be_the_mark_of_no_label_is_a_value() -> None:
     share = TASKS["share.of"]
-    marked = {part: dataclasses.replace(split, labels=np.full(len(split), float(IGNORED), np.float32))
-              for part, split in share.splits.items()}
+    marked = {
+        part: dataclasses.replace(split, labels=np.full(len(split), float(IGNORED), np.float32))
+        for part, split in share.splits.items()
+    }
     drawn: Drawn = drawn_rows(dataclasses.replace(share, splits=marked), "train", 9, 0)
     assert (drawn.label == IGNORED).all() and len(drawn.rows) == 9
 
 
 def test_a_split_without_labels_and_weights_that_are_not_finite_are_refused() -> None:
     tags = TASKS["tags"]
-    bare = {part: dataclasses.replace(split, labels=np.full_like(split.labels, IGNORED))
-            for part, split in tags.splits.items()}
+    bare = {
+        part: dataclasses.replace(split, labels=np.full_like(split.labels, IGNORED))
+        for part, split in tags.splits.items()
+    }
     with pytest.raises(ProbeError, match="task tags: no row of its train split has a label"):
         drawn_rows(dataclasses.replace(tags, splits=bare), "train", 9, 0)
     subject = subject_of(recipe_of(("sign",)))
@@ -215,10 +225,13 @@ def test_vectors_that_fit_are_kept_and_parts_of_any_size_come_to_the_same() -> N
 
 
 def test_a_projection_holds_a_few_bytes_per_number_whatever_its_size() -> None:
-    length = 2**20 + 7                                 # more than are hashed at a time
+    length = 2**20 + 7  # more than are hashed at a time
     held = {
-        size: [value.nbytes for value in vars(RowSketch("any", length, size, CPU)).values()
-               if isinstance(value, torch.Tensor)]
+        size: [
+            value.nbytes
+            for value in vars(RowSketch("any", length, size, CPU)).values()
+            if isinstance(value, torch.Tensor)
+        ]
         for size in (200, 20_000)
     }
     assert held == {200: [4 * length], 20_000: [4 * length]}

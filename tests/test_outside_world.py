@@ -94,7 +94,7 @@ def test_a_report_of_use_would_have_been_heard(world: OutsideWorld, tmp_path: Pa
 def test_an_address_that_needs_no_proxy_would_have_been_heard(world: OutsideWorld, tmp_path: Path) -> None:
     """By UDP, for which nothing is sent: 192.0.2.1 is reserved for documentation."""
     send = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.1', 9))"
-    with suppress(AssertionError):                     # where there is no route at all; it was tried all the same
+    with suppress(AssertionError):  # where there is no route at all; it was tried all the same
         command(world, tmp_path, "-c", send)
     [heard] = world.strangers()
     assert "192.0.2.1" in heard

@@ -38,8 +38,15 @@ def test_a_task_with_dots_in_its_name_can_be_overridden() -> None:
 
 @pytest.mark.parametrize(
     ("override", "key"),
-    [("training.steps=none", "training.steps"), ("training.stps=1", "training.stps"), ("study.x=1", "study.x"),
-     ("steps", ""), ("training..steps=1", ""), ("seed=[", "seed"), ("seed=${NO_SUCH_VARIABLE}", "seed")],
+    [
+        ("training.steps=none", "training.steps"),
+        ("training.stps=1", "training.stps"),
+        ("study.x=1", "study.x"),
+        ("steps", ""),
+        ("training..steps=1", ""),
+        ("seed=[", "seed"),
+        ("seed=${NO_SUCH_VARIABLE}", "seed"),
+    ],
 )
 def test_a_wrong_override_is_named(override: str, key: str) -> None:
     [mistake] = mistakes(BASE, override)

@@ -47,7 +47,7 @@ def packed(study: StudyFile, folder: Path) -> parcels.Parcel:
 def test_a_study_finds_its_files_in_the_parcel_and_nowhere_else(study: StudyFile, tmp_path: Path) -> None:
     parcel = packed(study, tmp_path / "parcel")
     manifest = json.loads((parcel.folder / MANIFEST).read_text())
-    assert (parcel.folder / "study.yaml").read_text() == STUDY         # unexpanded, as it was written
+    assert (parcel.folder / "study.yaml").read_text() == STUDY  # unexpanded, as it was written
     there = parse_study(STUDY, "there", parcel.folder, manifest["overrides"])
     assert there.options.budget.trials == 5
     tasks = there.options.tasks

@@ -119,16 +119,14 @@ def test_searches_share_trials_evenly_and_count_what_they_chose() -> None:
     assert score_of(Proposal(answer.tasks)) == max(map(score_of, proposals))
     assert answer.stability is not None
     chosen = [set(search["tasks"]) for search in answer.belief["searches"]]
-    assert answer.stability == {
-        task: sum(task in tasks for tasks in chosen) / 3 for task in TASKS
-    }
+    assert answer.stability == {task: sum(task in tasks for tasks in chosen) / 3 for task in TASKS}
     assert answer.stability["p"] == 1.0 and 0.0 in answer.stability.values()
 
 
 def test_searches_are_compared_in_the_stage_that_they_came_to() -> None:
     selector = Searches(AutoSeM(rounds=60, samples=2, seeds=1), times=2)
     state = selector.start(problem_of())
-    runs = {0: 0.9, 1: 0.8}                            # the bandit's runs: another training than a mixture
+    runs = {0: 0.9, 1: 0.8}  # the bandit's runs: another training than a mixture
     mixtures = {0: 0.6, 1: 0.7}
     for number in range(6):
         asked = selector.propose(state, {})

@@ -28,7 +28,7 @@ from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.store import experiment_id
 
-ODD = ("what?", "no. #1", "50 %41", "größe's \"x\"", "a&b=c;d", "plain", "file:x", "q?uri=true#y%3F")
+ODD = ("what?", "no. #1", "50 %41", 'größe\'s "x"', "a&b=c;d", "plain", "file:x", "q?uri=true#y%3F")
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -173,9 +173,7 @@ def test_a_study_runs_with_a_long_temporary_folder_in_a_folder_of_odd_name(tmp_p
     small_study(home)
     command = [sys.executable, "-m", "auxtune.orchestrator", "run", "study.yaml", "--plain"]
     environment = {**os.environ, "TMPDIR": str(long)}
-    run = subprocess.run(
-        command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=400
-    )
+    run = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert run.returncode == 0, run.stderr + run.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((home.name, long.parent.name))
     client = MlflowClient(sqlite_uri(home / "mlflow.db"))

@@ -63,9 +63,15 @@ def trained(home: StudyRun, *seconds: float, selected: bool = False) -> None:
     study = read_study(home.home / "study.yaml")
     seen, (tasks, base) = outlook(study, this_machine()), load_study_data(study)
     opened = Opened(
-        session="s", time=0.0, study=study.text, overrides=(), study_folder=str(study.folder),
-        working_folder=str(study.working_folder), problem=seen.translator.problem,
-        fingerprint=fingerprint_of(study, tasks, base), versions={},
+        session="s",
+        time=0.0,
+        study=study.text,
+        overrides=(),
+        study_folder=str(study.folder),
+        working_folder=str(study.working_folder),
+        problem=seen.translator.problem,
+        fingerprint=fingerprint_of(study, tasks, base),
+        versions={},
     )
     ledger = Ledger(home.folder / "ledger", opened)
     for number, (took, proposal) in enumerate(zip(seconds, seen.foreseen().proposals, strict=False)):
@@ -164,7 +170,7 @@ def test_a_limit_on_what_trials_do_not_use_is_said_to_bound_nothing(home: StudyR
     smoke_of(home)
     content = plan("budget={gpu_hours: 1}", "selector.trials=null")
     assert content["budget"] == [] and "budget.gpu_hours never ends the search" in content["notes"][0]
-    assert (content["search"]["most"], content["search"]["ends"]) == (3, "selector")   # all subsets of two auxiliaries
+    assert (content["search"]["most"], content["search"]["ends"]) == (3, "selector")  # all subsets of two auxiliaries
 
 
 @pytest.mark.parametrize("differing", [{"host": "elsewhere"}, {"tasks.echoes": "0"}])
@@ -209,7 +215,9 @@ def test_the_studys_own_trials_are_believed_before_a_smoke_test(home: StudyRun) 
     assert (content["search"]["most"], content["search"]["ends"]) == (0, "selector")
     confirm = content["cost"]["confirm"]
     assert confirm["trials"] == 2 and confirm["wall_hours"] == {
-        "mean": pytest.approx(12 / 3600), "low": pytest.approx(8 / 3600), "high": pytest.approx(16 / 3600)
+        "mean": pytest.approx(12 / 3600),
+        "low": pytest.approx(8 / 3600),
+        "high": pytest.approx(16 / 3600),
     }
     assert content["cost"]["total"]["trials"] == 2
 
@@ -239,7 +247,8 @@ def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
     content = plan()
     assert (content["search"]["most"], content["search"]["ends"]) == (0, "selected")
     assert [(arm["arm"], arm["missing"], arm["tasks"]) for arm in content["confirm"]] == [
-        ("selection", 1, ["moods", "echoes"]), ("single_task", 1, ["moods"]),
+        ("selection", 1, ["moods", "echoes"]),
+        ("single_task", 1, ["moods"]),
     ]
 
 
@@ -255,7 +264,7 @@ def test_what_was_begun_and_has_not_ended_is_still_to_be_trained(home: StudyRun)
     ledger.flush()
     content = plan()
     assert [arm["missing"] for arm in content["confirm"]] == [1, 1]
-    assert content["budget"] == [{"limit": "trials", "trials": 4, "few": 4, "many": 4}]       # of 8: 2 done, 2 held
+    assert content["budget"] == [{"limit": "trials", "trials": 4, "few": 4, "many": 4}]  # of 8: 2 done, 2 held
 
 
 def test_a_selector_that_cannot_answer_says_so(home: StudyRun) -> None:

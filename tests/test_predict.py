@@ -100,7 +100,7 @@ def test_ten_thousand_rows_are_answered_in_order(saved: Saved, tmp_path: Path) -
     result = predict(saved, "--task", "value", str(path), "--format", "csv")
     values = [float(line) for line in result.stdout.splitlines()[1:]]
     assert len(values) == 10_000
-    assert values[:210] == pytest.approx(values[9_450:9_660], abs=1e-5)                # 210 is where the rows repeat
+    assert values[:210] == pytest.approx(values[9_450:9_660], abs=1e-5)  # 210 is where the rows repeat
     assert len({round(value, 3) for value in values[:210]}) > 20
 
 

@@ -53,9 +53,7 @@ def test_a_damaged_batch_is_made_anew(tmp_path: Path, victim: str) -> None:
     assert load_texts(first).digest == first.name
 
 
-def test_of_two_that_make_the_same_batch_at_once_both_have_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_that_make_the_same_batch_at_once_both_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slower = ProbeTexts(tmp_path, TWO, "one")
     made = ProbeTexts._made
 

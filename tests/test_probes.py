@@ -24,17 +24,28 @@ def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert running_probe("lookahead") is Lookahead
 
 
-@pytest.mark.parametrize(("names", "probes", "message"), [
-    (("sign",), {"cka": {}}, r"recipe.probes: expected some of head_importance, .*, lookahead, found 'cka'"),
-    (("sign",), {"hidden_states": {"layers": 2}}, r"probes.hidden_states: expected no options, found the option 'lay"),
-    (("sign",), {"gradients": {"batch": 2}}, r"probes.gradients: expected some of batches, found the option 'batch'"),
-    (("sign",), {"gradients": {"batches": 0}}, r"batches: expected a whole number of at least 1, found 0"),
-    (("sign",), {"lookahead": {"every": True}}, r"every: expected a whole number of at least 1, found True"),
-    (("sign",), {"lookahead": {"step": "adam"}}, r"probes.lookahead.step: expected sgd or optimiser, found 'adam'"),
-    (("sign",), {"lookahead": {"every": 50}}, r"expected a step to measure at, found none in 14 steps, 50 apart"),
-    (("sign", "tags"), {"covariance": {}}, r"probes.covariance: expected a run of one task, found sign, tags"),
-    (("tags",), {"label_moments": {}}, r"found tags of tokens in task tags"),
-])
+@pytest.mark.parametrize(
+    ("names", "probes", "message"),
+    [
+        (("sign",), {"cka": {}}, r"recipe.probes: expected some of head_importance, .*, lookahead, found 'cka'"),
+        (
+            ("sign",),
+            {"hidden_states": {"layers": 2}},
+            r"probes.hidden_states: expected no options, found the option 'lay",
+        ),
+        (
+            ("sign",),
+            {"gradients": {"batch": 2}},
+            r"probes.gradients: expected some of batches, found the option 'batch'",
+        ),
+        (("sign",), {"gradients": {"batches": 0}}, r"batches: expected a whole number of at least 1, found 0"),
+        (("sign",), {"lookahead": {"every": True}}, r"every: expected a whole number of at least 1, found True"),
+        (("sign",), {"lookahead": {"step": "adam"}}, r"probes.lookahead.step: expected sgd or optimiser, found 'adam'"),
+        (("sign",), {"lookahead": {"every": 50}}, r"expected a step to measure at, found none in 14 steps, 50 apart"),
+        (("sign", "tags"), {"covariance": {}}, r"probes.covariance: expected a run of one task, found sign, tags"),
+        (("tags",), {"label_moments": {}}, r"found tags of tokens in task tags"),
+    ],
+)
 def test_what_cannot_be_measured_is_refused(names: tuple[str, ...], probes: dict[str, Any], message: str) -> None:
     with pytest.raises(ProbeError, match=message):
         check_probes(recipe_of(names, probes=probes), EVERY_KIND)

@@ -15,7 +15,7 @@ TABLES = Path(os.environ.get("AUXTUNE_DATA", "/nowhere")).parent / "tables"
 pytestmark = pytest.mark.skipif(not TABLES.is_dir(), reason="there is no folder of recorded tables beside AUXTUNE_DATA")
 
 BUDGETS = (2, 3, 4, 5)
-CURVES = {                                             # total test loss, by inference budget
+CURVES = {  # total test loss, by inference budget
     "exhaustive": (0.4522, 0.4424, 0.4356, 0.4348),
     "hoa": (0.4547, 0.4488, 0.4411, 0.4420),
     "early": (0.4673, 0.4572, 0.4506, 0.4474),
@@ -50,4 +50,4 @@ def test_a_search_over_mixtures_is_judged_at_another_size_too() -> None:
         simulate(TABLES / "regmix17", ["random_subset"], split=split, **asked) for split in ("test", "test_60m")
     )
     assert small["trials"].tolist() == large["trials"].tolist() == [12]
-    assert large["mean_test"][0] < small["mean_test"][0]               # sixty times the parameters
+    assert large["mean_test"][0] < small["mean_test"][0]  # sixty times the parameters

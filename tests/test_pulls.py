@@ -74,17 +74,17 @@ def test_pulls_run_side_by_side_from_the_present_incumbent() -> None:
 def test_a_pull_is_rewarded_if_it_is_not_below_the_incumbent_it_started_from(score: float, reward: int) -> None:
     state = SELECTOR.told(pulled(begun(), 1, "a"), 1, Outcome(score))
     assert posterior(state)["a"] == (1 + reward, 2 - reward)
-    assert state.incumbent == 1                        # better or worse: no best-of
+    assert state.incumbent == 1  # better or worse: no best-of
 
 
 def test_a_pull_from_a_former_incumbent_only_rewards() -> None:
     state = pulled(pulled(begun(0.5), 1, "a"), 2, "b")
     state = SELECTOR.told(state, 2, Outcome(0.9))
     assert (state.incumbent, posterior(state)["b"]) == (2, (2, 1))
-    assert SELECTOR.holds(state) == {0, 2}             # 1 is still under way from 0
+    assert SELECTOR.holds(state) == {0, 2}  # 1 is still under way from 0
     state = SELECTOR.told(state, 1, Outcome(0.6))
     assert state.incumbent == 2
-    assert posterior(state)["a"] == (2, 1)             # against 0.5, where it started, not against 0.9
+    assert posterior(state)["a"] == (2, 1)  # against 0.5, where it started, not against 0.9
     assert SELECTOR.holds(state) == {2}
 
 

@@ -18,7 +18,7 @@ from auxtune.selectors.world import World
 def test_random_groups_cover_every_task_near_equally_until_there_are_no_others() -> None:
     selector, asked = RandomGroups(groupings=100), problem(models=2)
     story = tell_story(selector, asked, World({}, noise=0.1), trials=50)
-    assert isinstance(story.moments[-1].reply, Done) and len(story.proposals) == 2 * 3        # two and two of four
+    assert isinstance(story.moments[-1].reply, Done) and len(story.proposals) == 2 * 3  # two and two of four
     pairs = [frozenset(proposal.tasks) for proposal in story.proposals]
     assert len(set(pairs)) == 6 and all(not a & b for a, b in zip(pairs[::2], pairs[1::2], strict=True))
     for moment in story.moments:
@@ -38,9 +38,7 @@ def test_the_best_grouping_is_the_one_whose_tasks_do_best_on_average_and_failure
         # Pairs get the first score of a grouping, single tasks the second.
         state = selector.proposed(state, number, proposal)
         state = selector.told(state, number, Outcome(score, why=None if score else "error"))
-    means = [
-        (len(a) * x + len(b) * y) / 3 for a, b, x, y in ((*drawn[0:2], 0.5, 0.9), (*drawn[2:4], 0.9, 0.3))
-    ]
+    means = [(len(a) * x + len(b) * y) / 3 for a, b, x, y in ((*drawn[0:2], 0.5, 0.9), (*drawn[2:4], 0.9, 0.3))]
     best = int(np.argmax(means))
     chosen = selector.select(state, {})
     assert [tuple(group["tasks"]) for group in chosen.groups or ()] == drawn[2 * best : 2 * best + 2]
@@ -51,5 +49,5 @@ def test_with_a_primary_its_own_group_is_trained_and_answers() -> None:
     asked = replace(problem(), primary="a", models=None)
     story = tell_story(RandomGroups(groupings=100), asked, World({"d": 0.1}), trials=50)
     assert all("a" in proposal.tasks for proposal in story.proposals)
-    assert sorted(map(len, (p.tasks for p in story.proposals))) == [1, 2, 2, 2]    # three groups of four tasks
+    assert sorted(map(len, (p.tasks for p in story.proposals))) == [1, 2, 2, 2]  # three groups of four tasks
     assert story.moments[-1].selection.tasks == ("d", "a")

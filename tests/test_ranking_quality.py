@@ -10,7 +10,7 @@ import pytest
 
 from auxtune.selectors.ranking_quality import ndcg, ndcg_by_row, regret_at
 
-TRUE = np.array([0.9, 0.8, 0.7])                       # relevance 3, 2, 1: gains 7, 3, 1
+TRUE = np.array([0.9, 0.8, 0.7])  # relevance 3, 2, 1: gains 7, 3, 1
 IDEAL = 7 + 3 / math.log2(3) + 1 / 2
 
 
@@ -63,7 +63,7 @@ def test_saying_nothing_comes_to_what_random_orders_do():
     true = rng.normal(size=21)
     drawn = np.mean([ndcg(rng.normal(size=21), true) for _ in range(4000)])
     assert ndcg(np.zeros(21), true) == pytest.approx(44.94, abs=0.005)
-    assert drawn == pytest.approx(ndcg(np.zeros(21), true), abs=1.5)      # its standard error is about 0.3
+    assert drawn == pytest.approx(ndcg(np.zeros(21), true), abs=1.5)  # its standard error is about 0.3
 
 
 def test_regret_by_hand():

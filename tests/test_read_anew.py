@@ -196,7 +196,7 @@ def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -
         text = STUDY.replace("SELECTOR", FORMS[0]).replace("seed: 5", f"seed: {seed}")
         study = OlderStudy(tmp_path / str(seed) / "x", text=text)
         agenda = study.session()
-        study.run(agenda, at_most=3)                   # two runs, and the first trial of confirm
+        study.run(agenda, at_most=3)  # two runs, and the first trial of confirm
         folder = study.close(agenda, "interrupted")
         if is_another(*readings(folder)):
             break

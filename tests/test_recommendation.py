@@ -24,7 +24,7 @@ def content(weights: dict[str, float], **lifts: dict[str, Any] | None) -> dict[s
     return {"primary": "mood", "weights": weights, "groups": None, "instances": None, "lift": lifts}
 
 
-NOTHING = {**lift(0.0, 0.0)}                           # how earlier versions wrote the same training
+NOTHING = {**lift(0.0, 0.0)}  # how earlier versions wrote the same training
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_control_that_is_better_for_sure_is_what_to_train(answer: dict[str, An
 
 def test_of_several_better_controls_the_best_mean_is_taken() -> None:
     lifts = {"single_task": lift(-0.09, 0.02), "random_subset": lift(-0.12, 0.2), "all_tasks": lift(-0.06, 0.01)}
-    best = verdict(content(PAIR, **lifts))             # random_subset has a better mean, which is not sure
+    best = verdict(content(PAIR, **lifts))  # random_subset has a better mean, which is not sure
     assert best.startswith("Train mood alone: single_task is better than what was chosen (mood with stars) by 0.0900")
 
 
@@ -65,7 +65,7 @@ def test_every_control_says_what_to_train(control: str, said: str) -> None:
 
 def test_all_controls_count_together_and_what_is_not_sure_then_is_said() -> None:
     one = content(PAIR, single_task=lift(0.08, 0.02), all_tasks=lift(-0.03, 0.029))
-    assert recommendation_of(one).why == "gain"        # at 95 % alone all_tasks is better, of two it is not sure
+    assert recommendation_of(one).why == "gain"  # at 95 % alone all_tasks is better, of two it is not sure
     said = verdict(one)
     assert "a gain over single task of +0.0800" in said
     assert "But all_tasks did better by 0.0300 accuracy, 95 % interval 0.0010 to 0.0590." in said
@@ -83,7 +83,7 @@ def test_a_gain_that_is_not_sure_with_all_controls_is_not_called_one() -> None:
 def test_the_same_training_is_no_comparison_and_is_said() -> None:
     same = lift(0.0, None, same_training=True)
     answer = content(ALONE, single_task=same, all_tasks=lift(-0.03, 0.029))
-    assert recommendation_of(answer).arm == "all_tasks"            # one comparison, so nothing to correct for
+    assert recommendation_of(answer).arm == "all_tasks"  # one comparison, so nothing to correct for
     assert interval(same) == interval(NOTHING) == "the same training"
     assert lift_words(same, "accuracy") == ("–", "the same training", "4")
     said = verdict(content(ALONE, single_task=same, all_tasks=lift(0.03, 0.029)))

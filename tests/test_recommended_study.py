@@ -50,7 +50,9 @@ def test_the_answer_recommends_the_control_and_nothing_is_trained_twice(folder: 
     # One comparison: the other three controls of a primary alone are its own training.
     assert answer["recommended"] == {"arm": "all_tasks", "why": "control", "level": pytest.approx(0.95)}
     assert [name for name, lift in answer["lift"].items() if lift["same_training"]] == [
-        "single_task", "random_subset", "same_tasks_equal"
+        "single_task",
+        "random_subset",
+        "same_tasks_equal",
     ]
     assert len(material.accounts.in_phase("confirm")) == 2 * 8
     assert answer["cost"]["phases"]["confirm"]["trials"] == 2 * 8
@@ -116,8 +118,10 @@ def test_an_answer_of_an_earlier_version_is_read_by_its_intervals(folder: Path) 
     answer = answer_of(folder)
     old = {key: value for key, value in answer.items() if key not in ("recommended", "models")}
     old["lift"] = {
-        name: {**{key: lift[key] for key in ("metric", "mean", "low", "high", "seeds")},
-               **({"low": 0.0, "high": 0.0} if lift["same_training"] else {})}
+        name: {
+            **{key: lift[key] for key in ("metric", "mean", "low", "high", "seeds")},
+            **({"low": 0.0, "high": 0.0} if lift["same_training"] else {}),
+        }
         for name, lift in answer["lift"].items()
     }
     assert verdict(old) == verdict(answer)

@@ -14,10 +14,28 @@ from auxtune.selectors.beta_bandit import BetaBandit
 from auxtune.selectors.thompson import Thompson
 
 SHIPPED = (
-    "single_task", "all_tasks", "random_subset", "size_proportional", "size_sqrt", "random_groups", "thompson",
-    "gp_mixing", "autosem", "mixture_regression", "gradts_threshold", "gradts_trial", "gradts_instance",
-    "covariance_similarity", "svd_reweighting", "representation_gradient", "tag", "exhaustive", "hoa", "grad_tag",
-    "linear_surrogate", "transfer_prior",
+    "single_task",
+    "all_tasks",
+    "random_subset",
+    "size_proportional",
+    "size_sqrt",
+    "random_groups",
+    "thompson",
+    "gp_mixing",
+    "autosem",
+    "mixture_regression",
+    "gradts_threshold",
+    "gradts_trial",
+    "gradts_instance",
+    "covariance_similarity",
+    "svd_reweighting",
+    "representation_gradient",
+    "tag",
+    "exhaustive",
+    "hoa",
+    "grad_tag",
+    "linear_surrogate",
+    "transfer_prior",
 )
 
 PLUGIN = """

@@ -38,13 +38,25 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     assert dict(shares) == answer["weights"]
     assert report == [["p", "accuracy", answer["report"]["p"]["accuracy"]]]
     (lifts,) = page["lift"]["tables"].values()
-    same = answer["lift"].pop("same_tasks_equal")      # subsets are trained in equal shares
+    same = answer["lift"].pop("same_tasks_equal")  # subsets are trained in equal shares
     assert same["same_training"] and lifts.pop() == ["same_tasks_equal", "the same training", "–", "–", "–", 4]
-    assert lifts == [[over, *(lift[k] for k in ("mean", "low", "high", "metric", "seeds"))]
-                     for over, lift in answer["lift"].items()] and len(lifts) == 3
+    assert (
+        lifts
+        == [
+            [over, *(lift[k] for k in ("mean", "low", "high", "metric", "seeds"))]
+            for over, lift in answer["lift"].items()
+        ]
+        and len(lifts) == 3
+    )
     (gains,) = page["contribution"]["tables"].values()
-    assert gains == [[task, *(gain[k] for k in ("mean", "low", "high", "seeds"))]
-                     for task, gain in answer["contribution"].items()] and gains
+    assert (
+        gains
+        == [
+            [task, *(gain[k] for k in ("mean", "low", "high", "seeds"))]
+            for task, gain in answer["contribution"].items()
+        ]
+        and gains
+    )
     (costs,) = page["cost"]["tables"].values()
     keys, cost = ("trials", "attempts", "gpu_hours", "cpu_hours", "usd"), answer["cost"]
     expected = {**cost["phases"], "in all": cost, "reused, not in it": cost["reused"]}
@@ -67,10 +79,15 @@ def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     assert [row[:5] for row in mean] == [
         [over, *(lift[key] for key in ("models", "mean", "low", "high"))] for over, lift in answer["lift"].items()
     ]
-    assert sorted(row[:5] for row in own) == sorted(
-        [task, over, each["mean"], each["low"], each["high"]]
-        for over, lift in answer["lift"].items() for task, each in lift["tasks"].items()
-    ) and len(own) == 15
+    assert (
+        sorted(row[:5] for row in own)
+        == sorted(
+            [task, over, each["mean"], each["low"], each["high"]]
+            for over, lift in answer["lift"].items()
+            for task, each in lift["tasks"].items()
+        )
+        and len(own) == 15
+    )
     assert len(page["trials"]["pictures"]) == 1 and page["trials"]["tables"] == {}
     assert {row[0] for row in page["tasks"]["tables"].popitem()[1]} == set(NAMES)
 
@@ -97,7 +114,7 @@ def test_the_trials_on_the_front_are_the_best_for_their_cost(tmp_path: Path) -> 
     material = material_of(folder)
     (rows,) = told(folder)["trials"]["tables"].values()
     best = max(trial.score or 0 for trial in material.accounts.trials.values())
-    assert [row[3] for row in rows] == [best]          # all trials cost the same here, so that one has the best score
+    assert [row[3] for row in rows] == [best]  # all trials cost the same here, so that one has the best score
 
 
 # How the selector got there
@@ -111,7 +128,11 @@ DRAWN = {
     "covariance_similarity": ("Similarity to the primary",),
     "svd_reweighting": ("Weight α",),
     "representation_gradient": (
-        "How alike each task", "Representation:", "Gradient:", "Margin:", "Affinity onto the primary"
+        "How alike each task",
+        "Representation:",
+        "Gradient:",
+        "Margin:",
+        "Affinity onto the primary",
     ),
     "tag": ("Affinity:", "Affinity onto the primary"),
     "grad_tag": ("Affinity:", "Affinity onto the primary"),
@@ -149,7 +170,7 @@ def test_searches_with_several_seeds_are_told_apart(tmp_path: Path) -> None:
     page, answer = told(folder), json.loads((folder / "selection.json").read_text())
     searches = page["search"]["tables"]["The same search with other seeds"]
     assert [row[1] for row in searches] == [" + ".join(each["tasks"]) for each in answer["belief"]["searches"]]
-    assert page["selection"]["tables"]["Trained together"][0][2] == 1.0      # every search has the primary
+    assert page["selection"]["tables"]["Trained together"][0][2] == 1.0  # every search has the primary
 
 
 def test_the_bandit_is_drawn_as_it_was_folded(tmp_path: Path) -> None:
@@ -216,7 +237,7 @@ def test_nodes_and_the_cluster_have_their_cost(tmp_path: Path) -> None:
     head, worker, cluster = tables["Nodes, for as long as they were up"]
     assert worker == ["worker", pytest.approx(2, abs=0.1), pytest.approx(6, abs=0.3)]
     assert head == ["head", pytest.approx(1, abs=0.1), None]
-    assert cluster == ["the cluster", pytest.approx(3, abs=0.2), None]        # unknown, since one of them is
+    assert cluster == ["the cluster", pytest.approx(3, abs=0.2), None]  # unknown, since one of them is
 
 
 def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) -> None:
@@ -233,7 +254,8 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     failed, again = page["failures"]["tables"].items()
     assert failed[0] == f"2 of {len(agenda.accounts.trials)} trials failed"
     assert [(row[0], row[4], row[5]) for row in failed[1]] == [
-        ("0001", "error", "ValueError: <b>no such label</b>"), ("0003", "error", "KeyError: 'x'")
+        ("0001", "error", "ValueError: <b>no such label</b>"),
+        ("0003", "error", "KeyError: 'x'"),
     ]
     assert [(row[0], row[3], row[4]) for row in again[1]] == [(f"{lost.id:04d}", 2, "its worker")]
     assert "2 of 5 search trials failed" in page["answer"]["said"]
@@ -241,10 +263,18 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     assert "<b>no such" not in html and "&lt;b&gt;no such" in html
 
 
-@pytest.mark.parametrize(("ended", "selector", "text"), [
-    (0, "{name: thompson, rounds: 12}", STUDY), (1, "{name: thompson, rounds: 12}", STUDY), (3, "random_subset", STUDY),
-    (4, "{name: autosem, rounds: 12, samples: 6}", STUDY), (0, "tag", GROUPS), (1, "tag", GROUPS), (7, "tag", GROUPS),
-])
+@pytest.mark.parametrize(
+    ("ended", "selector", "text"),
+    [
+        (0, "{name: thompson, rounds: 12}", STUDY),
+        (1, "{name: thompson, rounds: 12}", STUDY),
+        (3, "random_subset", STUDY),
+        (4, "{name: autosem, rounds: 12, samples: 6}", STUDY),
+        (0, "tag", GROUPS),
+        (1, "tag", GROUPS),
+        (7, "tag", GROUPS),
+    ],
+)
 def test_an_interrupted_study_says_what_is_known_so_far(ended: int, selector: str, text: str, tmp_path: Path) -> None:
     study = simulated(tmp_path, selector, text)
     agenda = study.session()
@@ -283,7 +313,7 @@ def test_an_answer_that_the_study_has_gone_on_from_is_said_to_be_old(tmp_path: P
     assert "answer of an earlier session" in page["answer"]["said"] and "is failed" in page["answer"]["said"]
     assert page["lift"] == before["lift"] and "earlier session" not in before["answer"]["said"]
     (now,), (then,) = page["cost"]["tables"].values(), before["cost"]["tables"].values()
-    assert now[1][1] == then[1][1] + 2                 # two search trials more
+    assert now[1][1] == then[1][1] + 2  # two search trials more
 
 
 # The command

@@ -14,10 +14,15 @@ from auxtune.orchestrator.report.page import TEMPLATES, coded, rendered
 from auxtune.orchestrator.report.study_page import study_page
 
 
-@pytest.mark.parametrize(("selector", "text"), [
-    ("{name: autosem, rounds: 12, samples: 4}", STUDY), ("gradts_trial", STUDY), ("tag", GROUPS),
-    ("representation_gradient", GROUPS),
-])
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ("{name: autosem, rounds: 12, samples: 4}", STUDY),
+        ("gradts_trial", STUDY),
+        ("tag", GROUPS),
+        ("representation_gradient", GROUPS),
+    ],
+)
 def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(
     selector: str, text: str, tmp_path: Path
 ) -> None:
@@ -54,6 +59,7 @@ def colours() -> tuple[dict[str, str], dict[str, str]]:
 
 def contrast(one: str, other: str) -> float:
     """WCAG's ratio of two colours."""
+
     def luminance(colour: str) -> float:
         parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -68,8 +74,14 @@ def test_what_is_written_and_drawn_can_be_seen(scheme: int) -> None:
     named = colours()[scheme]
     assert colours()[0].keys() == colours()[1].keys() and len(named) > 30
     cells = [name for name in named if name.startswith("diverging")]
-    for ink, ground in [("ink", "paper"), ("muted", "paper"), ("link", "paper"), ("ink", "raised"),
-                        ("warning", "warning-paper"), *((f"on-{cell}", cell) for cell in cells)]:
+    for ink, ground in [
+        ("ink", "paper"),
+        ("muted", "paper"),
+        ("link", "paper"),
+        ("ink", "raised"),
+        ("warning", "warning-paper"),
+        *((f"on-{cell}", cell) for cell in cells),
+    ]:
         assert contrast(named[ink], named[ground]) >= 4.5, (ink, ground)
     for line in [name for name in named if name.startswith("series")]:
         assert contrast(named[line], named["paper"]) >= 3, line

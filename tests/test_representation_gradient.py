@@ -9,8 +9,8 @@ from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal
 from auxtune.selectors.representation_gradient import RepresentationGradient
 
 RNG = np.random.default_rng(2)
-INPUTS = RNG.normal(size=(4, 50, 6))                   # four batches of a shared linear model's inputs
-TEXTS = RNG.normal(size=(3, 300, 5))                   # three layers' hidden states
+INPUTS = RNG.normal(size=(4, 50, 6))  # four batches of a shared linear model's inputs
+TEXTS = RNG.normal(size=(3, 300, 5))  # three layers' hidden states
 OTHER_TEXTS = RNG.normal(size=(3, 300, 5))
 
 

@@ -18,12 +18,15 @@ from auxtune.selectors.thompson import Thompson
 STUDIES = 100
 
 
-@pytest.mark.parametrize(("one", "other", "chance"), [
-    ((2, 1), (1, 1), 2 / 3),                           # the mean of Beta(2, 1)
-    ((3, 1), (1, 3), 0.95),
-    ((1, 1), (1, 1), 0.5),
-    ((40, 17), (40, 17), 0.5),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "chance"),
+    [
+        ((2, 1), (1, 1), 2 / 3),  # the mean of Beta(2, 1)
+        ((3, 1), (1, 3), 0.95),
+        ((1, 1), (1, 1), 0.5),
+        ((40, 17), (40, 17), 0.5),
+    ],
+)
 def test_the_chance_of_the_larger_rate_by_hand(one: tuple[int, int], other: tuple[int, int], chance: float) -> None:
     assert chance_of_larger(one, other) == pytest.approx(chance, abs=1e-9)
     assert chance_of_larger(other, one) == pytest.approx(1 - chance, abs=1e-9)
@@ -113,13 +116,13 @@ def further(selections: Sequence[Selection]) -> float:
 def test_the_best_two_help_where_half_of_six_do() -> None:
     now, released = zip(*answers((0.6,) * 3, (0.4,) * 3, 0.5), strict=True)
     assert precision(now, 3) >= 0.9
-    assert precision(released, 3) <= 0.75              # a choice at random has 0.5
+    assert precision(released, 3) <= 0.75  # a choice at random has 0.5
 
 
 def test_the_best_two_help_where_two_of_eight_do() -> None:
     now, released = zip(*answers((0.6,) * 2, (0.4,) * 6, 0.5), strict=True)
     assert precision(now, 2) >= 0.65
-    assert precision(released, 2) <= 0.5               # a choice at random has 0.25
+    assert precision(released, 2) <= 0.5  # a choice at random has 0.25
 
 
 @pytest.mark.parametrize(("tasks", "chance"), [(6, 0.5), (6, 0.65), (12, 0.5), (20, 0.55)])
@@ -139,9 +142,10 @@ def test_the_interval_holds_the_truth_and_the_runs_were_steered_by_a_bandit_that
     now = [answer for answer, _ in answers((0.6,) * 3, (0.4,) * 3, 0.5)]
     held = [
         low <= (0.5 if task == "p" else 0.6 if task in ("t0", "t1", "t2") else 0.4) <= high
-        for answer in now for task, (low, high) in answer.belief["interval"].items()
+        for answer in now
+        for task, (low, high) in answer.belief["interval"].items()
     ]
-    assert 0.9 <= np.mean(held) <= 0.99                # 700 intervals of nominally 95 %
+    assert 0.9 <= np.mean(held) <= 0.99  # 700 intervals of nominally 95 %
 
 
 def test_pulls_that_are_trials_are_read_alike() -> None:

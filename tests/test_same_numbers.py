@@ -42,9 +42,9 @@ class Told:
     """What each of the four says of a study."""
 
     accounts: Accounts
-    answer: dict[str, Any]                             # selection.json
+    answer: dict[str, Any]  # selection.json
     terminal: str
-    page: str                                          # its text
+    page: str  # its text
     client: MlflowClient
     parent: Run
     children: list[Run]
@@ -125,8 +125,9 @@ def test_costs_are_those_of_the_answer_and_add_up(told: Told) -> None:
 
 def test_lifts_and_scores_are_those_of_the_answer(told: Told) -> None:
     metrics = told.parent.data.metrics
-    expected = {f"report/{task}/{name}": value for task, each in told.answer["report"].items()
-                for name, value in each.items()}
+    expected = {
+        f"report/{task}/{name}": value for task, each in told.answer["report"].items() for name, value in each.items()
+    }
     for control, lift in told.answer["lift"].items():
         expected |= {f"lift/{control}": lift["mean"]}
         if not lift["same_training"]:
@@ -145,7 +146,7 @@ def test_every_child_says_the_share_of_every_task_and_what_it_learned_from(told:
         trial = told.accounts.trials[int(child.data.tags["auxtune.proposal_id"])]
         shares = {key: float(value) for key, value in child.data.params.items() if key.startswith("weight/")}
         assert sorted(shares) == sorted(f"weight/{name}" for name in opened.problem.names)
-        assert sum(shares.values()) == pytest.approx(1.0, abs=1e-3)      # each in four digits
+        assert sum(shares.values()) == pytest.approx(1.0, abs=1e-3)  # each in four digits
         assert {key for key, share in shares.items() if share} <= {f"weight/{task}" for task in trial.proposal.tasks}
         assert {each.dataset.name for each in child.inputs.dataset_inputs} == set(trial.proposal.tasks)
     known = {each.dataset.name: each.dataset.digest for each in told.parent.inputs.dataset_inputs}

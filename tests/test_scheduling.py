@@ -15,8 +15,10 @@ from auxtune.orchestrator.engine.stopping import EarlyStopping
 def test_no_waiting_trial_is_named_so_that_none_takes_the_actor_of_another() -> None:
     waiting = SimpleNamespace(status=RayTrial.PENDING, placement_group_factory=None)
     controller: Any = SimpleNamespace(
-        get_trials=lambda: [waiting], get_live_trials=lambda: {waiting.status: waiting}.values(),
-        trial_executor=None, has_resources_for_trial=lambda trial: True,
+        get_trials=lambda: [waiting],
+        get_live_trials=lambda: {waiting.status: waiting}.values(),
+        trial_executor=None,
+        has_resources_for_trial=lambda trial: True,
     )
     assert FIFOScheduler().choose_trial_to_run(controller) is waiting
     assert OwnActors().choose_trial_to_run(controller) is None

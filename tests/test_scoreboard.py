@@ -20,10 +20,13 @@ import scoreboard_run  # noqa: E402 (as above)
 
 
 def judged(higher: bool = True, costs=MappingProxyType({}), **values):
-    rows = pd.DataFrame([
-        {"selector": name, "seed": seed, "quality": value, "cost": costs.get(name, 10.0)}
-        for name, each in values.items() for seed, value in enumerate(each)
-    ])
+    rows = pd.DataFrame(
+        [
+            {"selector": name, "seed": seed, "quality": value, "cost": costs.get(name, 10.0)}
+            for name, each in values.items()
+            for seed, value in enumerate(each)
+        ]
+    )
     result = {"measure": "quality", "higher_is_better": higher, "beyond_budget": []}
     order = scoreboard._order(rows, result)
     return scoreboard.verdict(rows, result, order)
@@ -41,12 +44,12 @@ def test_a_lead_beyond_chance_over_every_other_wins_in_either_direction() -> Non
 def test_leads_within_chance_win_nothing_and_say_who_is_level() -> None:
     said = judged(a=0.1 + NOISE[0], b=NOISE[1], c=NOISE[2] - 9)
     assert said.startswith("No winner:")
-    assert said.count("`") == 4                        # the leader and the one that is level, not the third
+    assert said.count("`") == 4  # the leader and the one that is level, not the third
 
 
 def test_the_more_are_compared_the_larger_a_lead_must_be() -> None:
     lead = 0.35 + 0.7 * NOISE[0] / NOISE[0].std(ddof=1)
-    lead += 0.35 - lead.mean()                         # t = 2.24: beyond chance for one pair, not for several
+    lead += 0.35 - lead.mean()  # t = 2.24: beyond chance for one pair, not for several
     assert judged(a=lead, b=np.zeros(20)) == "Winner: `a`."
     assert judged(a=lead, b=np.zeros(20), c=np.full(20, -9), d=np.full(20, -9)).startswith("No winner")
 

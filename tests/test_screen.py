@@ -38,7 +38,7 @@ def test_a_view_that_breaks_leaves_the_lines_and_the_study(
     with RunScreen(console, watched, EventLines(lambda line, moment: said.append(line))) as view:
         view.hear(agenda._ledger.events[0])
         if scene is None:
-            view.hear(Tracked(id=99, run_id="a"))      # of what was never proposed: no view can be made of it
+            view.hear(Tracked(id=99, run_id="a"))  # of what was never proposed: no view can be made of it
         else:
             monkeypatch.setattr(watched, "scene", lambda state, now: scene)
         while view._screen is not None:
@@ -67,14 +67,14 @@ def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
         opened, proposed, started = agenda._ledger.events
         monkeypatch.setattr(view._watched, "hear", lambda events: None)
         view.hear(opened)
-        view.hear(started)                             # nobody has said what it is
+        view.hear(started)  # nobody has said what it is
         view.hear(proposed)
         view.hear(started)
         while not said:
             assert view.is_alive()
             view.join(0.01)
         assert view._screen is not None
-        view.hear(replace(started, id=98))             # the last word, on the driver's thread
+        view.hear(replace(started, id=98))  # the last word, on the driver's thread
     assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
     assert capsys.readouterr().out.count("no line for an event (Started), the study goes on: KeyError: ") == 2
 
@@ -104,7 +104,7 @@ def test_a_view_that_is_left_while_it_looks_says_no_more(
 
 
 def test_a_view_that_is_left_writes_nothing_beyond_the_height_of_its_terminal(
-    capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     console = Terminal(force_terminal=True, width=80, height=12)
     with screen.Screen(console) as view:

@@ -41,6 +41,7 @@ BASE = load_base(ModelOptions(max_length=16))
 
 def task(kind: Kind, train: list[object], selection: list[object], labels: tuple[str, ...] = ("x", "y")) -> EncodedTask:
     """One whose labels are all that matters."""
+
     def split(values: list[object]) -> EncodedSplit:
         flat, rows = np.zeros(len(values), np.int32), len(values)
         return EncodedSplit(flat, flat.astype(np.uint8), np.arange(rows + 1), np.array(values))
@@ -69,16 +70,19 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     assert head.training, "evaluating must not change the mode"
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    # One of each class is added: 3 and 2 of 5.
-    (task("classification", [0, 0, 1], [0, 1]), -(math.log(3 / 5) + math.log(2 / 5)) / 2),
-    # A class that training has not seen costs much, and not infinitely much.
-    (task("classification", [0, 0, 0, 0], [1]), -math.log(1 / 6)),
-    (task("token", [0, IGNORED, 0, 1], [0, IGNORED]), -math.log(3 / 5)),
-    (task("token", [0, 0], [0, 0], ("only",)), 1.0),
-    (task("regression", [1.0, 3.0], [2.0, 5.0], ()), (0 + 9) / 2),
-    (task("multi_label", [[1, 0], [1, 0]], [[1, 1]]), -(math.log(3 / 4) + math.log(1 / 4)) / 2),
-])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # One of each class is added: 3 and 2 of 5.
+        (task("classification", [0, 0, 1], [0, 1]), -(math.log(3 / 5) + math.log(2 / 5)) / 2),
+        # A class that training has not seen costs much, and not infinitely much.
+        (task("classification", [0, 0, 0, 0], [1]), -math.log(1 / 6)),
+        (task("token", [0, IGNORED, 0, 1], [0, IGNORED]), -math.log(3 / 5)),
+        (task("token", [0, 0], [0, 0], ("only",)), 1.0),
+        (task("regression", [1.0, 3.0], [2.0, 5.0], ()), (0 + 9) / 2),
+        (task("multi_label", [[1, 0], [1, 0]], [[1, 1]]), -(math.log(3 / 4) + math.log(1 / 4)) / 2),
+    ],
+)
 def test_the_loss_of_a_constant_prediction(given: EncodedTask, expected: float) -> None:
     assert constant_loss(given, "selection") == pytest.approx(expected)
 
@@ -116,11 +120,11 @@ def test_what_steers_a_run_hears_losses_on_the_probe_split(tmp_path: Path) -> No
     report = finish(run)
     [(_, heard)] = report.rounds
     _, losses = run._evaluation.scores_and_losses(["sign"], "probe")
-    assert heard == pytest.approx(-losses["sign"], rel=1e-5)           # its last weights are its best
+    assert heard == pytest.approx(-losses["sign"], rel=1e-5)  # its last weights are its best
 
 
 def test_what_was_kept_before_there_was_a_choice_goes_on(tmp_path: Path) -> None:
-    progress = Progress([{"score": 0.5, "step": 1}], best=0)           # as an old checkpoint has it
+    progress = Progress([{"score": 0.5, "step": 1}], best=0)  # as an old checkpoint has it
     assert progress.add({"score": -0.3, "metric": 0.6, "step": 2}) and not progress.add({"score": -0.1, "metric": 0.6})
     assert "search_score" not in identity(RECIPE, TASKS, BASE) and identity(BY_LOSS, TASKS, BASE)["search_score"]
     cost = {"wall_seconds": 1, "gpu_seconds": 0, "cpu_seconds": 1}
@@ -146,12 +150,22 @@ def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
 
     assert "search_score" not in known() and known("search_score=metric") == known()
     assert known("search_score=loss").keys() - known().keys() == {"search_score"}
-    [opened] = [{
-        "event": "opened", "session": "s", "time": 0, "study": STUDY, "overrides": [], "study_folder": "",
-        "working_folder": "", "problem": {"tasks": [], "primary": "p"}, "fingerprint": known(), "versions": {},
-    }]
+    [opened] = [
+        {
+            "event": "opened",
+            "session": "s",
+            "time": 0,
+            "study": STUDY,
+            "overrides": [],
+            "study_folder": "",
+            "working_folder": "",
+            "problem": {"tasks": [], "primary": "p"},
+            "fingerprint": known(),
+            "versions": {},
+        }
+    ]
     event = from_json(opened)
-    assert event.search_score == "metric"              # type: ignore[union-attr]  # a ledger of before says nothing
+    assert event.search_score == "metric"  # type: ignore[union-attr]  # a ledger of before says nothing
     assert drift_of([event], known()) == ()
     assert drift_of([event], known("search_score=loss")) == ("search_score",)
 
@@ -159,13 +173,16 @@ def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
 GROUPS = ("primary=null", "objective=groups", "models=1", "selector=random_groups")
 
 
-@pytest.mark.parametrize(("overrides", "kind"), [
-    ((), "metric"),
-    (("search_score=loss",), "loss"),
-    # Trials of groups are of other tasks, one task alone among them: their losses compare in parts of a constant's.
-    (("search_score=loss", *GROUPS), "relative_loss"),
-    (GROUPS, "metric"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [
+        ((), "metric"),
+        (("search_score=loss",), "loss"),
+        # Trials of groups are of other tasks, one task alone among them: their losses compare in parts of a constant's.
+        (("search_score=loss", *GROUPS), "relative_loss"),
+        (GROUPS, "metric"),
+    ],
+)
 def test_it_reaches_the_recipe_and_the_outcome(overrides: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     options = parse_study(STUDY, "study.yaml", Path(), overrides).options
     tasks = tuple(TaskInfo(name, "classification", 100) for name in "pa")
@@ -173,11 +190,13 @@ def test_it_reaches_the_recipe_and_the_outcome(overrides: tuple[str, ...], kind:
     recipe = translator.recipe(translator.execute(Proposal(("p", "a"))), "search")
     assert recipe.search_score == kind
     report = finish(start(dataclasses.replace(RECIPE, search_score=kind), tmp_path))
-    assert report.score == pytest.approx({
-        "metric": report.selection["sign"]["accuracy"],
-        "loss": -report.losses["sign"],
-        "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "selection"),
-    }[kind])
+    assert report.score == pytest.approx(
+        {
+            "metric": report.selection["sign"]["accuracy"],
+            "loss": -report.losses["sign"],
+            "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "selection"),
+        }[kind]
+    )
     outcome = translator.outcome(report)
     assert outcome.scores == report.scores and outcome.metrics == report.selection
 
@@ -186,7 +205,7 @@ def test_groups_are_judged_by_the_scores_of_their_members() -> None:
     problem = Problem((TaskInfo("a", "classification", 9), TaskInfo("b", "classification", 9)), None, models=1)
     runs = NetworkRuns(problem, (Network(("a", "b")),)).proposed(0)
     metrics = {"a": {"accuracy": 0.9}, "b": {"accuracy": 0.7}}
-    assert runs.told(0, Outcome(0.8, metrics)).scores[0] == {"a": 0.9, "b": 0.7}       # as ledgers of before have it
+    assert runs.told(0, Outcome(0.8, metrics)).scores[0] == {"a": 0.9, "b": 0.7}  # as ledgers of before have it
     assert runs.told(0, Outcome(-0.5, metrics, scores={"a": -0.4, "b": -0.6})).scores[0] == {"a": -0.4, "b": -0.6}
 
 

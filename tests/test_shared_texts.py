@@ -40,8 +40,9 @@ def test_texts_are_known_by_their_digest_and_survive_a_file(tmp_path: Path) -> N
         held = getattr(read.splits["probe"], key)
         assert np.array_equal(held, array) and held.dtype == array.dtype
     # Labels are no part of a text.
-    assert shared_texts({name: EVERY_KIND[name] for name in ("sign", "topics")}).digest == shared_texts(
-        {name: EVERY_KIND[name] for name in ("sign", "thirds")}
-    ).digest
+    assert (
+        shared_texts({name: EVERY_KIND[name] for name in ("sign", "topics")}).digest
+        == shared_texts({name: EVERY_KIND[name] for name in ("sign", "thirds")}).digest
+    )
     with pytest.raises(FileNotFoundError):
         load_texts(tmp_path)

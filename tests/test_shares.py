@@ -12,7 +12,7 @@ import pytest
 from auxtune.selectors import shares
 from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
 
-RATIOS = [                                             # published by AutoSeM's reproduction, primary first
+RATIOS = [  # published by AutoSeM's reproduction, primary first
     (1, 5, 5),
     (9, 4, 1),
     (13, 5, 0, 0),
@@ -68,9 +68,7 @@ def test_asking_for_executed_shares_gives_the_same_cycle():
 def test_no_cycle_within_the_length_comes_nearer(primary):
     longest = 12
     cycles = [
-        weights_of(counts)
-        for counts in itertools.product(range(longest + 1), repeat=3)
-        if 0 < sum(counts) <= longest
+        weights_of(counts) for counts in itertools.product(range(longest + 1), repeat=3) if 0 < sum(counts) <= longest
     ]
     for weights in [*random_weights(20, tasks=(3,)), weights_of((0, 0.5, 0.5)), weights_of((0.001, 0.9, 0.1))]:
         allowed = [counts for counts in cycles if primary is None or counts[primary] >= 1]

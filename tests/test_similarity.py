@@ -72,7 +72,7 @@ def test_every_pair_at_once_is_every_pair_by_itself():
 
 def test_a_representation_that_is_the_same_for_all_texts_has_no_similarity():
     same = np.tile(RNG.normal(size=5).astype(np.float32), (50, 1))
-    same[::2] *= np.float32(1 + 1e-7)                  # what arithmetic in float32 leaves of "the same"
+    same[::2] *= np.float32(1 + 1e-7)  # what arithmetic in float32 leaves of "the same"
     table = linear_cka([same, RNG.normal(size=(50, 5))], fewest=4)
     assert np.isnan(table[0]).all() and np.isnan(table[:, 0]).all()
     assert table[1, 1] == pytest.approx(1.0)

@@ -76,8 +76,15 @@ def test_regret_is_against_the_best_on_test_under_the_same_budget(groups) -> Non
 
 
 def test_pairs_predict_larger_groups_by_their_means(tmp_path) -> None:
-    pairs = {"a": (0.3,), "b": (0.35,), "c": (0.7,), "a+b": (0.1, 0.2), "b+c": (0.3, 0.4), "a+c": (0.5, 0.6),
-             "a+b+c": (9, 9, 9)}
+    pairs = {
+        "a": (0.3,),
+        "b": (0.35,),
+        "c": (0.7,),
+        "a+b": (0.1, 0.2),
+        "b+c": (0.3, 0.4),
+        "a+c": (0.5, 0.6),
+        "a+b+c": (9, 9, 9),
+    }
     rows = [
         {"tasks": group, "target": task, "split": split, "value": value, "cost": 1}
         for group, values in pairs.items()
@@ -105,7 +112,7 @@ def test_a_target_is_a_primary_and_regret_is_over_the_subsets_that_hold_it(group
     rows = simulate(groups, ["exhaustive", "random_subset"], targets=["c"], budgets=[19])
     frame = pd.read_csv(groups / "rows.csv").query("split == 'test' and target == 'c'")
     assert rows["total_test"].isna().all()
-    assert rows["trials"].tolist() == [9, 7]           # eight groups hold c, one of them in two sizes
+    assert rows["trials"].tolist() == [9, 7]  # eight groups hold c, one of them in two sizes
     for value, regret in zip(rows["mean_test"], rows["regret"], strict=True):
         assert regret == pytest.approx(value - frame["value"].min())
 
@@ -155,7 +162,7 @@ def test_recorded_seconds_are_the_cost_and_the_clock(tmp_path) -> None:
 def test_at_equal_cost_nothing_is_begun_once_that_much_is_spent(groups) -> None:
     rows = simulate(groups, ["exhaustive", "random_groups"], models=[2], most_cost=10).set_index("selector")
     assert rows["cost"].to_dict() == {"exhaustive": 10, "random_groups": 4}
-    assert rows["trials"]["exhaustive"] == 9           # eight single tasks and a pair
+    assert rows["trials"]["exhaustive"] == 9  # eight single tasks and a pair
 
 
 def test_with_more_slots_a_selector_has_seen_less_when_it_asks(tmp_path) -> None:
@@ -193,10 +200,14 @@ def test_a_mixtures_answer_is_judged_by_the_nearest_row_of_the_test_split(tmp_pa
 def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
     folder = write_table(tmp_path, "groups", ABCD, groups_rows())
     toward = {("a", "c"): 0.9, ("a", "b"): -0.1, ("a", "d"): 0.5}
-    write_rows(folder / "affinity.csv", [
-        {"method": method, "recipient": r, "source": s, "seed": 0, "value": toward.get((r, s), 0.0), "seconds": 2}
-        for method in ("tag", "gradts", "covariance") for r, s in itertools.product(ABCD, ABCD)
-    ])
+    write_rows(
+        folder / "affinity.csv",
+        [
+            {"method": method, "recipient": r, "source": s, "seed": 0, "value": toward.get((r, s), 0.0), "seconds": 2}
+            for method in ("tag", "gradts", "covariance")
+            for r, s in itertools.product(ABCD, ABCD)
+        ],
+    )
     chosen = {}
     asked = {"tag": {}, "gradts_threshold": {"threshold": 0.4}, "covariance_similarity": {"keep": 1}}
     for name, options in asked.items():
@@ -209,11 +220,21 @@ def test_evidence_comes_from_affinity_csv(tmp_path) -> None:
 def test_recorded_seeds_say_how_far_a_joint_run_is_to_be_believed(tmp_path, spread, tasks, shown) -> None:
     folder, rng = write_table(tmp_path, "groups", ABCD, groups_rows()), np.random.default_rng(4)
     toward = {("a", "c"): 0.9, ("a", "b"): -0.7, ("a", "d"): 0.5, ("b", "c"): 0.8, ("d", "c"): 0.6, ("c", "b"): -0.5}
-    write_rows(folder / "affinity.csv", [
-        {"method": "tag", "recipient": r, "source": s, "seed": seed, "seconds": 2,
-         "value": toward.get((r, s), 0.0) + spread * rng.normal()}
-        for r, s in itertools.product(ABCD, ABCD) for seed in range(4)
-    ])
+    write_rows(
+        folder / "affinity.csv",
+        [
+            {
+                "method": "tag",
+                "recipient": r,
+                "source": s,
+                "seed": seed,
+                "seconds": 2,
+                "value": toward.get((r, s), 0.0) + spread * rng.normal(),
+            }
+            for r, s in itertools.product(ABCD, ABCD)
+            for seed in range(4)
+        ],
+    )
     selection = replay(make("tag", {}), RecordedGroups(read_recorded(folder), "a"), 0, 20).selection
     assert selection.tasks == tasks and selection.belief["reliability"]["shown"] == shown
     assert selection.belief["reliability"]["replicates"] == 4
@@ -225,26 +246,32 @@ def test_without_affinity_csv_it_is_said_what_is_missing(groups) -> None:
         simulate(groups, ["tag"])
 
 
-@pytest.mark.parametrize(("selector", "said"), [
-    ("thompson", "what steers inside a run cannot be simulated"),
-    ("svd_reweighting", "cannot be simulated"),
-    ("gradts_instanse", "did you mean gradts_instance"),
-    ({"name": "hoa", "size": 3}, "size"),
-])
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ("thompson", "what steers inside a run cannot be simulated"),
+        ("svd_reweighting", "cannot be simulated"),
+        ("gradts_instanse", "did you mean gradts_instance"),
+        ({"name": "hoa", "size": 3}, "size"),
+    ],
+)
 def test_what_cannot_be_simulated_is_refused(groups, selector, said) -> None:
     with pytest.raises((SelectorError, TableError), match=said):
         simulate(groups, [selector], targets=["a"])
 
 
-@pytest.mark.parametrize(("asked", "said"), [
-    ({"targets": ["z"]}, "targets must be of a, b, c, d; got z"),
-    ({"models": [0]}, "models must be whole numbers of at least 1, got 0"),
-    ({"inference_budgets": [float("inf")]}, "inference budgets must be finite and above 0, got inf"),
-    ({"budgets": [-3]}, "budgets must be whole numbers of at least 0, got -3"),
-    ({"concurrent": 0}, "slots must be whole numbers of at least 1, got 0"),
-    ({"split": "train"}, "expected a split of .* to judge on, got 'train'"),
-    ({"targets": ["a"], "models": [2]}, "for a table of groups without a target"),
-])
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"targets": ["z"]}, "targets must be of a, b, c, d; got z"),
+        ({"models": [0]}, "models must be whole numbers of at least 1, got 0"),
+        ({"inference_budgets": [float("inf")]}, "inference budgets must be finite and above 0, got inf"),
+        ({"budgets": [-3]}, "budgets must be whole numbers of at least 0, got -3"),
+        ({"concurrent": 0}, "slots must be whole numbers of at least 1, got 0"),
+        ({"split": "train"}, "expected a split of .* to judge on, got 'train'"),
+        ({"targets": ["a"], "models": [2]}, "for a table of groups without a target"),
+    ],
+)
 def test_questions_that_make_no_sense_are_refused(groups, asked, said) -> None:
     with pytest.raises(TableError, match=said):
         simulate(groups, ["exhaustive"], **asked)
@@ -263,10 +290,10 @@ def test_sources_are_ranked_and_a_subset_says_only_who_is_in(tmp_path) -> None:
     folder = write_table(tmp_path, "transfer", tasks, transfer_rows(tasks, "b"), mode="max")
     rows = simulate(folder, ["all_tasks", "single_task"], budgets=[0])
     assert rows["target"].unique().tolist() == list(tasks)
-    assert rows.groupby("target")["ndcg"].nunique().tolist() == [1] * 8      # neither says who helps
+    assert rows.groupby("target")["ndcg"].nunique().tolist() == [1] * 8  # neither says who helps
     every = simulate(folder, [{"name": "random_subset", "size": 1, "trials": 7}])
     found = every[every["target"] != "b"]
-    assert (found["regret_at_1"] < 5).all()            # it has trained all sources: nearly nothing is missed
+    assert (found["regret_at_1"] < 5).all()  # it has trained all sources: nearly nothing is missed
     assert (found["cost"] == 14).all()
 
 
@@ -292,11 +319,14 @@ def test_mixtures_that_were_never_seen_are_predicted_and_the_best_of_them_is_tak
 def test_a_probe_is_paid_for_once_whatever_compares_what_it_gave(tmp_path) -> None:
     rows = [{**row, "seconds": 4} for row in groups_rows()]
     folder = write_table(tmp_path, "groups", ABCD, rows)
-    write_rows(folder / "affinity.csv", [
-        {"method": method, "recipient": r, "source": s, "seed": 0, "value": 0.5, "seconds": seconds}
-        for method, seconds in (("tag", 3), ("tag_cosine", 3), ("representation", 2), ("gradient", 1.5))
-        for r, s in itertools.product(ABCD, ABCD)
-    ])
+    write_rows(
+        folder / "affinity.csv",
+        [
+            {"method": method, "recipient": r, "source": s, "seed": 0, "value": 0.5, "seconds": seconds}
+            for method, seconds in (("tag", 3), ("tag_cosine", 3), ("representation", 2), ("gradient", 1.5))
+            for r, s in itertools.product(ABCD, ABCD)
+        ],
+    )
     cost = simulate(folder, ["tag", "representation_gradient"], targets=["a"]).set_index("selector")["cost"]
     assert cost["tag"] == 16 * 3
     # Each run alone takes 4 s of training: 8 s with one probe, and 6 - 4 more with the other.
@@ -306,10 +336,13 @@ def test_a_probe_is_paid_for_once_whatever_compares_what_it_gave(tmp_path) -> No
 def test_unknown_seconds_of_a_probe_cost_what_its_training_does(tmp_path) -> None:
     rows = [{**row, "seconds": 4} for row in groups_rows()]
     folder = write_table(tmp_path, "groups", ABCD, rows)
-    write_rows(folder / "affinity.csv", [
-        {"method": "tag", "recipient": r, "source": s, "value": 0.5, "seconds": ""}
-        for r, s in itertools.product(ABCD, ABCD)
-    ])
+    write_rows(
+        folder / "affinity.csv",
+        [
+            {"method": "tag", "recipient": r, "source": s, "value": 0.5, "seconds": ""}
+            for r, s in itertools.product(ABCD, ABCD)
+        ],
+    )
     assert simulate(folder, ["tag"], targets=["a"])["cost"][0] == 4
 
 

@@ -83,11 +83,18 @@ def test_transfers_are_averaged_over_targets(tmp_path) -> None:
     assert len([line for line in done.stdout.splitlines() if line.startswith("all_tasks")]) == 1
 
 
-@pytest.mark.parametrize("arguments", [
-    ("--selector", "nobody"), (), ("--selector", "hoa", "--models", "two"), ("--selector", "hoa", "--target", "z"),
-    ("--selector", "{name: hoa"), ("--selector", "hoa", "--picture", "/nowhere/x.png"),
-    ("--selector", "hoa", "--judge-on", "dev"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--selector", "nobody"),
+        (),
+        ("--selector", "hoa", "--models", "two"),
+        ("--selector", "hoa", "--target", "z"),
+        ("--selector", "{name: hoa"),
+        ("--selector", "hoa", "--picture", "/nowhere/x.png"),
+        ("--selector", "hoa", "--judge-on", "dev"),
+    ],
+)
 def test_bad_arguments_end_with_2_and_a_word_not_a_traceback(folder, arguments) -> None:
     done = simulated(folder, *arguments)
     assert done.exit_code == 2

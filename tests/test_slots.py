@@ -31,11 +31,11 @@ TRAINS, MEASURES = Proposal(("p",)), Proposal(("p",), measure=(Measure("covarian
         ({"gpus": 0.5}, machine(9, 2), Slots(1, 0.5, 4)),
         ({"concurrent": 3}, machine(9), Slots(1, 0.0, 3)),
         ({"concurrent": 3}, machine(2), Slots(1, 0.0, 2)),
-        ({"gpus": 0.6}, machine(9, 2), Slots(1, 0.6, 2)),              # one on each: no trial spans two
+        ({"gpus": 0.6}, machine(9, 2), Slots(1, 0.6, 2)),  # one on each: no trial spans two
         ({"gpus": 0.2}, machine(99, 2), Slots(1, 0.2, 10)),
         ({"gpus": 2}, machine(99, 5), Slots(1, 2.0, 2)),
         ({"cpus": 0.1}, machine(2), Slots(0.1, 0.0, 20)),
-        ({"custom": {"fast": 1}}, machine(2), Slots(1, 0.0, 2)),       # a laptop knows no such names
+        ({"custom": {"fast": 1}}, machine(2), Slots(1, 0.0, 2)),  # a laptop knows no such names
     ],
 )
 def test_slots_divide_a_machine(wanted: dict[str, object], there: Machines, slots: Slots) -> None:
@@ -98,7 +98,8 @@ def test_nodes_come_and_go_and_each_trial_gets_what_it_got() -> None:
 
 # As `ray up` completes it: two kinds of workers, of all together at most three.
 CONFIG = {
-    "head_node_type": "head", "max_workers": 3,
+    "head_node_type": "head",
+    "max_workers": 3,
     "available_node_types": {
         "head": {"resources": {"CPU": 0}, "max_workers": 0},
         "spot": {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 2},
@@ -112,7 +113,7 @@ def test_what_the_cluster_could_start_is_not_refused_and_counts() -> None:
     assert empty == Machines(
         (HEAD,), (Startable("spot", {"CPU": 8.0, "GPU": 1.0}, 2), Startable("plain", {"CPU": 16.0}, 3)), room=3
     )
-    assert allot(ResourceOptions(), empty) == Slots(1, 1.0, 1, coming=2)           # one at least, for estimates
+    assert allot(ResourceOptions(), empty) == Slots(1, 1.0, 1, coming=2)  # one at least, for estimates
     assert resized(Slots(1, 1.0, 1), ResourceOptions(gpus=1), empty) == Slots(1, 1.0, 0, coming=2)
     # Two plain ones and the larger of what is left.
     assert allot(ResourceOptions(gpus=0), empty).coming == 48
@@ -165,5 +166,5 @@ def test_only_the_cpus_that_the_process_may_use_are_handed_out() -> None:
 
 
 def test_where_the_system_knows_no_affinity_there_are_cpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)        # as on macOS
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
     assert this_machine().nodes[0].has["CPU"] >= 1

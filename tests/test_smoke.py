@@ -29,8 +29,14 @@ from auxtune.trials.smoke import RoundTripError, smoke_task
 from auxtune.trials.training import TrainingRun
 
 FIGURES = SmokeFigures(
-    seconds_per_step=0.2, fastest=0.1, slowest=0.4, seconds_per_evaluation=3.0, evaluated_rows=300,
-    peak_gpu_bytes=None, peak_growth_bytes=10**8, checkpoint_bytes=10**7,
+    seconds_per_step=0.2,
+    fastest=0.1,
+    slowest=0.4,
+    seconds_per_evaluation=3.0,
+    evaluated_rows=300,
+    peak_gpu_bytes=None,
+    peak_growth_bytes=10**8,
+    checkpoint_bytes=10**7,
 )
 RECORD = SmokeRecord({"model": "m", "host": "h"}, {"a": SmokedTask(FIGURES), "b": SmokedTask(None, "error", "broke")})
 
@@ -40,7 +46,7 @@ def test_a_task_of_each_kind_is_measured(name: str, tmp_path: Path) -> None:
     figures = smoke_task(single(name), TASKS[name], BASE, tmp_path, cpus=1, gpus=0)
     assert 0 < figures.fastest <= figures.seconds_per_step <= figures.slowest
     assert figures.seconds_per_evaluation > 0 and figures.evaluated_rows == 60
-    assert figures.peak_gpu_bytes is None              # there is no GPU: unknown, not 0
+    assert figures.peak_gpu_bytes is None  # there is no GPU: unknown, not 0
     assert figures.checkpoint_bytes == (tmp_path / "first" / "checkpoint" / "checkpoint.safetensors").stat().st_size
 
 

@@ -27,11 +27,11 @@ def ids(tags: str) -> np.ndarray:
     ("true", "predicted", "counts"),
     [
         ("Pp.L", "Pp.L", (2, 2, 2)),
-        ("Pp.L", "P..L", (1, 2, 2)),                   # too short
-        ("Pp.L", "Pppl", (1, 2, 2)),                   # too long; and `l` continues no place, so it begins one
-        ("Pp.L", "Ll.L", (1, 2, 2)),                   # the right words, the wrong name
-        ("PpPp", "Pppp", (0, 2, 1)),                   # two of a kind side by side
-        (".pp.", ".Pp.", (1, 1, 1)),                   # I- without B- begins a span
+        ("Pp.L", "P..L", (1, 2, 2)),  # too short
+        ("Pp.L", "Pppl", (1, 2, 2)),  # too long; and `l` continues no place, so it begins one
+        ("Pp.L", "Ll.L", (1, 2, 2)),  # the right words, the wrong name
+        ("PpPp", "Pppp", (0, 2, 1)),  # two of a kind side by side
+        (".pp.", ".Pp.", (1, 1, 1)),  # I- without B- begins a span
         ("....", "...P", (0, 0, 1)),
         ("Pp..", "....", (0, 1, 0)),
     ],
@@ -71,7 +71,7 @@ def test_without_any_span_the_score_is_zero_and_without_rows_or_names_there_is_n
         (("O", "B_a"), ("B_a",)),
         (("O", "B-"), ("B-",)),
         (("O", "BAD", "I-a", "B-a"), ("BAD",)),
-        (("O", "I-a"), ("O", "I-a")),                  # nothing begins a span
+        (("O", "I-a"), ("O", "I-a")),  # nothing begins a span
         (("NOUN", "VERB"), ("NOUN", "VERB")),
     ],
 )
@@ -99,12 +99,12 @@ def test_span_f1_is_asked_of_bio_tags_alone(tmp_path: Path) -> None:
     ("true", "predicted", "counts"),
     [
         ("Pp.L", "Pp.L", (2, 2, 2)),
-        ("Pp.L", "pp.L", (1, 2, 1)),                   # nothing begins with I-, so the first is not found
-        ("Pp.L", "Lp.L", (1, 2, 2)),                   # I- of another name continues nothing: the place is one word
-        (".pp.", ".Pp.", (0, 0, 1)),                   # there was no span, strictly read
+        ("Pp.L", "pp.L", (1, 2, 1)),  # nothing begins with I-, so the first is not found
+        ("Pp.L", "Lp.L", (1, 2, 2)),  # I- of another name continues nothing: the place is one word
+        (".pp.", ".Pp.", (0, 0, 1)),  # there was no span, strictly read
         ("PpPp", "Pppp", (0, 2, 1)),
-        ("Pp..", "Ppl.", (1, 1, 1)),                   # what follows it belongs to no span
-        ("P.p.", "P.p.", (1, 1, 1)),                   # not even the second time
+        ("Pp..", "Ppl.", (1, 1, 1)),  # what follows it belongs to no span
+        ("P.p.", "P.p.", (1, 1, 1)),  # not even the second time
     ],
 )
 def test_read_strictly_a_span_begins_with_b_and_goes_on_by_its_own_name(

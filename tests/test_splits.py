@@ -101,7 +101,7 @@ def test_cuts_keep_the_shares_of_the_classes_within_a_row(rows: int) -> None:
     train = examples(classes(rows))
     parts = divide({"train": train, "validation": examples([0, 1], "validation")}, {}, {}, "classification")
     left = Counter(train.labels)
-    for part in ("selection", "probe"):                # the order in which they are cut
+    for part in ("selection", "probe"):  # the order in which they are cut
         counts = Counter(parts[part].labels)
         share = len(parts[part]) / left.total()
         assert all(abs(counts[label] - left[label] * share) < 1 for label in left)
@@ -141,7 +141,7 @@ def test_cuts_do_not_depend_on_the_other_tasks_nor_on_limits(tmp_path: Path) -> 
 def test_taking_gives_the_smallest_keys_of_each_group() -> None:
     keys = np.array([5, 1, 4, 2, 3, 9, 8, 7], np.uint64)
     groups = np.array([0, 0, 0, 0, 0, 0, 1, 1])
-    assert take(4, keys, groups).tolist() == [1, 3, 4, 7]      # shares 3 and 1
+    assert take(4, keys, groups).tolist() == [1, 3, 4, 7]  # shares 3 and 1
 
 
 def test_rows_limits_training_alone_and_keeps_the_shares_of_the_classes(tmp_path: Path) -> None:
@@ -236,10 +236,12 @@ def test_train_rows_that_relatives_hold_out_are_dropped_and_counted(tmp_path: Pa
 
 def test_words_leak_into_the_sentence_that_they_make(tmp_path: Path) -> None:
     tagged = [{"tokens": ["word", str(i)], "tags": ["A", "B"]} for i in range(400)]
-    tasks = load_tasks([
-        TaskSource("tags", path=write(tmp_path / "tags.jsonl", tagged)),
-        TaskSource("texts", path=write(tmp_path / "texts.jsonl", rows_of(numbered("Word", 400)))),
-    ])
+    tasks = load_tasks(
+        [
+            TaskSource("tags", path=write(tmp_path / "tags.jsonl", tagged)),
+            TaskSource("texts", path=write(tmp_path / "texts.jsonl", rows_of(numbered("Word", 400)))),
+        ]
+    )
     held_out = {key for task in tasks.values() for part in HELD_OUT for key in task.splits[part].keys.tolist()}
     for task in tasks.values():
         assert sum(task.dropped.values()) > 0
@@ -288,10 +290,14 @@ def test_a_file_under_splits_that_is_the_test_file_is_refused(tmp_path: Path) ->
 
 
 def test_what_a_relative_reports_on_does_not_change_what_a_task_is_compared_by(tmp_path: Path) -> None:
-    one = {"train": write(tmp_path / "a.jsonl", rows_of(numbered("a", 400))),
-           "validation": write(tmp_path / "d.jsonl", rows_of(numbered("d", 60)))}
-    other = {"train": write(tmp_path / "b.jsonl", rows_of(numbered("b", 400))),
-             "validation": write(tmp_path / "e.jsonl", rows_of(numbered("a", 200)))}
+    one = {
+        "train": write(tmp_path / "a.jsonl", rows_of(numbered("a", 400))),
+        "validation": write(tmp_path / "d.jsonl", rows_of(numbered("d", 60))),
+    }
+    other = {
+        "train": write(tmp_path / "b.jsonl", rows_of(numbered("b", 400))),
+        "validation": write(tmp_path / "e.jsonl", rows_of(numbered("a", 200))),
+    }
     alone = load_tasks([TaskSource("one", files=one)])["one"]
     beside = load_tasks([TaskSource("one", files=one), TaskSource("other", files=other)])["one"]
     assert all(alone.splits[part].first == beside.splits[part].first for part in HELD_OUT) and beside.shared == {}

@@ -135,7 +135,7 @@ def test_a_suspended_driver_is_alive_and_one_that_only_its_parent_waits_for_is_n
 def test_a_moment_of_beginning_belongs_to_one_process(bystander: subprocess.Popen[bytes]) -> None:
     assert process_start(bystander.pid) == process_start(bystander.pid) is not None
     assert process_start(bystander.pid) != process_start(os.getpid())
-    assert process_start(2**22 + 1) is None            # beyond the largest number that Linux gives
+    assert process_start(2**22 + 1) is None  # beyond the largest number that Linux gives
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def leaves(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 DEBRIS = ["", "\n", "{", "]", ": ", "'", "${", "&a ", "*a", "\t", "- ", "é", "\0", "!!int ", "? ", "<<: "]
 LEAVES = list(leaves(study_schema()))
-MAPPINGS = (("resources", "custom"), ("prices", "nodes"))              # the leaves that hold names of the user's own
+MAPPINGS = (("resources", "custom"), ("prices", "nodes"))  # the leaves that hold names of the user's own
 
 
 def with_value(path: KeyPath, value: Any) -> str:
@@ -191,7 +191,8 @@ def test_what_cannot_be_is_refused(change: tuple[str, str], key: str, said: str)
 def test_every_wrong_option_of_a_selector_has_its_line() -> None:
     text = BASE.replace("selector: random_subset", "selector:\n  name: thompson\n  rounds: -1\n  gama: 0.3")
     assert [(mistake.place, mistake.key) for mistake in mistakes(text)] == [
-        (8, "selector.rounds"), (9, "selector.gama"),
+        (8, "selector.rounds"),
+        (9, "selector.gama"),
     ]
 
 
@@ -238,9 +239,21 @@ def test_a_key_given_twice_is_a_mistake_where_it_comes_again() -> None:
 @pytest.mark.parametrize(
     ("scalar", "value"),
     [
-        ("no", "no"), ("true", True), ("~", None), ("010", 10), ("5e-5", 5e-5), ("1.", 1.0), ("1:30", "1:30"),
-        ("'3'", "3"), ("2024-01-01", "2024-01-01"), ("${N:-3}", 3), ("'${N:-3}'", "3"), ("${N:-}", None),
-        ("-.inf", float("-inf")), ("9" * 5000, float("inf")), ("<<", "<<"),
+        ("no", "no"),
+        ("true", True),
+        ("~", None),
+        ("010", 10),
+        ("5e-5", 5e-5),
+        ("1.", 1.0),
+        ("1:30", "1:30"),
+        ("'3'", "3"),
+        ("2024-01-01", "2024-01-01"),
+        ("${N:-3}", 3),
+        ("'${N:-3}'", "3"),
+        ("${N:-}", None),
+        ("-.inf", float("-inf")),
+        ("9" * 5000, float("inf")),
+        ("<<", "<<"),
     ],
 )
 def test_plain_values_follow_yaml_1_2(scalar: str, value: object) -> None:
@@ -249,8 +262,16 @@ def test_plain_values_follow_yaml_1_2(scalar: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expanded"),
-    [("${A}/x", "1/x"), ("${A}${B:-2}", "12"), ("${EMPTY:-d}", "d"), ("${EMPTY}", ""), ("$${A}", "${A}"),
-     ("$A $5", "$A $5"), ("${B:-a b}", "a b"), ("${B:-}", "")],
+    [
+        ("${A}/x", "1/x"),
+        ("${A}${B:-2}", "12"),
+        ("${EMPTY:-d}", "d"),
+        ("${EMPTY}", ""),
+        ("$${A}", "${A}"),
+        ("$A $5", "$A $5"),
+        ("${B:-a b}", "a b"),
+        ("${B:-}", ""),
+    ],
 )
 def test_variables_expand_as_in_a_shell(text: str, expanded: str) -> None:
     assert expand(text, {"A": "1", "EMPTY": ""}) == expanded

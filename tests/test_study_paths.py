@@ -33,15 +33,27 @@ def test_sources_say_all_that_the_file_says(monkeypatch: pytest.MonkeyPatch) -> 
     home = Path("/studies")
     assert task_sources(study(home)) == [
         TaskSource(
-            "a", path=home / "rows/a", metrics=("f1", "accuracy"), rows=9,
+            "a",
+            path=home / "rows/a",
+            metrics=("f1", "accuracy"),
+            rows=9,
             splits={"probe": 5, "selection": 0.2, "report": home / "r.csv"},
         ),
         TaskSource(
-            "b", files={"train": home / "b.tsv", "test": Path("/data/b.tsv")}, text=("x", "y"), label="z",
+            "b",
+            files={"train": home / "b.tsv", "test": Path("/data/b.tsv")},
+            text=("x", "y"),
+            label="z",
             kind="regression",
         ),
         TaskSource(
-            "c", hub="org/c", config="small", revision="abc", split="train", tokens="words", tags="labels",
+            "c",
+            hub="org/c",
+            config="small",
+            revision="abc",
+            split="train",
+            tokens="words",
+            tags="labels",
             labels=("N", "V"),
         ),
         TaskSource("d", path=Path("/home/me/d.parquet")),

@@ -19,8 +19,21 @@ pytestmark = pytest.mark.slow
 
 def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
     answer = json.loads((whole.folder / "selection.json").read_text())
-    assert {"format", "study", "kind", "primary", "weights", "groups", "ranking", "instances", "lift", "report",
-            "contribution", "stability", "cost"} <= answer.keys()
+    assert {
+        "format",
+        "study",
+        "kind",
+        "primary",
+        "weights",
+        "groups",
+        "ranking",
+        "instances",
+        "lift",
+        "report",
+        "contribution",
+        "stability",
+        "cost",
+    } <= answer.keys()
     assert answer["kind"] == "mixture"
     assert sum(answer["weights"].values()) == pytest.approx(1)
     assert answer["lift"]["single_task"]["seeds"] == 1
@@ -46,7 +59,7 @@ def test_every_arm_of_confirm_has_the_same_steps_and_the_same_rule_for_its_best(
         best = max(lines, key=lambda line: (line["score"], -line["step"]))
         assert (report["best_step"], report["score"]) == (best["step"], best["score"])
     arms = {trial.proposal.tasks for trial in whole.accounts.in_phase("confirm")}
-    assert len(arms) == 2                              # it was not one arm that was looked at
+    assert len(arms) == 2  # it was not one arm that was looked at
 
 
 def test_run_again_a_finished_study_answers_at_once(whole: StudyRun) -> None:
@@ -132,7 +145,7 @@ def test_a_signal_while_ray_starts_ends_in_order_too(small: StudyRun, number: si
 def test_a_second_driver_is_refused_and_the_first_goes_on(small: StudyRun) -> None:
     process = small.start()
     small.wait_for(small.trains, process)
-    os.kill(process.pid, signal.SIGSTOP)               # it must still be there when the second one has loaded
+    os.kill(process.pid, signal.SIGSTOP)  # it must still be there when the second one has loaded
     assert "is working on this study" in small.finish(code=4)
     os.kill(process.pid, signal.SIGCONT)
     out, err = process.communicate(timeout=300)

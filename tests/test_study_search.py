@@ -31,13 +31,17 @@ def killed_and_continued(small: StudyRun, told: int, *overrides: str) -> None:
 
 def test_autosem_over_two_seeds_with_what_each_task_contributes(small: StudyRun) -> None:
     killed_and_continued(
-        small, 5,
+        small,
+        5,
         "selector={name: autosem, rounds: 6, round_steps: 4, seeds: 1, samples: 3}",
-        "search_seeds=2", "confirm.leave_one_out=true", "budget.trials=20", "resources.concurrent=2",
+        "search_seeds=2",
+        "confirm.leave_one_out=true",
+        "budget.trials=20",
+        "resources.concurrent=2",
     )
     answer = json.loads((small.folder / "selection.json").read_text())
     auxiliaries = {"echoes", "noises"}
-    assert answer["stability"] == {"moods": 1.0, "echoes": 1.0, "noises": 1.0}     # of two, both are kept
+    assert answer["stability"] == {"moods": 1.0, "echoes": 1.0, "noises": 1.0}  # of two, both are kept
     assert set(answer["contribution"]) <= auxiliaries
     assert all(gain["seeds"] == 1 and gain["low"] is None for gain in answer["contribution"].values())
     assert sum(answer["weights"].values()) == pytest.approx(1)
@@ -54,25 +58,33 @@ def test_autosem_over_two_seeds_with_what_each_task_contributes(small: StudyRun)
 
 def test_pulls_run_at_the_same_time_and_survive_a_kill(small: StudyRun) -> None:
     killed_and_continued(
-        small, 4,
-        "selector={name: thompson, mode: trials, rounds: 9, round_steps: 60}", "budget.trials=20",
+        small,
+        4,
+        "selector={name: thompson, mode: trials, rounds: 9, round_steps: 60}",
+        "budget.trials=20",
         "resources.concurrent=2",
     )
     pulls = small.accounts.in_phase("search")
     assert len(pulls) == 9 and all(trial.status == "finished" for trial in pulls)
     spans = [
         (attempt.started, attempt.started + attempt.cost.wall_seconds)
-        for trial in pulls for attempt in trial.attempts if attempt.cost
+        for trial in pulls
+        for attempt in trial.attempts
+        if attempt.cost
     ]
     assert any(a[0] < b[1] and b[0] < a[1] for a, b in combinations(spans, 2))
     measured = concurrency_of(small.accounts)
     assert measured is not None and measured.peak == 2
-    assert len(list(small.folder.glob("trials/*/*/weights"))) == 1     # the last incumbent's
+    assert len(list(small.folder.glob("trials/*/*/weights"))) == 1  # the last incumbent's
 
 
 def test_early_stopping_survives_a_kill_and_never_gives_a_score(small: StudyRun) -> None:
     killed_and_continued(
-        small, 2, "selector={name: random_subset}", "training.early_stopping=asha", "training.evaluate_every=5",
+        small,
+        2,
+        "selector={name: random_subset}",
+        "training.early_stopping=asha",
+        "training.evaluate_every=5",
     )
     search = small.accounts.in_phase("search")
     assert {trial.status for trial in search} <= {"finished", "stopped"}
@@ -83,8 +95,10 @@ def test_early_stopping_survives_a_kill_and_never_gives_a_score(small: StudyRun)
 
 def test_a_regression_over_mixtures_comes_to_the_same_decision_after_a_kill(small: StudyRun) -> None:
     killed_and_continued(
-        small, 10,
-        "selector={name: mixture_regression, samples: 10, verify: 2, rounds: 1}", "budget.trials=20",
+        small,
+        10,
+        "selector={name: mixture_regression, samples: 10, verify: 2, rounds: 1}",
+        "budget.trials=20",
         "resources.concurrent=2",
     )
     answer = json.loads((small.folder / "selection.json").read_text())

@@ -43,7 +43,11 @@ class There:
         """A command typed in another directory than the cluster's, with no auxtune home of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "auxtune.orchestrator", *map(str, arguments)],
-            cwd=self.here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+            cwd=self.here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
 
     def auxtune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -105,7 +109,7 @@ def test_a_study_is_run_there_followed_asked_and_answers_at_once_the_second_time
     assert watched.returncode == 0 and watched.stdout.count("shipped: done, 1 sessions\n") == 1, watched.stdout
     again = there.auxtune("submit", "study.yaml", "--address", there.address, "--follow")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "started" not in again.stdout               # no trial is run twice
+    assert "started" not in again.stdout  # no trial is run twice
 
 
 def test_a_running_study_is_attached_to_stopped_and_resumed(there: There) -> None:
@@ -131,7 +135,7 @@ def test_a_running_study_is_attached_to_stopped_and_resumed(there: There) -> Non
         if "continues from its checkpoint" in line:
             there.auxtune("stop", "studies/long", "--address", there.address)
     assert "continues from its checkpoint" in "".join(lines)
-    assert resumed.wait(60) == 130                     # what the job there ended with
+    assert resumed.wait(60) == 130  # what the job there ended with
 
 
 def test_no_job_server_is_said_with_a_remedy(there: There) -> None:

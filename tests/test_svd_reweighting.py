@@ -92,8 +92,12 @@ def test_tasks_with_different_inputs_are_refused_with_the_reason():
 def options(tasks, **training):
     return StudyOptions.model_validate(
         {
-            "study": "x", "primary": "p", "tasks": {name: {"builtin": "mood"} for name in tasks},
-            "selector": "svd_reweighting", "training": {"steps": 40, **training}, "budget": {"trials": 99},
+            "study": "x",
+            "primary": "p",
+            "tasks": {name: {"builtin": "mood"} for name in tasks},
+            "selector": "svd_reweighting",
+            "training": {"steps": 40, **training},
+            "budget": {"trials": 99},
         }
     )
 
@@ -101,8 +105,12 @@ def options(tasks, **training):
 def shared_file(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     lines = [
-        {"text": f"words {i} {rng.integers(9)}", "good": int(rng.integers(2)), "long": int(rng.integers(3)),
-         "tags": [f"t{k}" for k in range(4) if rng.random() < 0.5]}
+        {
+            "text": f"words {i} {rng.integers(9)}",
+            "good": int(rng.integers(2)),
+            "long": int(rng.integers(3)),
+            "tags": [f"t{k}" for k in range(4) if rng.random() < 0.5],
+        }
         for i in range(1200)
     ]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
@@ -113,8 +121,7 @@ def test_columns_of_one_file_are_tasks_with_the_same_inputs(tmp_path: Path):
     path = shared_file(tmp_path)
     columns = {"p": ("good", "classification"), "long": ("long", "classification"), "tags": ("tags", "multi_label")}
     sources = [
-        TaskSource(name, path=path, text=("text",), label=column, kind=kind)
-        for name, (column, kind) in columns.items()
+        TaskSource(name, path=path, text=("text",), label=column, kind=kind) for name, (column, kind) in columns.items()
     ]
     tasks = load_tasks(sources)
     study = StudyFile(options(columns), text="", path=path, folder=tmp_path, working_folder=tmp_path)

@@ -28,7 +28,8 @@ def planted(share: float):
     chosen = {key: rng.random() < share for key in of}
     return [
         {**row, "value": 3 * of[row["tasks"], row["target"]] - 0.7}
-        if row["split"] == "test" and chosen[row["tasks"], row["target"]] else row
+        if row["split"] == "test" and chosen[row["tasks"], row["target"]]
+        else row
         for row in rows
     ]
 
@@ -49,15 +50,17 @@ def test_a_copy_is_a_copy_with_a_negative_slope_and_noise_is_none() -> None:
     x = rng.normal(size=50)
     assert copied(x, 5 - 2 * x) == 1.0
     assert copied(x, x + 0.05 * rng.normal(size=50)) < 0.5
-    assert copied(x[:3], x[:3]) == 0.0                 # too few to tell
+    assert copied(x[:3], x[:3]) == 0.0  # too few to tell
     assert copied(x[:5], 2 * x[:5]) == 1.0
     assert copied(x[:5], x[:5] + 0.1 * rng.normal(size=5)) == 0.0
     assert copied(x, np.ones(50)) == 0.0
 
 
 def test_one_value_for_most_groups_is_said(tmp_path) -> None:
-    rows = [{**row, "value": 0.5} if row["target"] == "c" and "a" not in row["tasks"] else row
-            for row in groups_rows(noise=0)]
+    rows = [
+        {**row, "value": 0.5} if row["target"] == "c" and "a" not in row["tasks"] else row
+        for row in groups_rows(noise=0)
+    ]
     rows = [{**row, "value": 0.5} if row["target"] == "c" and row["split"] == "validation" else row for row in rows]
     assert any(line.startswith("c on validation: 8 of 8 values are 0.5") for line in audited(tmp_path, "groups", rows))
 
@@ -82,8 +85,11 @@ def test_gaps_and_constant_columns_and_repeated_mixtures_are_said(tmp_path) -> N
 
 def test_the_same_mixtures_at_another_size_are_compared(tmp_path) -> None:
     rows = mixtures_rows()
-    larger = [{**row, "split": "large", "y:a": 2 * row["y:a"], "y:overall": -(row["y:overall"] ** 2)}
-              for row in rows if row["split"] == "test"]
+    larger = [
+        {**row, "split": "large", "y:a": 2 * row["y:a"], "y:overall": -(row["y:overall"] ** 2)}
+        for row in rows
+        if row["split"] == "test"
+    ]
     lines = audited(tmp_path, "mixtures", [*rows, *larger])
     assert any(line.startswith("a: large is test on another scale") for line in lines)
     assert any("overall: test and large hardly agree" in line for line in lines)

@@ -13,7 +13,7 @@ from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal
 from auxtune.selectors.tag import Tag
 
 TASKS = TASKONOMY.tasks
-TURNED = TASKS[::-1]                                   # the joint run may name the tasks in another order
+TURNED = TASKS[::-1]  # the joint run may name the tasks in another order
 
 
 def problem_of(tasks=TASKS, primary=None, models=None):
@@ -127,7 +127,7 @@ def test_where_every_task_harms_the_primary_it_is_alone_and_that_is_said():
 def test_per_learning_rate_the_other_table_counts(options):
     found = answer(Tag(**options), problem_of(models=3)).groups
     assert found != answer(Tag(), problem_of(models=3)).groups
-    names = dict(zip(TURNED, TASKS, strict=True))      # the table turned round is the same one under other names
+    names = dict(zip(TURNED, TASKS, strict=True))  # the table turned round is the same one under other names
     expected = cover(TASKONOMY, 3).groups
     assert {frozenset(g["tasks"]) for g in found} == {frozenset(names[task] for task in g.tasks) for g in expected}
 
@@ -196,13 +196,20 @@ def replicates(signal, count=12, noise=1.0, seed=0):
     gradients = rng.normal(size=(count, tasks, 30)) * np.linspace(0.5, 2, tasks)[:, None] * noise
     tables = signal + gradients @ gradients.swapaxes(1, 2) / 30
     names = np.array([f"t{i}" for i in range(tasks)])
-    return {"tasks": names, "affinity": tables.mean(axis=0), "each_affinity": tables.astype(np.float32),
-            "rates": np.full(count, 0.5), "per_rate": tables.mean(axis=0) / 0.5,
-            "gram": np.tile(np.eye(tasks), (count, 1, 1)), "cosine": np.eye(tasks), "probes": np.array(count)}
+    return {
+        "tasks": names,
+        "affinity": tables.mean(axis=0),
+        "each_affinity": tables.astype(np.float32),
+        "rates": np.full(count, 0.5),
+        "per_rate": tables.mean(axis=0) / 0.5,
+        "gram": np.tile(np.eye(tasks), (count, 1, 1)),
+        "cosine": np.eye(tasks),
+        "probes": np.array(count),
+    }
 
 
 NAMES = tuple(f"t{i}" for i in range(6))
-BLOCKS = np.kron(np.eye(2), np.ones((3, 3))) - 0.5      # t0 to t2 help each other, t3 to t5 likewise, the others harm
+BLOCKS = np.kron(np.eye(2), np.ones((3, 3))) - 0.5  # t0 to t2 help each other, t3 to t5 likewise, the others harm
 
 
 @pytest.mark.parametrize("options", [{}, {"per_rate": True}])

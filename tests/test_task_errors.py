@@ -69,9 +69,16 @@ def test_a_bad_row_is_named_by_file_row_and_column(tmp_path: Path, line: str) ->
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("NaN", "the label is missing"), ("null", "the label is missing"), ('"nan"', "the label is missing"),
-     ("Infinity", "expected a finite"), ("1e300", "expected a finite"), ('"high"', "expected a number"),
-     ("true", "expected a number"), ('"3,5"', "found '3,5'; write the decimal point as a point")],
+    [
+        ("NaN", "the label is missing"),
+        ("null", "the label is missing"),
+        ('"nan"', "the label is missing"),
+        ("Infinity", "expected a finite"),
+        ("1e300", "expected a finite"),
+        ('"high"', "expected a number"),
+        ("true", "expected a number"),
+        ('"3,5"', "found '3,5'; write the decimal point as a point"),
+    ],
 )
 def test_a_value_that_is_no_finite_number_is_named(tmp_path: Path, value: str, said: str) -> None:
     at = folder(tmp_path / "task", train=plain(60, (0.5, 1)), meta={"kind": "regression"})
@@ -113,8 +120,12 @@ def test_problems_of_all_columns_files_and_tasks_are_shown_at_once(tmp_path: Pat
     with pytest.raises(DataError) as error:
         load_tasks([TaskSource("a", path=bad), TaskSource("b", path=tmp_path / "nowhere")])
     assert [message.split(": ")[0] for message in error.value.messages] == ["task a", "task a", "task a", "task b"]
-    places = ("train.jsonl, row 61, column `label`", "validation.jsonl, row 1, column `sentence1`",
-              "validation.jsonl, row 1, column `label`", "nowhere")
+    places = (
+        "train.jsonl, row 61, column `label`",
+        "validation.jsonl, row 1, column `sentence1`",
+        "validation.jsonl, row 1, column `label`",
+        "nowhere",
+    )
     assert all(place in message for place, message in zip(places, error.value.messages, strict=True))
     assert str(error.value).count("\n") == 3
     assert pickle.loads(pickle.dumps(error.value)).messages == error.value.messages  # noqa: S301  # our own bytes
@@ -205,7 +216,9 @@ def test_files_that_are_not_what_their_name_says_are_named(tmp_path: Path) -> No
     (tmp_path / "one.parquet").write_bytes(b"nothing")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "dataset_dict.json").write_text("{}")
-    assert "latin.csv, row 1, column `review`: the text holds a byte that is not UTF-8" in messages(
-        path=tmp_path / "latin.csv", text=("review",), label="verdict", labels=("0", "1"))[0]
+    assert (
+        "latin.csv, row 1, column `review`: the text holds a byte that is not UTF-8"
+        in messages(path=tmp_path / "latin.csv", text=("review",), label="verdict", labels=("0", "1"))[0]
+    )
     assert "one.parquet: not a parquet file" in messages(path=tmp_path / "one.parquet")[0]
     assert "saved: not a saved dataset that can be read" in messages(path=tmp_path / "saved")[0]

@@ -151,11 +151,11 @@ def test_the_two_best_are_kept_and_any_further_one_that_surely_does_better():
     assert three_help.tasks == ("a", "b", "p", "c")
     assert min(three_help.belief["better"][task] for task in "abc") > 0.75 == three_help.belief["level"]
     unsure = told(bandit, "abpcd", rewarded("abcd", [1, 1, 1, 0]))
-    assert unsure.tasks == ("a", "b", "p")             # utilities of 2/3 after one round each: nothing to go by
+    assert unsure.tasks == ("a", "b", "p")  # utilities of 2/3 after one round each: nothing to go by
     all_alike = told(bandit, "abpcd", rewarded("abcd" * 20, [1] * 80))
-    assert all_alike.tasks == ("a", "b", "p")          # all well above 0.5, and none above the others
+    assert all_alike.tasks == ("a", "b", "p")  # all well above 0.5, and none above the others
     all_hurt = told(bandit, "abpcd", rewarded("abccd", [0, 0, 0, 0, 0]))
-    assert all_hurt.tasks == ("a", "b", "p")           # ties in the study's order
+    assert all_hurt.tasks == ("a", "b", "p")  # ties in the study's order
     assert all_hurt.weights is None
 
 
@@ -164,9 +164,9 @@ def test_the_released_reading_keeps_the_two_best_and_any_further_one_above_a_hal
     three_help = told(bandit, "abpcd", rewarded("abcd", [1, 1, 1, 0]))
     assert three_help.tasks == ("a", "b", "p", "c")
     one_helps = told(bandit, "abpcd", rewarded("abc", [0, 0, 1]))
-    assert one_helps.tasks == ("p", "c", "d")          # d was never pulled: 0.5 is among the best two, but no more
+    assert one_helps.tasks == ("p", "c", "d")  # d was never pulled: 0.5 is among the best two, but no more
     all_hurt = told(bandit, "abpcd", rewarded("abccd", [0, 0, 0, 0, 0]))
-    assert all_hurt.tasks == ("a", "b", "p")           # ties in the study's order
+    assert all_hurt.tasks == ("a", "b", "p")  # ties in the study's order
     assert all_hurt.weights is None
 
 
@@ -178,7 +178,7 @@ def test_the_primary_is_no_candidate_however_well_it_does():
 
 def test_rewards_are_added_up_over_the_runs_that_gave_rounds():
     selection = told(Thompson(seeds=3), "pa", rewarded("aa", [1, 1]), None, rewarded("a", [0]))
-    belief = selection.belief                          # two of three rewarded: Beta(3, 2)
+    belief = selection.belief  # two of three rewarded: Beta(3, 2)
     assert belief["utility"] == pytest.approx({"p": 0.5, "a": 3 / 5})
     assert [run["a"] for run in belief["runs"]] == pytest.approx([3 / 4, 1 / 3])
     assert (belief["rounds"], belief["overall"]) == ({"p": 0, "a": 3}, pytest.approx(2 / 3))
@@ -198,7 +198,7 @@ def test_forgetting_steers_a_run_and_changes_nothing_of_what_its_rounds_say():
 def test_parameters_are_averaged_over_the_runs_in_the_released_reading():
     selection = told(
         Thompson(seeds=3, gamma=0, released=True), "pa", rewarded("aa", [1, 1]), None, rewarded("a", [0])
-    )                                                  # Beta(3, 1) and Beta(1, 2): mean Beta(2, 1.5)
+    )  # Beta(3, 1) and Beta(1, 2): mean Beta(2, 1.5)
     assert selection.belief["utility"] == pytest.approx({"p": 0.5, "a": 2 / 3.5})
     assert [run["a"] for run in selection.belief["runs"]] == pytest.approx([3 / 4, 1 / 3])
 

@@ -62,7 +62,7 @@ def wordpiece(tmp_path_factory: pytest.TempPathFactory) -> str:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokenizer.enable_truncation(5)                     # settings of the file must not show through
+    tokenizer.enable_truncation(5)  # settings of the file must not show through
     tokenizer.enable_padding(length=9)
     return save(tokenizer, tmp_path_factory.mktemp("wordpiece"), unk_token="[UNK]", pad_token="[PAD]")
 
@@ -160,7 +160,7 @@ def test_pieces_of_words_are_where_the_tokenizer_puts_them(wordpiece: str) -> No
     vocabulary = PreTrainedTokenizerFast.from_pretrained(wordpiece)
     pieces = vocabulary.convert_ids_to_tokens(split.tokens[row(split, 0)].tolist())
     labels = split.labels[row(split, 0)]
-    assert len(pieces) > 5                             # some word is more than one piece
+    assert len(pieces) > 5  # some word is more than one piece
     for piece, label in zip(pieces, labels, strict=True):
         assert (label == IGNORED) == (piece.startswith(("##", "[")))
 
@@ -188,7 +188,7 @@ def test_long_inputs_are_cut_at_the_end_the_longer_sentence_first(tokenizer: Any
     assert single.lengths.tolist() == [max_length]
     kept = encode(task("classification", examples([long], [0], ["mat"])), tokenizer, 12)
     whole = encode(task("classification", examples(["mat"], [0])), tokenizer)
-    assert kept.segments.sum() == whole.lengths[0] - 1     # the short sentence is whole, with its end sign
+    assert kept.segments.sum() == whole.lengths[0] - 1  # the short sentence is whole, with its end sign
 
 
 def test_a_row_may_lose_labels_even_all_to_its_length(wordpiece: str) -> None:
@@ -196,7 +196,7 @@ def test_a_row_may_lose_labels_even_all_to_its_length(wordpiece: str) -> None:
     split = encode(task("token", rows), load_tokenizer(ModelOptions(encoder=wordpiece)), 4)
     assert split.lengths.max() == 4
     assert split.labels[row(split, 0)].tolist() == [IGNORED, 1, IGNORED, IGNORED]
-    assert split.labels[row(split, 1)].tolist()[1] == 0    # the first word has no piece, its tag goes with it
+    assert split.labels[row(split, 1)].tolist()[1] == 0  # the first word has no piece, its tag goes with it
     nothing = encode(task("token", rows), HashedWords(), 2)
     assert nothing.labels.tolist() == [IGNORED] * 4
 
@@ -240,7 +240,7 @@ def test_the_cache_is_read_and_not_written_again(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in entry.iterdir()}
     fresh("single", tmp_path)
     assert {path: path.stat().st_mtime_ns for path in entry.iterdir()} == before
-    assert len(before) == 21                           # five arrays of four splits, and what they are of
+    assert len(before) == 21  # five arrays of four splits, and what they are of
 
 
 def test_rows_tokenizer_and_length_each_make_another_entry(tmp_path: Path, wordpiece: str) -> None:
@@ -318,7 +318,7 @@ def test_an_encoder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
 
 def test_the_digest_of_a_tokenizer_is_its_content(wordpiece: str, bytelevel: str) -> None:
     one, again = (PretrainedTokenizer(ModelOptions(encoder=wordpiece)) for _ in range(2))
-    list(one.texts(LINES, None, 5))                    # use does not change it
+    list(one.texts(LINES, None, 5))  # use does not change it
     assert one.digest == again.digest == PretrainedTokenizer(ModelOptions(encoder=wordpiece)).digest
     assert len({one.digest, PretrainedTokenizer(ModelOptions(encoder=bytelevel)).digest, HashedWords.digest}) == 3
 

@@ -65,7 +65,7 @@ def check_mirror(run: StudyRun, uri: str) -> None:
         assert child.data.tags["auxtune.phase"] == trial.phase
         shares = {k.removeprefix("weight/"): float(v) for k, v in child.data.params.items() if k.startswith("weight/")}
         alone = dict.fromkeys(run.accounts.sessions[-1].opened.problem.names, 0.0)
-        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}), rel=1e-3)      # in four digits
+        assert shares == pytest.approx(alone | dict(trial.proposal.weights or {}), rel=1e-3)  # in four digits
         learned = {each.dataset.name: each.dataset.digest for each in child.inputs.dataset_inputs}
         assert learned == {task: run.accounts.sessions[-1].opened.fingerprint[f"tasks.{task}"] for task in learned}
         assert set(learned) == set(trial.proposal.tasks)
@@ -159,12 +159,12 @@ def check_sums(study: Mirrored) -> None:
 
 
 def test_costs_add_up_in_a_study_that_was_interrupted(study: Mirrored) -> None:
-    ledger = story([0.5])[:-1]                         # one attempt was lost, the next was cut off
+    ledger = story([0.5])[:-1]  # one attempt was lost, the next was cut off
     session(study, ledger, reason="interrupted")
     _, (child,) = runs(study)
     assert child.info.status == "KILLED"
     assert child.data.metrics["cost/wall_seconds"] == 4.0
-    assert "cost/examples" not in child.data.metrics   # unknown is not 0
+    assert "cost/examples" not in child.data.metrics  # unknown is not 0
     check_sums(study)
 
 

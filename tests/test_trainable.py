@@ -28,9 +28,20 @@ class Local(StudyTrainable):
 def assignment(folder: Path, **changes: Any) -> Assignment:
     recipe = single("sign", **{"steps": 8, "checkpoint_every": 60.0, **changes})
     return Assignment(
-        trial=0, attempt=1, recipe=recipe, folder=folder, checkpoint=None, start=None, judged=False, cpus=1, gpus=0,
-        wanted={"CPU": 1}, proposal=Proposal(("sign",)),
-        problem=Problem((TaskInfo("sign", "classification", 100),), "sign"), study=folder.parent, measure=None,
+        trial=0,
+        attempt=1,
+        recipe=recipe,
+        folder=folder,
+        checkpoint=None,
+        start=None,
+        judged=False,
+        cpus=1,
+        gpus=0,
+        wanted={"CPU": 1},
+        proposal=Proposal(("sign",)),
+        problem=Problem((TaskInfo("sign", "classification", 100),), "sign"),
+        study=folder.parent,
+        measure=None,
     )
 
 
@@ -91,7 +102,7 @@ def test_told_to_end_it_takes_its_step_saves_and_leaves_no_report(
     assert document["learner"]["step"] == 3
     worker.reset_config({"assignment": assignment(tmp_path / "b")})
     with pytest.raises(Terminated, match="before the attempt began"):
-        worker.step()                                  # a process that is about to end takes nothing more
+        worker.step()  # a process that is about to end takes nothing more
     assert not (tmp_path / "b").exists()
 
 
@@ -99,7 +110,7 @@ def test_told_to_end_with_nothing_to_do_it_ends_as_ray_has_it(tmp_path: Path, si
     def leave(number: int, frame: object) -> None:
         raise SystemExit(number)
 
-    signal.signal(signal.SIGTERM, leave)               # as Ray's workers have it
+    signal.signal(signal.SIGTERM, leave)  # as Ray's workers have it
     Local({"assignment": assignment(tmp_path / "a")})
     with pytest.raises(SystemExit):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -39,8 +39,13 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 def test_tasks_of_all_kinds_trained_together_beat_chance(tmp_path: Path) -> None:
     recipe = dataclasses.replace(
-        RECIPE, model=dataclasses.replace(MODEL, pooling="mean"), steps=240, batch_size=16,
-        evaluate=tuple(KINDS), evaluate_every=80, checkpoint_every=60,
+        RECIPE,
+        model=dataclasses.replace(MODEL, pooling="mean"),
+        steps=240,
+        batch_size=16,
+        evaluate=tuple(KINDS),
+        evaluate_every=80,
+        checkpoint_every=60,
     )
     report = finish(start(recipe, tmp_path)).report
     majority = max(np.bincount(TASKS["sign"].splits["report"].labels)) / ROWS
@@ -106,7 +111,15 @@ def test_metrics_are_written_at_every_evaluation_and_at_the_end(tmp_path: Path) 
     assert seen == [(4, 1), (8, 2), (12, 3), (14, 4)]
     last = lines(tmp_path)[-1]
     assert last.keys() == {
-        "step", "seconds", "loss", "selection", "selection_loss", "metric", "scores", "score", "learning_rate"
+        "step",
+        "seconds",
+        "loss",
+        "selection",
+        "selection_loss",
+        "metric",
+        "scores",
+        "score",
+        "learning_rate",
     }
     # Steps 13 and 14 took slots 1 and 2 of the cycle: the means are of these alone.
     assert set(last["loss"]) == {"sign", "share.of"}
@@ -222,13 +235,16 @@ def test_failures_have_the_reports_words() -> None:
     assert classify(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == "error"
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"tasks": ("sign", "sings")}, r"recipe.tasks: expected some of sign, share.of, tags, found 'sings'"),
-    ({"evaluate": ("other",)}, r"recipe.evaluate: .*, found 'other'"),
-    ({"evaluate": ()}, r"recipe.evaluate: expected a task"),
-    ({"cycle": {"other": 1}}, r"recipe.cycle: .*, found 'other'"),
-    ({"steps": 0}, r"recipe.steps: expected at least 1, found 0"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ("sign", "sings")}, r"recipe.tasks: expected some of sign, share.of, tags, found 'sings'"),
+        ({"evaluate": ("other",)}, r"recipe.evaluate: .*, found 'other'"),
+        ({"evaluate": ()}, r"recipe.evaluate: expected a task"),
+        ({"cycle": {"other": 1}}, r"recipe.cycle: .*, found 'other'"),
+        ({"steps": 0}, r"recipe.steps: expected at least 1, found 0"),
+    ],
+)
 def test_a_recipe_that_cannot_be_run_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         start(dataclasses.replace(RECIPE, **changes), tmp_path)

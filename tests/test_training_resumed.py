@@ -84,7 +84,7 @@ def test_a_run_interrupted_after_every_step_ends_the_same(
     while not run.finished:
         run.advance()
         if not run.finished:
-            torch.manual_seed(999)                     # as another process would find it
+            torch.manual_seed(999)  # as another process would find it
             attempt += 1
             run = start(recipe, tmp_path / str(attempt), schedule())
             run.load(tmp_path / str(attempt - 1) / "checkpoint")

@@ -20,10 +20,14 @@ from auxtune.trials.cycle import plain_schedule
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
 
-TRANSFER = dataclasses.replace(RECIPE, first=("share.of", "tags"), steps=24)           # sign has half of the steps
+TRANSFER = dataclasses.replace(RECIPE, first=("share.of", "tags"), steps=24)  # sign has half of the steps
 STUDY: dict[str, Any] = {
-    "study": "x", "primary": "p", "tasks": {name: {"builtin": name} for name in "apb"}, "selector": "random_subset",
-    "training": {"steps": 80, "schedule": "transfer"}, "budget": {"trials": 99},
+    "study": "x",
+    "primary": "p",
+    "tasks": {name: {"builtin": name} for name in "apb"},
+    "selector": "random_subset",
+    "training": {"steps": 80, "schedule": "transfer"},
+    "budget": {"trials": 99},
 }
 
 
@@ -55,7 +59,7 @@ def test_drawn_tasks_keep_to_their_phase() -> None:
     drawn = dataclasses.replace(TRANSFER, cycle=None, steps=400)
     tasks = order(drawn)
     assert set(tasks[:200]) == {"share.of", "tags"} and set(tasks[200:]) == {"sign"}
-    assert 60 < tasks.count("tags") < 140              # half of 200, give or take 5 standard deviations
+    assert 60 < tasks.count("tags") < 140  # half of 200, give or take 5 standard deviations
     assert tasks == order(drawn, interrupted=150)
 
 
@@ -83,7 +87,7 @@ def test_nothing_is_scored_before_the_primary_was_trained(tmp_path: Path) -> Non
     while not run.finished:
         run.advance()
         seen += [] if run.score is None else [run.step]
-    assert seen == [16, 20, 24]                        # of every fourth step, and the turn is at 12
+    assert seen == [16, 20, 24]  # of every fourth step, and the turn is at 12
     report = run.report()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == seen and report.best_step in seen
@@ -149,10 +153,13 @@ def test_matched_examples_of_the_primary_are_all_in_the_second_phase() -> None:
     assert recipe.steps - recipe.turn == 80
 
 
-@pytest.mark.parametrize(("first", "message"), [
-    (("sign",), "recipe.first: expected tasks that are not evaluated, found 'sign'"),
-    (("other",), "recipe.first: expected some of sign, share.of, tags, found 'other'"),
-])
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (("sign",), "recipe.first: expected tasks that are not evaluated, found 'sign'"),
+        (("other",), "recipe.first: expected some of sign, share.of, tags, found 'other'"),
+    ],
+)
 def test_a_transfer_without_a_target_is_refused(first: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         start(dataclasses.replace(RECIPE, first=first), tmp_path)

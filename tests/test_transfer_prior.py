@@ -33,7 +33,7 @@ class Remembers(TransferPrior):
 
 class TestRemembers(SelectorContract):
     selector = Remembers(try_top=2)
-    questions = 10                                     # to rank takes some hundredths of a second
+    questions = 10  # to rank takes some hundredths of a second
 
 
 class TestRemembersAndMeasures(SelectorContract):
@@ -67,8 +67,10 @@ def planted(seed, worth, seeds=1, noise=0.3, names=NAMES):
         level, unit = rng.uniform(40, 90), rng.uniform(0.1, 10)
         for source, value in [*zip(names, row, strict=True), (None, 0.0)]:
             if source != target:
-                rows += [Transfer(source, target, level + unit * (value + noise * float(rng.normal())), s)
-                         for s in range(seeds)]
+                rows += [
+                    Transfer(source, target, level + unit * (value + noise * float(rng.normal())), s)
+                    for s in range(seeds)
+                ]
     return rows
 
 
@@ -141,7 +143,7 @@ def test_noise_shows_no_skill_and_leaves_all_tasks():
         if not selection.belief["skill"]["shown"]:
             assert selection.tasks == NAMES and "no better than by chance" in selection.belief["why"]
             assert selection.belief["rule"] == "popularity" and len(selection.ranking) == 11
-    assert shown <= 4                                  # 2.5 % of 40 is 1; five or more have a chance of 0.3 %
+    assert shown <= 4  # 2.5 % of 40 is 1; five or more have a chance of 0.3 %
 
 
 def test_rows_of_the_target_itself_change_nothing():
@@ -225,9 +227,15 @@ def test_one_other_target_ranks_but_shows_no_skill():
     assert "no two other targets" in selection.belief["why"]
 
 
-@pytest.mark.parametrize("rows", [[], [Transfer("t0", "t3", 0.5), Transfer("t1", "t3", 0.7)],
-                                  [Transfer("t0", "t1", 0.5), Transfer("t2", "t1", 0.5)],
-                                  [Transfer("t1", "t1", 0.5), Transfer("t2", "t1", float("nan"))]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [Transfer("t0", "t3", 0.5), Transfer("t1", "t3", 0.7)],
+        [Transfer("t0", "t1", 0.5), Transfer("t2", "t1", 0.5)],
+        [Transfer("t1", "t1", 0.5), Transfer("t2", "t1", float("nan"))],
+    ],
+)
 def test_a_log_that_says_nothing_leaves_all_tasks(rows):
     selector = TransferPrior(similarity="covariance", try_top=3)
     problem = problem_of(rows)
@@ -286,7 +294,9 @@ def test_likeness_is_the_correlation_of_what_two_tasks_do_for_the_targets_of_bot
 
 def test_a_given_direct_share_is_used():
     assert [(rule.name, rule.direct) for rule in rules(0.5, likeness=True)] == [
-        ("popularity", 0.0), ("popularity, direct 0.5", 0.5), ("popularity and pivots, direct 0.5", 0.5),
+        ("popularity", 0.0),
+        ("popularity, direct 0.5", 0.5),
+        ("popularity and pivots, direct 0.5", 0.5),
         ("pivots, direct 0.5", 0.5),
     ]
     assert all(sum((rule.popularity, rule.pivots, rule.direct)) == pytest.approx(1) for rule in rules(0.5, True))

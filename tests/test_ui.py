@@ -52,7 +52,10 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """``auxtune ui`` in a process of its own and another folder; whatever happens, no process of it stays."""
     process = subprocess.Popen(
         [sys.executable, "-m", "auxtune.orchestrator", "ui", str(folder), *arguments],
-        cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process
@@ -95,7 +98,9 @@ def test_the_runs_are_served_on_loopback_until_ctrl_c(
         assert len(runs_at(link[1], link[2])) == 1 + len(whole.accounts.trials) > 2
         servers = family(process)
         listening = {
-            connection.laddr for server in servers for connection in server.net_connections("inet")
+            connection.laddr
+            for server in servers
+            for connection in server.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {("127.0.0.1", int(link[1]))}

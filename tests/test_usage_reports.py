@@ -71,7 +71,7 @@ def test_a_library_that_is_allowed_to_report_does() -> None:
     ("module", "given", "quiet"),
     [
         ("auxtune.orchestrator", {}, [True, True, True, True]),
-        ("auxtune.trials", {}, [True, True]),          # the others are not its business
+        ("auxtune.trials", {}, [True, True]),  # the others are not its business
         ("auxtune.orchestrator", {"MLFLOW_DISABLE_TELEMETRY": "false"}, [True, True, False, True]),
         ("auxtune.orchestrator", {"DO_NOT_TRACK": "1"}, [True, True, True, True]),
     ],
@@ -79,8 +79,12 @@ def test_a_library_that_is_allowed_to_report_does() -> None:
 def test_the_libraries_understand_it(module: str, given: dict[str, str], quiet: list[bool], tmp_path: Path) -> None:
     ours = {key: value for key, value in os.environ.items() if key not in NAMES}
     run = subprocess.run(
-        [sys.executable, "-c", ASK_THEM.format(module=module)], env={**ours, **given}, cwd=tmp_path,
-        capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", ASK_THEM.format(module=module)],
+        env={**ours, **given},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout.splitlines()[-1])[: len(quiet)] == quiet

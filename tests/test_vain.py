@@ -90,7 +90,7 @@ def test_one_success_is_enough_to_choose_and_to_confirm_by(tmp_path: Path) -> No
     agenda = world.session()
     seen: set[str] = set()
     while (trial := agenda.next()) is not None:
-        fails = trial.phase in seen                    # of each phase all but the first
+        fails = trial.phase in seen  # of each phase all but the first
         seen.add(trial.phase)
         world.report(trial, **({"score": None, "why": "error", "message": "no", "report": {}} if fails else {}))
         agenda.ended(trial.id, len(trial.attempts))

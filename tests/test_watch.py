@@ -20,7 +20,9 @@ from auxtune.selectors.protocol import Proposal
 
 def trial(name: str, status: str) -> Any:
     return SimpleNamespace(
-        trial_id=name, status=status, config={"assignment": SimpleNamespace(trial=7, proposal=Proposal(("p",)))},
+        trial_id=name,
+        status=status,
+        config={"assignment": SimpleNamespace(trial=7, proposal=Proposal(("p",)))},
         temporary_state=SimpleNamespace(ray_actor=None),
     )
 
@@ -40,7 +42,7 @@ def test_what_waits_while_the_nodes_are_full_does_not_hang_and_what_has_room_doe
             watch.on_trial_result(0, trials, running, {})
         watch.on_step_begin(0, trials)
 
-    for moment in (0, 1000, 2000):                     # an hour may pass until a node has started
+    for moment in (0, 1000, 2000):  # an hour may pass until a node has started
         turn(moment)
     slots.append(Slots(1, 0, there + 1))
     turn(2000 + 60 + GRACE)

@@ -59,8 +59,11 @@ class Driver:
 
     def __init__(self, home: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(home), RANDOM], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            [sys.executable, "-c", DRIVER, str(home), RANDOM],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         )
         assert self._said() == "opened"
 
@@ -113,11 +116,11 @@ def test_status_watch_follows_another_process_to_its_answer(driver: Driver, tmp_
     assert terminal.ended() == 0
     lines = terminal.screen.splitlines()
     scores = [line for line in lines if re.match(r"\d\d:\d\d:\d\d  (search|confirm) \d{4} .* score 0\.", line)]
-    assert len(scores) > 5 and not any("search 0000" in line for line in scores)       # that was before the watching
+    assert len(scores) > 5 and not any("search 0000" in line for line in scores)  # that was before the watching
     view = lines[lines.index(scores[-1]) + 1 :]
     assert view[0].startswith("x by random_subset  done  ") and view[1].startswith("best ")
     assert view[2].startswith("answer   Train p with ") and is_left_clean(terminal)
-    assert sum(line.startswith("best ") for line in lines) == 1        # the views before it are gone
+    assert sum(line.startswith("best ") for line in lines) == 1  # the views before it are gone
 
 
 def test_off_a_terminal_it_is_followed_in_plain_lines(driver: Driver, tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ def test_ctrl_c_leaves_the_terminal_clean(small: StudyRun) -> None:
 def test_plain_lines_on_a_terminal_if_they_are_asked_for(whole: StudyRun) -> None:
     terminal = CommandTerminal(whole.home, "resume", "studies/small", "--plain")
     assert terminal.ended() == 0
-    before = terminal.text.partition("Train moods")[0].removesuffix("\x1b[1m")     # the verdict is bold
+    before = terminal.text.partition("Train moods")[0].removesuffix("\x1b[1m")  # the verdict is bold
     assert "study small in" in before and "\x1b" not in before
 
 

@@ -25,13 +25,13 @@ from auxtune.trials.report import Why
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
 OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-STUDY_PAGES = (README, GUIDE, ROOT / "docs" / "mlflow.md")     # both go on with the README's study
-FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")        # likewise
+STUDY_PAGES = (README, GUIDE, ROOT / "docs" / "mlflow.md")  # both go on with the README's study
+FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")  # likewise
 IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
 TOGETHER = {*STUDY_PAGES, *FIRST_PAGES, IN_A_CLONE}
 OTHER_PAGES = [page for page in PAGES if page not in TOGETHER and any(block.runs for block in blocks(page))]
 SHIPPED = [method for known in (SELECTORS, INNER) for method in known.describe() if method.name in known.shipped]
-FILLED_LATER = {"demo-output", "thompson-seeds"}       # places for measured numbers
+FILLED_LATER = {"demo-output", "thompson-seeds"}  # places for measured numbers
 SMALL = ["training.steps=20", "confirm.seeds=1", "budget.trials=7", "resources.concurrent=2"]
 SMALLER = {
     "auxtune run study.yaml": f"auxtune run study.yaml --set {' --set '.join(SMALL)}",

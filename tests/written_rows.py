@@ -47,10 +47,13 @@ def write_saved(path: Path, rows: Sequence[Row]) -> Path:
 
 
 FILES: Mapping[str, Callable[[Path, Sequence[Row]], Path]] = {
-    "csv": write_separated, "tsv": write_separated, "jsonl": write_jsonl, "parquet": write_parquet,
+    "csv": write_separated,
+    "tsv": write_separated,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
 }
 FORMATS = (*FILES, "saved")
-TYPED = ("jsonl", "parquet", "saved")                  # those that hold lists, and numbers as numbers
+TYPED = ("jsonl", "parquet", "saved")  # those that hold lists, and numbers as numbers
 
 
 def task_of(folder: Path, form: str, parts: Mapping[str, Sequence[Row]], **source: Any) -> Task:

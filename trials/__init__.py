@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from auxtune.trials.loaded_model import load_model
 
 __all__ = ["load_model"]
-turn_off_usage_reports()                               # before the first import of what would report
+turn_off_usage_reports()  # before the first import of what would report
 
 
 def __getattr__(name: str) -> Any:

@@ -49,7 +49,7 @@ def embedding_layer(module: nn.Module, pad: int) -> str | None:
     try:
         with torch.no_grad():
             hidden = module.eval()(input_ids=row, output_hidden_states=True).hidden_states
-    except (TypeError, AttributeError):                # a model with code of its own may not offer them
+    except (TypeError, AttributeError):  # a model with code of its own may not offer them
         return None
     finally:
         module.train(training)
@@ -59,7 +59,7 @@ def embedding_layer(module: nn.Module, pad: int) -> str | None:
         return None
     names = [name for name, output in outputs if isinstance(output, torch.Tensor) and _equal(output, hidden[0])]
     found = names[0] if names else None
-    for name in names:                                 # children end before their parents: the outermost of its line
+    for name in names:  # children end before their parents: the outermost of its line
         if found is not None and found.startswith(f"{name}."):
             found = name
     return found

@@ -16,7 +16,7 @@ import torch
 
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 
-WINDOW = 50                                            # batches sorted together: little padding, well mixed
+WINDOW = 50  # batches sorted together: little padding, well mixed
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Batch:
     arrays each position comes from, -1 for padding. ``scored`` counts the labels that enter the loss.
     """
 
-    tokens: torch.Tensor                               # (rows, length) int64
-    segments: torch.Tensor                             # (rows, length) int64
-    mask: torch.Tensor | None                          # (rows, length) int64, 1 on real tokens
-    labels: torch.Tensor                               # (rows,), (rows, labels) or, for a token task, (rows, length)
-    places: np.ndarray                                 # (rows, length) int64
+    tokens: torch.Tensor  # (rows, length) int64
+    segments: torch.Tensor  # (rows, length) int64
+    mask: torch.Tensor | None  # (rows, length) int64, 1 on real tokens
+    labels: torch.Tensor  # (rows,), (rows, labels) or, for a token task, (rows, length)
+    places: np.ndarray  # (rows, length) int64
     scored: int
 
 
@@ -57,7 +57,7 @@ class Collate:
             scored = int((labels != IGNORED).sum())
         else:
             labels = split.labels[rows]
-            scored = labels.size                       # a multi-label row counts once for each of its labels
+            scored = labels.size  # a multi-label row counts once for each of its labels
         return Batch(
             tokens=self._move(np.where(real, split.tokens[places], self.pad).astype(np.int64)),
             segments=self._move(np.where(real, split.segments[places], 0).astype(np.int64)),

@@ -20,8 +20,8 @@ import numpy as np
 from auxtune.trials.language import COMMON_SHARE, LONGEST, SHORTEST, Language, Sentence, make_language, speak
 
 Row = dict[str, Any]
-_STRENGTH = 4                                          # light words more than dark ones, at which a mood is full
-_NOISE = 0.1                                           # share of slang's tags that are wrong
+_STRENGTH = 4  # light words more than dark ones, at which a mood is full
+_NOISE = 0.1  # share of slang's tags that are wrong
 
 
 @dataclass(frozen=True)

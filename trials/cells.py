@@ -8,10 +8,10 @@ from typing import Any
 
 from auxtune.trials.encoded import IGNORED
 
-NOT_SCORED = str(IGNORED)                              # the tag of a word that is neither trained on nor scored
-SURROGATE = re.compile("[\ud800-\udfff]")              # half a character: no tokenizer takes it
-_BAD_BYTE = re.compile("[\udc80-\udcff]")              # what Python reads for a byte that is not UTF-8
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")       # a whole number, with or without zeros behind its point
+NOT_SCORED = str(IGNORED)  # the tag of a word that is neither trained on nor scored
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no tokenizer takes it
+_BAD_BYTE = re.compile("[\udc80-\udcff]")  # what Python reads for a byte that is not UTF-8
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")  # a whole number, with or without zeros behind its point
 
 
 class MissingCell(ValueError):
@@ -22,7 +22,7 @@ def is_missing(cell: Any) -> bool:
     """Whether a cell is absent, not a number (NaN) or blank text."""
     if isinstance(cell, str):
         return not cell or cell.isspace()
-    return cell is None or cell != cell                # NaN alone differs from itself
+    return cell is None or cell != cell  # NaN alone differs from itself
 
 
 def spells_nan(name: str) -> bool:

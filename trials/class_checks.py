@@ -16,9 +16,9 @@ from typing import Any
 from auxtune.trials.cells import canonical, label_name, number
 from auxtune.trials.problems import listed
 
-SHOWN = 3                                              # groups, or classes of a group, that a warning names
-MANY = 10                                              # classes under which too few rows of each are seen in the counts
-FEW_ROWS = 3                                           # rows of a class on average, under which it is rather an id
+SHOWN = 3  # groups, or classes of a group, that a warning names
+MANY = 10  # classes under which too few rows of each are seen in the counts
+FEW_ROWS = 3  # rows of a class on average, under which it is rather an id
 _LIKE_MISSING = frozenset(("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None", "NaT", "?"))
 _LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _SEPARATOR = re.compile(r"[,;|]")
@@ -57,9 +57,7 @@ def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
     return names
 
 
-def class_warnings(
-    names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool
-) -> list[str]:
+def class_warnings(names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool) -> list[str]:
     """What is doubtful about classes that are read off the training rows.
 
     ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them
@@ -97,13 +95,16 @@ def _like_missing(names: Mapping[str, Occurrences]) -> list[str]:
     return [
         f"row {found.row}: the class {name!r} ({found.count} rows) looks like a missing label; if it is one, leave its "
         "cells empty and say `missing: drop`, else name all classes under `labels`"
-        for name, found in names.items() if name.strip() in _LIKE_MISSING
+        for name, found in names.items()
+        if name.strip() in _LIKE_MISSING
     ][:SHOWN]
 
 
 def _like_lists(names: Mapping[str, Occurrences]) -> list[str]:
-    remedy = ("rows with several labels need a column of 0 and 1 for each label, as `label: [column, column]`, or "
-              "lists in jsonl or parquet")
+    remedy = (
+        "rows with several labels need a column of 0 and 1 for each label, as `label: [column, column]`, or "
+        "lists in jsonl or parquet"
+    )
     for name, found in names.items():
         if _LIST.fullmatch(name):
             return [f"row {found.row}: the class {name!r} looks like a list written as text; {remedy}"]
@@ -123,8 +124,10 @@ def _like_values(names: Mapping[str, Occurrences]) -> list[str]:
         name, what = next(iter(names)), "is a number written as text, as all others are"
     else:
         return []
-    return [f"row {names[name].row}: the class {name!r} {what}; for values, write plain numbers and "
-            "`kind: regression`; `kind: classification` says that these are classes"]
+    return [
+        f"row {names[name].row}: the class {name!r} {what}; for values, write plain numbers and "
+        "`kind: regression`; `kind: classification` says that these are classes"
+    ]
 
 
 def _mixed(names: Mapping[str, Occurrences]) -> list[str]:
@@ -142,8 +145,10 @@ def _like_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
     if len(names) < MANY or len(names) * FEW_ROWS <= rows:
         return []
     name, found = next(iter(names.items()))
-    return [f"there are {len(names)} classes in {rows} rows, such as {name!r} in row {found.row}: ids and values "
-            "cannot be learned as classes; `kind: regression` makes numbers values"]
+    return [
+        f"there are {len(names)} classes in {rows} rows, such as {name!r} in row {found.row}: ids and values "
+        "cannot be learned as classes; `kind: regression` makes numbers values"
+    ]
 
 
 def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
@@ -153,8 +158,14 @@ def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
     if not numbers or not all(value.isdecimal() and int(value) < others for value in numbers.values()):
         return []
     wrong = sorted((names[name].row, name) for name in numbers)
-    return [(row, f"found the number {name} where other rows have names; correct it, or name the classes in their "
-             "order under `labels`") for row, name in wrong]
+    return [
+        (
+            row,
+            f"found the number {name} where other rows have names; correct it, or name the classes in their "
+            "order under `labels`",
+        )
+        for row, name in wrong
+    ]
 
 
 def _counted(names: Mapping[str, Occurrences], group: Sequence[str]) -> str:

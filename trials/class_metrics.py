@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precisi
 from auxtune.trials.metric import Answers
 from auxtune.trials.spans import span_counts
 
-Average: TypeAlias = Literal["main", "macro", "weighted", "micro"]     # main: the second class of two, else macro
+Average: TypeAlias = Literal["main", "macro", "weighted", "micro"]  # main: the second class of two, else macro
 Measure: TypeAlias = Literal["f1", "precision", "recall"]
 
 _SCORES = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
@@ -81,6 +81,7 @@ def average_measure(measure: Measure, average: Average, answers: Answers) -> flo
 
 def resample_counts(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``formula`` on every resample: ``(answers, times) -> (resamples,)``, ``times`` (resamples, rows)."""
+
     def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
         return formula(_counts(answers, times), answers)
 
@@ -106,6 +107,7 @@ def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
 
 def count_average(measure: Measure, average: Average) -> Callable[[Counts, Answers], np.ndarray]:
     """``average_measure`` of each resample."""
+
     def formula(counts: Counts, answers: Answers) -> np.ndarray:
         above, below = _parts(measure, counts)
         if average == "micro":
@@ -126,17 +128,18 @@ def span_f1(strict: bool, answers: Answers) -> float:
     """F1 of whole spans, of all names together; 0 where there are none. ``strict``: only a B- begins one."""
     if not answers.names:
         raise ValueError("span_f1: expected the row of each token and the names of the tags, found none")
-    hits, true, predicted = span_counts(
-        answers.labels, answers.predictions, answers.rows, answers.names, strict
-    ).sum(axis=0)
+    hits, true, predicted = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict).sum(
+        axis=0
+    )
     return 2 * float(hits) / float(true + predicted) if true + predicted else 0.0
 
 
 def resample_span_f1(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``span_f1`` of each resample."""
+
     def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
         counts = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict)
-        hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T     # the last rows may have no word
+        hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T  # the last rows may have no word
         return _ratio(2 * hits, true + predicted)
 
     return resampled
@@ -152,7 +155,7 @@ def _counts(answers: Answers, times: np.ndarray) -> Counts:
 def _per_row(answers: Answers, rows: int) -> Iterator[np.ndarray]:
     """How often each class was right, was the label, and was predicted in each row; each (rows, classes)."""
     labels, predictions, places = answers.labels, answers.predictions, answers.rows
-    if labels.ndim == 2:                               # one element per row, in the order of the rows
+    if labels.ndim == 2:  # one element per row, in the order of the rows
         for flags in (labels & predictions, labels, predictions):
             yield flags.astype(float)
         return

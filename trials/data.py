@@ -43,9 +43,9 @@ class Task:
     name: str
     kind: Kind
     labels: tuple[str, ...]
-    metrics: tuple[str, ...]                           # the first is the main one
+    metrics: tuple[str, ...]  # the first is the main one
     pair: bool
-    splits: Mapping[str, Examples]                     # train, probe, selection, report
+    splits: Mapping[str, Examples]  # train, probe, selection, report
     digest: str
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
@@ -86,8 +86,7 @@ def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
     problems.raise_any()
     tasks = {}
     held_out = {
-        part: np.concatenate([draft.splits[part].keys for draft in drafts.values()])
-        for part in HELD_OUT if drafts
+        part: np.concatenate([draft.splits[part].keys for draft in drafts.values()]) for part in HELD_OUT if drafts
     }
     for name, draft in drafts.items():
         with problems.collected(f"task {name}: "):
@@ -123,8 +122,11 @@ def _draft(source: TaskSource) -> _Draft:
     problems.raise_any()
     splits = divide(files, given, sizes, schema.kind)
     used = {id(rows) for rows in splits.values()}
-    notes += [f"{tables[part].place} is not used: `splits` replaces it"
-              for part, rows in files.items() if part != "train" and id(rows) not in used]
+    notes += [
+        f"{tables[part].place} is not used: `splits` replaces it"
+        for part, rows in files.items()
+        if part != "train" and id(rows) not in used
+    ]
     missing = {place: count for place, count in missing.items() if count}
     notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
     splits, shared = without_reported(splits)
@@ -151,9 +153,19 @@ def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
     _check_train(train, schema, sum(dropped.values()))
     splits = {part: train if part == "train" else draft.splits[part] for part in SPLITS}
     return Task(
-        draft.source.name, schema.kind, schema.labels, schema.metrics, schema.pair, splits,
-        _digest(schema, splits), dropped, (*draft.notes, *_constant(train, schema), *_not_scored(splits, schema)),
-        schema.text, schema.warnings, draft.shared, draft.missing,
+        draft.source.name,
+        schema.kind,
+        schema.labels,
+        schema.metrics,
+        schema.pair,
+        splits,
+        _digest(schema, splits),
+        dropped,
+        (*draft.notes, *_constant(train, schema), *_not_scored(splits, schema)),
+        schema.text,
+        schema.warnings,
+        draft.shared,
+        draft.missing,
     )
 
 
@@ -186,7 +198,8 @@ def _constant(train: Examples, schema: Schema) -> tuple[str, ...]:
     said = {"no training row has": share == 0, "every training row has": share == 1}
     return tuple(
         f"{what} the label{'s' if which.sum() > 1 else ''} {listed(np.array(schema.labels)[which].tolist())}"
-        for what, which in said.items() if which.any()
+        for what, which in said.items()
+        if which.any()
     )
 
 
@@ -194,8 +207,9 @@ def _not_scored(splits: Mapping[str, Examples], schema: Schema) -> tuple[str, ..
     """A note on the words that carry no tag. Raises ``DataError`` where a held-out part has no others."""
     if schema.kind != "token":
         return ()
-    tags = {part: [tag for row in rows.labels if isinstance(row, tuple) for tag in row]
-            for part, rows in splits.items()}
+    tags = {
+        part: [tag for row in rows.labels if isinstance(row, tuple) for tag in row] for part, rows in splits.items()
+    }
     counts = {part: found.count(IGNORED) for part, found in tags.items()}
     empty = [part for part, found in tags.items() if len(found) == counts[part]]
     if empty:

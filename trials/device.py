@@ -11,7 +11,7 @@ import torch
 
 from auxtune.trials.recipe import Precision
 
-_CONTEXT_BYTES = 640 * 2**20                           # what CUDA and its libraries take beside torch's allocator
+_CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take beside torch's allocator
 
 
 def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch.device:

@@ -34,15 +34,15 @@ def put_in_place(draft: Path, home: Path, usable: Callable[[], bool], aside: Cal
     """
     while True:
         try:
-            draft.rename(home)                         # a folder that is not empty is never replaced
+            draft.rename(home)  # a folder that is not empty is never replaced
         except OSError as error:
             if error.errno not in TAKEN:
                 raise
         else:
             return True
-        if usable():                                   # another process was faster
+        if usable():  # another process was faster
             return False
-        with suppress(FileNotFoundError):              # or has moved it away
+        with suppress(FileNotFoundError):  # or has moved it away
             home.rename(aside())
 
 

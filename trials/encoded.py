@@ -10,7 +10,7 @@ import numpy as np
 
 Kind: TypeAlias = Literal["classification", "regression", "token", "multi_label"]
 SPLITS = ("train", "probe", "selection", "report")
-IGNORED = -100                                         # label of a token that is not scored
+IGNORED = -100  # label of a token that is not scored
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class EncodedSplit:
     label. They are not trained on, and count as wrong where the split is scored.
     """
 
-    tokens: np.ndarray                                 # (all tokens,) int32
-    segments: np.ndarray                               # (all tokens,) uint8, 1 in the second sentence of a pair
-    offsets: np.ndarray                                # (rows + 1,) int64
-    labels: np.ndarray                                 # (rows,), (rows, labels) or (all tokens,)
-    missed: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))     # (missed words, 3) int64
+    tokens: np.ndarray  # (all tokens,) int32
+    segments: np.ndarray  # (all tokens,) uint8, 1 in the second sentence of a pair
+    offsets: np.ndarray  # (rows + 1,) int64
+    labels: np.ndarray  # (rows,), (rows, labels) or (all tokens,)
+    missed: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))  # (missed words, 3) int64
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,5 +51,5 @@ class EncodedTask:
     kind: Kind
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
-    splits: Mapping[str, EncodedSplit]                 # train, probe, selection, report
+    splits: Mapping[str, EncodedSplit]  # train, probe, selection, report
     digest: str

@@ -45,11 +45,12 @@ TINY: dict[str, Any] = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
-_READ_LAST = ("its attention is causal, so what `pooling: cls` reads of a text is the last token's vector: the first "
-              "one's has seen nothing else")
+_READ_LAST = (
+    "its attention is causal, so what `pooling: cls` reads of a text is the last token's vector: the first "
+    "one's has seen nothing else"
+)
 # What transformers raises for files that are missing, damaged, of another kind or in need of a package.
-_UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError,
-               SafetensorError)
+_UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError, SafetensorError)
 
 
 class EncoderError(ValueError):
@@ -114,7 +115,10 @@ class Encoder(nn.Module):
         return name
 
     def forward(
-        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None,
+        self,
+        tokens: torch.Tensor,
+        segments: torch.Tensor,
+        mask: torch.Tensor | None,
         alignment: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One vector per token: (rows, length) ids to (rows, length, width).
@@ -125,7 +129,10 @@ class Encoder(nn.Module):
             return cast(torch.Tensor, self.module(**self._inputs(tokens, segments, mask))[0])
 
     def hidden_states(
-        self, tokens: torch.Tensor, segments: torch.Tensor, mask: torch.Tensor | None,
+        self,
+        tokens: torch.Tensor,
+        segments: torch.Tensor,
+        mask: torch.Tensor | None,
         alignment: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """What enters the first layer, then what leaves each: (rows, length, width) all. Empty if it keeps none."""
@@ -171,10 +178,10 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     with no_init_weights():
         module = _module(base)
     module.tie_weights()
-    with warnings.catch_warnings():                    # that they cannot be written to is what is wanted
+    with warnings.catch_warnings():  # that they cannot be written to is what is wanted
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         shared = {name: torch.from_numpy(array) for name, array in base.weights.items()}
-    module.load_state_dict(shared)                     # the one copy, into the module's own memory
+    module.load_state_dict(shared)  # the one copy, into the module's own memory
     return Encoder(module, base.causal)
 
 
@@ -219,8 +226,12 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
     try:
         with _quiet():
             module, info = AutoModel.from_pretrained(
-                options.encoder, config=config, trust_remote_code=options.trust_remote_code,
-                dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+                options.encoder,
+                config=config,
+                trust_remote_code=options.trust_remote_code,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
             )
     except _UNLOADABLE as error:
         raise _refusal(options, f"AutoModel cannot load it: {refusal(error)}") from error
@@ -229,8 +240,11 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
     if missing:
         raise _refusal(options, f"its files lack {len(missing)} weights, the first is {missing[0]!r}")
     if (broken := broken_weight(module)) is not None:
-        raise _refusal(options, f"its weights {broken!r} hold values that are not finite (NaN or infinity), so no "
-                                "training can start from them; take another copy of its files, or another encoder")
+        raise _refusal(
+            options,
+            f"its weights {broken!r} hold values that are not finite (NaN or infinity), so no "
+            "training can start from them; take another copy of its files, or another encoder",
+        )
     return {name: _float32(tensor).numpy() for name, tensor in weights.items()}
 
 
@@ -267,8 +281,11 @@ def _tried(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
     if hidden.shape != (*row.shape, encoder.width):
         raise _refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
     if not is_finite(hidden):
-        raise _refusal(options, "its vectors are not finite (NaN or infinity) for a row of ordinary tokens, so no "
-                                "training can start from it; take another copy of its files, or another encoder")
+        raise _refusal(
+            options,
+            "its vectors are not finite (NaN or infinity) for a row of ordinary tokens, so no "
+            "training can start from it; take another copy of its files, or another encoder",
+        )
     # What is read of its vectors is part of what an encoder is: other numbers come of it.
     digest = hashlib.sha256(f"{base.digest} causal".encode()).hexdigest() if causal else base.digest
     notes = (_READ_LAST,) if causal and options.pooling == "cls" else ()
@@ -282,7 +299,7 @@ def _module(base: BaseEncoder) -> PreTrainedModel:
     else:
         kind = CONFIG_MAPPING[base.config["model_type"]]
     config = kind.from_dict({**base.config, "_name_or_path": base.code or ""})
-    config.dtype = torch.float32                       # not what its files were saved in
+    config.dtype = torch.float32  # not what its files were saved in
     module = AutoModel.from_config(config, trust_remote_code=base.code is not None, dtype=torch.float32)
     # A part that is built from a configuration of its own may have gone by that one's type.
     return _without_pooler(module.float())

@@ -61,10 +61,11 @@ class Evaluation:
         task, head = self.tasks[name], self.model.head(list(self.tasks).index(name))
         if any(find_metric(metric).needs_probabilities for metric in task.metrics):
             found = self.predict_by(name, part, lambda outputs: outputs, watch)
-            outputs = torch.from_numpy(found.predictions).to(self.collate.device)      # (elements, outputs)
+            outputs = torch.from_numpy(found.predictions).to(self.collate.device)  # (elements, outputs)
             shares = head.probabilities(outputs)
             found = replace(
-                found, predictions=head.predict(outputs).cpu().numpy(),
+                found,
+                predictions=head.predict(outputs).cpu().numpy(),
                 probabilities=None if shares is None else shares.cpu().numpy(),
             )
         else:
@@ -118,18 +119,17 @@ def _with_missed(found: Predictions, split: EncodedSplit) -> Predictions:
     if not len(split.missed):
         return found
     count = len(split.missed)
-    scored = np.flatnonzero(split.labels != IGNORED)                                   # what ``found`` is of
-    rows, places = (np.concatenate([one, other]) for one, other in zip(
-        (found.rows, scored), (split.missed[:, 0], split.missed[:, 1]), strict=True
-    ))
+    scored = np.flatnonzero(split.labels != IGNORED)  # what ``found`` is of
+    rows, places = (
+        np.concatenate([one, other])
+        for one, other in zip((found.rows, scored), (split.missed[:, 0], split.missed[:, 1]), strict=True)
+    )
     is_seen = np.repeat([True, False], [len(scored), count])
-    order = np.lexsort((is_seen, places, rows))                                        # stable: several in their order
+    order = np.lexsort((is_seen, places, rows))  # stable: several in their order
     predictions = np.concatenate([found.predictions, np.full(count, MISSED, found.predictions.dtype)])
     shares = found.probabilities
     if shares is not None:
         equal = np.full((count, shares.shape[1]), 1 / shares.shape[1], shares.dtype)
         shares = np.concatenate([shares, equal])[order]
     labels = np.concatenate([found.labels, split.missed[:, 2]])
-    return replace(
-        found, labels=labels[order], predictions=predictions[order], rows=rows[order], probabilities=shares
-    )
+    return replace(found, labels=labels[order], predictions=predictions[order], rows=rows[order], probabilities=shares)

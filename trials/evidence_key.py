@@ -28,12 +28,14 @@ def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder,
     precision = "float32" if recipe.precision == "auto" and not on_gpu else recipe.precision
     model = replace(recipe.model, encoder="", trust_remote_code=False)
     known = identity(replace(recipe, probes={}, report=(), precision=precision, model=model), used, base)
-    return _digest({
-        **known,
-        "device": "gpu" if on_gpu else "cpu",
-        "metrics": {name: list(task.metrics) for name, task in used.items()},      # the main one picks the best weights
-        "token ids": {name: inputs_digest(task.splits["probe"]) for name, task in used.items()},
-    })
+    return _digest(
+        {
+            **known,
+            "device": "gpu" if on_gpu else "cpu",
+            "metrics": {name: list(task.metrics) for name, task in used.items()},  # the main one picks the best weights
+            "token ids": {name: inputs_digest(task.splits["probe"]) for name, task in used.items()},
+        }
+    )
 
 
 def probe_key(run: str, probe: str, options: Mapping[str, Any], texts: str | None) -> str:

@@ -96,8 +96,12 @@ def _column(
     A parser raises ``ValueError`` saying what is wrong with a cell.
     """
     if column not in table.columns:
-        raise DataError([f"{table.place}: there is no column `{column}` among {listed(table.columns)}"
-                         f"{closest(column, table.columns)}"])
+        raise DataError(
+            [
+                f"{table.place}: there is no column `{column}` among {listed(table.columns)}"
+                f"{closest(column, table.columns)}"
+            ]
+        )
     values: list[Any] = []
     bad: list[tuple[int, str]] = []
     absent: list[tuple[int, str]] = []
@@ -143,7 +147,10 @@ def _check_lengths(
     table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]], rows: Sequence[int]
 ) -> None:
     counts = [(row + 1, len(words[row]), len(tags[row])) for row in rows]
-    bad = [(row, f"expected {expected} tags, one per word, found {found}")
-           for row, expected, found in counts if expected != found]
+    bad = [
+        (row, f"expected {expected} tags, one per word, found {found}")
+        for row, expected, found in counts
+        if expected != found
+    ]
     if bad:
         raise DataError(in_rows(table.place, schema.label[0], bad))

@@ -18,19 +18,28 @@ from huggingface_hub import constants, get_session, try_to_load_from_cache
 
 from auxtune.trials.problems import DataError
 
-PATIENCE = 10.0                                        # seconds that the hub has to answer
-_CARD = "README.md"                                    # read of every dataset first, which leaves a trace of the commit
+PATIENCE = 10.0  # seconds that the hub has to answer
+_CARD = "README.md"  # read of every dataset first, which leaves a trace of the commit
 # What the libraries say, in small letters, and what is to be done. By their words, for of the errors that they wrap and
 # raise again the classes are lost. The first that fits counts.
 _REMEDIES = (
     ("gated", "with access to it, put your token into HF_TOKEN where the study is started"),
-    ("trust_remote_code", "it brings code of its own, which is not run; name another, or say `trust_remote_code: true` "
-                          "under `model` if you trust its authors"),
-    ("scripts are no longer supported", "it needs code of its own, which is not run; name one with data files, or such "
-                                        "a revision, as refs/convert/parquet"),
+    (
+        "trust_remote_code",
+        "it brings code of its own, which is not run; name another, or say `trust_remote_code: true` "
+        "under `model` if you trust its authors",
+    ),
+    (
+        "scripts are no longer supported",
+        "it needs code of its own, which is not run; name one with data files, or such "
+        "a revision, as refs/convert/parquet",
+    ),
     ("revision", "look at its page for the names and commits there are"),
     ("invalid rev id", "look at its page for the names and commits there are"),
-    ("couldn't reach", ""), ("couldn't connect", ""), ("offline", ""), ("connect", ""),
+    ("couldn't reach", ""),
+    ("couldn't connect", ""),
+    ("offline", ""),
+    ("connect", ""),
     ("doesn't exist on the hub", "look whether the name is right; a private one needs a token in HF_TOKEN"),
     ("not a valid model identifier", "look whether the name is right; a private one needs a token in HF_TOKEN"),
 )
@@ -49,7 +58,7 @@ def settle(name: str) -> None:
 def _knock() -> None:
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:                                  # of names, networks, proxies and certificates: it is not there
+    except Exception:  # of names, networks, proxies and certificates: it is not there
         constants.HF_HUB_OFFLINE = True
         import datasets
 
@@ -65,10 +74,12 @@ def commit_of(dataset: str, revision: str | None, files: Sequence[Path]) -> str 
     commits = {file.parent.name for file in files if re.fullmatch("[0-9a-f]{40}", file.parent.name)}
     commit = commits.pop() if len(commits) == 1 else None
     if revision is not None and constants.HF_HUB_OFFLINE and commit != _commit(dataset, revision):
-        raise DataError([
-            f"{dataset}: the hub at {constants.ENDPOINT} does not answer, and the copy in the cache is of the commit "
-            f"{commit or 'unknown'}, not of the revision {revision}; try again when it answers"
-        ])
+        raise DataError(
+            [
+                f"{dataset}: the hub at {constants.ENDPOINT} does not answer, and the copy in the cache is of the "
+                f"commit {commit or 'unknown'}, not of the revision {revision}; try again when it answers"
+            ]
+        )
     return commit
 
 

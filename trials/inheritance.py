@@ -15,7 +15,7 @@ from auxtune.trials.checkpoint import DamagedCheckpointError, read_checkpoint, w
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import Recipe
 
-_OWN = ("heads", "alignments")                         # parts of a model that each task has for itself
+_OWN = ("heads", "alignments")  # parts of a model that each task has for itself
 
 
 def leave(folder: Path, model: MultiTaskModel, recipe: Recipe, inherited: Mapping[str, torch.Tensor]) -> None:

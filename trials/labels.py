@@ -35,7 +35,7 @@ from auxtune.trials.tables import Table
 Label: TypeAlias = int | float | tuple[int, ...]
 LARGEST = float(np.finfo(np.float32).max)
 FLAGS = {"0": 0, "false": 0, "1": 1, "true": 1}
-HIDDEN = "-1"                                          # the label of rows in public test files
+HIDDEN = "-1"  # the label of rows in public test files
 _COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
@@ -55,7 +55,7 @@ def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
     known: dict[tuple[type, Any], int] = {}
 
     def look_up(cell: Any) -> int:
-        if not cell.__hash__:                          # a list or a mapping, which is no label
+        if not cell.__hash__:  # a list or a mapping, which is no label
             return parse(cell)
         key = (type(cell), cell)
         label = known.get(key)
@@ -77,8 +77,9 @@ def _value(cell: Any, untyped: bool, schema: Schema) -> float:
     if not math.isfinite(value) or abs(value) > LARGEST:
         raise ValueError(f"expected a finite number, found {value}")
     if schema.hides and value == float(HIDDEN):
-        raise MissingCell(f"the label is missing: no training row has a value below 0, so {HIDDEN} marks a row "
-                          "without one")
+        raise MissingCell(
+            f"the label is missing: no training row has a value below 0, so {HIDDEN} marks a row without one"
+        )
     return float(np.float32(value))
 
 
@@ -107,8 +108,10 @@ def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
     wrong = f"{cell!r:.80} is not one of the labels {listed(schema.labels)}"
     is_id = canonical(name).isdecimal() and int(canonical(name)) < len(schema.labels)
     if is_id and not schema.is_ordered and not any(map(is_whole, schema.labels)):
-        return ValueError(f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
-                          "them in that order under `labels`")
+        return ValueError(
+            f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
+            "them in that order under `labels`"
+        )
     return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")
 
 
@@ -134,12 +137,16 @@ def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
     if is_missing(cell):
         raise MissingCell("the labels are missing; a row that has none has the empty list")
     if not isinstance(cell, list):
-        raise ValueError(f"expected a list of labels, empty where there is none, found {cell!r:.80}; csv and tsv "
-                         "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`")
+        raise ValueError(
+            f"expected a list of labels, empty where there is none, found {cell!r:.80}; csv and tsv "
+            "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`"
+        )
     had = [_class(each, schema) for each in cell]
-    if len(set(had)) < len(had):                       # what a list of 0 and 1 in the order of the labels looks like
-        raise ValueError(f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
-                         "for each label, as `label: [column, column]`")
+    if len(set(had)) < len(had):  # what a list of 0 and 1 in the order of the labels looks like
+        raise ValueError(
+            f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
+            "for each label, as `label: [column, column]`"
+        )
     return tuple(int(each in had) for each in range(len(schema.labels)))
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from auxtune.trials.hashed_words import hashed_word
 
 COMMON, RARE = 24, 600
-COMMON_SHARE = 0.65                                    # of the content words of ordinary speech
+COMMON_SHARE = 0.65  # of the content words of ordinary speech
 DENIALS, FILLERS = 2, 10
-OPENING, INSIDE, FILLING = 0.1, 0.05, 0.15             # how often: denial first, denial inside, filler between words
-SHORTEST, LONGEST = 4, 7                               # content words of an ordinary sentence
+OPENING, INSIDE, FILLING = 0.1, 0.05, 0.15  # how often: denial first, denial inside, filler between words
+SHORTEST, LONGEST = 4, 7  # content words of an ordinary sentence
 _SEED = 1
 
 
@@ -32,9 +32,9 @@ class Language:
     content: tuple[str, ...]
     denials: tuple[str, ...]
     fillers: tuple[str, ...]
-    light: np.ndarray                                  # (content,) 1 light, -1 dark
-    wet: np.ndarray                                    # (content,) 1 or -1: an attribute that has nothing to do with it
-    slang: np.ndarray                                  # (content,) what slang takes the word for: 1, 0 or -1
+    light: np.ndarray  # (content,) 1 light, -1 dark
+    wet: np.ndarray  # (content,) 1 or -1: an attribute that has nothing to do with it
+    slang: np.ndarray  # (content,) what slang takes the word for: 1, 0 or -1
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Sentence:
     """Words, and for each one the content word it is, or -1. ``denied``: it opens with a denial."""
 
     words: tuple[str, ...]
-    content: np.ndarray                                # (words,)
+    content: np.ndarray  # (words,)
     denied: bool
 
     def values(self, of_word: np.ndarray) -> np.ndarray:

@@ -26,9 +26,7 @@ class Learner:
     count what was trained on since construction, with repetition and without padding.
     """
 
-    def __init__(
-        self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float
-    ) -> None:
+    def __init__(self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> None:
         self.device = choose_device(gpus, recipe.device)
         keep_to_share(self.device, gpus)
         if self.device.type == "cuda":
@@ -38,7 +36,10 @@ class Learner:
         encoder = build_encoder(base, recipe.seed)
         aligned = [n for n, name in enumerate(tasks) if name not in recipe.first]
         self.model = MultiTaskModel(
-            encoder, list(tasks.values()), encoder.reading(recipe.model.pooling), recipe.seed,
+            encoder,
+            list(tasks.values()),
+            encoder.reading(recipe.model.pooling),
+            recipe.seed,
             aligned if recipe.model.alignment == "covariance" else (),
         )
         self.model.to(self.device).train()
@@ -55,16 +56,15 @@ class Learner:
         }
         self._sums = torch.zeros(len(tasks), device=self.device)
         self._steps = dict.fromkeys(tasks, 0)
-        torch.manual_seed(recipe.seed)                 # dropout; last, so that heads drawn above do not shift it
+        torch.manual_seed(recipe.seed)  # dropout; last, so that heads drawn above do not shift it
 
     def train(self, name: str) -> None:
         """One optimisation step on one task. Its batches count as one: every scored label weighs the same."""
         recipe, number = self._recipe, list(self._tasks).index(name)
         if recipe.first and self.step == recipe.turn:
-            self.optimiser.state.clear()               # a fine-tuning begins without its sources' moments
+            self.optimiser.state.clear()  # a fine-tuning begins without its sources' moments
         batches = [
-            self.collate(self._tasks[name], "train", self._batches[name].next_rows())
-            for _ in range(recipe.accumulate)
+            self.collate(self._tasks[name], "train", self._batches[name].next_rows()) for _ in range(recipe.accumulate)
         ]
         scored = max(1, sum(batch.scored for batch in batches))
         for batch in batches:
@@ -130,9 +130,7 @@ class Learner:
         batches = {name: [held.epoch, held.position] for name, held in self._batches.items()}
         return {"step": self.step, "loss_steps": self._steps, "batches": batches}
 
-    def load(
-        self, tensors: Mapping[str, Mapping[str, torch.Tensor]], document: Mapping[str, Any]
-    ) -> None:
+    def load(self, tensors: Mapping[str, Mapping[str, torch.Tensor]], document: Mapping[str, Any]) -> None:
         """Continue from ``tensors`` and ``document``."""
         self.model.load_state_dict(tensors["model"])
         set_moments(self.optimiser, tensors["optimiser"])

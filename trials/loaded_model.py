@@ -36,10 +36,10 @@ from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.tried_encoder import embedded
 
-BATCH = 1000                                           # rows at a time: enough to sort by length, little to keep
-_GIVEN = "given"                                       # the split that holds the rows of a batch
+BATCH = 1000  # rows at a time: enough to sort by length, little to keep
+_GIVEN = "given"  # the split that holds the rows of a batch
 
-Input: TypeAlias = str | tuple[str, str] | Sequence[str]               # a sentence, a pair, the words of a token task
+Input: TypeAlias = str | tuple[str, str] | Sequence[str]  # a sentence, a pair, the words of a token task
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class Prediction:
 class LoadedModel:
     """Encoder, heads and tokenizer of a model folder. ``saved`` holds its tasks, by name."""
 
-    def __init__(
-        self, saved: SavedModel, model: MultiTaskModel, tokenizer: Tokenizer, device: torch.device
-    ) -> None:
+    def __init__(self, saved: SavedModel, model: MultiTaskModel, tokenizer: Tokenizer, device: torch.device) -> None:
         self.saved = saved
         self._model, self._tokenizer = model, tokenizer
         self._collate = Collate(model.encoder.pad, saved.max_length, device, 8 if device.type == "cuda" else 1)
@@ -92,10 +90,10 @@ class LoadedModel:
     def _predicted(self, name: str, task: SavedTask, rows: Examples, before: int) -> Iterator[Prediction]:
         head = self._model.head(list(self.tasks).index(name))
         found = self._evaluation(name, rows, before).predict_by(name, _GIVEN, lambda outputs: outputs)
-        outputs = torch.from_numpy(found.predictions).to(self._collate.device)         # (elements, outputs)
+        outputs = torch.from_numpy(found.predictions).to(self._collate.device)  # (elements, outputs)
         values = head.predict(outputs).cpu().numpy()
         known = head.probabilities(outputs)
-        shares = None if known is None else known.cpu().numpy()                        # (elements, labels)
+        shares = None if known is None else known.cpu().numpy()  # (elements, labels)
         if task.kind != "token":
             for number, value in enumerate(values):
                 yield Prediction(_value(task, value), None if shares is None else _shares(task, shares[number]))
@@ -129,16 +127,19 @@ class LoadedModel:
             row = int(split.offsets.searchsorted(place, side="right"))
             token = int(split.tokens[place])
             named = self._tokenizer.token(token) if isinstance(self._tokenizer, PretrainedTokenizer) else token
-            raise DataError([
-                f"input {before + row}: its token {named!r} has the id {token}, and the encoder has {count} "
-                "embeddings, for the ids below that; leave such tokens out of the text"
-            ])
+            raise DataError(
+                [
+                    f"input {before + row}: its token {named!r} has the id {token}, and the encoder has {count} "
+                    "embeddings, for the ids below that; leave such tokens out of the text"
+                ]
+            )
 
     def known(self, name: str) -> SavedTask:
         """The task called ``name``. Raises ``DataError`` naming those there are."""
         if name not in self.tasks:
-            raise DataError([f"the model has no head for a task {name!r}, it has {listed(self.tasks)}"
-                             f"{closest(name, self.tasks)}"])
+            raise DataError(
+                [f"the model has no head for a task {name!r}, it has {listed(self.tasks)}{closest(name, self.tasks)}"]
+            )
         return self.tasks[name]
 
 
@@ -152,8 +153,10 @@ def load_model(
     folder = Path(folder)
     saved, stored = read_model(folder)
     if saved.own_code and not trust_remote_code:
-        raise ModelFolderError(f"{folder}: its encoder needs Python code that it brings along, which is not run unless "
-                               "you say trust_remote_code; only for authors you trust")
+        raise ModelFolderError(
+            f"{folder}: its encoder needs Python code that it brings along, which is not run unless "
+            "you say trust_remote_code; only for authors you trust"
+        )
     options = options_of(saved, folder, trust_remote_code)
     try:
         encoder = build_encoder(load_base(options), seed=0)
@@ -179,8 +182,9 @@ def _give_heads(
         kept for name, kept in named.items() if stored[kept].shape != state[name].shape
     ]
     if misfit:
-        raise ModelFolderError(f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; "
-                               "export the model anew")
+        raise ModelFolderError(
+            f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; export the model anew"
+        )
     model.load_state_dict({name: stored[kept] for name, kept in named.items()}, strict=False)
 
 

@@ -18,8 +18,8 @@ class MemoryGrowth:
     """From construction on, watches how far the process grows beyond what it held then."""
 
     def __init__(self) -> None:
-        gc.collect()                                   # what a former run left behind is not held by the next one
-        with contextlib.suppress(OSError):             # no Linux, or a container that forbids it
+        gc.collect()  # what a former run left behind is not held by the next one
+        with contextlib.suppress(OSError):  # no Linux, or a container that forbids it
             (_PROC / "clear_refs").write_text("5")
         self._held, self._highest = _resident("VmRSS"), _resident("VmHWM")
 

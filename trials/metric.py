@@ -12,7 +12,7 @@ import numpy as np
 from auxtune.trials.encoded import Kind
 from auxtune.trials.resamples import resample_mean
 
-MISSED = -1                                            # predicted of a labelled word that the model was not shown
+MISSED = -1  # predicted of a labelled word that the model was not shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,11 @@ class Answers:
     nothing, has the prediction ``MISSED`` and the same probability for each label.
     """
 
-    labels: np.ndarray                                 # (elements,) or, for a multi-label task, (elements, labels)
-    predictions: np.ndarray                            # likewise
-    rows: np.ndarray                                   # (elements,)
+    labels: np.ndarray  # (elements,) or, for a multi-label task, (elements, labels)
+    predictions: np.ndarray  # likewise
+    rows: np.ndarray  # (elements,)
     names: tuple[str, ...] = ()
-    probabilities: np.ndarray | None = None            # (elements, labels) float32, where a metric needs them
+    probabilities: np.ndarray | None = None  # (elements, labels) float32, where a metric needs them
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Metric:
     resampled: Callable[[Answers, np.ndarray], np.ndarray] | None = None
     higher_is_better: bool = True
     needs_probabilities: bool = False
-    needs_spans: bool = False                          # only for BIO tags
+    needs_spans: bool = False  # only for BIO tags
 
     def __post_init__(self) -> None:
         if self.function is None and self.values is None:
@@ -77,8 +77,10 @@ class Metric:
                 f"found {len(answers.predictions)} for {len(answers.labels)}"
             )
         if self.needs_probabilities and answers.probabilities is None:
-            raise ValueError(f"{self.name}: expected the probability of each label, found none; they are written "
-                             "where a metric of the task needs them")
+            raise ValueError(
+                f"{self.name}: expected the probability of each label, found none; they are written "
+                "where a metric of the task needs them"
+            )
         if self.function is not None:
             value = float(self.function(answers))
         else:

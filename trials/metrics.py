@@ -30,74 +30,78 @@ CLASSES: tuple[Kind, ...] = ("classification", "token")
 LABELS: tuple[Kind, ...] = (*CLASSES, "multi_label")
 VALUES: tuple[Kind, ...] = ("regression",)
 
-DEFAULTS: Mapping[Kind, str] = MappingProxyType({
-    "classification": "accuracy",
-    "regression": "spearman",
-    "token": "accuracy",
-    "multi_label": "f1_micro",
-})
+DEFAULTS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "classification": "accuracy",
+        "regression": "spearman",
+        "token": "accuracy",
+        "multi_label": "f1_micro",
+    }
+)
 
 # What other libraries, papers and task folders call a metric, in lower case and with _ for -.
-ALIASES: Mapping[str, str] = MappingProxyType({
-    "acc": "accuracy",
-    "exact_match": "accuracy",
-    "subset_accuracy": "accuracy",
-    "balanced_acc": "balanced_accuracy",
-    "unweighted_average_recall": "balanced_accuracy",
-    "f1_score": "f1",
-    "macro_f1": "f1_macro",
-    "micro_f1": "f1_micro",
-    "weighted_f1": "f1_weighted",
-    "macro_precision": "precision_macro",
-    "micro_precision": "precision_micro",
-    "weighted_precision": "precision_weighted",
-    "macro_recall": "recall_macro",
-    "micro_recall": "recall_micro",
-    "weighted_recall": "recall_weighted",
-    "precision_score": "precision",
-    "recall_score": "recall",
-    "mcc": "matthews",
-    "matthews_corrcoef": "matthews",
-    "matthews_corr": "matthews",
-    "matthews_correlation": "matthews",
-    "matthews_correlation_coefficient": "matthews",
-    "auc": "roc_auc",
-    "auroc": "roc_auc",
-    "rocauc": "roc_auc",
-    "auc_roc": "roc_auc",
-    "roc_auc_score": "roc_auc",
-    "roc_auc_ovr": "roc_auc",
-    "ap": "average_precision",
-    "auprc": "average_precision",
-    "pr_auc": "average_precision",
-    "average_precision_score": "average_precision",
-    "neg_log_loss": "log_loss",
-    "logloss": "log_loss",
-    "cross_entropy": "log_loss",
-    "nll": "log_loss",
-    "brier": "brier_score",
-    "brier_score_loss": "brier_score",
-    "neg_brier_score": "brier_score",
-    "mae": "mean_absolute_error",
-    "neg_mean_absolute_error": "mean_absolute_error",
-    "mse": "mean_squared_error",
-    "neg_mean_squared_error": "mean_squared_error",
-    "rmse": "root_mean_squared_error",
-    "neg_root_mean_squared_error": "root_mean_squared_error",
-    "r2_score": "r2",
-    "r_squared": "r2",
-    "pearsonr": "pearson",
-    "pearson_correlation": "pearson",
-    "spearmanr": "spearman",
-    "spearman_correlation": "spearman",
-    "entity_f1": "span_f1",
-    "slot_f1": "span_f1",
-    "ner_f1": "span_f1",
-    "chunk_f1": "span_f1",
-    "conll_f1": "span_f1",
-    "seqeval": "span_f1",
-    "seqeval_f1": "span_f1",
-})
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "acc": "accuracy",
+        "exact_match": "accuracy",
+        "subset_accuracy": "accuracy",
+        "balanced_acc": "balanced_accuracy",
+        "unweighted_average_recall": "balanced_accuracy",
+        "f1_score": "f1",
+        "macro_f1": "f1_macro",
+        "micro_f1": "f1_micro",
+        "weighted_f1": "f1_weighted",
+        "macro_precision": "precision_macro",
+        "micro_precision": "precision_micro",
+        "weighted_precision": "precision_weighted",
+        "macro_recall": "recall_macro",
+        "micro_recall": "recall_micro",
+        "weighted_recall": "recall_weighted",
+        "precision_score": "precision",
+        "recall_score": "recall",
+        "mcc": "matthews",
+        "matthews_corrcoef": "matthews",
+        "matthews_corr": "matthews",
+        "matthews_correlation": "matthews",
+        "matthews_correlation_coefficient": "matthews",
+        "auc": "roc_auc",
+        "auroc": "roc_auc",
+        "rocauc": "roc_auc",
+        "auc_roc": "roc_auc",
+        "roc_auc_score": "roc_auc",
+        "roc_auc_ovr": "roc_auc",
+        "ap": "average_precision",
+        "auprc": "average_precision",
+        "pr_auc": "average_precision",
+        "average_precision_score": "average_precision",
+        "neg_log_loss": "log_loss",
+        "logloss": "log_loss",
+        "cross_entropy": "log_loss",
+        "nll": "log_loss",
+        "brier": "brier_score",
+        "brier_score_loss": "brier_score",
+        "neg_brier_score": "brier_score",
+        "mae": "mean_absolute_error",
+        "neg_mean_absolute_error": "mean_absolute_error",
+        "mse": "mean_squared_error",
+        "neg_mean_squared_error": "mean_squared_error",
+        "rmse": "root_mean_squared_error",
+        "neg_root_mean_squared_error": "root_mean_squared_error",
+        "r2_score": "r2",
+        "r_squared": "r2",
+        "pearsonr": "pearson",
+        "pearson_correlation": "pearson",
+        "spearmanr": "spearman",
+        "spearman_correlation": "spearman",
+        "entity_f1": "span_f1",
+        "slot_f1": "span_f1",
+        "ner_f1": "span_f1",
+        "chunk_f1": "span_f1",
+        "conll_f1": "span_f1",
+        "seqeval": "span_f1",
+        "seqeval_f1": "span_f1",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,11 +185,15 @@ def _entries() -> Mapping[str, EntryPoint]:
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         if canonical_name(entry.name) in BUILT_IN:
-            raise ValueError(f"metric {entry.name!r}, {_origin(entry)}: the name means the metric "
-                             f"{canonical_name(entry.name)!r} of auxtune; rename it")
+            raise ValueError(
+                f"metric {entry.name!r}, {_origin(entry)}: the name means the metric "
+                f"{canonical_name(entry.name)!r} of auxtune; rename it"
+            )
         if entry.name in entries and _origin(entry) != _origin(entries[entry.name]):
-            raise ValueError(f"metric {entry.name!r} must be given once, got {_origin(entries[entry.name])} and "
-                             f"{_origin(entry)}; rename one")
+            raise ValueError(
+                f"metric {entry.name!r} must be given once, got {_origin(entries[entry.name])} and "
+                f"{_origin(entry)}; rename one"
+            )
         entries[entry.name] = entry
     return entries
 
@@ -194,9 +202,10 @@ def _entries() -> Mapping[str, EntryPoint]:
 def _loaded(entry: EntryPoint) -> Metric:
     try:
         found = entry.load()
-    except Exception as error:                         # somebody else's module: anything may be raised
-        raise ImportError(f"metric {entry.name!r}, {_origin(entry)}, cannot be loaded: "
-                          f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # somebody else's module: anything may be raised
+        raise ImportError(
+            f"metric {entry.name!r}, {_origin(entry)}, cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(found, Metric) or found.name != entry.name:
         shown = f"the metric {found.name!r}" if isinstance(found, Metric) else type(found).__name__
         raise ValueError(f"metric {entry.name!r}, {_origin(entry)}: expected a `Metric` of that name, found {shown}")
@@ -213,7 +222,10 @@ def _of_classes() -> Iterable[Metric]:
     balanced = of.resample_counts(of.count_balanced_accuracy)
     yield Metric("balanced_accuracy", CLASSES, of.balanced_accuracy, resampled=balanced)
     averages: Mapping[Average, tuple[Kind, ...]] = {
-        "main": CLASSES, "micro": LABELS, "macro": LABELS, "weighted": LABELS
+        "main": CLASSES,
+        "micro": LABELS,
+        "macro": LABELS,
+        "weighted": LABELS,
     }
     measures: Sequence[Measure] = ("f1", "precision", "recall")
     for measure in measures:
@@ -249,16 +261,26 @@ def _of_values() -> Iterable[Metric]:
     yield Metric("r2", VALUES, of.r2, resampled=of.resample_r2)
     yield Metric("mean_absolute_error", VALUES, of.mean_absolute, of.absolute_errors, higher_is_better=False)
     yield Metric("mean_squared_error", VALUES, of.mean_squared, of.squared_errors, higher_is_better=False)
-    yield Metric("root_mean_squared_error", VALUES, of.root_mean_squared, resampled=of.resample_root_mean_squared,
-                 higher_is_better=False)
+    yield Metric(
+        "root_mean_squared_error",
+        VALUES,
+        of.root_mean_squared,
+        resampled=of.resample_root_mean_squared,
+        higher_is_better=False,
+    )
 
 
-BUILT_IN: Mapping[str, Metric] = MappingProxyType({
-    metric.name: metric for metrics in (_of_classes(), _of_probabilities(), _of_values()) for metric in metrics
-})
+BUILT_IN: Mapping[str, Metric] = MappingProxyType(
+    {metric.name: metric for metrics in (_of_classes(), _of_probabilities(), _of_values()) for metric in metrics}
+)
 
 # What may be asked of each kind; the first is the default. A token task scores its labelled words.
-METRICS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({
-    kind: (default, *(metric.name for metric in BUILT_IN.values() if kind in metric.kinds and metric.name != default))
-    for kind, default in DEFAULTS.items()
-})
+METRICS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {
+        kind: (
+            default,
+            *(metric.name for metric in BUILT_IN.values() if kind in metric.kinds and metric.name != default),
+        )
+        for kind, default in DEFAULTS.items()
+    }
+)

@@ -50,9 +50,7 @@ class ClassificationHead(Head):
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(…, classes) against (…) class ids, ignored ones left out."""
-        return functional.cross_entropy(
-            outputs.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        return functional.cross_entropy(outputs.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
         """(…, classes) to (…) class ids."""
@@ -129,7 +127,11 @@ class MultiTaskModel(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, tasks: Sequence[EncodedTask], pooling: Pooling, seed: int,
+        self,
+        encoder: Encoder,
+        tasks: Sequence[EncodedTask],
+        pooling: Pooling,
+        seed: int,
         aligned: Collection[int] = (),
     ) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleList(_head(encoder, task, seed) for task in tasks)
         self.alignments = nn.ParameterDict({str(task): torch.eye(encoder.width) for task in aligned})
         if aligned:
-            _ = encoder.embeddings                     # looked for here, not under a first pass's autocast
+            _ = encoder.embeddings  # looked for here, not under a first pass's autocast
         self._pooling = pooling
         self._per_token = [task.kind == "token" for task in tasks]
 

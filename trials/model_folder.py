@@ -65,10 +65,10 @@ class SavedModel:
     pooling: Pooling
     max_length: int
     precision: Precision
-    own_code: bool                                     # the encoder needs Python code that it brings along
-    automodel: Mapping[str, bool]                      # to be said to AutoModel.from_pretrained besides the folder
+    own_code: bool  # the encoder needs Python code that it brings along
+    automodel: Mapping[str, bool]  # to be said to AutoModel.from_pretrained besides the folder
     auxtune: str
-    files: Mapping[str, str]                           # name -> SHA-256
+    files: Mapping[str, str]  # name -> SHA-256
     about: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -95,12 +95,16 @@ def save_model(
     save_file(own, folder / HEADS, metadata={"format": "pt"})
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
-        path.chmod((folder / "config.json").stat().st_mode)            # safetensors writes for its owner alone
+        path.chmod((folder / "config.json").stat().st_mode)  # safetensors writes for its owner alone
         sync(path)
     saved = SavedModel(
         tasks={
             name: SavedTask(
-                task.kind, task.labels, task.metrics, tuple(columns[name]), f"alignments/{name}" in own,
+                task.kind,
+                task.labels,
+                task.metrics,
+                tuple(columns[name]),
+                f"alignments/{name}" in own,
                 name in recipe.evaluate,
             )
             for name, task in tasks.items()
@@ -136,8 +140,10 @@ def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
         if not file.is_file():
             raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model anew")
         if _sha256(file) != digest:
-            raise ModelFolderError(f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
-                                   "or export the model anew")
+            raise ModelFolderError(
+                f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
+                "or export the model anew"
+            )
     try:
         return saved, load_file(folder / HEADS)
     except (OSError, SafetensorError) as error:
@@ -162,8 +168,10 @@ def _understood(path: Path) -> SavedModel:
         if not isinstance(content, dict) or "format" not in content:
             raise ValueError("it has no `format`")
         if content["format"] != FORMAT:
-            raise ModelFolderError(f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
-                                   f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one")
+            raise ModelFolderError(
+                f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
+                f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one"
+            )
         tasks = {name: _task(task) for name, task in content.pop("tasks").items()}
         return SavedModel(tasks=tasks, **content)
     except ModelFolderError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _VOCABULARIES = ("tokenizer.json", "tokenizer.*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
 # The same as names: in the hub's cache one can only ask for these.
 _NAMES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
-BATCH = 1000                                           # rows at a time: bounds the memory of the Rust encodings
+BATCH = 1000  # rows at a time: bounds the memory of the Rust encodings
 
 
 class PretrainedTokenizer:
@@ -82,10 +82,10 @@ def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
     Raises ``DataError`` if it cannot be loaded.
     """
     loaded = _loaded(options)
-    if segments:                                       # which not every tokenizer gives that knows them
+    if segments:  # which not every tokenizer gives that knows them
         loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-        loaded.init_kwargs["model_input_names"] = loaded.model_input_names             # what is not here is not saved
-    loaded.model_max_length = options.max_length       # where rows were cut in training
+        loaded.init_kwargs["model_input_names"] = loaded.model_input_names  # what is not here is not saved
+    loaded.model_max_length = options.max_length  # where rows were cut in training
     loaded.save_pretrained(folder)
 
 
@@ -99,7 +99,7 @@ def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             options.encoder, trust_remote_code=options.trust_remote_code
         )
-    except Exception as error:                         # network, file, code and format errors: no common class
+    except Exception as error:  # network, file, code and format errors: no common class
         if Path(options.encoder).is_dir() and not _has_vocabulary(options.encoder, ()):
             raise _bare(options) from error
         problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
@@ -107,8 +107,12 @@ def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
     if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.encoder, loaded.vocab_files_names.values())):
         raise _bare(options)
     if not loaded.is_fast:
-        raise DataError([f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
-                         "use an encoder that has a tokenizer.json"])
+        raise DataError(
+            [
+                f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
+                "use an encoder that has a tokenizer.json"
+            ]
+        )
     return loaded
 
 
@@ -125,11 +129,13 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 
 
 def _bare(options: ModelOptions) -> DataError:
-    return DataError([
-        f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), "
-        "found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the "
-        "encoder is from, or name another encoder"
-    ])
+    return DataError(
+        [
+            f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
+            "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the "
+            "encoder is from, or name another encoder"
+        ]
+    )
 
 
 def _with_spaces(backend: RustTokenizer) -> RustTokenizer:

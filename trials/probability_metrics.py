@@ -39,10 +39,14 @@ def mean_log_loss(answers: Answers) -> float:
     """The mean of ``log_losses``."""
     labels, shares = answers.labels, _probabilities(answers, np.float32)
     if labels.ndim == 2:
-        return float(np.mean([
-            log_loss(labels[:, n], np.stack([1 - shares[:, n], shares[:, n]], axis=1), labels=[0, 1])
-            for n in range(labels.shape[1])
-        ]))
+        return float(
+            np.mean(
+                [
+                    log_loss(labels[:, n], np.stack([1 - shares[:, n], shares[:, n]], axis=1), labels=[0, 1])
+                    for n in range(labels.shape[1])
+                ]
+            )
+        )
     return float(log_loss(labels, shares, labels=np.arange(shares.shape[1])))
 
 
@@ -82,14 +86,13 @@ def roc_auc_weighted(answers: Answers) -> float:
 
 def average_precision(answers: Answers) -> float:
     """Average precision: of two classes that of the second, else the mean over classes or labels that occur."""
-    found = [
-        average_precision_score(is_true, share) for is_true, share in _columns(answers) if is_true.any()
-    ]
+    found = [average_precision_score(is_true, share) for is_true, share in _columns(answers) if is_true.any()]
     return _mean(found, otherwise=0.0)
 
 
 def resample_roc_auc(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
     """``roc_auc`` or ``roc_auc_weighted`` of each resample: (resamples,)."""
+
     def areas(drawn: np.ndarray, column: _Column) -> tuple[np.ndarray, np.ndarray]:
         false = _running_sums(drawn * ~column.is_true)
         # Sorted from the highest: a pair is in order if the false one comes later, and half so in a tie.
@@ -105,6 +108,7 @@ def resample_roc_auc(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarr
 
 def resample_average_precision(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``average_precision`` of each resample: (resamples,)."""
+
     def precisions(drawn: np.ndarray, column: _Column) -> tuple[np.ndarray, np.ndarray]:
         found, right = _running_sums(drawn)[:, column.last], _running_sums(drawn * column.is_true)[:, column.last]
         true = drawn[:, column.is_true]
@@ -124,15 +128,17 @@ class _Column:
     have come with them.
     """
 
-    is_true: np.ndarray                                # (elements,) bool
-    first: np.ndarray                                  # (true elements,)
-    last: np.ndarray                                   # (true elements,)
+    is_true: np.ndarray  # (elements,) bool
+    first: np.ndarray  # (true elements,)
+    last: np.ndarray  # (true elements,)
 
 
 def _probabilities(answers: Answers, kind: type[np.floating] = np.float64) -> np.ndarray:
     if answers.probabilities is None:
-        raise ValueError("expected the probabilities of the classes, found none: they are written where a metric of "
-                         "the task needs them")
+        raise ValueError(
+            "expected the probabilities of the classes, found none: they are written where a metric of "
+            "the task needs them"
+        )
     return answers.probabilities.astype(kind)
 
 
@@ -157,8 +163,10 @@ def _mean(values: list[float], otherwise: float) -> float:
 
 
 def _mean_of_columns(
-    answers: Answers, times: np.ndarray,
-    measure: Callable[[np.ndarray, _Column], tuple[np.ndarray, np.ndarray]], otherwise: float,
+    answers: Answers,
+    times: np.ndarray,
+    measure: Callable[[np.ndarray, _Column], tuple[np.ndarray, np.ndarray]],
+    otherwise: float,
 ) -> np.ndarray:
     """The weighted mean over the columns of ``measure(drawn, column) -> (values, weights)``; ``drawn`` is sorted."""
     sums, weights = np.zeros(len(times)), np.zeros(len(times))

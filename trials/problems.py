@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-SHOWN = 3                                              # further rows named before a message counts the rest
+SHOWN = 3  # further rows named before a message counts the rest
 
 
 class DataError(ValueError):

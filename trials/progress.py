@@ -69,7 +69,7 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
 def identity(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it, as JSON."""
     values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
-    if recipe.search_score == "metric":                # as runs were before there was a choice
+    if recipe.search_score == "metric":  # as runs were before there was a choice
         del values["search_score"]
     digests = {"encoder digest": base.digest, "data digests": {name: tasks[name].digest for name in tasks}}
     return cast(dict[str, Any], json.loads(json.dumps({**values, **digests})))

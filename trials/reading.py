@@ -54,8 +54,9 @@ def find(source: TaskSource) -> Found:
 
 def _files(files: Mapping[str, Path]) -> dict[str, Table]:
     problems = Problems()
-    problems.messages += [f"files: `{part}` is not one of {listed(FILES)}{closest(part, FILES)}"
-                          for part in files if part not in FILES]
+    problems.messages += [
+        f"files: `{part}` is not one of {listed(FILES)}{closest(part, FILES)}" for part in files if part not in FILES
+    ]
     if "train" not in files:
         problems.messages.append(f"files: there is no `train` among {listed(files)}")
     tables = {}
@@ -96,7 +97,7 @@ def _saved(source: TaskSource, folder: Path) -> Found:
 
     try:
         saved = datasets.load_from_disk(str(folder))
-    except Exception as error:                         # Arrow, JSON and feature errors have no common class
+    except Exception as error:  # Arrow, JSON and feature errors have no common class
         reason = f"{type(error).__name__}: {error}"
         raise DataError([f"{folder}: not a saved dataset that can be read: {reason}"]) from error
     return _dataset(source, str(folder), saved)
@@ -111,7 +112,7 @@ def _hub(source: TaskSource, name: str) -> Found:
     settle(name)
     try:
         loaded = datasets.load_dataset(name, source.config, revision=source.revision)
-    except Exception as error:                         # network, name and format errors have no common class
+    except Exception as error:  # network, name and format errors have no common class
         raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {refusal(error)}"]) from error
     found = _dataset(source, place, loaded)
     splits = loaded.values() if isinstance(loaded, dict) else [loaded]
@@ -125,8 +126,12 @@ def _dataset(source: TaskSource, place: str, loaded: DatasetDict | Dataset) -> F
     splits = loaded if isinstance(loaded, dict) else {source.split or "train": loaded}
     train = source.split or "train"
     if train not in splits:
-        raise DataError([f"{place}: there is no split `{train}` among {listed(splits)}"
-                         f"{closest(train, splits)}; name the one to train on as `split`"])
+        raise DataError(
+            [
+                f"{place}: there is no split `{train}` among {listed(splits)}"
+                f"{closest(train, splits)}; name the one to train on as `split`"
+            ]
+        )
     names = {"train": train} | {part: part for part in FILES[1:] if part in splits and part != train}
     unused = [name for name in splits if name not in names.values()]
     tables = {part: table_of_dataset(f"{place}, split {name}", splits[name]) for part, name in names.items()}
@@ -137,8 +142,9 @@ def _builtin(name: str) -> Found:
     from auxtune.trials.builtin import BUILTIN, builtin_meta, builtin_rows
 
     if name not in BUILTIN:
-        raise DataError([f"builtin: there is no built-in task `{name}`{closest(name, BUILTIN)}; "
-                         f"there are {listed(BUILTIN)}"])
+        raise DataError(
+            [f"builtin: there is no built-in task `{name}`{closest(name, BUILTIN)}; there are {listed(BUILTIN)}"]
+        )
     rows = builtin_rows(name)
     tables = {part: table_of_rows(f"builtin {name}, {part}", rows[part]) for part in rows}
     return Found(tables, builtin_meta(name), f"builtin {name}")

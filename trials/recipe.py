@@ -58,19 +58,19 @@ class Recipe:
     batch_size: int = 32
     accumulate: int = 1
     learning_rate: float = 5e-5
-    warmup: float = 0.1                                # share of the steps
+    warmup: float = 0.1  # share of the steps
     decay: Literal["linear", "none"] = "linear"
     keep: Literal["best", "last"] = "best"
     weight_decay: float = 0.01
-    clip: float | None = 1.0                           # largest gradient norm
+    clip: float | None = 1.0  # largest gradient norm
     precision: Precision = "auto"
-    evaluate_every: int = 100                          # optimisation steps
-    checkpoint_every: float = 60.0                     # seconds
+    evaluate_every: int = 100  # optimisation steps
+    checkpoint_every: float = 60.0  # seconds
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    time_limit: float | None = None                    # seconds of one attempt
+    time_limit: float | None = None  # seconds of one attempt
     threads: int = 1
     search_score: SearchScore = "metric"
-    device: Literal["auto", "cpu"] = "auto"            # cpu: even if a GPU was given
+    device: Literal["auto", "cpu"] = "auto"  # cpu: even if a GPU was given
 
     @property
     def turn(self) -> int:

@@ -14,10 +14,10 @@ class Cost:
     """What one attempt took. Unknown is ``None``, never 0."""
 
     wall_seconds: float
-    gpu_seconds: float                                 # GPUs allocated x wall seconds
-    cpu_seconds: float                                 # CPUs allocated x wall seconds
-    examples: int | None = None                        # training rows seen, with repetition
-    tokens: int | None = None                          # training tokens seen, without padding
+    gpu_seconds: float  # GPUs allocated x wall seconds
+    cpu_seconds: float  # CPUs allocated x wall seconds
+    examples: int | None = None  # training rows seen, with repetition
+    tokens: int | None = None  # training tokens seen, without padding
     peak_gpu_bytes: int | None = None
 
 

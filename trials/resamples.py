@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_CELLS = 1 << 21                                       # of (resamples, elements) at a time: 16 MB for each array
+_CELLS = 1 << 21  # of (resamples, elements) at a time: 16 MB for each array
 
 
 def resample_mean(values: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from auxtune.trials.tables import decoded, python_cells
 if TYPE_CHECKING:
     from pyarrow import Array
 
-Row: TypeAlias = tuple[str, Mapping[str, Any]]         # where it is, for messages, and its cells
+Row: TypeAlias = tuple[str, Mapping[str, Any]]  # where it is, for messages, and its cells
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -42,8 +42,12 @@ def stream_inputs(
 
 
 def _no_column(place: str, column: str, names: Iterable[str]) -> DataError:
-    return DataError([f"{place}: there is no column `{column}` among {listed(names)}"
-                      f"{closest(column, names)}; name those with the input as --text"])
+    return DataError(
+        [
+            f"{place}: there is no column `{column}` among {listed(names)}"
+            f"{closest(column, names)}; name those with the input as --text"
+        ]
+    )
 
 
 def _cell(place: str, column: str, cell: Any, words: bool) -> Any:
@@ -53,9 +57,7 @@ def _cell(place: str, column: str, cell: Any, words: bool) -> Any:
         raise DataError([f"{place}, column `{column}`: {error}"]) from error
 
 
-def _rows(
-    source: Path | BinaryIO, columns: Sequence[str], notice: Callable[[str], None] | None
-) -> Iterator[Row]:
+def _rows(source: Path | BinaryIO, columns: Sequence[str], notice: Callable[[str], None] | None) -> Iterator[Row]:
     if not isinstance(source, Path):
         yield from _json_rows(source, "standard input")
         return
@@ -101,9 +103,7 @@ def _json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
         yield here, row
 
 
-def _separated_rows(
-    file: BinaryIO, place: str, delimiter: str, notice: Callable[[str], None] | None
-) -> Iterator[Row]:
+def _separated_rows(file: BinaryIO, place: str, delimiter: str, notice: Callable[[str], None] | None) -> Iterator[Row]:
     reader = SeparatedRows(_lines(file, place), delimiter, place)
     header: list[str] | None = None
     for line, cells in reader:

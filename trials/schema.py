@@ -26,7 +26,7 @@ from auxtune.trials.spans import not_bio
 from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))       # what stands for a missing value in many files
+MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # what stands for a missing value in many files
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -102,8 +102,7 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
         hides, warnings = _hidden_values(train, label[0])
     said = tuple(f"column `{label[0]}`: {warning}" for warning in warnings)
     table_notes = tuple(note for table in found.tables.values() for note in table.notes)
-    return Schema(
-        kind, text, label, labels, metrics, found.notes + table_notes + notes, said, is_ordered, hides)
+    return Schema(kind, text, label, labels, metrics, found.notes + table_notes + notes, said, is_ordered, hides)
 
 
 def _class_warnings(
@@ -123,8 +122,10 @@ def _hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
     marks = {value for _, value in below}
     if marks and len(marks) == 1 and marks <= MARKS and any(value and value % 1 for _, value in values):
         row, mark = below[0]
-        return False, [f"row {row}: {mark:g} ({len(below)} rows) is the only value below 0; if it marks rows without a "
-                       "label, leave their cells empty and say `missing: drop`"]
+        return False, [
+            f"row {row}: {mark:g} ({len(below)} rows) is the only value below 0; if it marks rows without a "
+            "label, leave their cells empty and say `missing: drop`"
+        ]
     return not below, []
 
 
@@ -135,11 +136,11 @@ def _wrong_labels(
     if kind == "regression" and declared:
         wrong.append(f"a regression has no labels, found {listed(declared)}")
     if len(columns) > 1 and declared and declared != columns:
-        wrong.append(f"labels: the columns under `label` name the labels, {listed(columns)}; "
-                     f"remove {listed(declared)}")
+        wrong.append(f"labels: the columns under `label` name the labels, {listed(columns)}; remove {listed(declared)}")
     if kind != "regression" and len(labels) < 2:
-        wrong.append(f"{train.place}, column `{columns[0]}`: expected at least two different labels, "
-                     f"found {listed(labels)}")
+        wrong.append(
+            f"{train.place}, column `{columns[0]}`: expected at least two different labels, found {listed(labels)}"
+        )
     if len(set(labels)) < len(labels):
         wrong.append(f"labels: a name occurs twice in {listed(labels)}")
     if NOT_SCORED in map(canonical, labels):
@@ -150,17 +151,26 @@ def _wrong_labels(
 def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
     try:
         known = (*METRICS[kind], *third_party_names())
-        wrong = [f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}"
-                 f"{closest(metric, known)}" for metric in metrics if metric not in known]
+        wrong = [
+            f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}{closest(metric, known)}"
+            for metric in metrics
+            if metric not in known
+        ]
         asked = [find_metric(metric) for metric in metrics if metric in known]
-    except (ImportError, ValueError) as error:         # another package's metric is not in order
+    except (ImportError, ValueError) as error:  # another package's metric is not in order
         return [str(error)]
-    wrong += [f"metric: `{metric.name}` is for {listed(metric.kinds)} tasks, this is a {kind} task"
-              for metric in asked if kind not in metric.kinds]
+    wrong += [
+        f"metric: `{metric.name}` is for {listed(metric.kinds)} tasks, this is a {kind} task"
+        for metric in asked
+        if kind not in metric.kinds
+    ]
     if kind == "token" and not_bio(labels):
-        wrong += [f"metric: `{metric.name}` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
-                  f"others), found {listed(not_bio(labels))}; ask for accuracy, f1, or change the tags"
-                  for metric in asked if metric.needs_spans]
+        wrong += [
+            f"metric: `{metric.name}` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
+            f"others), found {listed(not_bio(labels))}; ask for accuracy, f1, or change the tags"
+            for metric in asked
+            if metric.needs_spans
+        ]
     return wrong
 
 
@@ -182,8 +192,11 @@ class _Declared:
             "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
             "pair": ("true or false", pair is None or isinstance(pair, bool)),
         }
-        wrong = [f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
-                 for key, (what, fine) in expected.items() if not fine]
+        wrong = [
+            f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
+            for key, (what, fine) in expected.items()
+            if not fine
+        ]
         if source.kind is not None and source.kind not in KINDS:
             wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
         if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
@@ -191,7 +204,7 @@ class _Declared:
         if wrong:
             raise DataError(wrong)
         asked = "multi_label" if isinstance(source.label, tuple) else source.kind
-        if asked not in (None, kind):            # what meta.json says of another kind means nothing here
+        if asked not in (None, kind):  # what meta.json says of another kind means nothing here
             kind, labels, metric = asked, None, None
         names = tuple(str(label) for label in labels or ())
         metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
@@ -211,8 +224,12 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
     if len(source.text) > 2:
         raise DataError([f"text: expected one or two columns, found {listed(source.text)}"])
     if isinstance(source.label, tuple) and len(source.label) < 2:
-        raise DataError([f"label: expected a column for each of two or more labels, found {listed(source.label)}; "
-                         "a single column, of classes or of lists, is written without brackets"])
+        raise DataError(
+            [
+                f"label: expected a column for each of two or more labels, found {listed(source.label)}; "
+                "a single column, of classes or of lists, is written without brackets"
+            ]
+        )
     text: tuple[str, ...]
     label: tuple[str, ...]
     if is_token:
@@ -224,9 +241,12 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
         text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))
         label = source.label if isinstance(source.label, tuple) else (source.label or "label",)
         keys = "`text` and `label`"
-    unknown = [f"{train.place}: there is no column `{column}` among {listed(train.columns)}"
-               f"{closest(column, train.columns)}; name the columns as {keys}"
-               for column in (*text, *label) if column not in train.columns]
+    unknown = [
+        f"{train.place}: there is no column `{column}` among {listed(train.columns)}"
+        f"{closest(column, train.columns)}; name the columns as {keys}"
+        for column in (*text, *label)
+        if column not in train.columns
+    ]
     if unknown:
         raise DataError(unknown)
     if len({*text, *label}) < len(text) + len(label):
@@ -238,17 +258,26 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
     """The kind that the training labels suggest, with a note where integers could have meant either."""
     lists = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if isinstance(cell, list)]
     if lists:
-        wrong = [(row, f"expected a list of labels, found {cell!r:.80}") for row, cell in lists
-                 if any(not isinstance(each, (str, int, NoneType)) for each in cell)]
-        if wrong:                                      # such as the numbers of an embedding
+        wrong = [
+            (row, f"expected a list of labels, found {cell!r:.80}")
+            for row, cell in lists
+            if any(not isinstance(each, (str, int, NoneType)) for each in cell)
+        ]
+        if wrong:  # such as the numbers of an embedding
             raise DataError(in_rows(train.place, label, wrong))
         return "multi_label", ()
     if has_names or label in train.classes:
         return "classification", ()
-    cells = [(row, cell) for row, cell in enumerate(train.columns[label], start=1)
-             if not is_missing(cell) and not (isinstance(cell, str) and spells_nan(cell))]
-    wrong = [(row, f"expected text or a number, found {type(cell).__name__}")
-             for row, cell in cells if not isinstance(cell, (str, int, float))]
+    cells = [
+        (row, cell)
+        for row, cell in enumerate(train.columns[label], start=1)
+        if not is_missing(cell) and not (isinstance(cell, str) and spells_nan(cell))
+    ]
+    wrong = [
+        (row, f"expected text or a number, found {type(cell).__name__}")
+        for row, cell in cells
+        if not isinstance(cell, (str, int, float))
+    ]
     if wrong:
         raise DataError(in_rows(train.place, label, wrong))
     numbers = _numbers(cells, train.untyped)
@@ -270,9 +299,7 @@ def _numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | No
     return [known[type(cell), cell] for _, cell in cells]
 
 
-def _mixed(
-    cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool
-) -> list[tuple[int, str]]:
+def _mixed(cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool) -> list[tuple[int, str]]:
     """(row, what is wrong) for what is no number among fractions, and for typed numbers among text.
 
     ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well in telling
@@ -284,8 +311,14 @@ def _mixed(
     typed = [] if untyped else [each for each, value in zip(cells, numbers, strict=True) if value is not None]
     many = len(cells) - len(texts)
     if 0 < len(texts) < many and (are_fractions or typed):
-        return [(row, f"expected a number, as {many} rows have, found {cell!r:.80}; correct it, leave the cell "
-                 "empty and say `missing: drop`, or say `kind: classification`") for row, cell in texts]
+        return [
+            (
+                row,
+                f"expected a number, as {many} rows have, found {cell!r:.80}; correct it, leave the cell "
+                "empty and say `missing: drop`, or say `kind: classification`",
+            )
+            for row, cell in texts
+        ]
     return [(row, f"found the number {cell} where other rows have text") for row, cell in typed]
 
 
@@ -301,8 +334,9 @@ def _labels_of(
         return columns
     if declared or columns[0] in train.classes:
         return declared or train.classes[columns[0]]
-    names = {name for name in found
-             if not spells_nan(name) and canonical(name) != NOT_SCORED and not SURROGATE.search(name)}
+    names = {
+        name for name in found if not spells_nan(name) and canonical(name) != NOT_SCORED and not SURROGATE.search(name)
+    }
     if len({canonical(name) for name in names}) < len(names):
         names = {canonical(name) for name in names}
     if all(INTEGER.fullmatch(name) for name in names):

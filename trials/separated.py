@@ -15,7 +15,7 @@ from auxtune.trials.cells import SURROGATE
 from auxtune.trials.problems import DataError, listed
 
 REMEDY = "put cells with quotes or line breaks in double quotes, and double the quotes inside"
-_LONGEST = 2**31 - 1                                   # characters of a cell: the most that fits csv's limit everywhere
+_LONGEST = 2**31 - 1  # characters of a cell: the most that fits csv's limit everywhere
 
 
 @dataclass
@@ -36,8 +36,11 @@ class LineBreaks:
         """What to say of the whole file, ``None`` where no cell holds a line break."""
         if not self.cells:
             return None
-        what = "1 quoted cell holds line breaks, in" if self.cells == 1 else (
-            f"{self.cells} quoted cells hold line breaks, the first in")
+        what = (
+            "1 quoted cell holds line breaks, in"
+            if self.cells == 1
+            else (f"{self.cells} quoted cells hold line breaks, the first in")
+        )
         return f"{file}: {what} {self.first}; if these are rows joined by stray quotes, {REMEDY}"
 
 
@@ -95,9 +98,11 @@ class SeparatedRows:
         """Refuse lines of a tsv file that are rows each; count the cells of others that hold line breaks."""
         separators = len(cells) - 1
         if self.delimiter == "\t" and separators and all(line.count("\t") == separators for line in lines):
-            raise DataError([
-                f"{at}: a quote joins {len(lines)} lines that have {len(cells)} cells each, as in a file written "
-                "without quoting; double its quotes and put the cells that hold them in double quotes, or save the "
-                "rows as jsonl"
-            ])
+            raise DataError(
+                [
+                    f"{at}: a quote joins {len(lines)} lines that have {len(cells)} cells each, as in a file written "
+                    "without quoting; double its quotes and put the cells that hold them in double quotes, or save the "
+                    "rows as jsonl"
+                ]
+            )
         self.breaks.add(at.removeprefix(f"{self.place}, "), cells)

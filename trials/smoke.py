@@ -23,8 +23,8 @@ from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import SmokeFigures
 from auxtune.trials.training import TrainingRun
 
-BLOCKS, BLOCK_STEPS = 3, 2                             # timed: batches differ in length, so a block averages some
-_NEVER = 10**9                                         # seconds: no checkpoint but the one that is asked for
+BLOCKS, BLOCK_STEPS = 3, 2  # timed: batches differ in length, so a block averages some
+_NEVER = 10**9  # seconds: no checkpoint but the one that is asked for
 
 
 class RoundTripError(RuntimeError):
@@ -45,9 +45,9 @@ def smoke_task(
     checkpoint, run_peak = _round_trip(recipe, tasks, base, folder, cpus, gpus)
     learner = Learner(recipe, tasks, base, gpus)
     evaluation = Evaluation(learner.model, tasks, learner.collate, learner.autocast)
-    learner.train(task.name)                           # the first step also loads kernels and makes the moments
+    learner.train(task.name)  # the first step also loads kernels and makes the moments
     blocks = [_seconds_per_step(learner, task.name) for _ in range(BLOCKS)]
-    learner.mean_losses()                              # raises: the time of steps on NaN is no measurement
+    learner.mean_losses()  # raises: the time of steps on NaN is no measurement
     begun = _now(learner.device)
     evaluation.scores([task.name], "selection")
     evaluated = _now(learner.device) - begun
@@ -73,7 +73,7 @@ def _round_trip(
     first.advance()
     first.save()
     peak = first.cost().peak_gpu_bytes
-    del first                                          # two models at a time are no trial's memory
+    del first  # two models at a time are no trial's memory
     second = TrainingRun(short, tasks, base, folder / "second", cpus=cpus, gpus=gpus)
     second.load(folder / "first" / "checkpoint")
     second.save()

@@ -23,10 +23,10 @@ from auxtune.trials.examples import Examples
 from auxtune.trials.problems import DataError, closest, listed
 from auxtune.trials.source import TaskSource
 
-HELD_OUT = ("report", "selection", "probe")            # in the order in which they are cut
-FEWEST, MOST = 200, 2000                               # rows of a cut
-COPIED = 10                                            # a part that keeps less than a tenth beside report is its copy
-Size: TypeAlias = float | int                          # a share of train, or a number of its rows
+HELD_OUT = ("report", "selection", "probe")  # in the order in which they are cut
+FEWEST, MOST = 200, 2000  # rows of a cut
+COPIED = 10  # a part that keeps less than a tenth beside report is its copy
+Size: TypeAlias = float | int  # a share of train, or a number of its rows
 
 
 def divide(
@@ -67,8 +67,12 @@ def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict
         counts[part] = _count(sizes.get(part), left, min(_clamped(0.1, left), left // 4 // len(inner)))
     empty = [part for part, count in counts.items() if count < 1]
     if empty:
-        raise DataError([f"{listed(empty)} would have no rows: {rows} training rows are too few to cut from; "
-                         "add rows, or name a file under `splits`"])
+        raise DataError(
+            [
+                f"{listed(empty)} would have no rows: {rows} training rows are too few to cut from; "
+                "add rows, or name a file under `splits`"
+            ]
+        )
     if sum(counts.values()) >= rows:
         asked = listed(f"{part} {count}" for part, count in counts.items())
         raise DataError([f"splits: {asked} leave nothing of {rows} training rows; ask for less"])
@@ -106,11 +110,14 @@ def check_sizes(source: TaskSource) -> None:
     messages = []
     for part, size in source.splits.items():
         if part not in HELD_OUT:
-            messages.append(f"splits: `{part}` is not one of {listed(HELD_OUT)}{closest(part, HELD_OUT)}; "
-                            "`rows` limits the training rows")
+            messages.append(
+                f"splits: `{part}` is not one of {listed(HELD_OUT)}{closest(part, HELD_OUT)}; "
+                "`rows` limits the training rows"
+            )
         elif not isinstance(size, Path) and not (0 < size < 1 or (isinstance(size, int) and size > 0)):
-            messages.append(f"splits.{part}: expected a share between 0 and 1, a number of rows or a file, "
-                            f"found {size}")
+            messages.append(
+                f"splits.{part}: expected a share between 0 and 1, a number of rows or a file, found {size}"
+            )
     if source.rows is not None and source.rows < 1:
         messages.append(f"rows: expected at least 1, found {source.rows}")
     if messages:
@@ -134,7 +141,7 @@ def take(count: int, keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
     more = np.argsort(-remainder, kind="stable")[: count - share.sum()]
     share[more] += 1
     order = np.lexsort((keys, groups))
-    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)     # within the row's group
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the row's group
     return np.sort(order[rank < share[groups[order]]])
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from auxtune.trials.durable import put_in_place
 
 SUMS = "sha256.json"
-ATTEMPTS = 5                                           # racing processes may each replace a damaged entry once
+ATTEMPTS = 5  # racing processes may each replace a damaged entry once
 
 
 def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -127,8 +127,11 @@ def python_cells(
             try:
                 one(row)
             except (UnicodeDecodeError, ValueError, OverflowError) as error:
-                fault = f"not UTF-8 text ({error.reason}); save it as UTF-8" if (
-                    isinstance(error, UnicodeDecodeError)) else f"cannot be read: {error}"
+                fault = (
+                    f"not UTF-8 text ({error.reason}); save it as UTF-8"
+                    if (isinstance(error, UnicodeDecodeError))
+                    else f"cannot be read: {error}"
+                )
                 raise DataError([f"{place}, row {before + row + 1}, column `{column}`: {fault}"]) from error
         raise DataError([f"{place}, column `{column}`: cannot be read: {whole}"]) from whole
 
@@ -177,8 +180,11 @@ def _read_separated(path: Path, delimiter: str) -> Table:
     if not rows:
         raise DataError([f"{path}: the file is empty; its first line must name the columns"])
     header, *cells = rows
-    bad = [(number, f"expected {len(header)} cells, found {len(row)}")
-           for number, row in enumerate(cells, start=1) if len(row) != len(header)]
+    bad = [
+        (number, f"expected {len(header)} cells, found {len(row)}")
+        for number, row in enumerate(cells, start=1)
+        if len(row) != len(header)
+    ]
     if bad:
         raise DataError(in_rows(str(path), None, bad))
     columns = {name: [row[index] for row in cells] for index, name in enumerate(header)}

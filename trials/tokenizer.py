@@ -12,8 +12,8 @@ class Pieces(NamedTuple):
     """The tokens of one row, special ones included, at most ``max_length``."""
 
     ids: Sequence[int]
-    segments: Sequence[int]                            # what the encoder expects as the sentence of each token
-    words: Sequence[int | None]                        # index of each token's word, None on special tokens
+    segments: Sequence[int]  # what the encoder expects as the sentence of each token
+    words: Sequence[int | None]  # index of each token's word, None on special tokens
 
 
 class Tokenizer(Protocol):

@@ -19,9 +19,9 @@ from auxtune.trials.problems import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokens import encode_rows
 
-SAMPLED = 200                                          # training rows of a task whose words are looked at
-ALL, MANY = 0.98, 0.5                                  # shares of the words that are unknown
-FEW = 0.5                                              # tokens for an embedding, under which the two do not belong
+SAMPLED = 200  # training rows of a task whose words are looked at
+ALL, MANY = 0.98, 0.5  # shares of the words that are unknown
+FEW = 0.5  # tokens for an embedding, under which the two do not belong
 
 
 class _Strange(NamedTuple):

@@ -21,10 +21,13 @@ from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.stored_arrays import stored_arrays
 from auxtune.trials.tokenizer import Pieces, Tokenizer
 
-FORMAT = 2                                             # of the arrays: raise it when their meaning changes
+FORMAT = 2  # of the arrays: raise it when their meaning changes
 ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
-    "classification": np.int64, "regression": np.float32, "token": np.int64, "multi_label": np.uint8
+    "classification": np.int64,
+    "regression": np.float32,
+    "token": np.int64,
+    "multi_label": np.uint8,
 }
 
 
@@ -76,7 +79,10 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
         offsets.append(len(tokens))
     labels = np.array(tags if kind == "token" else rows.labels, LABEL_TYPES[kind])
     return EncodedSplit(
-        np.array(tokens, np.int32), np.array(segments, np.uint8), np.array(offsets, np.int64), labels,
+        np.array(tokens, np.int32),
+        np.array(segments, np.uint8),
+        np.array(offsets, np.int64),
+        labels,
         np.array(missed, np.int64).reshape(-1, 3),
     )
 

@@ -40,7 +40,7 @@ from auxtune.trials.recipe import Recipe
 from auxtune.trials.report import Cost, Report
 from auxtune.trials.schedule import TaskSchedule
 
-SLICE = 5.0                                            # seconds after which ``advance`` shows that it is alive
+SLICE = 5.0  # seconds after which ``advance`` shows that it is alive
 
 
 class TrainingRun:
@@ -53,8 +53,15 @@ class TrainingRun:
     """
 
     def __init__(
-        self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, folder: Path,
-        schedule: TaskSchedule | None = None, start: Path | None = None, cpus: float = 1, gpus: float = 0,
+        self,
+        recipe: Recipe,
+        tasks: Mapping[str, EncodedTask],
+        base: BaseEncoder,
+        folder: Path,
+        schedule: TaskSchedule | None = None,
+        start: Path | None = None,
+        cpus: float = 1,
+        gpus: float = 0,
     ) -> None:
         self._started = self._saved_at = time.monotonic()
         check(recipe, tasks)
@@ -69,7 +76,8 @@ class TrainingRun:
         self._progress = Progress()
         self._watching = {
             name: running_probe(name)(recipe, self._tasks, options)
-            for name, options in recipe.probes.items() if name in RUNNING
+            for name, options in recipe.probes.items()
+            if name in RUNNING
         }
         self._best: dict[str, torch.Tensor] = {}
         self._interrupted = False
@@ -128,7 +136,7 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
-        self._learner.mean_losses()                    # raises: a run that is lost leaves no checkpoint
+        self._learner.mean_losses()  # raises: a run that is lost leaves no checkpoint
         watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
         parts = {**self._learner.tensors(), "best": self._best, **watching}
         tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
@@ -181,7 +189,7 @@ class TrainingRun:
             best_step=line["step"],
             selection=line["selection"],
             report={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
-            losses=line.get("selection_loss", {}),     # a checkpoint of before has none
+            losses=line.get("selection_loss", {}),  # a checkpoint of before has none
             scores=line.get("scores", {}),
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )
@@ -220,7 +228,7 @@ class TrainingRun:
 
     def _probe(self, task: str) -> None:
         """Tell the schedule what the round that has just trained ``task`` was worth."""
-        self._learner.mean_losses()                    # raises: no schedule learns from a run that is lost
+        self._learner.mean_losses()  # raises: no schedule learns from a run that is lost
         scores = self._scores("probe", *self._evaluation.scores_and_losses(self._recipe.evaluate, "probe"))
         score = _mean(scores)
         self._schedule.observe(score)
@@ -228,9 +236,9 @@ class TrainingRun:
 
     def _evaluate(self) -> None:
         """Score the selection split, write a line of metrics, and keep the weights if their metric is the best."""
-        losses = self._learner.mean_losses()           # raises
+        losses = self._learner.mean_losses()  # raises
         if self._recipe.first and self.step <= self._recipe.turn:
-            return                                     # the heads to be scored have not been trained yet
+            return  # the heads to be scored have not been trained yet
         self._learner.forget_losses()
         selection, lost = self._evaluation.scores_and_losses(self._recipe.evaluate, "selection")
         scores = self._scores("selection", selection, lost)

@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 if TYPE_CHECKING:
     from auxtune.trials.encoder import Encoder
 
-SHORT = 8                                              # tokens: enough to be seen or not
+SHORT = 8  # tokens: enough to be seen or not
 # Relative to the largest value: far above the rounding of a sum in another order, far below what one of eight tokens
 # does to the vector of another, be the weights drawn at random.
 _SAME = 1e-6
-_UNKNOWN_ROWS = 1000                                   # ids that any vocabulary has
+_UNKNOWN_ROWS = 1000  # ids that any vocabulary has
 
 
 def embedded(module: PreTrainedModel) -> int | None:

@@ -21,9 +21,7 @@ def missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
     """
     tagged = [task for task in tasks.values() if task.kind == "token"]
     tokenizer = load_tokenizer(model) if tagged else None
-    return [
-        f"{task.name}: {said}" for task in tagged if tokenizer for said in _said(task, tokenizer, model.max_length)
-    ]
+    return [f"{task.name}: {said}" for task in tagged if tokenizer for said in _said(task, tokenizer, model.max_length)]
 
 
 def _said(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
@@ -34,11 +32,15 @@ def _said(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
         words = int((split.labels != IGNORED).sum()) + len(split.missed)
         is_cut = _are_cut(split, max_length)
         if cut := int(is_cut.sum()):
-            yield (f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
-                   f"{_consequence(part)}; raise model.max_length, or divide the rows")
+            yield (
+                f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
+                f"{_consequence(part)}; raise model.max_length, or divide the rows"
+            )
         if empty := int((~is_cut).sum()):
-            yield (f"{empty:,} of {words:,} labelled words of {part} are nothing to the encoder's tokenizer and "
-                   f"{_consequence(part)}")
+            yield (
+                f"{empty:,} of {words:,} labelled words of {part} are nothing to the encoder's tokenizer and "
+                f"{_consequence(part)}"
+            )
         if part == "train":
             seen, lost = set(split.labels.tolist()), sorted(set(split.missed[:, 2].tolist()))
             if gone := [task.labels[label] for label in lost if label not in seen]:

@@ -9,8 +9,8 @@ import os
 from collections.abc import MutableMapping
 
 _QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",                   # all of them: who asks, in the headers of each request
-    "HF_UPDATE_DOWNLOAD_COUNTS": "0",                  # datasets: a request to S3 for every data set that is loaded
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # all of them: who asks, in the headers of each request
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets: a request to S3 for every data set that is loaded
 }
 NO = ("0", "false", "no", "off", "")
 

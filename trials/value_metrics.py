@@ -49,7 +49,7 @@ def resample_root_mean_squared(answers: Answers, times: np.ndarray) -> np.ndarra
 def r2(answers: Answers) -> float:
     """The share of the labels' variance that is explained; of constant labels 1 if all are met, else 0."""
     labels, predictions = _values(answers)
-    if len(labels) == 1:                               # scikit-learn has none of a single element
+    if len(labels) == 1:  # scikit-learn has none of a single element
         return float(labels[0] == predictions[0])
     return float(r2_score(labels, predictions))
 
@@ -85,9 +85,7 @@ def resample_pearson(answers: Answers, times: np.ndarray) -> np.ndarray:
 def resample_spearman(answers: Answers, times: np.ndarray) -> np.ndarray:
     """``spearman`` of each resample: (resamples,)."""
     labels, predictions = (_ranked(values) for values in _values(answers))
-    return np.concatenate([
-        _correlations(labels(drawn), predictions(drawn), drawn) for drawn in _drawn(answers, times)
-    ])
+    return np.concatenate([_correlations(labels(drawn), predictions(drawn), drawn) for drawn in _drawn(answers, times)])
 
 
 def _drawn(answers: Answers, times: np.ndarray) -> Iterator[np.ndarray]:

@@ -155,8 +155,12 @@ def _node_cost(kind: str, seconds: float, price: Price) -> dict[str, Any]:
 
 
 def _lifts(
-    folder: Path, arms: Mapping[str, Sequence[Trainings]], models: Mapping[str, Sequence[Served]],
-    metrics: Mapping[str, str], problem: Problem, level: float = LEVEL,
+    folder: Path,
+    arms: Mapping[str, Sequence[Trainings]],
+    models: Mapping[str, Sequence[Served]],
+    metrics: Mapping[str, str],
+    problem: Problem,
+    level: float = LEVEL,
 ) -> dict[str, Lift | None]:
     """The selection's lift over each other arm, with intervals at ``level``."""
     ours = models[SELECTION]
@@ -173,8 +177,13 @@ def _lifts(
 
 
 def _lift(
-    folder: Path, ours: Sequence[Served], theirs: Sequence[Served], models: int, metrics: Mapping[str, str],
-    problem: Problem, level: float,
+    folder: Path,
+    ours: Sequence[Served],
+    theirs: Sequence[Served],
+    models: int,
+    metrics: Mapping[str, str],
+    problem: Problem,
+    level: float,
 ) -> Lift | None:
     """The lift over an arm of so many ``models``, from who serves each task with each seed."""
     pairs: list[dict[str, Pair]] = [

@@ -30,7 +30,7 @@ from auxtune.trials.metrics import direction_of
 from auxtune.trials.report import Cost
 
 FORMAT = 1
-MORE = 0.1                                             # share by which the dearer of two may be dearer
+MORE = 0.1  # share by which the dearer of two may be dearer
 ITS_OWN = ("study", "selector", "search_score", "seed", "auxtune", "earlier")  # in a fingerprint, not the question
 UNITS = {"usd": "USD", "gpu_hours": "GPU hours", "cpu_hours": "CPU hours"}
 
@@ -43,10 +43,10 @@ class Answered:
     folder: Path
     selector: str
     fingerprint: Mapping[str, str]
-    content: Mapping[str, Any]                         # of selection.json
+    content: Mapping[str, Any]  # of selection.json
     accounts: Accounts
     price: Price
-    metrics: Mapping[str, str]                         # task that counts -> main metric
+    metrics: Mapping[str, str]  # task that counts -> main metric
     models: Mapping[int, Served]
 
     def predictions(self, seed: int, task: str) -> Predictions:
@@ -193,7 +193,8 @@ def _reached(study: Answered, trial: Trial) -> float | None:
     told = trial.told.outcome.metrics
     values = [
         direction_of(metric) * told[task][metric]
-        for task, metric in study.metrics.items() if metric in told.get(task, {})
+        for task, metric in study.metrics.items()
+        if metric in told.get(task, {})
     ]
     return fmean(values) if values else None
 

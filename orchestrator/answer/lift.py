@@ -24,12 +24,12 @@ from auxtune.orchestrator.answer.resampling import Predictions, resampled
 from auxtune.trials.metrics import direction_of
 
 DRAWS = 1000
-LEVEL = 0.95                                           # of an interval, where several do not ask for more
-FEWEST_SEEDS = 3                                       # under this no interval is given
+LEVEL = 0.95  # of an interval, where several do not ask for more
+FEWEST_SEEDS = 3  # under this no interval is given
 
 Values = TypeVar("Values", float, np.ndarray)
 
-Pair: TypeAlias = tuple[Predictions, Predictions]      # ours and theirs, with the same seed
+Pair: TypeAlias = tuple[Predictions, Predictions]  # ours and theirs, with the same seed
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def mean_lift(
     if not whole:
         return None
     sides = {task: ([pair[task][0] for pair in whole], [pair[task][1] for pair in whole]) for task in metrics}
-    each = np.stack([_differences(metric, *sides[task]) for task, metric in metrics.items()])   # (tasks, seeds)
+    each = np.stack([_differences(metric, *sides[task]) for task, metric in metrics.items()])  # (tasks, seeds)
 
     def doubt() -> RowDoubt:
         doubts = [_doubt(metric, *sides[task], seed) for task, metric in metrics.items()]

@@ -25,5 +25,5 @@ def load_predictions(path: Path, task: str) -> Predictions:
 def resampled(metric: str, answers: Predictions, draws: np.ndarray) -> np.ndarray:
     """``metric`` on each resample. ``draws`` (resamples, rows) are row numbers; the result is (resamples,)."""
     rows = draws.shape[1]
-    times = np.stack([np.bincount(draw, minlength=rows) for draw in draws])             # (resamples, rows)
+    times = np.stack([np.bincount(draw, minlength=rows) for draw in draws])  # (resamples, rows)
     return find_metric(metric).on_resamples(answers, times)

@@ -16,7 +16,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.trials.metrics import direction_of
 
-Served: TypeAlias = Mapping[str, Trial]                # task -> the trial whose model serves it
+Served: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
 
 
 def served(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> Served:
@@ -38,7 +38,7 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
     A group whose tasks all do better elsewhere serves none. Where no seed says anything of a task, the first group
     that has it serves it.
     """
-    columns = list(zip(*arm, strict=True))             # a group each, over the seeds
+    columns = list(zip(*arm, strict=True))  # a group each, over the seeds
     serves: dict[str, int] = {}
     for task, metric in metrics.items():
         means: dict[int, float] = {}

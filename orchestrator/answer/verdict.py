@@ -139,7 +139,8 @@ def _of_groups(selection: Mapping[str, Any], best: Recommendation) -> str:
 def _besides(selection: Mapping[str, Any], best: Recommendation) -> Iterator[str]:
     """The control that did best, if it did better than the selection, but not for sure."""
     others = {
-        name: lift for name, lift in selection["lift"].items()
+        name: lift
+        for name, lift in selection["lift"].items()
         if lift is not None and name != SINGLE and not is_same_training(lift) and lift["mean"] < 0
     }
     shown = {name: lift for name, lift in others.items() if lift["low"] is None or lift["high"] < 0}

@@ -85,7 +85,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
             if not isinstance(data, dict) or not data:
                 raise yaml.YAMLError("expected a mapping of keys such as cluster_name and provider")
             file.data = data
-    except (yaml.YAMLError, ValueError, RecursionError) as error:     # also a date that is none, an alias of itself
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also a date that is none, an alias of itself
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         what = f"not YAML that can be read: {getattr(error, 'problem', None) or error}"

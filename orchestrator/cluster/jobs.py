@@ -20,12 +20,12 @@ _ENTRY = "python -m auxtune.orchestrator.cluster.there"
 # Ray ends a job with SIGTERM and three seconds unless told otherwise; a study stops in order on SIGINT, in its time.
 _STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "300"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)", re.ASCII)
-_NOT_YET, _PATIENCE = "No available agent", 60.0       # what a job server says before it can take jobs; seconds
+_NOT_YET, _PATIENCE = "No available agent", 60.0  # what a job server says before it can take jobs; seconds
 _WITHOUT = (
     "The head's `python` has no auxtune: put the folder of the one that has into PATH where its Ray is started, before "
     "`ray start`\n"
 )
-_LOOK = 0.5                                            # seconds between looks at a job
+_LOOK = 0.5  # seconds between looks at a job
 
 
 class Jobs:
@@ -39,7 +39,7 @@ class Jobs:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             self._client = JobSubmissionClient(address)
-        except Exception as error:                     # Ray raises several kinds, ConnectionError among them
+        except Exception as error:  # Ray raises several kinds, ConnectionError among them
             raise AuxtuneError(
                 f"{address}: expected the job server of a Ray cluster, found: {str(error).strip().splitlines()[-1]}; "
                 "`ray dashboard cluster.yaml` opens a tunnel to http://127.0.0.1:8265"
@@ -50,7 +50,9 @@ class Jobs:
         """Start the study of ``parcel``; the job's id. Variables that ``text`` names go along with their values."""
         variables = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
         return self._start(
-            f"{_ENTRY} parcel", study, parcel.digest,
+            f"{_ENTRY} parcel",
+            study,
+            parcel.digest,
             {"working_dir": str(parcel.folder), "env_vars": {**variables, **_STOP}},
         )
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
 
-PACKAGES = ("ray", "auxtune", "torch", "transformers", "numpy")   # a difference shows in results or breaks them
+PACKAGES = ("ray", "auxtune", "torch", "transformers", "numpy")  # a difference shows in results or breaks them
 ON_THE_HEAD = "`ray exec cluster.yaml 'RAY_AUTH_MODE=token auxtune doctor --address auto'`"
-PATIENCE = 90.0                                        # seconds for a node to start a worker process and answer
+PATIENCE = 90.0  # seconds for a node to start a worker process and answer
 
 
 @dataclass(frozen=True)

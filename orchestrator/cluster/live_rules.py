@@ -9,8 +9,8 @@ from importlib.metadata import version
 from auxtune.orchestrator.cluster.finding import Finding
 from auxtune.orchestrator.cluster.live import PACKAGES, Cluster, Node
 
-FEWEST_FREE = 5e9                                      # bytes: some checkpoints of an encoder of 400 MB
-FULLEST = 0.95                                         # beyond it Ray stores no more objects on the disk
+FEWEST_FREE = 5e9  # bytes: some checkpoints of an encoder of 400 MB
+FULLEST = 0.95  # beyond it Ray stores no more objects on the disk
 
 
 def live_findings(cluster: Cluster, storage: str | None, tracking: str | None) -> list[Finding]:
@@ -82,7 +82,7 @@ def _places(cluster: Cluster) -> Iterator[Finding]:
             why = "A trial that takes all of the head's memory takes the study's driver with it, and the whole cluster."
             remedy = "start its Ray with --num-cpus=0, on a cloud `resources: {CPU: 0}`"
             yield Finding("head", _name(head), what, why, remedy, "warning")
-    elif not heads:                                    # a head alone that trains is a cluster of one machine
+    elif not heads:  # a head alone that trains is a cluster of one machine
         why = "Workers that are started when trials ask for them were not examined."
         remedy = "ask again while a study runs"
         yield Finding("workers", "cluster", "there is no worker now", why, remedy, "warning")

@@ -64,10 +64,10 @@ def read(storage: str, names: list[str]) -> list[str]:
 def remove(storage: str, name: str) -> None:
     """Take the file away again, if it is there."""
     if "://" in storage:
-        with suppress(Exception):                      # whatever a store's client raises
+        with suppress(Exception):  # whatever a store's client raises
             _store(storage).rm_file(f"{storage}/{name}")
         return
-    with suppress(OSError):                            # what could not be written cannot be removed
+    with suppress(OSError):  # what could not be written cannot be removed
         (_there(storage) / name).unlink(missing_ok=True)
 
 
@@ -83,12 +83,14 @@ def _put(storage: str, name: str) -> dict[str, Any]:
     try:
         store = _store(storage)
         store.pipe_file(place, content, mode="create")
-    except Exception as error:                         # each store's client has kinds of errors of its own
+    except Exception as error:  # each store's client has kinds of errors of its own
         return {"error": f"{type(error).__name__}: {error}"}
     with suppress(Exception):
         store.pipe_file(place, content, mode="create")
-        return {"error": "it does not refuse to create an object that is there, so nothing would keep two drivers of "
-                         "one study apart"}
+        return {
+            "error": "it does not refuse to create an object that is there, so nothing would keep two drivers of "
+            "one study apart"
+        }
     return {"error": None}
 
 

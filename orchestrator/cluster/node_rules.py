@@ -14,7 +14,7 @@ from auxtune.orchestrator.cluster.finding import Finding
 from auxtune.orchestrator.cluster.start_rules import HEAD, ray_start
 
 _NO_CPUS = re.compile(r"--num-cpus[= ]+[\"']?0(?!\d)")
-_GPU_INSTANCE = re.compile(r"(p\d|g\d|gr\d)\w*\.")     # AWS's families with NVIDIA GPUs
+_GPU_INSTANCE = re.compile(r"(p\d|g\d|gr\d)\w*\.")  # AWS's families with NVIDIA GPUs
 
 
 def node_findings(file: ClusterFile) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def _head_trains(file: ClusterFile) -> bool:
         start = ray_start(file, HEAD)
         return start is not None and not _NO_CPUS.search(start[1])
     declared = file.data["available_node_types"][file.data["head_node_type"]]["resources"]
-    return bool(declared.get("CPU", 1))                # what is not declared is counted on the machine
+    return bool(declared.get("CPU", 1))  # what is not declared is counted on the machine
 
 
 def _somewhere(file: ClusterFile, workers: bool) -> Iterator[Finding]:

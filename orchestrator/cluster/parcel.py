@@ -21,7 +21,7 @@ from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import earlier_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 
-MOST = 90 * 2**20                                      # bytes; Ray's own limit for a job's files is 100 MiB
+MOST = 90 * 2**20  # bytes; Ray's own limit for a job's files is 100 MiB
 MANIFEST = "parcel.json"
 
 
@@ -31,7 +31,7 @@ class Parcel:
 
     folder: Path
     digest: str
-    size: int                                          # bytes of the files that are sent
+    size: int  # bytes of the files that are sent
 
 
 def versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from auxtune.orchestrator.cli import main as auxtune
 from auxtune.orchestrator.cluster.parcel import MANIFEST, versions
 from auxtune.orchestrator.errors import AuxtuneError
 
-BEGIN = "--- auxtune ---"                              # what Ray says of a job comes before this line
+BEGIN = "--- auxtune ---"  # what Ray says of a job comes before this line
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ def command(study_dir: Path, yes: bool, as_json: bool) -> None:
     from auxtune.orchestrator.record.leftovers import delete, leftovers
 
     folder = study_dir.resolve()
-    read_accounts(folder)                              # a heartbeat is written into a study's folder only
+    read_accounts(folder)  # a heartbeat is written into a study's folder only
     # The sign keeps drivers away, also while the question waits for its answer: what is shown is what is deleted.
     with Heartbeat(folder, f"{CLEANING}{uuid.uuid4().hex[:12]}"):
         found = leftovers(folder, read_accounts(folder))

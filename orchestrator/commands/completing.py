@@ -59,5 +59,5 @@ def _inside(folder: Path) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:                                    # in a folder that may not be entered
+    except OSError:  # in a folder that may not be entered
         return False

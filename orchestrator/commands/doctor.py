@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.cluster.finding import Finding
     from auxtune.orchestrator.cluster.live import Cluster
 
-_TRACKING = "http://127.0.0.1:5000"                    # where our cluster files start the server
+_TRACKING = "http://127.0.0.1:5000"  # where our cluster files start the server
 
 
 @click.command("doctor", epilog="Example: auxtune doctor cluster.yaml")
@@ -25,9 +25,7 @@ _TRACKING = "http://127.0.0.1:5000"                    # where our cluster files
     "--tracking", default=_TRACKING, show_default=True, metavar="URI", help="With --address: the MLflow server."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
-def command(
-    cluster: Path | None, address: str | None, storage: str | None, tracking: str, as_json: bool
-) -> None:
+def command(cluster: Path | None, address: str | None, storage: str | None, tracking: str, as_json: bool) -> None:
     """Examine the cluster file CLUSTER, offline, or with --address a live cluster, on every node.
 
     A file must pass Ray's own validation and what that does not see: who may reach the dashboard, authentication,

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from auxtune.orchestrator.cluster.jobs import Jobs
 
-_WINDING_DOWN = 30.0                                   # seconds in which a stopped study's job has ended, too
+_WINDING_DOWN = 30.0  # seconds in which a stopped study's job has ended, too
 ADDRESS = "Ask a cluster's job server, http://HEAD:8265; STUDY_DIR is then there, as in studies/NAME."
 
 

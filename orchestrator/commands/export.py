@@ -13,14 +13,17 @@ import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 
-SELECTION = "selection"                                # as planning.arms has it, which takes longer to import
+SELECTION = "selection"  # as planning.arms has it, which takes longer to import
 
 
 @click.command("export", epilog="Example: auxtune export studies/quickstart --to models/mood")
 @click.argument("study_dir", type=StudyPlace())
 @click.option("--to", "to", required=True, type=click.Path(path_type=Path), help="The new folder.")
 @click.option(
-    "--arm", default=SELECTION, show_default=True, metavar="ARM",
+    "--arm",
+    default=SELECTION,
+    show_default=True,
+    metavar="ARM",
     help="What to train: the selection, or a control of the study such as all_tasks.",
 )
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The training's seed; by default the study's.")

@@ -32,13 +32,21 @@ _MEASURES = {
 )
 @click.argument("table_dir", type=click.Path(path_type=Path))
 @click.option(
-    "--selector", "selectors", multiple=True, required=True, metavar="NAME", shell_complete=completing.selectors,
+    "--selector",
+    "selectors",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    shell_complete=completing.selectors,
     help="A selector, or '{name: NAME, option: value}'; several to compare them.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of every selector that has it.")
 @click.option("--models", multiple=True, metavar="N[,N…]", help="Groups: the most models that may be served (3).")
 @click.option(
-    "--inference-budget", "inference_budgets", multiple=True, metavar="X[,X…]",
+    "--inference-budget",
+    "inference_budgets",
+    multiple=True,
+    metavar="X[,X…]",
     help="Groups: the most that serving may cost, in units of a usual model.",
 )
 @click.option("--budget", "budgets", multiple=True, metavar="N[,N…]", help="Trials to spend; all recorded ones.")
@@ -51,9 +59,20 @@ _MEASURES = {
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw quality against cost to this .png or .svg.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows, one for each search.")
 def command(
-    table_dir: Path, selectors: tuple[str, ...], overrides: tuple[str, ...], models: tuple[str, ...],
-    inference_budgets: tuple[str, ...], budgets: tuple[str, ...], cost: float | None, targets: tuple[str, ...],
-    seeds: int, seed: int, concurrent: int, split: str, picture: Path | None, as_json: bool,
+    table_dir: Path,
+    selectors: tuple[str, ...],
+    overrides: tuple[str, ...],
+    models: tuple[str, ...],
+    inference_budgets: tuple[str, ...],
+    budgets: tuple[str, ...],
+    cost: float | None,
+    targets: tuple[str, ...],
+    seeds: int,
+    seed: int,
+    concurrent: int,
+    split: str,
+    picture: Path | None,
+    as_json: bool,
 ) -> None:
     """Run selectors against the recorded table in TABLE_DIR and judge their answers on the split they did not see.
 
@@ -68,11 +87,16 @@ def command(
     for line in audit(recorded.table):
         click.echo(f"warning: {recorded.name}: {line}", err=True)
     rows = simulate(
-        recorded, _asked(selectors, overrides),
-        targets=targets, models=_numbers(models, int, "--models"), budgets=_numbers(budgets, int, "--budget"),
+        recorded,
+        _asked(selectors, overrides),
+        targets=targets,
+        models=_numbers(models, int, "--models"),
+        budgets=_numbers(budgets, int, "--budget"),
         inference_budgets=_numbers(inference_budgets, float, "--inference-budget"),
-        seeds=range(seed, seed + seeds), concurrent=concurrent,
-        most_cost=math.inf if cost is None else cost, split=split,
+        seeds=range(seed, seed + seeds),
+        concurrent=concurrent,
+        most_cost=math.inf if cost is None else cost,
+        split=split,
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:

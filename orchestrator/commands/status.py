@@ -71,7 +71,7 @@ def _watch(study_dir: Path) -> None:
     before = Study.from_folder(study_dir).status()
     _show(before)
     watch_lines(study_dir.resolve())
-    if (after := Study.from_folder(study_dir).status()) != before:     # of a study that nobody runs all is said
+    if (after := Study.from_folder(study_dir).status()) != before:  # of a study that nobody runs all is said
         _show(after)
 
 

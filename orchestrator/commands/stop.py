@@ -43,7 +43,7 @@ def command(study_dir: Path, timeout: float, as_json: bool, address: str | None)
     folder = study_dir.resolve()
     driver = ask_to_stop(folder)
     if driver is None:
-        read_accounts(folder)                          # raises where there is no study at all
+        read_accounts(folder)  # raises where there is no study at all
         _say({"study": folder.name, "process": None, "stopped": True, "state": None}, folder, as_json)
         return
     if not as_json:

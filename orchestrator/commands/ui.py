@@ -41,7 +41,7 @@ def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
         return
     click.echo(f"starting MLflow's server over {shown(store)}; Ctrl-C ends it", err=True)
     with StopSignals() as signals, signals.held():
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:      # a terminal that is closed, unless under nohup
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that is closed, unless under nohup
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
         with served(store, port, lambda: bool(signals.came)) as server:
             _show(server.address, found, no_browser)

@@ -34,7 +34,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
-    tracking_uri(checked)                              # says what is wrong with the environment's
+    tracking_uri(checked)  # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
     besides = (*told_of(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
     inspection = inspect_study(checked, tasks, besides)

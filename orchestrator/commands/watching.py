@@ -17,7 +17,7 @@ from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
 from auxtune.orchestrator.views.watched import Watched
 
-_FAR = 5.0                                             # seconds between looks into an object store
+_FAR = 5.0  # seconds between looks into an object store
 
 
 def watch_live(folder: Path, terminal: Terminal) -> None:
@@ -31,7 +31,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
         def see(events: list[Event]) -> None:
             nonlocal watched
             heard.extend(events)
-            if any(isinstance(event, Opened) for event in events):     # its budget may be another now
+            if any(isinstance(event, Opened) for event in events):  # its budget may be another now
                 watched = _watched(folder, heard)
             else:
                 watched.hear(events)
@@ -64,7 +64,7 @@ def _follow(folder: Path, following: Following, see: Callable[[list[Event]], Non
         while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(following.news())
             time.sleep(pause)
-        see(following.news())                          # a driver's last word is durable before its sign is gone
+        see(following.news())  # a driver's last word is durable before its sign is gone
 
 
 def _watched(folder: Path, heard: list[Event]) -> Watched:

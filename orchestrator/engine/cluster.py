@@ -28,11 +28,11 @@ from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.machines import Machines, Node, Startable
 from auxtune.orchestrator.record.node_time import NodeClock, NodeTime
 
-LOOK = 2.0                                             # seconds between looks at the nodes
-_PATIENCE = 10.0                                       # seconds that the head has to answer
-_KIND, _ANY_MACHINE = "ray.io/node-group", "local.cluster.node"        # Ray's label, and what it says on-prem
-_HEAD = "node:__internal_head__"                       # a resource that Ray gives to every head
-_CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")    # where `ray up` leaves it on the head
+LOOK = 2.0  # seconds between looks at the nodes
+_PATIENCE = 10.0  # seconds that the head has to answer
+_KIND, _ANY_MACHINE = "ray.io/node-group", "local.cluster.node"  # Ray's label, and what it says on-prem
+_HEAD = "node:__internal_head__"  # a resource that Ray gives to every head
+_CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves it on the head
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[s
     if config is None or head not in active:
         return Machines(nodes)
     kinds = config["available_node_types"]
-    workers = sum(active.values()) - 1                 # all but the head
+    workers = sum(active.values()) - 1  # all but the head
     return Machines(
         nodes,
         tuple(
@@ -149,7 +149,7 @@ class Watched(threading.Thread):
         while not self._over.wait(LOOK):
             try:
                 self._seen = cluster_machines()
-            except Exception as error:                 # a head that is busy; one that is gone ends Ray's loop by itself
+            except Exception as error:  # a head that is busy; one that is gone ends Ray's loop by itself
                 logging.getLogger(__name__).warning("the nodes could not be looked at: %s", error)
                 continue
             self._time.look(self._seen.up, time.monotonic())

@@ -17,20 +17,20 @@ from auxtune.trials.encoder import BaseEncoder
 
 # Read by Ray when it is imported or when the Tuner is built; a user's own settings win.
 _RAY_SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",         # the ledger and MLflow are the record
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",        # a trial may have no score yet
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",                # both signals are handled here
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",                # our own lines say what failed
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger and MLflow are the record
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may have no score yet
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # both signals are handled here
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # our own lines say what failed
     "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",      # Tune never retries; the agenda does
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # Tune never retries; the agenda does
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",                         # with verbose=0, not a line of Ray's own
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0, not a line of Ray's own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 # Of the 103 bytes that the path of a socket may have (104 with its end, on macOS), those before a name such as
 # /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
 _LONGEST_FOLDER = 103 - 68
-_ALWAYS_MORE = 10_000                                  # trials that Tune may ask for ahead: the searcher says how many
+_ALWAYS_MORE = 10_000  # trials that Tune may ask for ahead: the searcher says how many
 
 
 def quiet_ray() -> None:
@@ -53,7 +53,7 @@ def short_folder() -> str | None:
             folder.mkdir(exist_ok=True)
             if os.access(folder, os.W_OK) and len(os.fsencode(folder)) <= _LONGEST_FOLDER:
                 return str(folder)
-    return None                                        # then Ray says what is wrong
+    return None  # then Ray says what is wrong
 
 
 @contextmanager

@@ -23,8 +23,8 @@ class Measurement:
     store: EvidenceStore
     trial: int
     recipe: Recipe
-    start: Path | None = field(init=False, default=None)               # weights that spare the training
-    _missing: tuple[str, ...] = field(init=False, default=())          # probes
+    start: Path | None = field(init=False, default=None)  # weights that spare the training
+    _missing: tuple[str, ...] = field(init=False, default=())  # probes
     _reused: dict[str, Cost] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,8 +47,14 @@ class Measurement:
         Raises ``ProbeError``, and ``OSError`` where the disk refuses.
         """
         trained = Entry(
-            probe=WEIGHTS, run=self.plan.run, tasks=self.recipe.tasks, study=self.plan.maker, trial=self.trial,
-            cost=report.cost, score=report.score, metrics=report.selection,
+            probe=WEIGHTS,
+            run=self.plan.run,
+            tasks=self.recipe.tasks,
+            study=self.plan.maker,
+            trial=self.trial,
+            cost=report.cost,
+            score=report.score,
+            metrics=report.selection,
         )
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
@@ -60,9 +66,7 @@ class Measurement:
             # What looks on while a run is trained makes a longer run of it: all of that is its cost.
             cost = report.cost if probe in RUNNING else _difference(run.cost(), before)
             options = dict(self.recipe.probes[probe])
-            self.store.create(
-                self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays
-            )
+            self.store.create(self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays)
             yield
 
     def reported(self, report: Report, cost: Cost) -> Report:

@@ -23,7 +23,7 @@ from auxtune.orchestrator.storage.patience import gave_up, patient
 from auxtune.orchestrator.storage.published import put_file
 
 REPORT = "report.json"
-PAUSE = 15.0                                           # seconds of training after a store did not answer
+PAUSE = 15.0  # seconds of training after a store did not answer
 
 
 class Outbox:
@@ -33,8 +33,8 @@ class Outbox:
         self._home = home
         self._scratch = TemporaryDirectory(prefix="auxtune-attempt-") if isinstance(home, ObjectPath) else None
         self.folder = Path(self._scratch.name) if self._scratch else home
-        self._there: dict[Path, tuple[int, int, int]] = {}             # file -> as it was when it was published
-        self._again = 0.0                              # when to try again, by the monotonic clock
+        self._there: dict[Path, tuple[int, int, int]] = {}  # file -> as it was when it was published
+        self._again = 0.0  # when to try again, by the monotonic clock
 
     def publish(self) -> None:
         """Bring what has changed to the storage, if it can be reached. Raises ``StorageError`` to give up."""

@@ -18,7 +18,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.selectors.protocol import Proposal
 
-_NOISE = 1e-9                                          # of all slots: 10 times 0.1 is not more than 1
+_NOISE = 1e-9  # of all slots: 10 times 0.1 is not more than 1
 
 
 class LedgerSearcher(Searcher):

@@ -88,16 +88,16 @@ class StudyTrainable(tune.Trainable):
     _run: TrainingRun | None = None
     _outbox: Outbox | None = None
     _measurement: Measurement | None = None
-    _ending: Iterator[None] | None = None              # what is left to do once the last step is taken
+    _ending: Iterator[None] | None = None  # what is left to do once the last step is taken
     _terminated = False
-    _former: Any = None                                # Ray's own handler of SIGTERM, which ends the process at once
+    _former: Any = None  # Ray's own handler of SIGTERM, which ends the process at once
 
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
     ) -> None:
         """Keep what comes once per process (Ray hands it to ``setup`` only), and the first assignment."""
         self._tasks, self._base = tasks, base
-        if threading.current_thread() is threading.main_thread():      # where alone there can be handlers
+        if threading.current_thread() is threading.main_thread():  # where alone there can be handlers
             self._former = signal.signal(signal.SIGTERM, self._terminate)
         self._take(config["assignment"])
 
@@ -140,7 +140,7 @@ class StudyTrainable(tune.Trainable):
         if self._run is not None and not self._run.finished:
             show_life(self._box.folder)
             self._run.save()
-            with suppress(StorageError):               # the next attempt begins where the last checkpoint arrived
+            with suppress(StorageError):  # the next attempt begins where the last checkpoint arrived
                 self._box.publish()
         self._clear()
 
@@ -195,7 +195,7 @@ class StudyTrainable(tune.Trainable):
         self._clear()
         self._assignment, self._started = assignment, time.time()
         self._ending = self._measurement = None
-        self._run = None                               # the former one's memory is free before the next is built
+        self._run = None  # the former one's memory is free before the next is built
 
     def _begun(self) -> TrainingRun:
         """The assignment's run at its first step, or where its checkpoint left it."""
@@ -208,7 +208,7 @@ class StudyTrainable(tune.Trainable):
             try:
                 with local_copy(assignment.checkpoint) as checkpoint:
                     run.load(checkpoint)
-            except ValueError as error:                # damaged, or of a study that was allowed to drift
+            except ValueError as error:  # damaged, or of a study that was allowed to drift
                 logging.getLogger(__name__).warning("%s", error)
                 run = self._new_run()
         self._show_life()
@@ -245,7 +245,7 @@ class StudyTrainable(tune.Trainable):
             message=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )
-        with suppress(StorageError):                   # unheard, the attempt is one that died
+        with suppress(StorageError):  # unheard, the attempt is one that died
             self._leave(report)
 
     def _cost_of_starting(self) -> Cost:

@@ -17,7 +17,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.reports import read_report, write_report
 from auxtune.trials.report import Cost, Report
 
-GRACE = 30.0                                           # seconds beyond the limit at which a worker ends itself
+GRACE = 30.0  # seconds beyond the limit at which a worker ends itself
 
 
 class LoopWatch(tune.Callback):

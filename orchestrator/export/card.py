@@ -21,7 +21,9 @@ from auxtune.trials.recipe import Recipe
 UNKNOWN = "unknown"
 # What a program that sorts models by what they do would call a task of each kind.
 _HUB_TASKS = {
-    "classification": "text-classification", "multi_label": "text-classification", "regression": "text-classification",
+    "classification": "text-classification",
+    "multi_label": "text-classification",
+    "regression": "text-classification",
     "token": "token-classification",
 }
 
@@ -37,7 +39,7 @@ class Made:
     study: StudyFile
     answer: Mapping[str, Any]
     saved: SavedModel
-    tasks: Mapping[str, Task]                          # of the study, those trained and others
+    tasks: Mapping[str, Task]  # of the study, those trained and others
     recipe: Recipe
     name: str
     largest: float

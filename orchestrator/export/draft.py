@@ -25,7 +25,7 @@ class Draft:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.folder = home.with_name(f".{home.name}.export")
-        self.models = self.folder / "model"            # becomes ``home``
+        self.models = self.folder / "model"  # becomes ``home``
 
     def __enter__(self) -> Draft:
         check_free(self.home)
@@ -64,7 +64,7 @@ class Draft:
     def publish(self) -> None:
         """Give what was made its name."""
         try:
-            self.models.rename(self.home)              # in the place of an empty folder, never of a full one
+            self.models.rename(self.home)  # in the place of an empty folder, never of a full one
         except OSError as error:
             if error.errno in TAKEN:
                 check_free(self.home)

@@ -39,7 +39,7 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.problems import DataError
 from auxtune.trials.tokens import encode_tasks
 
-_INDIFFERENT = {"auxtune", "selector", "earlier"}      # how the answer was found does not change what it trains
+_INDIFFERENT = {"auxtune", "selector", "earlier"}  # how the answer was found does not change what it trains
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def export_study(
     has changed, ``Interrupted``, and ``Locked``.
     """
     folder, home = study_folder(study), to.absolute()
-    check_free(home)                                   # before anything is read, which may take a while
+    check_free(home)  # before anything is read, which may take a while
     accounts = read_accounts(folder)
     answer = confirmed_answer(folder, accounts)
     with StopSignals() as signals:
@@ -125,8 +125,15 @@ def _workshop(
 
 
 def _made(
-    study: StudyFile, workshop: Workshop, wanted: Wanted, draft: Draft, answer: Mapping[str, Any],
-    drift: tuple[str, ...], signals: StopSignals, arm: str, measured: Mapping[str, Mapping[str, float]],
+    study: StudyFile,
+    workshop: Workshop,
+    wanted: Wanted,
+    draft: Draft,
+    answer: Mapping[str, Any],
+    drift: tuple[str, ...],
+    signals: StopSignals,
+    arm: str,
+    measured: Mapping[str, Mapping[str, float]],
 ) -> Mapping[str, Any]:
     """One model, in its folder of the draft with its card."""
     proposal, tell = wanted.proposal, workshop.tell

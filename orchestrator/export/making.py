@@ -63,15 +63,19 @@ class Workshop:
                         self.tell(f"step {run.step} of {recipe.steps}: {said} on the selection split")
                     if signals.came:
                         run.save()
-                        raise Interrupted(f"Interrupted by step {run.step}; the same command goes on from there, and "
-                                          f"removing {home.parents[1]} gives it up.")
-                run.save()                             # so that what comes now, interrupted, trains nothing again
+                        raise Interrupted(
+                            f"Interrupted by step {run.step}; the same command goes on from there, and "
+                            f"removing {home.parents[1]} gives it up."
+                        )
+                run.save()  # so that what comes now, interrupted, trains nothing again
             return run, replace(run.report(), cost=self._cost(run))
         except (ArithmeticError, MemoryError, RuntimeError) as error:
             if (why := classify(error)) == "error":
                 raise
-            raise AuxtuneError(f"the training failed ({why}): {error}; another --seed may help, or fewer rows at once "
-                               "with --set training.batch_size and --allow-drift") from error
+            raise AuxtuneError(
+                f"the training failed ({why}): {error}; another --seed may help, or fewer rows at once "
+                "with --set training.batch_size and --allow-drift"
+            ) from error
 
     def check(self, home: Path, report: Report, recipe: Recipe) -> float:
         """Load the model in ``home``, score it on the report rows as texts, and return the largest difference.
@@ -96,7 +100,7 @@ class Workshop:
         evidence = StoredEvidence(EvidenceStore(self.folder.parent))
         try:
             tasks = varied(self.tasks, wanted.proposal, self.folder, evidence)
-        except ValueError as error:                    # under --allow-drift: fewer rows than there were
+        except ValueError as error:  # under --allow-drift: fewer rows than there were
             raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
 
         def new() -> TrainingRun:
@@ -107,7 +111,7 @@ class Workshop:
             return run
         try:
             run.load(home / "checkpoint")
-        except ValueError as error:                    # damaged, or of another seed, study or data
+        except ValueError as error:  # damaged, or of another seed, study or data
             logging.getLogger(__name__).info("%s", error)
             return new()
         self.tell(f"goes on from step {run.step} of an export that was interrupted")

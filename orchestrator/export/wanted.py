@@ -44,8 +44,13 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
 
 
 def wanted_models(
-    folder: Path, answer: Mapping[str, Any], accounts: Accounts, confirmation: Confirmation, seed: int,
-    group: int | None, arm: str = SELECTION,
+    folder: Path,
+    answer: Mapping[str, Any],
+    accounts: Accounts,
+    confirmation: Confirmation,
+    seed: int,
+    group: int | None,
+    arm: str = SELECTION,
 ) -> list[Wanted]:
     """An ``arm`` as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
 

@@ -71,11 +71,11 @@ class Agenda:
         """
         self.folder = folder
         self.accounts = Accounts(ledger.events)
-        self.exhausted: str | None = None              # the limit that ended the search, if one did
-        self.unpaid: ReadAnew | None = None            # another answer by now, which the budget lets nobody confirm
+        self.exhausted: str | None = None  # the limit that ended the search, if one did
+        self.unpaid: ReadAnew | None = None  # another answer by now, which the budget lets nobody confirm
         self._ledger, self._fold, self._translator = ledger, fold, translator
         self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
-        self._answer: tuple[int, Proposal | Wait | Done] | None = None     # the last one, and by how many events
+        self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
         for event in ledger.events:
             fold.add(event)
         self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
@@ -193,7 +193,7 @@ class Agenda:
         self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
         if self.exhausted:
             return Done()
-        if self._answer is None or self._answer[0] != self._fold.after:    # only after something happened
+        if self._answer is None or self._answer[0] != self._fold.after:  # only after something happened
             self._answer = (self._fold.after, self._fold.propose())
         return self._answer[1]
 
@@ -218,8 +218,13 @@ class Agenda:
             return self._start(trial)
         self.record(
             Told(
-                id=trial.id, attempt=0, time=time.time(), outcome=served.outcome, cost=NOTHING,
-                reused=served.reused, source=served.source,
+                id=trial.id,
+                attempt=0,
+                time=time.time(),
+                outcome=served.outcome,
+                cost=NOTHING,
+                reused=served.reused,
+                source=served.source,
             )
         )
         return None
@@ -249,7 +254,7 @@ class Agenda:
 
     def _select(self) -> None:
         selection = self._fold.select()
-        self._confirmation.arms(selection)             # raises: what is no answer must not be recorded as one
+        self._confirmation.arms(selection)  # raises: what is no answer must not be recorded as one
         self._settle(selection)
 
     def _settle(self, selection: Selection) -> None:
@@ -287,9 +292,9 @@ class Agenda:
         """Where a former session ended with nothing but failures, begin that part again: it may have been mended."""
         part = self.vain
         if part == "search":
-            self._settled = False                      # by a version that took a selection from such a search
+            self._settled = False  # by a version that took a selection from such a search
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
-                return                                 # it goes on by itself
+                return  # it goes on by itself
         if part is not None:
             self.record(Retried(ids=failed_in(self.accounts, part), time=time.time()))
 
@@ -302,9 +307,7 @@ class Agenda:
 
     def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
         attempt = trial.attempts[-1]
-        self.record(
-            Lost(id=trial.id, attempt=attempt.number, time=time.time(), cost=self._cost(trial), cause=cause)
-        )
+        self.record(Lost(id=trial.id, attempt=attempt.number, time=time.time(), cost=self._cost(trial), cause=cause))
 
     def _tell(self, trial: Trial, report: Report) -> None:
         self._record_end(trial, self._translator.outcome(report), report)
@@ -334,7 +337,7 @@ class Agenda:
     def _forget_weights(self) -> None:
         """Delete the weights of legs from which nothing will start any more."""
         if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
-            self.flush()                               # another session must come to the same incumbent
+            self.flush()  # another session must come to the same incumbent
             for path in useless:
                 with suppress(OSError):
                     delete_tree(path)

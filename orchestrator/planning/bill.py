@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.estimate import Spread, combined
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.trials.report import Cost
 
-_NOISE = 1e-9                                          # of a trial: float noise must not make room for one
+_NOISE = 1e-9  # of a trial: float noise must not make room for one
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,13 @@ class Room:
 
 
 def rooms(
-    limits: Mapping[str, float], spent: Mapping[str, float | None], each: Spread | None, confirm: Bill | None,
-    held: int, slots: Slots, price: Price,
+    limits: Mapping[str, float],
+    spent: Mapping[str, float | None],
+    each: Spread | None,
+    confirm: Bill | None,
+    held: int,
+    slots: Slots,
+    price: Price,
 ) -> list[Room]:
     """The room that each of the budget's ``limits`` leaves, after what is ``spent`` and confirm's ``held`` trials.
 
@@ -81,7 +86,8 @@ def rooms(
             found.append(Room(limit, left, left, left))
             continue
         per_second = {
-            "wall_hours": 1 / HOUR / slots.concurrent, "gpu_hours": slots.gpus / HOUR,
+            "wall_hours": 1 / HOUR / slots.concurrent,
+            "gpu_hours": slots.gpus / HOUR,
             "usd": usd_of_second(slots, price),
         }[limit]
         reserve: Spread | None = getattr(confirm, limit, None)

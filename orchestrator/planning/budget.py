@@ -110,7 +110,7 @@ class Budget:
     """The limits of a study, and how far it has come."""
 
     options: StudyOptions
-    steps: Callable[[Proposal], int]                   # optimisation steps of an executed proposal
+    steps: Callable[[Proposal], int]  # optimisation steps of an executed proposal
     slots: Slots
 
     @property

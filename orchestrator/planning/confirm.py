@@ -17,7 +17,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
 
-_FRESH = 7                                             # keeps confirm's seeds apart from every selector's
+_FRESH = 7  # keeps confirm's seeds apart from every selector's
 
 
 # The control that a study without `confirm.controls` had in earlier versions -> the one it has now.
@@ -72,9 +72,7 @@ class Confirmation:
     def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Trainings]]:
         """Arm name -> its trainings per seed, while the selection is not known; at the most, where it depends on it."""
         return self._arms.expected(
-            t.proposal
-            for t in accounts.in_phase("search")
-            if t.proposal.weights and t.proposal.weighting == "sampling"
+            t.proposal for t in accounts.in_phase("search") if t.proposal.weights and t.proposal.weighting == "sampling"
         )
 
     def depends(self, arm: str) -> bool:
@@ -87,7 +85,7 @@ class Confirmation:
         Raises ``SelectorError`` for a selection that is no answer to the problem.
         """
         chosen = repr(replace(selection, belief={}, ranking=None, stability=None))
-        if chosen not in self._known:                  # asked at every turn of Ray's loop
+        if chosen not in self._known:  # asked at every turn of Ray's loop
             self._known[chosen] = dict(self._as_trained(selection))
         return self._known[chosen]
 

@@ -71,7 +71,7 @@ def work_of(
 
     ``least_steps`` is given where the recipe only stands for one that is not known yet.
     """
-    evaluations = -(-recipe.steps // recipe.evaluate_every)            # the last step is evaluated too
+    evaluations = -(-recipe.steps // recipe.evaluate_every)  # the last step is evaluated too
     evaluated = {
         name: evaluations * rows[name]["selection"]
         + (rounds or 0) * rows[name]["probe"]
@@ -110,7 +110,7 @@ class TrialPace:
         if not measured:
             return None
         mean = fmean(measured) * work.steps
-        if len(measured) == 1:                         # one trial does not tell how far others may be from it
+        if len(measured) == 1:  # one trial does not tell how far others may be from it
             return Spread(mean, None, None)
         return Spread(mean, min(measured) * work.least_steps, max(measured) * work.steps)
 

@@ -12,7 +12,7 @@ from auxtune.orchestrator.record.events import Event, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.selectors.protocol import Done, Proposal
 
-AHEAD = 50                                             # questions to a selector: enough to see its kinds of trials
+AHEAD = 50  # questions to a selector: enough to see its kinds of trials
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Prop
             done = isinstance(answer, Done)
             return Foreseen((*waiting, *asked), len(waiting), last=done, alike=done)
         asked.append(as_recorded(execute(answer)))
-        number = len(accounts.trials) + len(asked)     # no trial of the ledger has it
+        number = len(accounts.trials) + len(asked)  # no trial of the ledger has it
         fold.add(Proposed(id=number, time=0.0, proposal=asked[-1], phase="search", after=fold.after))
     return Foreseen((*waiting, *asked), len(waiting), last=False, alike=True)
 
@@ -78,7 +78,9 @@ def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> l
     for name, per_seed in arms.items():
         certain = known or not confirmation.depends(name)
         missing = [
-            proposal for trainings in per_seed for proposal in trainings
+            proposal
+            for trainings in per_seed
+            for proposal in trainings
             if not certain or (not is_among(proposal, asked) and not _ended(confirmation.find(accounts, proposal)))
         ]
         if certain:

@@ -26,7 +26,7 @@ class MeasurePlan:
 
     run: str
     keys: Mapping[str, str]
-    texts: Path | None                                 # the shared probe batch, where a probe reads it
+    texts: Path | None  # the shared probe batch, where a probe reads it
     maker: str
 
 
@@ -36,14 +36,14 @@ class Served:
 
     outcome: Outcome
     reused: Mapping[str, Cost]
-    source: str                                        # the study and trial that measured it
+    source: str  # the study and trial that measured it
 
 
 @dataclass(frozen=True)
 class Measuring:
     """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
 
-    study: Path                                        # the study's folder
+    study: Path  # the study's folder
     translator: Translator
     tasks: Mapping[str, EncodedTask]
     base: BaseEncoder

@@ -30,14 +30,14 @@ class ProbeTexts:
 
     storage: Path
     tasks: Mapping[str, EncodedTask]
-    encoder: str                                       # digest of the encoder and the longest input
+    encoder: str  # digest of the encoder and the longest input
 
     @cached_property
     def folder(self) -> Path:
         """The batch's folder, named by its digest; made if there is none."""
         root = self.storage / FOLDER
         known = []
-        for folder in root.glob("[!.]*"):              # what is hidden is a draft, or was damaged
+        for folder in root.glob("[!.]*"):  # what is hidden is a draft, or was damaged
             about = _about(folder)
             if about is not None and about["encoder"] == self.encoder and self._has(about["tasks"]):
                 known.append((about["made"], folder.name, folder))
@@ -62,7 +62,7 @@ class ProbeTexts:
             publish(
                 draft,
                 home,
-                usable=lambda: _about(home) is not None,               # the same texts, made by another study meanwhile
+                usable=lambda: _about(home) is not None,  # the same texts, made by another study meanwhile
                 aside=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
             )
         return home
@@ -81,7 +81,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
     try:
         about: dict[str, Any] = json.loads(((whole(folder) or folder) / "texts.json").read_text())
         return about if texts_of(folder).digest == folder.name else None
-    except StorageError:                               # not to be reached is not absent
+    except StorageError:  # not to be reached is not absent
         raise
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

@@ -30,7 +30,9 @@ def unread_options(options: StudyOptions) -> tuple[str, ...]:
     unread = [(name, given, getattr(type(make(name, given)), "unread", {})) for name, given in asked]
     return tuple(
         f"selector {name}: the option {option} is not read: {why[option]}; remove it"
-        for name, given, why in unread for option in given if option in why
+        for name, given, why in unread
+        for option in given
+        if option in why
     )
 
 

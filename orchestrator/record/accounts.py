@@ -58,10 +58,10 @@ class Trial:
     proposal: Proposal
     proposed: float
     attempts: list[Attempt] = field(default_factory=list)
-    stopped: Judged | None = None                      # the word of early stopping that ended it
+    stopped: Judged | None = None  # the word of early stopping that ended it
     told: Told | None = None
     run_id: str | None = None
-    tried_again: bool = False                          # it failed, and another one stands for it
+    tried_again: bool = False  # it failed, and another one stands for it
 
     @property
     def status(self) -> str:
@@ -120,9 +120,9 @@ class Accounts:
         self.sessions: list[Session] = []
         self.selected: Selected | None = None
         self.study_run_id: str | None = None
-        self.experiment_id: str | None = None          # MLflow's, of the study's run
-        self.judged: list[Judged] = []                 # all words of early stopping, in their order
-        self.failed_in_a_row = 0                       # trials up to now, in the last session
+        self.experiment_id: str | None = None  # MLflow's, of the study's run
+        self.judged: list[Judged] = []  # all words of early stopping, in their order
+        self.failed_in_a_row = 0  # trials up to now, in the last session
         for event in events:
             self.add(event)
 
@@ -138,7 +138,7 @@ class Accounts:
                 self.trials[event.id].attempts.append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
-            case Told(attempt=0):                      # it was not run: no word on whether running goes well
+            case Told(attempt=0):  # it was not run: no word on whether running goes well
                 self.trials[event.id].told = event
             case Lost() | Told():
                 attempt = self.trials[event.id].attempts[event.attempt - 1]
@@ -240,7 +240,7 @@ class Accounts:
 
     def _end(self, trial: Trial, told: Told) -> None:
         trial.told = told
-        if trial.status != "stopped":                  # early stopping says nothing of whether trials work
+        if trial.status != "stopped":  # early stopping says nothing of whether trials work
             self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
 
     def _track(self, event: Tracked) -> None:

@@ -24,16 +24,16 @@ class Opened:
     """A session began to write, having read its data: its folders are where relative paths start."""
 
     session: str
-    time: float                                        # seconds since the epoch, as in every event
-    study: str                                         # the study file, unexpanded
+    time: float  # seconds since the epoch, as in every event
+    study: str  # the study file, unexpanded
     overrides: tuple[str, ...]
-    study_folder: str                                  # relative task and encoder paths start here
-    working_folder: str                                # relative storage and tracking paths start here
-    problem: Problem                                   # with it, the ledger can be verified without the data
+    study_folder: str  # relative task and encoder paths start here
+    working_folder: str  # relative storage and tracking paths start here
+    problem: Problem  # with it, the ledger can be verified without the data
     fingerprint: Mapping[str, str]
     versions: Mapping[str, str]
-    drift: tuple[str, ...] = ()                        # fingerprint keys that differed and were allowed
-    search_score: SearchScore = "metric"               # of what kind the scores are
+    drift: tuple[str, ...] = ()  # fingerprint keys that differed and were allowed
+    search_score: SearchScore = "metric"  # of what kind the scores are
     event: Literal["opened"] = "opened"
 
 
@@ -57,8 +57,8 @@ class Started:
     attempt: int
     time: float
     session: str
-    resume_from: int | None = None                     # the attempt whose checkpoint it continues
-    cpus: float | None = None                          # what it was allotted, for its cost if it is lost
+    resume_from: int | None = None  # the attempt whose checkpoint it continues
+    cpus: float | None = None  # what it was allotted, for its cost if it is lost
     gpus: float | None = None
     event: Literal["started"] = "started"
 
@@ -70,8 +70,8 @@ class Lost:
     id: int
     attempt: int
     time: float
-    cost: Cost                                         # up to its last sign of life
-    cause: Literal["worker", "driver"] = "worker"      # only a worker's death counts against the retries
+    cost: Cost  # up to its last sign of life
+    cause: Literal["worker", "driver"] = "worker"  # only a worker's death counts against the retries
     event: Literal["lost"] = "lost"
 
 
@@ -88,7 +88,7 @@ class Told:
     time: float
     outcome: Outcome
     cost: Cost
-    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)    # confirm only
+    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # confirm only
     reused: Mapping[str, Cost] = field(default_factory=dict)
     source: str | None = None
     message: str | None = None

@@ -28,7 +28,7 @@ from auxtune.trials.report import Cost
 
 FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study anew under another name"
-WEIGHTS = "weights"                                    # what an entry without arrays is of
+WEIGHTS = "weights"  # what an entry without arrays is of
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Entry:
     probe: str
     run: str
     tasks: tuple[str, ...]
-    study: str                                         # that made it: its name, and the key of its first session
+    study: str  # that made it: its name, and the key of its first session
     trial: int
     cost: Cost
     score: float | None
     metrics: Mapping[str, Mapping[str, float]]
     options: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str | None = None                          # of arrays.npz
-    format: Literal[1] = 1                             # any other is not read
+    sha256: str | None = None  # of arrays.npz
+    format: Literal[1] = 1  # any other is not read
 
 
 _entry = TypeAdapter(Entry)
@@ -73,7 +73,7 @@ class EvidenceStore:
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
                 _arrays(folder, entry.sha256)
-        except StorageError:                           # not to be reached is not absent
+        except StorageError:  # not to be reached is not absent
             raise
         except (OSError, ValidationError, EvidenceError):
             return None
@@ -137,7 +137,7 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
 
     def __init__(self, store: EvidenceStore) -> None:
         self._store = store
-        self._read = lru_cache(maxsize=64)(store.arrays)               # a selector looks again at every question
+        self._read = lru_cache(maxsize=64)(store.arrays)  # a selector looks again at every question
 
     def __getitem__(self, key: str) -> Mapping[str, np.ndarray]:
         return self._read(key)

@@ -32,7 +32,7 @@ class SelectorFold:
         self._selector, self._problem = selector, problem
         self._evidence = evidence
         self._state: Any = selector.start(problem)
-        self._numbers: dict[int, int] = {}             # proposal id -> the selector's own count
+        self._numbers: dict[int, int] = {}  # proposal id -> the selector's own count
         self.after = 0
 
     @property
@@ -89,15 +89,13 @@ def _own_defects(moment: str) -> Iterator[None]:
     """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
     try:
         yield
-    except AuxtuneError:                               # of the evidence, say, that it looked at
+    except AuxtuneError:  # of the evidence, say, that it looked at
         raise
     except Exception as error:
         raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
 
 
-def verify(
-    events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]
-) -> Iterator[str]:
+def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]) -> Iterator[str]:
     """Ask again at every recorded ``after`` and yield a line for each proposal that differs.
 
     ``execute`` turns what a selector asks for into what is recorded (its executed shares). ``fold`` is fresh. Events

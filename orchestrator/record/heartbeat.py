@@ -22,10 +22,10 @@ from auxtune.orchestrator.record.process import process_start
 from auxtune.orchestrator.storage.placing import replace_text
 from auxtune.orchestrator.typed import typed
 
-BEAT = 5.0                                             # seconds
-CLEANING = "clean-"                                    # how the session of a clean-up begins
-LOOK = 0.1                                             # seconds between looks whether the driver was asked to end
-STALE = 60.0                                           # seconds after which a silent driver elsewhere counts as dead
+BEAT = 5.0  # seconds
+CLEANING = "clean-"  # how the session of a clean-up begins
+LOOK = 0.1  # seconds between looks whether the driver was asked to end
+STALE = 60.0  # seconds after which a silent driver elsewhere counts as dead
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Sign:
     pid: int
     host: str
     time: float
-    started: str | None = None                         # ``process_start`` of the driver; ``None``: an older version's
-    stopping: bool = False                             # it was asked to end and is about to
+    started: str | None = None  # ``process_start`` of the driver; ``None``: an older version's
+    stopping: bool = False  # it was asked to end and is about to
 
     @property
     def here(self) -> bool:
@@ -77,9 +77,9 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        with suppress(StorageError):                   # a sign that stays is known for a dead one
+        with suppress(StorageError):  # a sign that stays is known for a dead one
             sign = _read(self._path)
-            if sign is not None and sign.session == self._session:     # it may be another's by now
+            if sign is not None and sign.session == self._session:  # it may be another's by now
                 self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -92,7 +92,7 @@ class Heartbeat:
             try:
                 self._write()
             except OSError:
-                continue                               # a full disk is the ledger's to report
+                continue  # a full disk is the ledger's to report
 
     def _write(self) -> None:
         sign = Sign(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())

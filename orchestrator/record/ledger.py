@@ -30,7 +30,7 @@ class Following:
 
     def __init__(self, folder: Path) -> None:
         self._segments = Segments(folder)
-        self.read = 0                                  # segments up to now
+        self.read = 0  # segments up to now
 
     def news(self) -> list[Event]:
         """The events that became durable since the last call, at first all. Raises ``LedgerDamaged``."""
@@ -48,7 +48,7 @@ class Ledger:
         """Read what is there and open a session. Raises ``LedgerDamaged``, or ``Locked`` if another was faster."""
         self._segments, written = Segments(folder), Following(folder)
         self.session = opened.session
-        self.events = written.news()                   # all, flushed or not
+        self.events = written.news()  # all, flushed or not
         self._waiting: list[Event] = []
         self._closed = False
         self._next = written.read + 1

@@ -21,7 +21,7 @@ from auxtune.orchestrator.storage.placing import delete_tree, size_of
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 UNNAMED = "stale evidence"
-WORDS = ("report.json", "log.txt")                     # what people may still ask of an attempt that does not count
+WORDS = ("report.json", "log.txt")  # what people may still ask of an attempt that does not count
 
 
 @dataclass(frozen=True)

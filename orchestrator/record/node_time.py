@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from auxtune.orchestrator.record.events import Nodes
 
-SIGN = 60.0                                            # seconds after which totals are recorded though nothing changed
+SIGN = 60.0  # seconds after which totals are recorded though nothing changed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NodeClock:
     def _pass(self, now: float) -> None:
         for kind, count in self._up.items():
             self._seconds[kind] += count * max(0.0, now - self._last)
-        self._last = max(self._last, now)              # two threads may come in another order than they looked at it
+        self._last = max(self._last, now)  # two threads may come in another order than they looked at it
 
 
 class NodeTrail:

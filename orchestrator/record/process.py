@@ -35,7 +35,7 @@ def _posix_start(pid: int) -> str | None:
     command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
     try:
         asked = subprocess.run(command, env=plain, capture_output=True, text=True, check=False)
-    except OSError:                                    # no ps here
+    except OSError:  # no ps here
         return None
     state, _, began = asked.stdout.strip().partition(" ")
     return None if not began or state.startswith("Z") else began.strip()

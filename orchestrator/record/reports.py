@@ -15,7 +15,7 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.trials.report import Cost, Report
 
-_TAIL = 1 << 16                                        # bytes: many times an evaluation's line
+_TAIL = 1 << 16  # bytes: many times an evaluation's line
 _report = TypeAdapter(Report)
 
 
@@ -64,9 +64,9 @@ def steps_done(folder: Path) -> int | None:
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            *_, last, _ = (b"\n" + file.read()).split(b"\n")          # what follows the last newline is not whole yet
+            *_, last, _ = (b"\n" + file.read()).split(b"\n")  # what follows the last newline is not whole yet
             return int(json.loads(last)["step"])
-    except (OSError, ValueError, KeyError):            # not begun, or a line longer than the tail
+    except (OSError, ValueError, KeyError):  # not begun, or a line longer than the tail
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:                                      # every command line begins with this module, so it loads nothing
+if TYPE_CHECKING:  # every command line begins with this module, so it loads nothing
     from auxtune.trials.recipe import SearchScore
 
 _LOSSES = {"loss": "loss", "relative_loss": "relative loss"}

@@ -55,7 +55,7 @@ class Segments:
                 path = self._path(number)
                 yield path, ahead.pop(path) if path in ahead else path.read_bytes()
                 number += 1
-            elif self._path(number).exists():          # written since the folder was listed
+            elif self._path(number).exists():  # written since the folder was listed
                 present.add(number)
             else:
                 break

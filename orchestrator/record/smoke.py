@@ -35,7 +35,7 @@ class SmokeRecord:
 
     true_of: Mapping[str, str]
     tasks: Mapping[str, SmokedTask]
-    format: Literal[1] = 1                             # raised where a reader would misunderstand it
+    format: Literal[1] = 1  # raised where a reader would misunderstand it
 
     def differs_in(self, now: Mapping[str, str]) -> tuple[str, ...]:
         """The keys in which this is not true of ``now``."""

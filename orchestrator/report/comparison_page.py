@@ -40,20 +40,30 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
         across, up = f"cost of the search ({unit})", f"{metric} on the report split"
         svg = scatter("cost", points, across, up, said, direction_of(metric))
         yield Picture(
-            svg, "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
+            svg,
+            "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
             "search cost, with what reused evidence had cost.",
         )
     rows = [
         (
-            study["study"], study["selector"], " | ".join(map(" + ".join, study["selected"])),
+            study["study"],
+            study["selector"],
+            " | ".join(map(" + ".join, study["selected"])),
             number(study["report"]["mean"] if study["report"] else None, ".4f"),
             number(study["lift"]["mean"] if study["lift"] else None, "+.4f"),
-            small(study["cost"], 3), number(study["best_at_equal_cost"], ".4f"),
+            small(study["cost"], 3),
+            number(study["best_at_equal_cost"], ".4f"),
         )
         for study in found["studies"]
     ]
     columns = (
-        "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "best by equal cost",
+        "study",
+        "selector",
+        "selected",
+        "report split",
+        "over single task",
+        f"search, {unit}",
+        "best by equal cost",
     )
     yield Table("Studies of one question", columns, tuple(rows))
     yield Paragraph(
@@ -75,7 +85,9 @@ def _differences(found: Mapping[str, Any]) -> Iterator[Block]:
         )
     rows = [
         (
-            pair["a"], pair["b"], number(pair["mean"], "+.4f"),
+            pair["a"],
+            pair["b"],
+            number(pair["mean"], "+.4f"),
             *(bounds(pair) if pair["mean"] is not None else ("no seed in common", "give the studies one `seed`")),
             number(pair["seeds"]),
         )

@@ -18,8 +18,8 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 7.0                                            # inches: a page's column
-MARKS = "osD^vPXph<>"                                   # apart in shape too, for who sees no colours
+WIDTH = 7.0  # inches: a page's column
+MARKS = "osD^vPXph<>"  # apart in shape too, for who sees no colours
 
 # Okabe and Ito's six; nine steps from against to for, and what is written on each; seven from little to much.
 SERIES = tuple(f"series-{n}" for n in range(6))
@@ -43,8 +43,9 @@ _STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"),
-                    _NUMBERS["ink"]),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"), _NUMBERS["ink"]
+    ),
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), _NUMBERS["muted"]),
     "grid.color": _NUMBERS["rule"],
 }
@@ -84,7 +85,7 @@ def drawn(name: str, height: float, says: str, draw: Callable[[Figure], None]) -
     from matplotlib.figure import Figure
 
     written = io.StringIO()
-    style: Any = {**_STYLE, "svg.hashsalt": name}      # matplotlib types every single key
+    style: Any = {**_STYLE, "svg.hashsalt": name}  # matplotlib types every single key
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # Signs that matplotlib's own font lacks; the page's font is another.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

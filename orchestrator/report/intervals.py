@@ -26,7 +26,12 @@ def intervals(name: str, lifts: Sequence[tuple[str, Mapping[str, Any]]], unit: s
             filled = colour("series-0") if low is not None else "none"
             axes.plot(mean, place, "o", markersize=7, color=colour("series-0"), markerfacecolor=filled)
             axes.annotate(
-                f"{mean:+.4f}", (mean, place), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5,
+                f"{mean:+.4f}",
+                (mean, place),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
                 bbox={"facecolor": colour("paper"), "edgecolor": "none", "pad": 0.8},
             )
         axes.set_yticks(range(len(lifts)), [label for label, _ in lifts])

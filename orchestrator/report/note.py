@@ -14,8 +14,8 @@ from auxtune.orchestrator.answer.verdict import other_arm, verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
 from auxtune.orchestrator.typed import typed
 
-LONGEST = 5000                                         # characters of a tag that also older servers take
-_ROWS = 25                                             # of one table
+LONGEST = 5000  # characters of a tag that also older servers take
+_ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 

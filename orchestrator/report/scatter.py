@@ -50,8 +50,13 @@ def scatter(
         best = front(points, direction)
         right = max(point.cost for point in points)
         axes.step(
-            [*(p.cost for p in best), right], [*(p.quality for p in best), best[-1].quality], where="post",
-            color=colour("muted"), linewidth=1.2, linestyle=(0, (4, 2)), label="Pareto front",
+            [*(p.cost for p in best), right],
+            [*(p.quality for p in best), best[-1].quality],
+            where="post",
+            color=colour("muted"),
+            linewidth=1.2,
+            linestyle=(0, (4, 2)),
+            label="Pareto front",
         )
         for place, (label, each) in enumerate(series.items()):
             shade = colour(SERIES[place % len(SERIES)])
@@ -59,8 +64,15 @@ def scatter(
                 if point.low is not None and point.high is not None:
                     axes.vlines(point.cost, point.low, point.high, color=shade, linewidth=1.4)
             axes.plot(
-                [p.cost for p in each], [p.quality for p in each], MARKS[place % len(MARKS)], markersize=7.5,
-                color=shade, markeredgecolor=colour("paper"), markeredgewidth=0.6, label=label, linestyle="none",
+                [p.cost for p in each],
+                [p.quality for p in each],
+                MARKS[place % len(MARKS)],
+                markersize=7.5,
+                color=shade,
+                markeredgecolor=colour("paper"),
+                markeredgewidth=0.6,
+                label=label,
+                linestyle="none",
             )
         axes.set_xlabel(across)
         axes.set_ylabel(up)

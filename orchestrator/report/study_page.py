@@ -84,7 +84,7 @@ def write_report(
         page = study_page(finished_material(folder, study, events, selection))
         write_page(page, folder / FILE)
     except Exception as error:
-        with suppress(OSError):                        # a former page would tell of another answer
+        with suppress(OSError):  # a former page would tell of another answer
             (folder / FILE).unlink(missing_ok=True)
         return page, f"{type(error).__name__}: {error}".splitlines()[0]
     return page, None

@@ -33,7 +33,7 @@ def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: 
     try:
         drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
         return Ending(reason, selection, note_of(page, selection, folder), files, drawings)
-    except Exception as error:                         # an answer must not be lost over what MLflow shows of it
+    except Exception as error:  # an answer must not be lost over what MLflow shows of it
         said = f"{type(error).__name__}: {error}"
         logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
         return Ending(reason, selection, note_of(None, selection, folder), files)
@@ -83,7 +83,7 @@ def discard_answer(folder: Path, part: Vain | None) -> None:
         return
     try:
         content = read_answer(folder)
-    except AuxtuneError:                               # of no use to anybody either
+    except AuxtuneError:  # of no use to anybody either
         return
     if content is not None and (part == "search" or not content["report"]):
         for name in ("selection.json", FILE):

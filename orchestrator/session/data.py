@@ -42,7 +42,7 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
             message.replace(f"encoder {options.encoder}:", f"{options.encoder!r}:", 1) for message in error.messages
         ]
     except ValueError as error:
-        key, _, rest = str(error).partition(" ")       # it says itself which key it is about
+        key, _, rest = str(error).partition(" ")  # it says itself which key it is about
         wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options, rest)]
     if wrong:
         raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
@@ -66,7 +66,7 @@ def unreachable_here(study: StudyFile) -> list[str]:
     """What to say of limits that no trial comes nearer to on this machine; nothing where none could run on it."""
     try:
         slots = allot(study.options.resources, this_machine())
-    except ResourceError:                              # it is meant for other machines
+    except ResourceError:  # it is meant for other machines
         return []
     try:
         check_limits(study.options, slots)

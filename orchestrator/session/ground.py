@@ -37,5 +37,5 @@ def on_cluster(address: str, signals: StopSignals) -> Iterator[Ground]:
     from auxtune.orchestrator.engine.cluster import Watched, connected_ray
 
     with connected_ray(address), Watched() as watched:
-        signals.listen()                               # Ray's core has taken SIGTERM for itself
+        signals.listen()  # Ray's core has taken SIGTERM for itself
         yield Ground(watched.machines, nullcontext, watched.node_time)

@@ -46,7 +46,7 @@ class Outlook:
     events: Sequence[Event]
     accounts: Accounts
     pace: Pace | None = None
-    measured: Mapping[str, Any] = field(default_factory=dict)          # what the pace rests on, as JSON
+    measured: Mapping[str, Any] = field(default_factory=dict)  # what the pace rests on, as JSON
     notes: tuple[str, ...] = ()
 
     @property
@@ -76,7 +76,7 @@ class Outlook:
         least = None
         if arm is not None and not arm.known:
             primary = self.study.options.primary
-            alone = Proposal((primary,), {primary: 1.0}) if primary else proposal      # without one all steps are alike
+            alone = Proposal((primary,), {primary: 1.0}) if primary else proposal  # without one all steps are alike
             least = min(recipe.steps, self.translator.steps(alone))
         return work_of(recipe, self.rows, rounds, least)
 
@@ -93,9 +93,7 @@ def outlook(study: StudyFile, machines: Machines) -> Outlook:
     return replace(bare, pace=pace, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
-def _ground(
-    study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event], machines: Machines
-) -> Outlook:
+def _ground(study: StudyFile, tasks: Mapping[str, Task], events: Sequence[Event], machines: Machines) -> Outlook:
     options = study.options
     problem = problem_of(study, tasks)
     translator, accounts = Translator(options, model_options(study), problem), Accounts(events)
@@ -126,9 +124,7 @@ def _as_read_now(ground: Outlook) -> Outlook:
     return replace(ground, notes=(said,))
 
 
-def _usable_events(
-    study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder
-) -> tuple[Sequence[Event], list[str]]:
+def _usable_events(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder) -> tuple[Sequence[Event], list[str]]:
     """The ledger's events, unless they are of another question than the study now asks."""
     events = read_events(study_folder(study) / "ledger")
     drift = drift_of(events, fingerprint_of(study, tasks, base))

@@ -45,7 +45,7 @@ class Prepared:
     translator: Translator
     confirmation: Confirmation
     budget: Budget
-    machines: Machines                                 # what Ray may hand out, when the session began
+    machines: Machines  # what Ray may hand out, when the session began
     fingerprint: Mapping[str, str]
 
     @property

@@ -41,7 +41,7 @@ from auxtune.orchestrator.tracking.ending import Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 from auxtune.orchestrator.typed import typed
 
-PATIENCE = 30.0                                        # seconds that the end of a session waits for MLflow
+PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_session(
     from there.
     """
     folder, session = study_folder(study), uuid.uuid4().hex[:12]
-    tracking_uri(study)                                # what is wrong with it is said before anything is begun
+    tracking_uri(study)  # what is wrong with it is said before anything is begun
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
@@ -83,8 +83,8 @@ def run_session(
         prepared = prepare(study, ground.machines())
         ledger = open_ledger(folder, prepared, session, allow_drift)
         prepared = replace(prepared, confirmation=prepared.confirmation.recalling(Accounts(ledger.events)))
-        listener(ledger.events[-1])                    # the opening itself
-        stack.enter_context(patient())                 # not before: what cannot be reached at all is said at once
+        listener(ledger.events[-1])  # the opening itself
+        stack.enter_context(patient())  # not before: what cannot be reached at all is said at once
         (folder / "study.yaml").write_text(study.text, encoding="utf-8")
         steps, price = prepared.translator.steps, prepared.budget.price
         runs = mirrored(study, folder, ledger.events, steps, price, prepared.rows)
@@ -93,8 +93,8 @@ def run_session(
         reason: Reason = "failed"
         selection: Mapping[str, Any] = {}
         page: Page | None = None
-        untold: str | None = "interrupted"             # why there is no report.html
-        failure = ""                                   # why there is no answer, up to what is to be done
+        untold: str | None = "interrupted"  # why there is no report.html
+        failure = ""  # why there is no answer, up to what is to be done
         try:
             measuring = prepared.measuring(ledger.events)
             agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
@@ -112,13 +112,13 @@ def run_session(
             for event in close(ledger, tracker, reason, ending, PATIENCE, failure or None):
                 agenda.accounts.add(event)
         except Locked:
-            tracker.abandon()                          # the runs are the other driver's now
+            tracker.abandon()  # the runs are the other driver's now
             raise
-        except KeyboardInterrupt:                      # at a moment when it could be obeyed at once
+        except KeyboardInterrupt:  # at a moment when it could be obeyed at once
             reason = "done" if reason == "done" else "interrupted"
             close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
         except BaseException:
-            with contextlib.suppress(OSError, LedgerError):            # the first error is the one to show
+            with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
                 close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
             raise
     if reason == "done":

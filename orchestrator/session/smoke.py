@@ -91,7 +91,7 @@ def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scrat
     try:
         encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
         return SmokedTask(smoke_task(_recipe(study, task), encoded, base, scratch, slots.cpus, slots.gpus))
-    except Exception as error:                         # whatever it is, the other tasks are tried too
+    except Exception as error:  # whatever it is, the other tasks are tried too
         return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")
 
 

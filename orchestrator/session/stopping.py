@@ -13,7 +13,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.heartbeat import CLEANING, Sign, living_driver
 from auxtune.orchestrator.record.ledger import read_events
 
-LOOK = 0.2                                             # seconds between looks at the driver's sign
+LOOK = 0.2  # seconds between looks at the driver's sign
 
 
 def ask_to_stop(folder: Path) -> Sign | None:

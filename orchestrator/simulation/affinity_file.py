@@ -16,8 +16,8 @@ class Affinities:
 
     path: Path
     seeds: tuple[int, ...]
-    values: dict[str, np.ndarray]                      # by method: (seeds, tasks, tasks)
-    seconds: dict[str, np.ndarray]                     # the same shapes, nan where unknown
+    values: dict[str, np.ndarray]  # by method: (seeds, tasks, tasks)
+    seconds: dict[str, np.ndarray]  # the same shapes, nan where unknown
 
 
 def read_affinities(folder: Path, tasks: tuple[str, ...]) -> Affinities | None:

@@ -45,8 +45,12 @@ def _groups(table: GroupsTable) -> Iterator[str]:
     lacking = [
         "+".join(network.tasks)
         for place, network in enumerate(table.networks)
-        if any(np.isnan(means[s][place, table.header.tasks.index(t)])
-               for s in ("validation", "test") for t in network.tasks if t in table.targets)
+        if any(
+            np.isnan(means[s][place, table.header.tasks.index(t)])
+            for s in ("validation", "test")
+            for t in network.tasks
+            if t in table.targets
+        )
     ]
     if lacking:
         shown = ", ".join(lacking[:3]) + (" …" if len(lacking) > 3 else "")
@@ -95,7 +99,7 @@ def _one_value(target: str, values: np.ndarray) -> Iterator[str]:
 def _copies(target: str, splits: dict[str, np.ndarray]) -> Iterator[str]:
     names = list(splits)
     for place, first in enumerate(names):
-        for second in names[place + 1:]:
+        for second in names[place + 1 :]:
             share = copied(splits[first], splits[second])
             if share > _COPIED:
                 yield (

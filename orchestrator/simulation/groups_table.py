@@ -25,10 +25,10 @@ class GroupsTable:
 
     path: Path
     header: Header
-    networks: tuple[Network, ...]                      # in the order in which they first appear
+    networks: tuple[Network, ...]  # in the order in which they first appear
     seeds: tuple[int, ...]
-    values: dict[str, np.ndarray]                      # by split: (networks, tasks, seeds)
-    seconds: dict[str, np.ndarray] | None              # by split: (networks, seeds), of one training
+    values: dict[str, np.ndarray]  # by split: (networks, tasks, seeds)
+    seconds: dict[str, np.ndarray] | None  # by split: (networks, seeds), of one training
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -134,6 +134,7 @@ def _networks(
         if network.cost != cost[row]:
             mistakes.add(
                 f"expected one cost for a network, found {cost[row]:g} after {network.cost:g}; name sizes in `network`",
-                row, "cost",
+                row,
+                "cost",
             )
     return networks

@@ -21,7 +21,7 @@ class Header(BaseModel):
     metric: str
     mode: Literal["min", "max"]
     tasks: tuple[str, ...] = Field(min_length=1)
-    targets: tuple[str, ...] | None = None             # mixtures: the columns y:<target> that count
+    targets: tuple[str, ...] | None = None  # mixtures: the columns y:<target> that count
 
     @property
     def sign(self) -> float:

@@ -69,7 +69,7 @@ def _groups(replayed: Replayed, recording: RecordedGroups, split: str, bounded: 
     limit = float(recording.inference_budget or recording.models or 1)
     if bounded and spent > limit + 1e-9:
         return Quality(spearman=spearman)
-    most = table.best_total(split, max(limit, spent), by_cost)         # of a control, what it serves
+    most = table.best_total(split, max(limit, spent), by_cost)  # of a control, what it serves
     return Quality(sign * total, sign * total / len(serving), spearman=spearman, regret=max(0.0, most - total))
 
 
@@ -157,9 +157,7 @@ def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Qua
     )
 
 
-def _expected(
-    replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]
-) -> np.ndarray | None:
+def _expected(replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]) -> np.ndarray | None:
     """What the selector expects of recorded mixtures, (rows,); ``None`` where it expects nothing."""
     mixtures = [recording.weights_of(split, row) for row in rows]
     predicted = replayed.fold.predict([Proposal(tuple(weights), weights) for weights in mixtures])

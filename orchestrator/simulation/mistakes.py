@@ -26,7 +26,7 @@ class Mistakes:
 
     def add(self, message: str, row: int | None = None, column: str | None = None) -> None:
         """Note a mistake; ``row`` counts data rows from 0, as pandas does."""
-        place = str(self.path) if row is None else f"{self.path}:{row + 2}"      # the header is line 1
+        place = str(self.path) if row is None else f"{self.path}:{row + 2}"  # the header is line 1
         self.lines.append(f"{place}: {column}: {message}" if column else f"{place}: {message}")
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ def read_rows(path: Path, needed: list[str]) -> tuple[pd.DataFrame, Mistakes]:
     if missing := [column for column in needed if column not in frame.columns]:
         raise TableError(f"{path}:1: expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
     blank = (frame == "").all(axis=1).to_numpy()
-    while len(frame) and blank[len(frame) - 1]:        # at the end they are no rows, in between they keep their line
+    while len(frame) and blank[len(frame) - 1]:  # at the end they are no rows, in between they keep their line
         frame = frame.iloc[:-1]
     if frame.empty:
         raise TableError(f"{path}: expected rows, found only a header")

@@ -10,7 +10,7 @@ import numpy as np
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of
 
-_OFF = 0.02                                            # shares rounded to a few digits need not sum to 1 exactly
+_OFF = 0.02  # shares rounded to a few digits need not sum to 1 exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +20,9 @@ class MixturesTable:
     path: Path
     header: Header
     targets: tuple[str, ...]
-    weights: dict[str, np.ndarray]                     # by split: (rows, tasks), each row sums to 1
-    values: dict[str, np.ndarray]                      # by split: (rows, targets)
-    seconds: dict[str, np.ndarray] | None              # by split: (rows,)
+    weights: dict[str, np.ndarray]  # by split: (rows, tasks), each row sums to 1
+    values: dict[str, np.ndarray]  # by split: (rows, targets)
+    seconds: dict[str, np.ndarray] | None  # by split: (rows,)
 
 
 def read_mixtures(folder: Path, header: Header) -> MixturesTable:
@@ -53,7 +53,9 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
         mistakes.stop()
     targets, values = tuple(targets[column] for column in usable), values[:, usable]
     return MixturesTable(
-        folder, header, targets,
+        folder,
+        header,
+        targets,
         {split: weights[places] for split, places in rows.items()},
         {split: values[places] for split, places in rows.items()},
         None if seconds is None else {split: seconds[places] for split, places in rows.items()},

@@ -28,8 +28,15 @@ def draw(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path)
         cost, quality, place = line.means["cost"], line.means[measure], names.index(line.selector)
         first = next(one for one in lines if one.selector == line.selector and measure in one.means)
         axes.errorbar(
-            cost.mean, quality.mean, xerr=cost.half, yerr=quality.half, capsize=2, markersize=6, linestyle="none",
-            marker=_MARKS[place % len(_MARKS)], color=_COLOURS[place % len(_COLOURS)],
+            cost.mean,
+            quality.mean,
+            xerr=cost.half,
+            yerr=quality.half,
+            capsize=2,
+            markersize=6,
+            linestyle="none",
+            marker=_MARKS[place % len(_MARKS)],
+            color=_COLOURS[place % len(_COLOURS)],
             label=line.selector if line is first else None,
         )
     axes.set_xlabel(f"cost of the search ({unit})")

@@ -17,7 +17,9 @@ from auxtune.orchestrator.simulation.transfer_table import TransferTable, read_t
 Table: TypeAlias = GroupsTable | TransferTable | MixturesTable
 
 _READERS: dict[str, Callable[[Path, Header], Table]] = {
-    "groups": read_groups, "transfer": read_transfer, "mixtures": read_mixtures,
+    "groups": read_groups,
+    "transfer": read_transfer,
+    "mixtures": read_mixtures,
 }
 
 

@@ -17,13 +17,13 @@ from auxtune.orchestrator.simulation.mistakes import TableError
 from auxtune.selectors.protocol import Measure, Proposal
 from auxtune.selectors.recorded import likenesses
 
-OF_SINGLE_RUNS: Mapping[str, tuple[str, ...]] = {      # probe -> the methods that compare what it gives
+OF_SINGLE_RUNS: Mapping[str, tuple[str, ...]] = {  # probe -> the methods that compare what it gives
     "head_importance": ("gradts",),
     "covariance": ("covariance", "covariance_normalised"),
     "hidden_states": ("representation",),
     "gradients": ("gradient",),
 }
-_LOOKAHEAD = {"exact": ("tag", "tag_first"), "first": ("tag_first", "tag")}      # the other where one is not recorded
+_LOOKAHEAD = {"exact": ("tag", "tag_first"), "first": ("tag_first", "tag")}  # the other where one is not recorded
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,11 @@ def _lookahead(
     unknown = np.full((len(tasks),) * 2, np.nan)
     affinity = known.get(method, unknown)
     arrays = {
-        "tasks": np.array(tasks), "affinity": affinity, "per_rate": affinity,
-        "cosine": known.get("tag_cosine", unknown), "probes": np.array(0),
+        "tasks": np.array(tasks),
+        "affinity": affinity,
+        "per_rate": affinity,
+        "cosine": known.get("tag_cosine", unknown),
+        "probes": np.array(0),
     }
     sources = {"each_affinity": method, "each_per_rate": method, "each_cosine": "tag_cosine"}
     each = {name: seeds[source] for name, source in sources.items() if source in seeds}

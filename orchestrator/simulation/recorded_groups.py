@@ -35,8 +35,12 @@ class RecordedGroups(Recording):
         if models is None and self.inference_budget is not None:
             models = max(1, int(min(self.inference_budget / usual + 1e-9, len(names))))
         return Problem(
-            self.tasks(names), self.target, seed, models=None if self.target else models,
-            networks=self.table.networks, inference_budget=None if self.target else self.inference_budget,
+            self.tasks(names),
+            self.target,
+            seed,
+            models=None if self.target else models,
+            networks=self.table.networks,
+            inference_budget=None if self.target else self.inference_budget,
         )
 
     def train(self, proposal: Proposal) -> Ended:

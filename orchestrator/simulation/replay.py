@@ -61,7 +61,10 @@ def replay(
     clock, spent, running, waiting = 0.0, 0.0, list[tuple[float, int, Ended]](), False
     while True:
         while (
-            not waiting and len(running) < concurrent and len(accounts.trials) < budget and spent < most_cost
+            not waiting
+            and len(running) < concurrent
+            and len(accounts.trials) < budget
+            and spent < most_cost
             and not recording.exhausted
         ):
             asked = fold.propose()
@@ -72,7 +75,10 @@ def replay(
                 break
             number, proposal = len(accounts.trials), recording.execute(asked)
             proposed = Proposed(
-                id=number, time=clock, proposal=proposal, phase="probe" if proposal.measure else "search",
+                id=number,
+                time=clock,
+                proposal=proposal,
+                phase="probe" if proposal.measure else "search",
                 after=fold.after,
             )
             accounts.add(proposed)
@@ -93,6 +99,13 @@ def replay(
 
 def _opened(problem: Problem) -> Opened:
     return Opened(
-        session=_SESSION, time=0.0, study="", overrides=(), study_folder="", working_folder="", problem=problem,
-        fingerprint={}, versions={},
+        session=_SESSION,
+        time=0.0,
+        study="",
+        overrides=(),
+        study_folder="",
+        working_folder="",
+        problem=problem,
+        fingerprint={},
+        versions={},
     )

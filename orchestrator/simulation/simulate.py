@@ -30,8 +30,23 @@ from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make
 
 COLUMNS = (
-    "table", "target", "selector", "seed", "models", "inference_budget", "budget", "total_test", "mean_test", "ndcg",
-    "regret_at_1", "regret_at_3", "regret_at_5", "spearman", "regret", "trials", "cost",
+    "table",
+    "target",
+    "selector",
+    "seed",
+    "models",
+    "inference_budget",
+    "budget",
+    "total_test",
+    "mean_test",
+    "ndcg",
+    "regret_at_1",
+    "regret_at_3",
+    "regret_at_5",
+    "spearman",
+    "regret",
+    "trials",
+    "cost",
 )
 
 
@@ -127,9 +142,16 @@ def _search(
         raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
     quality = judge(replayed, recording, split, bounded=not isinstance(selector, AsGroups))
     return {
-        "table": recorded.name, "target": question.target, "selector": asked.label, "seed": seed,
-        "models": question.models, "inference_budget": question.inference_budget, "budget": question.budget,
-        **asdict(quality), "trials": replayed.trials, "cost": replayed.cost,
+        "table": recorded.name,
+        "target": question.target,
+        "selector": asked.label,
+        "seed": seed,
+        "models": question.models,
+        "inference_budget": question.inference_budget,
+        "budget": question.budget,
+        **asdict(quality),
+        "trials": replayed.trials,
+        "cost": replayed.cost,
     }
 
 
@@ -154,8 +176,12 @@ def _runs(recording: Recording) -> int:
 
 
 def _questions(
-    recorded: Recorded, asked: Asked, targets: Sequence[str], models: Sequence[int],
-    inference_budgets: Sequence[float], budgets: Sequence[int],
+    recorded: Recorded,
+    asked: Asked,
+    targets: Sequence[str],
+    models: Sequence[int],
+    inference_budgets: Sequence[float],
+    budgets: Sequence[int],
 ) -> Iterator[Question]:
     table, selector = recorded.table, asked.make()
     limits: Sequence[int | None] = budgets or (None,)
@@ -172,8 +198,14 @@ def _questions(
 
 
 def _check(
-    recorded: Recorded, asked: Sequence[Asked], targets: Sequence[str], models: Sequence[int],
-    inference_budgets: Sequence[float], budgets: Sequence[int], slots: int, split: str,
+    recorded: Recorded,
+    asked: Sequence[Asked],
+    targets: Sequence[str],
+    models: Sequence[int],
+    inference_budgets: Sequence[float],
+    budgets: Sequence[int],
+    slots: int,
+    split: str,
 ) -> None:
     table = recorded.table
     if not asked or len({one.label for one in asked}) < len(asked):

@@ -29,7 +29,7 @@ class Line:
     """One selector under one budget: the means of what is applicable, and over how many searches."""
 
     selector: str
-    asked: dict[str, float]                            # models, inference_budget, budget: those that were given
+    asked: dict[str, float]  # models, inference_budget, budget: those that were given
     target: str | None
     searches: int
     means: dict[str, Interval]
@@ -49,7 +49,7 @@ def summarise(rows: pd.DataFrame, measures: Sequence[str]) -> Iterator[Line]:
         means = {}
         for measure in measures:
             known = part[["target", measure]].dropna(subset=[measure])
-            if len(known) < len(part):                 # a mean over the searches that went well would flatter
+            if len(known) < len(part):  # a mean over the searches that went well would flatter
                 continue
             if over_targets:
                 means[measure] = _over_targets(known.groupby("target")[measure].mean().to_numpy(dtype=float))

@@ -20,10 +20,10 @@ class TransferTable:
 
     path: Path
     header: Header
-    sources: tuple[str | None, ...]                    # None first, whether it was recorded or not; then by table.json
+    sources: tuple[str | None, ...]  # None first, whether it was recorded or not; then by table.json
     seeds: tuple[int, ...]
-    values: np.ndarray                                 # (sources, tasks, seeds): [source, target, seed]
-    seconds: np.ndarray | None                         # the same shape
+    values: np.ndarray  # (sources, tasks, seeds): [source, target, seed]
+    seconds: np.ndarray | None  # the same shape
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def read_transfer(folder: Path, header: Header) -> TransferTable:
                 break
         else:
             place = (sources.index(source or None), header.tasks.index(target), seeds.index(seed[row]))
-            if source == target:                       # no transfer, though some logs hold it
+            if source == target:  # no transfer, though some logs hold it
                 continue
             if not np.isnan(values[place]):
                 mistakes.add(f"{source or 'no transfer'} to {target} has a value already", row, "source")

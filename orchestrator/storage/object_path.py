@@ -166,7 +166,6 @@ class ObjectPath(PosixPath):
             if not missing_ok:
                 raise
 
-
     def _kind(self) -> str | None:
         """``file`` or ``directory``; ``None`` where there is nothing."""
         try:

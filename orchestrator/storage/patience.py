@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from auxtune.orchestrator.errors import StorageError
 
-PATIENCE = 300.0                                       # seconds; a variable of the environment says otherwise
-PAUSE = 2.0                                            # seconds between questions
+PATIENCE = 300.0  # seconds; a variable of the environment says otherwise
+PAUSE = 2.0  # seconds between questions
 _VARIABLE = "AUXTUNE_STORAGE_PATIENCE"
 
-_patient: ContextVar[bool] = ContextVar("patient", default=False)      # threads begin without
-_silence: dict[str, float] = {}                        # protocol -> since when (monotonic) nothing has come through
+_patient: ContextVar[bool] = ContextVar("patient", default=False)  # threads begin without
+_silence: dict[str, float] = {}  # protocol -> since when (monotonic) nothing has come through
 Answer = TypeVar("Answer")
 
 
@@ -44,7 +44,7 @@ def patiently(question: Callable[[], Answer], place: str) -> Answer:
     while True:
         try:
             answer = question()
-        except (FileNotFoundError, FileExistsError):   # answers, too
+        except (FileNotFoundError, FileExistsError):  # answers, too
             _silence.pop(store, None)
             raise
         except Exception as error:
@@ -78,7 +78,7 @@ def _patience() -> float:
 def _lasting(error: Exception) -> bool:
     """Whether asking again is pointless: it is not allowed, not possible, or nobody said who asks."""
     refused = isinstance(error, (PermissionError, ValueError, TypeError, ImportError))
-    refused = refused or str(error).startswith("Forbidden")            # so gcsfs says it, as a plain OSError
+    refused = refused or str(error).startswith("Forbidden")  # so gcsfs says it, as a plain OSError
     return refused or "Credentials" in type(error).__name__
 
 

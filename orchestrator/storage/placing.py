@@ -36,7 +36,7 @@ def create(path: Path, content: bytes) -> bool:
         try:
             return path.read_bytes() == content
         except OSError:
-            if isinstance(error, FileExistsError):     # it has gone again
+            if isinstance(error, FileExistsError):  # it has gone again
                 return False
             raise error from None
     return True
@@ -92,7 +92,7 @@ def read_ahead(paths: Iterable[Path]) -> dict[Path, bytes]:
         return {}
     first = next(iter(objects.values()))
     contents = first.ask(lambda store: store.cat([*objects], on_error="raise"))
-    found = contents if isinstance(contents, dict) else {first.key: contents}          # a single one comes bare
+    found = contents if isinstance(contents, dict) else {first.key: contents}  # a single one comes bare
     return {path: bytes(found[key]) for key, path in objects.items()}
 
 

@@ -51,7 +51,7 @@ def publish(draft: Path, home: Path, usable: Callable[[], bool], aside: Callable
     try:
         upload(draft, mine)
         while not create(home / POINTER, mine.name.encode()):
-            if usable():                               # another process was faster
+            if usable():  # another process was faster
                 delete_tree(mine)
                 return False
             (home / POINTER).unlink(missing_ok=True)

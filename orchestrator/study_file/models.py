@@ -17,7 +17,7 @@ from auxtune.orchestrator.storage.object_path import check_storage, without_secr
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
-CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")     # by default
+CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default
 
 
 def _sampling(rule: str) -> str:

@@ -32,8 +32,10 @@ def model_options(study: StudyFile) -> ModelOptions:
     model = study.options.model
     folder = _inside(study.folder, model.encoder)
     # A hub id has one slash at the most.
-    means_folder = model.encoder.startswith((".", "~")) or model.encoder.endswith("/") or (
-        model.encoder.count("/") > 1 or Path(model.encoder).is_absolute()
+    means_folder = (
+        model.encoder.startswith((".", "~"))
+        or model.encoder.endswith("/")
+        or (model.encoder.count("/") > 1 or Path(model.encoder).is_absolute())
     )
     is_folder = means_folder or (model.encoder != "tiny" and folder.exists())
     return ModelOptions(

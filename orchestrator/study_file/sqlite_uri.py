@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 PLAIN, DRIVEN = "sqlite:///", "sqlite+pysqlite:///"
-_TELLING = "?#%"                                       # signs that mean something in a URI
+_TELLING = "?#%"  # signs that mean something in a URI
 
 
 def is_sqlite(uri: str) -> bool:

@@ -15,8 +15,8 @@ from auxtune.orchestrator.study_file.foreign_keys import FOREIGN, counterpart_of
 from auxtune.orchestrator.study_file.keys import Schema, find, resolved, study_schema
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 
-_SLIP = 0.7                                            # how alike a misspelt key is to one beside it
-_FAR_SLIP = 0.85                                       # and to one that belongs elsewhere: there are many of these
+_SLIP = 0.7  # how alike a misspelt key is to one beside it
+_FAR_SLIP = 0.85  # and to one that belongs elsewhere: there are many of these
 
 
 def unknown(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:

@@ -23,7 +23,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _PASSWORD = re.compile(r"://[^/\s:@]*:(?!\$\{\w+\}@)[^@/\s]+@")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")               # anything longer is a float, which counts nothing
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")  # anything longer is a float, which counts nothing
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BEYOND = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 FOLDER = "mlartifacts"
-_PATIENCE = 20.0                                       # seconds that others may keep the file locked
+_PATIENCE = 20.0  # seconds that others may keep the file locked
 # Table and column of the addresses; a store of another version of MLflow may lack one.
 _ADDRESSES = (
-    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
 )
 
 

@@ -30,13 +30,13 @@ class Mirrored:
 
     uri: str
     experiment: str
-    children: str                                      # all | best N | none
+    children: str  # all | best N | none
     study: str
-    key: str                                           # the first session's id
+    key: str  # the first session's id
     selector: str
     folder: Path
-    params: dict[str, Any]                             # the recipe, the same for every child
-    datasets: Mapping[str, Dataset]                    # of the tasks
+    params: dict[str, Any]  # the recipe, the same for every child
+    datasets: Mapping[str, Dataset]  # of the tasks
     steps: Callable[[Proposal], int]
     price: Price
 
@@ -55,9 +55,9 @@ class Mirror:
         found = self._runs.children(self._parent, set(filter(None, known)))
         self._children = {trial: str(run.info.run_id) for trial, run in found.items()}
         self._open = {trial for trial, run in found.items() if run.info.status == "RUNNING"}
-        self._closed: set[int] = set()                 # trials whose runs are final
-        self._described: set[int] = set()              # trials whose runs are open and have their parameters
-        self._told = -1                                # trials told when the totals were last written
+        self._closed: set[int] = set()  # trials whose runs are final
+        self._described: set[int] = set()  # trials whose runs are open and have their parameters
+        self._told = -1  # trials told when the totals were last written
         for trial in accounts.trials.values():
             if trial.id in found:
                 made(Tracked(id=trial.id, run_id=self._children[trial.id]))
@@ -79,7 +79,7 @@ class Mirror:
             self._told = told
         if ended is not None:
             yield
-            for trial_id in self._open:                # left by a session that wanted more runs than this one
+            for trial_id in self._open:  # left by a session that wanted more runs than this one
                 self._runs.end(self._children[trial_id], "KILLED")
                 yield
             self._runs.answer(self._parent, ended, time.time())

@@ -33,8 +33,8 @@ from auxtune.orchestrator.tracking.run_metrics import (
 )
 from auxtune.orchestrator.tracking.store import quiet_client
 
-NOTE = "mlflow.note.content"                           # what MLflow's page shows as a run's description
-_MOST_PARAMS = 100                                     # in one request
+NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description
+_MOST_PARAMS = 100  # in one request
 
 
 class StudyRuns:
@@ -51,7 +51,7 @@ class StudyRuns:
             bring_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)
         else:
             self.experiment_id = _experiment(self._client, experiment, None)
-        self._logged: dict[str, set[int]] = {}         # run id -> steps that are there
+        self._logged: dict[str, set[int]] = {}  # run id -> steps that are there
 
     def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:
         """The study's run: ``known`` if it is here, else found by its tags, else made; open in any case."""
@@ -79,7 +79,7 @@ class StudyRuns:
                 run_id, tags = run.info.run_id, run.data.tags
                 if tags.get("mlflow.parentRunId") != parent:
                     if run_id not in known:
-                        continue                       # another study's of the same name
+                        continue  # another study's of the same name
                     self._client.set_tag(run_id, "mlflow.parentRunId", parent)
                 found[int(tags["auxtune.proposal_id"])] = run
             if not (token := page.token):
@@ -96,9 +96,7 @@ class StudyRuns:
         }
         return self._create(name, trial.proposed, tags)
 
-    def describe(
-        self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str
-    ) -> None:
+    def describe(self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str) -> None:
         """Open a run and log the parameters and ``datasets`` that it lacks; parameters can never change in MLflow."""
         run = self._client.get_run(run_id)
         self._log_params(run, params)
@@ -131,7 +129,7 @@ class StudyRuns:
 
     def end_child(self, run_id: str, trial: Trial, price: Price, steps: int, shares: Mapping[str, float]) -> None:
         """Final score, costs, shares and status of a trial; one that was not told is ``KILLED``."""
-        if trial.proposal.inner is not None:           # which shares those are is known only now
+        if trial.proposal.inner is not None:  # which shares those are is known only now
             self._log_params(self._client.get_run(run_id), shares)
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
         now, told = int(time.time() * 1000), trial.told
@@ -219,6 +217,6 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     try:
         return str(client.create_experiment(name, artifact_location=artifacts))
     except MlflowException:
-        if (found := client.get_experiment_by_name(name)) is None:      # not the race for its name
+        if (found := client.get_experiment_by_name(name)) is None:  # not the race for its name
             raise
         return str(found.experiment_id)

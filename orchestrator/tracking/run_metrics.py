@@ -11,7 +11,7 @@ from typing import Any
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Trial
 
-POINTS = 200                                           # most points of a curve
+POINTS = 200  # most points of a curve
 
 
 def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
     There is room for one more point, the final score.
     """
     lines = _whole_lines(path)
-    if not lines or lines[0]["step"] == 0:             # nothing was trained, only measured
+    if not lines or lines[0]["step"] == 0:  # nothing was trained, only measured
         return lines
     evaluations = -(-steps // lines[0]["step"])
     return lines[:: -(-evaluations // (POINTS - 1))]

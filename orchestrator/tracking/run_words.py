@@ -12,7 +12,7 @@ from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.typed import typed
 
-_NAMED = 3                                             # tasks in a name
+_NAMED = 3  # tasks in a name
 
 
 def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:

@@ -24,15 +24,22 @@ from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 from auxtune.orchestrator.tracking.trouble import redacted
 
 HOST, PORT = "127.0.0.1", 5000
-_PATIENCE = 180.0                                      # seconds until a server answers; a slow disk needs many
-_ENDING = 5.0                                          # seconds that it is given to end by itself
-_TURN = 0.2                                            # seconds between two looks at it
+_PATIENCE = 180.0  # seconds until a server answers; a slow disk needs many
+_ENDING = 5.0  # seconds that it is given to end by itself
+_TURN = 0.2  # seconds between two looks at it
 # What the environment may say to servers of other people's making: another address, another path, no runs at all.
 _OTHERS = (
-    "MLFLOW_GUNICORN_OPTS", "MLFLOW_UVICORN_OPTS", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY",
-    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI", "MLFLOW_WORKSPACE_STORE_URI",
-    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "MLFLOW_SERVER_ALLOWED_HOSTS",
-    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_TRACKING_URI",
+    "MLFLOW_GUNICORN_OPTS",
+    "MLFLOW_UVICORN_OPTS",
+    "MLFLOW_STATIC_PREFIX",
+    "MLFLOW_ARTIFACTS_ONLY",
+    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI",
+    "MLFLOW_REGISTRY_STORE_URI",
+    "MLFLOW_WORKSPACE_STORE_URI",
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+    "MLFLOW_TRACKING_URI",
 )
 
 
@@ -44,7 +51,10 @@ class Server:
         self._store, self._log, self._stopped = store, log, stopped
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
-            env=_environment(store, os.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            env=_environment(store, os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
@@ -58,7 +68,7 @@ class Server:
 
     def wait_for_answer(self) -> None:
         """Until it answers. Raises ``AuxtuneError`` where it ends or takes too long, ``Interrupted`` when stopped."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))      # whatever proxy is set: it is here
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy is set: it is here
         end = time.monotonic() + _PATIENCE
         while self._process.poll() is None:
             if self._stopped():
@@ -77,7 +87,7 @@ class Server:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)       # what outlived it
+            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived it
         self._process.wait()
 
     def _fallen(self, how: str) -> AuxtuneError:
@@ -108,7 +118,7 @@ def _port(wanted: int | None) -> int:
     """``wanted`` if nobody has it; else, where any will do, another."""
     for port in (PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)            # as the server will bind it
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will bind it
             with suppress(OSError):
                 tried.bind((HOST, port))
                 return int(tried.getsockname()[1])

@@ -32,11 +32,11 @@ def experiment_id(store: str, name: str) -> str:
 
     Raises ``AuxtuneError`` where the store is gone, does not answer, or has no such experiment.
     """
-    if is_sqlite(store) and not (path := sqlite_path(store)).is_file():        # MLflow would begin an empty one there
+    if is_sqlite(store) and not (path := sqlite_path(store)).is_file():  # MLflow would begin an empty one there
         raise AuxtuneError(f"{path}: expected MLflow's store of this study, found no file; put it back, or {_FILL_IN}")
     try:
         found = quiet_client(store).get_experiment_by_name(name)
-    except Exception as error:                         # of MLflow, of a database's driver, of the network
+    except Exception as error:  # of MLflow, of a database's driver, of the network
         raise AuxtuneError(f"{shown(store)}: MLflow's store cannot be read: {said_of(error, store)}") from error
     if found is None:
         raise AuxtuneError(

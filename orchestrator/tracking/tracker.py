@@ -28,9 +28,9 @@ from auxtune.orchestrator.tracking.mirror import Mirror, Mirrored
 from auxtune.orchestrator.tracking.trouble import is_refused, said_of
 from auxtune.selectors.protocol import Proposal
 
-INTERVAL = 2.0                                         # seconds between looks at running trials
-RETRY = 3.0                                            # seconds after the server did not answer
-REFUSED = 60.0                                         # seconds after it did not want our credentials
+INTERVAL = 2.0  # seconds between looks at running trials
+RETRY = 3.0  # seconds after the server did not answer
+REFUSED = 60.0  # seconds after it did not want our credentials
 
 
 def mirrored(
@@ -66,7 +66,7 @@ class Tracker(threading.Thread):
 
     def __init__(self, mirrored: Mirrored, events: Sequence[Event]) -> None:
         super().__init__(name="mlflow", daemon=True)
-        self.trouble: str | None = None                # why MLflow is not up to date, while it is not
+        self.trouble: str | None = None  # why MLflow is not up to date, while it is not
         self._study = mirrored
         self._accounts = Accounts(events)
         self._heard: deque[Event] = deque()
@@ -78,7 +78,7 @@ class Tracker(threading.Thread):
         self._made: queue.SimpleQueue[Tracked] = queue.SimpleQueue()
         self._ended: Ending | None = None
         self._abandoned = False
-        self._not_before = 0.0                         # nothing is written until then
+        self._not_before = 0.0  # nothing is written until then
         self._mirror: Mirror | None = None
 
     def hear(self, event: Event) -> None:
@@ -109,7 +109,7 @@ class Tracker(threading.Thread):
     def run(self) -> None:
         """The thread: fold what is heard, mirror it, again and again until the study has ended and all is mirrored."""
         while not self._abandoned:
-            ended = self._ended                        # looked at before the events: then all of them are there
+            ended = self._ended  # looked at before the events: then all of them are there
             try:
                 self._fold()
                 if ended is not None or time.monotonic() >= self._not_before:
@@ -131,7 +131,7 @@ class Tracker(threading.Thread):
     def _fold(self) -> None:
         while self._heard:
             self._accounts.add(self._heard[0])
-            self._heard.popleft()                      # only now: what cannot be folded stays a trouble
+            self._heard.popleft()  # only now: what cannot be folded stays a trouble
 
     def _write(self, ended: Ending | None) -> None:
         if self._mirror is None:

@@ -17,7 +17,7 @@ from auxtune.selectors.protocol import Evidence, Proposal, Selection, Selector
 from auxtune.selectors.searches import Searches, SearchesState
 from auxtune.trials.recipe import SearchScore
 
-_NAMED = 4                                             # tasks of a ranking that fit in a line
+_NAMED = 4  # tasks of a ranking that fit in a line
 # What stands in a belief as task -> number, in the words that go before the numbers.
 _RANKINGS = {
     "utility": "a round of it does not hurt with probability",
@@ -83,8 +83,10 @@ def _grounds(selection: Selection, primary: str | None, sign: int, search_score:
         yield f"{belief['trained']} of {belief['of']} groups trained"
     if "best_score" in belief:
         known = belief["best_score"]
-        drew = "nothing scored yet" if known is None else "the best that it drew, " + shown_value(
-            sign * known, search_score
+        drew = (
+            "nothing scored yet"
+            if known is None
+            else "the best that it drew, " + shown_value(sign * known, search_score)
         )
         yield f"no belief: {drew}"
 

@@ -20,13 +20,24 @@ def compared(found: Mapping[str, Any]) -> RenderableType:
 def _studies(found: Mapping[str, Any]) -> FittingTable:
     unit = UNITS[found["unit"]]
     table = FittingTable(
-        "study", "selector", "selected", "report split", "over single task", f"search, {unit}", "best by equal cost",
-        title="Studies of one question", title_justify="left",
+        "study",
+        "selector",
+        "selected",
+        "report split",
+        "over single task",
+        f"search, {unit}",
+        "best by equal cost",
+        title="Studies of one question",
+        title_justify="left",
     )
     for study in found["studies"]:
         table.add_row(
-            study["study"], study["selector"], " | ".join(map(" + ".join, study["selected"])), _score(study["report"]),
-            _gain(study["lift"]), f"{study['cost']:.3g}",
+            study["study"],
+            study["selector"],
+            " | ".join(map(" + ".join, study["selected"])),
+            _score(study["report"]),
+            _gain(study["lift"]),
+            f"{study['cost']:.3g}",
             "–" if study["best_at_equal_cost"] is None else f"{study['best_at_equal_cost']:.4f}",
         )
     table.caption = (

@@ -21,7 +21,7 @@ def answer_in(folder: Path) -> Mapping[str, Any] | None:
     """The content of ``selection.json``; ``None`` before there is one that can be read."""
     try:
         return read_answer(folder)
-    except AuxtuneError:                               # who reports on the study says what is wrong with it
+    except AuxtuneError:  # who reports on the study says what is wrong with it
         return None
 
 

@@ -18,7 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-UNLIMITED = 10_000                                     # columns: more than any line has
+UNLIMITED = 10_000  # columns: more than any line has
 
 
 def terminal_columns() -> int | None:

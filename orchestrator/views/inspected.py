@@ -9,12 +9,15 @@ from rich.table import Table
 from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
 from auxtune.trials.encoded import SPLITS
 
-SHOWN = 10                                             # classes named before the rest is counted
+SHOWN = 10  # classes named before the rest is counted
 # The columns that may be left out and the space between all of them, from the widest table to the narrowest.
 _LAYOUTS: tuple[tuple[tuple[str, ...], int], ...] = (
-    (("metric", "lift ≥"), 3), (("metric", "lift ≥"), 2), (("lift ≥",), 2), ((), 2)
+    (("metric", "lift ≥"), 3),
+    (("metric", "lift ≥"), 2),
+    (("lift ≥",), 2),
+    ((), 2),
 )
-_NARROWEST = 16                                        # characters that a name is wrapped at, where there is room
+_NARROWEST = 16  # characters that a name is wrapped at, where there is room
 
 
 def print_rows(inspection: Inspection) -> None:
@@ -28,7 +31,8 @@ def print_rows(inspection: Inspection) -> None:
         if room >= min(names, _NARROWEST):
             break
     table = Table(
-        title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=gap == 2)
+        title=f"study {inspection.study}", title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=gap == 2
+    )
     table.add_column("task", overflow="fold", width=max(4, min(names, room)))
     for name in columns:
         table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)

@@ -53,7 +53,7 @@ class Inspection:
     budget_trials: int | None
     confirm_trials: int
     fewest_search_trials: int
-    epochs: str | None = None                          # what they come to, where the study counts in them
+    epochs: str | None = None  # what they come to, where the study counts in them
 
 
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
@@ -96,8 +96,17 @@ def _inspected(task: Task) -> InspectedTask:
     metric = task.metrics[0]
     lift = smallest_lift(task.kind, metric, rows["report"])
     return InspectedTask(
-        task.name, task.kind, metric, rows, dict(task.dropped), lift, task.notes, _classes(task), _values(task),
-        dict(task.shared), dict(task.missing),
+        task.name,
+        task.kind,
+        metric,
+        rows,
+        dict(task.dropped),
+        lift,
+        task.notes,
+        _classes(task),
+        _values(task),
+        dict(task.shared),
+        dict(task.missing),
     )
 
 

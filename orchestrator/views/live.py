@@ -19,9 +19,9 @@ from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 
-_WIDE = 70                                             # columns from which there is room for bars
-_BAR = 16                                              # columns of a trial's bar
-_SUMS = 14                                             # lines that sum up, more or less: the rest is for trials
+_WIDE = 70  # columns from which there is room for bars
+_BAR = 16  # columns of a trial's bar
+_SUMS = 14  # lines that sum up, more or less: the rest is for trials
 _STATES = {"running": "bold cyan", "done": "bold green", "interrupted": "bold yellow", "failed": "bold red"}
 
 

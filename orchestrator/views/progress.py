@@ -20,7 +20,9 @@ class EventLines:
     """
 
     def __init__(
-        self, write: Callable[[str, float | None], None], look: Callable[[str | None], str] | None = None,
+        self,
+        write: Callable[[str, float | None], None],
+        look: Callable[[str | None], str] | None = None,
         search_score: SearchScore = "metric",
     ) -> None:
         self._write, self._look, self._search_score = write, look, search_score

@@ -12,11 +12,11 @@ class RunningTrial:
 
     id: int
     phase: str
-    tasks: str                                         # with their shares
+    tasks: str  # with their shares
     attempt: int
     started: float
     step: int | None
-    steps: int                                         # 0: it only measures
+    steps: int  # 0: it only measures
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Scene:
     study: str
     state: str
     selector: str
-    counts: Mapping[str, int]                          # trials in each state
+    counts: Mapping[str, int]  # trials in each state
     running: tuple[RunningTrial, ...]
     best: str
     answer: tuple[str, ...]

@@ -23,8 +23,8 @@ from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.scene import Scene
 from auxtune.orchestrator.views.watched import Sparing, Watched
 
-INTERVAL = 0.5                                         # seconds between two looks at what there is to see
-_LONGEST = 5.0                                         # seconds between two where each takes long
+INTERVAL = 0.5  # seconds between two looks at what there is to see
+_LONGEST = 5.0  # seconds between two where each takes long
 
 
 class Terminal(Console):
@@ -58,9 +58,9 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._console.capture():                  # what could not be written would be tried again with the next
+        with self._console.capture():  # what could not be written would be tried again with the next
             pass
-        self._live.update(Text("", end=""))            # stopping draws once more, and then beyond the terminal's height
+        self._live.update(Text("", end=""))  # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
 
     def draw(self, scene: Scene | None) -> None:
@@ -75,9 +75,7 @@ class RunScreen(threading.Thread):
     hear of it.
     """
 
-    def __init__(
-        self, console: Console, watched: Watched, lines: EventLines, earlier: Sequence[Event] = ()
-    ) -> None:
+    def __init__(self, console: Console, watched: Watched, lines: EventLines, earlier: Sequence[Event] = ()) -> None:
         """``lines`` are written to ``console``; ``earlier`` events are looked at once this session has begun."""
         super().__init__(name="live view", daemon=True)
         self._console, self._watched, self._lines = console, watched, lines
@@ -98,7 +96,7 @@ class RunScreen(threading.Thread):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()                               # the thread may be asking the selector: it draws no more
+        self._over.set()  # the thread may be asking the selector: it draws no more
         try:
             self._say()
         finally:
@@ -126,10 +124,10 @@ class RunScreen(threading.Thread):
                     screen.draw(scene)
         except Exception as error:
             with self._writing:
-                if self._over.is_set():                # it is gone, or goes, without that
+                if self._over.is_set():  # it is gone, or goes, without that
                     return
                 self._screen = None
-                with suppress(Exception):              # the terminal itself may be gone
+                with suppress(Exception):  # the terminal itself may be gone
                     screen.__exit__(None, None, None)
                 self._warn("the live view broke and is gone, the study goes on", error)
 
@@ -146,7 +144,7 @@ class RunScreen(threading.Thread):
         return said
 
     def _warn(self, what: str, error: Exception) -> None:
-        with suppress(Exception), self._console.capture():     # forget what could not be written
+        with suppress(Exception), self._console.capture():  # forget what could not be written
             pass
         with suppress(Exception):
             self._console.print(Text(f"{what}: {type(error).__name__}: {error}", "yellow"), soft_wrap=True)

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auxtune.orchestrator.views.inspection import InspectedTask
 
-FEW_REPORTED = 500                                     # report rows under which most lifts drown in noise
-FEW_COMPARED = 200                                     # rows of a cut that had rows enough to cut from
+FEW_REPORTED = 500  # report rows under which most lifts drown in noise
+FEW_COMPARED = 200  # rows of a cut that had rows enough to cut from
 COMPARED = ("selection", "probe")
-TYPICAL = 0.8                                          # the score that standard errors are told of
-_SHOWN = 10                                            # classes that a warning names
+TYPICAL = 0.8  # the score that standard errors are told of
+_SHOWN = 10  # classes that a warning names
 
 
 def split_warnings(task: InspectedTask, is_reported: bool) -> Iterator[str]:
     """What is doubtful about a task's splits; sizes and absent classes only of one that the study reports on."""
     for part, lost in task.shared.items():
-        yield (f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in report rows and are left "
-               "out: the search must not see what confirm reports on")
+        yield (
+            f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in report rows and are left "
+            "out: the search must not see what confirm reports on"
+        )
     for part in ("report", *COMPARED):
         yield from _constant(task, part)
         if is_reported:
@@ -47,8 +49,10 @@ def _constant(task: InspectedTask, part: str) -> Iterator[str]:
             what = f"words of the {part} rows" if task.kind == "token" else f"{rows} {part} rows"
             others = [name for name, counts in task.classes.items() if name != present[0] and counts["train"]]
             none = f" and none the {_noun(task, others)}" if others else ""
-            yield (f"all {what} have the {_noun(task)} {present[0]}{none}: a model that always says so is right on all "
-                   "of them")
+            yield (
+                f"all {what} have the {_noun(task)} {present[0]}{none}: a model that always says so is right on all "
+                "of them"
+            )
 
 
 def _absent(task: InspectedTask, part: str) -> Iterator[str]:
@@ -56,8 +60,10 @@ def _absent(task: InspectedTask, part: str) -> Iterator[str]:
     lacking = [name for name, counts in task.classes.items() if counts["train"] and not counts[part]]
     present = sum(bool(counts[part]) for counts in task.classes.values())
     if lacking and (present > 1 or task.kind == "multi_label"):
-        yield (f"no {part} row has the {_noun(task, lacking)}: how well {'it is' if len(lacking) == 1 else 'they are'} "
-               "learned is not seen there")
+        yield (
+            f"no {part} row has the {_noun(task, lacking)}: how well {'it is' if len(lacking) == 1 else 'they are'} "
+            "learned is not seen there"
+        )
     unknown = [name for name, counts in task.classes.items() if counts[part] and not counts["train"]]
     if unknown:
         rows = sum(task.classes[name][part] for name in unknown)

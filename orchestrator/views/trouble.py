@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.study_file.models import StudyOptions
 
-_PATIENCE = 30.0                                       # seconds in which a server that answers has taken a run
+_PATIENCE = 30.0  # seconds in which a server that answers has taken a run
 
 
 def troubles(accounts: Accounts, options: StudyOptions, state: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.trouble import troubles
 
-_REST = 20                                             # times what something took passes before it is done again
+_REST = 20  # times what something took passes before it is done again
 
 
 class Sparing:
@@ -69,7 +69,7 @@ class Watched:
         self._heard: list[Event] = []
         self._fold: SelectorFold | None = None
         self._belief, self._asked, self._asking = "", -1, Sparing()
-        self._scene: Scene | None = None               # of the last event
+        self._scene: Scene | None = None  # of the last event
         self._answer = answer_in(self._folder)
 
     def hear(self, events: Sequence[Event]) -> None:
@@ -79,7 +79,7 @@ class Watched:
             self._accounts.add(event)
             self._heard.append(event)
             opened = event if isinstance(event, Opened) else opened
-        if opened is not None:                         # perhaps another question than the last session's
+        if opened is not None:  # perhaps another question than the last session's
             self._begin(opened)
         elif self._fold is not None:
             for event in events:
@@ -138,9 +138,9 @@ class Watched:
             answer=self._shown(state, settled),
             belief=self._belief,
             budget=(),
-            coming="" if state == "done" else coming(
-                accounts, self._confirmation, self._options.budget, self._translator
-            ),
+            coming=""
+            if state == "done"
+            else coming(accounts, self._confirmation, self._options.budget, self._translator),
             trouble=tuple(troubles(accounts, self._options, state)),
         )
 
@@ -163,9 +163,9 @@ class Watched:
                 self._belief = belief_line(
                     self._selector, fold.state, self._evidence, sign_in(self._accounts), self._accounts.search_score
                 )
-            except AuxtuneError as error:              # evidence that is gone, say: the study itself will tell
+            except AuxtuneError as error:  # evidence that is gone, say: the study itself will tell
                 self._belief = f"cannot be told: {error}"
-            except Exception as error:                 # a selector from elsewhere may raise, or say, anything
+            except Exception as error:  # a selector from elsewhere may raise, or say, anything
                 self._belief = f"cannot be told: {type(error).__name__}: {error}"
         return self._belief
 

@@ -23,8 +23,8 @@ class Up:
     disk: Path
     ssh: list[str]
     jobs: str
-    mlflow: str                                        # from here
-    there: str                                         # from the machine
+    mlflow: str  # from here
+    there: str  # from the machine
 
     def auxtune(self, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return self.laptop.run("auxtune", *arguments, "--address", self.jobs, timeout=timeout)
@@ -34,12 +34,20 @@ def adapted(key: Path, gcs: int, dashboard: int, mlflow: int) -> str:
     """The example as somebody with one machine fills it in."""
     text = (ROOT / "examples" / "cluster-onprem.yaml").read_text(encoding="utf-8")
     for placeholder, value in {
-        "<HEAD_IP>": "127.0.0.1", "<USER>": "root", "<SSH_KEY>": str(key), "<SHARED_FOLDER>": "/mnt/shared",
-        "[<WORKER_IP_1>, <WORKER_IP_2>]": "[]", "_workers: 2": "_workers: 0", "--num-cpus=0 --num-gpus=0": "",
-        "--port=6379": f"--port={gcs}", ":6379": f":{gcs}", "5000": str(mlflow),
+        "<HEAD_IP>": "127.0.0.1",
+        "<USER>": "root",
+        "<SSH_KEY>": str(key),
+        "<SHARED_FOLDER>": "/mnt/shared",
+        "[<WORKER_IP_1>, <WORKER_IP_2>]": "[]",
+        "_workers: 2": "_workers: 0",
+        "--num-cpus=0 --num-gpus=0": "",
+        "--port=6379": f"--port={gcs}",
+        ":6379": f":{gcs}",
+        "5000": str(mlflow),
         "--dashboard-host=127.0.0.1": "--dashboard-host=127.0.0.1 "
         f"--dashboard-port={dashboard} --dashboard-agent-listen-port={free_port()}",
-        "dist/auxtune": f"{ROOT}/dist/auxtune", ": constraints.txt": f": {ROOT}/constraints.txt",
+        "dist/auxtune": f"{ROOT}/dist/auxtune",
+        ": constraints.txt": f": {ROOT}/constraints.txt",
     }.items():
         assert placeholder in text
         text = text.replace(placeholder, value)
@@ -71,7 +79,12 @@ def brought_up(folder: Path) -> Iterator[Up]:
         wait_for(f"http://127.0.0.1:{jobs_here}/api/version")
         wait_for(f"http://127.0.0.1:{mlflow_here}/health")
         yield Up(
-            laptop, file, disk, ssh, f"http://127.0.0.1:{jobs_here}", f"http://127.0.0.1:{mlflow_here}",
+            laptop,
+            file,
+            disk,
+            ssh,
+            f"http://127.0.0.1:{jobs_here}",
+            f"http://127.0.0.1:{mlflow_here}",
             f"http://127.0.0.1:{mlflow}",
         )
         for tunnel in tunnels:

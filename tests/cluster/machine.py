@@ -71,8 +71,13 @@ class Laptop:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AUXTUNE_", "RAY_"))}
         bins = str(Path(sys.executable).parent)
         return {
-            **kept, "HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_AUTH_MODE": "token", "PATH": f"{bins}:{os.environ['PATH']}", "COLUMNS": "120",
+            **kept,
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",
+            "PATH": f"{bins}:{os.environ['PATH']}",
+            "COLUMNS": "120",
         }
 
     def run(self, *command: object, timeout: float = 300, here: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -80,8 +85,14 @@ class Laptop:
         print("$", *command, file=self.log, flush=True)
         began = time.monotonic()
         done = subprocess.run(
-            list(map(str, command)), cwd=here or self.home, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+            list(map(str, command)),
+            cwd=here or self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
         )
         print(done.stdout, f"[{done.returncode} after {time.monotonic() - began:.0f} s]", file=self.log, flush=True)
         return done
@@ -90,8 +101,13 @@ class Laptop:
         """A command that goes on beside; its lines are to be read."""
         print("$", *command, "&", file=self.log, flush=True)
         return subprocess.Popen(
-            list(map(str, command)), cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            list(map(str, command)),
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
 
@@ -105,7 +121,7 @@ def machine(folder: Path) -> Iterator[Path]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
     (folder / "key.pub").rename(folder / "authorized_keys")
     pip = [f"export {key}={value!r}" for key, value in os.environ.items() if key.startswith("PIP_")]
-    path = f"export PATH={Path(sys.base_prefix) / 'bin'}:$PATH"      # the Python of whoever submits
+    path = f"export PATH={Path(sys.base_prefix) / 'bin'}:$PATH"  # the Python of whoever submits
     (folder / "home" / ".bashrc").write_text("\n".join([path, *pip, ""]))
     bare = {"PATH": f"{os.environ['PATH']}:{_SBIN}"}
     with (folder / "sshd.log").open("w") as log:
@@ -117,5 +133,5 @@ def machine(folder: Path) -> Iterator[Path]:
                 time.sleep(0.1)
             yield folder / "key"
         finally:
-            process.kill()                             # and with it all that was started there
+            process.kill()  # and with it all that was started there
             process.wait()

@@ -10,7 +10,7 @@ from brought_up import Up
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-STORAGE = "/mnt/shared/studies"                        # the machine's name for what is shared/ on its disk
+STORAGE = "/mnt/shared/studies"  # the machine's name for what is shared/ on its disk
 
 
 def test_doctor_finds_nothing_wrong_on_the_machine(up: Up) -> None:
@@ -26,7 +26,7 @@ def test_the_quickstart_is_submitted_followed_and_asked_for_from_elsewhere(up: U
     done = up.auxtune("submit", tmp_path / "quickstart.yaml", *settings, "--follow", timeout=600)
     assert done.returncode == 0, done.stdout
     assert "selected" in done.stdout
-    assert "View run" not in done.stdout               # MLflow's own lines, which would come between ours
+    assert "View run" not in done.stdout  # MLflow's own lines, which would come between ours
     answer = json.loads((up.disk / "shared" / "studies" / "quickstart" / "selection.json").read_text())
     assert answer["lift"]["single_task"]["seeds"] == 4
     status = json.loads(up.auxtune("status", f"{STORAGE}/quickstart", "--json", "--verify").stdout)
@@ -75,7 +75,7 @@ def test_down_ends_ray_and_nothing_else(up: Up) -> None:
     assert done.returncode == 0, done.stdout
     left = up.laptop.run("ssh", *up.ssh, "ps -eo args")
     assert "gcs_server" not in left.stdout
-    assert "mlflow" in left.stdout                     # its runs are still to be looked at
+    assert "mlflow" in left.stdout  # its runs are still to be looked at
 
 
 def runs_of(address: str, experiment_study: str) -> list[Run]:

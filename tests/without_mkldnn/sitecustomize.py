@@ -26,7 +26,7 @@ class _Switching(Loader):
         module._C._set_mkldnn_enabled(False)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)             # what else a loader of source code can
+        return getattr(self._loader, name)  # what else a loader of source code can
 
 
 class _Finder(MetaPathFinder):

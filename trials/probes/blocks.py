@@ -27,8 +27,10 @@ def blocks_of(module: nn.Module) -> dict[str, list[nn.Parameter]]:
         layer = _LAYER.search(name)
         found.setdefault(int(layer[1]) if layer else -1, []).append(parameter)
     if not found or max(found) < 0:
-        raise ProbeError(f"expected an encoder whose parameters are named by layer (layer.0. or layers.0.), found none "
-                         f"in a {type(module).__name__}; choose a BERT-like encoder")
+        raise ProbeError(
+            f"expected an encoder whose parameters are named by layer (layer.0. or layers.0.), found none "
+            f"in a {type(module).__name__}; choose a BERT-like encoder"
+        )
     return {_OUTSIDE if number < 0 else f"layer.{number}": found[number] for number in sorted(found)}
 
 

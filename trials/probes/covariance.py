@@ -29,9 +29,7 @@ def covariance(subject: Subject, options: Options) -> Arrays:
             moment, total, count = _of_embeddings(subject, task)
         else:
             model, pooling = subject.model, subject.recipe.model.pooling
-            features = pooled_features(
-                model.encoder, task, "probe", subject.collate, pooling, model.alignment(0)
-            )
+            features = pooled_features(model.encoder, task, "probe", subject.collate, pooling, model.alignment(0))
             moment, total, count = features.T @ features, features.sum(0), len(features)
     return {
         "covariance": (moment / count).cpu().numpy(),
@@ -49,8 +47,10 @@ def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, t
     for _, batch in batches_of(task, "probe", subject.collate):
         states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
         if not states:
-            raise ProbeError("probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
-                             "measure `at: representation`")
+            raise ProbeError(
+                "probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
+                "measure `at: representation`"
+            )
         vectors = doubles(states[0][torch.from_numpy(batch.places >= 0).to(states[0].device)])
         moment += (vectors.T @ vectors).cpu()
         total += vectors.sum(0).cpu()

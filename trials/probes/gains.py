@@ -23,7 +23,7 @@ from auxtune.trials.probes.steps import Rule
 
 Loss: TypeAlias = Callable[[], torch.Tensor]
 Gradient: TypeAlias = tuple[torch.Tensor, ...]
-CHUNK = 2**20                                          # numbers of a gradient that are in float64 at a time
+CHUNK = 2**20  # numbers of a gradient that are in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,16 @@ class Gains:
     NaN where a recipient's loss was 0, minus infinity where it is not finite after the step.
     """
 
-    gain: torch.Tensor                                 # (n, n), each task on the rows that its gradient is of
-    held_out: torch.Tensor                             # (n,), each task's own on rows that it is not of
-    gram: torch.Tensor                                 # (n, n) inner products of the gradients
+    gain: torch.Tensor  # (n, n), each task on the rows that its gradient is of
+    held_out: torch.Tensor  # (n,), each task's own on rows that it is not of
+    gram: torch.Tensor  # (n, n) inner products of the gradients
 
 
 def gains(
-    losses: Sequence[Loss], held_out: Sequence[Loss], parameters: Sequence[torch.Tensor], rule: Rule,
+    losses: Sequence[Loss],
+    held_out: Sequence[Loss],
+    parameters: Sequence[torch.Tensor],
+    rule: Rule,
     order: Literal["exact", "first"],
 ) -> Gains:
     """The gains of each of ``losses`` from a step on each, and of each of ``held_out`` from the step on its task.
@@ -51,8 +54,10 @@ def gains(
     before, before_held = _values(losses), _values(held_out)
     if order == "first":
         lowered = -_products(gradients, gradients, parameters, rule)
-        own = [-_products([_gradient(loss, parameters)], [gradient], parameters, rule)[0, 0]
-               for loss, gradient in zip(held_out, gradients, strict=True)]
+        own = [
+            -_products([_gradient(loss, parameters)], [gradient], parameters, rule)[0, 0]
+            for loss, gradient in zip(held_out, gradients, strict=True)
+        ]
         gain, held = lowered / before[:, None], torch.stack(own) / before_held
     else:
         columns, own = [], []
@@ -96,8 +101,10 @@ def _values_after(
 
 @torch.no_grad()
 def _products(
-    first: Sequence[Gradient], second: Sequence[Gradient],
-    parameters: Sequence[torch.Tensor] = (), rule: Rule | None = None,
+    first: Sequence[Gradient],
+    second: Sequence[Gradient],
+    parameters: Sequence[torch.Tensor] = (),
+    rule: Rule | None = None,
 ) -> torch.Tensor:
     """Inner products, (first, second), of gradients with gradients or with the displacements ``rule`` makes of them.
 

@@ -32,8 +32,8 @@ from auxtune.trials.probes.options import chosen
 from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
 from auxtune.trials.recipe import Recipe
 
-FITTED = 4096                                          # labels a head is fitted on: enough for a linear layer
-CLOSE = 1e-4                                           # how near the best weights a fit must come
+FITTED = 4096  # labels a head is fitted on: enough for a linear layer
+CLOSE = 1e-4  # how near the best weights a fit must come
 
 
 def gradients(subject: Subject, options: Options) -> Arrays:
@@ -98,8 +98,10 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     bias = values[shape[0] * shape[1] :] - weight @ center
     slope = _slope(lambda w, b: on_host.loss(functional.linear(vectors, w, b), labels), weight, bias)
     if not slope <= CLOSE:
-        raise ProbeError(f"probes.gradients: the head of {task.name} cannot be fitted: expected a slope of at most "
-                         f"{CLOSE:g} at the least loss, found {slope:.1e}")
+        raise ProbeError(
+            f"probes.gradients: the head of {task.name} cannot be fitted: expected a slope of at most "
+            f"{CLOSE:g} at the least loss, found {slope:.1e}"
+        )
     with torch.no_grad():
         on_host.linear.weight.copy_(weight)
         on_host.linear.bias.copy_(bias)

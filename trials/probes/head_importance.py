@@ -48,7 +48,7 @@ CPU_TOKENS, GPU_TOKENS = 2048, 8192
 WEIGHT_GRADIENTS = 2**24
 
 Form: TypeAlias = Callable[[MultiTaskModel, AttentionHeads, Batch], torch.Tensor]
-Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]     # of a linear map: its input and the gradient of its output
+Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # of a linear map: its input and the gradient of its output
 
 
 def head_importance(subject: Subject, options: Options) -> Arrays:
@@ -85,7 +85,7 @@ def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, 
     found = find_heads(subject.model.encoder)
     size = CPU_TOKENS if subject.collate.device.type == "cpu" else GPU_TOKENS
     if form is not _mask_gradients and not found.by_row:
-        size = 1                                       # what all rows of a batch share has one gradient for all
+        size = 1  # what all rows of a batch share has one gradient for all
     values, order = [], []
     with _frozen(subject.model):
         for rows in by_length(task.splits[part], size):
@@ -141,7 +141,7 @@ def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) 
         return (inputs[0].unflatten(-1, (found.heads, -1)) * mask[:, None, :, None]).flatten(-2)
 
     with ExitStack() as hooks:
-        for layer in found.layers:                     # called in this order, once each
+        for layer in found.layers:  # called in this order, once each
             hooks.enter_context(layer.output.register_forward_pre_hook(multiply))
         loss = _loss(model, batch)
     return torch.stack(torch.autograd.grad(loss, masks), 1).abs()
@@ -152,7 +152,7 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
     calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
 
     def note(linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if not output.requires_grad:                   # nothing below has learnt to: it is the first
+        if not output.requires_grad:  # nothing below has learnt to: it is the first
             output.requires_grad_()
         calls.append((linear, inputs[0].detach(), output))
 

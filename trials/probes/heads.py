@@ -23,7 +23,7 @@ from torch import nn
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.probes.probe import ProbeError
 
-TRIED = (2, 3)                                         # rows and tokens: two numbers that cannot be mistaken
+TRIED = (2, 3)  # rows and tokens: two numbers that cannot be mistaken
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class AttentionHeads:
 @dataclass(frozen=True)
 class _Call:
     linear: nn.Linear
-    by_row: bool                                       # its input is (rows, length, …)
-    numbered: bool                                     # … and holds the heads' numbers
+    by_row: bool  # its input is (rows, length, …)
+    numbered: bool  # … and holds the heads' numbers
 
 
 def find_heads(encoder: Encoder) -> AttentionHeads:

@@ -35,8 +35,10 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
         for rows, batch in batches_of(texts, "probe", subject.collate):
             states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
             if len(states) != layers + 1:
-                raise ProbeError(f"probes.hidden_states: expected {layers + 1} hidden states of the encoder, found "
-                                 f"{len(states)}; choose an encoder that can output them")
+                raise ProbeError(
+                    f"probes.hidden_states: expected {layers + 1} hidden states of the encoder, found "
+                    f"{len(states)}; choose an encoder that can output them"
+                )
             pooled = [pool(state, batch.mask, pooling) for state in states]
             hidden[:, rows] = torch.stack(pooled).float().cpu().numpy()
     return {"hidden": hidden, "texts": np.array(texts.digest, np.str_)}

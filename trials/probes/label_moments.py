@@ -59,5 +59,7 @@ def label_columns(task: EncodedTask) -> np.ndarray:
 def require_row_labels(task: EncodedTask) -> None:
     """Raise ``ProbeError`` for a task whose labels are of tokens."""
     if task.kind == "token":
-        raise ProbeError(f"probes.label_moments: expected labels of rows, found tags of tokens in task {task.name}; "
-                         "leave the task out")
+        raise ProbeError(
+            f"probes.label_moments: expected labels of rows, found tags of tokens in task {task.name}; "
+            "leave the task out"
+        )

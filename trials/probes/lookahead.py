@@ -37,7 +37,7 @@ from auxtune.trials.probes.probe import Arrays, Options, ProbeError
 from auxtune.trials.probes.steps import adamw_rule, sgd_rule
 from auxtune.trials.recipe import Recipe
 
-DROPPED = 0.02                                         # of a run's steps: what the first ones say is soon untrue
+DROPPED = 0.02  # of a run's steps: what the first ones say is soon untrue
 PARTS = ("train", "probe")
 
 
@@ -48,8 +48,10 @@ class Lookahead:
         self._options = chosen("lookahead", options)
         self._recipe, self._tasks = recipe, {name: tasks[name] for name in recipe.tasks}
         if not any(map(self._due, range(1, recipe.steps + 1))):
-            raise ProbeError(f"probes.lookahead: expected a step to measure at, found none in {recipe.steps} steps, "
-                             f"{self._options['every']} apart; give the run more steps or lower `every`")
+            raise ProbeError(
+                f"probes.lookahead: expected a step to measure at, found none in {recipe.steps} steps, "
+                f"{self._options['every']} apart; give the run more steps or lower `every`"
+            )
         self._inputs = {
             (name, part): inputs_digest(task.splits[part]) for name, task in self._tasks.items() for part in PARTS
         }
@@ -125,8 +127,9 @@ class Lookahead:
     def _measure(self, learner: Learner) -> tuple[Gains, float]:
         losses = {
             part: [
-                partial(mean_loss, learner.model, number,
-                        learner.collate(task, part, self.rows(name, part, learner.step)))
+                partial(
+                    mean_loss, learner.model, number, learner.collate(task, part, self.rows(name, part, learner.step))
+                )
                 for number, (name, task) in enumerate(self._tasks.items())
             ]
             for part in PARTS

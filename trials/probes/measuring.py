@@ -49,7 +49,11 @@ def batches_of(
 
 
 def pooled_features(
-    encoder: Encoder, task: EncodedTask, part: str, collate: Collate, pooling: Literal["cls", "mean"],
+    encoder: Encoder,
+    task: EncodedTask,
+    part: str,
+    collate: Collate,
+    pooling: Literal["cls", "mean"],
     alignment: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What ``encoder``, in the mode it is in, makes of each row of a split: (rows, width) float64 on the host."""
@@ -64,8 +68,10 @@ def pooled_features(
 def only_task(tasks: Mapping[str, EncodedTask], probe: str) -> EncodedTask:
     """The task of a run that has one. Raises ``ProbeError`` for others."""
     if len(tasks) != 1:
-        raise ProbeError(f"probes.{probe}: expected a run of one task, found {', '.join(tasks)}; "
-                         "measure each task in a run of its own")
+        raise ProbeError(
+            f"probes.{probe}: expected a run of one task, found {', '.join(tasks)}; "
+            "measure each task in a run of its own"
+        )
     return next(iter(tasks.values()))
 
 

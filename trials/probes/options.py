@@ -25,7 +25,9 @@ class OneOf:
 
 OPTIONS: Mapping[str, Mapping[str, Whole | OneOf]] = {
     "head_importance": {
-        "form": OneOf(("mask", "key_value")), "sliced": OneOf(("output", "input")), "split": OneOf(("probe", "train"))
+        "form": OneOf(("mask", "key_value")),
+        "sliced": OneOf(("output", "input")),
+        "split": OneOf(("probe", "train")),
     },
     "instance_importance": {"form": OneOf(("mask", "key_value")), "sliced": OneOf(("output", "input"))},
     "hidden_states": {},
@@ -33,9 +35,7 @@ OPTIONS: Mapping[str, Mapping[str, Whole | OneOf]] = {
     "gradients": {"batches": Whole(8)},
     "label_moments": {},
     "output_gradients": {"rows": Whole(512), "size": Whole(200)},
-    "lookahead": {
-        "every": Whole(10), "step": OneOf(("sgd", "optimiser")), "order": OneOf(("exact", "first"))
-    },
+    "lookahead": {"every": Whole(10), "step": OneOf(("sgd", "optimiser")), "order": OneOf(("exact", "first"))},
 }
 
 

@@ -56,8 +56,14 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
     with undisturbed(subject.model, device):
         for part in PARTS:
             found = [
-                _of_task(subject, number, task, part, drawn_rows(task, part, int(wanted["rows"]), subject.recipe.seed),
-                         gradients)
+                _of_task(
+                    subject,
+                    number,
+                    task,
+                    part,
+                    drawn_rows(task, part, int(wanted["rows"]), subject.recipe.seed),
+                    gradients,
+                )
                 for number, task in enumerate(subject.tasks.values())
             ]
             arrays[f"{part}_margins"] = np.concatenate([margins for margins, _ in found])
@@ -73,9 +79,9 @@ class Drawn:
     ``place`` is 0 where a row has one label only. ``label`` is a class or tag, 1 or 0 of a set, or a value.
     """
 
-    rows: np.ndarray                                   # (rows,)
-    place: np.ndarray                                  # (rows,) int64
-    label: np.ndarray                                  # (rows,) int64 or float32
+    rows: np.ndarray  # (rows,)
+    place: np.ndarray  # (rows,) int64
+    label: np.ndarray  # (rows,) int64 or float32
 
 
 def drawn_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
@@ -100,8 +106,14 @@ def _labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]
     return [[(at, tag) for at, tag in enumerate(row) if tag != IGNORED] for row in rows]
 
 
-def _of_task(subject: Subject, number: int, task: EncodedTask, part: str, drawn: Drawn, gradients: RowGradients,
-             ) -> tuple[np.ndarray, np.ndarray]:
+def _of_task(
+    subject: Subject,
+    number: int,
+    task: EncodedTask,
+    part: str,
+    drawn: Drawn,
+    gradients: RowGradients,
+) -> tuple[np.ndarray, np.ndarray]:
     """Margins (rows,) and sketches (rows, size), float32, in the order of ``drawn``."""
     # Rounding lengths up would need a mask.
     collate = dataclasses.replace(subject.collate, multiple=1)

@@ -26,7 +26,7 @@ FINAL: Mapping[str, str] = {
 RUNNING: Mapping[str, str] = {"lookahead": "lookahead:Lookahead"}
 # Part of what names stored evidence: raise a probe's when what it measures changes.
 VERSIONS: Mapping[str, int] = {**dict.fromkeys((*FINAL, *RUNNING), 1), "gradients": 2, "lookahead": 2}
-READS_TEXTS = ("hidden_states",)                       # of what all tasks of a study share
+READS_TEXTS = ("hidden_states",)  # of what all tasks of a study share
 # These are of the one task of a run.
 _SINGLE = ("head_importance", "instance_importance", "covariance", "gradients", "label_moments")
 

@@ -28,7 +28,7 @@ from auxtune.trials.probes.sketch import RowSketch
 # Numbers of the gradients held at once, 4 bytes each.
 CPU_NUMBERS, GPU_NUMBERS = 2**26, 2**29
 Said: TypeAlias = Callable[..., torch.Tensor]
-Inputs: TypeAlias = tuple[torch.Tensor, ...]           # a row each along the first axis
+Inputs: TypeAlias = tuple[torch.Tensor, ...]  # a row each along the first axis
 Found: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
@@ -47,8 +47,9 @@ class RowGradients:
         self._sketch = RowSketch(name, length, size, device)
         self._way = 0
 
-    def __call__(self, task: int, said: Said, tokens: torch.Tensor, segments: torch.Tensor,
-                 *asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, task: int, said: Said, tokens: torch.Tensor, segments: torch.Tensor, *asked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The numbers (rows,) and their gradients' sketches (rows, size), both float64 on the host.
 
         ``said`` makes one number of the outputs of a row, (outputs,) or (length, outputs), and of its ``asked``.
@@ -61,8 +62,13 @@ class RowGradients:
     def _number(self, task: int, said: Said) -> Said:
         """The number of one row, as a function of the parameters, of whether a mask is given, and of its inputs."""
 
-        def number(parameters: dict[str, torch.Tensor], masked: bool, tokens: torch.Tensor, segments: torch.Tensor,
-                   *asked: torch.Tensor) -> torch.Tensor:
+        def number(
+            parameters: dict[str, torch.Tensor],
+            masked: bool,
+            tokens: torch.Tensor,
+            segments: torch.Tensor,
+            *asked: torch.Tensor,
+        ) -> torch.Tensor:
             mask = torch.ones_like(tokens)[None] if masked else None
             # Only tokens, segments and mask are read of it.
             batch = Batch(tokens[None], segments[None], mask, tokens[None], np.zeros((1, len(tokens))), scored=0)
@@ -77,7 +83,7 @@ class RowGradients:
                     return _WAYS[self._way](number, self._parameters, inputs)
                 except torch.OutOfMemoryError:
                     raise
-                except RuntimeError:                   # the same for every row: the way that works is kept
+                except RuntimeError:  # the same for every row: the way that works is kept
                     if self._way == len(_WAYS) - 1:
                         raise
                     self._way += 1

@@ -56,7 +56,5 @@ def _first(split: EncodedSplit, rows: int) -> EncodedSplit:
 
 def _as_task(tokens: np.ndarray, segments: np.ndarray, offsets: np.ndarray) -> EncodedTask:
     labels = np.zeros(len(offsets) - 1, np.int64)
-    split = EncodedSplit(
-        tokens.astype(np.int32), segments.astype(np.uint8), offsets.astype(np.int64), labels
-    )
+    split = EncodedSplit(tokens.astype(np.int32), segments.astype(np.uint8), offsets.astype(np.int64), labels)
     return EncodedTask("texts", "classification", ("text",), (), {"probe": split}, inputs_digest(split))

@@ -21,7 +21,7 @@ import torch
 from auxtune.trials.probes.measuring import doubles
 
 SIZE = 4096
-_CHUNK = 2**20                                         # coordinates at a time: bounds what is in float64 or 64 bits
+_CHUNK = 2**20  # coordinates at a time: bounds what is in float64 or 64 bits
 
 
 class Sketch:

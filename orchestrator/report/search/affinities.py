@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Tables that decide nothing: they are in the belief, in full.
 _ASIDE = ("representation_mean", "conflict", "magnitude")
-_MOST = 40                                             # tasks: beyond, cells are smaller than their lines
+_MOST = 40  # tasks: beyond, cells are smaller than their lines
 
 
 def affinity_blocks(material: Material) -> Iterator[Block]:
@@ -59,7 +59,9 @@ def _drawn(name: str, told: Mapping[str, Any], groups: Sequence[Mapping[str, Any
     shown = groups if _shows(groups, tasks) else ()
     says = f"{name}: {told['measured']}, of {', '.join(tasks)}"
     svg = drawn(
-        called(f"affinity {name}", stage), 1.25 + 0.37 * len(tasks), says,
+        called(f"affinity {name}", stage),
+        1.25 + 0.37 * len(tasks),
+        says,
         lambda figure: _draw(figure, values / scale, tasks, shown),
     )
     model = " Right: the model that trains a task (ring) or serves it (dot), as the selector chose." if shown else ""
@@ -99,8 +101,9 @@ def _draw(figure: Figure, values: np.ndarray, tasks: Sequence[str], groups: Sequ
     else:
         axes = figure.add_subplot()
     diverging(axes, values, "+.2f", own)
-    axes.set_xticks(range(len(tasks)), tasks, rotation=35 if len(tasks) > 5 else 0,
-                    ha="right" if len(tasks) > 5 else "center")
+    axes.set_xticks(
+        range(len(tasks)), tasks, rotation=35 if len(tasks) > 5 else 0, ha="right" if len(tasks) > 5 else "center"
+    )
     axes.set_yticks(range(len(tasks)), tasks)
     axes.set_xlabel("source")
     axes.set_ylabel("recipient")

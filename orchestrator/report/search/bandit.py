@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROWS = 16                                             # tasks drawn at the most: a page's height
-_COUNTED = {"utility", "interval", "better", "level", "rounds", "overall"}     # a belief in which rewards are counted
+_ROWS = 16  # tasks drawn at the most: a page's height
+_COUNTED = {"utility", "interval", "better", "level", "rounds", "overall"}  # a belief in which rewards are counted
 _ALL_REWARDS = (
     "Nothing is forgotten in it, other than in the posterior that chooses the next round. The band is the 95 % "
     "interval over all runs, the line across the rate of rewards of all tasks' rounds."
@@ -68,8 +68,12 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
     said = "; ".join(f"{task} ends at {last[task] / len(histories):.2f}" for task in shown)
     left = f" The {len(tasks) - _ROWS} tasks that ended lowest are left out." if len(tasks) > _ROWS else ""
     overall = belief["overall"] if ends else None
-    svg = drawn("bandit", 0.7 + 0.62 * len(shown), f"Belief of a bandit, mean by task: {said}",
-                lambda figure: _draw(figure, histories, shown, ends, overall))
+    svg = drawn(
+        "bandit",
+        0.7 + 0.62 * len(shown),
+        f"Belief of a bandit, mean by task: {said}",
+        lambda figure: _draw(figure, histories, shown, ends, overall),
+    )
     yield Picture(
         svg,
         "The bandit's belief that a round of a task does not hurt the primary: the mean of its Beta posterior after "
@@ -83,8 +87,13 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
 def _table(belief: Mapping[str, Any], tasks: Sequence[str]) -> Table:
     """The same numbers as in ``selection.json``."""
     rows: list[tuple[Cell, ...]] = [
-        (task, number(belief["rounds"][task], ","), number(belief["utility"][task], ".3f"),
-         *(number(end, ".3f") for end in belief["interval"][task]), number(belief["better"][task], ".1%"))
+        (
+            task,
+            number(belief["rounds"][task], ","),
+            number(belief["utility"][task], ".3f"),
+            *(number(end, ".3f") for end in belief["interval"][task]),
+            number(belief["better"][task], ".1%"),
+        )
         for task in tasks
     ]
     columns = ("task", "rounds", "utility", "low", "high", "better than all others'")
@@ -93,7 +102,10 @@ def _table(belief: Mapping[str, Any], tasks: Sequence[str]) -> Table:
 
 
 def _draw(
-    figure: Figure, histories: Sequence[History], tasks: Sequence[str], ends: Mapping[str, Sequence[float]],
+    figure: Figure,
+    histories: Sequence[History],
+    tasks: Sequence[str],
+    ends: Mapping[str, Sequence[float]],
     overall: float | None,
 ) -> None:
     rows = figure.subplots(len(tasks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -122,8 +134,14 @@ def _draw_run(axes: Axes, history: History, task: str, shade: str) -> None:
     for rewarded in (True, False):
         at = [n for n, p in enumerate(history.pulls) if p.arm == task and p.rewarded is rewarded]
         axes.plot(
-            [n + 1 for n in at], [means[n] for n in at], "o", markersize=3.4, color=shade,
-            markerfacecolor=shade if rewarded else colour("paper"), markeredgewidth=0.9, linestyle="none",
+            [n + 1 for n in at],
+            [means[n] for n in at],
+            "o",
+            markersize=3.4,
+            color=shade,
+            markerfacecolor=shade if rewarded else colour("paper"),
+            markeredgewidth=0.9,
+            linestyle="none",
         )
 
 
@@ -139,9 +157,7 @@ def _inside_runs(material: Material, means: Means) -> Iterator[History]:
             yield History(f"run of trial {trial.id:04d}", pulls)
 
 
-def _rounds(
-    bandit: BetaBandit, problem: Problem, rounds: Sequence[tuple[str, float]], means: Means
-) -> Iterator[Pull]:
+def _rounds(bandit: BetaBandit, problem: Problem, rounds: Sequence[tuple[str, float]], means: Means) -> Iterator[Pull]:
     state = bandit.start(problem)
     for place, (task, score) in enumerate(rounds):
         before = state

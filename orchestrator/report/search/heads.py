@@ -36,8 +36,12 @@ def head_blocks(material: Material) -> Iterator[Block]:
     maps = {task: profiles(found[task], norm).reshape(found[task].shape) for task in shown}
     layers, heads = found[shown[0]].shape
     height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
-    svg = drawn("heads", height, f"Importance of {layers} x {heads} attention heads to {', '.join(shown)}",
-                lambda figure: _draw(figure, maps, shown))
+    svg = drawn(
+        "heads",
+        height,
+        f"Importance of {layers} x {heads} attention heads to {', '.join(shown)}",
+        lambda figure: _draw(figure, maps, shown),
+    )
     left = f" Of {len(tasks)} tasks {_MAPS} are drawn." if len(tasks) > _MAPS else ""
     yield Picture(
         svg,

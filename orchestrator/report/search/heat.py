@@ -11,7 +11,7 @@ from auxtune.orchestrator.report.drawing import DIVERGING, SEQUENTIAL, colour, l
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WRITTEN = 12                                          # rows up to which each cell has room for its number
+_WRITTEN = 12  # rows up to which each cell has room for its number
 
 
 def diverging(axes: Axes, values: np.ndarray, pattern: str, skipped: np.ndarray | None = None) -> None:
@@ -44,8 +44,9 @@ def sequential(axes: Axes, values: np.ndarray) -> None:
 def _cell(axes: Axes, row: int, column: int, shade: str) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour(shade), edgecolor=colour("paper"),
-                             linewidth=0.8))
+    axes.add_patch(
+        Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour(shade), edgecolor=colour("paper"), linewidth=0.8)
+    )
 
 
 def _framed(axes: Axes, values: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from auxtune.selectors.similarity import FEWEST_TEXTS, layer_cka
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NAMED = 10                                            # lines that can be told apart by a name at their end
+_NAMED = 10  # lines that can be told apart by a name at their end
 
 
 def layer_blocks(material: Material) -> Iterator[Block]:
@@ -74,7 +74,11 @@ def _draw(figure: Figure, lines: Mapping[str, tuple[np.ndarray, bool]]) -> None:
     axes = figure.add_subplot()
     for values, joined in lines.values():
         axes.plot(
-            range(len(values)), values, "o-" if joined else "s--", markersize=4, linewidth=1.6 if joined else 1.1,
+            range(len(values)),
+            values,
+            "o-" if joined else "s--",
+            markersize=4,
+            linewidth=1.6 if joined else 1.1,
             color=colour("series-0" if joined else "series-1"),
         )
     named = list(lines.items()) if len(lines) <= _NAMED else [(name, line) for name, line in lines.items() if line[1]]
@@ -82,8 +86,16 @@ def _draw(figure: Figure, lines: Mapping[str, tuple[np.ndarray, bool]]) -> None:
     for place, (name, (values, joined)) in _apart(named[:_NAMED]):
         lowest = min(lowest, place)
         ink = colour("ink" if joined else "muted")
-        axes.annotate(name, (len(values) - 1, place), xytext=(8, 0), textcoords="offset points", va="center",
-                      fontsize=8.5, color=ink, annotation_clip=False)
+        axes.annotate(
+            name,
+            (len(values) - 1, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=ink,
+            annotation_clip=False,
+        )
     axes.set_xlabel("layer")
     axes.set_ylabel("linear CKA")
     axes.set_xticks(range(len(next(iter(lines.values()))[0])))
@@ -91,7 +103,7 @@ def _draw(figure: Figure, lines: Mapping[str, tuple[np.ndarray, bool]]) -> None:
 
 
 def _apart(
-    lines: Sequence[tuple[str, tuple[np.ndarray, bool]]]
+    lines: Sequence[tuple[str, tuple[np.ndarray, bool]]],
 ) -> Iterator[tuple[float, tuple[str, tuple[np.ndarray, bool]]]]:
     """Each line with a height for its name, near its end and none upon another."""
     ends = [float(values[-1]) for _, (values, _) in lines if np.isfinite(values[-1])]

@@ -40,8 +40,12 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     mixtures = [(trial.proposal.shares, shown_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
-    svg = drawn("mixtures", height, f"Score by share of each task, around {said}",
-                lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.scored))
+    svg = drawn(
+        "mixtures",
+        height,
+        f"Score by share of each task, around {said}",
+        lambda figure: _draw(figure, shown, chosen, expected, mixtures, material.scored),
+    )
     lines = "Too few scores for a model, so no line is drawn. "
     if any(expected.values()):
         lines = (
@@ -131,8 +135,13 @@ def _draw(
             axes.plot([s * 100 for s, _ in line], [mean for _, mean in line], color=colour("series-0"), linewidth=1.6)
         axes.axvline(chosen[task] * 100, color=colour("muted"), linewidth=1, linestyle=(0, (4, 2)))
         axes.plot(
-            [shares.get(task, 0.0) * 100 for shares, _ in mixtures], [score for _, score in mixtures], "o",
-            markersize=4.5, color=colour("series-1"), markeredgecolor=colour("paper"), markeredgewidth=0.6,
+            [shares.get(task, 0.0) * 100 for shares, _ in mixtures],
+            [score for _, score in mixtures],
+            "o",
+            markersize=4.5,
+            color=colour("series-1"),
+            markeredgecolor=colour("paper"),
+            markeredgewidth=0.6,
             linestyle="none",
         )
         axes.set_title(task)

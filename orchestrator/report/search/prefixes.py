@@ -26,11 +26,13 @@ def prefix_blocks(material: Material) -> Iterator[Block]:
 
 def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: Material) -> Block:
     ordered = sorted(tried, key=lambda each: len(each["tasks"]))
-    said = "; ".join(
-        f"{len(each['tasks']) - 1} auxiliaries {material.sign * each['score']:.4f}" for each in ordered
+    said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {material.sign * each['score']:.4f}" for each in ordered)
+    svg = drawn(
+        called(key, stage),
+        2.9,
+        f"Score by number of auxiliaries: {said}",
+        lambda figure: _draw(figure, ordered, material.scored, material.sign),
     )
-    svg = drawn(called(key, stage), 2.9, f"Score by number of auxiliaries: {said}",
-                lambda figure: _draw(figure, ordered, material.scored, material.sign))
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(
         svg,

@@ -22,7 +22,7 @@ _KINDS = {
     "alpha": "weight α of the task's labels",
     "onto_primary": "affinity onto the primary",
 }
-_HALF = 0.5                                            # where a posterior that forgets says nothing
+_HALF = 0.5  # where a posterior that forgets says nothing
 _OF_ALL = " The line is the rate of rewards of all rounds; thin bars are 95 % intervals."
 _ROWS = 30
 
@@ -51,7 +51,12 @@ def _chosen(material: Material) -> set[str]:
 
 
 def _drawn(
-    key: str, words: str, values: Mapping[str, float], belief: Mapping[str, Any], chosen: set[str], marked: str,
+    key: str,
+    words: str,
+    values: Mapping[str, float],
+    belief: Mapping[str, Any],
+    chosen: set[str],
+    marked: str,
     stage: str,
 ) -> Block:
     ranked = sorted(values.items(), key=lambda each: -each[1])
@@ -62,19 +67,30 @@ def _drawn(
     line = {"tau": belief.get("threshold"), "utility": utility, "onto_primary": 0.0}.get(key)
     twins = list(belief.get("twins") or ()) if key == "tau" else []
     said = "; ".join(f"{task} {value:.3g}" for task, value in shown)
-    svg = drawn(called(f"ranking {key}", stage), 0.8 + 0.27 * len(shown) + (0.27 if twins else 0), f"{words}: {said}",
-                lambda figure: _draw(figure, shown, chosen, words, line, twins, ends))
+    svg = drawn(
+        called(f"ranking {key}", stage),
+        0.8 + 0.27 * len(shown) + (0.27 if twins else 0),
+        f"{words}: {said}",
+        lambda figure: _draw(figure, shown, chosen, words, line, twins, ends),
+    )
     beyond = ", which no task can reach" if line is not None and line > 1 else ""
-    bound = {"tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",
-             "utility": _OF_ALL if ends else " At 0.5 a task helps as often as it hurts."}.get(key, "")
+    bound = {
+        "tau": f" The line is the threshold, {line:.3f}{beyond}." if line is not None else "",
+        "utility": _OF_ALL if ends else " At 0.5 a task helps as often as it hurts.",
+    }.get(key, "")
     crosses = " Crosses: twins that learned shuffled labels, which can only be alike by chance." if twins else ""
     left = f" Of {len(ranked)} tasks the first {_ROWS} are drawn." if len(ranked) > _ROWS else ""
     return Picture(svg, f"{words[0].upper()}{words[1:]}{of_stage(stage)}. Filled: {marked}.{bound}{crosses}{left}")
 
 
 def _draw(
-    figure: Figure, ranked: Sequence[tuple[str, float]], chosen: set[str], words: str, line: float | None,
-    twins: Sequence[float], ends: Mapping[str, Sequence[float]],
+    figure: Figure,
+    ranked: Sequence[tuple[str, float]],
+    chosen: set[str],
+    words: str,
+    line: float | None,
+    twins: Sequence[float],
+    ends: Mapping[str, Sequence[float]],
 ) -> None:
     axes = figure.add_subplot()
     if line is not None:

@@ -22,8 +22,11 @@ def tried_blocks(material: Material) -> Iterator[Block]:
     if searches := material.belief.get("searches"):
         winner = material.belief.get("winner")
         found = [
-            (f"search {place + 1}{', which answers' if place == winner else ''}", " + ".join(search["tasks"]),
-             number(_measured(search["best_score"], material.sign), ".4f"))
+            (
+                f"search {place + 1}{', which answers' if place == winner else ''}",
+                " + ".join(search["tasks"]),
+                number(_measured(search["best_score"], material.sign), ".4f"),
+            )
             for place, search in enumerate(searches)
         ]
         best = "best score" if material.accounts.search_score == "metric" else f"lowest {material.scored}"

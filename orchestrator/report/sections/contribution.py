@@ -21,13 +21,17 @@ def _blocks(material: Material) -> Iterator[Block]:
     if selection is None:
         yield Paragraph("Known once the selection is confirmed.", "note")
     elif selection["primary"] is None:
-        yield Paragraph("Measured for a primary only: in groups every task counts, and each one's own lift is above.",
-                        "note")
+        yield Paragraph(
+            "Measured for a primary only: in groups every task counts, and each one's own lift is above.", "note"
+        )
     elif set(selection["weights"] or {}) <= {selection["primary"]}:
         yield Paragraph("No auxiliary was chosen, so there is none to leave out.", "note")
     elif not selection["contribution"]:
-        yield Paragraph("Not measured. With `confirm.leave_one_out: true` the selection is also trained without each "
-                        "of its auxiliaries, as often as it has seeds.", "note")
+        yield Paragraph(
+            "Not measured. With `confirm.leave_one_out: true` the selection is also trained without each "
+            "of its auxiliaries, as often as it has seeds.",
+            "note",
+        )
     else:
         yield from _measured(material.metric, selection["contribution"])
 
@@ -38,10 +42,14 @@ def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
         said = "; ".join(f"{task} {gain['mean']:+.4f}" for task, gain in known)
         unit = f"lost without it on the report split, {metric}"
         svg = intervals("contribution", known, unit, f"Contribution: {said}")
-        yield Picture(svg, "The selection less the selection without the task, with 95 % intervals. What two tasks do "
-                           "alike neither seems to contribute: leaving out one, the other stands in.")
+        yield Picture(
+            svg,
+            "The selection less the selection without the task, with 95 % intervals. What two tasks do "
+            "alike neither seems to contribute: leaving out one, the other stands in.",
+        )
     rows = [
-        (task, number(gain["mean"], "+.4f"), *bounds(gain), number(gain["seeds"])) if gain is not None
+        (task, number(gain["mean"], "+.4f"), *bounds(gain), number(gain["seeds"]))
+        if gain is not None
         else (task, "not measured", "–", "–", number(0))
         for task, gain in contribution.items()
     ]

@@ -21,7 +21,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     columns = ("phase", "trials", "attempts", "GPU hours", "CPU hours", "USD")
     rows = [_row(phase, part) for phase, part in cost["phases"].items()]
     yield Table(
-        "Every attempt, by phase", columns,
+        "Every attempt, by phase",
+        columns,
         (*rows, _row("in all", cost), _row("reused, not in it", cost["reused"])),
     )
     if cost["usd"] is None:
@@ -35,8 +36,11 @@ def _blocks(material: Material) -> Iterator[Block]:
     )
     if cost["nodes"] is not None:
         nodes = [(kind, small(node["hours"], 3), small(node["usd"], 2)) for kind, node in cost["nodes"].items()]
-        whole = ("the cluster", small(sum(node["hours"] for node in cost["nodes"].values()), 3),
-                 small(cost["cluster_usd"], 2))
+        whole = (
+            "the cluster",
+            small(sum(node["hours"] for node in cost["nodes"].values()), 3),
+            small(cost["cluster_usd"], 2),
+        )
         yield Table("Nodes, for as long as they were up", ("node type", "hours", "USD"), (*nodes, whole))
     yield from _reused(material)
 
@@ -57,8 +61,12 @@ def _reused(material: Material) -> Iterator[Block]:
     if not reused:
         return
     rows = [
-        (f"{trial.id:04d}", " + ".join(trial.proposal.tasks), ", ".join(m.probe for m in trial.proposal.measure),
-         (told.source if told else None) or "unknown")
+        (
+            f"{trial.id:04d}",
+            " + ".join(trial.proposal.tasks),
+            ", ".join(m.probe for m in trial.proposal.measure),
+            (told.source if told else None) or "unknown",
+        )
         for trial, told in reused
     ]
     yield Table("Measured before, and not again", ("proposal", "tasks", "what", "by"), tuple(rows))

@@ -44,14 +44,20 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
     what = "mean over the tasks" if grouped else selection["primary"]
     if measured:
         metric = next(iter(measured.values()))["metric"]
-        unit = "lift on the report split, mean over the tasks of their main metrics" if grouped else (
-            f"lift on the report split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
+        unit = (
+            "lift on the report split, mean over the tasks of their main metrics"
+            if grouped
+            else (
+                f"lift on the report split, {metric} of {what}"
+                f"{', by how much lower' if direction_of(metric) < 0 else ''}"
+            )
         )
         said = "; ".join(f"over {control} {lift['mean']:+.4f}" for control, lift in measured.items())
         svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
         yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_READ}")
     yield Table(
-        "Lift on the report split", ("over", *(["models"] if grouped else []), "lift", "from", "to", "metric", "seeds"),
+        "Lift on the report split",
+        ("over", *(["models"] if grouped else []), "lift", "from", "to", "metric", "seeds"),
         tuple(_row(control, lift, grouped) for control, lift in lifts.items()),
     )
     if any(lift["low"] is None for lift in measured.values()):

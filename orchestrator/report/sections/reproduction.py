@@ -35,7 +35,8 @@ def _blocks(material: Material) -> Iterator[Block]:
     if rest:
         yield Table("The rest of the fingerprint: what must not change under a study", ("what", "digest"), rest)
     yield Table(
-        "Sessions", ("session", "started (UTC)", "allowed to differ"),
+        "Sessions",
+        ("session", "started (UTC)", "allowed to differ"),
         tuple((s.opened.session, _clock(s.opened.time), ", ".join(s.opened.drift) or "nothing") for s in sessions),
     )
     yield Paragraph(

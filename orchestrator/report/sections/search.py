@@ -20,7 +20,13 @@ from auxtune.selectors.protocol import Selection
 
 # From what was measured to what was made of it; each yields nothing where it does not apply.
 DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
-    bandit_blocks, head_blocks, layer_blocks, affinity_blocks, ranking_blocks, prefix_blocks, mixture_blocks,
+    bandit_blocks,
+    head_blocks,
+    layer_blocks,
+    affinity_blocks,
+    ranking_blocks,
+    prefix_blocks,
+    mixture_blocks,
     tried_blocks,
 )
 

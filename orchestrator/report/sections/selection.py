@@ -32,7 +32,8 @@ def _selected(selection: Mapping[str, Any]) -> Iterator[Block]:
         rows = [(each["task"], number(each["score"], ".4f")) for each in ranking]
         yield Table("The selector's ranking", ("task", "score"), tuple(rows))
     scores = [
-        (task, metric, number(value, ".4f")) for task, each in selection["report"].items()
+        (task, metric, number(value, ".4f"))
+        for task, each in selection["report"].items()
         for metric, value in each.items()
     ]
     if scores:
@@ -52,7 +53,8 @@ def _shares(selection: Mapping[str, Any]) -> Iterator[Table]:
     left = {task: share for task, share in stability.items() if task not in weights and share > 0}
     if left:
         yield Table(
-            "Chosen by some of the searches, but not by the one that answers", ("task", "share of the searches"),
+            "Chosen by some of the searches, but not by the one that answers",
+            ("task", "share of the searches"),
             tuple((task, number(share, ".0%")) for task, share in left.items()),
         )
 

@@ -25,9 +25,7 @@ def tasks_section(material: Material) -> Section:
         trained = sum(task.name in trial.proposal.tasks for trial in told)
         mean = [number(means[task.name], ".4f") if task.name in means else "–"] if primary else []
         rows.append((*_facts(task), *_chosen(task.name, material), number(trained), *mean))
-    note = (
-        "Rows are those left in each split after `rows` and leaks. Trials are the selector's that train the task."
-    )
+    note = "Rows are those left in each split after `rows` and leaks. Trials are the selector's that train the task."
     if primary:
         note += (
             f" Their mean is of {material.scored} on {primary}, selection split: no effect of the task, since the "

@@ -28,7 +28,8 @@ def trials_section(material: Material) -> Section:
 def _of_primary(material: Material) -> Iterator[Block]:
     primary = material.problem.primary
     trials = [
-        trial for trial in material.accounts.trials.values()
+        trial
+        for trial in material.accounts.trials.values()
         if trial.score is not None and primary in trial.proposal.tasks and trial.costs and not trial.reused
     ]
     if not trials:
@@ -55,8 +56,13 @@ def _of_primary(material: Material) -> Iterator[Block]:
         "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [
-        (f"{trial.id:04d}", trial.phase, " + ".join(trial.proposal.tasks),
-         number(shown_score(trial, search_score), ".4f"), number(_seconds(trial, device) / size, ".3g"))
+        (
+            f"{trial.id:04d}",
+            trial.phase,
+            " + ".join(trial.proposal.tasks),
+            number(shown_score(trial, search_score), ".4f"),
+            number(_seconds(trial, device) / size, ".3g"),
+        )
         for trial in best
     ]
     yield Table("On the front", ("trial", "phase", "tasks", material.scored, f"{device} {unit}"), tuple(rows))
@@ -65,12 +71,15 @@ def _of_primary(material: Material) -> Iterator[Block]:
 def _of_groups(material: Material) -> Iterator[Block]:
     lifts = {} if material.selection is None else material.selection["lift"]
     known = {
-        control: lift for control, lift in lifts.items()
+        control: lift
+        for control, lift in lifts.items()
         if lift is not None and not is_same_training(lift) and material.arms.get(control)
     }
     if not known:
-        yield Paragraph("Scores of trials of other tasks do not compare: what does are the arms of confirm, once they "
-                        "are trained.", "note")
+        yield Paragraph(
+            "Scores of trials of other tasks do not compare: what does are the arms of confirm, once they are trained.",
+            "note",
+        )
         return
     trials = [t for name in (SELECTION, *known) for seed in material.arms[name] for t in seed if t.costs]
     device, unit, size = _unit(trials)
