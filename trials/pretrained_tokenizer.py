@@ -132,8 +132,8 @@ def _bare(options: ModelOptions) -> DataError:
     return DataError(
         [
             f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
-            "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the "
-            "encoder is from, or name another encoder"
+            "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from "
+            "where the encoder is from, or name another encoder"
         ]
     )
 
