@@ -20,7 +20,7 @@ from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Following, read_events
-from auxtune.orchestrator.record.reports import steps_done
+from auxtune.orchestrator.record.results import steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.ahead import duration
@@ -100,7 +100,7 @@ def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: 
 
 
 def _accuracy(trial: Trial) -> float:
-    return float(trial.told.report["p"]["accuracy"])
+    return float(trial.told.test["p"]["accuracy"])
 
 
 def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None:
