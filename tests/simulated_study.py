@@ -29,7 +29,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Cost, Result

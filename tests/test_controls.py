@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.selectors.controls import AllTasks, SingleTask, SizeProportional, SizeSqrt
+from auxtune.selectors.kit.mixtures import sampling_shares
+from auxtune.selectors.methods.controls import AllTasks, RandomSubset, SingleTask, SizeProportional, SizeSqrt
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.shares import sampling_shares
-from auxtune.selectors.story import as_executed, tell_story
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.study import as_executed, tell_story
 
 ROWS = {"p": 100, "a": 300, "b": 500, "c": 100}
 SQRT = {"p": 100**0.5, "a": 300**0.5, "b": 500**0.5, "c": 100**0.5}

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.gradts_instance import GradTSInstance
-from auxtune.selectors.gradts_threshold import GradTSThreshold
-from auxtune.selectors.gradts_trial import GradTSTrial
-from auxtune.selectors.kept_rows import kept_rows
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.kept_rows import kept_rows
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.methods.gradts_instance import GradTSInstance
+from auxtune.selectors.methods.gradts_threshold import GradTSThreshold
+from auxtune.selectors.methods.gradts_trial import GradTSTrial
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.testing import SelectorContract
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.contract import SelectorContract
+from auxtune.selectors.testing.study import tell_story
 from auxtune.trials.probes.options import chosen
 
 EFFECTS = {"helps": 0.05, "too": 0.04, "not": -0.05}

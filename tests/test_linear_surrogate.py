@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.linear_surrogate import LinearSurrogate
-from auxtune.selectors.membership import coefficient_map, fitted, held_out
+from auxtune.selectors.kit.membership import coefficient_map, fitted, held_out
+from auxtune.selectors.kit.skill import rank_skill
+from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
 from auxtune.selectors.protocol import Done, Outcome, Predicts, Proposal, Wait
-from auxtune.selectors.skill import rank_skill
-from auxtune.selectors.story import fold, tell_story
-from auxtune.selectors.testing import SelectorContract, problem_of
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.contract import SelectorContract, problem_of
+from auxtune.selectors.testing.study import fold, tell_story
 
 PAIRS = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]], dtype=float)
 MEANS = PAIRS @ np.array([0.0, 1.0, 2.0, 3.0]) / 2  # each pair scores the mean of its members' worth

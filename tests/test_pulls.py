@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Done, Leg, Outcome, Problem, Proposal, TaskInfo, Wait
-from auxtune.selectors.thompson import Thompson
 
 SELECTOR = Thompson(mode="trials", rounds=8, gamma=0.0)
 

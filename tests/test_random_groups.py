@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_groups import problem
 
+from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Done, Outcome, Proposal
-from auxtune.selectors.random_groups import RandomGroups
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.testing import check_selection
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.contract import check_selection
+from auxtune.selectors.testing.study import tell_story
 
 
 def test_random_groups_cover_every_task_near_equally_until_there_are_no_others() -> None:

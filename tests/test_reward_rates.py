@@ -10,10 +10,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from auxtune.selectors.beta_bandit import BetaBandit
+from auxtune.selectors.methods.beta_bandit import BetaBandit, RewardRates, add_rates, chance_of_larger
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection, TaskInfo
-from auxtune.selectors.reward_rates import RewardRates, add_rates, chance_of_larger
-from auxtune.selectors.thompson import Thompson
 
 STUDIES = 100
 

@@ -25,7 +25,7 @@ from auxtune.orchestrator.session.opening import drift_of
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.belief import _grounds
-from auxtune.selectors.networks import NetworkRuns
+from auxtune.selectors.kit.networks import NetworkRuns
 from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, Selection, TaskInfo
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import load_base

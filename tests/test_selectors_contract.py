@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.autosem import AutoSeM
-from auxtune.selectors.gp_mixing import GPMixing
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.methods.autosem import AutoSeM
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.methods.gp_mixing import GPMixing
+from auxtune.selectors.methods.tag import Tag
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.searches import Searches
-from auxtune.selectors.tag import Tag
-from auxtune.selectors.testing import InnerContract, SelectorContract
-from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.testing.contract import InnerContract, SelectorContract
 
 # A question takes tenths of a second; mixture_regression has its class beside its other tests.
 SLOW = ("gp_mixing", "autosem", "mixture_regression")
@@ -79,8 +79,8 @@ class TestMoreRunsThanSlots(SelectorContract):
 
 TELL = """
 from auxtune.selectors.registry import make, names
-from auxtune.selectors.testing import FORTY, problem_of, world_of
-from auxtune.selectors.story import tell_story
+from auxtune.selectors.testing.contract import FORTY, problem_of, world_of
+from auxtune.selectors.testing.study import tell_story
 for name in names():
     problem = problem_of(FORTY)
     story = tell_story(make(name, {}), problem, world_of(problem), trials=8)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from auxtune.selectors.beta_bandit import BetaBandit
+from auxtune.selectors.kit.rounds import fold_rounds
+from auxtune.selectors.methods.beta_bandit import BetaBandit
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo, Wait
-from auxtune.selectors.rounds import fold_rounds
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.thompson import Thompson
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.study import tell_story
 
 
 def problem_of(names, primary="p", seed=0):

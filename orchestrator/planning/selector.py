@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make
-from auxtune.selectors.searches import Searches
 
 
 def selector_of(options: StudyOptions) -> Selector:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from auxtune.orchestrator.planning.lengths import matches_examples, whole_steps
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
-from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
 

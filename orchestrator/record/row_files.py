@@ -8,7 +8,7 @@ import numpy as np
 
 from auxtune.orchestrator.errors import EvidenceError
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.selectors.kept_rows import digest_of, kept_rows
+from auxtune.selectors.kit.kept_rows import digest_of, kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from auxtune.selectors.controls import FixedMixture
+from auxtune.selectors.methods.controls import FixedMixture
 from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 from auxtune.orchestrator.simulation.header import Header
 from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of, whole_numbers
 from auxtune.orchestrator.simulation.seeds import mean_over_seeds
+from auxtune.selectors.kit.networks import best_served
 from auxtune.selectors.protocol import Network
-from auxtune.selectors.serving import best_served
 
 SPLITS = ("validation", "test", "early")
 

@@ -25,7 +25,7 @@ from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
 from auxtune.orchestrator.simulation.recording import Recording
 from auxtune.orchestrator.simulation.replay import Replayed, replay
-from auxtune.selectors.controls import FixedMixture
+from auxtune.selectors.methods.controls import FixedMixture
 from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make
 

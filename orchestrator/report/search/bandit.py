@@ -11,11 +11,11 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Picture, Table, numb
 from auxtune.orchestrator.report.drawing import SERIES, colour, drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
-from auxtune.selectors.beta_bandit import BanditState, BetaBandit
+from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit
+from auxtune.selectors.methods.thompson import TrialsState
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
-from auxtune.selectors.rounds import inside
-from auxtune.selectors.thompson_trials import TrialsState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,294 @@
+"""The contract that every selector keeps, as tests that the author of a plug-in inherits.
+
+    from auxtune.selectors.testing.contract import SelectorContract
+
+    class TestMarkov(SelectorContract):
+        selector = Markov()
+
+pytest collects and runs the methods; it is in the ``dev`` extra and is not imported here. No test takes an argument,
+so each can be called by hand too. A broken promise is an ``AssertionError`` that says which. One that groups is tried
+without a primary too, and one that mixes where something is scored that is no task. ``InnerContract`` is the same for
+what steers inside a run. A selector that may ask for more than ``trials`` trials of a problem with three auxiliaries
+sets that attribute; one whose ``propose`` takes long lowers ``questions``; one whose trials go on from each other, so
+that the order of their ends is part of what happened, sets ``order_matters``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait, held_by
+from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.study import Event, Story, as_executed, fold, tell_story
+
+SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
+FORTY = (*(f"task{i}" for i in range(39)), "target")
+ALONE = ("target",)
+
+
+def problem_of(names: Sequence[str], primary: str | None = "target", seed: int = 5) -> Problem:
+    """A problem of classification tasks of different sizes; without a primary, for two models."""
+    tasks = [TaskInfo(name, "classification", train_rows=1000 * (i + 1)) for i, name in enumerate(names)]
+    return Problem(tuple(tasks), primary, seed, models=2 if primary is None else None)
+
+
+def world_of(problem: Problem, failing: float = 0.0) -> World:
+    """A slightly noisy world in which auxiliaries by turns help, do nothing and harm."""
+    effects = dict(zip(problem.auxiliaries, itertools.cycle((0.02, 0.0, -0.02)), strict=False))
+    return World(effects, noise=0.01, failing=failing)
+
+
+class Contract:
+    """What every selector promises, whether it steers a study or a run."""
+
+    selector: Selector
+    trials: int = 50  # where a story ends that has not ended by itself
+    questions: int = 1000  # how often the same proposal is asked for
+    order_matters: bool = False
+
+    def test_facts_are_declared_and_options_have_defaults(self) -> None:
+        """The class says what it is; it is a frozen dataclass and can be made without options."""
+        cls = type(self.selector)
+        for fact in ("paper", "answers", "needs_primary", "groups"):
+            assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
+        assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
+        assert cls.__dataclass_params__.frozen, f"{cls.__name__} must be frozen"
+        unset = dataclasses.MISSING
+        required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is unset]
+        assert not required, f"options must have defaults, got none for {', '.join(required)}"
+
+    def test_proposals_are_legal(self) -> None:
+        """Tasks of the problem, each once; shares of them that sum to 1."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            for proposal in self.story(problem).proposals:
+                self.check_proposal(problem, proposal)
+
+    def test_an_answer_is_legal_at_any_time(self) -> None:
+        """Before the first outcome, in the middle and at the end; with one task, four or forty."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            for moment in self.story(problem).moments:
+                check_selection(problem, moment.selection)
+
+    def test_words_are_plain(self) -> None:
+        """Native Python types all through; what is free JSON comes back from JSON as it was."""
+        for moment in (moment for problem in self.problems(SMALL) for moment in self.story(problem).moments):
+            check_plain("propose", moment.reply)
+            check_plain("select", moment.selection)
+            check_json("belief", moment.selection.belief)
+            if isinstance(moment.reply, Proposal):
+                check_json("notes", moment.reply.notes)
+                check_json("inner", moment.reply.inner.options if moment.reply.inner else {})
+
+    def test_asking_changes_nothing(self) -> None:
+        """A thousand questions, or Waits, get the same reply, and then all goes on as if nobody had asked."""
+        story = self.story(problem_of(SMALL))
+        evidence = story.evidence
+        for moment in {type(moment.reply): moment for moment in story.moments}.values():
+            for _ in range(self.questions if isinstance(moment.reply, Proposal) else 1000):
+                reply = self.selector.propose(moment.state, evidence)
+                assert reply == moment.reply, "propose must depend on nothing but the state"
+        self.check_retold(story)
+
+    def test_folds_leave_their_inputs_alone(self) -> None:
+        """Problem, proposals and outcomes stay what they were, and an old state still replies as it did."""
+        problem = problem_of(SMALL)
+        before = repr(problem)
+        story = self.story(problem)
+        events = repr(story.events)
+        fold(self.selector, self.selector.start(problem), story.events)
+        assert repr(problem) == before, "the problem was changed"
+        assert repr(story.events) == events, "a fold changed the proposal or outcome it was given"
+        for moment in story.moments:
+            assert self.selector.propose(moment.state, story.evidence) == moment.reply, "a fold changed an old state"
+            assert self.selector.select(moment.state, story.evidence) == moment.selection, "a fold changed an old state"
+
+    def test_folds_agree_at_any_cut(self) -> None:
+        """Cut the events anywhere and fold them again: the reply and the answer are the same."""
+        for problem, failing in itertools.product(self.problems(SMALL), (0.0, 0.5)):
+            self.check_retold(self.story(problem, world_of(problem, failing)))
+
+    def test_a_leg_starts_from_weights_that_are_held(self) -> None:
+        """From an own proposal that gave a score, and that the selector holds at that moment (``Holds``)."""
+        for slots in (1, 3):
+            story = self.story(problem_of(SMALL), slots=slots)
+            for moment in story.moments:
+                leg = moment.reply.leg if isinstance(moment.reply, Proposal) else None
+                if leg is not None and leg.start is not None:
+                    told = {n for n, what in story.events[: moment.folded] if isinstance(what, Outcome) and what.ok}
+                    assert leg.start in told, f"a leg must start from a trial that gave a score, got {leg.start}"
+                    held = held_by(self.selector, moment.state)
+                    assert leg.start in held, f"a leg must start from a trial that is held, got {leg.start}"
+
+    def test_arrival_order_alone_changes_nothing(self) -> None:
+        """Trials that ran side by side, told forwards and backwards, come to the same."""
+        if self.order_matters:
+            return
+        problem = problem_of(SMALL)
+        world, state = world_of(problem), self.selector.start(problem)
+        told: list[Event] = []
+        evidence: dict[str, Any] = {}
+        while len(told) < 4 and isinstance(reply := self.selector.propose(state, evidence), Proposal):
+            proposal = as_executed(problem, reply)
+            state = self.selector.proposed(state, len(told), proposal)
+            told.append((len(told), world.train(problem, len(told), proposal)))
+            evidence.update(world.evidence(problem, proposal))
+        ends = [fold(self.selector, state, order) for order in (told, told[::-1])]
+        replies = [self.selector.propose(end, evidence) for end in ends]
+        answers = [self.selector.select(end, evidence) for end in ends]
+        assert replies[0] == replies[1], "the order in which outcomes arrive must not change what comes next"
+        assert answers[0] == answers[1], "the order in which outcomes arrive must not change the answer"
+
+    def test_names_are_only_names(self) -> None:
+        """The same tasks in the same order under other names: the same proposals."""
+        other = {name: f"{9 - i} {name[::-1]}" for i, name in enumerate(SMALL)}
+        problem, renamed = problem_of(SMALL), problem_of(tuple(other.values()), other["target"])
+        expected = [tuple(other[task] for task in proposal.tasks) for proposal in self.story(problem).proposals]
+        found = [proposal.tasks for proposal in self.story(renamed).proposals]
+        assert found == expected, "what is proposed must not depend on what a task is called"
+
+    def test_failures_and_ties_are_borne(self) -> None:
+        """Half of the trials fail, all fail, all score the same: every answer stays legal."""
+        for problem in self.problems(SMALL):
+            for world in (world_of(problem, failing=0.5), world_of(problem, failing=1.0), World({})):
+                for moment in self.story(problem, world).moments:
+                    check_selection(problem, moment.selection)
+
+    def problems(self, *cases: Sequence[str]) -> list[Problem]:
+        """A problem of the tasks of each case, without a primary too where the selector groups or mixes."""
+        primaries = ("target", None) if self.selector.groups else ("target",)
+        found = [problem_of(names, primary) for names in cases for primary in primaries]
+        if getattr(self.selector, "mixes", False):
+            found += [dataclasses.replace(problem_of(names, None), models=None, scored="loss") for names in cases]
+        return found
+
+    def story(self, problem: Problem, world: World | None = None, slots: int = 3) -> Story:
+        """The selector's way through ``world``, at first the one of ``world_of``."""
+        return tell_story(self.selector, problem, world or world_of(problem), self.trials, slots)
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """Raise ``AssertionError`` unless ``proposal`` is legal."""
+        check_tasks(problem, proposal.tasks)
+        check_weights(proposal.tasks, proposal.weights)
+
+    def check_retold(self, story: Story) -> None:
+        """Raise ``AssertionError`` unless a fresh selector replies as in ``story`` at every cut of its events."""
+        options: Any = self.selector
+        fresh: Selector = dataclasses.replace(options)
+        for moment in story.moments:
+            state = fold(fresh, fresh.start(story.problem), story.events[: moment.folded])
+            differ = f"{moment.folded} events folded again differ"
+            assert fresh.propose(state, story.evidence) == moment.reply, differ
+            assert fresh.select(state, story.evidence) == moment.selection, differ
+
+
+class SelectorContract(Contract):
+    """What a study's selector promises beyond ``Contract``: it serves the primary, and it comes to an end."""
+
+    def test_it_waits_only_for_its_own(self) -> None:
+        """Where nothing is pending it proposes or is done, whatever failed; with one slot that is every time."""
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 0.5, 1.0)):
+            for moment in self.story(problem, world_of(problem, failing), slots=1).moments:
+                assert not isinstance(moment.reply, Wait), "Wait is legal only while own proposals are pending"
+
+    def test_it_is_done_in_the_end(self) -> None:
+        """A small problem is exhausted after finitely many trials, also if all fail, and done stays done."""
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 1.0)):
+            replies = [moment.reply for moment in self.story(problem, world_of(problem, failing)).moments]
+            assert isinstance(replies[-1], Done), f"not done after {self.trials} trials of {len(problem.names)} tasks"
+            first = next(i for i, reply in enumerate(replies) if isinstance(reply, Done))
+            assert all(isinstance(reply, Done) for reply in replies[first:]), "done must stay done"
+
+    def test_the_fewest_trials_are_no_more_than_it_asks_for(self) -> None:
+        """``fewest`` is a number of trials that the selector itself comes to make."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            fewest, made = self.selector.fewest(problem), len(self.story(problem).proposals)
+            assert 0 <= fewest <= made, f"fewest must lie between 0 and the {made} trials made, got {fewest}"
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """As for every selector, and a primary is trained, unless the run is there to be measured."""
+        super().check_proposal(problem, proposal)
+        trained = problem.primary is None or proposal.measure or problem.primary in proposal.tasks
+        assert trained, f"a proposal must train the primary, got {proposal.tasks}"
+
+
+class InnerContract(Contract):
+    """What an inner selector promises beyond ``Contract``: one task each round."""
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """As for every selector, and of a round only the task is kept, so it can say nothing else."""
+        super().check_proposal(problem, proposal)
+        assert len(proposal.tasks) == 1, f"a round must train one task, got {proposal.tasks}"
+        assert proposal == Proposal(proposal.tasks), f"a round must be a task and nothing else, got {proposal}"
+
+
+def check_tasks(problem: Problem, tasks: Collection[str]) -> None:
+    """Raise ``AssertionError`` unless ``tasks`` are some of the problem's, each once."""
+    assert tasks, "there must be a task"
+    assert set(tasks) <= set(problem.names), f"tasks must be of the problem, got {tasks}"
+    assert len(set(tasks)) == len(tasks), f"tasks must differ, got {tasks}"
+
+
+def check_weights(tasks: Collection[str], weights: Mapping[str, float] | None) -> None:
+    """Raise ``AssertionError`` unless ``weights`` are ``None`` or a share of each task, together 1."""
+    if weights is not None:
+        assert set(weights) == set(tasks), f"weights must be given for the tasks, got {dict(weights)}"
+        assert all(0 <= share <= 1 for share in weights.values()), f"shares must lie in [0, 1], got {weights}"
+        assert math.isclose(sum(weights.values()), 1), f"weights must sum to 1, got {sum(weights.values())}"
+
+
+def check_selection(problem: Problem, selection: Selection) -> None:
+    """Raise ``AssertionError`` unless ``selection`` is a legal answer of its kind."""
+    if problem.scored is not None:
+        assert selection.kind == "mixture", f"of what is scored the answer must be a mixture, got {selection.kind}"
+    elif problem.primary is None:
+        assert selection.kind == "groups", f"without a primary the answer must be groups, got a {selection.kind}"
+    if selection.kind == "mixture":
+        check_tasks(problem, selection.tasks)
+        check_weights(selection.tasks, selection.weights)
+        assert problem.primary in (None, *selection.tasks), "a mixture must train the primary"
+    elif selection.kind == "ranking":
+        assert selection.ranking is not None, "a ranking must be given"
+        check_tasks(problem, [task for task, _ in selection.ranking])
+        assert not selection.tasks or problem.primary in selection.tasks, "what is trained must train the primary"
+    else:
+        assert selection.groups, "groups must be given"
+        for group in selection.groups:
+            check_tasks(problem, group["tasks"])
+            check_tasks(problem, group["serves"])
+            assert set(group["serves"]) <= set(group["tasks"]), f"a group must train what it serves, got {group}"
+        served = Counter(task for group in selection.groups for task in group["serves"])
+        assert served == Counter(problem.names), f"each task must be served by one group, got {selection.groups}"
+        models = problem.models or len(problem.names)
+        assert len(selection.groups) <= models, f"at most {models} groups may be served, got {len(selection.groups)}"
+
+
+def check_plain(where: str, value: object) -> None:
+    """Raise ``AssertionError`` unless ``value`` is native Python all through: no NumPy scalar, no array."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            check_plain(f"{where}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_plain(f"{where} key", key)
+            check_plain(f"{where}[{key!r}]", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_plain(f"{where}[]", item)
+    else:
+        native = (str, int, float, bool, type(None))
+        assert type(value) in native, f"{where} must be a native type, got {type(value).__module__} {value!r}"
+
+
+def check_json(where: str, value: Mapping[str, Any]) -> None:
+    """Raise ``AssertionError`` unless ``value`` comes back from JSON as it was."""
+    try:
+        back = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{where} must be JSON: {error}") from error
+    assert back == value, f"{where} must come back from JSON as it was: {value} became {back}"
