@@ -37,7 +37,7 @@ from auxtune.orchestrator.record.reports import read_report
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.study import Study
-from auxtune.selectors.registry import names
+from auxtune.selectors.registry import SELECTORS
 from auxtune.trials.report import Report
 
 STUDIES = study_names()
@@ -67,7 +67,7 @@ def shown(material: Material) -> dict[str, str]:
 
 
 def test_every_selector_has_a_ledger_and_every_kind_of_event_is_in_one() -> None:
-    assert set(names()) <= set(STUDIES)
+    assert set(SELECTORS.shipped) <= set(STUDIES)
     assert {event["event"] for name in STUDIES for event in stored_events(name)} == KINDS
 
 
@@ -101,7 +101,7 @@ def test_the_answer_follows_from_the_events(material: Material) -> None:
         return
     stored, rebuilt = json.loads(json.dumps(material.selection)), json.loads(json.dumps(rebuild_answer(material)))
     # The answer counts the seconds until the moment at which it is made, and no event tells that.
-    assert 0 < stored["cost"].pop("wall_hours") < rebuilt["cost"].pop("wall_hours")
+    assert 0 < stored["cost"].pop("wall_hours") <= rebuilt["cost"].pop("wall_hours")
     assert_same_json(stored, rebuilt, f"{material.folder.name}/selection.json")
 
 

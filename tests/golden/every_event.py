@@ -44,7 +44,7 @@ def write_every_event(storage: Path) -> None:
         ledger.append(event)
         if isinstance(event, (Started, Closed)):
             ledger.flush()
-    first = next(event.id for event in events if isinstance(event, Retried) for event.id in event.ids)
+    [first] = next(event.ids for event in events if isinstance(event, Retried))
     last = max(event.id for event in events if isinstance(event, Proposed))
     (folder / "trials" / f"{first:04d}").rename(folder / "trials" / f"{last:04d}")
     (folder / "trials" / "0000" / "1").rename(folder / "trials" / "0000" / "2")

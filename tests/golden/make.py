@@ -56,7 +56,7 @@ def main() -> None:
         if asked.read or not (EXPECTED / name).exists():
             write_readings(name)
     simulated = EXPECTED / "simulated.json"
-    if asked.read or not asked.names and asked.again or not simulated.exists():
+    if asked.read or (not asked.names and asked.again) or not simulated.exists():
         simulated.write_text(simulate_table(), encoding="utf-8")
 
 
