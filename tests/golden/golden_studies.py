@@ -32,10 +32,11 @@ seed: {seed}
 _SPLITS = "rows: 160, splits: {probe: 40, selection: 40, report: 60}"
 _BUILTIN = "\n".join(f"  {task}: {{builtin: {task}, {_SPLITS}}}" for task in ("mood", "stars", "tint", "slang"))
 _COLUMNS = "\n".join(
-    f"  {column}: {{path: shared.csv, text: text, label: {column}, {_SPLITS.removeprefix('rows: 160, ')}}}"
+    f"  {column}: {{path: shared.csv, text: [text], label: {column}, {_SPLITS.removeprefix('rows: 160, ')}}}"
     for column in ("good", "better", "other")
 )
 _GROUPS = "objective: groups\nmodels: 2"
+_ALL = "{seeds: 2, controls: [all_tasks]}"  # of groups, single_task takes a model for each task
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ STUDIES: dict[str, Made] = {
     "size_proportional": Made("size_proportional"),
     "size_sqrt": Made("size_sqrt"),
     "random_groups": Made(
-        "{name: random_groups, groupings: 2}", question=_GROUPS, confirm="{seeds: 2, controls: [single_task]}"
+        "{name: random_groups, groupings: 2}",
+        question=_GROUPS,
+        confirm="{seeds: 2, controls: [single_task]}",
     ),
     "thompson": Made("{name: thompson, rounds: 6, round_steps: 5, seeds: 2}", about="Steered inside its runs."),
     "thompson_trials": Made("{name: thompson, mode: trials, rounds: 5}", about="Each pull is a trial."),
     "gp_mixing": Made("{name: gp_mixing, samples: 6, startup: 3}"),
     "autosem": Made("{name: autosem, rounds: 6, round_steps: 5, seeds: 1, samples: 4, startup: 2}"),
-    "mixture_regression": Made("{name: mixture_regression, samples: 8, verify: 2, rounds: 1}"),
+    "mixture_regression": Made("{name: mixture_regression, samples: 10, verify: 1, rounds: 1}"),
     "gradts_threshold": Made("{name: gradts_threshold, twins: 2}", seed=7),
     "gradts_trial": Made(
         "{name: gradts_trial, ahead: 1}", about="Told of the loss in place of the metric.", more="search_score: loss\n"
@@ -80,13 +83,13 @@ STUDIES: dict[str, Made] = {
     "gradts_instance": Made("{name: gradts_instance, threshold: [0.0, 0.2]}"),
     "covariance_similarity": Made("{name: covariance_similarity, trained: false}"),
     "svd_reweighting": Made("svd_reweighting", question="primary: good", tasks=_COLUMNS),
-    "representation_gradient": Made("{name: representation_gradient, batches: 2}", question=_GROUPS),
-    "tag": Made("{name: tag, probe_every: 5}", question=_GROUPS),
+    "representation_gradient": Made("{name: representation_gradient, batches: 2}", question=_GROUPS, confirm=_ALL),
+    "tag": Made("{name: tag, probe_every: 5}", question=_GROUPS, confirm=_ALL),
     "exhaustive": Made("exhaustive"),
-    "hoa": Made("hoa", question=_GROUPS, about="Two trials at once.", concurrent=2),
-    "grad_tag": Made("{name: grad_tag, rows: 20, projection: 10, subsets: 20}", question=_GROUPS),
+    "hoa": Made("hoa", question=_GROUPS, confirm=_ALL, about="Two trials at once.", concurrent=2),
+    "grad_tag": Made("{name: grad_tag, rows: 20, projection: 10, subsets: 20}", question=_GROUPS, confirm=_ALL),
     "linear_surrogate": Made(
-        "{name: linear_surrogate, size: 1, subsets: 4, verify: 1}", about="Two trials at once.", concurrent=2
+        "{name: linear_surrogate, size: 1, subsets: 4, verify: 2}", about="Two trials at once.", concurrent=2
     ),
     "transfer_prior": Made("{name: transfer_prior, keep: 2, try_top: 1}", more="earlier: log\n"),
     "pipeline": Made(
