@@ -110,11 +110,10 @@ def test_status_is_the_same(material: Material) -> None:
     assert_same_json(json.loads(expected(name, "status.json")), read_status(material), name)
 
 
-@pytest.mark.parametrize("file", ["report.html", "note.md", "summary.txt"])
-def test_it_is_shown_alike(material: Material, shown: dict[str, str], file: str) -> None:
+def test_it_is_shown_alike(material: Material, shown: dict[str, str]) -> None:
     name = material.folder.name
-    assert (file in shown) == (EXPECTED / name / file).exists()
-    if file in shown:
+    assert sorted(shown) == sorted(path.name for path in (EXPECTED / name).iterdir())
+    for file in sorted(shown.keys() & {"report.html", "note.md", "summary.txt"}):
         assert_same_text(expected(name, file), shown[file], f"{name}/{file}")
 
 
@@ -153,9 +152,7 @@ def test_a_recorded_table_gives_the_same_answers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tag", "gp_mixing"])
 def test_a_finished_study_that_is_run_again_trains_nothing(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / STORAGE.name / name
-    shutil.copytree(STORAGE / name, folder)
-    shutil.copytree(STORAGE / FOLDER, folder.parent / FOLDER)
+    folder = shutil.copytree(STORAGE, tmp_path / STORAGE.name) / name
     before = json.loads((folder / "selection.json").read_text())
     database = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
     study = Study.from_folder(folder, [database])
