@@ -9,6 +9,7 @@ import difflib
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ MADE_IN = Path("/tmp/golden")  # the folder that every recorded path starts with
 NEW = "not expected, found"  # how a difference ends that is a field which has come since
 SIMULATE = ("simulate", "builtin", "--selector", "hoa", "--selector", "random_groups", "--seeds", "2", "--json")
 
+_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.S)  # how a page looks is no format, and is the same on each
 _selection = TypeAdapter(Selection)
 
 
@@ -59,7 +61,7 @@ def readings(name: str) -> dict[str, str]:
     """File name -> what is read from a fixture and shown of it, as text."""
     material = read_study(name)
     texts = {"folded.json": to_text(fold_study(material)), "status.json": to_text(read_status(material))}
-    texts["report.html"] = rendered(study_page(material))
+    texts["report.html"] = _STYLE.sub("", rendered(study_page(material)))
     if material.selection is not None:
         texts["note.md"] = note_of(study_page(material), material.selection, material.folder) + "\n"
         texts["summary.txt"] = print_summary(material, material.selection)
