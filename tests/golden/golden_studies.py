@@ -31,9 +31,6 @@ seed: {seed}
 {more}"""
 _SPLITS = "rows: 160, splits: {probe: 40, selection: 40, report: 60}"
 _BUILTIN = "\n".join(f"  {task}: {{builtin: {task}, {_SPLITS}}}" for task in ("mood", "stars", "tint", "slang"))
-_FEW = "\n".join(
-    f"  {task}: {{builtin: {task}, {_SPLITS.replace('40', '12', 1)}}}" for task in ("mood", "stars", "tint")
-)
 _COLUMNS = "\n".join(
     f"  {column}: {{path: shared.csv, text: [text], label: {column}, {_SPLITS.removeprefix('rows: 160, ')}}}"
     for column in ("good", "better", "other")
@@ -86,9 +83,7 @@ STUDIES: dict[str, Made] = {
     "gradts_instance": Made("{name: gradts_instance, threshold: [0.0, 0.2]}"),
     "covariance_similarity": Made("{name: covariance_similarity, trained: false}"),
     "svd_reweighting": Made("svd_reweighting", question="primary: good", tasks=_COLUMNS),
-    "representation_gradient": Made(
-        "{name: representation_gradient, batches: 2}", tasks=_FEW, question=_GROUPS, confirm=_ALL
-    ),
+    "representation_gradient": Made("{name: representation_gradient, batches: 2}", question=_GROUPS, confirm=_ALL),
     "tag": Made("{name: tag, probe_every: 5}", question=_GROUPS, confirm=_ALL),
     "exhaustive": Made("exhaustive"),
     "hoa": Made("hoa", question=_GROUPS, confirm=_ALL, about="Two trials at once.", concurrent=2),
