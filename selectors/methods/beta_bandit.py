@@ -50,10 +50,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 from scipy.special import betaln, logsumexp
 from scipy.stats import beta as beta_distribution
 
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Evidence, Outcome, Problem, Proposal, Selection, Wait
 
 _LEVEL = 0.95  # of the intervals
@@ -152,7 +153,7 @@ class BanditState:
         return RewardRates(dict(zip(names, self.won, strict=True)), dict(zip(names, self.lost, strict=True)))
 
 
-@dataclass(frozen=True)
+@options
 class BetaBandit:
     """Thompson sampling over the tasks of one run, rewarded when the primary's probe score does not fall."""
 
@@ -161,11 +162,10 @@ class BetaBandit:
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
-    gamma: float = option(0.3, "how far every arm falls back to the prior each round", least=0, most=1)
-    prior: float = option(1.0, "both parameters of every arm's first Beta", above=0)
+    options_of: ClassVar[str] = "inner"
 
-    def __post_init__(self) -> None:
-        check(type(self), vars(self), where="inner")
+    gamma: float = Field(default=0.3, ge=0, le=1, description="how far every arm falls back to the prior each round")
+    prior: float = Field(default=1.0, gt=0, description="both parameters of every arm's first Beta")
 
     def start(self, problem: Problem) -> BanditState:
         """Every arm at the prior. Raises ``ValueError`` without a primary."""

@@ -49,10 +49,11 @@ from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.rounds import fold_rounds
 from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, drawn_arm
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import (
     JSON,
     Answer,
@@ -220,7 +221,7 @@ _HELPFUL = 0.5  # ``released``: the utility of a task that helps as often as not
 _LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the ways of reading, in the order in which they came
 
 
-@dataclass(frozen=True)
+@options
 class Thompson:
     """The two best auxiliaries by a bandit's rewards, and any further one that surely does better than the others."""
 
@@ -232,15 +233,22 @@ class Thompson:
     costs: ClassVar[str] = "`seeds` long runs, or `rounds` short ones"
     avoid: ClassVar[str] = "a round is so short that the score moves by noise alone"
 
-    mode: Literal["rounds", "trials"] = option("rounds", "the bandit steers rounds in a run, or each pull is a trial")
-    rounds: int = option(200, "pulls, of one run or of the study; the first only sets the reference", least=2)
-    round_steps: int | None = option(None, "optimisation steps of one pull; null: 10, as a trial 100", least=1)
-    seeds: int = option(2, "runs side by side whose rewards are added up; not for `mode: trials`", least=1)
-    gamma: float = option(0.3, "how far every arm falls back to the prior each pull", least=0, most=1)
-    released: bool = option(False, "choose by utilities of the last posterior above 0.5, as the paper is remembered")
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    mode: Literal["rounds", "trials"] = Field(
+        default="rounds", description="the bandit steers rounds in a run, or each pull is a trial"
+    )
+    rounds: int = Field(
+        default=200, ge=2, description="pulls, of one run or of the study; the first only sets the reference"
+    )
+    round_steps: int | None = Field(
+        default=None, ge=1, description="optimisation steps of one pull; null: 10, as a trial 100"
+    )
+    seeds: int = Field(
+        default=2, ge=1, description="runs side by side whose rewards are added up; not for `mode: trials`"
+    )
+    gamma: float = Field(default=0.3, ge=0, le=1, description="how far every arm falls back to the prior each pull")
+    released: bool = Field(
+        default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
+    )
 
     def start(self, problem: Problem) -> Any:
         """No pull yet. Raises ``ValueError`` without a primary."""

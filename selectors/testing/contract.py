@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait, held_by
 from auxtune.selectors.testing.benchmark import World
 from auxtune.selectors.testing.study import Event, Story, as_executed, fold, tell_story
@@ -59,9 +61,12 @@ class Contract:
             assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
         assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
         assert cls.__dataclass_params__.frozen, f"{cls.__name__} must be frozen"
-        unset = dataclasses.MISSING
-        required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is unset]
-        assert not required, f"options must have defaults, got none for {', '.join(required)}"
+        try:
+            made = cls()
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"options must have defaults: {error}") from error
+        undecorated = [name for name, value in vars(made).items() if isinstance(value, FieldInfo)]
+        assert not undecorated, f"{cls.__name__} must be decorated with @options, as its base is"
 
     def test_proposals_are_legal(self) -> None:
         """Tasks of the problem, each once; shares of them that sum to 1."""
