@@ -111,7 +111,7 @@ def _fields_of(cls: type[Any]) -> Mapping[str, FieldInfo]:
 
 
 def _explain(error: ValidationError, cls: type[Any], where: str) -> str:
-    """The first of the errors, in words that say what to write instead."""
+    """The first error, in words that say what to write instead."""
     first, fields = error.errors()[0], _fields_of(cls)
     if first["type"] == "value_error" and not first["loc"]:  # what __post_init__ raised
         return str(first["ctx"]["error"])
