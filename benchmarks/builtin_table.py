@@ -90,8 +90,8 @@ def train(weights: Mapping[str, float], seed: int) -> dict[str, Any]:
         run = TrainingRun(recipe, tasks, prepared.base, Path(folder))
         while not run.finished:
             run.advance()
-        report = run.report()
-    values = {"validation": report.score, "test": report.report[PRIMARY]["accuracy"]}
+        report = run.result()
+    values = {"validation": report.score, "test": report.test[PRIMARY]["accuracy"]}
     return {"seed": seed, "seconds": round(report.cost.wall_seconds, 2), **values}
 
 

@@ -3,7 +3,7 @@
     python benchmarks/collect_studies.py STUDY_DIR … --question "…" --out benchmarks/results/studies_NAME.json
 
 Reads ledgers and ``selection.json`` and trains nothing. Of each study: its selector and seed, what it chose, its score
-and its lift over each control on the report split, and the CPU and GPU hours of probe and search, paid and taken from
+and its lift over each control on the test split, and the CPU and GPU hours of probe and search, paid and taken from
 the evidence cache. ``begun`` is the day of its first session.
 """
 
@@ -38,7 +38,7 @@ def collected(folder: Path) -> dict[str, Any]:
     answer = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     accounts, options = read_accounts(folder), Study.from_folder(folder).file.options
     cost, asked = answer["cost"], options.selector
-    searched = [cost["phases"][phase] for phase in ("probe", "search")]
+    searched = [cost["phases"][phase] for phase in ("measure", "search")]
     return {
         "selector": asked.name,
         "options": asked.options,

@@ -74,7 +74,7 @@ def random_subject() -> Subject:
     task = EncodedTask("one", "classification", ("no", "yes"), ("accuracy",), {"train": split}, "one")
     base = BaseEncoder(json.loads(CONFIG.to_json_string(use_diff=False)), None, "random")
     model = MultiTaskModel(build_encoder(base, 0), [task], "mean", seed=0).eval()
-    recipe = Recipe(tasks=("one",), shares={"one": 1.0}, cycle={"one": 1}, evaluate=("one",), report=(), steps=1)
+    recipe = Recipe(tasks=("one",), shares={"one": 1.0}, cycle={"one": 1}, evaluate=("one",), test=(), steps=1)
     return Subject(model, {"one": task}, Collate(model.encoder.pad, 64, torch.device("cpu")), base, recipe)
 
 

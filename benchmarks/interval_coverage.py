@@ -2,7 +2,7 @@
 
     python benchmarks/interval_coverage.py --out benchmarks/results/interval_coverage.json
 
-A confirm is two arms with the same report rows and the same seeds, scored by accuracy. Whether an arm gets a row right
+A confirm is two arms with the same test rows and the same seeds, scored by accuracy. Whether an arm gets a row right
 with a seed follows a probit model: a normal difficulty of the row, which both arms share, a normal effect of the row on
 this arm, a normal effect of the seed on this arm, and noise of its own for every row and seed. So the true lift, over
 all rows and all seeds, is known exactly: with effects of variance v in all, the accuracy is Phi(c / sqrt(1 + v)). The
@@ -160,7 +160,7 @@ def _share(held: np.ndarray) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The lowest coverage over the regimes for each number of seeds and rows, and the width, in Markdown."""
-    columns = ("seeds", "report rows", "old", "new", "Satterthwaite", "new of four", "width")
+    columns = ("seeds", "test rows", "old", "new", "Satterthwaite", "new of four", "width")
     lines = [f"| {' | '.join(columns)} |", "|--:" * len(columns) + "|"]
     for seeds in SEEDS:
         for count in ROWS:

@@ -29,7 +29,7 @@ study: loss-factors
 primary: mood
 tasks:
 {tasks}
-model: {{encoder: tiny, max_length: 32, pooling: mean}}
+model: {{name: tiny, max_length: 32, pooling: mean}}
 training: {{steps: 400, batch_size: 32, learning_rate: 2.0e-3, evaluate_every: 100}}
 selector: svd_reweighting
 confirm: {{seeds: {seeds}, controls: [single_task, all_tasks]}}

@@ -147,7 +147,7 @@ def main() -> None:
         home = Path(scratch)
         encoder = arguments.encoder or random_encoder(home / "encoder")
         files = [write_task(home / f"task{i}.jsonl", i, arguments.rows) for i in range(arguments.tasks)]
-        options = ModelOptions(encoder=encoder, max_length=LENGTH, pooling="mean")
+        options = ModelOptions(name=encoder, max_length=LENGTH, pooling="mean")
         sources = [TaskSource(f"task{i}", path=Path(file)) for i, file in enumerate(files)]
         tasks, base = encode_tasks(load_tasks(sources), options, home / "tokens"), load_base(options)
         assigned = {"assignment": assignment(home / "trial", tuple(tasks), options)}

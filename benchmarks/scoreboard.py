@@ -101,7 +101,7 @@ def studies(result: dict[str, Any]) -> Iterator[str]:
         price = f"{study['cpu_hours']:.2f} + {study['cpu_hours_reused']:.2f}"
         yield f"| `{study['selector']}` | {chosen} | {' | '.join(lifts)} | {price} |"
     yield (
-        "\nLifts are on the report split, with their 95 % intervals over fresh seeds of training. No winner: each line "
+        "\nLifts are on the test split, with their 95 % intervals over fresh seeds of training. No winner: each line "
         "is one search, and how much another seed would choose otherwise was not measured here.\n"
     )
     yield _origin(result)

@@ -1,4 +1,4 @@
-"""Does the metric or the loss on the selection split rank trainings better, by what other seeds reach on report rows?
+"""Does the metric or the loss on the validation split rank trainings better, by what other seeds reach on test rows?
 
     python benchmarks/search_score.py --study examples/quickstart.yaml --seeds 4 \
         --out benchmarks/results/search_score_builtin.json
@@ -8,9 +8,9 @@
         --out benchmarks/results/search_score_reviews.json
 
 Arms are the primary alone, with each auxiliary in some proportions, and with several at once. Each is trained with
-some seeds; of every run the metric and the loss of its best weights on the selection split are kept (and the lowest
-loss that was seen), and the metric on the report split. A seed's scores of all arms, as a search sees them, are then
-set against what the *other* seeds reach on the report split: Spearman's correlation, and what the arm that the score
+some seeds; of every run the metric and the loss of its best weights on the validation split are kept (and the lowest
+loss that was seen), and the metric on the test split. A seed's scores of all arms, as a search sees them, are then
+set against what the *other* seeds reach on the test split: Spearman's correlation, and what the arm that the score
 likes best comes to. Runs that are in a file are kept there; with --seconds a run ends after so long, and the same
 command goes on.
 """
@@ -97,17 +97,17 @@ def train(prepared: Prepared, weights: Mapping[str, float], seed: int) -> dict[s
         run = TrainingRun(recipe, tasks, prepared.base, Path(folder))
         while not run.finished:
             run.advance()
-        report = run.report()
+        report = run.result()
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     main_metric = prepared.tasks[primary].metrics[0]
     return {
         "weights": dict(weights),
         "seed": seed,
         "seconds": round(report.cost.cpu_seconds, 2),
-        "metric": report.selection[primary][main_metric],
+        "metric": report.validation[primary][main_metric],
         "loss": report.losses[primary],
-        "lowest_loss": min(line["selection_loss"][primary] for line in lines),
-        "report": report.report[primary][main_metric],
+        "lowest_loss": min(line["validation_loss"][primary] for line in lines),
+        "report": report.test[primary][main_metric],
     }
 
 

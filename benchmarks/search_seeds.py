@@ -4,7 +4,7 @@
     python benchmarks/search_seeds.py --seeds 5 --selector gradts_threshold --selector tag --storage DIR --out FILE
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm
-cut down to two runs of the selection: its accuracy on the report split is ``value``. The truth is the recorded table
+cut down to two runs of the selection: its accuracy on the test split is ``value``. The truth is the recorded table
 of every subset (``examples/tables/builtin``, three runs each): ``equal`` is what the chosen tasks come to with equal
 shares there, ``regret`` how far the best subset is above ``value``.
 
@@ -99,8 +99,8 @@ def found(result: Result) -> Row:
         "chosen": [task for task in answer["weights"] if task != primary],
         "weights": answer["weights"],
         "value": answer["report"][primary]["accuracy"],
-        "trials": sum(phases[phase]["trials"] for phase in ("probe", "search")),
-        "cpu_hours": sum(phases[phase]["cpu_hours"] for phase in ("probe", "search")),
+        "trials": sum(phases[phase]["trials"] for phase in ("measure", "search")),
+        "cpu_hours": sum(phases[phase]["cpu_hours"] for phase in ("measure", "search")),
         "reused": reused["trials"],
         "cpu_hours_reused": reused["cpu_hours"],
         "seconds": round(answer["cost"]["wall_hours"] * 3600, 1),

@@ -50,7 +50,7 @@ primary: mood
 tasks:
   mood: {builtin: mood, rows: 200}
 TASKS
-model: {encoder: tiny, max_length: 32, pooling: mean}
+model: {name: tiny, max_length: 32, pooling: mean}
 selector: {name: random_subset, trials: TRIALS}
 confirm: {seeds: 1, controls: []}
 budget: {trials: 100000}
@@ -204,12 +204,12 @@ class Nap:
 
     def report(self) -> Any:
         """A score, and what it took."""
-        from auxtune.trials.report import Cost, Report
+        from auxtune.trials.result import Cost, Result
 
         wall = time.monotonic() - self._began
         values = {task: {"accuracy": 0.5} for task in self._tasks}
         cost = Cost(wall, gpu_seconds=0.0, cpu_seconds=wall)
-        return Report(score=0.5, cost=cost, steps=1, best_step=1, selection=values, report=values)
+        return Result(score=0.5, cost=cost, steps=1, best_step=1, validation=values, test=values)
 
 
 def sleep_whole(gate: Path, slots: int, seconds: float) -> None:
@@ -239,14 +239,14 @@ def sleep_thin(gate: Path, slots: int, seconds: float) -> None:
             return True
 
         def step(self) -> dict[str, Any]:
-            from auxtune.orchestrator.record.reports import show_life, write_report
+            from auxtune.orchestrator.record.results import show_life, write_result
 
             folder: Path = self._assignment.folder
             folder.mkdir(parents=True, exist_ok=True)
             show_life(folder)
             run = Nap(gate, slots, seconds, self._assignment.proposal.tasks)
             run.advance()
-            write_report(folder, run.report())
+            write_result(folder, run.result())
             return {"done": True, "step_reached": 1, "score": 0.5}
 
     def light(assignment: Any) -> tuple[Any, ...]:

@@ -42,7 +42,7 @@ class TaskInfo:
     kind: str
     train_rows: int
     probe_rows: int = 0
-    selection_rows: int = 0
+    validation_rows: int = 0
     inputs: str = ""
 
 

@@ -53,7 +53,7 @@ EVERY_KIND = {**TASKS, "topics": TOPICS, "thirds": THIRDS}
 
 
 def recipe_of(names: Sequence[str], **changes: object) -> Recipe:
-    values = {"cycle": dict.fromkeys(names, 1), "evaluate": tuple(names), "report": (), **changes}
+    values = {"cycle": dict.fromkeys(names, 1), "evaluate": tuple(names), "test": (), **changes}
     return dataclasses.replace(RECIPE, tasks=tuple(names), shares=dict.fromkeys(names, 1 / len(names)), **values)
 
 

@@ -32,7 +32,7 @@ ENCODERS = {
 
 @dataclass(frozen=True)
 class Saved:
-    """A model folder, the tasks it was trained on, and the run's own predictions on their report rows."""
+    """A model folder, the tasks it was trained on, and the run's own predictions on their test rows."""
 
     folder: Path
     tasks: dict[str, Task]
@@ -101,14 +101,14 @@ def save_trained(
     if own_code:
         give_own_code(home / "encoder")
     options = ModelOptions(
-        encoder=encoder, max_length=16, pooling=pooling, alignment=alignment, trust_remote_code=own_code
+        name=encoder, max_length=16, pooling=pooling, alignment=alignment, trust_remote_code=own_code
     )
     recipe = Recipe(
         tasks=tuple(tasks),
         shares=dict.fromkeys(tasks, 1 / len(tasks)),
         cycle=dict.fromkeys(tasks, 1),
         evaluate=("pair",),
-        report=tuple(tasks),
+        test=tuple(tasks),
         model=options,
         steps=150,
         batch_size=8,
@@ -118,13 +118,13 @@ def save_trained(
     run = TrainingRun(recipe, encode_tasks(tasks, options, home / "tokens"), load_base(options), home / "run")
     while not run.finished:
         run.advance()
-    run.report()
+    run.result()
     (home / "model").mkdir()
     run.save_model(home / "model", {name: task.text for name, task in tasks.items()}, {"made": "for a test"})
     return Saved(home / "model", tasks, home / "run" / "predictions.npz")
 
 
-def inputs_of(task: Task, part: str = "report") -> Iterator[Any]:
+def inputs_of(task: Task, part: str = "test") -> Iterator[Any]:
     """The inputs of a split as ``predict`` takes them."""
     rows = task.splits[part]
     yield from rows.first if rows.second is None else zip(rows.first, rows.second, strict=True)

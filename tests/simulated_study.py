@@ -27,12 +27,12 @@ from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.evidence import Entry, EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.reports import write_report
+from auxtune.orchestrator.record.results import write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.selectors.testing.benchmark import World
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 
 NAMES = ("p", "helps", "idle", "hurts", "aids")
 EFFECTS = {"helps": 0.06, "idle": 0.0, "hurts": -0.06, "aids": 0.04}
@@ -93,7 +93,7 @@ class SimulatedStudy(Workers):
         proposal, folder = trial.proposal, self.attempt(trial)
         folder.mkdir(parents=True)
         if trial.id in self.broken:
-            write_report(folder, Report(None, SPENT, why="error", message=self.broken[trial.id]))
+            write_result(folder, Result(None, SPENT, why="error", message=self.broken[trial.id]))
             return
         outcome = self.truth.train(self.problem, trial.id, proposal)
         keys = {probe: hashlib.sha256(key.encode()).hexdigest() for probe, key in outcome.evidence.items()}
@@ -108,8 +108,8 @@ class SimulatedStudy(Workers):
         if proposal.leg is not None:
             write_checkpoint(folder / "weights", {}, {})
         reported = metrics if trial.phase == "confirm" else {}
-        told = Report(good, SPENT, 60, 60, metrics, reported, rounds=outcome.rounds, evidence=keys)
-        write_report(folder, told)
+        told = Result(good, SPENT, 60, 60, metrics, reported, rounds=outcome.rounds, evidence=keys)
+        write_result(folder, told)
 
     def finish(self, agenda: Agenda) -> Path:
         """Run to the answer, write ``selection.json``, close; return the folder."""

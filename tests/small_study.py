@@ -26,7 +26,7 @@ tasks:
   moods: {path: tasks/moods, rows: 200}
   echoes: {path: tasks/echoes}
   noises: {path: tasks/noises}
-model: {encoder: tiny, max_length: 16, pooling: mean}
+model: {name: tiny, max_length: 16, pooling: mean}
 training: {steps: 40, batch_size: 16, learning_rate: 1.0e-3, evaluate_every: 10, checkpoint_every: 0.05}
 selector: {name: random_subset, trials: 2}
 confirm: {seeds: 1, controls: [single_task]}
@@ -84,7 +84,7 @@ class StudyRun:
     def story(self) -> list[object]:
         """Every proposal and outcome in the ledger's order, without times."""
         return [
-            (e.id, e.phase, e.proposal) if isinstance(e, Proposed) else (e.id, e.outcome, e.report)
+            (e.id, e.phase, e.proposal) if isinstance(e, Proposed) else (e.id, e.outcome, e.test)
             for e in self.events
             if isinstance(e, (Proposed, Told))
         ]

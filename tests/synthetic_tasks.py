@@ -10,7 +10,7 @@ import numpy as np
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 from auxtune.trials.schedule import TaskSchedule
 from auxtune.trials.training import TrainingRun
 
@@ -52,7 +52,7 @@ RECIPE = Recipe(
     shares={"sign": 0.5, "share.of": 0.25, "tags": 0.25},
     cycle={"sign": 2, "share.of": 1, "tags": 1},
     evaluate=("sign",),
-    report=tuple(KINDS),
+    test=tuple(KINDS),
     model=MODEL,
     steps=14,
     batch_size=8,
@@ -99,16 +99,16 @@ def start(
     return TrainingRun(recipe, tasks, base, folder, schedule)
 
 
-def finish(run: TrainingRun) -> Report:
+def finish(run: TrainingRun) -> Result:
     """Its report; its folder then also holds a checkpoint of the end."""
     while not run.finished:
         run.advance()
     run.save()
-    return run.report()
+    return run.result()
 
 
 def single(name: str, **changes: object) -> Recipe:
     """The recipe of one task alone."""
     return dataclasses.replace(
-        RECIPE, tasks=(name,), shares={name: 1.0}, cycle={name: 1}, evaluate=(name,), report=(), **changes
+        RECIPE, tasks=(name,), shares={name: 1.0}, cycle={name: 1}, evaluate=(name,), test=(), **changes
     )

@@ -22,12 +22,12 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened, Proposed, Told
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.reports import attempt_folder, show_life, write_report
+from auxtune.orchestrator.record.results import attempt_folder, show_life, write_result
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 
 NAMES = ("p", "a", "b", "c")
 WORTH = {"p": 0.5, "a": 0.2, "b": 0.05, "c": -0.3}
@@ -87,12 +87,12 @@ class World:
         """What a worker would leave for the trial's present attempt."""
         noise = np.random.default_rng(trial.proposal.seed).normal(scale=0.01)
         score = sum(WORTH[task] for task in trial.proposal.tasks) + float(noise)
-        told = Report(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
+        told = Result(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
         folder = self.attempt(trial)
         folder.mkdir(parents=True)
         if trial.proposal.leg is not None:
             write_checkpoint(folder / "weights", {"encoder.weight": torch.zeros(2)}, {})
-        write_report(folder, Report(**{**vars(told), **changes}))  # type: ignore[arg-type]
+        write_result(folder, Result(**{**vars(told), **changes}))  # type: ignore[arg-type]
 
     def attempt(self, trial: Trial) -> Path:
         return attempt_folder(self.folder, trial.id, len(trial.attempts))
@@ -181,7 +181,7 @@ def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> N
     assert any("the selector now asks for" in line for line in differences(world.study, events))
 
 
-def test_work_that_finished_unheard_is_known_by_its_report(world: World) -> None:
+def test_work_that_finished_unheard_is_known_by_its_result(world: World) -> None:
     before = world.session()
     trial = before.next()
     assert trial is not None
@@ -321,7 +321,7 @@ def test_the_arms_of_confirm_share_seeds_steps_and_best_checkpoint_rule(world: W
     world.run(agenda)
     translator = agenda._translator
     recipes = [translator.recipe(trial.proposal, "confirm") for trial in agenda.accounts.in_phase("confirm")]
-    assert len({(r.steps, r.evaluate_every, r.evaluate, r.report, r.decay) for r in recipes}) == 1
+    assert len({(r.steps, r.evaluate_every, r.evaluate, r.test, r.decay) for r in recipes}) == 1
     seeds = {
         arm: {p.seed for (p,) in per_seed}
         for arm, per_seed in agenda._confirmation.arms(

@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.verification import differences
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Judged, Told
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.reports import weights_folder
+from auxtune.orchestrator.record.results import weights_folder
 from auxtune.selectors.protocol import Selection
 
 PULLS = ("selector={name: thompson, mode: trials, rounds: 8, round_steps: 20}", "budget.trials=30")

@@ -153,7 +153,7 @@ def test_an_encoder_that_cannot_be_aligned_is_refused_before_any_trial(tmp_path:
         pad_token_id=1,
     )
     AutoModel.from_config(config).save_pretrained(tmp_path)
-    options = ModelOptions(encoder=str(tmp_path), max_length=16)
+    options = ModelOptions(name=str(tmp_path), max_length=16)
     load_base(options)  # it adds positions outside of any module
     with pytest.raises(EncoderError, match=r"model\.alignment: in OPTModel no part gives the embeddings"):
         load_base(dataclasses.replace(options, alignment="covariance"))

@@ -13,7 +13,7 @@ from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started,
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.status import status_of
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
 
@@ -45,9 +45,9 @@ HOUR_ON_CPU = Cost(wall_seconds=3600, gpu_seconds=0, cpu_seconds=7200)
 
 def test_cost_has_every_phase_and_the_search_is_all_of_it() -> None:
     cost = cost_of(accounts(HOUR_ON_CPU, HOUR_ON_CPU), Price(None, 0.5), None)
-    assert list(cost["phases"]) == ["probe", "search", "confirm"]
+    assert list(cost["phases"]) == ["measure", "search", "tune", "control", "confirm"]
     assert cost["phases"]["search"] == {"trials": 2, "attempts": 2, "gpu_hours": 0, "cpu_hours": 4, "usd": 2}
-    assert cost["phases"]["probe"] == cost["reused"] == dict.fromkeys(cost["reused"], 0)
+    assert cost["phases"]["measure"] == cost["reused"] == dict.fromkeys(cost["reused"], 0)
 
 
 def test_without_prices_all_money_is_unknown_also_that_of_nothing() -> None:

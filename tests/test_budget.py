@@ -16,7 +16,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
 ARMS = [Proposal(("p",))] * 4  # what confirm will take, of 100 steps each

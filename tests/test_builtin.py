@@ -113,7 +113,7 @@ def test_the_harmful_task_hurts_the_primary_at_every_share() -> None:
 
 def test_a_bag_of_words_does_not_solve_it(means: dict[frozenset[str], float]) -> None:
     task = load_tasks([TaskSource("mood", builtin="mood", rows=200)])["mood"]
-    train, test = task.splits["train"], task.splits["report"]
+    train, test = task.splits["train"], task.splits["test"]
     counts = CountVectorizer(token_pattern=r"\S+")
     model = LogisticRegression(max_iter=1000).fit(counts.fit_transform(train.first), train.labels)
     accuracy = model.score(counts.transform(test.first), test.labels)

@@ -62,7 +62,7 @@ def write_encoder(folder: Path, config: PretrainedConfig) -> ModelOptions:
     rust = Tokenizer(words)
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=rust, unk_token="[UNK]").save_pretrained(folder)
-    return ModelOptions(encoder=str(folder), max_length=24)
+    return ModelOptions(name=str(folder), max_length=24)
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -72,7 +72,7 @@ def test_a_decoder_is_found_by_what_it_does_and_the_user_is_told(tmp_path: Path,
     assert base.causal
     assert build_encoder(base, 0).reading("cls") == "last" and build_encoder(base, 0).reading("mean") == "mean"
     assert ["last token" in note for note in base.notes] == [True]
-    mean = load_base(ModelOptions(encoder=options.encoder, max_length=24, pooling="mean"))
+    mean = load_base(ModelOptions(name=options.name, max_length=24, pooling="mean"))
     assert mean.causal and mean.notes == ()
 
 
@@ -112,7 +112,7 @@ def test_a_decoder_is_trained_saved_and_predicts_by_the_same_token(tmp_path: Pat
         shares=dict.fromkeys(tasks, 0.5),
         cycle=dict.fromkeys(tasks, 1),
         evaluate=tuple(tasks),
-        report=tuple(tasks),
+        test=tuple(tasks),
         model=options,
         steps=6,
         batch_size=8,
@@ -121,14 +121,14 @@ def test_a_decoder_is_trained_saved_and_predicts_by_the_same_token(tmp_path: Pat
     )
     run = TrainingRun(recipe, tasks, load_base(options), tmp_path / "run")
     run.advance()
-    run.report()
+    run.result()
     (tmp_path / "model").mkdir()
     run.save_model(tmp_path / "model", {name: task.text for name, task in rows.items()}, {})
     assert read_model(tmp_path / "model")[0].pooling == ("last" if pooling == "cls" else "mean")
     model = load_model(tmp_path / "model", "cpu")
     with np.load(tmp_path / "run" / "predictions.npz") as trained:
         for name in tasks:
-            answers = model.answers(name, rows[name].splits["report"])
+            answers = model.answers(name, rows[name].splits["test"])
             assert np.array_equal(answers.predictions, trained[f"{name}/predictions"])
     one, other = (list(each.probabilities.values()) for each in model.predict("single", ["w1 w2 w3", "w1 w2 w29"]))
     assert np.abs(np.subtract(one, other)).max() > 1e-5, "texts that begin alike are told apart"

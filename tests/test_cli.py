@@ -126,14 +126,14 @@ def test_validate_shows_rows_and_the_least_of_the_budget(study: Path) -> None:
     assert result.exit_code == 0 and not result.stderr
     # One file of 1,000 rows: 200 to report; then 200 each, but at most a quarter of 800 together.
     assert re.search(r"a +accuracy +600 +100 +100 +200 +0 +0\.063", result.stdout)
-    assert "warning: a: only 200 report rows" in result.stdout
+    assert "warning: a: only 200 test rows" in result.stdout
     assert re.search(r"at least \d+ \(20 to confirm, \d+ to search\); the budget allows 30", result.stdout)
 
 
 def test_validate_gives_json(study: Path) -> None:
     content = json.loads(auxtune("validate", str(study), "--json").stdout)
     assert content["study"] == "small" and [task["name"] for task in content["tasks"]] == ["a", "b"]
-    assert content["tasks"][0]["rows"] == {"train": 600, "probe": 100, "selection": 100, "report": 200}
+    assert content["tasks"][0]["rows"] == {"train": 600, "probe": 100, "validation": 100, "test": 200}
 
 
 def test_validate_refuses_a_budget_below_the_least(study: Path) -> None:

@@ -19,7 +19,7 @@ from small_study import StudyRun, kill
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.events import Lost, Nodes
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.trials.checkpoint import usable
 
 pytestmark = pytest.mark.slow

@@ -66,12 +66,12 @@ def test_what_is_compared_is_what_the_answers_say(three: dict[str, Path], tmp_pa
     assert page.read_text().count("<svg") == 2 and "none is named" in page.read_text()
     for study in found["studies"]:
         answer = json.loads((three[study["study"]] / "selection.json").read_text())
-        assert study["report"]["mean"] == pytest.approx(answer["report"]["moods"]["accuracy"])
+        assert study["test"]["mean"] == pytest.approx(answer["report"]["moods"]["accuracy"])
         assert study["lift"] == answer["lift"]["single_task"]
         phases = answer["cost"]["phases"]
-        paid = phases["search"]["usd"] + phases["probe"]["usd"]
+        paid = phases["search"]["usd"] + phases["measure"]["usd"]
         assert study["cost"] == pytest.approx(paid + answer["cost"]["reused"]["usd"])
-    scores = {study["study"]: study["report"]["mean"] for study in found["studies"]}
+    scores = {study["study"]: study["test"]["mean"] for study in found["studies"]}
     assert scores["all"] != scores["alone"]
     for one in found["pairs"]:
         assert one["mean"] == pytest.approx(scores[one["a"]] - scores[one["b"]]) and one["seeds"] == 4

@@ -7,7 +7,7 @@ import pytest
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 
 def accounts(*spans: tuple[float, float | None]) -> Accounts:

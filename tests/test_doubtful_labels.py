@@ -39,7 +39,7 @@ def test_an_id_means_a_class_only_where_an_order_is_declared(tmp_path: Path, for
     assert "row 1, column `label`" in said and "validation" in said and "under `labels`" in said
     declared = ("neutral", "contra", "entail")
     task = task_of(tmp_path, form, parts, labels=declared)
-    assert task.splits["report"].labels == (0, 1, 2) * 5
+    assert task.splits["test"].labels == (0, 1, 2) * 5
     assert task.splits["train"].labels[0] == declared.index(str(NAMES[int(task.splits["train"].first[0][5:]) % 3]))
     outside = {"train": labelled(NAMES * 30), "validation": labelled((*ids, type(ids[0])(3)) * 5, "held out")}
     assert "row 4, column `label`: 3" in mess(tmp_path, form, outside, labels=declared).replace("'", "")
@@ -64,9 +64,9 @@ def test_a_number_that_no_class_is_called_by_is_no_id(tmp_path: Path) -> None:
 
 def test_ids_and_flags_are_known_in_every_spelling(tmp_path: Path) -> None:
     parts = {"train": labelled(("0", "1") * 30), "validation": labelled(("0.0", "1.0") * 5, "held out")}
-    assert task_of(tmp_path, "csv", parts).splits["report"].labels == (0, 1) * 5
+    assert task_of(tmp_path, "csv", parts).splits["test"].labels == (0, 1) * 5
     parts = {"train": labelled(("True", "False") * 30), "validation": labelled(("true", "FALSE") * 5, "held out")}
-    assert task_of(tmp_path, "csv", parts).splits["report"].labels == (1, 0) * 5
+    assert task_of(tmp_path, "csv", parts).splits["test"].labels == (1, 0) * 5
 
 
 @pytest.mark.parametrize("form", TYPED)
@@ -141,7 +141,7 @@ def test_a_test_file_with_some_labels_is_an_error_or_loses_the_others(
     assert "row 21, column `label`: the label is missing: " in said and "(also row 22)" in said
     assert said.endswith("`missing: drop` leaves such rows out")
     task = task_of(tmp_path, form, parts, kind=kind, missing="drop")
-    assert len(task.splits["report"]) == 20 and list(task.missing.values()) == [2]
+    assert len(task.splits["test"]) == 20 and list(task.missing.values()) == [2]
 
 
 @pytest.mark.parametrize("form", FORMATS)

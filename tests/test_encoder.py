@@ -31,7 +31,7 @@ from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, K
 from auxtune.trials.encoder import BaseEncoder, EncoderError, build_encoder, load_base
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 from auxtune.trials.training import TrainingRun
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -61,7 +61,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def options(folder: Path, **changes: Any) -> ModelOptions:
-    return dataclasses.replace(ModelOptions(encoder=str(folder), max_length=40), **changes)
+    return dataclasses.replace(ModelOptions(name=str(folder), max_length=40), **changes)
 
 
 def make_task(kind: Kind) -> EncodedTask:
@@ -83,21 +83,21 @@ def make_task(kind: Kind) -> EncodedTask:
 TASKS = {kind: make_task(kind) for kind in ("classification", "regression", "token")}
 
 
-def three_steps(base: BaseEncoder, model: ModelOptions, folder: Path) -> Report:
+def three_steps(base: BaseEncoder, model: ModelOptions, folder: Path) -> Result:
     """The report of one optimisation step on a task of each kind."""
     recipe = Recipe(
         tasks=tuple(TASKS),
         shares=dict.fromkeys(TASKS, 1 / 3),
         cycle=dict.fromkeys(TASKS, 1),
         evaluate=tuple(TASKS),
-        report=tuple(TASKS),
+        test=tuple(TASKS),
         model=model,
         steps=3,
         batch_size=4,
     )
     run = TrainingRun(recipe, TASKS, base, folder)
     run.advance()
-    return run.report()
+    return run.result()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -122,7 +122,7 @@ def test_every_family_trains_all_kinds_of_tasks(folders: dict[str, Path], family
     model = options(folders[family], pooling="mean")
     report = three_steps(load_base(model), model, tmp_path)
     assert report.score is not None
-    assert set(report.report) == set(TASKS)
+    assert set(report.test) == set(TASKS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -242,9 +242,9 @@ def test_what_cannot_serve_is_refused_with_the_reason(folders: dict[str, Path], 
     AutoModel.from_config(T5Config(vocab_size=50, d_model=16, num_layers=1, d_ff=16, num_heads=2)).save_pretrained(
         tmp_path / "t5"
     )
-    with pytest.raises(EncoderError, match=r"model.encoder '.*t5': t5 is an encoder-decoder"):
+    with pytest.raises(EncoderError, match=r"model.name '.*t5': t5 is an encoder-decoder"):
         load_base(options(tmp_path / "t5"))
-    with pytest.raises(EncoderError, match=r"model.encoder '.*nowhere': expected .*, there is no such folder"):
+    with pytest.raises(EncoderError, match=r"model.name '.*nowhere': expected .*, there is no such folder"):
         load_base(options(tmp_path / "nowhere"))
     (tmp_path / "file").write_text("{}")
     with pytest.raises(EncoderError, match="expected the folder of an encoder, found a file"):

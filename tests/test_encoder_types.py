@@ -37,7 +37,7 @@ def saved_half(folder: Path, dtype: torch.dtype, key: str = "dtype") -> ModelOpt
     rust = Tokenizer(words)
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=rust, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(folder)
-    return ModelOptions(encoder=str(folder), max_length=24)
+    return ModelOptions(name=str(folder), max_length=24)
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
@@ -50,7 +50,7 @@ def test_half_precision_files_are_trained_in_float32(tmp_path: Path, name: str, 
     module = build_encoder(base, 0).module
     assert {weight.dtype for weight in module.state_dict().values()} <= {torch.float32, torch.int64}
     # No value was changed on the way.
-    stored = AutoModel.from_pretrained(options.encoder, dtype=HALF[name]).state_dict()
+    stored = AutoModel.from_pretrained(options.name, dtype=HALF[name]).state_dict()
     assert all(torch.equal(weight, stored[name].float()) for name, weight in module.named_parameters())
 
 
@@ -62,7 +62,7 @@ def test_what_was_trained_from_half_precision_is_saved_and_loaded_in_float32(tmp
         tasks=("single",),
         shares={"single": 1.0},
         evaluate=("single",),
-        report=("single",),
+        test=("single",),
         model=options,
         steps=4,
         batch_size=8,
@@ -71,14 +71,14 @@ def test_what_was_trained_from_half_precision_is_saved_and_loaded_in_float32(tmp
     )
     run = TrainingRun(recipe, tasks, load_base(options), tmp_path / "run")
     run.advance()
-    run.report()
+    run.result()
     (tmp_path / "model").mkdir()
     run.save_model(tmp_path / "model", {"single": ("said",)}, {})
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "float32"
     assert {array.dtype for array in load_file(tmp_path / "model" / "model.safetensors").values()} == {FLOAT}
     model = load_model(tmp_path / "model", "cpu")
     with np.load(tmp_path / "run" / "predictions.npz") as trained:
-        answers = model.answers("single", rows["single"].splits["report"])
+        answers = model.answers("single", rows["single"].splits["test"])
         assert np.array_equal(answers.predictions, trained["single/predictions"])
 
 
@@ -88,7 +88,7 @@ def broken(folder: Path, change: Any) -> ModelOptions:
     with torch.no_grad():
         change(module)
     module.save_pretrained(folder)
-    return ModelOptions(encoder=str(folder), max_length=24)
+    return ModelOptions(name=str(folder), max_length=24)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

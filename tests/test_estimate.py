@@ -20,11 +20,11 @@ from auxtune.orchestrator.planning.estimate import (
 )
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import SmokeFigures
+from auxtune.trials.result import SmokeFigures
 
 SLOTS, PRICE = Slots(cpus=2, gpus=1, concurrent=2), Price(3.6, 0.36)
 EXACT = Spread(100.0, 100.0, 100.0)
-ROWS = {"p": {"selection": 40, "probe": 30, "report": 500}, "a": {"selection": 9, "probe": 9, "report": 9}}
+ROWS = {"p": {"validation": 40, "probe": 30, "test": 500}, "a": {"validation": 9, "probe": 9, "test": 9}}
 RECIPE = Recipe(tasks=("p", "a"), shares={"p": 0.25, "a": 0.75}, evaluate=("p",), steps=250, evaluate_every=100)
 
 
@@ -45,7 +45,7 @@ def test_work_counts_every_row_that_is_scored() -> None:
         {"p": 3 * 40},
         steered=False,  # at 100, 200 and 250
     )
-    assert work_of(replace(RECIPE, steps=200, report=("p",)), ROWS, None).evaluated == {"p": 2 * 40 + 500}
+    assert work_of(replace(RECIPE, steps=200, test=("p",)), ROWS, None).evaluated == {"p": 2 * 40 + 500}
     steered = work_of(RECIPE, ROWS, rounds=25)
     assert steered.evaluated == {"p": 3 * 40 + 25 * 30} and steered.shares is None and steered.steered
     assert work_of(RECIPE, ROWS, None, least_steps=50).least_steps == 50

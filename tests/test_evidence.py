@@ -14,7 +14,7 @@ from auxtune.orchestrator.record import evidence as module
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.trials.checkpoint import write_checkpoint
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 COST = Cost(2.0, 0.0, 4.0, examples=10, tokens=100)
 ARRAYS = {"importance": np.arange(6, dtype=np.float32).reshape(2, 3), "tasks": np.array(["a", "ß b"])}

@@ -42,10 +42,10 @@ def in_other_token_ids() -> EncodedTask:
     "recipe",
     [
         changed(probes={"gradients": {}}),
-        changed(report=("sign",)),
+        changed(test=("sign",)),
         changed(threads=4, time_limit=60.0, checkpoint_every=1.0),
         changed(precision="float32"),  # what ``auto`` is on a CPU
-        with_model(encoder="elsewhere/the-same", trust_remote_code=True),
+        with_model(name="elsewhere/the-same", trust_remote_code=True),
     ],
 )
 def test_what_decides_nothing_changes_no_key(recipe: Recipe) -> None:

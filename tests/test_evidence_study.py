@@ -25,7 +25,7 @@ def test_a_study_that_was_killed_and_the_next_one_measure_everything_once(small:
     assert 1 <= before < 3, "killed in the middle of measuring"
     small.finish("run", "study.yaml", *MEASURING)
     assert "verified" in small.finish("status", str(small.folder), "--verify")
-    first = small.accounts.in_phase("probe")
+    first = small.accounts.in_phase("measure")
     assert [trial.proposal.tasks for trial in first] == [("moods",), ("echoes",), ("noises",)]
 
     (small.home / "next.yaml").write_text(STUDY.replace("study: small", "study: next"))
@@ -33,8 +33,8 @@ def test_a_study_that_was_killed_and_the_next_one_measure_everything_once(small:
     assert said.count("was measured before, by small, trial") == 3
     assert "evidence of 3 more was there already" in said
     after = read_accounts(small.home / "studies" / "next")
-    assert [trial.status for trial in after.in_phase("probe")] == ["reused"] * 3
-    assert [trial.score for trial in after.in_phase("probe")] == [trial.score for trial in first]
+    assert [trial.status for trial in after.in_phase("measure")] == ["reused"] * 3
+    assert [trial.score for trial in after.in_phase("measure")] == [trial.score for trial in first]
     assert after.trained == len(after.in_phase("confirm")) == 1
     check_runs(small.home)
     evidence = small.home / "studies" / ".evidence"
@@ -49,7 +49,7 @@ def test_groups_by_output_gradients_are_estimated_again_without_training(small: 
     selector = "selector={{name: grad_tag, rows: 40, projection: 30, finaliser: {}}}"
     small.finish("run", "study.yaml", *settings, "--set", selector.format("clusters"))
     assert "verified" in small.finish("status", str(small.folder), "--verify")
-    [joint] = small.accounts.in_phase("probe")
+    [joint] = small.accounts.in_phase("measure")
     assert joint.proposal.tasks == ("moods", "echoes", "noises")
     content = json.loads((small.folder / "selection.json").read_text())
     assert sorted(task for group in content["groups"] for task in group["serves"]) == ["echoes", "moods", "noises"]
@@ -73,6 +73,6 @@ def check_runs(home: Path) -> None:
     reused = client.search_runs([experiment.experiment_id], "tags.`auxtune.reused_from` LIKE 'small, trial%'")
     assert len(reused) == 3
     for run in reused:
-        assert run.info.status == "FINISHED" and run.data.tags["auxtune.phase"] == "probe"
+        assert run.info.status == "FINISHED" and run.data.tags["auxtune.phase"] == "measure"
         assert run.data.metrics["cost/wall_seconds"] == run.data.metrics["cost/cpu_seconds"] == 0.0
         assert "score" in run.data.metrics

@@ -31,7 +31,7 @@ from auxtune.orchestrator.export.wanted import Wanted
 from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
@@ -57,7 +57,7 @@ tasks:
   value: {path: tasks/value.jsonl, text: [said], label: label, kind: regression}
   tags: {path: tasks/tags.jsonl}
   sets: {path: tasks/sets.jsonl, text: [said], label: [low, high]}
-model: {encoder: ./encoder, max_length: 16, alignment: covariance}
+model: {name: ./encoder, max_length: 16, alignment: covariance}
 training: {steps: 30, batch_size: 8, learning_rate: 2.0e-3, evaluate_every: 10}
 selector: all_tasks
 confirm: {seeds: 1, controls: []}
@@ -72,7 +72,7 @@ tasks:
   moods: {path: tasks/moods, rows: 200}
   echoes: {path: tasks/echoes}
   noises: {path: tasks/noises}
-model: {encoder: tiny, max_length: 16}
+model: {name: tiny, max_length: 16}
 training: {steps: 20, batch_size: 8, learning_rate: 1.0e-3, evaluate_every: 10}
 selector: random_groups
 confirm: {seeds: 1, controls: []}
@@ -105,10 +105,10 @@ def test_with_the_seed_of_a_confirm_trial_it_is_that_trial_again(whole: StudyRun
     assert digests(whole.folder) == before, "an export stands outside its study"
     [made] = json.loads(result.stdout)["models"]
     assert made["folder"] == str(tmp_path / "model") and made["largest_difference"] == 0
-    assert made["report"]["moods"] == dict(trial.told.report["moods"])
+    assert made["test"]["moods"] == dict(trial.told.test["moods"])
     theirs = load_predictions(attempt_folder(whole.folder, trial.id, 1) / "predictions.npz", "moods")
     task = load_tasks_of(whole)["moods"]
-    ours = load_model(tmp_path / "model", "cpu").answers("moods", task.splits["report"])
+    ours = load_model(tmp_path / "model", "cpu").answers("moods", task.splits["test"])
     assert np.array_equal(ours.predictions, theirs.predictions) and np.array_equal(ours.labels, theirs.labels)
     assert len(np.unique(ours.predictions)) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
@@ -123,7 +123,7 @@ def test_the_study_s_own_seed_is_the_default_and_python_does_the_same(whole: Stu
     exported = Study.from_folder(whole.folder).export(tmp_path / "model", listener=said.append)
     [made] = exported.models
     assert made["seed"] == 3 and made["serves"] == ["moods"] and exported.folder == tmp_path / "model"
-    assert any(re.fullmatch(r"step 40 of 40: score 0\.\d{4} on the selection split", line) for line in said)
+    assert any(re.fullmatch(r"step 40 of 40: score 0\.\d{4} on the validation split", line) for line in said)
     assert set(made["digests"]) == set(made["tasks"]) and made["drift"] == []
     assert made["cost"]["usd"] == pytest.approx(made["cost"]["cpu_seconds"] * 0.04 / 3600)
     again = export(whole, tmp_path / "model")
@@ -140,7 +140,7 @@ def test_a_control_becomes_a_model_too(whole: StudyRun, tmp_path: Path) -> None:
     assert "This is the study's control `single_task`, **not the arm that the study recommends**" in text
     [trial] = [each for each in whole.accounts.in_phase("confirm") if each.proposal.tasks == ("moods",)]
     assert trial.told is not None
-    ours, theirs = made["report"]["moods"]["accuracy"], trial.told.report["moods"]["accuracy"]
+    ours, theirs = made["test"]["moods"]["accuracy"], trial.told.test["moods"]["accuracy"]
     assert f"accuracy {ours:.4f} | accuracy {theirs:.4f} |" in text  # one seed: the mean is its own
     assert list(load_model(tmp_path / "model").tasks) == ["moods"]
     unknown = export(whole, tmp_path / "other", "--arm", "all_tasks")
@@ -156,7 +156,7 @@ def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) 
     card = ModelCard(text).data
     assert (card.license, card.library_name, card.model_name) == ("unknown", "transformers", "model")
     reported = {(each.dataset_name, each.metric_type): each.metric_value for each in card.eval_results}
-    assert reported == {(t, m): round(v, 6) for t, scores in made["report"].items() for m, v in scores.items()}
+    assert reported == {(t, m): round(v, 6) for t, scores in made["test"].items() for m, v in scores.items()}
     ours, theirs = (each["report"]["moods"]["accuracy"] for each in (made, answer))
     assert f"accuracy {ours:.4f} | accuracy {theirs:.4f}" in text
     for control, lift in answer["lift"].items():
@@ -180,9 +180,9 @@ def test_every_kind_under_a_pretrained_encoder(tmp_path: Path) -> None:
     model, tasks = load_model(tmp_path / "models" / "pair", "cpu"), load_tasks_of(run)
     made = model.saved.about
     for name, task in tasks.items():
-        answers = model.answers(name, task.splits["report"])
-        assert answers.scores(task.metrics) == {metric: pytest.approx(v) for metric, v in made["report"][name].items()}
-        assert len(list(model.predict(name, inputs_of(task)))) == len(task.splits["report"])
+        answers = model.answers(name, task.splits["test"])
+        assert answers.scores(task.metrics) == {metric: pytest.approx(v) for metric, v in made["test"][name].items()}
+        assert len(list(model.predict(name, inputs_of(task)))) == len(task.splits["test"])
     text = (tmp_path / "models" / "pair" / "README.md").read_text()
     assert "transformers alone does not apply it, auxtune does" in text and "AutoTokenizer.from_pretrained(" in text
     rows = run.finish("predict", "models/pair", "--task", "pair", "tasks/pair.jsonl")

@@ -25,7 +25,7 @@ from auxtune.orchestrator.study_file.models import CONTROLS
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, Selection, TaskInfo
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 ROWS = {"d": 300, "a": 100, "c": 300, "b": 300}  # in no order of their names
 SPENT = Cost(10.0, 0.0, 10.0)
@@ -157,8 +157,8 @@ def test_no_task_is_rounded_out_of_what_is_measured() -> None:
 def test_a_model_is_scored_and_reported_on_all_its_tasks() -> None:
     made = translator()
     recipe = made.recipe(made.execute(Proposal(("d", "c"))), "confirm")
-    assert recipe.evaluate == recipe.report == ("d", "c")
-    assert made.recipe(made.execute(Proposal(("d", "c"))), "search").report == ()
+    assert recipe.evaluate == recipe.test == ("d", "c")
+    assert made.recipe(made.execute(Proposal(("d", "c"))), "search").test == ()
 
 
 # What it takes
@@ -187,7 +187,7 @@ def test_a_budget_below_confirm_is_refused_with_its_models() -> None:
 
 
 def account(*trained: tuple[Proposal, dict[str, float] | None]) -> Accounts:
-    """Confirm trials with their accuracies on the selection split; ``None``: it failed."""
+    """Confirm trials with their accuracies on the validation split; ``None``: it failed."""
     opened = Opened(
         session="s",
         time=0.0,

@@ -26,7 +26,7 @@ from auxtune.orchestrator.planning.verification import differences
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.reports import write_report
+from auxtune.orchestrator.record.results import write_result
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.groups import groups_tables
@@ -36,7 +36,7 @@ from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Selection
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Groups(World):
             }
             np.savez(folder / "predictions.npz", **arrays)
         mean = float(np.mean([good[t] for t in tasks]))
-        write_report(folder, Report(mean, SPENT, 60, 60, scores, reported))
+        write_result(folder, Result(mean, SPENT, 60, 60, scores, reported))
 
     def answer(self, agenda: Agenda) -> dict[str, Any]:
         """What ``selection.json`` would hold."""

@@ -230,8 +230,8 @@ def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
         head_importance(subject, {"form": "query"})
     with pytest.raises(ProbeError, match="head_importance: expected some of form, split, found the option 'sliced'"):
         head_importance(subject, {"form": "key_value", "sliced": "input"})
-    with pytest.raises(ProbeError, match="split: expected probe or train, found 'report'"):
-        head_importance(subject, {"split": "report"})
+    with pytest.raises(ProbeError, match="split: expected probe or train, found 'test'"):
+        head_importance(subject, {"split": "test"})
     with pytest.raises(ProbeError, match="found the option 'split'"):
         instance_importance(subject, {"split": "train"})
     with pytest.raises(ProbeError, match=r"expected its own run, found \['one', 'two'\]"):

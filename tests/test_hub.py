@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ primary: moods
 tasks:
   moods: {hub: org/rows, config: moods, revision: v1, text: [sentence], label: label}
   echoes: {hub: org/rows, config: echoes, text: [sentence], label: label}
-model: {encoder: org/bert, max_length: 16, pooling: mean}
+model: {name: org/bert, max_length: 16, pooling: mean}
 training: {steps: 20, batch_size: 16, learning_rate: 1.0e-3, evaluate_every: 10}
 selector: {name: random_subset, trials: 1}
 confirm: {seeds: 1, controls: [single_task]}
@@ -188,9 +188,9 @@ def test_what_the_hub_refuses_is_said_with_its_line_and_what_to_do(studies: Stud
         "scripted": (moods, "hub: org/scripted", "tasks.moods", "it needs code of its own, which is not run"),
         "revision": ("v1", "v9", "tasks.moods", "Revision 'v9' doesn't exist"),
         "config": ("config: moods", "config: mods", "tasks.moods", "Available: ['moods', 'echoes']"),
-        "encoder": ("org/bert", "org/absent", "model.encoder", "a private one needs a token"),
-        "gate": ("org/bert", "org/asks", "model.encoder", "put your token into HF_TOKEN"),
-        "code": ("org/bert", "org/own", "model.encoder", "it brings code of its own, which is not run"),
+        "encoder": ("org/bert", "org/absent", "model.name", "a private one needs a token"),
+        "gate": ("org/bert", "org/asks", "model.name", "put your token into HF_TOKEN"),
+        "code": ("org/bert", "org/own", "model.name", "it brings code of its own, which is not run"),
     }
     texts = {name: STUDY.replace(right, bad) for name, (right, bad, _, _) in wrong.items()}
     said = said_of(studies.home, **texts).splitlines()

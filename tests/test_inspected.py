@@ -26,7 +26,7 @@ def study(folder: Path, tasks: Mapping[str, Mapping[str, Any]], primary: str = "
         "primary": primary,
         "tasks": tasks,
         "selector": "random_subset",
-        "model": {"encoder": "tiny"},
+        "model": {"name": "tiny"},
         "budget": {"trials": 30},
     }
     path.write_text(json.dumps(options))  # JSON is YAML
@@ -68,11 +68,11 @@ def test_classes_and_their_rows_are_shown(tmp_path: Path) -> None:
     shown = validate(path)
     seen = {task["name"]: task for task in json.loads(validate(path, "--json"))["tasks"]}
     counts = seen["one"]["classes"]
-    assert [sum(counts[name][part] for name in names) for part in ("report", "selection")] == [700, 560]
-    assert counts["c00"]["report"] == 50 and counts["c00"]["train"] == seen["one"]["rows"]["train"] // 14
+    assert [sum(counts[name][part] for name in names) for part in ("test", "validation")] == [700, 560]
+    assert counts["c00"]["test"] == 50 and counts["c00"]["train"] == seen["one"]["rows"]["train"] // 14
     assert f"one: 14 classes with their training rows: c00 {counts['c00']['train']}, c01" in shown
     assert " and 4 more\n" in shown and "c10" not in shown
-    assert seen["values"]["values"]["report"] == [0.5, 7.25] and "values: values from 0.5 to 7.25\n" in shown
+    assert seen["values"]["values"]["test"] == [0.5, 7.25] and "values: values from 0.5 to 7.25\n" in shown
     assert "two: 2 classes with their training rows: no " in shown
 
 
@@ -85,10 +85,10 @@ def test_what_is_left_out_is_counted_by_split_and_file(tmp_path: Path) -> None:
     }
     path = study(tmp_path, {"one": files(tmp_path, **parts) | {"missing": "drop"}, "two": other(tmp_path)})
     shown = validate(path)
-    assert "warning: one: 30 of 300 selection rows have an input that occurs in report rows and are left out" in shown
+    assert "warning: one: 30 of 300 validation rows have an input that occurs in test rows and are left out" in shown
     assert "train.jsonl: 1 rows without text or label are left out" in shown
     [task, _] = json.loads(validate(path, "--json"))["tasks"]
-    assert (task["shared"], list(task["missing"].values())) == ({"selection": 30}, [1])
+    assert (task["shared"], list(task["missing"].values())) == ({"validation": 30}, [1])
     row = next(line for line in shown.splitlines() if line.startswith(" one "))
     assert row.split()[6] == str(30 + sum(task["dropped"].values()))
 
@@ -96,9 +96,9 @@ def test_what_is_left_out_is_counted_by_split_and_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "labels", "said"),
     [
-        ("test", ["0"], "all 600 report rows have the class 0 and none the class 1: a model that always says so"),
-        ("validation", ["1"], "all 600 selection rows have the class 1 and none the class 0"),
-        ("test", [1.5], "all 600 report rows have the value 1.5: every model scores alike by a correlation"),
+        ("test", ["0"], "all 600 test rows have the class 0 and none the class 1: a model that always says so"),
+        ("validation", ["1"], "all 600 validation rows have the class 1 and none the class 0"),
+        ("test", [1.5], "all 600 test rows have the value 1.5: every model scores alike by a correlation"),
     ],
 )
 def test_a_part_with_one_class_or_one_value_is_warned_of(
@@ -120,29 +120,29 @@ def test_a_rare_class_that_no_held_out_row_has_is_warned_of(tmp_path: Path) -> N
     rare = labelled(["no"] * 397 + ["yes"] * 3)
     path = study(tmp_path, {"one": files(tmp_path, train=rare) | {"metric": "f1"}, "two": other(tmp_path)})
     shown = validate(path)
-    for part in ("selection", "probe"):
+    for part in ("validation", "probe"):
         assert f"{part} rows have the class no and none the class yes" in shown
     three = {"train": labelled(["a", "b", "c"] * 300), "test": labelled(["a", "b", "d"] * 200, "test")}
     shown = validate(
         study(tmp_path, {"one": files(tmp_path, **three) | {"labels": ["a", "b", "c", "d"]}, "two": other(tmp_path)})
     )
-    assert "warning: one: no report row has the class c: how well it is learned is not seen there" in shown
-    assert "warning: one: no training row has the class d, but 200 report rows have" in shown
+    assert "warning: one: no test row has the class c: how well it is learned is not seen there" in shown
+    assert "warning: one: no training row has the class d, but 200 test rows have" in shown
 
 
 def test_labels_and_tags_that_a_part_lacks_are_warned_of() -> None:
-    counts = {"train": 300, "probe": 200, "selection": 200, "report": 600}
-    some = {"train": 60, "probe": 40, "selection": 40, "report": 90}
-    classes = {"a": some, "b": some | {"selection": 0}, "c": some | {"report": 600}, "d": some | {"selection": 0}}
+    counts = {"train": 300, "probe": 200, "validation": 200, "test": 600}
+    some = {"train": 60, "probe": 40, "validation": 40, "test": 90}
+    classes = {"a": some, "b": some | {"validation": 0}, "c": some | {"test": 600}, "d": some | {"validation": 0}}
     task = InspectedTask("one", "multi_label", "f1_micro", counts, {}, None, (), classes)
-    said = list(split_warnings(task, is_reported=True))
+    said = list(split_warnings(task, is_tested=True))
     assert said == [
-        "every report row has the label c: a model that always says so is right on all of them",
+        "every test row has the label c: a model that always says so is right on all of them",
         "no selection row has the labels b, d: how well they are learned is not seen there",
     ]
     words = {"O": some, "B-x": some | {"probe": 0}}
     tags = InspectedTask("one", "token", "accuracy", counts, {}, None, (), words)
-    assert list(split_warnings(tags, is_reported=False)) == [
+    assert list(split_warnings(tags, is_tested=False)) == [
         "all words of the probe rows have the tag O and none the tag B-x: a model that always says so is right on all "
         "of them"
     ]
@@ -150,25 +150,25 @@ def test_labels_and_tags_that_a_part_lacks_are_warned_of() -> None:
 
 def test_small_splits_are_told_in_points_of_standard_error() -> None:
     """√(0.8 · 0.2 / 25) is 8 points; of a correlation (1 − 0.64) / √24 is 7.3."""
-    rows = {"train": 75, "probe": 25, "selection": 25, "report": 600}
+    rows = {"train": 75, "probe": 25, "validation": 25, "test": 600}
     classes = {name: dict.fromkeys(rows, 10) for name in ("no", "yes")}
     task = InspectedTask("one", "classification", "accuracy", rows, {}, 0.1, (), classes)
-    assert list(split_warnings(task, is_reported=True)) == [
-        "only 25 selection and probe rows each: one row is 4.0 points, and a score of 0.8 has a standard error of 8.0 "
+    assert list(split_warnings(task, is_tested=True)) == [
+        "only 25 validation and probe rows each: one row is 4.0 points, and a score of 0.8 has a standard error of 8.0 "
         "points"
     ]
-    assert list(split_warnings(task, is_reported=False)) == []
+    assert list(split_warnings(task, is_tested=False)) == []
     uneven = InspectedTask(
         "one", "regression", "spearman", rows | {"probe": 150}, {}, None, (), values=dict.fromkeys(rows, (0.0, 1.0))
     )
-    first, second = split_warnings(uneven, is_reported=True)
-    assert first == "only 25 selection rows: a correlation of 0.8 has a standard error of 7.3 points"
+    first, second = split_warnings(uneven, is_tested=True)
+    assert first == "only 25 validation rows: a correlation of 0.8 has a standard error of 7.3 points"
     assert second.startswith("only 150 probe rows: ")
     assert standard_error("classification", 25) == pytest.approx(0.08)
     enough = InspectedTask(
-        "one", "classification", "accuracy", rows | {"probe": 200, "selection": 200}, {}, 0.1, (), classes
+        "one", "classification", "accuracy", rows | {"probe": 200, "validation": 200}, {}, 0.1, (), classes
     )
-    assert list(split_warnings(enough, is_reported=True)) == []
+    assert list(split_warnings(enough, is_tested=True)) == []
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 200])
@@ -182,8 +182,8 @@ def test_long_names_wrap_and_nothing_is_cut(tmp_path: Path, width: int) -> None:
         *(["metric"] if width >= 80 else []),
         "train",
         "probe",
-        "selection",
-        "report",
+        "validation",
+        "test",
         "dropped",
         *(["lift", "≥"] if width >= 80 else []),
     ]

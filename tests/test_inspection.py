@@ -60,10 +60,10 @@ def test_rows_leaks_and_limits_are_counted(folder: Path) -> None:
     inspection = inspected(study(folder))
     a, b = inspection.tasks
     # A tenth of 800 rows, at least 200, but probe and selection together at most a quarter: 100 each.
-    assert a.rows == {"train": 600, "probe": 100, "selection": 100, "report": 600} and sum(a.dropped.values()) == 0
+    assert a.rows == {"train": 600, "probe": 100, "validation": 100, "test": 600} and sum(a.dropped.values()) == 0
     # Those of the ten that were not cut for probe or selection of `b` itself.
-    assert b.rows["report"] == 100 and 1 <= b.dropped["report"] <= 10
-    assert sum(b.rows.values()) + b.dropped["report"] == 900
+    assert b.rows["test"] == 100 and 1 <= b.dropped["test"] <= 10
+    assert sum(b.rows.values()) + b.dropped["test"] == 900
     assert a.smallest_lift == pytest.approx(2 * (0.2 / 600) ** 0.5)
     assert (inspection.budget_trials, inspection.confirm_trials, inspection.fewest_search_trials) == (9, 6, 1)
 
@@ -80,12 +80,14 @@ def test_an_option_that_older_files_have_and_nobody_reads_is_said(folder: Path, 
     assert said(f"[{{name: random_subset, trials: 2}}, {{name: {name}, models: 2}}]") == [warning]
 
 
-def test_only_few_report_rows_of_the_primary_are_warned_of(folder: Path) -> None:
+def test_only_few_test_rows_of_the_primary_are_warned_of(folder: Path) -> None:
     # √(0.8 · 0.2 / 100) is 0.04.
-    compared = "only 100 selection and probe rows each: one row is 1.0 points, and a score of 0.8 has a standard error "
+    compared = (
+        "only 100 validation and probe rows each: one row is 1.0 points, and a score of 0.8 has a standard error "
+    )
     assert inspected(study(folder)).warnings == (f"a: {compared}of 4.0 points",)
     warning, _ = inspected(study(folder, "primary=b")).warnings
-    assert "b: only 100 report rows" in warning and "0.089" in warning
+    assert "b: only 100 test rows" in warning and "0.089" in warning
 
 
 @pytest.mark.parametrize(

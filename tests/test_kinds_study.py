@@ -10,7 +10,7 @@ import pytest
 from small_study import StudyRun
 
 from auxtune.orchestrator.answer.resampling import load_predictions
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ primary: PRIMARY
 tasks:
   topics: {path: topics.csv, text: [text], label: [low, high, wide], metric: "f1_micro, f1_macro, accuracy"}
   names: {path: names, metric: "span_f1, accuracy"}
-model: {encoder: tiny, max_length: 16, pooling: mean}
+model: {name: tiny, max_length: 16, pooling: mean}
 training: {steps: 60, batch_size: 16, learning_rate: 3.0e-3, evaluate_every: 20}
 selector: {name: random_subset, trials: 1}
 confirm: {seeds: 4, controls: [single_task]}
@@ -61,7 +61,7 @@ def test_a_study_of_such_a_task_ends_with_a_lift_and_its_interval(tmp_path: Path
     assert lift["low"] < lift["mean"] < lift["high"]
     for trial in run.accounts.in_phase("confirm"):
         attempt = attempt_folder(run.folder, trial.id, len(trial.attempts))
-        reported = json.loads((attempt / "report.json").read_text())["report"][primary]
+        reported = json.loads((attempt / "result.json").read_text())["test"][primary]
         kept = load_predictions(attempt / "predictions.npz", primary)
         assert reported == {name: pytest.approx(kept.metric(name)) for name in reported}
         assert len(reported) > 1

@@ -54,7 +54,7 @@ def arrays(saved: Saved, task: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("task", KINDS)
 def test_it_answers_exactly_as_the_run_that_was_saved(saved: dict[str, Saved], family: str, task: str) -> None:
     was, model = saved[family], load_model(saved[family].folder, "cpu")
-    answers = model.answers(task, was.tasks[task].splits["report"])
+    answers = model.answers(task, was.tasks[task].splits["test"])
     trained = arrays(was, task)
     assert model.tasks[task].kind == KINDS[task]
     assert np.array_equal(answers.labels, trained["labels"]) and np.array_equal(answers.rows, trained["rows"])
@@ -68,7 +68,7 @@ def test_what_it_says_of_texts_is_what_was_scored(saved: dict[str, Saved], famil
     was, model = saved[family], load_model(saved[family].folder, "cpu")
     names, trained = model.tasks[task].labels, arrays(was, task)["predictions"]
     said = list(model.predict(task, inputs_of(was.tasks[task]), batch_size=7))
-    assert len(said) == len(was.tasks[task].splits["report"])
+    assert len(said) == len(was.tasks[task].splits["test"])
     if task == "value":
         assert [one.value for one in said] == pytest.approx(trained.tolist(), abs=1e-4)
     elif task == "tags":
@@ -220,7 +220,7 @@ def test_an_encoder_with_code_of_its_own_brings_it_and_needs_leave(
     with pytest.raises(ModelFolderError, match="needs Python code that it brings along"):
         load_model(was.folder)
     model = load_model(was.folder, "cpu", trust_remote_code=True)
-    answers = model.answers("pair", was.tasks["pair"].splits["report"])
+    answers = model.answers("pair", was.tasks["pair"].splits["test"])
     assert np.array_equal(answers.predictions, arrays(was, "pair")["predictions"])
 
 

@@ -23,23 +23,23 @@ METRICS = ("log_loss", "accuracy", "roc_auc")
 def test_the_weights_of_the_lowest_loss_are_kept_and_the_search_hears_of_minus_the_loss(tmp_path: Path) -> None:
     task = dataclasses.replace(TASKS["sign"], metrics=METRICS)
     # Fast enough to overshoot, so that the last weights are not the best.
-    recipe = dataclasses.replace(single("sign", steps=60, evaluate_every=5, learning_rate=3e-2), report=("sign",))
+    recipe = dataclasses.replace(single("sign", steps=60, evaluate_every=5, learning_rate=3e-2), test=("sign",))
     report = finish(start(recipe, tmp_path, tasks={"sign": task}))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["selection"]["sign"]["log_loss"] for line in lines]
+    losses = [line["validation"]["sign"]["log_loss"] for line in lines]
     assert min(losses) > 0 and len(set(losses)) > 3
     assert [line["score"] for line in lines] == [-loss for loss in losses]
     best = losses.index(min(losses))
     assert (report.score, report.best_step) == (-min(losses), lines[best]["step"])
-    assert report.selection["sign"]["log_loss"] == min(losses)
+    assert report.validation["sign"]["log_loss"] == min(losses)
     kept = load_predictions(tmp_path / "predictions.npz", "sign")
     assert kept.probabilities is not None and kept.probabilities.dtype == np.float32
     assert (kept.probabilities.argmax(axis=1) == kept.predictions).all()
-    assert report.report["sign"] == {name: pytest.approx(kept.metric(name)) for name in METRICS}
+    assert report.test["sign"] == {name: pytest.approx(kept.metric(name)) for name in METRICS}
 
 
 def test_predictions_hold_probabilities_only_where_a_metric_needs_them(tmp_path: Path) -> None:
-    finish(start(dataclasses.replace(single("sign", steps=4), report=("sign",)), tmp_path))
+    finish(start(dataclasses.replace(single("sign", steps=4), test=("sign",)), tmp_path))
     assert load_predictions(tmp_path / "predictions.npz", "sign").probabilities is None
 
 

@@ -11,7 +11,7 @@ from other_metrics import write_package
 from small_study import StudyRun, write_task
 
 from auxtune.orchestrator.answer.resampling import load_predictions
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ primary: moods
 tasks:
   moods: {path: tasks/moods, rows: 80, metric: "neg_log_loss, accuracy, cost_of_errors"}
   echoes: {path: tasks/echoes}
-model: {encoder: tiny, max_length: 16, pooling: mean}
+model: {name: tiny, max_length: 16, pooling: mean}
 training: {steps: 160, batch_size: 16, learning_rate: 5.0e-3, evaluate_every: 20}
 selector: {name: random_subset, size: 1, trials: 2}
 confirm: {seeds: 2, controls: [single_task]}
@@ -50,7 +50,7 @@ def test_an_error_is_searched_downwards_and_shown_as_it_is(run: StudyRun, monkey
         assert trial.told is not None and trial.score is not None
         attempt = attempt_folder(run.folder, trial.id, len(trial.attempts))
         lines = [json.loads(line) for line in (attempt / "metrics.jsonl").read_text().splitlines()]
-        losses = [line["selection"]["moods"]["log_loss"] for line in lines]
+        losses = [line["validation"]["moods"]["log_loss"] for line in lines]
         assert [line["score"] for line in lines] == [-loss for loss in losses]
         # The weights of the lowest loss count, which is not that of the last step: the rows are learned by heart.
         assert trial.score == -min(losses) and trial.told.outcome.metrics["moods"]["log_loss"] == min(losses)
@@ -67,11 +67,11 @@ def test_an_error_is_searched_downwards_and_shown_as_it_is(run: StudyRun, monkey
     assert f"log_loss {report['log_loss']:.4f}" in shown
     told_best = run.finish("status", str(run.folder))
     assert f"best so far: {-best.score:.4f} by trial" in told_best
-    assert f"score {-best.score:.4f} on the selection split" in run.finish("show", str(run.folder), str(best.id))
+    assert f"score {-best.score:.4f} on the validation split" in run.finish("show", str(run.folder), str(best.id))
 
 
 def losses_of(run: StudyRun, arm: str) -> list[float]:
-    """The arm's losses on the report split, by seed, from its predictions."""
+    """The arm's losses on the test split, by seed, from its predictions."""
     is_alone = arm == "single_task"
     trials = [trial for trial in run.accounts.in_phase("confirm") if (len(trial.proposal.tasks) == 1) == is_alone]
     assert len(trials) == 2
@@ -95,6 +95,6 @@ def test_the_page_and_mlflow_show_it_as_it_is(run: StudyRun, monkeypatch: pytest
     [child] = client.search_runs(
         [client.get_experiment_by_name("small").experiment_id], f"tags.`auxtune.proposal_id` = '{best.id}'"
     )
-    history = client.get_metric_history(child.info.run_id, "selection/moods/log_loss")
+    history = client.get_metric_history(child.info.run_id, "validation/moods/log_loss")
     assert min(point.value for point in history) == pytest.approx(-best.score)
     assert child.data.metrics["score"] == pytest.approx(best.score)

@@ -30,7 +30,7 @@ from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.reports import attempt_folder, read_report
+from auxtune.orchestrator.record.results import attempt_folder, read_result
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
@@ -79,7 +79,7 @@ class Session:
                 while not worker.step()["done"]:
                     pass
             except Exception:
-                assert read_report(worker._assignment.folder) is not None, "what fails has said so"
+                assert read_result(worker._assignment.folder) is not None, "what fails has said so"
             agenda.ended(trial.id, len(trial.attempts))
             trained += 1
         agenda.flush()
@@ -161,14 +161,14 @@ HEADS = "{name: gradts_threshold, threshold: 0.0}"
 
 def measured(accounts: Accounts) -> list[tuple[str, ...]]:
     """The tasks of the trials that measured something, of those that were really trained."""
-    return [trial.proposal.tasks for trial in accounts.in_phase("probe") if not trial.reused]
+    return [trial.proposal.tasks for trial in accounts.in_phase("measure") if not trial.reused]
 
 
 def test_a_selector_is_told_what_its_runs_measured(tmp_path: Path) -> None:
     session = Session(tmp_path, HEADS)
     accounts = session.run()
     assert accounts.selected is not None and set(accounts.selected.selection.belief["tau"]) == {"share.of"}
-    for trial in accounts.in_phase("probe"):
+    for trial in accounts.in_phase("measure"):
         assert trial.told is not None and trial.told.outcome.ok
         arrays = session.store.arrays(trial.told.outcome.evidence["head_importance"])
         assert arrays["importance"].shape == (2, 2) and (arrays["importance"] > 0).all()
@@ -195,19 +195,19 @@ def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     second = session.run()
     assert measured(second) == [("tags",)]
     assert second.trained == 1 + len(second.in_phase("confirm"))
-    served = [trial for trial in second.in_phase("probe") if trial.reused]
+    served = [trial for trial in second.in_phase("measure") if trial.reused]
     assert [trial.proposal.tasks for trial in served] == [("sign",), ("share.of",)]
     assert all(t.told and t.told.cost.wall_seconds == 0 and str(t.told.source).startswith("x, trial") for t in served)
     # The scores are those of the runs that were spared, and so is what is on the bill as reused.
-    assert [t.score for t in served] == [t.score for t in first.in_phase("probe")]
+    assert [t.score for t in served] == [t.score for t in first.in_phase("measure")]
     paid, reused = (cost_of(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
     assert reused["reused"]["trials"] == 2
     kept = [session.store.find(key) for trial in served if trial.told for key in trial.told.reused]
     assert len(kept) == 4, "two runs, and what was measured of each"
     hours = sum(entry.cost.cpu_seconds for entry in kept if entry) / 3600
     assert reused["reused"]["cpu_hours"] == pytest.approx(hours, rel=1e-9)
-    assert 0 < hours <= paid["phases"]["probe"]["cpu_hours"], "of an attempt, reading and starting are not the run's"
-    assert reused["phases"]["probe"]["trials"] == 1
+    assert 0 < hours <= paid["phases"]["measure"]["cpu_hours"], "of an attempt, reading and starting are not the run's"
+    assert reused["phases"]["measure"]["trials"] == 1
     assert session.differences() == []
 
 
@@ -216,13 +216,13 @@ def test_other_probes_of_a_run_that_is_kept_train_nothing(tmp_path: Path) -> Non
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "studies" / ".evidence").rglob("*") if path.is_file()}
     second = Session(tmp_path, "{name: gradts_threshold, threshold: 0.0, released: true}", study="y")
     accounts = second.run()
-    trials = accounts.in_phase("probe")
+    trials = accounts.in_phase("measure")
     assert not any(trial.reused for trial in trials), "the other form was not measured yet"
     for trial in trials:
         assert trial.told is not None and len(trial.told.reused) == 1, "the weights"
-        report = read_report(attempt_folder(second.folder, trial.id, 1))
+        report = read_result(attempt_folder(second.folder, trial.id, 1))
         assert report is not None and (report.steps, report.cost.examples) == (0, 0)
-    assert [t.score for t in trials] == [t.score for t in Session(tmp_path, HEADS).run().in_phase("probe")]
+    assert [t.score for t in trials] == [t.score for t in Session(tmp_path, HEADS).run().in_phase("measure")]
     assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items()), "what was there is untouched"
 
 
@@ -235,7 +235,7 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     worker = Local({"assignment": session._assignment(agenda, measuring, trial)})
     while not worker.step()["done"]:
         pass
-    (attempt_folder(session.folder, 0, 1) / "report.json").unlink()
+    (attempt_folder(session.folder, 0, 1) / "result.json").unlink()
     agenda.flush()
     accounts = session.run()
     first = accounts.trials[0]
@@ -243,7 +243,7 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     assert (first.reused, first.status, first.tells_pace) == (False, "finished", False)
     assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
     cost = cost_of(accounts, Price(), None)
-    assert cost["phases"]["probe"]["trials"] == 2 and cost["reused"]["trials"] == 0
+    assert cost["phases"]["measure"]["trials"] == 2 and cost["reused"]["trials"] == 0
     assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
     assert measured(accounts) == [("sign",), ("share.of",)]
 
@@ -272,7 +272,7 @@ def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
     while not second.step()["done"]:
         pass
     agenda.ended(0, 2)
-    report = read_report(attempt_folder(session.folder, 0, 2))
+    report = read_result(attempt_folder(session.folder, 0, 2))
     assert report is not None and (report.steps, report.reused) == (0, {})
     assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
     kept = [session.store.find(key) for key in session.store]
@@ -325,16 +325,16 @@ def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
     for path in (tmp_path / "studies" / ".evidence").glob("*/weights/*"):
         path.write_bytes(path.read_bytes()[:-10])
     second = Session(tmp_path, released, study="y").run()
-    assert [trial.tells_pace for trial in second.in_phase("probe")] == [True, True], "what is damaged spares nothing"
+    assert [trial.tells_pace for trial in second.in_phase("measure")] == [True, True], "what is damaged spares nothing"
     third = Session(tmp_path, "representation_gradient", study="z").run()
-    told = [trial.told for trial in third.in_phase("probe")]
+    told = [trial.told for trial in third.in_phase("measure")]
     assert [len(one.reused) for one in told if one] == [1, 1], "the weights, whole again"
 
 
 def test_a_twin_learns_from_shuffled_labels_and_is_no_task_of_its_own(tmp_path: Path) -> None:
     session = Session(tmp_path, "{name: gradts_threshold, twins: 3}")
     accounts = session.run()
-    probes = accounts.in_phase("probe")
+    probes = accounts.in_phase("measure")
     assert [trial.proposal.tasks for trial in probes] == [("sign",), ("share.of",), *[("share.of",)] * 3]
     keys = {trial.told.outcome.evidence["head_importance"] for trial in probes if trial.told}
     assert len(keys) == 5, "five different runs"
@@ -352,12 +352,12 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     assert tried.score is not None and tried.proposal.rows == instances
     confirmed = accounts.in_phase("confirm")[0]
     assert confirmed.proposal.rows == instances, "confirm trains on the same rows"
-    single = [trial for trial in accounts.in_phase("probe") if trial.proposal.stage.startswith("instances")]
+    single = [trial for trial in accounts.in_phase("measure") if trial.proposal.stage.startswith("instances")]
     assert [trial.reused for trial in single] == [True, False] and single[1].told is not None
-    report = read_report(attempt_folder(session.folder, single[1].id, 1))
+    report = read_result(attempt_folder(session.folder, single[1].id, 1))
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
-    first = next(trial for trial in accounts.in_phase("probe") if trial.proposal.tasks == ("share.of",))
+    first = next(trial for trial in accounts.in_phase("measure") if trial.proposal.tasks == ("share.of",))
     assert (first.tells_pace, single[1].tells_pace) == (True, False), "what was spared does not tell what runs take"
     kept = instances["share.of"]
     path = session.folder / "rows" / f"{kept.sha256}.npy"

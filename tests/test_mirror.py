@@ -16,7 +16,7 @@ from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 PROBLEM = Problem((TaskInfo("p", "classification", 10),), "p")
 COST = Cost(wall_seconds=10.0, gpu_seconds=0.0, cpu_seconds=10.0, examples=64, tokens=640)

@@ -22,7 +22,7 @@ from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.metrics import MISSED
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 from auxtune.trials.source import TaskSource
 from auxtune.trials.tokenizer import Pieces
 from auxtune.trials.tokens import encode_rows, encode_tasks
@@ -87,13 +87,13 @@ def tasks(home: Path) -> dict[str, Task]:
 
 
 @pytest.fixture(scope="module")
-def trained(home: Path, tasks: dict[str, Task]) -> tuple[Report, LoadedModel]:
+def trained(home: Path, tasks: dict[str, Task]) -> tuple[Result, LoadedModel]:
     recipe = Recipe(
         tasks=("names",),
         shares={"names": 1.0},
         cycle={"names": 1},
         evaluate=("names",),
-        report=("names",),
+        test=("names",),
         model=MODEL,
         steps=150,
         batch_size=8,
@@ -103,16 +103,16 @@ def trained(home: Path, tasks: dict[str, Task]) -> tuple[Report, LoadedModel]:
     run = TrainingRun(recipe, encode_tasks(tasks, MODEL, home / "tokens"), load_base(MODEL), home / "run")
     while not run.finished:
         run.advance()
-    report = run.report()
+    report = run.result()
     (home / "model").mkdir()
     run.save_model(home / "model", {"names": ("tokens",)}, {})
     return report, load_model(home / "model", "cpu")
 
 
 def test_missed_words_are_among_the_predictions_in_their_order_as_wrong(
-    home: Path, tasks: dict[str, Task], trained: tuple[Report, LoadedModel]
+    home: Path, tasks: dict[str, Task], trained: tuple[Result, LoadedModel]
 ) -> None:
-    rows = tasks["names"].splits["report"]
+    rows = tasks["names"].splits["test"]
     answers = load_predictions(home / "run" / "predictions.npz", "names")
     true = [tag for tags in rows.labels if isinstance(tags, tuple) for tag in tags]
     lengths = [len(words) for words in rows.first]
@@ -126,32 +126,30 @@ def test_missed_words_are_among_the_predictions_in_their_order_as_wrong(
 
 
 def test_every_place_that_scores_counts_them(
-    home: Path, tasks: dict[str, Task], trained: tuple[Report, LoadedModel]
+    home: Path, tasks: dict[str, Task], trained: tuple[Result, LoadedModel]
 ) -> None:
     report, model = trained
     answers = load_predictions(home / "run" / "predictions.npz", "names")
     seen = answers.predictions != MISSED
     assert (answers.predictions[seen] == answers.labels[seen]).mean() > 0.9
     share = float((answers.predictions == answers.labels).mean())
-    assert report.report["names"]["accuracy"] == pytest.approx(share) and share <= seen.mean()
-    again = model.answers("names", tasks["names"].splits["report"])
+    assert report.test["names"]["accuracy"] == pytest.approx(share) and share <= seen.mean()
+    again = model.answers("names", tasks["names"].splits["test"])
     everything = np.arange(int(answers.rows.max()) + 1)[None]
     for metric in METRICS:
-        value = report.report["names"][metric]
+        value = report.test["names"][metric]
         assert again.metric(metric) == pytest.approx(value, abs=1e-6)
         assert resampled(metric, answers, everything)[0] == pytest.approx(value, abs=1e-6)
     # A name of which the end is cut off is not found, and neither is one that is cut off whole.
     whole = sum(
-        tags.index(1) + 2 <= 4
-        for tags in tasks["names"].splits["report"].labels
-        if isinstance(tags, tuple) and 1 in tags
+        tags.index(1) + 2 <= 4 for tags in tasks["names"].splits["test"].labels if isinstance(tags, tuple) and 1 in tags
     )
-    names = sum(1 in tags for tags in tasks["names"].splits["report"].labels if isinstance(tags, tuple))
+    names = sum(1 in tags for tags in tasks["names"].splits["test"].labels if isinstance(tags, tuple))
     assert 0 < whole < names
-    assert report.report["names"]["span_f1"] <= 2 * whole / (whole + names)
+    assert report.test["names"]["span_f1"] <= 2 * whole / (whole + names)
 
 
-def test_a_prediction_of_a_missed_word_is_none(trained: tuple[Report, LoadedModel]) -> None:
+def test_a_prediction_of_a_missed_word_is_none(trained: tuple[Result, LoadedModel]) -> None:
     [said] = trained[1].predict("names", [["w1", "w2", "w3", "w4", "w5"]])
     assert isinstance(said.value, tuple) and len(said.value) == 5
     assert said.value[4] is None and None not in said.value[:4]
@@ -174,7 +172,7 @@ def test_validate_warns_of_them(home: Path) -> None:
         "study: cut\nprimary: names\ntasks:\n"
         "  names: {path: names.jsonl, tokens: tokens, tags: tags, labels: [O, B-name, I-name]}\n"
         "  again: {path: names.jsonl, tokens: tokens, tags: tags, labels: [O, B-name, I-name]}\n"
-        "model: {encoder: tiny, max_length: 6}\nselector: random_subset\n"
+        "model: {name: tiny, max_length: 6}\nselector: random_subset\n"
         "confirm: {seeds: 1, controls: [single_task]}\nbudget: {trials: 9}\n"
     )
     shown = CliRunner().invoke(main, ["validate", str(home / "study.yaml")])

@@ -87,8 +87,8 @@ def test_every_source_gives_the_same_task(tmp_path: Path) -> None:
 
 def test_cuts_take_the_smallest_keys_whatever_the_labels(tmp_path: Path) -> None:
     task = load(path=write_jsonl(tmp_path / "one.jsonl", topical(400)))
-    report = task.splits["report"].keys
-    assert report.max() < min(task.splits[part].keys.min() for part in SPLITS if part != "report")
+    report = task.splits["test"].keys
+    assert report.max() < min(task.splits[part].keys.min() for part in SPLITS if part != "test")
 
 
 BAD_LISTS: dict[str, str] = {
@@ -168,7 +168,7 @@ def test_a_test_file_without_labels_is_ignored_and_one_with_empty_sets_is_not(tm
     [note] = load(files={**held, "test": hidden}, label=TOPICS).notes
     assert "hidden.csv has no labels: ignored" in note
     task = load(files={**held, "test": shown}, label=TOPICS)
-    assert (task.notes, task.splits["report"].labels[0]) == ((), (0, 0, 0))
+    assert (task.notes, task.splits["test"].labels[0]) == ((), (0, 0, 0))
 
 
 def test_labels_are_kept_as_a_matrix(tmp_path: Path) -> None:
@@ -211,12 +211,12 @@ def test_the_loss_is_the_mean_cross_entropy_of_all_labels_of_a_step() -> None:
 def test_a_task_is_trained_scored_and_its_predictions_kept(tmp_path: Path) -> None:
     task = words_task()
     recipe = single("words", steps=200, batch_size=16, evaluate_every=100, checkpoint_every=60)
-    recipe = replace(recipe, report=("words",), model=replace(MODEL, pooling="mean"))
+    recipe = replace(recipe, test=("words",), model=replace(MODEL, pooling="mean"))
     report = finish(start(recipe, tmp_path, tasks={"words": task}, base=BASE))
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
         labels, predictions, rows, names = (file[f"words/{key}"] for key in ("labels", "predictions", "rows", "names"))
-    assert (labels == task.splits["report"].labels).all() and predictions.shape == (60, 3)
+    assert (labels == task.splits["test"].labels).all() and predictions.shape == (60, 3)
     assert set(np.unique(predictions)) == {0, 1} and rows.tolist() == list(range(60)) and names.tolist() == list("abc")
-    assert report.report["words"] == {metric: score(metric, labels, predictions) for metric in task.metrics}
+    assert report.test["words"] == {metric: score(metric, labels, predictions) for metric in task.metrics}
     share = labels.mean(axis=0)  # what saying "yes" to all, the best constant, would score
-    assert report.report["words"]["f1_micro"] > 2 * share.sum() / (share.sum() + 3)
+    assert report.test["words"]["f1_micro"] > 2 * share.sum() / (share.sum() + 3)

@@ -35,7 +35,7 @@ from auxtune.orchestrator.storage.placing import create, delete_tree, size_of, w
 from auxtune.orchestrator.storage.published import POINTER, local_copy, publish, upload, whole
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.probes.shared_texts import shared_texts
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +295,7 @@ def test_commands_take_a_place_in_a_store_for_a_folder(home: ObjectPath) -> None
     assert said("clean", str(study), "--yes").count("../.evidence/unnamed") == 1
     assert "nothing to delete" in said("clean", str(study)) and list(store) == []
     assert not (study / "trials" / "0000" / "2" / "checkpoint").exists()
-    assert (study / "trials" / "0000" / "2" / "report.json").is_file()
+    assert (study / "trials" / "0000" / "2" / "result.json").is_file()
     assert (study / "trials" / "0002" / "1" / "checkpoint" / "model").is_file(), "trial 2 has no outcome yet"
 
 

@@ -42,14 +42,14 @@ def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: Stor
     kill(process)
     stored.finish("resume", str(stored.folder))
     assert "verified" in stored.finish("status", str(stored.folder), "--verify")
-    probes = stored.accounts.in_phase("probe")
+    probes = stored.accounts.in_phase("measure")
     assert [trial.proposal.tasks for trial in probes] == [("moods",), ("echoes",), ("noises",)]
 
     (stored.home / "next.yaml").write_text(STORED.replace("study: small", "study: next"))
     said = stored.finish("run", "next.yaml", *MEASURING)
     assert said.count("was measured before, by small, trial") == 3
     after = read_accounts(stored.folder.parent / "next")
-    assert [trial.status for trial in after.in_phase("probe")] == ["reused"] * 3
+    assert [trial.status for trial in after.in_phase("measure")] == ["reused"] * 3
 
     rows = json.loads(stored.finish("list", str(stored.folder.parent), "--json"))
     assert [(row["study"], row["state"]) for row in rows] == [("next", "done"), ("small", "done")]
@@ -58,7 +58,7 @@ def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: Stor
     assert sorted(path.name for path in (stored.folder.parent / ".evidence").iterdir()) == evidence
     assert "nothing to delete" in stored.finish("clean", str(stored.folder))
     shown = json.loads(stored.finish("show", str(stored.folder), "0", "--json"))
-    assert {"report.json", "metrics.jsonl", "log.txt"} <= set(shown["attempts"][-1]["files"])
+    assert {"result.json", "metrics.jsonl", "log.txt"} <= set(shown["attempts"][-1]["files"])
     page = (stored.folder / "report.html").read_text()
     stored.finish("report", str(stored.folder), "--to", "again.html")
     assert (stored.home / "again.html").read_text() == page

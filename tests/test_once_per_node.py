@@ -85,7 +85,7 @@ def test_each_node_has_data_and_weights_once_and_no_process_a_copy_of_its_own(cl
     write_task(tmp_path / "moods", 2)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(**sizes, vocab_size=4000)).save_pretrained(tmp_path / "bert")
-    base = load_base(ModelOptions(encoder=str(tmp_path / "bert"), max_length=16))
+    base = load_base(ModelOptions(name=str(tmp_path / "bert"), max_length=16))
     tasks = load_tasks([TaskSource("moods", path=tmp_path / "moods")])
     encoded = encode_tasks(tasks, ModelOptions(max_length=16), tmp_path / "tokens")
     references = [ray.put(encoded), ray.put(base)]

@@ -50,10 +50,10 @@ def test_a_folder_of_this_machine_is_filled_where_it_is(tmp_path: Path) -> None:
 def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> None:
     box = Outbox(HOME)
     (box.folder / "checkpoint").mkdir()
-    for name in ("report.json", "metrics.jsonl", "checkpoint/model", "alive", ".report.json"):
+    for name in ("result.json", "metrics.jsonl", "checkpoint/model", "alive", ".result.json"):
         (box.folder / name).write_text(name)
     box.publish()
-    assert sorted(puts[:3]) == ["alive", "checkpoint/model", "metrics.jsonl"] and puts[3:] == ["report.json"]
+    assert sorted(puts[:3]) == ["alive", "checkpoint/model", "metrics.jsonl"] and puts[3:] == ["result.json"]
     box.publish()
     assert len(puts) == 4
     with (box.folder / "metrics.jsonl").open("a") as file:
@@ -66,7 +66,7 @@ def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> N
     assert (HOME / "checkpoint" / "model").read_text() == "checkpoint/modem"
     folder = box.folder
     box.close()
-    assert not folder.exists() and (HOME / "report.json").is_file()
+    assert not folder.exists() and (HOME / "result.json").is_file()
 
 
 def test_a_silent_store_ends_no_training_until_it_was_silent_for_long(

@@ -22,7 +22,7 @@ from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.session.smoke import true_of
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Outcome, Selection
-from auxtune.trials.report import Cost, SmokeFigures
+from auxtune.trials.result import Cost, SmokeFigures
 
 STEPS = 40
 
@@ -51,7 +51,7 @@ def smoke_of(home: StudyRun, **differing: str) -> None:
     tasks, base = load_study_data(study)
     home.folder.mkdir(parents=True, exist_ok=True)
     smoked = {
-        name: SmokedTask(SmokeFigures(0.1, 0.05, 0.2, 1.0, len(task.splits["selection"]), None, None, 1))
+        name: SmokedTask(SmokeFigures(0.1, 0.05, 0.2, 1.0, len(task.splits["validation"]), None, None, 1))
         for name, task in tasks.items()
     }
     now = true_of(study, tasks, base, outlook(study, this_machine()).slots)
@@ -110,14 +110,14 @@ def test_a_smoke_test_gives_the_cost(home: StudyRun) -> None:
     smoke_of(home)
     content = plan()
     assert content["pace"]["source"] == "smoke" and content["notes"] == []
-    # 40 steps of 0.1 s and 4 evaluations of 1 s; confirm scores the 250 report rows too, the selection split has
+    # 40 steps of 0.1 s and 4 evaluations of 1 s; confirm scores the 250 test rows too, the validation split has
     # `rows` of them in one second.
     search = content["cost"]["search"]
     assert search["trials"] == 2 and search["wall_hours"]["mean"] == pytest.approx(2 * 8 / 3600)
     assert search["cpu_hours"]["low"] == pytest.approx(2 * 6 / 3600)
     assert search["cpu_hours"]["high"] == pytest.approx(2 * 12 / 3600)
     assert search["usd"]["mean"] == pytest.approx(0.04 * 2 * 8 / 3600) and search["gpu_hours"]["mean"] == 0
-    rows = len(load_study_data(read_study(home.home / "study.yaml"))[0]["moods"].splits["selection"])
+    rows = len(load_study_data(read_study(home.home / "study.yaml"))[0]["moods"].splits["validation"])
     assert content["cost"]["confirm"]["cpu_hours"]["mean"] == pytest.approx(2 * (8 + 250 / rows) / 3600)
     total = content["cost"]["total"]
     assert total["trials"] == 4 and total["wall_hours"]["mean"] == pytest.approx((32 + 500 / rows) / 3600)

@@ -28,7 +28,7 @@ def predict(saved: Saved, *arguments: str, given: str | None = None) -> Result:
 
 
 def rows_of(saved: Saved, task: str, folder: Path) -> Path:
-    """A file of the task's report rows, named as in training, with a column more."""
+    """A file of the task's test rows, named as in training, with a column more."""
     columns = saved.tasks[task].text
     path = folder / f"{task}.jsonl"
     rows = ([each] if len(columns) == 1 else each for each in inputs_of(saved.tasks[task]))

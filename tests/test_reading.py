@@ -109,7 +109,7 @@ def test_a_saved_dataset_declares_its_classes_and_hides_its_test_labels(tmp_path
     task = load(path=tmp_path / "saved")
     assert task.labels == ("5", "3", "1")
     assert ("train 4", 1) in all_rows(task)
-    assert task.splits["report"].first[0] == "validation 0"
+    assert task.splits["test"].first[0] == "validation 0"
     assert any("test has no labels: ignored" in note for note in task.notes)
     assert any("extra" in note for note in task.notes)
 
@@ -205,6 +205,6 @@ def test_real_tasks_keep_every_row_that_does_not_leak() -> None:
         task = tasks[path.name]
         rows = {part: len(examples) for part, examples in task.splits.items()}
         assert task.kind == meta["kind"]
-        assert rows["report"] == meta["rows"]["validation"]
+        assert rows["test"] == meta["rows"]["validation"]
         left_out = sum(task.dropped.values()) + sum(task.shared.values())
         assert sum(rows.values()) + left_out == meta["rows"]["train"] + meta["rows"]["validation"]

@@ -122,9 +122,9 @@ def test_the_trials_on_the_front_are_the_best_for_their_cost(tmp_path: Path) -> 
 DRAWN = {
     "{name: thompson, rounds: 12}": ("The bandit's belief", "Utility"),
     "{name: thompson, mode: trials, rounds: 12}": ("The bandit's belief", "Utility"),
-    "{name: autosem, rounds: 12, samples: 5}": ("The bandit's belief", "Utility", "Score on the selection split by"),
+    "{name: autosem, rounds: 12, samples: 5}": ("The bandit's belief", "Utility", "Score on the validation split by"),
     "gradts_threshold": ("How much each attention head", "Kendall's τ"),
-    "gradts_trial": ("How much each attention head", "Kendall's τ", "Score on the selection split with"),
+    "gradts_trial": ("How much each attention head", "Kendall's τ", "Score on the validation split with"),
     "covariance_similarity": ("Similarity to the primary",),
     "svd_reweighting": ("Weight α",),
     "representation_gradient": (
@@ -137,8 +137,8 @@ DRAWN = {
     "tag": ("Affinity:", "Affinity onto the primary"),
     "grad_tag": ("Affinity:", "Affinity onto the primary"),
     "linear_surrogate": ("Worth in the linear fit",),
-    "{name: mixture_regression, samples: 12, rounds: 1}": ("Score on the selection split by",),
-    "[covariance_similarity, {name: gp_mixing, samples: 4}]": ("Similarity", "Score on the selection split by"),
+    "{name: mixture_regression, samples: 12, rounds: 1}": ("Score on the validation split by",),
+    "[covariance_similarity, {name: gp_mixing, samples: 4}]": ("Similarity", "Score on the validation split by"),
     "random_subset": (),
 }
 

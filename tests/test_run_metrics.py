@@ -12,7 +12,7 @@ from auxtune.orchestrator.record.accounts import Attempt, Trial
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.tracking.run_metrics import POINTS, cost_metrics, curve_lines, trained_shares
 from auxtune.selectors.protocol import Inner, Outcome, Proposal
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 
 def write_curve(path: Path, steps: int, every: int) -> list[int]:

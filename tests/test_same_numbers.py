@@ -69,7 +69,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     page, trouble = write_report(folder, study, events, answer)
     assert trouble is None
     problem = accounts.sessions[-1].opened.problem
-    rows = {task.name: {"train": task.train_rows, "selection": task.selection_rows} for task in problem.tasks}
+    rows = {task.name: {"train": task.train_rows, "validation": task.validation_rows} for task in problem.tasks}
     steps = Translator(study.options, model_options(study), problem).steps
     tracker = Tracker(mirrored(study, folder, events, steps, price_of(study.options), rows), events)
     tracker.start()
@@ -126,14 +126,14 @@ def test_costs_are_those_of_the_answer_and_add_up(told: Told) -> None:
 def test_lifts_and_scores_are_those_of_the_answer(told: Told) -> None:
     metrics = told.parent.data.metrics
     expected = {
-        f"report/{task}/{name}": value for task, each in told.answer["report"].items() for name, value in each.items()
+        f"test/{task}/{name}": value for task, each in told.answer["report"].items() for name, value in each.items()
     }
     for control, lift in told.answer["lift"].items():
         expected |= {f"lift/{control}": lift["mean"]}
         if not lift["same_training"]:
             expected |= {f"lift/{control}/{end}": lift[end] for end in ("low", "high")}
     assert len(told.answer["lift"]) == 4
-    assert {key: value for key, value in metrics.items() if key.startswith(("lift/", "report/"))} == expected
+    assert {key: value for key, value in metrics.items() if key.startswith(("lift/", "test/"))} == expected
     scores = {int(child.data.tags["auxtune.proposal_id"]): child.data.metrics["score"] for child in told.children}
     assert scores == {trial.id: trial.score for trial in told.accounts.trials.values()}
     if told.accounts.best is not None:

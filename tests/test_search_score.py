@@ -18,7 +18,7 @@ from test_training import equal, lines, weights
 
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.events import from_json, to_json
-from auxtune.orchestrator.record.reports import attempt_folder, read_report
+from auxtune.orchestrator.record.results import attempt_folder, read_result
 from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, value_noun
 from auxtune.orchestrator.record.shown_scores import sign_of_outcome
 from auxtune.orchestrator.session.opening import drift_of
@@ -46,7 +46,7 @@ def task(kind: Kind, train: list[object], selection: list[object], labels: tuple
         flat, rows = np.zeros(len(values), np.int32), len(values)
         return EncodedSplit(flat, flat.astype(np.uint8), np.arange(rows + 1), np.array(values))
 
-    return EncodedTask("t", kind, labels, ("accuracy",), {"train": split(train), "selection": split(selection)}, "")
+    return EncodedTask("t", kind, labels, ("accuracy",), {"train": split(train), "validation": split(selection)}, "")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -54,9 +54,9 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     run = start(single(name), tmp_path, tasks=ALL)
     run.advance()
     evaluation: Evaluation = run._evaluation
-    _, losses = evaluation.scores_and_losses([name], "selection")
+    _, losses = evaluation.scores_and_losses([name], "validation")
     head = run._learner.model.head(0)
-    said = evaluation.predict_by(name, "selection", lambda outputs: outputs)
+    said = evaluation.predict_by(name, "validation", lambda outputs: outputs)
     outputs, labels = said.predictions.astype(float), said.labels
     if ALL[name].kind == "regression":
         train = ALL[name].splits["train"].labels.astype(float)
@@ -84,12 +84,12 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     ],
 )
 def test_the_loss_of_a_constant_prediction(given: EncodedTask, expected: float) -> None:
-    assert constant_loss(given, "selection") == pytest.approx(expected)
+    assert constant_loss(given, "validation") == pytest.approx(expected)
 
 
 def test_one_loss_is_told_as_it_is_and_several_in_parts_of_a_constants() -> None:
-    assert loss_scores({"sign": 0.4}, TASKS, "selection") == {"sign": -0.4}
-    told = loss_scores({"sign": constant_loss(TASKS["sign"], "selection"), "tags": 0.0}, TASKS, "selection")
+    assert loss_scores({"sign": 0.4}, TASKS, "validation") == {"sign": -0.4}
+    told = loss_scores({"sign": constant_loss(TASKS["sign"], "validation"), "tags": 0.0}, TASKS, "validation")
     assert told == {"sign": pytest.approx(-1.0), "tags": 0.0}
 
 
@@ -103,14 +103,14 @@ def test_the_search_is_told_the_loss_of_the_weights_that_the_metric_picks(tmp_pa
     assert all(getattr(by_loss, key) == getattr(by_metric, key) for key in kept)
     assert equal(weights(tmp_path / "loss", "best"), weights(tmp_path / "metric", "best"))
     told = lines(tmp_path / "loss")
-    assert [line["score"] for line in told] == [-line["selection_loss"]["sign"] for line in told]
-    best = max(told, key=lambda line: (line["selection"]["sign"]["accuracy"], -line["step"]))
+    assert [line["score"] for line in told] == [-line["validation_loss"]["sign"] for line in told]
+    best = max(told, key=lambda line: (line["validation"]["sign"]["accuracy"], -line["step"]))
     assert by_loss.best_step == best["step"]
 
 
 def test_of_several_tasks_the_score_is_the_mean_of_their_relative_losses(tmp_path: Path) -> None:
     report = finish(start(dataclasses.replace(BY_LOSS, evaluate=("sign", "tags")), tmp_path))
-    relative = {name: loss / constant_loss(TASKS[name], "selection") for name, loss in report.losses.items()}
+    relative = {name: loss / constant_loss(TASKS[name], "validation") for name, loss in report.losses.items()}
     assert report.scores == {name: pytest.approx(-value) for name, value in relative.items()}
     assert report.score == pytest.approx(-np.mean(list(relative.values())))
 
@@ -128,8 +128,8 @@ def test_what_was_kept_before_there_was_a_choice_goes_on(tmp_path: Path) -> None
     assert progress.add({"score": -0.3, "metric": 0.6, "step": 2}) and not progress.add({"score": -0.1, "metric": 0.6})
     assert "search_score" not in identity(RECIPE, TASKS, BASE) and identity(BY_LOSS, TASKS, BASE)["search_score"]
     cost = {"wall_seconds": 1, "gpu_seconds": 0, "cpu_seconds": 1}
-    (tmp_path / "report.json").write_text(json.dumps({"score": 0.5, "cost": cost, "selection": {"p": {"f1": 0.5}}}))
-    old = read_report(tmp_path)
+    (tmp_path / "result.json").write_text(json.dumps({"score": 0.5, "cost": cost, "validation": {"p": {"f1": 0.5}}}))
+    old = read_result(tmp_path)
     assert old is not None and (old.losses, old.scores) == ({}, {})
     told = from_json({"event": "told", "id": 0, "attempt": 1, "time": 0, "outcome": {"score": 0.5}, "cost": cost})
     assert to_json(told)["outcome"]["scores"] == {}
@@ -192,13 +192,13 @@ def test_it_reaches_the_recipe_and_the_outcome(overrides: tuple[str, ...], kind:
     report = finish(start(dataclasses.replace(RECIPE, search_score=kind), tmp_path))
     assert report.score == pytest.approx(
         {
-            "metric": report.selection["sign"]["accuracy"],
+            "metric": report.validation["sign"]["accuracy"],
             "loss": -report.losses["sign"],
-            "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "selection"),
+            "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "validation"),
         }[kind]
     )
     outcome = translator.outcome(report)
-    assert outcome.scores == report.scores and outcome.metrics == report.selection
+    assert outcome.scores == report.scores and outcome.metrics == report.validation
 
 
 def test_groups_are_judged_by_the_scores_of_their_members() -> None:
@@ -230,17 +230,17 @@ def test_a_study_that_searches_by_loss_says_so_and_is_not_resumed_by_the_metric(
     out = small.finish("run", "study.yaml", "--plain", "--set", "search_score=loss")
     assert re.search(r"search 0000 \(.*\) loss \d\.\d{4} in \d+ s", out), out
     for trial in small.accounts.trials.values():
-        report = read_report(attempt_folder(small.folder, trial.id, len(trial.attempts)))
+        report = read_result(attempt_folder(small.folder, trial.id, len(trial.attempts)))
         assert report is not None and trial.score == -report.losses["moods"]
     best = small.accounts.best
     assert best is not None and best.score is not None
     assert f"best so far: loss {-best.score:.4f} by trial" in small.finish("status", str(small.folder))
     status = json.loads(small.finish("status", str(small.folder), "--json"))
     assert (status["best"]["score"], status["best"]["search_score"]) == (best.score, "loss")
-    assert f"loss {-best.score:.4f} on the selection split" in small.finish("show", str(small.folder), str(best.id))
+    assert f"loss {-best.score:.4f} on the validation split" in small.finish("show", str(small.folder), str(best.id))
     assert "verified" in small.finish("status", str(small.folder), "--verify")
     runs = MlflowClient(f"sqlite:///{small.home / 'mlflow.db'}")
     run = runs.get_run(str(best.run_id))
-    curve = runs.get_metric_history(str(best.run_id), "selection/moods/loss")
+    curve = runs.get_metric_history(str(best.run_id), "validation/moods/loss")
     assert [point.step for point in curve] == [10, 20, 30, 40] and run.data.metrics["score"] == best.score
     assert "search_score" in small.finish("run", "study.yaml", code=2)

@@ -35,7 +35,7 @@ def test_a_trial_that_took_two_attempts(study: Path) -> None:
     assert (first["end"], first["ended"], first["counts"]) == ("interrupted with its session", 1010.0, False)
     assert (second["end"], second["resume_from"], second["counts"]) == ("finished", 1, True)
     assert second["cost"]["cpu_seconds"] == 10.0
-    assert second["folder"] == str(study / "trials" / "0000" / "2") and "report.json" in second["files"]
+    assert second["folder"] == str(study / "trials" / "0000" / "2") and "result.json" in second["files"]
     assert trial["outcome"]["score"] == 0.75 and trial["traceback"] is None
     # The log is that of the attempt that counts.
     assert trial["log"] == [f"log.txt {line} of 0/2" for line in range(10, 30)]
@@ -57,7 +57,7 @@ def test_a_trial_without_an_outcome_was_interrupted(study: Path) -> None:
 
 
 def test_a_report_that_cannot_be_read_is_said(study: Path) -> None:
-    (study / "trials" / "0001" / "1" / "report.json").write_text("{")
+    (study / "trials" / "0001" / "1" / "result.json").write_text("{")
     result = show(study, "1")
     assert result.exit_code == 0 and "not a readable report" in result.stdout
 

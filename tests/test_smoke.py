@@ -24,7 +24,7 @@ from auxtune.orchestrator.record.smoke import (
     write_smoke,
 )
 from auxtune.orchestrator.session import smoke as session
-from auxtune.trials.report import SmokeFigures
+from auxtune.trials.result import SmokeFigures
 from auxtune.trials.smoke import RoundTripError, smoke_task
 from auxtune.trials.training import TrainingRun
 

@@ -23,7 +23,7 @@ from auxtune.trials.source import TaskSource
 from auxtune.trials.splits import cut_counts, divide, take
 
 SIZES = (50, 700, 1500, 5000, 50_000)
-HELD_OUT = ("report", "selection", "probe")
+HELD_OUT = ("test", "validation", "probe")
 
 
 def examples(labels: Sequence[int | float], prefix: str = "train") -> Examples:
@@ -63,8 +63,8 @@ def lengths(task: Task) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("rows", "each"), [(50, 6), (700, 87), (1500, 187), (1600, 200), (5000, 500), (20_000, 2000), (50_000, 2000)]
 )
-def test_selection_and_probe_take_a_tenth_each_and_at_most_a_quarter_together(rows: int, each: int) -> None:
-    assert cut_counts(rows, ["selection", "probe"], {}) == {"selection": each, "probe": each}
+def test_validation_and_probe_take_a_tenth_each_and_at_most_a_quarter_together(rows: int, each: int) -> None:
+    assert cut_counts(rows, ["validation", "probe"], {}) == {"validation": each, "probe": each}
 
 
 @pytest.mark.parametrize(("rows", "probe"), [(50, 12), (700, 175), (1500, 200), (5000, 500), (50_000, 2000)])
@@ -73,11 +73,11 @@ def test_probe_alone_takes_a_tenth_and_at_most_a_quarter(rows: int, probe: int) 
 
 
 @pytest.mark.parametrize(
-    ("rows", "report", "each"),
+    ("rows", "test", "each"),
     [(50, 25, 3), (700, 200, 62), (1500, 300, 150), (5000, 1000, 400), (50_000, 2000, 2000)],
 )
-def test_a_lone_file_gives_a_fifth_to_report_first(rows: int, report: int, each: int) -> None:
-    assert cut_counts(rows, HELD_OUT, {}) == {"report": report, "selection": each, "probe": each}
+def test_a_lone_file_gives_a_fifth_to_test_first(rows: int, test: int, each: int) -> None:
+    assert cut_counts(rows, HELD_OUT, {}) == {"test": test, "validation": each, "probe": each}
 
 
 @pytest.mark.parametrize("rows", SIZES)
@@ -101,7 +101,7 @@ def test_cuts_keep_the_shares_of_the_classes_within_a_row(rows: int) -> None:
     train = examples(classes(rows))
     parts = divide({"train": train, "validation": examples([0, 1], "validation")}, {}, {}, "classification")
     left = Counter(train.labels)
-    for part in ("selection", "probe"):  # the order in which they are cut
+    for part in ("validation", "probe"):  # the order in which they are cut
         counts = Counter(parts[part].labels)
         share = len(parts[part]) / left.total()
         assert all(abs(counts[label] - left[label] * share) < 1 for label in left)
@@ -112,7 +112,7 @@ def test_a_regression_is_cut_within_fifths_of_its_values() -> None:
     values = np.random.default_rng(0).exponential(size=5000).astype(np.float32).tolist()
     parts = divide({"train": examples(values), "validation": examples([0.5], "validation")}, {}, {}, "regression")
     edges = np.quantile(values, [0.2, 0.4, 0.6, 0.8])
-    for part in ("selection", "probe"):
+    for part in ("validation", "probe"):
         fifths = np.bincount(np.searchsorted(edges, parts[part].labels))
         assert all(abs(fifths - 100) <= 1)
 
@@ -152,7 +152,7 @@ def test_rows_limits_training_alone_and_keeps_the_shares_of_the_classes(tmp_path
     assert few.digest != whole.digest
 
 
-def test_report_is_a_labelled_test_file_and_selection_then_the_validation_file(tmp_path: Path) -> None:
+def test_test_is_a_labelled_test_file_and_validation_then_the_validation_file(tmp_path: Path) -> None:
     assert lengths(task_of(tmp_path, more={"validation": 30, "test": 20})) == (300, 100, 30, 20)
     assert lengths(task_of(tmp_path, more={"validation": 30})) == (300, 50, 50, 30)
     assert lengths(task_of(tmp_path, more={"test": 20})) == (300, 50, 50, 20)
@@ -165,21 +165,21 @@ def test_splits_say_the_size_or_the_file_of_a_part(tmp_path: Path) -> None:
     assert lengths(task_of(tmp_path, more=more, splits={"probe": 11})) == (339, 11, 50, 30)
     assert lengths(task_of(tmp_path, more=more, splits={"probe": 0.5})) == (150, 200, 50, 30)
     assert lengths(task_of(tmp_path, more=more, splits={"probe": mine})) == (300, 7, 100, 30)
-    freed = task_of(tmp_path, more=more, splits={"report": 40})
+    freed = task_of(tmp_path, more=more, splits={"test": 40})
     assert lengths(freed) == (270, 90, 30, 40)
-    assert freed.splits["selection"].first[0] == "validation 0"
+    assert freed.splits["validation"].first[0] == "validation 0"
     other = write(tmp_path / "other.jsonl", rows_of(numbered("another", 7)))
-    unused = task_of(tmp_path, more=more, splits={"report": mine, "selection": other})
+    unused = task_of(tmp_path, more=more, splits={"test": mine, "validation": other})
     assert any("validation.jsonl is not used" in note for note in unused.notes)
-    moved = task_of(tmp_path, more=more, splits={"selection": tmp_path / "validation.jsonl"})
+    moved = task_of(tmp_path, more=more, splits={"validation": tmp_path / "validation.jsonl"})
     assert lengths(moved) == (150, 50, 30, 200)
-    assert set(moved.splits["report"].first).isdisjoint(moved.splits["selection"].first)
+    assert set(moved.splits["test"].first).isdisjoint(moved.splits["validation"].first)
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ({"rows": 400, "splits": {"prob": 3}}, "`prob` is not one of report, selection, probe; did you mean `probe`?"),
+        ({"rows": 400, "splits": {"prob": 3}}, "`prob` is not one of test, validation, probe; did you mean `probe`?"),
         ({"rows": 400, "splits": {"probe": 1.5}}, "splits.probe: expected a share between 0 and 1"),
         ({"rows": 400, "splits": {"probe": 0}}, "splits.probe: expected a share between 0 and 1"),
         ({"rows": 400, "splits": {"probe": 400}}, "leave nothing of 400 training rows"),
@@ -227,8 +227,8 @@ def test_train_rows_that_relatives_hold_out_are_dropped_and_counted(tmp_path: Pa
     tasks = load_tasks(sources)
     alone = load_tasks(sources[:1])["a"]
     even = [text for text in alone.splits["train"].first if int(str(text).split()[1]) % 2 == 0]
-    assert alone.dropped == {"report": 0, "selection": 0, "probe": 0}
-    assert tasks["a"].dropped == {"report": len(even), "selection": 0, "probe": 0}
+    assert alone.dropped == {"test": 0, "validation": 0, "probe": 0}
+    assert tasks["a"].dropped == {"test": len(even), "validation": 0, "probe": 0}
     assert set(tasks["a"].splits["train"].first) == set(alone.splits["train"].first) - set(even)
     assert tasks["a"].digest != alone.digest
     assert sum(tasks["c"].dropped.values()) == 0
@@ -254,20 +254,20 @@ def test_a_row_that_occurs_twice_in_a_file_is_not_trained_on_if_it_is_held_out(t
     task = load_tasks([TaskSource("one", path=write(tmp_path / "one.jsonl", rows_of(texts, (0, 0, 0, 1))))])["one"]
     held_out = {text for part in HELD_OUT for text in task.splits[part].first}
     assert held_out.isdisjoint(task.splits["train"].first)
-    assert set(task.splits["report"].first).isdisjoint({*task.splits["selection"].first, *task.splits["probe"].first})
+    assert set(task.splits["test"].first).isdisjoint({*task.splits["validation"].first, *task.splits["probe"].first})
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_rows_that_report_has_are_left_out_of_selection_and_probe(tmp_path: Path, form: str) -> None:
+def test_rows_that_test_has_are_left_out_of_validation_and_probe(tmp_path: Path, form: str) -> None:
     """Twenty validation rows occur in the test file, in capitals; ten training rows do, and one that is cut."""
     train, dev, test = (labelled(["a", "b"] * 100, start) for start in ("train", "dev", "test"))
     shouted = [row | {"text": row["text"].upper() + " "} for row in dev[:20]]
     task = task_rows(tmp_path, form, {"train": train, "validation": dev, "test": [*test, *shouted, *train[::10]]})
-    report = set(task.splits["report"].keys.tolist())
-    assert len(task.splits["report"]) == 240
-    assert task.shared["selection"] == 20 and len(task.splits["selection"]) == 180
-    assert task.shared.get("probe", 0) + task.dropped["report"] == 20
-    assert all(report.isdisjoint(task.splits[part].keys.tolist()) for part in ("train", "probe", "selection"))
+    held_out = set(task.splits["test"].keys.tolist())
+    assert len(task.splits["test"]) == 240
+    assert task.shared["validation"] == 20 and len(task.splits["validation"]) == 180
+    assert task.shared.get("probe", 0) + task.dropped["test"] == 20
+    assert all(held_out.isdisjoint(task.splits[part].keys.tolist()) for part in ("train", "probe", "validation"))
     apart = task_rows(tmp_path / "x", form, {"train": train, "validation": dev, "test": test})
     assert (apart.shared, sum(apart.dropped.values())) == ({}, 0)
 
@@ -275,21 +275,21 @@ def test_rows_that_report_has_are_left_out_of_selection_and_probe(tmp_path: Path
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_test_file_that_is_a_copy_of_the_validation_file_is_refused(tmp_path: Path, form: str) -> None:
     train, dev = (labelled(["a", "b"] * 100, start) for start in ("train", "dev"))
-    with pytest.raises(DataError, match="200 of 200 selection rows have an input that occurs in the 200 report rows"):
+    with pytest.raises(DataError, match="200 of 200 validation rows have an input that occurs in the 200 test rows"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": dev[::-1]})
     nearly = [*dev[:190], *labelled(["a", "b"] * 5, "fresh")]
-    with pytest.raises(DataError, match=r"190 of 200 selection rows .* say under `splits` where selection"):
+    with pytest.raises(DataError, match=r"190 of 200 validation rows .* say under `splits` where selection"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": nearly})
 
 
 def test_a_file_under_splits_that_is_the_test_file_is_refused(tmp_path: Path) -> None:
     mine = write(tmp_path / "mine.jsonl", rows_of(numbered("test", 20)))
-    for part in ("selection", "probe"):
+    for part in ("validation", "probe"):
         with pytest.raises(DataError, match=f"20 of 20 {part} rows have an input"):
             task_of(tmp_path, more={"test": 20}, splits={part: mine})
 
 
-def test_what_a_relative_reports_on_does_not_change_what_a_task_is_compared_by(tmp_path: Path) -> None:
+def test_what_a_relative_is_tested_on_does_not_change_what_a_task_is_compared_by(tmp_path: Path) -> None:
     one = {
         "train": write(tmp_path / "a.jsonl", rows_of(numbered("a", 400))),
         "validation": write(tmp_path / "d.jsonl", rows_of(numbered("d", 60))),
@@ -301,7 +301,7 @@ def test_what_a_relative_reports_on_does_not_change_what_a_task_is_compared_by(t
     alone = load_tasks([TaskSource("one", files=one)])["one"]
     beside = load_tasks([TaskSource("one", files=one), TaskSource("other", files=other)])["one"]
     assert all(alone.splits[part].first == beside.splits[part].first for part in HELD_OUT) and beside.shared == {}
-    assert beside.dropped["report"] > 0
+    assert beside.dropped["test"] > 0
 
 
 def test_a_task_that_leaks_wholly_is_an_error(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_stopped_and_cleaned_study_goes_on_from_its_checkpoint(small: StudyRun
     assert small.accounts.trials[unfinished.id].attempts[-1].resume_from == 1
     before = small.story
     assert "superseded attempts" in small.finish("clean", str(small.folder), "--yes")
-    assert not list(small.folder.glob("trials/*/*/checkpoint")) and list(small.folder.glob("trials/*/*/report.json"))
+    assert not list(small.folder.glob("trials/*/*/checkpoint")) and list(small.folder.glob("trials/*/*/result.json"))
     assert "nothing to delete" in small.finish("clean", str(small.folder))
     assert "verified" in small.finish("status", str(small.folder), "--verify")
     small.finish("resume", str(small.folder))

@@ -15,7 +15,7 @@ TASKS = """\
 study: paths
 primary: a
 tasks:
-  a: {path: rows/a, metric: "f1, accuracy", rows: 9, splits: {probe: 5, selection: 0.2, report: r.csv}}
+  a: {path: rows/a, metric: "f1, accuracy", rows: 9, splits: {probe: 5, validation: 0.2, test: r.csv}}
   b: {files: {train: b.tsv, test: /data/b.tsv}, text: [x, y], label: z, kind: regression}
   c: {hub: org/c, config: small, revision: abc, split: train, tokens: words, tags: labels, labels: [N, V]}
   d: {path: ~/d.parquet}
@@ -37,7 +37,7 @@ def test_sources_say_all_that_the_file_says(monkeypatch: pytest.MonkeyPatch) -> 
             path=home / "rows/a",
             metrics=("f1", "accuracy"),
             rows=9,
-            splits={"probe": 5, "selection": 0.2, "report": home / "r.csv"},
+            splits={"probe": 5, "validation": 0.2, "test": home / "r.csv"},
         ),
         TaskSource(
             "b",
@@ -80,7 +80,7 @@ def test_an_encoder_is_a_folder_where_one_is_meant(
     monkeypatch.setenv("HOME", "/home/me")
     for name in ("here", "tiny"):
         (tmp_path / name).mkdir()
-    encoder = model_options(study(tmp_path, f"model.encoder={written}")).encoder
+    encoder = model_options(study(tmp_path, f"model.name={written}")).encoder
     assert encoder == meant.format(folder=tmp_path, parent=tmp_path.parent)
 
 

@@ -12,7 +12,7 @@ import pytest
 from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +42,10 @@ def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
     assert 0 < answer["cost"]["usd"] == pytest.approx(answer["cost"]["cpu_hours"] * 0.04)
     assert answer["cost"]["cluster_usd"] is None
     assert {name: part["trials"] for name, part in answer["cost"]["phases"].items()} == {
-        "probe": 0,
+        "measure": 0,
         "search": 2,
+        "tune": 0,
+        "control": 0,
         "confirm": 2,
     }
     assert "verified" in whole.finish("status", str(whole.folder), "--verify")
@@ -53,7 +55,7 @@ def test_every_arm_of_confirm_has_the_same_steps_and_the_same_rule_for_its_best(
     for trial in whole.accounts.in_phase("confirm"):
         attempt = attempt_folder(whole.folder, trial.id, len(trial.attempts))
         lines = [json.loads(line) for line in (attempt / "metrics.jsonl").read_text().splitlines()]
-        report = json.loads((attempt / "report.json").read_text())
+        report = json.loads((attempt / "result.json").read_text())
         assert [line["step"] for line in lines] == [10, 20, 30, 40]
         assert report["steps"] == 40
         best = max(lines, key=lambda line: (line["score"], -line["step"]))

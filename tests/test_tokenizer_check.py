@@ -28,7 +28,7 @@ primary: single
 tasks:
   single: {path: single.jsonl, text: [said], label: label}
   pair: {path: pair.jsonl, text: [a, b], label: label}
-model: {encoder: encoder, max_length: 16}
+model: {name: encoder, max_length: 16}
 selector: random_subset
 confirm: {seeds: 1, controls: [single_task]}
 budget: {trials: 10}
@@ -81,7 +81,7 @@ def test_a_folder_without_a_vocabulary_is_refused_by_name(mine: Path, left: tupl
             file.unlink()
     said = validate(mine)
     assert said.exit_code == 2
-    assert "study.yaml:6: model.encoder" in said.output and str(mine / "encoder") in said.output
+    assert "study.yaml:6: model.name" in said.output and str(mine / "encoder") in said.output
     assert "found none" in said.output and "save_pretrained" in said.output
 
 
@@ -96,7 +96,7 @@ def test_a_tokenizer_that_knows_some_words_only_is_warned_of(mine: Path) -> None
     words_of(mine / "encoder", (*SPECIAL, *WORDS[:8], *(f"other{number}" for number in range(22))))
     said = validate(mine)
     assert said.exit_code == 0, said.output
-    assert "warning: model.encoder 'encoder': task single: 7" in said.output.replace("\n", " ")
+    assert "warning: model.name 'encoder': task single: 7" in said.output.replace("\n", " ")
     assert "are unknown to the encoder's tokenizer" in said.output
 
 
@@ -124,7 +124,7 @@ def test_every_split_of_every_task_is_looked_at(mine: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(mine / "encoder")
     tokenizer.add_tokens(["[user]"])
     tokenizer.save_pretrained(mine / "encoder")
-    options, tasks = ModelOptions(encoder=str(mine / "encoder"), max_length=16), tasks_of(mine)
+    options, tasks = ModelOptions(name=str(mine / "encoder"), max_length=16), tasks_of(mine)
     base = load_base(options)
     for part, rows in tasks["single"].splits.items():
         first = (*rows.first[:-1], "w1 [user]")
@@ -137,7 +137,7 @@ def test_a_text_to_predict_with_such_a_token_is_refused_by_its_number(mine: Path
     tokenizer = AutoTokenizer.from_pretrained(mine / "encoder")
     tokenizer.add_tokens(["[user]"])
     tokenizer.save_pretrained(mine / "encoder")
-    options, rows = ModelOptions(encoder=str(mine / "encoder"), max_length=16), load_tasks(write_tasks(mine)[:1])
+    options, rows = ModelOptions(name=str(mine / "encoder"), max_length=16), load_tasks(write_tasks(mine)[:1])
     recipe = Recipe(("single",), {"single": 1.0}, evaluate=("single",), model=options, steps=1, batch_size=8)
     run = TrainingRun(recipe, encode_tasks(rows, options, mine / "tokens"), load_base(options), mine / "run")
     run.advance()
@@ -153,7 +153,7 @@ def test_a_text_of_which_the_tokenizer_makes_nothing_still_is_a_row(tmp_path: Pa
     write_encoder(tmp_path, "bert")
     rust = Tokenizer(models.BPE({"[PAD]": 0, "[SEP]": 1, "w": 2, "1": 3}, []))
     PreTrainedTokenizerFast(tokenizer_object=rust, pad_token="[PAD]", eos_token="[SEP]").save_pretrained(tmp_path)
-    tokenizer = load_tokenizer(ModelOptions(encoder=str(tmp_path), max_length=16))
+    tokenizer = load_tokenizer(ModelOptions(name=str(tmp_path), max_length=16))
     assert [list(row.ids) for row in tokenizer.texts(["???", "w1"], None, 16)] == [[1], [2, 3]]
     [row] = tokenizer.words([("???", "!")], 16)
     assert (list(row.ids), list(row.words)) == ([1], [None])

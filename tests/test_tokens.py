@@ -81,7 +81,7 @@ def bytelevel(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(params=["tiny", "wordpiece"])
 def tokenizer(request: pytest.FixtureRequest) -> AnyTokenizer:
     encoder = "tiny" if request.param == "tiny" else request.getfixturevalue("wordpiece")
-    return load_tokenizer(ModelOptions(encoder=encoder))
+    return load_tokenizer(ModelOptions(name=encoder))
 
 
 def row(split: EncodedSplit, index: int) -> slice:
@@ -127,7 +127,7 @@ def test_ids_and_segments_are_those_of_transformers(wordpiece: str, max_length: 
     theirs = PreTrainedTokenizerFast.from_pretrained(wordpiece)(
         LINES, LINES[::-1], truncation="longest_first", max_length=max_length, return_token_type_ids=True, padding=False
     )
-    split = encode(PAIR, load_tokenizer(ModelOptions(encoder=wordpiece)), max_length)
+    split = encode(PAIR, load_tokenizer(ModelOptions(name=wordpiece)), max_length)
     for index in range(3):
         assert split.tokens[row(split, index)].tolist() == theirs["input_ids"][index]
         assert split.segments[row(split, index)].tolist() == theirs["token_type_ids"][index]
@@ -155,7 +155,7 @@ def test_only_the_first_piece_of_a_word_is_labelled(tokenizer: AnyTokenizer) -> 
 
 
 def test_pieces_of_words_are_where_the_tokenizer_puts_them(wordpiece: str) -> None:
-    tokenizer = load_tokenizer(ModelOptions(encoder=wordpiece))
+    tokenizer = load_tokenizer(ModelOptions(name=wordpiece))
     split = encode(TAGGED, tokenizer)
     vocabulary = PreTrainedTokenizerFast.from_pretrained(wordpiece)
     pieces = vocabulary.convert_ids_to_tokens(split.tokens[row(split, 0)].tolist())
@@ -171,7 +171,7 @@ def test_a_word_of_several_signs_is_labelled_once() -> None:
 
 
 def test_byte_level_words_are_read_with_the_space_before_them(bytelevel: str) -> None:
-    tokenizer = load_tokenizer(ModelOptions(encoder=bytelevel))
+    tokenizer = load_tokenizer(ModelOptions(name=bytelevel))
     words = encode(task("token", examples([("the", "cat", "sat")], [(0, 1, 0)])), tokenizer)
     text = encode(task("classification", examples([" the cat sat"], [0])), tokenizer)
     assert words.tokens.tolist() == text.tokens.tolist()
@@ -193,7 +193,7 @@ def test_long_inputs_are_cut_at_the_end_the_longer_sentence_first(tokenizer: Any
 
 def test_a_row_may_lose_labels_even_all_to_its_length(wordpiece: str) -> None:
     rows = examples([("unbelievable", "cats"), ("\u200b", "cat")], [(1, 0), (1, 0)])
-    split = encode(task("token", rows), load_tokenizer(ModelOptions(encoder=wordpiece)), 4)
+    split = encode(task("token", rows), load_tokenizer(ModelOptions(name=wordpiece)), 4)
     assert split.lengths.max() == 4
     assert split.labels[row(split, 0)].tolist() == [IGNORED, 1, IGNORED, IGNORED]
     assert split.labels[row(split, 1)].tolist()[1] == 0  # the first word has no piece, its tag goes with it
@@ -202,7 +202,7 @@ def test_a_row_may_lose_labels_even_all_to_its_length(wordpiece: str) -> None:
 
 
 def test_a_row_is_encoded_alike_whatever_stands_beside_it(wordpiece: str) -> None:
-    tokenizer = load_tokenizer(ModelOptions(encoder=wordpiece))
+    tokenizer = load_tokenizer(ModelOptions(name=wordpiece))
     many = task("classification", examples([f"{LINES[i % 3]} {i}" for i in range(2500)], [0] * 2500))
     split = encode(many, tokenizer)
     for index in (0, 999, 1000, 2499):
@@ -244,7 +244,7 @@ def test_the_cache_is_read_and_not_written_again(tmp_path: Path) -> None:
 
 
 def test_rows_tokenizer_and_length_each_make_another_entry(tmp_path: Path, wordpiece: str) -> None:
-    for model in (ModelOptions(), ModelOptions(max_length=64), ModelOptions(encoder=wordpiece)):
+    for model in (ModelOptions(), ModelOptions(max_length=64), ModelOptions(name=wordpiece)):
         encode_tasks({"single": SINGLE, "pair": PAIR}, model, tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
     encode_tasks({"other name": SINGLE}, ModelOptions(layers=1, pooling="mean"), tmp_path)
@@ -313,19 +313,19 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_an_encoder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"encoder .*nowhere: its tokenizer cannot be loaded"):
-        load_tokenizer(ModelOptions(encoder=str(tmp_path / "nowhere")))
+        load_tokenizer(ModelOptions(name=str(tmp_path / "nowhere")))
 
 
 def test_the_digest_of_a_tokenizer_is_its_content(wordpiece: str, bytelevel: str) -> None:
-    one, again = (PretrainedTokenizer(ModelOptions(encoder=wordpiece)) for _ in range(2))
+    one, again = (PretrainedTokenizer(ModelOptions(name=wordpiece)) for _ in range(2))
     list(one.texts(LINES, None, 5))  # use does not change it
-    assert one.digest == again.digest == PretrainedTokenizer(ModelOptions(encoder=wordpiece)).digest
-    assert len({one.digest, PretrainedTokenizer(ModelOptions(encoder=bytelevel)).digest, HashedWords.digest}) == 3
+    assert one.digest == again.digest == PretrainedTokenizer(ModelOptions(name=wordpiece)).digest
+    assert len({one.digest, PretrainedTokenizer(ModelOptions(name=bytelevel)).digest, HashedWords.digest}) == 3
 
 
 @pytest.mark.skipif("AUXTUNE_ENCODER" not in os.environ, reason="AUXTUNE_ENCODER names no encoder folder")
 def test_a_real_encoder_gives_its_own_ids() -> None:
     encoder = os.environ["AUXTUNE_ENCODER"]
     expected = PreTrainedTokenizerFast.from_pretrained(encoder)(LINES)["input_ids"]
-    split = encode(SINGLE, load_tokenizer(ModelOptions(encoder=encoder)))
+    split = encode(SINGLE, load_tokenizer(ModelOptions(name=encoder)))
     assert [split.tokens[row(split, i)].tolist() for i in range(3)] == expected

@@ -80,7 +80,7 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     parent, children = runs_of(uri)
     assert parent.data.metrics["best_score"] == pytest.approx(whole.accounts.best.score)  # type: ignore[union-attr]
     client = MlflowClient(uri)
-    curve = client.get_metric_history(children[0].info.run_id, "selection/moods/accuracy")
+    curve = client.get_metric_history(children[0].info.run_id, "validation/moods/accuracy")
     assert [point.step for point in curve] == [10, 20, 30, 40]
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert files == {"study.yaml", "selection.json", "report.html", "figures"}
@@ -102,7 +102,7 @@ def test_resuming_after_a_kill_makes_no_second_run_and_leaves_none_open(small: S
     _, children = runs_of(uri)
     assert {run.run_id for run in small.accounts.trials.values()} == {child.info.run_id for child in children}
     for child in children:
-        curve = MlflowClient(uri).get_metric_history(child.info.run_id, "selection/moods/accuracy")
+        curve = MlflowClient(uri).get_metric_history(child.info.run_id, "validation/moods/accuracy")
         assert [point.step for point in curve] == [10, 20, 30, 40]
 
 
@@ -225,9 +225,9 @@ def test_what_a_later_answer_does_not_say_is_unknown_again(study: Mirrored) -> N
         tracker.finish(Ending("done", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
         ledger += tracker.made()
     (parent,), _ = runs(study)
-    said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "report/"))}
+    said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "test/"))}
     assert math.isnan(said.pop("lift/all_tasks"))
-    assert said == {"report/p/accuracy": 0.75, "lift/single_task": 0.25, "lift/single_task/low": 0.1}
+    assert said == {"test/p/accuracy": 0.75, "lift/single_task": 0.25, "lift/single_task/low": 0.1}
     assert parent.data.tags["mlflow.note.content"] == "2 lifts"
 
 

@@ -12,7 +12,7 @@ import pytest
 from synthetic_tasks import BASE, TASKS, single
 
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable, Terminated
-from auxtune.orchestrator.record.reports import read_report
+from auxtune.orchestrator.record.results import read_result
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.learner import Learner
@@ -60,7 +60,7 @@ def test_it_works_from_step_to_step_and_takes_the_next_assignment(tmp_path: Path
         results = []
         while not (results and results[-1]["done"]):
             results.append(worker.step())
-        report = read_report(tmp_path / name)
+        report = read_result(tmp_path / name)
         assert report is not None and report.score == results[-1]["score"]
         assert [result["step_reached"] for result in results] == [4, 8]
         worker.reset_config({"assignment": assignment(tmp_path / "b")})
@@ -71,7 +71,7 @@ def test_ended_in_the_middle_it_saves_where_it_is(tmp_path: Path) -> None:
     worker.step()
     worker.cleanup()
     assert (tmp_path / "a" / "checkpoint" / "checkpoint.safetensors").exists()
-    assert read_report(tmp_path / "a") is None
+    assert read_result(tmp_path / "a") is None
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_told_to_end_it_takes_its_step_saves_and_leaves_no_report(
     with pytest.raises(Terminated, match="by step 3"):
         worker.step()
     worker.cleanup()
-    assert read_report(tmp_path / "a") is None
+    assert read_result(tmp_path / "a") is None
     _, document = read_checkpoint(tmp_path / "a" / "checkpoint")
     assert document["learner"]["step"] == 3
     worker.reset_config({"assignment": assignment(tmp_path / "b")})
@@ -120,6 +120,6 @@ def test_what_cannot_begin_is_a_failed_report_and_is_raised(tmp_path: Path) -> N
     worker = Local({"assignment": assignment(tmp_path / "a", steps=0)})
     with pytest.raises(ValueError, match=r"recipe\.steps"):
         worker.step()
-    report = read_report(tmp_path / "a")
+    report = read_result(tmp_path / "a")
     assert report is not None and report.score is None and report.message is not None
     assert "recipe.steps" in report.message

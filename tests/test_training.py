@@ -47,8 +47,8 @@ def test_tasks_of_all_kinds_trained_together_beat_chance(tmp_path: Path) -> None
         evaluate_every=80,
         checkpoint_every=60,
     )
-    report = finish(start(recipe, tmp_path)).report
-    majority = max(np.bincount(TASKS["sign"].splits["report"].labels)) / ROWS
+    report = finish(start(recipe, tmp_path)).test
+    majority = max(np.bincount(TASKS["sign"].splits["test"].labels)) / ROWS
     assert report["sign"]["accuracy"] > majority + 0.1
     assert report["share.of"]["spearman"] > 0.5
     assert report["tags"]["accuracy"] > 0.9
@@ -58,14 +58,14 @@ def test_tasks_of_all_kinds_trained_together_beat_chance(tmp_path: Path) -> None
 
 def test_a_report_holds_what_was_asked_and_its_predictions_give_its_scores(tmp_path: Path) -> None:
     report = finish(start(dataclasses.replace(RECIPE, evaluate=("tags", "sign")), tmp_path))
-    assert set(report.selection) == {"tags", "sign"}
-    mean = (report.selection["tags"]["accuracy"] + report.selection["sign"]["accuracy"]) / 2
+    assert set(report.validation) == {"tags", "sign"}
+    mean = (report.validation["tags"]["accuracy"] + report.validation["sign"]["accuracy"]) / 2
     assert report.score == pytest.approx(mean)
     with np.load(tmp_path / "predictions.npz") as file:
         for name, task in TASKS.items():
             labels, predictions, rows = (file[f"{name}/{key}"] for key in ("labels", "predictions", "rows"))
-            assert report.report[name] == {metric: score(metric, labels, predictions) for metric in task.metrics}
-            split = task.splits["report"]
+            assert report.test[name] == {metric: score(metric, labels, predictions) for metric in task.metrics}
+            split = task.splits["test"]
             assert np.array_equal(labels, split.labels[split.labels != IGNORED])
             assert sorted(set(rows)) == list(range(ROWS))
             assert np.all(np.diff(rows) >= 0)
@@ -76,7 +76,7 @@ def test_nothing_is_dropped_out_of_what_is_scored(tmp_path: Path) -> None:
     finish(run)
     found = []
     for _ in range(2):
-        run.report()
+        run.result()
         with np.load(tmp_path / "predictions.npz") as file:
             found.append(file["share.of/predictions"])
     assert np.array_equal(*found)
@@ -98,7 +98,7 @@ def test_a_report_needs_all_steps(tmp_path: Path) -> None:
     run = start(RECIPE, tmp_path)
     run.advance()
     with pytest.raises(RuntimeError, match="has taken 1 of 14 steps"):
-        run.report()
+        run.result()
 
 
 def test_metrics_are_written_at_every_evaluation_and_at_the_end(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_metrics_are_written_at_every_evaluation_and_at_the_end(tmp_path: Path) 
         "step",
         "seconds",
         "loss",
-        "selection",
-        "selection_loss",
+        "validation",
+        "validation_loss",
         "metric",
         "scores",
         "score",
@@ -133,7 +133,7 @@ def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path) -> No
         run.advance()
         run.save()
         at[run.step] = weights(tmp_path)
-    report = run.report()
+    report = run.result()
     scores = [line["score"] for line in lines(tmp_path)]
     assert report.score == max(scores)
     assert report.best_step == 1 + scores.index(max(scores))
@@ -209,7 +209,7 @@ def test_weight_decay_spares_biases_and_norms() -> None:
     assert len(spared["params"]) == 3
 
 
-@pytest.mark.parametrize(("steps", "what"), [(8, "training loss is nan"), (1, "an output on the selection split")])
+@pytest.mark.parametrize(("steps", "what"), [(8, "training loss is nan"), (1, "an output on the validation split")])
 def test_a_run_that_diverges_ends_and_leaves_no_checkpoint(steps: int, what: str, tmp_path: Path) -> None:
     run = start(dataclasses.replace(RECIPE, steps=steps, learning_rate=1e30, checkpoint_every=60), tmp_path)
     with pytest.raises(NonFiniteError, match=what) as caught:

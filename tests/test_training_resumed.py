@@ -21,7 +21,7 @@ from synthetic_tasks import BASE, MODEL, RECIPE, TASKS, Follow, finish, start
 
 from auxtune.trials.checkpoint import DamagedCheckpointError, read_checkpoint
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 from auxtune.trials.schedule import TaskSchedule
 
 ALIGNED = dataclasses.replace(MODEL, alignment="covariance")
@@ -51,7 +51,7 @@ class Essence:
         )
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Result) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(report)))
 
 
@@ -110,7 +110,7 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_continued_in_another_process_ends_the_same(
     case: str, continued: Path, uninterrupted: dict[str, Essence]
 ) -> None:
-    report = json.loads((continued / case / "report.json").read_text())
+    report = json.loads((continued / case / "result.json").read_text())
     assert essence(continued / case / "2", report) == uninterrupted[case]
 
 
@@ -161,7 +161,7 @@ def continue_all(folder: Path) -> None:
     for name, (recipe, schedule) in CASES.items():
         run = start(recipe, folder / name / "2", schedule())
         run.load(folder / name / "1" / "checkpoint")
-        (folder / name / "report.json").write_text(json.dumps(as_json(finish(run))))
+        (folder / name / "result.json").write_text(json.dumps(as_json(finish(run))))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_nothing_is_scored_before_the_primary_was_trained(tmp_path: Path) -> Non
         run.advance()
         seen += [] if run.score is None else [run.step]
     assert seen == [16, 20, 24]  # of every fourth step, and the turn is at 12
-    report = run.report()
+    report = run.result()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == seen and report.best_step in seen
     assert set(lines[0]["loss"]) == set(TASKS) and set(lines[1]["loss"]) == {"sign"}

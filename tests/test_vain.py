@@ -30,7 +30,7 @@ def work(world: World, agenda: Agenda, failing: tuple[str, ...]) -> list[int]:
     while (trial := agenda.next()) is not None:
         started.append(trial.id)
         if trial.phase in failing:
-            world.report(trial, score=None, why="non-finite", message="its loss is nan", report={})
+            world.report(trial, score=None, why="non-finite", message="its loss is nan", test={})
         else:
             world.report(trial)
         agenda.ended(trial.id, len(trial.attempts))
@@ -40,7 +40,7 @@ def work(world: World, agenda: Agenda, failing: tuple[str, ...]) -> list[int]:
 def test_a_search_all_of_whose_trials_failed_selects_nothing_and_is_tried_again(tmp_path: Path) -> None:
     world = World(tmp_path, overrides=LIMITS)
     agenda = world.session()
-    failed = work(world, agenda, ("probe", "search"))
+    failed = work(world, agenda, ("measure", "search"))
     assert failed and not agenda.finished and not agenda.failing
     assert agenda.vain == "search"
     assert agenda.accounts.selected is None, "nothing was learnt, so there is nothing to choose by"
@@ -55,7 +55,7 @@ def test_a_search_all_of_whose_trials_failed_selects_nothing_and_is_tried_again(
 def test_where_the_selector_is_done_its_failed_trials_are_asked_for_anew(tmp_path: Path) -> None:
     world = World(tmp_path, overrides=THREE)
     agenda = world.session()
-    first = work(world, agenda, ("probe", "search"))
+    first = work(world, agenda, ("measure", "search"))
     assert len(first) == 3 and agenda.vain == "search"
     again = world.session()
     assert all(again.accounts.trials[number].tried_again for number in first)
@@ -92,7 +92,7 @@ def test_one_success_is_enough_to_choose_and_to_confirm_by(tmp_path: Path) -> No
     while (trial := agenda.next()) is not None:
         fails = trial.phase in seen  # of each phase all but the first
         seen.add(trial.phase)
-        world.report(trial, **({"score": None, "why": "error", "message": "no", "report": {}} if fails else {}))
+        world.report(trial, **({"score": None, "why": "error", "message": "no", "test": {}} if fails else {}))
         agenda.ended(trial.id, len(trial.attempts))
     assert agenda.finished and agenda.vain is None
     assert not any(isinstance(event, Retried) for event in read_events(tmp_path / "ledger"))

@@ -20,7 +20,7 @@ from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
 from auxtune.trials.encoded import Kind
 from auxtune.trials.probes.probe import OPTIONS
-from auxtune.trials.report import Why
+from auxtune.trials.result import Why
 
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
 OWN = ROOT / "docs" / "adding-a-selector.md"

@@ -22,7 +22,7 @@ primary: moods
 tasks:
   moods: {path: tasks/moods}
   noises: {path: tasks/noises}
-model: {encoder: tiny, max_length: 16}
+model: {name: tiny, max_length: 16}
 selector: random_subset
 confirm: {seeds: 1, controls: [single_task]}
 budget: {trials: 8}

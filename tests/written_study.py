@@ -15,9 +15,9 @@ from small_study import STUDY
 
 from auxtune.orchestrator.record.events import Lost, Opened, Proposed, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.reports import attempt_folder, write_report
+from auxtune.orchestrator.record.results import attempt_folder, write_result
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 
 PROBLEM = Problem((TaskInfo("moods", "classification", 200), TaskInfo("noises", "classification", 900)), "moods", 3)
 SPENT = Cost(wall_seconds=10.0, gpu_seconds=0.0, cpu_seconds=10.0)
@@ -81,9 +81,9 @@ def written_study(folder: Path, until: Literal["interrupted", "done"] = "interru
             file = attempt_folder(folder, trial, attempt) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("".join(f"{name} {line} of {trial}/{attempt}\n" for line in range(30)))
-    write_report(attempt_folder(folder, 0, 2), Report(0.75, SPENT))
-    failure = Report(None, SPENT, why="error", message="ValueError: no such word", traceback="Traceback: in words.py\n")
-    write_report(attempt_folder(folder, 1, 1), failure)
+    write_result(attempt_folder(folder, 0, 2), Result(0.75, SPENT))
+    failure = Result(None, SPENT, why="error", message="ValueError: no such word", traceback="Traceback: in words.py\n")
+    write_result(attempt_folder(folder, 1, 1), failure)
     (folder / "tune" / "first").mkdir(parents=True)
     (folder / "tune" / "first" / "scratch").write_text("x" * 5000)
     (folder / "study.yaml").write_text(text)

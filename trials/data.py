@@ -1,9 +1,9 @@
 """The tasks of a study: rows read, checked, divided and freed of leakage.
 
 What is trained on must not be tested on, in any task: relatives share sentences, and a pair counts in either
-order. So train rows whose input occurs in probe, selection or report rows of any task of the study are
-dropped. What the search chooses by must not be reported on: so are selection and probe rows whose input occurs in
-report rows of the same task. Of the same task alone, so that its held-out rows depend on no other task.
+order. So train rows whose input occurs in probe, validation or test rows of any task of the study are
+dropped. What the search chooses by must not be tested on: so are validation and probe rows whose input occurs in
+test rows of the same task. Of the same task alone, so that its held-out rows depend on no other task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from auxtune.trials.problems import DataError, Problems, listed
 from auxtune.trials.reading import find
 from auxtune.trials.schema import Schema, read_schema
 from auxtune.trials.source import TaskSource
-from auxtune.trials.splits import HELD_OUT, check_sizes, divide, strata, take, without_reported
+from auxtune.trials.splits import HELD_OUT, check_sizes, divide, name_origins, strata, take, without_test_rows
 from auxtune.trials.tables import Table, read_table
 
 
@@ -33,9 +33,10 @@ class Task:
     """A task's rows, ready to be tokenised.
 
     ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``dropped`` counts the
-    train rows left out because their input occurs in report, selection or probe rows of a task of the study,
-    each row once, in that order; ``shared`` those selection and probe rows that its own report rows have, ``missing``
+    train rows left out because their input occurs in test, validation or probe rows of a task of the study,
+    each row once, in that order; ``shared`` those validation and probe rows that its own test rows have, ``missing``
     the rows of each file without text or label that ``missing: drop`` left out. ``digest`` identifies the rows left.
+    ``origins`` say which file each held-out split is, or what share of which file was cut for it.
     ``notes`` say what was ignored or guessed, ``warnings`` what is probably not meant. ``text`` names the columns that
     the input came from.
     """
@@ -45,7 +46,7 @@ class Task:
     labels: tuple[str, ...]
     metrics: tuple[str, ...]  # the first is the main one
     pair: bool
-    splits: Mapping[str, Examples]  # train, probe, selection, report
+    splits: Mapping[str, Examples]  # train, probe, validation, test
     digest: str
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Task:
     warnings: tuple[str, ...] = ()
     shared: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> str:
@@ -71,6 +73,7 @@ class _Draft:
     notes: tuple[str, ...]
     shared: Mapping[str, int]
     missing: Mapping[str, int]
+    origins: Mapping[str, str]
 
 
 def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
@@ -113,12 +116,14 @@ def _draft(source: TaskSource) -> _Draft:
         if part == "train" or table.place not in map(str, paths.values()):
             with problems.collected():
                 files[part], missing[table.place] = read_examples(table, schema, source.missing)
+    sources = [(_short(table.place), files[part]) for part, table in tables.items() if part in files]
     given: dict[str, Examples] = {}
     for part, path in paths.items():
         with problems.collected(f"splits.{part}: "):
             table = read_table(path)
             notes += table.notes
             given[part], missing[table.place] = read_examples(table, schema, source.missing)
+            sources.append((_short(table.place), given[part]))
     problems.raise_any()
     splits = divide(files, given, sizes, schema.kind)
     used = {id(rows) for rows in splits.values()}
@@ -129,8 +134,14 @@ def _draft(source: TaskSource) -> _Draft:
     ]
     missing = {place: count for place, count in missing.items() if count}
     notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
-    splits, shared = without_reported(splits)
-    return _Draft(source, schema, splits, tuple(notes), shared, missing)
+    origins = name_origins(splits, sources)
+    splits, shared = without_test_rows(splits)
+    return _Draft(source, schema, splits, tuple(notes), shared, missing, origins)
+
+
+def _short(place: str) -> str:
+    """A file's name without its folder; what is no file keeps its whole name."""
+    return Path(place).name if Path(place).is_absolute() else place
 
 
 def _is_unlabelled(table: Table, schema: Schema) -> bool:
@@ -166,6 +177,7 @@ def _finished(draft: _Draft, held_out: Mapping[str, np.ndarray]) -> Task:
         schema.warnings,
         draft.shared,
         draft.missing,
+        draft.origins,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 Kind: TypeAlias = Literal["classification", "regression", "token", "multi_label"]
-SPLITS = ("train", "probe", "selection", "report")
+SPLITS = ("train", "probe", "validation", "test")
 IGNORED = -100  # label of a token that is not scored
 
 
@@ -51,5 +51,5 @@ class EncodedTask:
     kind: Kind
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
-    splits: Mapping[str, EncodedSplit]  # train, probe, selection, report
+    splits: Mapping[str, EncodedSplit]  # train, probe, validation, test
     digest: str

@@ -154,7 +154,7 @@ class Encoder(nn.Module):
 
 def load_base(options: ModelOptions) -> BaseEncoder:
     """Read the encoder that ``options`` names. Raises ``EncoderError`` where it cannot serve, saying why."""
-    if options.encoder == "tiny":
+    if options.name == "tiny":
         config: PretrainedConfig = BertConfig(
             **TINY, vocab_size=VOCABULARY, pad_token_id=PAD, max_position_embeddings=options.max_length
         )
@@ -165,7 +165,7 @@ def load_base(options: ModelOptions) -> BaseEncoder:
         _keep_layers(config, options)
         weights = _read_weights(options, config)
         own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
-        base = _base(config, weights, options.encoder if own_code else None)
+        base = _base(config, weights, options.name if own_code else None)
     return _tried(base, options)
 
 
@@ -196,13 +196,13 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
-    folder = Path(options.encoder)
+    folder = Path(options.name)
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
         raise _refusal(options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id")
-    settle(options.encoder)
+    settle(options.name)
     try:
-        config = AutoConfig.from_pretrained(options.encoder, trust_remote_code=options.trust_remote_code)
+        config = AutoConfig.from_pretrained(options.name, trust_remote_code=options.trust_remote_code)
     except _UNLOADABLE as error:
         raise _refusal(options, f"its configuration cannot be read: {refusal(error)}") from error
     if config.is_encoder_decoder:
@@ -216,7 +216,7 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
         return
     held = getattr(config, "num_hidden_layers", 0)
     if not 1 <= options.layers <= held:
-        raise EncoderError(f"model.layers: expected 1 to {held} for {options.encoder!r}, found {options.layers}")
+        raise EncoderError(f"model.layers: expected 1 to {held} for {options.name!r}, found {options.layers}")
     config.num_hidden_layers = options.layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[: options.layers]
@@ -226,7 +226,7 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
     try:
         with _quiet():
             module, info = AutoModel.from_pretrained(
-                options.encoder,
+                options.name,
                 config=config,
                 trust_remote_code=options.trust_remote_code,
                 dtype=torch.float32,
@@ -331,4 +331,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _refusal(options: ModelOptions, reason: str) -> EncoderError:
-    return EncoderError(f"model.encoder {options.encoder!r}: {reason}")
+    return EncoderError(f"model.name {options.name!r}: {reason}")

@@ -20,14 +20,14 @@ from auxtune.trials.recipe import Recipe
 def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> str:
     """SHA-256 of all that decides a run's weights and scores: tasks, data, metrics, encoder, recipe, seed.
 
-    What is measured of it and what is reported of it are left out, and where the encoder lies: its digest stands for
+    What is measured of it and what it is tested on are left out, and where the encoder lies: its digest stands for
     it, and a few of each task's rows as token ids for its tokenizer.
     """
     used = {name: tasks[name] for name in recipe.tasks}
     on_gpu = gpus > 0 and recipe.device != "cpu"
     precision = "float32" if recipe.precision == "auto" and not on_gpu else recipe.precision
-    model = replace(recipe.model, encoder="", trust_remote_code=False)
-    known = identity(replace(recipe, probes={}, report=(), precision=precision, model=model), used, base)
+    model = replace(recipe.model, name="", trust_remote_code=False)
+    known = identity(replace(recipe, probes={}, test=(), precision=precision, model=model), used, base)
     return _digest(
         {
             **known,

@@ -1,10 +1,10 @@
-"""How a training run fails, and by which of the report's words a failure is called."""
+"""How a training run fails, and which of the result's reasons a failure is given."""
 
 from __future__ import annotations
 
 import torch
 
-from auxtune.trials.report import Why
+from auxtune.trials.result import Why
 
 # Torch's allocators of host memory and of Apple's GPUs raise plain RuntimeErrors that begin or read so.
 _NO_MEMORY = ("DefaultCPUAllocator: ", "MPS backend out of memory")
@@ -19,7 +19,7 @@ class TimeLimitError(RuntimeError):
 
 
 def classify(error: BaseException) -> Why:
-    """The report's word for ``error``."""
+    """The result's reason for ``error``."""
     if isinstance(error, NonFiniteError):
         return "non-finite"
     if isinstance(error, TimeLimitError):

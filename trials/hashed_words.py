@@ -1,4 +1,4 @@
-"""The tokenizer of ``encoder: tiny``: words, and single signs, of the lower-cased text by a hash of each.
+"""The tokenizer of ``name: tiny``: words, and single signs, of the lower-cased text by a hash of each.
 
 It needs no vocabulary and so depends on no task: adding a candidate changes nothing for the others. The price
 is that words share an id by chance, two given words once in about four thousand. CRC-32 because it is the

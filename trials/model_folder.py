@@ -5,7 +5,7 @@
     heads.safetensors                  each task's head and, if it is aligned, its matrix
     auxtune.json                       tasks with kind, labels, metrics and columns, pooling; SHA-256 of the other files
 
-auxtune.json is written last, so a folder that has it is whole. Nothing is pickled. ``encoder: tiny`` reads words by a
+auxtune.json is written last, so a folder that has it is whole. Nothing is pickled. ``name: tiny`` reads words by a
 hash of each, which no file of a Hugging Face tokenizer can say, for it has no vocabulary.
 """
 
@@ -88,7 +88,7 @@ def save_model(
     """
     options = recipe.model
     automodel = save_encoder(model.encoder, folder)
-    if options.encoder != "tiny":
+    if options.name != "tiny":
         save_tokenizer(options, folder, model.encoder.segments)
     named = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
     own = {name: tensor.cpu().contiguous() for name, tensor in named.items() if not name.startswith("encoder.")}
@@ -109,7 +109,7 @@ def save_model(
             )
             for name, task in tasks.items()
         },
-        tokenizer="hashed words" if options.encoder == "tiny" else "pretrained",
+        tokenizer="hashed words" if options.name == "tiny" else "pretrained",
         pooling=model.encoder.reading(options.pooling),
         max_length=options.max_length,
         precision=recipe.precision,
@@ -154,7 +154,7 @@ def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> Mode
     """The encoder in ``folder`` as training would name it."""
     aligned = any(task.aligned for task in saved.tasks.values())
     return ModelOptions(
-        encoder=str(folder.resolve()),
+        name=str(folder.resolve()),
         max_length=saved.max_length,
         pooling="mean" if saved.pooling == "mean" else "cls",
         trust_remote_code=trust_remote_code,

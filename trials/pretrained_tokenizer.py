@@ -39,7 +39,7 @@ class PretrainedTokenizer:
     """
 
     def __init__(self, options: ModelOptions) -> None:
-        """Raises ``DataError`` if ``options.encoder`` has no fast tokenizer that can be loaded."""
+        """Raises ``DataError`` if ``options.name`` has no fast tokenizer that can be loaded."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
         loaded = _loaded(options)
         backend = copy.deepcopy(loaded.backend_tokenizer)
@@ -94,22 +94,22 @@ def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
 
     from auxtune.trials.hub import refusal, settle
 
-    settle(options.encoder)
+    settle(options.name)
     try:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            options.encoder, trust_remote_code=options.trust_remote_code
+            options.name, trust_remote_code=options.trust_remote_code
         )
     except Exception as error:  # network, file, code and format errors: no common class
-        if Path(options.encoder).is_dir() and not _has_vocabulary(options.encoder, ()):
+        if Path(options.name).is_dir() and not _has_vocabulary(options.name, ()):
             raise _bare(options) from error
-        problem = f"encoder {options.encoder}: its tokenizer cannot be loaded: {refusal(error)}"
+        problem = f"encoder {options.name}: its tokenizer cannot be loaded: {refusal(error)}"
         raise DataError([problem]) from error
-    if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.encoder, loaded.vocab_files_names.values())):
+    if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.name, loaded.vocab_files_names.values())):
         raise _bare(options)
     if not loaded.is_fast:
         raise DataError(
             [
-                f"encoder {options.encoder}: expected a fast tokenizer, found {type(loaded).__name__}; "
+                f"encoder {options.name}: expected a fast tokenizer, found {type(loaded).__name__}; "
                 "use an encoder that has a tokenizer.json"
             ]
         )
@@ -131,7 +131,7 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 def _bare(options: ModelOptions) -> DataError:
     return DataError(
         [
-            f"encoder {options.encoder}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
+            f"encoder {options.name}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
             "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from "
             "where the encoder is from, or name another encoder"
         ]

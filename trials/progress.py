@@ -55,7 +55,7 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     for key, names, known in (
         ("tasks", recipe.tasks, tasks),
         ("evaluate", recipe.evaluate, recipe.tasks),
-        ("report", recipe.report, recipe.tasks),
+        ("test", recipe.test, recipe.tasks),
         ("first", recipe.first, recipe.tasks),
         ("shares", recipe.shares, recipe.tasks),
         ("cycle", recipe.cycle or (), recipe.tasks),

@@ -21,7 +21,7 @@ class ModelOptions:
     ``alignment`` gives tasks a trained matrix that multiplies their embeddings.
     """
 
-    encoder: str = "tiny"
+    name: str = "tiny"
     layers: int | None = None
     max_length: int = 128
     pooling: Literal["cls", "mean"] = "cls"
@@ -37,10 +37,10 @@ class Recipe:
     trains the task in slot ``t mod sum(cycle)`` of an interleaved order; without, tasks are drawn by share from
     ``seed``. The tasks of ``first`` take their share of the steps before the others begin (a transfer), and only the
     others are aligned. ``loss_weights`` multiply the gradient of each task's loss once it has been clipped.
-    ``evaluate`` names the tasks scored on the selection split every ``evaluate_every`` steps and at the end: the
+    ``evaluate`` names the tasks scored on the validation split every ``evaluate_every`` steps and at the end: the
     weights with the best mean of their main metrics are kept. ``search_score`` is what a search is told of them (and
-    what steers a run, on the probe split): that mean, or that of ``losses.loss_scores``. ``report`` names the tasks
-    whose best weights are scored on the report split. With ``keep="last"`` the last weights count instead, and stay
+    what steers a run, on the probe split): that mean, or that of ``losses.loss_scores``. ``test`` names the tasks
+    whose best weights are scored on the test split. With ``keep="last"`` the last weights count instead, and stay
     in the run's folder for another one to start from. ``probes`` says what to measure, a probe's name to its options.
     ``steps`` may be 0 where something is measured: of the weights that the run begins with.
     """
@@ -51,7 +51,7 @@ class Recipe:
     cycle: Mapping[str, int] | None = None
     first: tuple[str, ...] = ()
     loss_weights: Mapping[str, float] | None = None
-    report: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
     model: ModelOptions = ModelOptions()
     seed: int = 0
     steps: int = 600

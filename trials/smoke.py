@@ -20,7 +20,7 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.learner import Learner
 from auxtune.trials.memory import MemoryGrowth
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import SmokeFigures
+from auxtune.trials.result import SmokeFigures
 from auxtune.trials.training import TrainingRun
 
 BLOCKS, BLOCK_STEPS = 3, 2  # timed: batches differ in length, so a block averages some
@@ -49,7 +49,7 @@ def smoke_task(
     blocks = [_seconds_per_step(learner, task.name) for _ in range(BLOCKS)]
     learner.mean_losses()  # raises: the time of steps on NaN is no measurement
     begun = _now(learner.device)
-    evaluation.scores([task.name], "selection")
+    evaluation.scores([task.name], "validation")
     evaluated = _now(learner.device) - begun
     peaks = [peak for peak in (run_peak, learner.peak_gpu_bytes()) if peak is not None]
     return SmokeFigures(
@@ -57,7 +57,7 @@ def smoke_task(
         fastest=min(blocks),
         slowest=max(blocks),
         seconds_per_evaluation=evaluated,
-        evaluated_rows=len(task.splits["selection"]),
+        evaluated_rows=len(task.splits["validation"]),
         peak_gpu_bytes=max(peaks, default=None),
         peak_growth_bytes=None if peaks else growth.peak_bytes(),
         checkpoint_bytes=checkpoint,

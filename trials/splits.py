@@ -1,7 +1,7 @@
-"""Cuts probe, selection and report out of a task's files.
+"""Cuts probe, validation and test out of a task's files.
 
-``report`` is the labelled test file, else the whole validation file, else a fifth of the one file there is,
-200 to 2,000 rows and at most half. ``selection`` is the validation file where it is not the report, else cut
+``test`` is the labelled test file, else the whole validation file, else a fifth of the one file there is,
+200 to 2,000 rows and at most half. ``validation`` is the validation file where that is not the test split, else cut
 from train; ``probe`` always is cut. These two take a tenth of train each, 200 to 2,000 rows, together at most
 a quarter of train: this bound wins.
 
@@ -23,9 +23,9 @@ from auxtune.trials.examples import Examples
 from auxtune.trials.problems import DataError, closest, listed
 from auxtune.trials.source import TaskSource
 
-HELD_OUT = ("report", "selection", "probe")  # in the order in which they are cut
+HELD_OUT = ("test", "validation", "probe")  # in the order in which they are cut
 FEWEST, MOST = 200, 2000  # rows of a cut
-COPIED = 10  # a part that keeps less than a tenth beside report is its copy
+COPIED = 10  # a part that keeps less than a tenth beside test is its copy
 Size: TypeAlias = float | int  # a share of train, or a number of its rows
 
 
@@ -35,16 +35,16 @@ def divide(
     """The four splits of a task from its ``train``, ``validation`` and ``test`` rows.
 
     A part in ``given`` has rows of its own; a part in ``sizes`` is cut from train in that size; the others
-    follow the rule, by which a validation file that ``report`` does not need is ``selection``. Raises
+    follow the rule, by which a validation file that ``test`` does not need is ``validation``. Raises
     ``DataError`` where a part would have no rows.
     """
     parts = dict(given)
     asked = {*given, *sizes}
     tested = [files[name] for name in ("test", "validation") if name in files]
-    if "report" not in asked and tested:
-        parts["report"] = tested[0]
-    if "selection" not in asked and "validation" in files and parts.get("report") is not files["validation"]:
-        parts["selection"] = files["validation"]
+    if "test" not in asked and tested:
+        parts["test"] = tested[0]
+    if "validation" not in asked and "validation" in files and parts.get("test") is not files["validation"]:
+        parts["validation"] = files["validation"]
     train = files["train"]
     counts = cut_counts(len(train), [part for part in HELD_OUT if part not in parts], sizes)
     groups = strata(train, kind)
@@ -56,13 +56,26 @@ def divide(
     return {"train": train.at(left), **parts}
 
 
+def name_origins(parts: Mapping[str, Examples], sources: Sequence[tuple[str, Examples]]) -> dict[str, str]:
+    """Held-out part -> the file that it is all of, or the share of the training file that was cut for it.
+
+    ``sources`` are the files' names and rows, the training file's first.
+    """
+    origins = {}
+    train, trained = sources[0]
+    for part in HELD_OUT:
+        share = f"{100 * len(parts[part]) / len(trained):.2g} % of {train}"
+        origins[part] = next((name for name, rows in sources if rows is parts[part]), share)
+    return origins
+
+
 def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict[str, int]:
     """How many of train's ``rows`` each part in ``cut`` takes. Raises ``DataError`` if one would be empty."""
     counts: dict[str, int] = {}
-    if "report" in cut:
-        counts["report"] = _count(sizes.get("report"), rows, min(_clamped(0.2, rows), rows // 2))
+    if "test" in cut:
+        counts["test"] = _count(sizes.get("test"), rows, min(_clamped(0.2, rows), rows // 2))
     left = rows - sum(counts.values())
-    inner = [part for part in cut if part != "report"]
+    inner = [part for part in cut if part != "test"]
     for part in inner:
         counts[part] = _count(sizes.get(part), left, min(_clamped(0.1, left), left // 4 // len(inner)))
     empty = [part for part, count in counts.items() if count < 1]
@@ -79,28 +92,28 @@ def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict
     return counts
 
 
-def without_reported(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
-    """The splits with no selection or probe row whose input ``report`` has, and how many rows each of them lost.
+def without_test_rows(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
+    """The splits with no validation or probe row whose input ``test`` has, and how many rows each of them lost.
 
-    ``report`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
+    ``test`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
     where next to nothing would be left: then one part is a copy of the other.
     """
     left, lost = dict(splits), dict[str, int]()
     messages: list[str] = []
-    reported = splits["report"].keys
-    for part in ("selection", "probe"):
+    tested = splits["test"].keys
+    for part in ("validation", "probe"):
         rows = splits[part]
-        fresh = np.flatnonzero(~np.isin(rows.keys, reported))
+        fresh = np.flatnonzero(~np.isin(rows.keys, tested))
         if len(fresh) * COPIED < len(rows):
             messages.append(
-                f"{len(rows) - len(fresh)} of {len(rows)} {part} rows have an input that occurs in the {len(reported)} "
-                "report rows, so the answer would be confirmed on rows that the search chose by; give files with "
-                f"different rows, or say under `splits` where {part} and report come from"
+                f"{len(rows) - len(fresh)} of {len(rows)} {part} rows have an input that occurs in the {len(tested)} "
+                "test rows, so the answer would be confirmed on rows that the search chose by; give files with "
+                f"different rows, or say under `splits` where {part} and test come from"
             )
         if len(fresh) < len(rows):
             left[part], lost[part] = rows.at(fresh), len(rows) - len(fresh)
-    # Where training itself is a copy of report, that is what to say, and it is said when training rows are dropped.
-    if messages and not np.isin(splits["train"].keys, reported).all():
+    # Where training itself is a copy of test, that is what to say, and it is said when training rows are dropped.
+    if messages and not np.isin(splits["train"].keys, tested).all():
         raise DataError(messages)
     return left, lost
 

@@ -38,14 +38,14 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
 
     Raises ``DataError`` where it cannot be had, knows no word, or gives a row an id that has no embedding.
     """
-    if model.encoder == "tiny":
+    if model.name == "tiny":
         return ()
     tokenizer = PretrainedTokenizer(model)
     problems = list(_beyond(model, base, tokenizer, tasks))
     shares = {name: _unknown_share(task, tokenizer, model) for name, task in tasks.items()}
     if shares and min(shares.values()) >= ALL:
         problems.append(
-            f"encoder {model.encoder}: its tokenizer, of {tokenizer.size} entries, knows no word of any task; put "
+            f"encoder {model.name}: its tokenizer, of {tokenizer.size} entries, knows no word of any task; put "
             "the one that it was trained with into its folder, or name another encoder"
         )
     if problems:
@@ -63,7 +63,7 @@ def _beyond(
         found = next(_strange(task, tokenizer, base.embedded, model.max_length), None)
         if found is not None:
             yield (
-                f"encoder {model.encoder}: task {name}: row {found.row + 1} of its {found.part} rows has the token "
+                f"encoder {model.name}: task {name}: row {found.row + 1} of its {found.part} rows has the token "
                 f"{found.token!r} with the id {found.token_id}, and the encoder has {base.embedded} embeddings, for "
                 "the ids below that; enlarge it with `resize_token_embeddings(len(tokenizer))` and save both again, or "
                 "leave the added tokens out"

@@ -33,7 +33,7 @@ LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
 
 def load_tokenizer(model: ModelOptions) -> Tokenizer:
     """Hashed words for ``tiny``, else the encoder's own. Raises ``DataError`` if that cannot be had."""
-    return HashedWords() if model.encoder == "tiny" else PretrainedTokenizer(model)
+    return HashedWords() if model.name == "tiny" else PretrainedTokenizer(model)
 
 
 def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) -> dict[str, EncodedTask]:

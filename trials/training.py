@@ -1,9 +1,9 @@
-"""One training run: several tasks under one encoder, from the first step to the report.
+"""One training run: several tasks under one encoder, from the first step to the result.
 
     run = TrainingRun(recipe, tasks, base, folder)
     while not run.finished:
         run.advance()                                  # to the next evaluation or checkpoint: a sign of life
-    report = run.report()
+    result = run.result()
 
 A run loaded from a checkpoint continues bit for bit on a CPU with the same number of threads. It owns torch's
 global random state and thread count, so a process trains one run at a time.
@@ -37,7 +37,7 @@ from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
 from auxtune.trials.progress import Progress, check, identity
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 from auxtune.trials.schedule import TaskSchedule
 
 SLICE = 5.0  # seconds after which ``advance`` shows that it is alive
@@ -97,7 +97,7 @@ class TrainingRun:
 
     @property
     def score(self) -> float | None:
-        """The score on the selection split at this very step, if it was evaluated here."""
+        """The score on the validation split at this very step, if it was evaluated here."""
         last = self._progress.lines[-1] if self._progress.lines else None
         return last["score"] if last is not None and last["step"] == self.step else None
 
@@ -112,7 +112,7 @@ class TrainingRun:
         Raises ``NonFiniteError`` and ``TimeLimitError``; the run is then over.
         """
         if self.finished:
-            raise RuntimeError(f"the run has taken all its {self.step} steps; ask for its report")
+            raise RuntimeError(f"the run has taken all its {self.step} steps; ask for its result")
         end, evaluate = time.monotonic() + SLICE, self._recipe.steps == 0
         while not evaluate:
             task = self._schedule.next_task()
@@ -170,32 +170,32 @@ class TrainingRun:
         self._best = {name: tensor.to(self._learner.device) for name, tensor in parts["best"].items()}
         self._metrics.write_text("".join(map(_as_line, self._progress.lines)))
 
-    def report(self) -> Report:
-        """Score the best weights on the report split, write predictions.npz, and say what it all took."""
+    def result(self) -> Result:
+        """Score the best weights on the test split, write predictions.npz, and say what it all took."""
         best = self._progress.best
         if not self.finished or best is None:
             raise RuntimeError(f"the run has taken {self.step} of {self._recipe.steps} steps; advance it first")
         self._learner.model.load_state_dict(self._best)
-        predictions = {name: self._evaluation.predict(name, "report") for name in self._recipe.report}
+        predictions = {name: self._evaluation.predict(name, "test") for name in self._recipe.test}
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
         write_durably(self._folder / "predictions.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
         if self._recipe.keep == "last":
             self.leave(self._folder / "weights")
         line = self._progress.lines[best]
-        return Report(
+        return Result(
             score=line["score"],
             cost=self.cost(),
             steps=self.step,
             best_step=line["step"],
-            selection=line["selection"],
-            report={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
-            losses=line.get("selection_loss", {}),  # a checkpoint of before has none
+            validation=line["validation"],
+            test={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
+            losses=line.get("validation_loss", {}),  # a checkpoint of before has none
             scores=line.get("scores", {}),
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )
 
     def measure(self, probe: str, texts: EncodedTask | None = None) -> Arrays:
-        """The arrays of one of the recipe's probes, of the weights that count; after ``report``.
+        """The arrays of one of the recipe's probes, of the weights that count; after ``result``.
 
         ``texts`` is the probe batch that the tasks share. Raises ``ProbeError`` where the probe cannot measure this.
         """
@@ -206,11 +206,11 @@ class TrainingRun:
         return final_probe(probe)(subject, self._recipe.probes[probe])
 
     def leave(self, folder: Path) -> None:
-        """Write the weights that count into ``folder``, for another run to start from; after ``report``."""
+        """Write the weights that count into ``folder``, for another run to start from; after ``result``."""
         leave(folder, self._learner.model, self._recipe, self._inherited)
 
     def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> SavedModel:
-        """Write the weights that count as a model that others can load (``model_folder``); after ``report``."""
+        """Write the weights that count as a model that others can load (``model_folder``); after ``result``."""
         own_code = self._base.code is not None
         return save_model(folder, self._learner.model, self._tasks, self._recipe, columns, own_code, about)
 
@@ -235,20 +235,20 @@ class TrainingRun:
         self._progress.rounds.append((task, score))
 
     def _evaluate(self) -> None:
-        """Score the selection split, write a line of metrics, and keep the weights if their metric is the best."""
+        """Score the validation split, write a line of metrics, and keep the weights if their metric is the best."""
         losses = self._learner.mean_losses()  # raises
         if self._recipe.first and self.step <= self._recipe.turn:
             return  # the heads to be scored have not been trained yet
         self._learner.forget_losses()
-        selection, lost = self._evaluation.scores_and_losses(self._recipe.evaluate, "selection")
-        scores = self._scores("selection", selection, lost)
+        validation, lost = self._evaluation.scores_and_losses(self._recipe.evaluate, "validation")
+        scores = self._scores("validation", validation, lost)
         line = {
             "step": self.step,
             "seconds": round(self.seconds, 3),
             "loss": losses,
-            "selection": selection,
-            "selection_loss": lost,
-            "metric": _mean(self._evaluation.main_scores(selection)),
+            "validation": validation,
+            "validation_loss": lost,
+            "metric": _mean(self._evaluation.main_scores(validation)),
             "scores": scores,
             "score": _mean(scores),
             "learning_rate": learning_rate(self._recipe, self.step - 1) if self.step else 0.0,

@@ -20,12 +20,12 @@ from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, sa
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Phase
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.events import PHASES
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Kept, Problem
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 FORMAT = 1
 
@@ -87,7 +87,6 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
 
     ``now``, in seconds since the epoch, is given where a session is alive: its time counts until then.
     """
-    phases: tuple[Phase, ...] = ("probe", "search", "confirm")
     every = list(accounts.trials.values())
     up = accounts.node_seconds(now)
     return {
@@ -95,7 +94,7 @@ def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, An
         "wall_hours": accounts.elapsed_seconds(now) / HOUR,
         "cluster_usd": price.cluster_usd(up),
         "nodes": None if up is None else {kind: _node_cost(kind, up[kind], price) for kind in sorted(up)},
-        "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in phases},
+        "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in PHASES},
         "reused": _cost_of([trial for trial in every if trial.reused], accounts.reused_costs, price),
     }
 
@@ -128,7 +127,7 @@ def main_metrics(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def reported(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Each task's metrics on the report split by the models of an ``arm``, averaged over seeds.
+    """Each task's metrics on the test split by the models of an ``arm``, averaged over seeds.
 
     ``metrics`` are the main metrics of the tasks that count.
     """
@@ -201,11 +200,11 @@ def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
 
 
 def _report(ours: Sequence[Served], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Each task's metrics on the report split by the model that serves it, averaged over seeds."""
+    """Each task's metrics on the test split by the model that serves it, averaged over seeds."""
     report = {}
     for task in tasks:
         told = [one[task].told for one in ours if task in one]
-        reports = [one.report[task] for one in told if one is not None]
+        reports = [one.test[task] for one in told if one is not None]
         if reports:
             report[task] = {metric: float(np.mean([each[metric] for each in reports])) for metric in reports[0]}
     return report

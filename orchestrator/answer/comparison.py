@@ -1,6 +1,6 @@
 """Several studies of one question: what each came to, at which cost, and which differences can be told from chance.
 
-Selectors are compared by what their selections score on the report split, seed by seed on the same rows, as a selection
+Selectors are compared by what their selections score on the test split, seed by seed on the same rows, as a selection
 is with its controls. Of n studies there are n (n - 1) / 2 differences, each of which could come out by chance: their
 intervals are at 1 - 0.05 / that number (Bonferroni), so that all hold together with 95 %. A study wins only if it is
 above every other by these and cost no more than ``MORE`` beyond any. Cost is of probe and search, what was paid and
@@ -24,10 +24,11 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.events import SELECTORS
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.record.shown_scores import sign_of
 from auxtune.trials.metrics import direction_of
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 FORMAT = 1
 MORE = 0.1  # share by which the dearer of two may be dearer
@@ -57,7 +58,7 @@ class Answered:
     def searching(self, unit: str) -> float | None:
         """What probe and search took, with what was reused; ``None`` where money is unknown."""
         cost = self.content["cost"]
-        parts = [cost["phases"]["probe"][unit], cost["phases"]["search"][unit], cost["reused"][unit]]
+        parts = [*(cost["phases"][phase][unit] for phase in SELECTORS), cost["reused"][unit]]
         return None if None in parts else sum(parts)
 
 
@@ -79,10 +80,10 @@ def comparison(studies: Sequence[Answered]) -> dict[str, Any]:
                 "selector": study.selector,
                 "selected": _selected(study.content),
                 "recommended": recommendation_of(study.content).arm,
-                "report": _alone(study),
+                "test": _alone(study),
                 "lift": study.content["lift"].get("single_task"),
                 "cost": costs[study.name],
-                "trials": sum(study.content["cost"]["phases"][phase]["trials"] for phase in ("probe", "search")),
+                "trials": sum(study.content["cost"]["phases"][phase]["trials"] for phase in SELECTORS),
                 "best_at_equal_cost": _best_by(study, unit, equal),
             }
             for study in studies
@@ -142,7 +143,7 @@ def _selected(content: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _alone(study: Answered) -> dict[str, Any] | None:
-    """The score on the report split with its interval; ``None`` for groups, whose tasks have scores of their own."""
+    """The score on the test split with its interval; ``None`` for groups, whose tasks have scores of their own."""
     if len(study.metrics) != 1:
         return None
     [(task, metric)] = study.metrics.items()
@@ -173,7 +174,7 @@ def _pair(a: Answered, b: Answered, level: float) -> dict[str, Any]:
 
 
 def _best_by(study: Answered, unit: str, limit: float) -> float | None:
-    """The best metric on the selection split, as measured, that the search had seen when it had cost ``limit``."""
+    """The best metric on the validation split, as measured, that the search had seen when it had cost ``limit``."""
     ended = [trial for trial in study.accounts.of_selector if trial.told is not None and not trial.reused]
     costs, best = list(study.accounts.reused_costs), None
     for trial in sorted(ended, key=lambda trial: trial.told.time if trial.told else 0.0):

@@ -1,13 +1,13 @@
 """How much better the selection is than a control, and how sure that is.
 
-Lift is the mean over seeds of the paired difference on the report split. Its interval answers for other seeds and for
+Lift is the mean over seeds of the paired difference on the test split. Its interval answers for other seeds and for
 other rows: the S seeds' differences on the R rows are a layout of two crossed random effects (Cornfield and Tukey 1956,
 Annals of Mathematical Statistics 27). With s the spread of the seeds' lifts, e the standard error of the seed-averaged
-lift from a bootstrap over the report rows (the same rows for all seeds and both arms), and g the part of it that comes
+lift from a bootstrap over the test rows (the same rows for all seeds and both arms), and g the part of it that comes
 from seeds disagreeing on single rows, the variance of the lift is s²/S + e² - g²: s and e both hold the noise g, which
 counts once. Each part has a factor of its own, as Banerjee (1960, Sankhya 22) adds squares of half-widths, which covers
 at least the level whatever the parts are; one factor for all by Satterthwaite's degrees of freedom does not
-(``benchmarks/interval_coverage.py``). For groups lift is the mean over tasks, each with its own report rows.
+(``benchmarks/interval_coverage.py``). For groups lift is the mean over tasks, each with its own test rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Pair: TypeAlias = tuple[Predictions, Predictions]  # ours and theirs, with the s
 
 @dataclass(frozen=True)
 class Lift:
-    """A paired difference on the report split; ``low`` and ``high`` are ``None`` under ``FEWEST_SEEDS`` seeds.
+    """A paired difference on the test split; ``low`` and ``high`` are ``None`` under ``FEWEST_SEEDS`` seeds.
 
     With ``same_training`` the control trains what the selection trains: the lift is 0 by that alone, without interval.
     """
@@ -60,7 +60,7 @@ class MeanLift(Lift):
 
 @dataclass(frozen=True)
 class RowDoubt:
-    """What the choice of report rows leaves open of a lift averaged over seeds, as standard errors.
+    """What the choice of test rows leaves open of a lift averaged over seeds, as standard errors.
 
     ``error`` is that of the average, ``shared`` its part from rows on which the seeds disagree: the spread of the seeds
     holds that too. Both are 0 where no row could change anything.
@@ -91,7 +91,7 @@ def mean_lift(
     """The lift on average over the tasks of ``metrics`` (task -> main metric), over a control of ``models`` models.
 
     ``pairs`` are by seed and task. A task's own lift is over the seeds that have it, the mean over those that have
-    every task; ``None`` without such a seed. The tasks' report rows are taken as drawn independently, so the standard
+    every task; ``None`` without such a seed. The tasks' test rows are taken as drawn independently, so the standard
     error of the mean over n tasks is sqrt(sum of their e²) / n.
     """
     own = {}
@@ -182,7 +182,7 @@ def _estimated(metric: str, differences: np.ndarray, doubt: Callable[[], RowDoub
 
 @lru_cache(maxsize=256)
 def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarray:
-    """Each seed's metric on ``DRAWS`` resamples of the report rows, (seeds, DRAWS). The same seed, the same rows."""
+    """Each seed's metric on ``DRAWS`` resamples of the test rows, (seeds, DRAWS). The same seed, the same rows."""
     rows = int(arm[0].rows.max()) + 1
     draws = np.random.default_rng(seed).integers(rows, size=(DRAWS, rows))
     return np.stack([resampled(metric, answers, draws) for answers in arm])

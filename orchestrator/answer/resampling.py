@@ -1,4 +1,4 @@
-"""A metric on a thousand resamples of the report rows at once, from what a confirm trial left of its answers."""
+"""A metric on a thousand resamples of the test rows at once, from what a confirm trial left of its answers."""
 
 from __future__ import annotations
 

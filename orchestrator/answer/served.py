@@ -1,8 +1,8 @@
-"""Which of an arm's models serves a task: the one that does best on it on the selection split.
+"""Which of an arm's models serves a task: the one that does best on it on the validation split.
 
 With a primary an arm has one model, which serves it. For groups, each seed of each arm chooses by that seed's own
 selection scores, as whoever trains these models once would have to; so every arm chooses by the same rule, and none
-has seen the report split. Only what the answer says of the selection's own groups rests on all seeds (``groups_of``).
+has seen the test split. Only what the answer says of the selection's own groups rests on all seeds (``groups_of``).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
 
 
 def _scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:
-    """The finished ones of ``trainings`` that have ``task``, and their scores on its selection split."""
+    """The finished ones of ``trainings`` that have ``task``, and their scores on its validation split."""
     trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
     return [
         (trial, direction_of(metric) * trial.told.outcome.metrics[task][metric])

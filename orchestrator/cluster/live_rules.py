@@ -103,14 +103,14 @@ def _storage(cluster: Cluster, storage: str | None) -> Iterator[Finding]:
     able = [node for node in examined if not (node.storage or {})["error"]]
     for node in examined:
         if error := (node.storage or {})["error"]:
-            why = "Trials there could leave neither checkpoint nor report."
+            why = "Trials there could leave neither checkpoint nor result."
             yield Finding("storage", _name(node), f"{storage} cannot be written: {error}", why, remedy)
     # The head comes first, and with it the driver, whose folder is the one that counts.
     for node in able[1:]:
         first = able[0]
         if first.id not in (node.sees or ()) or node.id not in (first.sees or ()):
             what = f"{storage} is not the folder that {_name(first)} has under this name"
-            why = "The driver would wait for reports and checkpoints that lie elsewhere."
+            why = "The driver would wait for results and checkpoints that lie elsewhere."
             yield Finding("storage", _name(node), what, why, remedy)
 
 

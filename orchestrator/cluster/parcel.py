@@ -85,8 +85,8 @@ def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
                 yield f"tasks.{name}.{key}", path, f"files/{name}/{key}/{path.name}"
     if (folder := earlier_folder(study)) is not None:
         yield "earlier", _found(study, "earlier", str(folder)), "files/earlier"
-    encoder = (study.folder / Path(options.model.encoder).expanduser()).resolve()
-    if options.model.encoder != "tiny" and encoder.is_dir():
+    encoder = (study.folder / Path(options.model.name).expanduser()).resolve()
+    if options.model.name != "tiny" and encoder.is_dir():
         yield "model.encoder", encoder, "files/encoder"
 
 

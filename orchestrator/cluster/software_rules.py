@@ -78,7 +78,7 @@ def _auxtune(file: ClusterFile) -> Iterator[Finding]:
     other = [(path, found) for path, found in (*wheels, *pinned) if found["version"] != ours]
     for path, found in other[:1]:
         what = f"auxtune {found['version']} is installed on the nodes, {ours} here"
-        why = "The study's fingerprint and what a trial reports belong to one version."
+        why = "The study's fingerprint and what a trial results in belong to one version."
         yield Finding("version", file.place(path, found["version"]), what, why, "name the wheel of this version")
 
 

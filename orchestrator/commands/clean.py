@@ -26,7 +26,7 @@ _MEGABYTE = 1e6
 def command(study_dir: Path, yes: bool, as_json: bool) -> None:
     """Show what the study in the folder STUDY_DIR no longer needs, with sizes, and delete it once that is confirmed.
 
-    That is Ray's scratch, checkpoints of trials that have ended, attempts that do not count (not their reports and
+    That is Ray's scratch, checkpoints of trials that have ended, attempts that do not count (not their results and
     logs), and evidence that no study of the storage names any more. The study can still be resumed, extended, verified
     and answered. What is behind a link is left alone. The exit code is 4 while the study is running.
     """

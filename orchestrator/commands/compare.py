@@ -17,7 +17,7 @@ from auxtune.orchestrator.commands.place import StudyPlace
 def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> None:
     """Compare the answers of finished studies, STUDY_DIRS, that differ in selector, seed and budget alone.
 
-    What their selections score on the report split, differences seed by seed, and what their searches cost. Intervals
+    What their selections score on the test split, differences seed by seed, and what their searches cost. Intervals
     are corrected for how many differences there are; a study is named better only if it is so by these, against every
     other, and at no more cost.
     """

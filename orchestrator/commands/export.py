@@ -45,8 +45,8 @@ def command(
 
     With `--arm` it is one of the study's controls instead; where one of them is better for sure than what was chosen,
     the answer says so, and this command how to take it. The arm is trained anew on this machine, by the study's recipe.
-    Its best weights on the selection split are saved: the encoder and its tokenizer for `from_pretrained`, all heads,
-    and a model card. Then the model is loaded again and must score the report split as it did. With `objective: groups`
+    Its best weights on the validation split are saved: the encoder and its tokenizer for `from_pretrained`, all heads,
+    and a model card. Then the model is loaded again and must score the test split as it did. With `objective: groups`
     there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command goes on; the
     folder appears only when all is done. The study is left as it is: its budget and its cost are of its answer.
     """
@@ -73,10 +73,10 @@ def _command(study_dir: Path, to: Path, arm: str) -> str:
 
 
 def _show(model: Mapping[str, Any]) -> None:
-    for task, scores in model["report"].items():
+    for task, scores in model["test"].items():
         served = "" if task in model["serves"] else " (trained beside)"
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-        click.echo(f"{task}{served}: {shown} on the report split")
+        click.echo(f"{task}{served}: {shown} on the test split")
     cost = model["cost"]
     money = "money unknown (no prices)" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
     spent = f"{cost['wall_seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU s, {cost['gpu_seconds']:.0f} GPU s, {money}"

@@ -89,8 +89,8 @@ def _outcome(shown: dict[str, Any]) -> None:
     if shown["reused_from"]:
         say(f"nothing was trained: measured before, by {shown['reused_from']}")
     if shown["value"] is not None:
-        say(f"{named_value(shown['value'], shown['search_score'])} on the selection split")
-    splits = (("selection", outcome["metrics"] if outcome else {}), ("report", shown["report"]))
+        say(f"{named_value(shown['value'], shown['search_score'])} on the validation split")
+    splits = (("validation", outcome["metrics"] if outcome else {}), ("test", shown["test"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():
             say(f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -97,7 +97,8 @@ def _show(status: dict[str, Any]) -> None:
         f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
         + ", ".join(f"{count} {state}" for state, count in trials.items())
     )
-    say("phases: " + ", ".join(f"{phase} {count}" for phase, count in status["phases"].items()))
+    phases = [f"{phase} {count}" for phase, count in status["phases"].items() if count]
+    say(f"phases: {', '.join(phases) or 'none yet'}")
     if status["concurrency"]:
         say("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
     for trial in status["running"]:

@@ -55,12 +55,14 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
 
 
 def _print(inspection: Inspection) -> None:
-    from auxtune.orchestrator.views.inspected import classes_line, print_rows
+    from auxtune.orchestrator.views.inspected import classes_line, print_rows, splits_line
 
     print_rows(inspection)
     click.echo("dropped: training rows whose input is in a held-out row of some task, and")
-    click.echo("selection and probe rows whose input is in a report row of their own task")
-    click.echo("lift ≥: the smallest lift that the report rows can tell from noise")
+    click.echo("validation and probe rows whose input is in a test row of their own task")
+    click.echo("lift ≥: the smallest lift that the test rows can tell from noise")
+    for task in inspection.tasks:
+        click.echo(f"{task.name}: {splits_line(task.origins)}")
     for task in inspection.tasks:
         click.echo(classes_line(task))
     notes = [f"note: {task.name}: {note}" for task in inspection.tasks for note in task.notes]

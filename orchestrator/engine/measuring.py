@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.probe_texts import texts_of
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 from auxtune.trials.training import TrainingRun
 
 
@@ -41,8 +41,8 @@ class Measurement:
             steps=0 if self.start else self.recipe.steps,
         )
 
-    def run(self, run: TrainingRun, report: Report) -> Iterator[None]:
-        """Measure what is missing of a run that has ended with ``report``; yields after each, for that takes long.
+    def run(self, run: TrainingRun, result: Result) -> Iterator[None]:
+        """Measure what is missing of a run that has ended with ``result``; yields after each, for that takes long.
 
         Raises ``ProbeError``, and ``OSError`` where the disk refuses.
         """
@@ -52,9 +52,9 @@ class Measurement:
             tasks=self.recipe.tasks,
             study=self.plan.maker,
             trial=self.trial,
-            cost=report.cost,
-            score=report.score,
-            metrics=report.selection,
+            cost=result.cost,
+            score=result.score,
+            metrics=result.validation,
         )
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
@@ -64,14 +64,14 @@ class Measurement:
             before = run.cost()
             arrays = run.measure(probe, texts)
             # What looks on while a run is trained makes a longer run of it: all of that is its cost.
-            cost = report.cost if probe in RUNNING else _difference(run.cost(), before)
+            cost = result.cost if probe in RUNNING else _difference(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays)
             yield
 
-    def reported(self, report: Report, cost: Cost) -> Report:
-        """``report`` with its evidence; ``cost`` is that of the whole attempt."""
-        return replace(report, cost=cost, evidence=dict(self.plan.keys), reused=dict(self._reused))
+    def add_evidence(self, result: Result, cost: Cost) -> Result:
+        """``result`` with its evidence; ``cost`` is that of the whole attempt."""
+        return replace(result, cost=cost, evidence=dict(self.plan.keys), reused=dict(self._reused))
 
     def _taken(self, key: str) -> bool:
         """Whether what is under ``key`` is there; what another study paid for is put on the list of what is reused."""

@@ -2,11 +2,11 @@
 
 Trials write into a folder of this machine. Where the studies are in one, that is the attempt's own, and nothing is
 copied. Of an object store it is a scratch folder, whose files are put there when they have changed: a checkpoint before
-anybody may ask for it, and ``report.json``, which makes an attempt count, after all others. An object appears whole or
+anybody may ask for it, and ``result.json``, which makes an attempt count, after all others. An object appears whole or
 not at all, so nobody meets half a checkpoint.
 
 A store that does not answer ends no training: what could not be published is tried again later. Only when nothing has
-come through for as long as anybody waits (``storage.patience``) is the attempt given up, without a report, so that it
+come through for as long as anybody waits (``storage.patience``) is the attempt given up, without a result, so that it
 goes on elsewhere from what had arrived.
 """
 
@@ -22,7 +22,7 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import gave_up, patient
 from auxtune.orchestrator.storage.published import put_file
 
-REPORT = "report.json"
+REPORT = "result.json"
 PAUSE = 15.0  # seconds of training after a store did not answer
 
 

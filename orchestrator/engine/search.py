@@ -1,7 +1,7 @@
 """The Ray adapter of every selector: ``suggest`` and ``on_trial_complete`` onto the agenda, and nothing else.
 
 Ray's trial ids are random and mean nothing to a study; they are mapped to attempts here and forgotten. Results that
-Ray carries are not read: an attempt's ``report.json`` is. How many trials run at a time is said here and not by Ray's
+Ray carries are not read: an attempt's ``result.json`` is. How many trials run at a time is said here and not by Ray's
 limiter, whose number is fixed: nodes come and go, and not all trials want the same.
 """
 

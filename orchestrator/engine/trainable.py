@@ -1,14 +1,14 @@
 """The only Ray ``Trainable``: runs one attempt after another in a worker process that is kept between trials.
 
-Whatever ends an attempt is on disk before Ray hears of it: the report of a success, or why it failed and the
+Whatever ends an attempt is on disk before Ray hears of it: the result of a success, or why it failed and the
 traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
 a kept actor that died would take the next, innocent trial with it.
 
 Files are made in a folder of this machine and come to the storage by way of an ``Outbox``. An attempt whose storage is
-lost leaves no report and goes on elsewhere, too.
+lost leaves no result and goes on elsewhere, too.
 
 SIGTERM, by which a machine that goes away warns its processes, is not the end yet: the step under way is taken, a
-checkpoint written, and the attempt given up without a report, so that it goes on elsewhere.
+checkpoint written, and the attempt given up without a result, so that it goes on elsewhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measuring import MeasurePlan
 from auxtune.orchestrator.planning.variants import varied
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.reports import show_life, write_report
+from auxtune.orchestrator.record.results import show_life, write_result
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.storage.published import local_copy
 from auxtune.selectors.protocol import Problem, Proposal
@@ -42,7 +42,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 from auxtune.trials.training import TrainingRun
 
 _OVER = object()
@@ -107,7 +107,7 @@ class StudyTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Begin, if that is still to be done, train or measure a little further, and at the end write the report."""
+        """Begin, if that is still to be done, train or measure a little further, and at the end write the result."""
         try:
             if self._run is None:
                 if self._terminated:
@@ -153,7 +153,7 @@ class StudyTrainable(tune.Trainable):
             self._former(number, frame)
 
     def _give_up(self, run: TrainingRun) -> None:
-        """Leave a checkpoint and no report, as a process that died would, but for the steps that it would lose."""
+        """Leave a checkpoint and no result, as a process that died would, but for the steps that it would lose."""
         show_life(self._box.folder)
         run.save()
         self._box.publish()
@@ -162,16 +162,16 @@ class StudyTrainable(tune.Trainable):
         raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
 
     def _end(self, run: TrainingRun) -> Iterator[None]:
-        """Score the run, measure it, a probe at a time, and write the report."""
-        report = run.report()
+        """Score the run, measure it, a probe at a time, and write the result."""
+        result = run.result()
         if self._measurement is not None:
-            yield from self._measurement.run(run, report)
-            report = self._measurement.reported(report, run.cost())
-        self._leave(report)
+            yield from self._measurement.run(run, result)
+            result = self._measurement.add_evidence(result, run.cost())
+        self._leave(result)
 
-    def _leave(self, report: Report) -> None:
+    def _leave(self, result: Result) -> None:
         """The attempt's last word: durable in the storage, with all its files, when this returns."""
-        write_report(self._box.folder, report)
+        write_result(self._box.folder, result)
         self._box.publish_all()
 
     def _show_life(self) -> None:
@@ -238,7 +238,7 @@ class StudyTrainable(tune.Trainable):
         logging.getLogger(__name__).error("%s", traceback.format_exc())
         cost = self._run.cost() if self._run is not None else self._cost_of_starting()
         self._run = None
-        report = Report(
+        result = Result(
             score=None,
             cost=cost,
             why=classify(error),
@@ -246,7 +246,7 @@ class StudyTrainable(tune.Trainable):
             traceback=traceback.format_exc(),
         )
         with suppress(StorageError):  # unheard, the attempt is one that died
-            self._leave(report)
+            self._leave(result)
 
     def _cost_of_starting(self) -> Cost:
         wall = time.time() - self._started

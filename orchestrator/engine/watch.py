@@ -14,8 +14,8 @@ from ray.tune.experiment import Trial as RayTrial
 from auxtune.orchestrator.engine.trainable import Assignment
 from auxtune.orchestrator.errors import HangError
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.record.reports import read_report, write_report
-from auxtune.trials.report import Cost, Report
+from auxtune.orchestrator.record.results import read_result, write_result
+from auxtune.trials.result import Cost, Result
 
 GRACE = 30.0  # seconds beyond the limit at which a worker ends itself
 
@@ -45,7 +45,7 @@ class LoopWatch(tune.Callback):
 
 
 class HangWatch(tune.Callback):
-    """Ends attempts that show no sign of life for ``limit`` seconds: a failed report, and the actor is killed.
+    """Ends attempts that show no sign of life for ``limit`` seconds: a failed result, and the actor is killed.
 
     A worker ends itself at its own time limit; this is for one that cannot, in a deadlock or a dead mount. One that
     hangs before its first step has no actor that could be killed: that ends the session, and the next one tries again.
@@ -88,8 +88,8 @@ class HangWatch(tune.Callback):
         if actor is None:
             limit = f"{self._limit:.0f} s (resources.trial_minutes)"
             raise HangError(f"trial {assignment.trial} did not begin within {limit}; resume the study to try again")
-        if read_report(assignment.folder) is None:
+        if read_result(assignment.folder) is None:
             cost = Cost(wall, gpu_seconds=assignment.gpus * wall, cpu_seconds=assignment.cpus * wall)
             message = f"no sign of life for {self._limit:.0f} s"
-            write_report(assignment.folder, Report(score=None, cost=cost, why="hang", message=message))
+            write_result(assignment.folder, Result(score=None, cost=cost, why="hang", message=message))
         ray.kill(actor)

@@ -13,6 +13,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.views.inspected import splits_line
 from auxtune.trials.data import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
@@ -33,7 +34,7 @@ class Made:
     """What a card tells of: ``answer`` is the study's selection.json, ``saved`` the model's auxtune.json.
 
     ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
-    trials of the same arm came to on the report split.
+    trials of the same arm came to on the test split.
     """
 
     study: StudyFile
@@ -69,18 +70,18 @@ def _front_matter(made: Made) -> str:
         tags=["auxtune", "multi-task-learning"],
         base_model=_hub_encoder(made.study),
         datasets=hub or None,
-        metrics=sorted({metric for scores in about["report"].values() for metric in scores}),
+        metrics=sorted({metric for scores in about["test"].values() for metric in scores}),
         model_name=made.name,
         eval_results=[
             EvalResult(
                 task_type=_HUB_TASKS[made.tasks[task].kind],
                 dataset_type=options.tasks[task].hub or task,
                 dataset_name=task,
-                dataset_split="report",
+                dataset_split="test",
                 metric_type=metric,
                 metric_value=round(value, 6),
             )
-            for task, scores in about["report"].items()
+            for task, scores in about["test"].items()
             for metric, value in scores.items()
         ],
     )
@@ -104,7 +105,7 @@ def _answer(made: Made) -> Iterator[str]:
         rows = about["rows"].get(task)
         kept = f"{rows['kept']} of {rows['rows']}" if rows else f"{len(made.tasks[task].splits['train'])}"
         yield f"| {task} | {format(factor, '.2f') if by_loss else format(share, '.1%')} | {kept} |"
-    best = f"of {about['steps']} steps the weights at step {about['best_step']} did best on the selection split"
+    best = f"of {about['steps']} steps the weights at step {about['best_step']} did best on the validation split"
     yield f"\nwith seed {about['seed']}; {best} and are these.\n"
     yield "What the study measured of its selection, on rows that its search never saw, over the seeds of its trials:\n"
     yield "| over | lift | 95 % interval | seeds |\n|---|---|---|---|"
@@ -114,9 +115,9 @@ def _answer(made: Made) -> Iterator[str]:
 
 def _heads(made: Made) -> Iterator[str]:
     about = made.about
-    yield "\n## Scores\n\nOn the report split: of this model, and the mean over the seeds of the study's trials.\n"
+    yield "\n## Scores\n\nOn the test split: of this model, and the mean over the seeds of the study's trials.\n"
     yield "| task | kind | answers with | read from | this model | the study |\n|---|---|---|---|---|---|"
-    for name, scores in about["report"].items():
+    for name, scores in about["test"].items():
         task = made.tasks[name]
         ours = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
         means = made.measured.get(name, {})
@@ -141,11 +142,13 @@ def _data(made: Made) -> Iterator[str]:
         task = made.tasks[name]
         rows = ", ".join(str(len(task.splits[part])) for part in SPLITS)
         yield f"| {name} | {_source(made.study, name)} | {rows} | `{task.digest[:16]}` | {UNKNOWN} |"
+    yield "\nHeld-out rows, and where they are from:\n"
+    yield from (f"- {name}: {splits_line(made.tasks[name].origins)}" for name in made.recipe.tasks)
     encoder = _hub_encoder(made.study)
-    if made.recipe.model.encoder == "tiny":
+    if made.recipe.model.name == "tiny":
         named = "`tiny`, trained from scratch"
     else:
-        named = encoder or f"a folder called `{Path(made.recipe.model.encoder).name}`"
+        named = encoder or f"a folder called `{Path(made.recipe.model.name).name}`"
     yield f"\nEncoder: {named}, digest `{made.about['encoder'][:16]}`. Digests are the first 16 digits of a SHA-256."
     if drift := made.about["drift"]:
         yield f"\n**Changed since the study:** {', '.join(drift)}. Its scores are not of what this was trained on."
@@ -169,7 +172,7 @@ def _limits(made: Made) -> Iterator[str]:
             "- Each aligned task has a matrix (`alignments/…` in heads.safetensors) that multiplies the encoder's "
             "embeddings before its first layer; transformers alone does not apply it, auxtune does."
         )
-    if options.encoder == "tiny":
+    if options.name == "tiny":
         yield (
             "- Its tokenizer is auxtune's own: words by a hash of each, without a vocabulary. No Hugging Face "
             "tokenizer can say that, so `AutoTokenizer` has nothing to load here; `AutoModel` has."
@@ -188,7 +191,7 @@ def _loading(made: Made) -> Iterator[str]:
     yield "    print(prediction.value, prediction.probabilities)\n```"
     besides = "".join(f", {key}={value}" for key, value in made.saved.automodel.items()) + leave
     yield "\nWithout auxtune, the encoder and the head of a task:\n"
-    tokenizer = "" if made.recipe.model.encoder == "tiny" else ", AutoTokenizer"
+    tokenizer = "" if made.recipe.model.name == "tiny" else ", AutoTokenizer"
     yield f"```python\nfrom safetensors.torch import load_file\nfrom transformers import AutoModel{tokenizer}\n"
     yield f'encoder = AutoModel.from_pretrained("{made.name}"{besides})'
     if tokenizer:
@@ -232,7 +235,7 @@ def _source(study: StudyFile, name: str) -> str:
 
 def _hub_encoder(study: StudyFile) -> str | None:
     """The encoder's name on the hub; ``None`` for a folder and for ``tiny``."""
-    encoder = model_options(study).encoder
+    encoder = model_options(study).name
     return None if encoder == "tiny" or Path(encoder).is_absolute() else encoder
 
 

@@ -94,7 +94,7 @@ def export_study(
 def _measured(
     answer: Mapping[str, Any], accounts: Accounts, confirmation: Confirmation, arm: str
 ) -> Mapping[str, Mapping[str, float]]:
-    """What the study measured of the arm on the report split: task -> metric -> mean over seeds."""
+    """What the study measured of the arm on the test split: task -> metric -> mean over seeds."""
     if arm == SELECTION or accounts.selected is None:
         own: Mapping[str, Mapping[str, float]] = answer["report"]
         return own
@@ -139,7 +139,7 @@ def _made(
     proposal, tell = wanted.proposal, workshop.tell
     tell(f"training {' + '.join(proposal.tasks)}, seed {proposal.seed}")
     scratch, home = draft.run(wanted.name), draft.model(wanted.name)
-    run, report = workshop.train(wanted, scratch, signals)
+    run, result = workshop.train(wanted, scratch, signals)
     recipe = workshop.recipe(wanted)
     about = {
         "study": study.options.study,
@@ -149,18 +149,18 @@ def _made(
         "weighting": proposal.weighting,
         "rows": {name: {"rows": kept.rows, "kept": kept.kept} for name, kept in proposal.rows.items()},
         "seed": proposal.seed,
-        "steps": report.steps,
-        "best_step": report.best_step,
-        "selection": report.selection,
-        "report": report.report,
-        "cost": {**asdict(report.cost), "usd": price_of(study.options).usd(report.cost)},
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "validation": result.validation,
+        "test": result.test,
+        "cost": {**asdict(result.cost), "usd": price_of(study.options).usd(result.cost)},
         "digests": {name: workshop.read[name].digest for name in proposal.tasks},
         "encoder": workshop.base.digest,
         "drift": list(drift),
         "auxtune": version("auxtune"),
     }
     saved = run.save_model(home, {name: workshop.read[name].text for name in proposal.tasks}, about)
-    largest = workshop.check(home, report, recipe)
+    largest = workshop.check(home, result, recipe)
     tell(f"saved, loaded again and scored: the scores differ by {largest:.2g} at the most")
     final = draft.home / wanted.name if wanted.name else draft.home
     made = Made(study, answer, saved, workshop.read, recipe, final.name, largest, measured)

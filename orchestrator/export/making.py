@@ -22,7 +22,7 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify
 from auxtune.trials.loaded_model import load_model
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 from auxtune.trials.training import TrainingRun
 
 # The same weights compute the same batches in the same process: on a CPU no score differs at all, on a GPU by rounding.
@@ -44,9 +44,9 @@ class Workshop:
     def recipe(self, wanted: Wanted) -> Recipe:
         """Confirm's, with every task scored at the end; no trial waits for it, so no limit of time."""
         recipe = self.translator.recipe(wanted.proposal, "confirm")
-        return replace(recipe, report=recipe.tasks, time_limit=None)
+        return replace(recipe, test=recipe.tasks, time_limit=None)
 
-    def train(self, wanted: Wanted, home: Path, signals: StopSignals) -> tuple[TrainingRun, Report]:
+    def train(self, wanted: Wanted, home: Path, signals: StopSignals) -> tuple[TrainingRun, Result]:
         """Train in the folder ``home``, from the checkpoint there if it is of this training.
 
         Raises ``AuxtuneError`` where the training fails, ``Interrupted`` once a signal came and a checkpoint is there.
@@ -60,7 +60,7 @@ class Workshop:
                     run.advance()
                     if run.score is not None:
                         said = named_value(sign * run.score, recipe.search_score)
-                        self.tell(f"step {run.step} of {recipe.steps}: {said} on the selection split")
+                        self.tell(f"step {run.step} of {recipe.steps}: {said} on the validation split")
                     if signals.came:
                         run.save()
                         raise Interrupted(
@@ -68,7 +68,7 @@ class Workshop:
                             f"removing {home.parents[1]} gives it up."
                         )
                 run.save()  # so that what comes now, interrupted, trains nothing again
-            return run, replace(run.report(), cost=self._cost(run))
+            return run, replace(run.result(), cost=self._cost(run))
         except (ArithmeticError, MemoryError, RuntimeError) as error:
             if (why := classify(error)) == "error":
                 raise
@@ -77,15 +77,15 @@ class Workshop:
                 "with --set training.batch_size and --allow-drift"
             ) from error
 
-    def check(self, home: Path, report: Report, recipe: Recipe) -> float:
-        """Load the model in ``home``, score it on the report rows as texts, and return the largest difference.
+    def check(self, home: Path, result: Result, recipe: Recipe) -> float:
+        """Load the model in ``home``, score it on the test rows as texts, and return the largest difference.
 
-        Raises ``AuxtuneError`` where a score differs by more than ``TOLERANCE`` from the one in ``report``.
+        Raises ``AuxtuneError`` where a score differs by more than ``TOLERANCE`` from the one in ``result``.
         """
         device = recipe.device if self.slots.gpus else "cpu"
         loaded, largest = load_model(home, device, recipe.model.trust_remote_code), 0.0
-        for name, scores in report.report.items():
-            answers = loaded.answers(name, self.read[name].splits["report"])
+        for name, scores in result.test.items():
+            answers = loaded.answers(name, self.read[name].splits["test"])
             again = answers.scores(scores)
             difference = max(abs(again[metric] - value) for metric, value in scores.items())
             if not difference <= TOLERANCE:

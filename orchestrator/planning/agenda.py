@@ -38,17 +38,17 @@ from auxtune.orchestrator.record.events import (
 )
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.reports import (
-    DamagedReportError,
+from auxtune.orchestrator.record.results import (
+    DamagedResultError,
     attempt_folder,
     cost_until_lost,
-    read_report,
+    read_result,
 )
 from auxtune.orchestrator.record.scores import value_noun
 from auxtune.orchestrator.record.shown_scores import sign_in
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 
 
 class Agenda:
@@ -117,7 +117,7 @@ class Agenda:
             while isinstance(asked := self._ask(), Proposal):
                 if not has_room(asked):
                     return None
-                phase: Phase = "probe" if asked.measure else "search"
+                phase: Phase = "measure" if asked.measure else "search"
                 if (begun := self._begin(self._propose(self._translator.execute(asked), phase))) is not None:
                     return begun
             if self.accounts.unfinished:
@@ -130,28 +130,28 @@ class Agenda:
         selected = self.accounts.selected
         if selected is None:
             return None
-        for proposal in self._confirmation.missing(selected.selection, self.accounts):
-            return self._start(self._propose(proposal, "confirm")) if has_room(proposal) else None
+        for arm, proposal in self._confirmation.missing(selected.selection, self.accounts):
+            return self._start(self._propose(proposal, "confirm", arm)) if has_room(proposal) else None
         return None
 
     def ended(self, trial: int, attempt: int, error: str | None = None) -> None:
-        """An attempt is over: tell its report, or, without one, put its proposal first again.
+        """An attempt is over: tell its result, or, without one, put its proposal first again.
 
-        ``error`` is what else is known of an attempt that left no report.
+        ``error`` is what else is known of an attempt that left no result.
         """
         record = self.accounts.trials[trial]
         if record.told is not None or attempt != len(record.attempts):
             return
-        if (report := self._report(record)) is not None:
-            self._tell(record, report)
+        if (result := self._result(record)) is not None:
+            self._tell(record, result)
             return
         if record.stopped is not None:
             self._end_stopped(record, record.stopped)
             return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
-            message = f"{retries + 1} attempts ended without a report, the last with: {error or 'its process died'}"
-            self._tell(record, Report(score=None, cost=self._cost(record), why="error", message=message))
+            message = f"{retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
+            self._tell(record, Result(score=None, cost=self._cost(record), why="error", message=message))
         else:
             self._lose(record, "worker")
             self._again.insert(0, trial)
@@ -197,7 +197,7 @@ class Agenda:
             self._answer = (self._fold.after, self._fold.propose())
         return self._answer[1]
 
-    def _propose(self, proposal: Proposal, phase: Phase) -> Trial:
+    def _propose(self, proposal: Proposal, phase: Phase, arm: str | None = None) -> Trial:
         number = len(self.accounts.trials)
         self.record(
             Proposed(
@@ -207,6 +207,7 @@ class Agenda:
                 proposal=as_recorded(proposal),
                 phase=phase,
                 after=self._fold.after,
+                arm=arm,
             )
         )
         return self.accounts.trials[number]
@@ -279,9 +280,9 @@ class Agenda:
         for trial in list(self.accounts.unfinished):
             if not trial.attempts:
                 continue
-            if (report := self._report(trial)) is not None:
+            if (result := self._result(trial)) is not None:
                 self._again.remove(trial.id)
-                self._tell(trial, report)
+                self._tell(trial, result)
             elif trial.stopped is not None:
                 self._again.remove(trial.id)
                 self._end_stopped(trial, trial.stopped)
@@ -298,19 +299,19 @@ class Agenda:
         if part is not None:
             self.record(Retried(ids=failed_in(self.accounts, part), time=time.time()))
 
-    def _report(self, trial: Trial) -> Report | None:
+    def _result(self, trial: Trial) -> Result | None:
         """What the last attempt left; one that cannot be read is a failure that says so."""
         try:
-            return read_report(attempt_folder(self.folder, trial.id, len(trial.attempts)))
-        except DamagedReportError as error:
-            return Report(score=None, cost=self._cost(trial), why="error", message=str(error))
+            return read_result(attempt_folder(self.folder, trial.id, len(trial.attempts)))
+        except DamagedResultError as error:
+            return Result(score=None, cost=self._cost(trial), why="error", message=str(error))
 
     def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
         attempt = trial.attempts[-1]
         self.record(Lost(id=trial.id, attempt=attempt.number, time=time.time(), cost=self._cost(trial), cause=cause))
 
-    def _tell(self, trial: Trial, report: Report) -> None:
-        self._record_end(trial, self._translator.outcome(report), report)
+    def _tell(self, trial: Trial, result: Result) -> None:
+        self._record_end(trial, self._translator.outcome(result), result)
         self._forget_weights()
 
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
@@ -318,19 +319,19 @@ class Agenda:
         outcome = Outcome(None, why="stopped", censored=judged.score)
         with_a = value_noun(sign_in(self.accounts) * judged.score, self.accounts.search_score)
         message = f"stopped early at step {judged.step}, with a {with_a}"
-        self._record_end(trial, outcome, Report(score=None, cost=self._cost(trial), message=message))
+        self._record_end(trial, outcome, Result(score=None, cost=self._cost(trial), message=message))
 
-    def _record_end(self, trial: Trial, outcome: Outcome, report: Report) -> None:
+    def _record_end(self, trial: Trial, outcome: Outcome, result: Result) -> None:
         self.record(
             Told(
                 id=trial.id,
                 attempt=trial.attempts[-1].number,
                 time=time.time(),
                 outcome=outcome,
-                cost=report.cost,
-                report=report.report,
-                reused=report.reused,
-                message=report.message,
+                cost=result.cost,
+                test=result.test,
+                reused=result.reused,
+                message=result.message,
             )
         )
 

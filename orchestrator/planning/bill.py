@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from auxtune.orchestrator.planning.budget import HOUR, Price, passing
 from auxtune.orchestrator.planning.estimate import Spread, combined
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 _NOISE = 1e-9  # of a trial: float noise must not make room for one
 

@@ -17,7 +17,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 HOUR = 3600.0
 NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)

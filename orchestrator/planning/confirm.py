@@ -1,4 +1,4 @@
-"""Confirm: the selection against its controls, on fresh seeds and the report split that no selector saw.
+"""Confirm: the selection against its controls, on fresh seeds and the test split that no selector saw.
 
 Every arm has the same recipe, steps, best-checkpoint rule and seeds. An arm is only a name for proposals: where two
 arms ask for the same training, it is trained once, and what an extended study trained before counts again.
@@ -109,15 +109,18 @@ class Confirmation:
         wanted = (proposal for trainings in arm for proposal in trainings)
         return all(is_among(one, self.recorded) for one in wanted)
 
-    def missing(self, selection: Selection, accounts: Accounts) -> Iterator[Proposal]:
-        """What is still to be trained: all arms of the first seed first, so that a partial answer is balanced."""
+    def missing(self, selection: Selection, accounts: Accounts) -> Iterator[tuple[str, Proposal]]:
+        """What is still to be trained, each with the first arm that it belongs to.
+
+        All arms of the first seed come first, so that a partial answer is balanced.
+        """
         arms = self.arms(selection)
         asked: list[Proposal] = []
         for seed in range(self.seeds):
-            for proposal in (proposal for per_seed in arms.values() for proposal in per_seed[seed]):
+            for name, proposal in ((name, one) for name, per_seed in arms.items() for one in per_seed[seed]):
                 if not is_among(proposal, asked) and self.find(accounts, proposal) is None:
                     asked.append(proposal)
-                    yield proposal
+                    yield name, proposal
 
     @staticmethod
     def find(accounts: Accounts, proposal: Proposal) -> Trial | None:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Protocol
 
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.report import SmokeFigures
+from auxtune.trials.result import SmokeFigures
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def work_of(
     """
     evaluations = -(-recipe.steps // recipe.evaluate_every)  # the last step is evaluated too
     evaluated = {
-        name: evaluations * rows[name]["selection"]
+        name: evaluations * rows[name]["validation"]
         + (rounds or 0) * rows[name]["probe"]
-        + (rows[name]["report"] if name in recipe.report else 0)
+        + (rows[name]["test"] if name in recipe.test else 0)
         for name in recipe.evaluate
     }
     known = rounds is None and least_steps is None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Proposed, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.selectors.protocol import Done, Proposal
 
@@ -34,7 +34,7 @@ def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Prop
     for event in events:
         fold.add(event)
     accounts = Accounts(events)
-    waiting = [trial.proposal for trial in accounts.unfinished if trial.phase != "confirm"]
+    waiting = [trial.proposal for trial in accounts.unfinished if trial.phase in SELECTORS]
     asked: list[Proposal] = []
     while len(asked) < AHEAD:
         answer = fold.propose()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.reports import weights_folder
+from auxtune.orchestrator.record.results import weights_folder
 
 
 def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:

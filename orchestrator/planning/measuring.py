@@ -17,7 +17,7 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evidence_key import probe_key, run_key
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Measuring:
         if len(set(names)) < len(names):
             raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
         tasks = varied(self.tasks, proposal, self.study, StoredEvidence(self.store))
-        recipe = self.translator.recipe(proposal, "probe")
+        recipe = self.translator.recipe(proposal, "measure")
         run = run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
         texts = self.texts.folder if any(probe in READS_TEXTS for probe in probes) else None

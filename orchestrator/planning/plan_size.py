@@ -31,7 +31,7 @@ class SplitTask(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Sized]:
-        """Train, probe, selection and report."""
+        """Train, probe, validation and test."""
 
 
 def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
@@ -46,7 +46,7 @@ def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
             kind=task.kind,
             train_rows=len(task.splits["train"]),
             probe_rows=len(task.splits["probe"]),
-            selection_rows=len(task.splits["selection"]),
+            validation_rows=len(task.splits["validation"]),
             inputs=task.inputs,
         )
         for task in tasks.values()

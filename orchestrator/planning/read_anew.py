@@ -43,7 +43,7 @@ class ReadAnew:
         takes = f"in {owed}" if self.owed else "without another trial"
         return (
             f"Read anew, the same trials choose {_words(self.now)}. The recorded answer is {_words(self.recorded)}: "
-            "lift, report scores and contributions are of that, what the selector holds true is of the new reading. "
+            "lift, test scores and contributions are of that, what the selector holds true is of the new reading. "
             f"`auxtune resume {typed(folder)}{more}` confirms the new choice {takes}, its budget allowing."
         )
 
@@ -57,7 +57,9 @@ def read_anew(accounts: Accounts, fold: SelectorFold, confirmation: Confirmation
     if recorded is None or recorded.reading >= (reading := fold.reading):
         return None
     now = fold.select()
-    return ReadAnew(recorded.selection, now, reading, tuple(confirmation.missing(now, accounts)))
+    return ReadAnew(
+        recorded.selection, now, reading, tuple(proposal for _, proposal in confirmation.missing(now, accounts))
+    )
 
 
 def _choice(selection: Selection) -> Selection:

@@ -1,4 +1,4 @@
-"""The only place that knows both vocabularies: a selector's proposals and outcomes, a run's recipes and reports."""
+"""The only place that knows both vocabularies: a selector's proposals and outcomes, a run's recipes and results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
-from auxtune.trials.report import Report
+from auxtune.trials.result import Result
 
 
 @dataclass(frozen=True)
 class Translator:
-    """Turns proposals into recipes and reports into outcomes, for one study."""
+    """Turns proposals into recipes and results into outcomes, for one study."""
 
     options: StudyOptions
     model: ModelOptions
@@ -61,7 +61,7 @@ class Translator:
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
             first=first,
             evaluate=evaluated,
-            report=evaluated if phase == "confirm" else (),
+            test=evaluated if phase == "confirm" else (),
             model=self.model,
             probes={measure.probe: dict(measure.options) for measure in proposal.measure},
             seed=proposal.seed,
@@ -109,15 +109,15 @@ class Translator:
         return self.options.training.cycle or max(20, 2 * len(self.problem.names))
 
     @staticmethod
-    def outcome(report: Report) -> Outcome:
-        """What the selector is told of a report: no time, no money."""
+    def outcome(result: Result) -> Outcome:
+        """What the selector is told of a result: no time, no money."""
         return Outcome(
-            score=report.score,
-            metrics=report.selection,
-            scores=report.scores,
-            rounds=report.rounds,
-            evidence=report.evidence,
-            why=report.why or (None if report.score is not None else "error"),
+            score=result.score,
+            metrics=result.validation,
+            scores=result.scores,
+            rounds=result.rounds,
+            evidence=result.evidence,
+            why=result.why or (None if result.score is not None else "error"),
         )
 
 

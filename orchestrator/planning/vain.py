@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import SELECTORS
 
 Vain: TypeAlias = Literal["search", "confirm"]
 
@@ -21,7 +22,7 @@ def vain_part(accounts: Accounts, confirmation: Confirmation) -> Vain | None:
 
     ``None`` while one of them has not ended, and before there is any.
     """
-    if _all_failed(accounts.in_phase("probe", "search")):
+    if _all_failed(accounts.in_phase(*SELECTORS)):
         return "search"
     if accounts.selected is None:
         return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerError
 from auxtune.orchestrator.record.events import (
+    SELECTORS,
     Closed,
     Event,
     Judged,
@@ -31,7 +32,7 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.recipe import SearchScore
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 
 @dataclass
@@ -172,7 +173,7 @@ class Accounts:
     @property
     def of_selector(self) -> list[Trial]:
         """The selector's own trials in the order of its proposals, by which it numbers them."""
-        return [trial for trial in self.in_phase("probe", "search") if not trial.tried_again]
+        return [trial for trial in self.in_phase(*SELECTORS) if not trial.tried_again]
 
     @property
     def trained(self) -> int:

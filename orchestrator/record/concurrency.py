@@ -25,9 +25,9 @@ def concurrency_of(accounts: Accounts) -> Concurrency | None:
 
 
 def _span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
-    """A report comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
+    """A result comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
 
-    Of an attempt without a report only the beginning is known: its end was noticed some time later.
+    Of an attempt without a result only the beginning is known: its end was noticed some time later.
     """
     told = trial.told
     end = told.time if told is not None and told.attempt == attempt.number else attempt.started + seconds

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, TypeAdapter
 
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection
 from auxtune.trials.recipe import SearchScore
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
-Phase: TypeAlias = Literal["probe", "search", "confirm"]
+Phase: TypeAlias = Literal["measure", "search", "tune", "control", "confirm"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+SELECTORS: tuple[Phase, ...] = ("measure", "search")  # whose trials the selector asked for, and is told of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +36,23 @@ class Opened:
     versions: Mapping[str, str]
     drift: tuple[str, ...] = ()  # fingerprint keys that differed and were allowed
     search_score: SearchScore = "metric"  # of what kind the scores are
+    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> held-out split -> its origin
     event: Literal["opened"] = "opened"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposed:
-    """A proposal was accepted under ``id``; ``after`` selector events had been folded when it was asked for."""
+    """A proposal was accepted under ``id``; ``after`` selector events had been folded when it was asked for.
+
+    ``arm`` names the comparison arm that it is trained for; ``None`` for what the selector asked for.
+    """
 
     id: int
     time: float
     proposal: Proposal
     phase: Phase
     after: int
+    arm: str | None = None
     event: Literal["proposed"] = "proposed"
 
 
@@ -65,7 +72,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """An attempt died without a report: its process, its node or the driver went away."""
+    """An attempt died without a result: its process, its node or the driver went away."""
 
     id: int
     attempt: int
@@ -88,7 +95,7 @@ class Told:
     time: float
     outcome: Outcome
     cost: Cost
-    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # confirm only
+    test: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # confirm only
     reused: Mapping[str, Cost] = field(default_factory=dict)
     source: str | None = None
     message: str | None = None

@@ -24,7 +24,7 @@ from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.checkpoints import there
 from auxtune.orchestrator.storage.published import drafting, publish, whole
 from auxtune.trials.durable import write_durably
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study anew under another name"
@@ -36,8 +36,8 @@ class Entry:
     """What is known of a piece of evidence besides its arrays.
 
     ``probe`` is what measured it, or ``weights`` for the run that it was measured on, whose key is ``run``. ``score``
-    and ``metrics`` are that run's, on the selection split. ``cost`` is what measuring took, of a run and of what looked
-    on while it was trained what training took. Of a run of one task its final weights are kept too.
+    and ``metrics`` are that run's, on the validation split. ``cost`` is what measuring took; of a run, and of what
+    looked on while it was trained, what training took. Of a run of one task its final weights are kept too.
     """
 
     probe: str

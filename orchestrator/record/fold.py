@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import Event, Proposed, Retried, Told, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, Retried, Told, as_recorded
 from auxtune.selectors.protocol import (
     Done,
     Evidence,
@@ -23,7 +23,7 @@ from auxtune.selectors.protocol import (
 
 
 class SelectorFold:
-    """Folds what concerns the selector (proposals and outcomes of its own, not confirm's) and asks it.
+    """Folds what concerns the selector (proposals and outcomes of its own, not those of other phases) and asks it.
 
     ``after`` counts the folded events: a question asked at the same count always has the same answer.
     """
@@ -42,7 +42,7 @@ class SelectorFold:
 
     def add(self, event: Event) -> None:
         """Fold one event; what does not concern the selector changes nothing."""
-        if isinstance(event, Proposed) and event.phase != "confirm":
+        if isinstance(event, Proposed) and event.phase in SELECTORS:
             number = self._numbers[event.id] = len(self._numbers)
             with _own_defects("was handed back a proposal"):
                 self._state = self._selector.proposed(self._state, number, event.proposal)
@@ -103,7 +103,7 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
     """
     late: list[Event] = []
     for event in events:
-        if not isinstance(event, Proposed) or event.phase == "confirm":
+        if not isinstance(event, Proposed) or event.phase not in SELECTORS:
             late.append(event)
             continue
         while late and fold.after < event.after:

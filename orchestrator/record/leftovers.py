@@ -1,6 +1,6 @@
 """What a study's folder holds that no one will read again, and its deletion.
 
-Kept, always: the ledger, the study file, the answer, and of every attempt that counts its report, metrics,
+Kept, always: the ledger, the study file, the answer, and of every attempt that counts its result, metrics,
 predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
 outcome keeps all of its attempts, for a resume goes on from their checkpoints and charges them by their signs of life.
 Of the evidence that the studies of a storage share, what any of them names stays.
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.storage.placing import delete_tree, size_of
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 UNNAMED = "stale evidence"
-WORDS = ("report.json", "log.txt")  # what people may still ask of an attempt that does not count
+WORDS = ("result.json", "log.txt")  # what people may still ask of an attempt that does not count
 
 
 @dataclass(frozen=True)

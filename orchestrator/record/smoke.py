@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.trials.report import SmokeFigures, Why
+from auxtune.trials.result import SmokeFigures, Why
 
 FILE = "smoke.json"
 

@@ -29,15 +29,15 @@ def comparison_page(found: Mapping[str, Any]) -> Page:
 
 
 def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
-    unit, scored = UNITS[found["unit"]], [study for study in found["studies"] if study["report"]]
+    unit, scored = UNITS[found["unit"]], [study for study in found["studies"] if study["test"]]
     if scored:
-        metric = scored[0]["report"]["metric"]
+        metric = scored[0]["test"]["metric"]
         points = {
-            study["study"]: [Point(study["cost"], *(study["report"][key] for key in ("mean", "low", "high")))]
+            study["study"]: [Point(study["cost"], *(study["test"][key] for key in ("mean", "low", "high")))]
             for study in scored
         }
-        said = "; ".join(f"{s['study']} {s['report']['mean']:.4f} for {s['cost']:.3g} {unit}" for s in scored)
-        across, up = f"cost of the search ({unit})", f"{metric} on the report split"
+        said = "; ".join(f"{s['study']} {s['test']['mean']:.4f} for {s['cost']:.3g} {unit}" for s in scored)
+        across, up = f"cost of the search ({unit})", f"{metric} on the test split"
         svg = scatter("cost", points, across, up, said, direction_of(metric))
         yield Picture(
             svg,
@@ -49,7 +49,7 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
             study["study"],
             study["selector"],
             " | ".join(map(" + ".join, study["selected"])),
-            number(study["report"]["mean"] if study["report"] else None, ".4f"),
+            number(study["test"]["mean"] if study["test"] else None, ".4f"),
             number(study["lift"]["mean"] if study["lift"] else None, "+.4f"),
             small(study["cost"], 3),
             number(study["best_at_equal_cost"], ".4f"),
@@ -60,14 +60,14 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
         "study",
         "selector",
         "selected",
-        "report split",
+        "test split",
         "over single task",
         f"search, {unit}",
         "best by equal cost",
     )
     yield Table("Studies of one question", columns, tuple(rows))
     yield Paragraph(
-        "By equal cost: the best score on the selection split once a search had cost "
+        "By equal cost: the best score on the validation split once a search had cost "
         f"{found['equal_cost']:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "
         "what a fresh run would score.",
         "note",
@@ -77,7 +77,7 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
 def _differences(found: Mapping[str, Any]) -> Iterator[Block]:
     known = {f"{pair['a']} − {pair['b']}": pair for pair in found["pairs"] if pair["mean"] is not None}
     if known:
-        unit = f"difference on the report split, {next(iter(known.values()))['metric']}"
+        unit = f"difference on the test split, {next(iter(known.values()))['metric']}"
         said = "; ".join(f"{label} {pair['mean']:+.4f}" for label, pair in known.items())
         yield Picture(
             intervals("differences", list(known.items()), unit, said),
@@ -93,4 +93,4 @@ def _differences(found: Mapping[str, Any]) -> Iterator[Block]:
         )
         for pair in found["pairs"]
     ]
-    yield Table("Differences on the report split", ("", "less", "difference", "from", "to", "seeds"), tuple(rows))
+    yield Table("Differences on the test split", ("", "less", "difference", "from", "to", "seeds"), tuple(rows))

@@ -47,7 +47,7 @@ def study_page(material: Material) -> Page:
     groups = f"Which tasks share which of {problem.models} models?"
     question = groups if problem.primary is None else f"Which tasks help {problem.primary}?"
     about = (
-        f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.encoder}, "
+        f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.name}, "
         f"{_length(material)}; {material.state}."
     )
     version = material.accounts.sessions[-1].opened.versions.get("auxtune", "unknown")

@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.vain import Vain
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.figures import FOLDER as FIGURES
 from auxtune.orchestrator.report.figures import figures

@@ -20,7 +20,7 @@ from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer_check import check_tokenizer
 from auxtune.trials.truncation import missed_words
 
-ENCODER: KeyPath = ("model", "encoder")
+ENCODER: KeyPath = ("model", "name")
 
 
 def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
@@ -39,7 +39,7 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
         encoder = replace(encoder, notes=(*encoder.notes, *check_tokenizer(options, encoder, tasks)))
     except DataError as error:
         wrong[ENCODER] = [
-            message.replace(f"encoder {options.encoder}:", f"{options.encoder!r}:", 1) for message in error.messages
+            message.replace(f"encoder {options.name}:", f"{options.name!r}:", 1) for message in error.messages
         ]
     except ValueError as error:
         key, _, rest = str(error).partition(" ")  # it says itself which key it is about
@@ -59,7 +59,7 @@ def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
 
 def told_of(study: StudyFile, base: BaseEncoder) -> list[str]:
     """What whoever chose the encoder should know, each with its key."""
-    return [f"model.encoder {study.options.model.encoder!r}: {note}" for note in base.notes]
+    return [f"model.name {study.options.model.name!r}: {note}" for note in base.notes]
 
 
 def unreachable_here(study: StudyFile) -> list[str]:
@@ -77,8 +77,8 @@ def unreachable_here(study: StudyFile) -> list[str]:
 
 def _no_folder(study: StudyFile, options: ModelOptions, said: str) -> str:
     """That what was looked for on the hub is no folder either, where it may have been meant as one."""
-    folder = study.folder / options.encoder
-    is_hubs = options.encoder != "tiny" and not Path(options.encoder).is_absolute()
+    folder = study.folder / options.name
+    is_hubs = options.name != "tiny" and not Path(options.name).is_absolute()
     is_hubs = is_hubs and "its configuration cannot be read" in said
     return f"; and on this machine there is no such folder: {folder}" if is_hubs else ""
 

@@ -42,6 +42,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         drift=drift,
         search_score=search_score_of(study.options),
+        splits=prepared.origins,
     )
     return Ledger(folder / "ledger", opened)
 

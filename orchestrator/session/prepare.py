@@ -47,6 +47,7 @@ class Prepared:
     budget: Budget
     machines: Machines  # what Ray may hand out, when the session began
     fingerprint: Mapping[str, str]
+    origins: Mapping[str, Mapping[str, str]]  # task -> held-out split -> the file it is, or was cut from
 
     @property
     def slots(self) -> Slots:
@@ -102,6 +103,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
         budget=Budget(options, translator.steps, slots),
         machines=machines,
         fingerprint=fingerprint_of(study, tasks, base),
+        origins={name: task.origins for name, task in loaded.items()},
     )
 
 
@@ -115,7 +117,7 @@ def fingerprint_of(study: StudyFile, tasks: Mapping[str, Task | EncodedTask], ba
         **({"objective": f"{options.objective}, models {options.models}"} if options.objective else {}),
         **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
         # By content: the same encoder may lie elsewhere on the next machine.
-        "model": digest_of([options.model.model_dump(mode="json", exclude={"encoder"}), base.digest]),
+        "model": digest_of([options.model.model_dump(mode="json", exclude={"name"}), base.digest]),
         "training": digest_of(recorded_training(options.training)),
         **({"earlier": digest_of([asdict(one) for one in earlier_results(study)])} if options.earlier else {}),
         "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),

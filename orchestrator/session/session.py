@@ -25,7 +25,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.node_time import NodeTrail
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.study_page import write_report
 from auxtune.orchestrator.session.closing import close, discard_answer, ending_of, failure_of

@@ -16,7 +16,7 @@ from auxtune.orchestrator.record.events import Opened, Proposed, Started, Told
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.simulation.recording import Ended, Recording
 from auxtune.selectors.protocol import Problem, Proposal, Selection, Selector, Wait
-from auxtune.trials.report import Cost
+from auxtune.trials.result import Cost
 
 _SESSION = "simulated"
 
@@ -78,7 +78,7 @@ def replay(
                 id=number,
                 time=clock,
                 proposal=proposal,
-                phase="probe" if proposal.measure else "search",
+                phase="measure" if proposal.measure else "search",
                 after=fold.after,
             )
             accounts.add(proposed)

@@ -62,7 +62,7 @@ _ROWS: Final = (
     ("early_stopping_patience patience early_stop", "training.early_stopping",
      "`asha`, which compares trials with each other, or null; within a trial the best weights count"),
     ("dropout hidden_dropout hidden_dropout_prob attention_dropout dropout_rate", "-",
-     "remove it: dropout is what the configuration of `model.encoder` says"),
+     "remove it: dropout is what the configuration of `model.name` says"),
     ("load_best_model_at_end save_best_model keep_best restore_best_weights", "-",
      "remove it: the weights of a trial's best evaluation always count"),
     ("save_steps save_every save_interval save_strategy checkpoint_freq checkpoint_frequency checkpoint_steps",
@@ -100,9 +100,9 @@ _ROWS: Final = (
     ("num_groups n_groups n_models num_models max_models", "models", "with `objective: groups`"),
     # The encoder.
     ("model_name_or_path model_name pretrained pretrained_model pretrained_model_name pretrained_model_name_or_path "
-     "base_model backbone encoder_name hf_model model_id model_path model_type model.name model.path model.checkpoint",
-     "model.encoder", "a hub id, a folder or `tiny`"),
-    ("tokenizer tokenizer_name tokenizer_name_or_path", "-", "remove it: the tokenizer is the one of `model.encoder`"),
+     "base_model backbone encoder encoder_name hf_model model_id model_path model_type model.path model.checkpoint",
+     "model.name", "a hub id, a folder or `tiny`"),
+    ("tokenizer tokenizer_name tokenizer_name_or_path", "-", "remove it: the tokenizer is the one of `model.name`"),
     ("num_layers num_hidden_layers n_layers", "model.layers", "the first n, or null for all"),
     ("max_seq_length max_seq_len max_sequence_length max_len maxlen max_input_length max_source_length sequence_length "
      "seq_length seq_len model_max_length block_size cutoff_len", "model.max_length", "in tokens"),
@@ -136,8 +136,8 @@ _ROWS: Final = (
      "tasks.TASK.rows", "the most rows to train on"),
     ("train_split", "tasks.TASK.split", ""),
     ("validation_split validation_split_percentage val_split eval_split dev_split validation_size val_size dev_size "
-     "eval_size", "tasks.TASK.splits.selection", "a share below 1, a number of rows or a file"),
-    ("test_split test_size", "tasks.TASK.splits.report", "a share below 1, a number of rows or a file"),
+     "eval_size tasks.selection", "tasks.TASK.splits.validation", "a share below 1, a number of rows or a file"),
+    ("test_split test_size tasks.report", "tasks.TASK.splits.test", "a share below 1, a number of rows or a file"),
     ("metric_for_best_model eval_metric metric_name metrics scoring compute_metrics evaluation_metric monitor",
      "tasks.TASK.metric", "the main one first"),
     ("greater_is_better direction top.mode maximize minimize higher_is_better", "-",

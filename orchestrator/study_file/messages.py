@@ -12,7 +12,7 @@ from auxtune.orchestrator.study_file.keys import Schema, expected, find
 from auxtune.orchestrator.study_file.unknown_keys import unknown
 from auxtune.orchestrator.study_file.yaml_source import KeyPath, dotted
 
-_MEANT = {"model": "encoder", "budget": "trials", "tasks.NAME": "path", "confirm": "seeds", "tracking": "uri"}
+_MEANT = {"model": "name", "budget": "trials", "tasks.NAME": "path", "confirm": "seeds", "tracking": "uri"}
 
 
 def explain(error: ErrorDetails) -> Iterator[tuple[KeyPath, str]]:

@@ -69,7 +69,7 @@ def written_selector(value: Any) -> Any:
 class EncoderOptions(Section):
     """The encoder that all tasks share."""
 
-    encoder: str = Field(
+    name: str = Field(
         default="tiny",
         min_length=1,
         description="A hub id, a folder (relative to the study file), or `tiny`: a small BERT trained from scratch.",
@@ -153,7 +153,7 @@ class SelectorOptions(StageOptions):
 
 
 class ConfirmOptions(Section):
-    """The comparison at the end, on the report split, with fresh seeds."""
+    """The comparison at the end, on the test split, with fresh seeds."""
 
     seeds: int = Field(default=4, ge=1, description="Runs per arm. Fewer than 3 give no interval.")
     controls: tuple[Control, ...] = Field(
@@ -276,7 +276,7 @@ class StudyOptions(Section):
     search_score: Literal["metric", "loss"] = Field(
         default="metric",
         description="What selectors and early stopping are told of a trial, higher is better: the main `metric` on the "
-        "selection split, or `loss`, which is minus the mean loss per scored label there (of several tasks: each "
+        "validation split, or `loss`, which is minus the mean loss per scored label there (of several tasks: each "
         "divided by that of a constant prediction). Rounds inside a run are told likewise, of the probe split. The "
         "best weights are picked by the metric, and the answer is confirmed by it.",
     )

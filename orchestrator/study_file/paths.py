@@ -30,16 +30,16 @@ def task_sources(study: StudyFile) -> list[TaskSource]:
 def model_options(study: StudyFile) -> ModelOptions:
     """The encoder: a folder where one is meant or there, else ``tiny`` or a hub id."""
     model = study.options.model
-    folder = _inside(study.folder, model.encoder)
+    folder = _inside(study.folder, model.name)
     # A hub id has one slash at the most.
     means_folder = (
-        model.encoder.startswith((".", "~"))
-        or model.encoder.endswith("/")
-        or (model.encoder.count("/") > 1 or Path(model.encoder).is_absolute())
+        model.name.startswith((".", "~"))
+        or model.name.endswith("/")
+        or (model.name.count("/") > 1 or Path(model.name).is_absolute())
     )
-    is_folder = means_folder or (model.encoder != "tiny" and folder.exists())
+    is_folder = means_folder or (model.name != "tiny" and folder.exists())
     return ModelOptions(
-        encoder=str(folder) if is_folder else model.encoder,
+        name=str(folder) if is_folder else model.name,
         layers=model.layers,
         max_length=model.max_length,
         pooling=model.pooling,

@@ -36,15 +36,15 @@ class FileOptions(Section):
 
     train: Text = Field(description="Rows to train on. Parts without a file are cut from it.")
     validation: Text | None = Field(default=None, description="Rows to compare by.")
-    test: Text | None = Field(default=None, description="Rows for the final report; ignored if they have no labels.")
+    test: Text | None = Field(default=None, description="Rows for the final test; ignored if they have no labels.")
 
 
 class SplitOptions(Section):
     """Takes a part from elsewhere than usual: a share of the rows, a number of rows, or a file."""
 
     probe: Rows | Share | Text | None = Field(default=None, description="Rows for rewards and evidence.")
-    selection: Rows | Share | Text | None = Field(default=None, description="Rows by which trials are compared.")
-    report: Rows | Share | Text | None = Field(default=None, description="Rows that confirm alone may touch.")
+    validation: Rows | Share | Text | None = Field(default=None, description="Rows by which trials are compared.")
+    test: Rows | Share | Text | None = Field(default=None, description="Rows that confirm alone may touch.")
 
 
 class TaskOptions(Section):

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.reports import attempt_folder
+from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
 from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
 from auxtune.orchestrator.tracking.datasets import as_inputs
@@ -164,7 +164,7 @@ class StudyRuns:
         if not ending.selection:
             return
         known = self._client.get_run(run_id).data.metrics
-        former = {key: math.nan for key in known if key.startswith(("lift/", "report/"))}
+        former = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
         values = former | answer_metrics(ending.selection)
         self._client.log_batch(run_id, [Metric(key, value, int(now * 1000), 0) for key, value in values.items()])
 

@@ -28,28 +28,28 @@ def curve_lines(path: Path, steps: int) -> list[dict[str, Any]]:
 
 
 def line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of one evaluation. Lines of before losses were written there have none on the selection split."""
+    """The metrics of one evaluation. Lines of before losses were written there have none on the validation split."""
     values = {f"train/{task}/loss": loss for task, loss in line["loss"].items()}
-    for task, metrics in line["selection"].items():
-        values |= {f"selection/{task}/{name}": value for name, value in metrics.items()}
-    values |= {f"selection/{task}/loss": loss for task, loss in line.get("selection_loss", {}).items()}
+    for task, metrics in line["validation"].items():
+        values |= {f"validation/{task}/{name}": value for name, value in metrics.items()}
+    values |= {f"validation/{task}/loss": loss for task, loss in line.get("validation_loss", {}).items()}
     return values | {"score": line["score"]}
 
 
 def final_metrics(trial: Trial, price: Price) -> dict[str, float]:
-    """Costs so far and, once the trial is told, its score and what it reached on the report split."""
+    """Costs so far and, once the trial is told, its score and what it reached on the test split."""
     values = cost_metrics([trial], price)
     if trial.told is None:
         return values
-    for task, metrics in trial.told.report.items():
-        values |= {f"report/{task}/{name}": value for name, value in metrics.items()}
+    for task, metrics in trial.told.test.items():
+        values |= {f"test/{task}/{name}": value for name, value in metrics.items()}
     return values if trial.score is None else values | {"score": trial.score}
 
 
 def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     """``cost/*`` over every ended attempt of some trials; unknown is left out.
 
-    Money is unknown as soon as that of one attempt is. Examples and tokens are what attempts reported: one that was
+    Money is unknown as soon as that of one attempt is. Examples and tokens are what attempts say: one that was
     lost is charged for its time, but what it trained on nobody knows. So trials always add up to their study.
     """
     costs = [cost for trial in trials for cost in trial.costs]
@@ -69,11 +69,11 @@ def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
 def answer_metrics(selection: Mapping[str, Any]) -> dict[str, float]:
     """What an answer came to, from the content of ``selection.json``; unknown is left out.
 
-    ``report/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
+    ``test/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
     is the same training 0 without bounds.
     """
     report = selection["report"]
-    values = {f"report/{task}/{name}": value for task, each in report.items() for name, value in each.items()}
+    values = {f"test/{task}/{name}": value for task, each in report.items() for name, value in each.items()}
     for control, lift in selection["lift"].items():
         if lift is not None:
             bounds = {f"lift/{control}/{end}": lift[end] for end in ("low", "high") if lift[end] is not None}

@@ -17,7 +17,7 @@ from auxtune.selectors.protocol import Proposal
 def coming(accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator) -> str:
     """The trials that are still to begin, and, where their number is known, about how long they will take."""
     if (selected := accounts.selected_under(limits)) is not None:
-        owed = list(confirmation.missing(selected.selection, accounts))
+        owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
         if not owed:
             return "the answer" if not accounts.unfinished else "the answer, when what runs has ended"
         lasting = _lasting("about", owed, [], accounts, translator)

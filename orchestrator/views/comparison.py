@@ -23,7 +23,7 @@ def _studies(found: Mapping[str, Any]) -> FittingTable:
         "study",
         "selector",
         "selected",
-        "report split",
+        "test split",
         "over single task",
         f"search, {unit}",
         "best by equal cost",
@@ -35,21 +35,21 @@ def _studies(found: Mapping[str, Any]) -> FittingTable:
             study["study"],
             study["selector"],
             " | ".join(map(" + ".join, study["selected"])),
-            _score(study["report"]),
+            _score(study["test"]),
             _gain(study["lift"]),
             f"{study['cost']:.3g}",
             "–" if study["best_at_equal_cost"] is None else f"{study['best_at_equal_cost']:.4f}",
         )
     table.caption = (
         f"Search is probe and search, with what reused evidence had cost. By equal cost: the best score on the "
-        f"selection split once a search had cost {found['equal_cost']:.3g} {unit}, as much as the cheapest in all."
+        f"validation split once a search had cost {found['equal_cost']:.3g} {unit}, as much as the cheapest in all."
     )
     return table
 
 
 def _pairs(found: Mapping[str, Any]) -> FittingTable:
     table = FittingTable("", "less", "difference", f"{found['level']:.1%} interval", "seeds", title_justify="left")
-    table.title = "Differences on the report split"
+    table.title = "Differences on the test split"
     for pair in found["pairs"]:
         if pair["mean"] is None:
             table.add_row(pair["a"], pair["b"], "–", "no seed in common: give the studies one `seed`", "0")
@@ -60,11 +60,11 @@ def _pairs(found: Mapping[str, Any]) -> FittingTable:
     return table
 
 
-def _score(report: Mapping[str, Any] | None) -> str:
-    if report is None:
+def _score(test: Mapping[str, Any] | None) -> str:
+    if test is None:
         return "–"
-    half = "" if report["low"] is None else f" ± {report['high'] - report['mean']:.4f}"
-    return f"{report['mean']:.4f}{half} {report['metric']}"
+    half = "" if test["low"] is None else f" ± {test['high'] - test['mean']:.4f}"
+    return f"{test['mean']:.4f}{half} {test['metric']}"
 
 
 def _gain(lift: Mapping[str, Any] | None) -> str:

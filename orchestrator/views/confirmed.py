@@ -55,7 +55,7 @@ def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator
         gains = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
         if gains:
             if first:
-                yield "on the report split so far, no interval while seeds are missing:"
+                yield "on the test split so far, no interval while seeds are missing:"
             first = False
             yield f"{fmean(gains):+.4f} over {name} (seeds: {len(gains)} of {len(ours)})"
 
@@ -67,7 +67,7 @@ def _confirms(accounts: Accounts) -> bool:
 
 
 def _reported(accounts: Accounts, trainings: Trainings, primary: str) -> float | None:
-    """The primary's score on the report split, by its main metric, of a training that has it."""
+    """The primary's score on the test split, by its main metric, of a training that has it."""
     found = [Confirmation.find(accounts, proposal) for proposal in trainings]
-    reports = [trial.told.report.get(primary, {}) for trial in found if trial is not None and trial.told]
-    return next((direction_of(metric) * value for report in reports for metric, value in report.items()), None)
+    scores = [trial.told.test.get(primary, {}) for trial in found if trial is not None and trial.told]
+    return next((direction_of(metric) * value for each in scores for metric, value in each.items()), None)

@@ -19,13 +19,13 @@ def groups_tables(selection: Mapping[str, Any]) -> Iterator[FittingTable]:
         models.add_row(" + ".join(group["tasks"]), ", ".join(group["serves"]) or "nothing: others do better")
     yield models
     lifts = FittingTable("over", "models", "mean lift", "95 % interval", "seeds")
-    lifts.title, lifts.title_justify = "Lift on the report split, on average", "left"
+    lifts.title, lifts.title_justify = "Lift on the test split, on average", "left"
     for control, lift in selection["lift"].items():
         lifts.add_row(control, str(lift["models"]) if lift else "–", *lift_words(lift))
     yield lifts
     measured = {name: lift for name, lift in selection["lift"].items() if lift and not is_same_training(lift)}
     # Without lines between the columns, so that a control in each fits a terminal.
-    each = FittingTable("task", "report", *measured, title="Each task's own lift over", title_justify="left")
+    each = FittingTable("task", "test", *measured, title="Each task's own lift over", title_justify="left")
     each.box, each.pad_edge, each.collapse_padding = SIMPLE, False, True
     for task, metrics in selection["report"].items():
         scores = "\n".join(f"{metric} {value:.4f}" for metric, value in metrics.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -51,6 +53,12 @@ def _columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[s
         "lift ≥": ["unknown" if task.smallest_lift is None else f"{task.smallest_lift:.3f}" for task in tasks],
     }
     return {name: column for name, column in cells.items() if name in extra or name not in ("metric", "lift ≥")}
+
+
+def splits_line(origins: Mapping[str, str]) -> str:
+    """Where each held-out split of a task comes from, those of one origin together."""
+    parts = {origin: [part for part in origins if origins[part] == origin] for origin in origins.values()}
+    return "; ".join(f"{' and '.join(names)} ← {origin}" for origin, names in parts.items())
 
 
 def classes_line(task: InspectedTask) -> str:

@@ -21,8 +21,8 @@ class InspectedTask:
 
     ``smallest_lift`` is in units of the metric, ``None`` where it is unknown. ``classes`` says of each class how many
     rows (of a tag, how many words) of each split have it, ``values`` the lowest and highest of a regression. ``shared``
-    counts selection and probe rows dropped because a report row has their input, ``missing`` by file those without text
-    or label.
+    counts validation and probe rows dropped because a test row has their input, ``missing`` by file those without text
+    or label. ``origins`` say which file each held-out split is, or what share of which file was cut for it.
     """
 
     name: str
@@ -36,6 +36,7 @@ class InspectedTask:
     values: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     shared: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left_out(self) -> int:
@@ -76,7 +77,7 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
 
 
 def _of_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask], primary: str | None) -> Iterator[str]:
-    """What the rows give reason to warn of, task by task; most of it matters where the task's report decides."""
+    """What the rows give reason to warn of, task by task; most of it matters where the task's test split decides."""
     for task in inspected:
         for warning in (*tasks[task.name].warnings, *split_warnings(task, primary in (task.name, None))):
             yield f"{task.name}: {warning}"
@@ -94,7 +95,7 @@ def smallest_lift(kind: str, metric: str, rows: int) -> float | None:
 def _inspected(task: Task) -> InspectedTask:
     rows = {part: len(examples) for part, examples in task.splits.items()}
     metric = task.metrics[0]
-    lift = smallest_lift(task.kind, metric, rows["report"])
+    lift = smallest_lift(task.kind, metric, rows["test"])
     return InspectedTask(
         task.name,
         task.kind,
@@ -107,6 +108,7 @@ def _inspected(task: Task) -> InspectedTask:
         _values(task),
         dict(task.shared),
         dict(task.missing),
+        dict(task.origins),
     )
 
 

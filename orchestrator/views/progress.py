@@ -64,7 +64,7 @@ class EventLines:
             case Tracked(id=None) if self._look is not None:
                 return f"MLflow: {self._look(event.experiment)}"
             case Selected():
-                return f"selected {choice(event.selection)}; confirming on fresh seeds and the report split"
+                return f"selected {choice(event.selection)}; confirming on fresh seeds and the test split"
         return None
 
 

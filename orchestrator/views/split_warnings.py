@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auxtune.orchestrator.views.inspection import InspectedTask
 
-FEW_REPORTED = 500  # report rows under which most lifts drown in noise
+FEW_TESTED = 500  # test rows under which most lifts drown in noise
 FEW_COMPARED = 200  # rows of a cut that had rows enough to cut from
-COMPARED = ("selection", "probe")
+COMPARED = ("validation", "probe")
 TYPICAL = 0.8  # the score that standard errors are told of
 _SHOWN = 10  # classes that a warning names
 
 
-def split_warnings(task: InspectedTask, is_reported: bool) -> Iterator[str]:
-    """What is doubtful about a task's splits; sizes and absent classes only of one that the study reports on."""
+def split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
+    """What is doubtful about a task's splits; sizes and absent classes only of one that the study is tested on."""
     for part, lost in task.shared.items():
         yield (
-            f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in report rows and are left "
-            "out: the search must not see what confirm reports on"
+            f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in test rows and are left "
+            "out: the search must not see what confirm tests on"
         )
-    for part in ("report", *COMPARED):
+    for part in ("test", *COMPARED):
         yield from _constant(task, part)
-        if is_reported:
+        if is_tested:
             yield from _absent(task, part)
-    if is_reported:
-        if task.rows["report"] < FEW_REPORTED:
-            yield _few_reported(task)
+    if is_tested:
+        if task.rows["test"] < FEW_TESTED:
+            yield _few_tested(task)
         yield from _few_compared(task)
 
 
@@ -83,13 +83,13 @@ def _unit(task: InspectedTask) -> str:
     return "words" if task.kind == "token" else "rows"
 
 
-def _few_reported(task: InspectedTask) -> str:
+def _few_tested(task: InspectedTask) -> str:
     shown = "" if task.smallest_lift is None else f"; a lift below {task.smallest_lift:.3f} will look like noise"
-    return f"only {task.rows['report']} report rows{shown}"
+    return f"only {task.rows['test']} test rows{shown}"
 
 
 def _few_compared(task: InspectedTask) -> Iterator[str]:
-    """One warning for selection and probe if they are alike, as cuts are."""
+    """One warning for validation and probe if they are alike, as cuts are."""
     few = {part: task.rows[part] for part in COMPARED if task.rows[part] < FEW_COMPARED}
     for rows in dict.fromkeys(few.values()):
         parts = " and ".join(part for part in few if few[part] == rows)

@@ -14,6 +14,7 @@ from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.planning.plan_size import confirm_trials
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.events import PHASES
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -39,7 +40,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "attempts": sum(len(trial.attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
         "trials": counted(accounts),
-        "phases": {phase: len(accounts.in_phase(phase)) for phase in ("probe", "search", "confirm")},
+        "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": short(best, accounts) if best else None,
         "running": [short(trial, accounts) for trial in trials if trial.status == "running"],

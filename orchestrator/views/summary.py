@@ -61,7 +61,7 @@ def _shares(selection: Mapping[str, Any]) -> RenderableType:
     for task, share in weights.items():
         table.add_row(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}")
     scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
-    table.caption = f"on the report split: {', '.join(scores)}"
+    table.caption = f"on the test split: {', '.join(scores)}"
     return table
 
 
@@ -72,7 +72,7 @@ def _rows_kept(selection: Mapping[str, Any]) -> list[str]:
 
 
 def _lifts(selection: Mapping[str, Any]) -> RenderableType:
-    table = FittingTable("over", "lift", "95 % interval", "seeds", title="Lift on the report split")
+    table = FittingTable("over", "lift", "95 % interval", "seeds", title="Lift on the test split")
     table.title_justify = "left"
     for control, lift in selection["lift"].items():
         table.add_row(control, *lift_words(lift, lift["metric"] if lift else ""))
@@ -104,11 +104,11 @@ def _at_once(accounts: Accounts) -> list[str]:
 
 def _cost(cost: Mapping[str, Any]) -> str:
     money = "money unknown (no prices)" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    phases = ", ".join(f"{phase} {part['trials']}" for phase, part in cost["phases"].items())
+    phases = ", ".join(f"{phase} {part['trials']}" for phase, part in cost["phases"].items() if part["trials"])
     reused = cost["reused"]
     spared = f"; evidence of {reused['trials']} more was there already" if reused["trials"] else ""
     return (
-        f"{cost['trials']} trials ({phases}), {cost['attempts']} attempts{spared}; "
+        f"{cost['trials']} trials ({phases or 'none'}), {cost['attempts']} attempts{spared}; "
         f"{cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, {cost['gpu_hours']:.3f} GPU hours, "
         f"{money}"
     )

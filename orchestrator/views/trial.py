@@ -9,7 +9,7 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
-from auxtune.orchestrator.record.reports import DamagedReportError, attempt_folder, read_report
+from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import is_alive
 
@@ -40,7 +40,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "outcome": asdict(told.outcome) if told else None,
         "value": shown_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
-        "report": {task: dict(metrics) for task, metrics in told.report.items()} if told else {},
+        "test": {task: dict(metrics) for task, metrics in told.test.items()} if told else {},
         "message": message or (told.message if told else None),
         "traceback": traceback,
         "log": _tail(home / "log.txt", lines),
@@ -82,12 +82,12 @@ def _end(trial: Trial, attempt: Attempt, alive: bool) -> str:
 
 
 def _said(home: Path) -> tuple[str | None, str | None]:
-    """Message and traceback of the attempt's report; of one that cannot be read, that."""
+    """Message and traceback of the attempt's result; of one that cannot be read, that."""
     try:
-        report = read_report(home)
-    except DamagedReportError as error:
+        result = read_result(home)
+    except DamagedResultError as error:
         return str(error), None
-    return (report.message, report.traceback) if report else (None, None)
+    return (result.message, result.traceback) if result else (None, None)
 
 
 def _tail(path: Path, lines: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 No source. A search whose answer another seed would turn round has found luck; ``stability`` shows it. The searches go
 side by side and share the slots evenly, the one with the fewest proposals asking first. The answer is that of the
-search whose best trial, in the stage it came to, scored highest on the selection split, the earliest on ties; the
+search whose best trial, in the stage it came to, scored highest on the validation split, the earliest on ties; the
 others only say how sure it is. Runs that only measure do not compete, for their scores are of other tasks or say
 nothing of what is chosen: where a method trains no candidates, the first search answers. Each search measures runs of
 its own, or how sure it is could not be seen.

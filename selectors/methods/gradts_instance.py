@@ -12,7 +12,7 @@ need not suit another encoder: taus rise and fall with it. A list tries several,
 
 Where we differ. The authors fine-tune each task a second time for the importance of its rows; here it is measured on
 the runs that ranked the tasks. All auxiliaries share the threshold, and their rows count as ``training.sampling`` says.
-A list can overfit the selection split, and confirm will show it. An auxiliary whose rows could not be measured, or all
+A list can overfit the validation split, and confirm will show it. An auxiliary whose rows could not be measured, or all
 where the primary's profile could not, keeps its rows.
 
 Costs what ``gradts_trial`` does, a backward pass per batch of the chosen auxiliaries' training rows, and one trial per

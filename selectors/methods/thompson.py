@@ -36,7 +36,7 @@ some steps, on from the weights of the *incumbent*, and is rewarded if its score
 time of its proposal. A pull that returns becomes the incumbent, better or worse (the training goes on, as it does in
 one run), unless it started from an older one than the present: then another pull was faster, and only its reward
 counts. With one slot this is the paper's bandit, but for rounds that also train the primary and are scored on the
-selection split.
+validation split.
 
 A failed pull is a pull without reward. While there is no incumbent, the primary is trained alone.
 """

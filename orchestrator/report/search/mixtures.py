@@ -56,7 +56,7 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     left = f" The {hidden} tasks with the least share are left out." if hidden else ""
     yield Picture(
         svg,
-        f"Score on the selection split by each task's share{of_stage(present.stage)}. {lines}Dots: the mixtures that "
+        f"Score on the validation split by each task's share{of_stage(present.stage)}. {lines}Dots: the mixtures that "
         f"were trained, which differ in other shares too and need not lie on a line. Dashed: the share chosen.{left}",
     )
 

@@ -36,7 +36,7 @@ def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: M
     added = " → ".join(_added(ordered, str(material.problem.primary)))
     return Picture(
         svg,
-        f"Score on the selection split with the first auxiliaries of the ranking{of_stage(stage)}, in the order in "
+        f"Score on the validation split with the first auxiliaries of the ranking{of_stage(stage)}, in the order in "
         f"which they were added: {added}. The ring is the best.",
     )
 

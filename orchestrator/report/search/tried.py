@@ -17,7 +17,7 @@ def tried_blocks(material: Material) -> Iterator[Block]:
                 (number(cut["threshold"]), _kept(cut["kept"]), number(_measured(cut["score"], material.sign), ".4f"))
                 for cut in cuts
             ]
-            columns = ("threshold", "rows kept", f"{material.scored}, selection split")
+            columns = ("threshold", "rows kept", f"{material.scored}, validation split")
             yield Table(f"Filters of the training rows{of_stage(stage)}", columns, tuple(rows))
     if searches := material.belief.get("searches"):
         winner = material.belief.get("winner")

@@ -40,7 +40,7 @@ def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
     known = [(task, gain) for task, gain in contribution.items() if gain is not None]
     if known:
         said = "; ".join(f"{task} {gain['mean']:+.4f}" for task, gain in known)
-        unit = f"lost without it on the report split, {metric}"
+        unit = f"lost without it on the test split, {metric}"
         svg = intervals("contribution", known, unit, f"Contribution: {said}")
         yield Picture(
             svg,
@@ -53,4 +53,4 @@ def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
         else (task, "not measured", "–", "–", number(0))
         for task, gain in contribution.items()
     ]
-    yield Table("Contribution on the report split", ("task", "contribution", "from", "to", "seeds"), tuple(rows))
+    yield Table("Contribution on the test split", ("task", "contribution", "from", "to", "seeds"), tuple(rows))

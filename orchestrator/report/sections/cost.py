@@ -19,7 +19,7 @@ def cost_section(material: Material) -> Section:
 def _blocks(material: Material) -> Iterator[Block]:
     cost = material.cost
     columns = ("phase", "trials", "attempts", "GPU hours", "CPU hours", "USD")
-    rows = [_row(phase, part) for phase, part in cost["phases"].items()]
+    rows = [_row(phase, part) for phase, part in cost["phases"].items() if part["trials"]]
     yield Table(
         "Every attempt, by phase",
         columns,

@@ -45,18 +45,17 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
     if measured:
         metric = next(iter(measured.values()))["metric"]
         unit = (
-            "lift on the report split, mean over the tasks of their main metrics"
+            "lift on the test split, mean over the tasks of their main metrics"
             if grouped
             else (
-                f"lift on the report split, {metric} of {what}"
-                f"{', by how much lower' if direction_of(metric) < 0 else ''}"
+                f"lift on the test split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
             )
         )
         said = "; ".join(f"over {control} {lift['mean']:+.4f}" for control, lift in measured.items())
         svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
         yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_READ}")
     yield Table(
-        "Lift on the report split",
+        "Lift on the test split",
         ("over", *(["models"] if grouped else []), "lift", "from", "to", "metric", "seeds"),
         tuple(_row(control, lift, grouped) for control, lift in lifts.items()),
     )
@@ -71,7 +70,7 @@ def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
     tasks = list(dict.fromkeys(task for lifts in own.values() for task in lifts))
     if not tasks:
         return
-    unit = "each task's own lift on the report split, in its main metric"
+    unit = "each task's own lift on the test split, in its main metric"
     yield Picture(
         interval_grid("lift-by-task", own, tasks, unit, f"{unit}, of {', '.join(tasks)}"),
         "Each task's own lift over each control. A mean can hide a task that loses.",

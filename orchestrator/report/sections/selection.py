@@ -1,4 +1,4 @@
-"""What was selected: tasks with their shares, or models with their tasks, and how it does on the report split."""
+"""What was selected: tasks with their shares, or models with their tasks, and how it does on the test split."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _selected(selection: Mapping[str, Any]) -> Iterator[Block]:
         for metric, value in each.items()
     ]
     if scores:
-        yield Table("On the report split, mean over the seeds of confirm", ("task", "metric", "value"), tuple(scores))
+        yield Table("On the test split, mean over the seeds of confirm", ("task", "metric", "value"), tuple(scores))
 
 
 def _shares(selection: Mapping[str, Any]) -> Iterator[Table]:

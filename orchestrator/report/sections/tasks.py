@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from auxtune.orchestrator.report.blocks import Cell, Paragraph, Section, Table, number
+from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.sections.trials import mean_scores
 from auxtune.selectors.protocol import Selection, TaskInfo
@@ -19,7 +19,7 @@ def tasks_section(material: Material) -> Section:
     means = mean_scores([trial for trial in told if primary in trial.proposal.tasks], search_score) if primary else {}
     tasks = sorted(problem.tasks, key=lambda task: task.name != primary)
     part = ["chosen"] if primary else ["trained in model", "served by"]
-    columns = ["task", "kind", "train", "probe", "selection", *part, "trials", *(["mean"] if primary else [])]
+    columns = ["task", "kind", "train", "probe", "validation", *part, "trials", *(["mean"] if primary else [])]
     rows = []
     for task in tasks:
         trained = sum(task.name in trial.proposal.tasks for trial in told)
@@ -28,22 +28,31 @@ def tasks_section(material: Material) -> Section:
     note = "Rows are those left in each split after `rows` and leaks. Trials are the selector's that train the task."
     if primary:
         note += (
-            f" Their mean is of {material.scored} on {primary}, selection split: no effect of the task, since the "
+            f" Their mean is of {material.scored} on {primary}, validation split: no effect of the task, since the "
             "search picks what to try."
         )
     table = Table("Rows, part in the answer, and what the search saw", tuple(columns), tuple(rows))
-    return Section("tasks", "Task by task", (table, Paragraph(note, "note")))
+    return Section("tasks", "Task by task", (table, *_origins(material), Paragraph(note, "note")))
+
+
+def _origins(material: Material) -> Iterator[Block]:
+    """Which file became which split; a session of an earlier version did not record it."""
+    splits = material.accounts.sessions[-1].opened.splits
+    if splits:
+        held_out = ("probe", "validation", "test")
+        rows = tuple((task, *(origins[part] for part in held_out)) for task, origins in splits.items())
+        yield Table("Where the splits come from", ("task", *held_out), rows)
 
 
 def _facts(task: TaskInfo) -> tuple[Cell, ...]:
     """Rows that an older version did not record are unknown."""
-    recorded = task.probe_rows or task.selection_rows
+    recorded = task.probe_rows or task.validation_rows
     return (
         task.name,
         task.kind,
         number(task.train_rows, ","),
         number(task.probe_rows if recorded else None, ","),
-        number(task.selection_rows if recorded else None, ","),
+        number(task.validation_rows if recorded else None, ","),
     )
 
 

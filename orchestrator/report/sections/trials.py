@@ -45,13 +45,13 @@ def _of_primary(material: Material) -> Iterator[Block]:
         point = Point(_seconds(trial, device) / size, shown_score(trial, search_score) or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
-    up, across = f"{material.scored} of {primary}, selection split", f"{device} {unit} of a trial, all its attempts"
+    up, across = f"{material.scored} of {primary}, validation split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in front(list(at), material.sign)]
     highest = material.sign * max(trial.score or 0.0 for trial in trials)
     said = f"{len(trials)} trials; the best scored {shown_value(highest, search_score)}"
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
-        f"The score of {said} on the selection split, which the search looks at: compare arms by the lift above, not "
+        f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
         "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
     )
@@ -90,7 +90,7 @@ def _of_groups(material: Material) -> Iterator[Block]:
         series[control] = [Point(costs[control], -lift["mean"], low, high)]
     said = "; ".join(f"{name} {each[0].quality:+.4f}" for name, each in series.items())
     across = f"{device} {unit} to train all models of an arm once"
-    up = "mean over tasks on the report split,\nless that of the selection"
+    up = "mean over tasks on the test split,\nless that of the selection"
     yield Picture(
         scatter("trials", series, across, up, f"Quality of each arm less that of the selection: {said}"),
         "Each arm of confirm against the selection, which lies at 0; the vertical lines are the 95 % intervals of the "

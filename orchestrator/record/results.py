@@ -1,6 +1,6 @@
-"""The worker's durable word: ``report.json`` in an attempt's folder, and where attempts live.
+"""The worker's durable word: ``result.json`` in an attempt's folder, and where attempts live.
 
-A report is on disk before anyone is told of it, so an attempt that finished unheard is known by its file.
+A result is on disk before anyone is told of it, so an attempt that finished unheard is known by its file.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.trials.report import Cost, Report
+from auxtune.trials.result import Cost, Result
 
 _TAIL = 1 << 16  # bytes: many times an evaluation's line
-_report = TypeAdapter(Report)
+_result = TypeAdapter(Result)
 
 
-class DamagedReportError(ValueError):
-    """There is a ``report.json``, but it was not written by a worker, or was changed."""
+class DamagedResultError(ValueError):
+    """There is a ``result.json``, but it was not written by a worker, or was changed."""
 
 
 def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
-    """``<study>/trials/<id>/<attempt>``: report, metrics, predictions, log and checkpoint of one attempt."""
+    """``<study>/trials/<id>/<attempt>``: result, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)
 
 
@@ -33,24 +33,24 @@ def weights_folder(study: Path, trial: int, attempt: int) -> Path:
     return attempt_folder(study, trial, attempt) / "weights"
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """Make ``report`` durable as ``folder/report.json``, whole or not at all."""
-    write_whole(folder / "report.json", lambda file: file.write(_report.dump_json(report, indent=1)))
+def write_result(folder: Path, result: Result) -> None:
+    """Make ``result`` durable as ``folder/result.json``, whole or not at all."""
+    write_whole(folder / "result.json", lambda file: file.write(_result.dump_json(result, indent=1)))
 
 
-def read_report(folder: Path) -> Report | None:
-    """The report of an attempt, or ``None`` where it never gave one. Raises ``DamagedReportError``."""
-    path = folder / "report.json"
+def read_result(folder: Path) -> Result | None:
+    """The result of an attempt, or ``None`` where it never gave one. Raises ``DamagedResultError``."""
+    path = folder / "result.json"
     try:
-        return _report.validate_json(path.read_bytes())
+        return _result.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise DamagedReportError(f"{path}: not a readable report: {error.error_count()} mistakes") from error
+        raise DamagedResultError(f"{path}: not a readable result: {error.error_count()} mistakes") from error
 
 
 def show_life(folder: Path) -> None:
-    """Leave a sign of life, the process's id: what an attempt that never reports is charged up to."""
+    """Leave a sign of life, the process's id: what an attempt that leaves no result is charged up to."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
@@ -71,7 +71,7 @@ def steps_done(folder: Path) -> int | None:
 
 
 def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> Cost:
-    """What an attempt without a report took, from ``started`` (seconds since the epoch) to its last sign of life."""
+    """What an attempt without a result took, from ``started`` (seconds since the epoch) to its last sign of life."""
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)

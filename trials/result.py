@@ -22,12 +22,12 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Report:
+class Result:
     """The end of one attempt.
 
-    ``best_step`` is where the mean of the main metrics on the selection split was best; ``selection`` and ``report``
+    ``best_step`` is where the mean of the main metrics on the validation split was best; ``validation`` and ``test``
     hold ``{task: {metric: value}}`` of those weights, ``losses`` each task's mean loss per scored label on the
-    selection split. ``score`` is what a search is told of them, higher is better: the mean of ``scores``, which are
+    validation split. ``score`` is what a search is told of them, higher is better: the mean of ``scores``, which are
     main metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None``
     and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on
     probe)``, scored likewise. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of
@@ -38,8 +38,8 @@ class Report:
     cost: Cost
     steps: int = 0
     best_step: int | None = None
-    selection: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    test: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     rounds: tuple[tuple[str, float], ...] = ()
@@ -55,7 +55,7 @@ class SmokeFigures:
     """What parts of a task's training take.
 
     ``seconds_per_step`` is the mean over all timed optimisation steps, ``fastest`` and ``slowest`` those of the
-    blocks they were timed in. ``seconds_per_evaluation`` is of the selection split's ``evaluated_rows``. Peaks are in
+    blocks they were timed in. ``seconds_per_evaluation`` is of the validation split's ``evaluated_rows``. Peaks are in
     bytes: of a CUDA device, or what the process grew by; unknown is ``None``.
     """
 
