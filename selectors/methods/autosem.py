@@ -25,6 +25,7 @@ from auxtune.selectors.protocol import Answer, Selector
 class AutoSeM(Staged):
     """The two best auxiliaries and any further one that surely does better, then the shares of what was kept."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "weights"
     needs: ClassVar[str] = "a budget of some thirty runs before confirm"
@@ -35,7 +36,7 @@ class AutoSeM(Staged):
     round_steps: int = Field(default=10, ge=1, description="stage 1: optimisation steps of one round")
     seeds: int = Field(default=2, ge=1, description="stage 1: runs side by side whose rewards are added up")
     gamma: float = Field(
-        default=0.3, ge=0, le=1, description="stage 1: how far every arm falls back to the prior each round"
+        default=0.3, ge=0, le=1, description="stage 1: how far every task falls back to the prior each round"
     )
     released: bool = Field(default=False, description="stage 1: choose by utilities of the last posterior above 0.5")
     samples: int = Field(default=20, ge=1, description="stage 2: mixtures to train")

@@ -44,6 +44,7 @@ class ControlState:
 class FixedMixture(ABC):
     """A mixture that is known beforehand: a subclass names its shares."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
@@ -149,6 +150,7 @@ class RandomState:
 class RandomSubset:
     """The best of random subsets of the auxiliaries, each trained with the primary."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True

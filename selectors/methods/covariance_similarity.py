@@ -36,6 +36,7 @@ from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem,
 class CovarianceSimilarity(FromSingleRuns):
     """The auxiliaries whose embeddings have a covariance most like the primary's."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True

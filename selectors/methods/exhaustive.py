@@ -31,6 +31,7 @@ EARLY = 0.2
 class Exhaustive(FromNetworkRuns):
     """The best of all groups, each of them trained."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

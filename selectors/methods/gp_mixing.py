@@ -66,6 +66,7 @@ class MixingState:
 class GPMixing:
     """The shares of the tasks, by Bayesian optimisation with a Gaussian process."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 2 (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True

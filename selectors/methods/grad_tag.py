@@ -90,6 +90,7 @@ class GradTagState:
 class GradTag:
     """The groups of tasks that are estimated to help each other most, from one joint run's gradients."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Sharma, Zhang: Grad-TAG (2024), https://arxiv.org/abs/2409.06091"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

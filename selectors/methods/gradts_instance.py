@@ -94,6 +94,7 @@ class FilterState:
 class InstanceFilter:
     """The rows of each auxiliary whose attention heads matter as the primary's do."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "rows"
     needs_primary: ClassVar[bool] = True
@@ -190,6 +191,7 @@ def _seen(cut: Cut, score: float | None) -> dict[str, JSON]:
 class GradTSInstance(Staged):
     """The auxiliaries of `gradts_trial`, and of each the rows whose attention heads matter as the primary's do."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "rows"
     needs: ClassVar[str] = "an encoder with attention heads"

@@ -66,6 +66,7 @@ _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
 class GradTSThreshold(FromSingleRuns):
     """The auxiliaries whose attention heads matter as the primary's do, more than chance explains."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True

@@ -79,6 +79,7 @@ class Reading:
 class GradTSTrial:
     """The auxiliaries most like the primary by their attention heads, as many as its score rises with."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True

@@ -35,6 +35,7 @@ Pairs: TypeAlias = Mapping[tuple[str, str], float]  # (task, other) -> the task'
 class HOA(FromNetworkRuns):
     """The groups that are best by the mean of their pairs."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

@@ -64,6 +64,7 @@ class SurrogateState:
 class LinearSurrogate:
     """The auxiliaries that raise the score in a linear fit to random subsets, as many as prove best when trained."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Nguyen, Zhang: Surrogate Models (2023), https://arxiv.org/abs/2303.14582"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True

@@ -84,6 +84,7 @@ class RegressionState:
 class MixtureRegression:
     """The shares of the tasks, by regressions on many sampled mixtures, the best predicted verified."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True

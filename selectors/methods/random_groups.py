@@ -51,6 +51,7 @@ class RandomGroupsState:
 class RandomGroups:
     """Random groups of near-equal size, as many as models may be served; of several groupings the best."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

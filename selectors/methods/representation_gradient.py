@@ -64,6 +64,7 @@ _APART = -4.0  # below every margin of numbers in [-1, 1] over thresholds there
 class RepresentationGradient(FromSingleRuns):
     """The tasks that represent texts alike and whose gradients do not conflict."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

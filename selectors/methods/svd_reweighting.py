@@ -36,6 +36,7 @@ from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem,
 class SVDReweighting(FromSingleRuns):
     """Factors of the losses of tasks with the same inputs, from the directions that their labels share."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True

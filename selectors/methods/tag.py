@@ -87,6 +87,7 @@ class TagState:
 class Tag:
     """The groups of tasks that help each other most when trained together, from one joint run."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Fifty et al.: Task Affinity Groupings (2021), https://arxiv.org/abs/2109.04617"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

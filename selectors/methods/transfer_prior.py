@@ -86,6 +86,7 @@ class Prior:
 class TransferPrior:
     """The sources that helped other targets, those like this one above all, in earlier studies."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "ours, after Kim et al.: TaskWeb (2023), https://arxiv.org/abs/2305.13256"
     answers: ClassVar[Answer] = "ranking"
     needs_primary: ClassVar[bool] = True
