@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from auxtune.selectors.options import Option, check, options_of
+from auxtune.selectors.kit.options import Option, check_options, describe_options
 from auxtune.selectors.protocol import JSON, Selector
 
 _FACTS = ("paper", "answers", "needs_primary", "groups")
@@ -58,7 +58,7 @@ class Registry:
         Raises ``ValueError`` for an unknown name and for illegal options, ``ImportError`` where it cannot be loaded.
         """
         cls = self._load(name)
-        check(cls, options, where=self.kind)
+        check_options(cls, options, where=self.kind)
         selector: Selector = cls(**options)
         return selector
 
@@ -107,7 +107,7 @@ def _method(name: str, cls: type[Any]) -> Method:
         needs=getattr(cls, "needs", None),
         costs=getattr(cls, "costs", None),
         avoid=getattr(cls, "avoid", None),
-        options=options_of(cls),
+        options=describe_options(cls),
     )
 
 

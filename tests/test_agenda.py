@@ -17,9 +17,9 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.planning.verification import differences, not_asked_again
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Opened, Proposed, Told
+from auxtune.orchestrator.record.events import Opened, Proposed, Told, from_json, to_json
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.results import attempt_folder, show_life, write_result
@@ -90,7 +90,7 @@ class World:
         told = Result(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
         folder = self.attempt(trial)
         folder.mkdir(parents=True)
-        if trial.proposal.leg is not None:
+        if trial.proposal.continuation is not None:
             write_checkpoint(folder / "weights", {"encoder.weight": torch.zeros(2)}, {})
         write_result(folder, Result(**{**vars(told), **changes}))  # type: ignore[arg-type]
 
@@ -179,6 +179,29 @@ def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> N
         for event in read_events(world.folder / "ledger")
     ]
     assert any("the selector now asks for" in line for line in differences(world.study, events))
+
+
+def test_what_another_version_of_the_selector_proposed_is_not_asked_again(world: World) -> None:
+    world.run(world.session())
+    recorded = read_events(world.folder / "ledger")
+    assert not_asked_again(world.study, recorded) is None
+    problem = Problem(world.problem.tasks, "p", seed=6)  # with another seed, nothing recorded would follow
+    events = [
+        event if not isinstance(event, Opened) else Opened(**{**vars(event), "problem": problem, "selector_version": 2})
+        for event in recorded
+    ]
+    assert list(differences(world.study, events)) == []
+    assert not_asked_again(world.study, events) == (
+        "not asked again: 7 proposals of version 2 of the selector, which is at version 1 now"
+    )
+
+
+def test_a_ledger_from_before_selectors_had_versions_is_of_version_1(world: World) -> None:
+    world.session()
+    opened = read_events(world.folder / "ledger")[0]
+    before = to_json(opened)
+    assert before.pop("selector_version") == 1
+    assert from_json(before) == opened
 
 
 def test_work_that_finished_unheard_is_known_by_its_result(world: World) -> None:

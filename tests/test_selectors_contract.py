@@ -79,12 +79,12 @@ class TestMoreRunsThanSlots(SelectorContract):
 
 TELL = """
 from auxtune.selectors.registry import make, names
-from auxtune.selectors.testing.contract import FORTY, problem_of, world_of
-from auxtune.selectors.testing.study import tell_story
+from auxtune.selectors.testing.contract import FORTY, problem_of, benchmark_of
+from auxtune.selectors.testing.study import simulate_study
 for name in names():
     problem = problem_of(FORTY)
-    story = tell_story(make(name, {}), problem, world_of(problem), trials=8)
-    print(name, story.proposals, story.moments[-1].selection)
+    story = simulate_study(make(name, {}), problem, benchmark_of(problem), trials=8)
+    print(name, story.proposals, story.steps[-1].selection)
 """
 
 
@@ -196,12 +196,12 @@ class LosesPatience(Thompson):
         return Done() if len(self.waits) > 500 else asked
 
 
-@caught_by(SelectorContract.test_a_leg_starts_from_weights_that_are_held)
+@caught_by(SelectorContract.test_a_continuation_starts_from_weights_in_use)
 class LetsGoOfTheIncumbent(Thompson):
     mode: str = "trials"
     rounds: int = 6
 
-    def holds(self, state):
+    def checkpoints_in_use(self, state):
         return frozenset()
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.legs import start_of, useless_weights
+from auxtune.orchestrator.planning.continuations import start_of, useless_weights
 from auxtune.orchestrator.planning.measuring import Served
 from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.slots import Slots
@@ -165,13 +165,13 @@ class Agenda:
         return sum(1 for _ in self._confirmation.missing(selected.selection, self.accounts))
 
     def start_of(self, trial: Trial) -> Path | None:
-        """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one."""
+        """The weights of another trial that ``trial`` begins with, if it continues one."""
         return start_of(self.folder, self.accounts, trial)
 
     def may_stop(self, trial: Trial) -> bool:
         """Whether early stopping may judge ``trial``: a whole training of the search."""
         asked = trial.proposal
-        return trial.phase == "search" and asked.inner is None and asked.leg is None
+        return trial.phase == "search" and asked.inner is None and asked.continuation is None
 
     def resize(self, slots: Slots) -> None:
         """Machines have come or gone: the budget's estimates go by what there is."""
@@ -336,7 +336,7 @@ class Agenda:
         )
 
     def _forget_weights(self) -> None:
-        """Delete the weights of legs from which nothing will start any more."""
+        """Delete the weights of continued trainings from which nothing will start any more."""
         if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
             self.flush()  # another session must come to the same incumbent
             for path in useless:

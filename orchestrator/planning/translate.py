@@ -50,8 +50,8 @@ class Translator:
         shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
         primary = self._primary_of(proposal)
         evaluated = (primary,) if primary else proposal.tasks
-        # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
-        steady = proposal.inner is not None or proposal.leg is not None
+        # A bandit needs every round or continuation to count alike, so these do not decay their learning rate.
+        steady = proposal.inner is not None or proposal.continuation is not None
         transfer = training.schedule == "transfer" and not steady and not proposal.measure
         first = tuple(task for task in proposal.tasks if task != primary) if transfer else ()
         return Recipe(
@@ -71,7 +71,7 @@ class Translator:
             learning_rate=training.learning_rate,
             warmup=training.warmup,
             decay="none" if steady else "linear",
-            keep="last" if proposal.leg is not None else "best",
+            keep="last" if proposal.continuation is not None else "best",
             weight_decay=training.weight_decay,
             clip=training.clip,
             precision=training.precision,
@@ -89,8 +89,8 @@ class Translator:
             return 0
         if proposal.inner is not None:
             return proposal.inner.rounds * proposal.inner.round_steps
-        if proposal.leg is not None:
-            return proposal.leg.steps
+        if proposal.continuation is not None:
+            return proposal.continuation.steps
         training = self.options.training
         steps = max(1, round(whole_steps(training, self.problem) * proposal.portion))
         primary = self._primary_of(proposal)

@@ -29,7 +29,7 @@ def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
 
 
 def weights_folder(study: Path, trial: int, attempt: int) -> Path:
-    """Where an attempt of a leg leaves the weights that other legs start from."""
+    """Where an attempt leaves the weights that other trials continue."""
     return attempt_folder(study, trial, attempt) / "weights"
 
 

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from auxtune.orchestrator.errors import DriftError
+from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.session.prepare import Prepared
+from auxtune.selectors.protocol import version_of
 
 _PACKAGES = ("auxtune", "ray", "torch", "transformers", "mlflow", "numpy")
 
@@ -43,6 +45,7 @@ def open_ledger(folder: Path, prepared: Prepared, session: str, allow_drift: boo
         drift=drift,
         search_score=search_score_of(study.options),
         splits=prepared.origins,
+        selector_version=version_of(selector_of(study.options)),
     )
     return Ledger(folder / "ledger", opened)
 

@@ -13,6 +13,7 @@ from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem,
 class AsGroups:
     """A fixed mixture for each task in turn; equal ones are one group. Trains nothing: its answer is known."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

@@ -93,12 +93,12 @@ RELEASED = "importance as the authors' code has it, but for dropout and batches"
 def heads_measured(released: bool, probe: str = "head_importance") -> Measure:
     """The importance by the gradient of head masks, or of key and value weights as the authors' code has it.
 
-    That cuts the weights along their inputs, and reads the training rows. Rows by themselves are always of these.
+    The latter reads the training rows; the importance for each row is always of those.
     """
     if not released:
         return Measure(probe, {"form": "mask"})
     rows = {"split": "train"} if probe == "head_importance" else {}
-    return Measure(probe, {"form": "key_value", "sliced": "input", **rows})
+    return Measure(probe, {"form": "key_value", **rows})
 
 
 def rows_norm(released: bool) -> RowsNorm:

@@ -31,9 +31,9 @@ from auxtune.selectors.protocol import (
     Selection,
     Selector,
     Wait,
-    held_by,
+    checkpoints_used_by,
     reading_of,
-    renumbered,
+    renumber,
 )
 
 _ANY = (("random_subset", RandomSubset()),)  # a default, as every option has one
@@ -57,6 +57,7 @@ class PipelineState:
 class Staged(ABC):
     """The functions of a selector that is a row of ``stages``."""
 
+    version: ClassVar[int] = 1
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
@@ -64,6 +65,11 @@ class Staged(ABC):
     @abstractmethod
     def stages(self) -> tuple[tuple[str, Selector], ...]:
         """Name and selector of each stage; at least one."""
+
+    @property
+    def parts(self) -> tuple[Selector, ...]:
+        """The selector of each stage."""
+        return tuple(selector for _, selector in self.stages)
 
     def start(self, problem: Problem) -> PipelineState:
         """At the first stage. Raises ``ValueError`` without a primary, and what the first stage raises."""
@@ -78,7 +84,7 @@ class Staged(ABC):
             reply = selector.propose(state.inner, evidence)
             if isinstance(reply, Proposal):
                 stage = f"{name}.{reply.stage}" if reply.stage else name
-                outward = renumbered(reply, {local: number for number, local in state.numbers.items()})
+                outward = renumber(reply, {local: number for number, local in state.numbers.items()})
                 return replace(outward, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
             if isinstance(reply, Wait) or state.pending:
                 return Wait()
@@ -97,7 +103,7 @@ class Staged(ABC):
             state = self._next_stage(state, handed)
         name, selector = self.stages[state.stage]
         stage = proposal.stage.removeprefix(name).removeprefix(".")
-        own = replace(renumbered(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
+        own = replace(renumber(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
         local = len(state.numbers)
         return replace(
             state,
@@ -121,9 +127,9 @@ class Staged(ABC):
         """The fewest of all stages together, should none leave out a task."""
         return sum(selector.fewest(problem) for _, selector in self.stages)
 
-    def holds(self, state: PipelineState) -> frozenset[int]:
+    def checkpoints_in_use(self, state: PipelineState) -> frozenset[int]:
         """What the stage under way may still start from."""
-        held = held_by(self._selector(state.stage), state.inner)
+        held = checkpoints_used_by(self._selector(state.stage), state.inner)
         return frozenset(number for number, local in state.numbers.items() if local in held)
 
     def reading(self, state: PipelineState) -> int:

@@ -29,9 +29,9 @@ from auxtune.selectors.protocol import (
     Selection,
     Selector,
     Wait,
-    held_by,
+    checkpoints_used_by,
     reading_of,
-    renumbered,
+    renumber,
 )
 
 _ANY = RandomSubset()  # a default, as every option has one
@@ -60,6 +60,7 @@ class SearchesState:
 class Searches:
     """One selector, searched with several seeds."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = False
@@ -67,6 +68,11 @@ class Searches:
 
     selector: Selector = _ANY
     times: int = 2
+
+    @property
+    def parts(self) -> tuple[Selector, ...]:
+        """What is searched."""
+        return (self.selector,)
 
     def start(self, problem: Problem) -> SearchesState:
         """Every search at its start. The first has the problem's own seed. Raises what the selector raises."""
@@ -83,7 +89,7 @@ class Searches:
                 own = {local: number for number, (owner, local) in state.numbers.items() if owner == search}
                 stage = f"search{search}.{reply.stage}" if reply.stage else f"search{search}"
                 notes = {"search": search, "notes": dict(reply.notes)}
-                return replace(renumbered(reply, own), stage=stage, notes=notes)
+                return replace(renumber(reply, own), stage=stage, notes=notes)
             waiting = waiting or isinstance(reply, Wait)
         return Wait() if waiting else Done()
 
@@ -92,7 +98,7 @@ class Searches:
         search = proposal.notes["search"]
         local = state.made(search)
         stage = proposal.stage.removeprefix(f"search{search}").removeprefix(".")
-        inward = renumbered(proposal, {each: count for each, (_, count) in state.numbers.items()})
+        inward = renumber(proposal, {each: count for each, (_, count) in state.numbers.items()})
         asked = replace(inward, stage=stage, notes=proposal.notes["notes"])
         own = self.selector.proposed(state.inner[search], local, asked)
         if stage != state.stages[search]:  # scores of another stage are of other trainings
@@ -128,9 +134,9 @@ class Searches:
         """The fewest of every search."""
         return self.times * self.selector.fewest(problem)
 
-    def holds(self, state: SearchesState) -> frozenset[int]:
+    def checkpoints_in_use(self, state: SearchesState) -> frozenset[int]:
         """What any of the searches may still start from."""
-        held = [held_by(self.selector, inner) for inner in state.inner]
+        held = [checkpoints_used_by(self.selector, inner) for inner in state.inner]
         return frozenset(number for number, (search, local) in state.numbers.items() if local in held[search])
 
     def reading(self, state: SearchesState) -> int:

@@ -4,14 +4,14 @@ Source: stage 1 of AutoSeM. H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic 
 Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153; update, reward and choice as in the first author's
 code. It is the inner selector of ``thompson.py``, never a study's own selector.
 
-    k        an arm: any task of the run, the primary among them
+    k        any task of the run, the primary among them
     M_b      the primary's metric on probe after round b
-    r_b      reward, 1 if M_b >= M_(b-1) and else 0: against the round just before, whichever arm that was
-    a_k, b_k the arm's Beta posterior, at first the prior, a_0 = b_0 = 1
-    gamma    how far every arm falls back to the prior each round:
-             a_k <- (1 - gamma) a_k + gamma a_0, likewise b_k; then the pulled arm alone: a += r, b += 1 - r
+    r_b      reward, 1 if M_b >= M_(b-1) and else 0: against the round just before, whichever task that was
+    a_k, b_k the task's Beta posterior, at first the prior, a_0 = b_0 = 1
+    gamma    how far every task falls back to the prior each round:
+             a_k <- (1 - gamma) a_k + gamma a_0, likewise b_k; then the pulled task alone: a += r, b += 1 - r
 
-The first pull is the primary; later pulls draw one value from each arm's Beta and take the largest, ties at random.
+The first pull is the primary; later pulls draw one value from each task's Beta and take the largest, ties at random.
 
 Where we differ: the first round only sets the reference for the second and rewards nothing. (The released code
 compares it with 0, which rewards any metric that is not negative.)
@@ -50,10 +50,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 from scipy.special import betaln, logsumexp
 from scipy.stats import beta as beta_distribution
 
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Evidence, Outcome, Problem, Proposal, Selection, Wait
 
 _LEVEL = 0.95  # of the intervals
@@ -152,23 +153,23 @@ class BanditState:
         return RewardRates(dict(zip(names, self.won, strict=True)), dict(zip(names, self.lost, strict=True)))
 
 
-@dataclass(frozen=True)
+@options
 class BetaBandit:
     """Thompson sampling over the tasks of one run, rewarded when the primary's probe score does not fall."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "ranking"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
-    gamma: float = option(0.3, "how far every arm falls back to the prior each round", least=0, most=1)
-    prior: float = option(1.0, "both parameters of every arm's first Beta", above=0)
+    options_of: ClassVar[str] = "inner"
 
-    def __post_init__(self) -> None:
-        check(type(self), vars(self), where="inner")
+    gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each round")
+    prior: float = Field(default=1.0, gt=0, description="both parameters of every task's first Beta")
 
     def start(self, problem: Problem) -> BanditState:
-        """Every arm at the prior. Raises ``ValueError`` without a primary."""
+        """Every task at the prior. Raises ``ValueError`` without a primary."""
         problem.require_primary()
         prior, none = (float(self.prior),) * len(problem.tasks), (0,) * len(problem.tasks)
         return BanditState(problem, alpha=prior, beta=prior, won=none, lost=none)
@@ -180,7 +181,7 @@ class BetaBandit:
         if state.made == 0:
             return Proposal((state.problem.require_primary(),))
         rng = np.random.default_rng([state.problem.seed, state.made])
-        return Proposal((state.problem.names[drawn_arm(rng, state.alpha, state.beta)],))
+        return Proposal((state.problem.names[draw_task(rng, state.alpha, state.beta)],))
 
     def proposed(self, state: BanditState, number: int, proposal: Proposal) -> BanditState:
         """The round has begun."""
@@ -188,7 +189,7 @@ class BetaBandit:
         return replace(state, made=state.made + 1, pending=task)
 
     def told(self, state: BanditState, number: int, outcome: Outcome) -> BanditState:
-        """All arms forget a little, the pulled one learns. A round without a score teaches nothing."""
+        """All tasks forget a little, the pulled one learns. A round without a score teaches nothing."""
         if outcome.score is None:
             return replace(state, pending=None)
         if state.last is None:
@@ -205,29 +206,29 @@ class BetaBandit:
         return 0
 
     def learn(self, state: BanditState, task: str, rewarded: bool) -> BanditState:
-        """The state after a pull of ``task`` that was ``rewarded`` or not: all arms forget, that one learns."""
-        arm, rewarded = state.problem.names.index(task), bool(rewarded)  # NumPy's would not go into JSON
+        """The state after a pull of ``task`` that was ``rewarded`` or not: all tasks forget, that one learns."""
+        place, rewarded = state.problem.names.index(task), bool(rewarded)  # NumPy's would not go into JSON
         return replace(
             state,
-            alpha=self._after(state.alpha, arm, float(rewarded)),
-            beta=self._after(state.beta, arm, float(not rewarded)),
-            won=_one_more(state.won, arm, rewarded),
-            lost=_one_more(state.lost, arm, not rewarded),
+            alpha=self._after(state.alpha, place, float(rewarded)),
+            beta=self._after(state.beta, place, float(not rewarded)),
+            won=_one_more(state.won, place, rewarded),
+            lost=_one_more(state.lost, place, not rewarded),
         )
 
-    def _after(self, values: tuple[float, ...], arm: int, gain: float) -> tuple[float, ...]:
-        """One parameter of every arm after a pull that gave one of them ``gain``."""
+    def _after(self, values: tuple[float, ...], place: int, gain: float) -> tuple[float, ...]:
+        """One parameter of every task after a pull that gave one of them ``gain``."""
         forgotten = [(1 - self.gamma) * value + self.gamma * self.prior for value in values]
-        forgotten[arm] += gain
+        forgotten[place] += gain
         return tuple(forgotten)
 
 
-def _one_more(counts: tuple[int, ...], arm: int, happened: bool) -> tuple[int, ...]:
-    """``counts`` with one more of ``arm``, if it ``happened``."""
-    return tuple(count + (happened and place == arm) for place, count in enumerate(counts))
+def _one_more(counts: tuple[int, ...], place: int, happened: bool) -> tuple[int, ...]:
+    """``counts`` with one more at ``place``, if it ``happened``."""
+    return tuple(count + (happened and other == place) for other, count in enumerate(counts))
 
 
-def drawn_arm(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:
-    """The arm whose draw from its posterior is the largest, ties at random: Thompson sampling."""
+def draw_task(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:
+    """The task whose draw from its posterior is the largest, ties at random: Thompson sampling."""
     theta = rng.beta(alpha, beta)  # (tasks,)
     return int(rng.choice(np.flatnonzero(theta == theta.max())))

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.mixtures import sampling_shares
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 
@@ -39,10 +40,11 @@ class ControlState:
     made: int = 0
 
 
-@dataclass(frozen=True)
+@options
 class FixedMixture(ABC):
     """A mixture that is known beforehand: a subclass names its shares."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
@@ -144,10 +146,11 @@ class RandomState:
     scores: Mapping[int, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@options
 class RandomSubset:
     """The best of random subsets of the auxiliaries, each trained with the primary."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -157,11 +160,10 @@ class RandomSubset:
     costs: ClassVar[str] = "a run per subset"
     avoid: ClassVar[str] = "the subsets outnumber the runs a hundred times"
 
-    size: int | None = option(None, "auxiliaries in each subset; null draws the size too", least=1)
-    trials: int | None = option(None, "subsets to try; null tries all, or as many as the budget allows", least=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    size: int | None = Field(default=None, ge=1, description="auxiliaries in each subset; null draws the size too")
+    trials: int | None = Field(
+        default=None, ge=1, description="subsets to try; null tries all, or as many as the budget allows"
+    )
 
     def start(self, problem: Problem) -> RandomState:
         """Nothing drawn yet. Raises ``ValueError`` without anything to be won or with too few auxiliaries."""

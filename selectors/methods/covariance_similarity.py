@@ -20,22 +20,23 @@ such tasks differ by noise. An auxiliary may be kept though none is of use: conf
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.grouping import at_least, ranked, top_k
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised, recorded, similarity
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 
 
-@dataclass(frozen=True)
+@options
 class CovarianceSimilarity(FromSingleRuns):
     """The auxiliaries whose embeddings have a covariance most like the primary's."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -44,17 +45,19 @@ class CovarianceSimilarity(FromSingleRuns):
     costs: ClassVar[str] = "a run per task, or a pass over its probe rows with `trained: false`"
     avoid: ClassVar[str] = "tasks share their texts and differ in their labels"
 
-    at: Literal["embeddings", "representation"] = option(
-        "embeddings", "measured where: each token's embedding, or the vector that stands for a whole row"
+    at: Literal["embeddings", "representation"] = Field(
+        default="embeddings",
+        description="measured where: each token's embedding, or the vector that stands for a whole row",
     )
-    trained: bool = option(True, "measured after each task was trained alone; false: of the encoder as it came")
-    score: Literal["paper", "normalised"] = option("paper", "the paper's score, or the cosine of both covariances")
-    centred: bool = option(False, "about the mean, not about zero")
-    keep: int | None = option(2, "auxiliaries kept at the most; null: no such limit", least=1)
-    threshold: float | None = option(None, "the least score kept; null: no such limit", least=0, most=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    trained: bool = Field(
+        default=True, description="measured after each task was trained alone; false: of the encoder as it came"
+    )
+    score: Literal["paper", "normalised"] = Field(
+        default="paper", description="the paper's score, or the cosine of both covariances"
+    )
+    centred: bool = Field(default=False, description="about the mean, not about zero")
+    keep: int | None = Field(default=2, ge=1, description="auxiliaries kept at the most; null: no such limit")
+    threshold: float | None = Field(default=None, ge=0, le=1, description="the least score kept; null: no such limit")
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing measured yet. Raises ``ValueError`` without a primary."""

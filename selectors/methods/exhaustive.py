@@ -16,20 +16,22 @@ report a correlation of 0.49).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Done, Evidence, Problem, Proposal, Selection
 
 EARLY = 0.2
 
 
-@dataclass(frozen=True)
+@options
 class Exhaustive(FromNetworkRuns):
     """The best of all groups, each of them trained."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -38,12 +40,9 @@ class Exhaustive(FromNetworkRuns):
     costs: ClassVar[str] = "2^n - 1 runs, with a primary 2^(n - 1); a fifth of that with `split: early`"
     avoid: ClassVar[str] = "there are more than a handful of tasks"
 
-    split: Literal["validation", "early"] = option(
-        "validation", "scores after the whole training, or after a fifth of it"
+    split: Literal["validation", "early"] = Field(
+        default="validation", description="scores after the whole training, or after a fifth of it"
     )
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
 
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""

@@ -26,9 +26,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.mixtures import to_point, to_shares
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 
@@ -61,10 +62,11 @@ class MixingState:
         return [number for number in sorted(self.scores) if self.scores[number] is not None]
 
 
-@dataclass(frozen=True)
+@options
 class GPMixing:
     """The shares of the tasks, by Bayesian optimisation with a Gaussian process."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 2 (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
@@ -74,12 +76,9 @@ class GPMixing:
     costs: ClassVar[str] = "`samples` runs"
     avoid: ClassVar[str] = "there are more tasks than a third of the samples"
 
-    samples: int = option(20, "mixtures to train", least=1)
-    startup: int | None = option(None, "random mixtures first; null: tasks, but at least 4", least=1)
-    min_primary: float = option(0.1, "the least share of the primary", least=0, most=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    samples: int = Field(default=20, ge=1, description="mixtures to train")
+    startup: int | None = Field(default=None, ge=1, description="random mixtures first; null: tasks, but at least 4")
+    min_primary: float = Field(default=0.1, ge=0, le=1, description="the least share of the primary")
 
     def start(self, problem: Problem) -> MixingState:
         """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""

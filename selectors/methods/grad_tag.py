@@ -43,6 +43,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.stats import norm, spearmanr
 
 from auxtune.selectors.kit.affinity import (
@@ -69,7 +70,7 @@ from auxtune.selectors.kit.grouping import (
     spectral,
 )
 from auxtune.selectors.kit.linearised import Linearised, linearised
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 
 PROBE = "output_gradients"
@@ -85,10 +86,11 @@ class GradTagState:
     key: str | None = None
 
 
-@dataclass(frozen=True)
+@options
 class GradTag:
     """The groups of tasks that are estimated to help each other most, from one joint run's gradients."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Sharma, Zhang: Grad-TAG (2024), https://arxiv.org/abs/2409.06091"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -98,16 +100,17 @@ class GradTag:
     avoid: ClassVar[str] = "training moves the encoder far, as from scratch: it is linearised"
     unread: ClassVar[Mapping[str, str]] = {"models": MODELS_UNREAD}
 
-    models: int | None = option(None, f"not read: {MODELS_UNREAD}", least=1)
-    rows: int = option(512, "rows of each task to fit on, and as many to judge by", least=2)
-    projection: int = option(200, "numbers that a gradient is projected to", least=1)
-    subsets: int = option(200, "random subsets of tasks to estimate", least=1)
-    size: int | None = option(None, "tasks in a subset; null: a quarter of the tasks, but 3", least=2)
-    regularisation: float = option(0.001, "of the fits, in units of the gradients' mean square", above=0)
-    finaliser: Literal["clusters", "cover"] = option("clusters", "of groups: disjoint, or they may overlap")
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    models: int | None = Field(default=None, ge=1, description=f"not read: {MODELS_UNREAD}")
+    rows: int = Field(default=512, ge=2, description="rows of each task to fit on, and as many to judge by")
+    projection: int = Field(default=200, ge=1, description="numbers that a gradient is projected to")
+    subsets: int = Field(default=200, ge=1, description="random subsets of tasks to estimate")
+    size: int | None = Field(default=None, ge=2, description="tasks in a subset; null: a quarter of the tasks, but 3")
+    regularisation: float = Field(
+        default=0.001, gt=0, description="of the fits, in units of the gradients' mean square"
+    )
+    finaliser: Literal["clusters", "cover"] = Field(
+        default="clusters", description="of groups: disjoint, or they may overlap"
+    )
 
     def start(self, problem: Problem) -> GradTagState:
         """Nothing asked for."""

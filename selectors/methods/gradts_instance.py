@@ -30,14 +30,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
+
+from pydantic import Field
 
 from auxtune.selectors.kit.head_profiles import RELEASED, heads_measured, rows_norm
 from auxtune.selectors.kit.kept_rows import kept_at, rule_for
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.pipeline import Staged
 from auxtune.selectors.methods.gradts_trial import GradTSTrial
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import (
     JSON,
     Answer,
@@ -51,6 +53,9 @@ from auxtune.selectors.protocol import (
     Selector,
     Wait,
 )
+
+Threshold: TypeAlias = Annotated[float, Field(ge=-1)]  # the least tau of a row with the primary
+Thresholds: TypeAlias = Annotated[list[Threshold], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -85,22 +90,20 @@ class FilterState:
         return self.runs.problem
 
 
-@dataclass(frozen=True)
+@options
 class InstanceFilter:
     """The rows of each auxiliary whose attention heads matter as the primary's do."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "rows"
     needs_primary: ClassVar[bool] = True
     groups: ClassVar[bool] = False
 
-    threshold: float | list[float] = option(  # noqa: RUF009 - the default is no list
-        0.42, "the least tau of a row with the primary; of a list the best wins", least=-1
+    threshold: Threshold | Thresholds = Field(
+        default=0.42, description="the least tau of a row with the primary; of a list the best wins"
     )
-    released: bool = option(False, RELEASED)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    released: bool = Field(default=False, description=RELEASED)
 
     def start(self, problem: Problem) -> FilterState:
         """No run yet. Raises ``ValueError`` without a primary."""
@@ -184,26 +187,28 @@ def _seen(cut: Cut, score: float | None) -> dict[str, JSON]:
     return {"threshold": cut.threshold, "kept": kept, "score": score}
 
 
-@dataclass(frozen=True)
+@options
 class GradTSInstance(Staged):
     """The auxiliaries of `gradts_trial`, and of each the rows whose attention heads matter as the primary's do."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "rows"
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "`gradts_trial`, and a run per threshold"
     avoid: ClassVar[str] = "auxiliaries have few rows to spare"
 
-    patience: int = option(0, "stage 1: how many prefixes in a row may score below the best so far", least=0)
-    ahead: int = option(2, "stage 1: prefixes trained beyond the first that is undecided; 0: one by one", least=0)
-    compare_alone: bool = option(False, "stage 1: the primary alone is the first prefix and may win")
-    threshold: float | list[float] = option(  # noqa: RUF009 - the default is no list
-        0.42, "stage 2: the least tau of a row with the primary; of a list the best wins", least=-1
+    patience: int = Field(
+        default=0, ge=0, description="stage 1: how many prefixes in a row may score below the best so far"
     )
-    released: bool = option(False, RELEASED)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    ahead: int = Field(
+        default=2, ge=0, description="stage 1: prefixes trained beyond the first that is undecided; 0: one by one"
+    )
+    compare_alone: bool = Field(default=False, description="stage 1: the primary alone is the first prefix and may win")
+    threshold: Threshold | Thresholds = Field(
+        default=0.42, description="stage 2: the least tau of a row with the primary; of a list the best wins"
+    )
+    released: bool = Field(default=False, description=RELEASED)
 
     @property
     def stages(self) -> tuple[tuple[str, Selector], ...]:

@@ -38,10 +38,10 @@ who helps whom.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy import stats
 
 from auxtune.selectors.kit.grouping import at_least
@@ -55,17 +55,18 @@ from auxtune.selectors.kit.head_profiles import (
     unmeasured,
 )
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
 
 _SURE = 0.95  # how surely one more twin would stay below the threshold
 _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
 
 
-@dataclass(frozen=True)
+@options
 class GradTSThreshold(FromSingleRuns):
     """The auxiliaries whose attention heads matter as the primary's do, more than chance explains."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -74,17 +75,17 @@ class GradTSThreshold(FromSingleRuns):
     costs: ClassVar[str] = "a run per task, and `twins` for the default threshold"
     avoid: ClassVar[str] = "helping goes one way only: tau is symmetric"
 
-    threshold: float | Literal["published"] | None = option(
-        None, "the least tau with the primary; null: measured on label-shuffled twins of the auxiliaries", least=-1
+    threshold: Annotated[float, Field(ge=-1)] | Literal["published"] | None = Field(
+        default=None,
+        description="the least tau with the primary; null: measured on label-shuffled twins of the auxiliaries",
     )
-    twins: int = option(8, "twins for the measured threshold; fewer cost less and raise it", least=2)
-    backbone: Literal["bert-base-cased", "bert-large-cased"] | None = option(
-        None, "the encoder whose threshold `published` is"
+    twins: int = Field(default=8, ge=2, description="twins for the measured threshold; fewer cost less and raise it")
+    backbone: Literal["bert-base-cased", "bert-large-cased"] | None = Field(
+        default=None, description="the encoder whose threshold `published` is"
     )
-    released: bool = option(False, RELEASED)
+    released: bool = Field(default=False, description=RELEASED)
 
     def __post_init__(self) -> None:
-        check(type(self), vars(self))
         if (self.threshold == "published") != (self.backbone is not None):
             known = ", ".join(_PUBLISHED)
             raise ValueError(

@@ -29,6 +29,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
+from pydantic import Field
+
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
     auxiliaries_by_tau,
@@ -38,7 +40,7 @@ from auxtune.selectors.kit.head_profiles import (
     unmeasured,
 )
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 
 Ranking: TypeAlias = tuple[tuple[str, float], ...]
@@ -73,10 +75,11 @@ class Reading:
     stopped: bool
 
 
-@dataclass(frozen=True)
+@options
 class GradTSTrial:
     """The auxiliaries most like the primary by their attention heads, as many as its score rises with."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -85,13 +88,12 @@ class GradTSTrial:
     costs: ClassVar[str] = "a run per task, and one per prefix tried"
     avoid: ClassVar[str] = "a score is so noisy that the first drop is luck"
 
-    patience: int = option(0, "how many prefixes in a row may score below the best so far", least=0)
-    ahead: int = option(2, "prefixes trained beyond the first that is undecided; 0: one by one", least=0)
-    compare_alone: bool = option(False, "the primary alone is the first prefix and may win")
-    released: bool = option(False, RELEASED)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    patience: int = Field(default=0, ge=0, description="how many prefixes in a row may score below the best so far")
+    ahead: int = Field(
+        default=2, ge=0, description="prefixes trained beyond the first that is undecided; 0: one by one"
+    )
+    compare_alone: bool = Field(default=False, description="the primary alone is the first prefix and may win")
+    released: bool = Field(default=False, description=RELEASED)
 
     def start(self, problem: Problem) -> TrialState:
         """No run yet. Raises ``ValueError`` without a primary."""

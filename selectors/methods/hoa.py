@@ -20,22 +20,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
-from auxtune.selectors.options import check
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Answer, Done, Evidence, Network, Problem, Proposal, Selection
 
 Pairs: TypeAlias = Mapping[tuple[str, str], float]  # (task, other) -> the task's score when both are trained
 
 
-@dataclass(frozen=True)
+@options
 class HOA(FromNetworkRuns):
     """The groups that are best by the mean of their pairs."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -43,9 +43,6 @@ class HOA(FromNetworkRuns):
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "n (n + 1) / 2 runs, with a primary one per task"
     avoid: ClassVar[str] = "what tasks do only together matters"
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
 
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""

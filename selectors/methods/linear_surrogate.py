@@ -29,11 +29,12 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.membership import Fit, fitted, held_out
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.skill import Skill, rank_skill
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 
 _PER_AUXILIARY = 6
@@ -59,10 +60,11 @@ class SurrogateState:
         return {number: self.trained[number] for number in sorted(self.trained) if number not in self.nested}
 
 
-@dataclass(frozen=True)
+@options
 class LinearSurrogate:
     """The auxiliaries that raise the score in a linear fit to random subsets, as many as prove best when trained."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Nguyen, Zhang: Surrogate Models (2023), https://arxiv.org/abs/2303.14582"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -71,16 +73,18 @@ class LinearSurrogate:
     costs: ClassVar[str] = "6 runs per auxiliary, all at once, then `verify`"
     avoid: ClassVar[str] = "there are fewer than five auxiliaries"
 
-    size: int = option(3, "auxiliaries in each subset, at most all but one", least=1)
-    subsets: int | None = option(None, "subsets to train; null: 6 per auxiliary, or all there are", least=1)
-    estimator: Literal["least_squares", "average"] = option(
-        "least_squares", "a task's worth: its coefficient in a fit of all, or the mean score of its subsets"
+    size: int = Field(default=3, ge=1, description="auxiliaries in each subset, at most all but one")
+    subsets: int | None = Field(
+        default=None, ge=1, description="subsets to train; null: 6 per auxiliary, or all there are"
     )
-    ridge: float = option(1.0, "added to each task's sum of squares; 0: plain least squares", least=0)
-    verify: int = option(5, "how many of the best to keep: so many numbers are tried, none and all among them", least=2)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    estimator: Literal["least_squares", "average"] = Field(
+        default="least_squares",
+        description="a task's worth: its coefficient in a fit of all, or the mean score of its subsets",
+    )
+    ridge: float = Field(default=1.0, ge=0, description="added to each task's sum of squares; 0: plain least squares")
+    verify: int = Field(
+        default=5, ge=2, description="how many of the best to keep: so many numbers are tried, none and all among them"
+    )
 
     def start(self, problem: Problem) -> SurrogateState:
         """Nothing drawn yet. Raises ``ValueError`` without a primary."""

@@ -28,11 +28,12 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
 from auxtune.selectors.kit.mixtures import draws_of
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import process
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
 
 _NO_SCORES = f"fewer than {LEAST} mixtures gave scores that differ: all tasks, equal shares"
@@ -79,10 +80,11 @@ class RegressionState:
         return np.array([self.scores[number] for number in self.good], dtype=float)
 
 
-@dataclass(frozen=True)
+@options
 class MixtureRegression:
     """The shares of the tasks, by regressions on many sampled mixtures, the best predicted verified."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
@@ -92,14 +94,15 @@ class MixtureRegression:
     costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
     avoid: ClassVar[str] = "fewer than three runs per task can be paid for"
 
-    samples: int = option(32, "mixtures to train before the first regression; each round doubles them", least=LEAST)
-    verify: int = option(3, "best predicted mixtures to train in each round", least=1)
-    rounds: int = option(5, "how often to regress and verify; the budget may end it before", least=1, most=10)
-    kappa: float = option(1.0, "standard deviations of disagreement taken off a prediction", least=0)
-    min_primary: float = option(0.1, "the least share of the primary", least=0.05, most=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    samples: int = Field(
+        default=32, ge=LEAST, description="mixtures to train before the first regression; each round doubles them"
+    )
+    verify: int = Field(default=3, ge=1, description="best predicted mixtures to train in each round")
+    rounds: int = Field(
+        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it before"
+    )
+    kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
+    min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
 
     def start(self, problem: Problem) -> RegressionState:
         """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""

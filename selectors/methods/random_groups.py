@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 _TRIES = 200
@@ -46,10 +47,11 @@ class RandomGroupsState:
         return sum(known) / sum(map(len, groups)) if len(known) == len(groups) else None
 
 
-@dataclass(frozen=True)
+@options
 class RandomGroups:
     """Random groups of near-equal size, as many as models may be served; of several groupings the best."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -58,11 +60,10 @@ class RandomGroups:
     costs: ClassVar[str] = "none, the answer is drawn; a run per group of several `groupings`"
     avoid: ClassVar[str] = "the question is which tasks help"
 
-    groupings: int = option(1, "groupings to draw and train; the best one answers", least=1)
-    models: int = option(3, "groups where the study does not say how many, that is with a primary", least=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    groupings: int = Field(default=1, ge=1, description="groupings to draw and train; the best one answers")
+    models: int = Field(
+        default=3, ge=1, description="groups where the study does not say how many, that is with a primary"
+    )
 
     def start(self, problem: Problem) -> RandomGroupsState:
         """Nothing drawn yet."""

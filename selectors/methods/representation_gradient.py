@@ -28,10 +28,10 @@ they learn, so that thresholds mean little across encoders.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.affinity import Affinity, affinity_of
 from auxtune.selectors.kit.grouping import (
@@ -44,8 +44,8 @@ from auxtune.selectors.kit.grouping import (
     row_of,
 )
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, magnitude_similarities, recorded_table
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 
 _MEASURED = {
@@ -60,10 +60,11 @@ _Comparable: TypeAlias = tuple[tuple[np.ndarray, ...], list[Mapping[str, np.ndar
 _APART = -4.0  # below every margin of numbers in [-1, 1] over thresholds there
 
 
-@dataclass(frozen=True)
+@options
 class RepresentationGradient(FromSingleRuns):
     """The tasks that represent texts alike and whose gradients do not conflict."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -72,14 +73,13 @@ class RepresentationGradient(FromSingleRuns):
     costs: ClassVar[str] = "a run per task"
     avoid: ClassVar[str] = "the question is who helps whom: it says who is alike"
 
-    representation: float = option(0.5, "the least similarity of representations", least=-1, most=1)
-    gradient: float = option(0.0, "the least mean cosine of gradients", least=-1, most=1)
-    layers: Literal["min", "mean"] = option("min", "the similarity of representations: the worst layer's or the mean")
-    unbiased: bool = option(True, "the index of representations without its bias over few texts")
-    batches: int = option(8, "batches in which each task's gradients are taken", least=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    representation: float = Field(default=0.5, ge=-1, le=1, description="the least similarity of representations")
+    gradient: float = Field(default=0.0, ge=-1, le=1, description="the least mean cosine of gradients")
+    layers: Literal["min", "mean"] = Field(
+        default="min", description="the similarity of representations: the worst layer's or the mean"
+    )
+    unbiased: bool = Field(default=True, description="the index of representations without its bias over few texts")
+    batches: int = Field(default=8, ge=1, description="batches in which each task's gradients are taken")
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing asked for."""

@@ -21,21 +21,22 @@ columns differ in scale for no good reason, since α grows with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import svd_weights
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
 
 
-@dataclass(frozen=True)
+@options
 class SVDReweighting(FromSingleRuns):
     """Factors of the losses of tasks with the same inputs, from the directions that their labels share."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
     answers: ClassVar[Answer] = "weights"
     needs_primary: ClassVar[bool] = True
@@ -44,10 +45,9 @@ class SVDReweighting(FromSingleRuns):
     costs: ClassVar[str] = "a pass over each task's rows, nothing is trained"
     avoid: ClassVar[str] = "labels are on scales that do not compare"
 
-    r: int | None = option(None, "directions that count as shared; null: half the rank of all label columns", least=1)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    r: int | None = Field(
+        default=None, ge=1, description="directions that count as shared; null: half the rank of all label columns"
+    )
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing measured yet. Raises ``ValueError`` without a primary, and for tasks with different inputs."""

@@ -50,6 +50,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, affinity_of, preferences, reliability_of
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
@@ -62,7 +63,7 @@ from auxtune.selectors.kit.grouping import (
     primary_with,
     row_of,
 )
-from auxtune.selectors.options import check, option
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
 
 PROBE = "lookahead"
@@ -82,10 +83,11 @@ class TagState:
     key: str | None = None
 
 
-@dataclass(frozen=True)
+@options
 class Tag:
     """The groups of tasks that help each other most when trained together, from one joint run."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Fifty et al.: Task Affinity Groupings (2021), https://arxiv.org/abs/2109.04617"
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False
@@ -95,19 +97,29 @@ class Tag:
     avoid: ClassVar[str] = "what tasks do only together matters"
     unread: ClassVar[Mapping[str, str]] = {"models": MODELS_UNREAD}
 
-    models: int | None = option(None, f"not read: {MODELS_UNREAD}", least=1)
-    probe_every: int = option(10, "steps from one probe to the next", least=1)
-    lookahead: Literal["sgd", "optimiser"] = option("sgd", "how the look-ahead steps: plainly, or as the optimiser")
-    order: Literal["exact", "first"] | None = option(
-        None, "losses after each step, or their first-order estimate; null: first with `sgd`, else exact"
+    models: int | None = Field(default=None, ge=1, description=f"not read: {MODELS_UNREAD}")
+    probe_every: int = Field(default=10, ge=1, description="steps from one probe to the next")
+    lookahead: Literal["sgd", "optimiser"] = Field(
+        default="sgd", description="how the look-ahead steps: plainly, or as the optimiser"
     )
-    per_rate: bool = option(False, "divide by the learning rate, so that late steps count like early ones")
-    variant: Literal["affinity", "cosine"] = option("affinity", "look-ahead, or the paper's baseline: gradient cosines")
-    singletons: bool = option(False, "of groups: a task may be trained alone, worth its held-out affinity to itself")
-    released: bool = option(False, "as the released code: `per_rate: true` and `lookahead: optimiser`")
+    order: Literal["exact", "first"] | None = Field(
+        default=None,
+        description="losses after each step, or their first-order estimate; null: first with `sgd`, else exact",
+    )
+    per_rate: bool = Field(
+        default=False, description="divide by the learning rate, so that late steps count like early ones"
+    )
+    variant: Literal["affinity", "cosine"] = Field(
+        default="affinity", description="look-ahead, or the paper's baseline: gradient cosines"
+    )
+    singletons: bool = Field(
+        default=False, description="of groups: a task may be trained alone, worth its held-out affinity to itself"
+    )
+    released: bool = Field(
+        default=False, description="as the released code: `per_rate: true` and `lookahead: optimiser`"
+    )
 
     def __post_init__(self) -> None:
-        check(type(self), vars(self))
         if self.singletons and self.variant == "cosine":
             raise ValueError("selector.singletons must be false with variant: cosine, 1 for each task with itself")
 

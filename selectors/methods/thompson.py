@@ -1,7 +1,7 @@
 """Which auxiliary tasks help the primary: AutoSeM's bandit.
 
 Chooses a subset. Source: stage 1 of H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
-Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. A pull trains one arm for a few steps and is
+Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. A pull trains one task for a few steps and is
 rewarded if the primary's score did not fall. ``mode: rounds`` is the paper's form, a bandit inside long runs;
 ``mode: trials`` is ours, a trial for each pull.
 
@@ -14,9 +14,9 @@ over runs.
 Where we differ. What is read out is what was measured (``beta_bandit.py``): a task's utility is the rate at which its
 rounds were rewarded, over the whole of all runs, forgetting nothing. Forgetting is for choosing the next round, since
 what helps early need not help late; but with gamma 0.3 the last posterior is hardly more than the last reward of each
-arm. The two best by utility are kept, as in the paper, and a further one where the probability that its rounds do
+task. The two best by utility are kept, as in the paper, and a further one where the probability that its rounds do
 better than those of all other tasks together is at least 1 - 1/K, of K auxiliaries: were all alike, about one of them
-would come so far by chance, and two are kept anyway. The primary is an arm but not a candidate: it is dropped before
+would come so far by chance, and two are kept anyway. The primary is pulled but no candidate: it is dropped before
 the choice. Several runs with different seeds go side by side. A run that failed is left out; with none left the answer
 is the primary alone.
 
@@ -31,7 +31,7 @@ One form of ``thompson.py``, which says where it comes from. A run trains all ta
 
 Thompson sampling with a trial for each pull, so that pulls run at the same time on different machines.
 
-One form of ``thompson.py``, ours: the paper's bandit is one sequential run. A pull trains the primary and one arm for
+One form of ``thompson.py``, ours: the paper's bandit is one sequential run. A pull trains the primary and one task for
 some steps, on from the weights of the *incumbent*, and is rewarded if its score is not below the incumbent's at the
 time of its proposal. A pull that returns becomes the incumbent, better or worse (the training goes on, as it does in
 one run), unless it started from an older one than the present: then another pull was faster, and only its reward
@@ -49,17 +49,18 @@ from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.rounds import fold_rounds
-from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, drawn_arm
-from auxtune.selectors.options import check, option
+from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, draw_task
 from auxtune.selectors.protocol import (
     JSON,
     Answer,
+    Continuation,
     Done,
     Evidence,
     Inner,
-    Leg,
     Outcome,
     Problem,
     Proposal,
@@ -118,7 +119,7 @@ class Rounds:
         """What each run that gave rounds came to believe."""
         return [state.bandits[number] for number in sorted(state.bandits)]
 
-    def holds(self, state: RoundsState) -> frozenset[int]:
+    def checkpoints_in_use(self, state: RoundsState) -> frozenset[int]:
         """Nothing: no run starts from another."""
         return frozenset()
 
@@ -129,9 +130,9 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Pull:
-    """An arm under way, and the incumbent that it started from; ``None`` for the first."""
+    """A task under way, and the incumbent that it started from; ``None`` for the first."""
 
-    arm: str
+    task: str
     start: int | None
 
 
@@ -160,7 +161,7 @@ class Trials:
     gamma: float
 
     def start(self, problem: Problem) -> TrialsState:
-        """Every arm at the prior, no incumbent."""
+        """Every task at the prior, no incumbent."""
         return TrialsState(self._learner.start(problem))
 
     def propose(self, state: TrialsState) -> Proposal | Wait | Done:
@@ -172,20 +173,20 @@ class Trials:
             return Wait()
         rng = np.random.default_rng([problem.seed, state.made])
         seed = int(rng.integers(2**31))
-        arm = problem.require_primary()
+        task = problem.require_primary()
         if state.incumbent is not None:
-            arm = problem.names[drawn_arm(rng, state.bandit.alpha, state.bandit.beta)]
-        tasks = tuple(name for name in problem.names if name in (arm, problem.primary))
-        # In equal shares, whatever the study's rule: an arm that was hardly trained would earn the primary's rewards.
+            task = problem.names[draw_task(rng, state.bandit.alpha, state.bandit.beta)]
+        tasks = tuple(name for name in problem.names if name in (task, problem.primary))
+        # In equal shares, whatever the study's rule: a task that was hardly trained would earn the primary's rewards.
         weights = dict.fromkeys(tasks, 1 / len(tasks))
-        leg = Leg(self.round_steps, state.incumbent)
-        return Proposal(tasks, weights, seed=seed, leg=leg, notes={"arm": arm})
+        continuation = Continuation(self.round_steps, state.incumbent)
+        return Proposal(tasks, weights, seed=seed, continuation=continuation, notes={"task": task})
 
     def proposed(self, state: TrialsState, number: int, proposal: Proposal) -> TrialsState:
         """One pull more is under way."""
-        if proposal.leg is None:
-            raise ValueError(f"pull {number} must be a leg, got {proposal}")
-        pull = Pull(proposal.notes["arm"], proposal.leg.start)
+        if proposal.continuation is None:
+            raise ValueError(f"pull {number} must be a continuation, got {proposal}")
+        pull = Pull(proposal.notes["task"], proposal.continuation.start)
         return replace(state, made=state.made + 1, pending={**state.pending, number: pull})
 
     def told(self, state: TrialsState, number: int, outcome: Outcome) -> TrialsState:
@@ -195,17 +196,17 @@ class Trials:
         state = replace(state, pending=pending)
         if pull.start is not None:
             reward = outcome.score is not None and outcome.score >= state.scores[pull.start]
-            state = replace(state, bandit=self._learner.learn(state.bandit, pull.arm, reward))
+            state = replace(state, bandit=self._learner.learn(state.bandit, pull.task, reward))
         if outcome.score is not None and pull.start == state.incumbent:
             state = replace(state, incumbent=number, scores={**state.scores, number: outcome.score})
-        held = self.holds(state)
+        held = self.checkpoints_in_use(state)
         return replace(state, scores={other: score for other, score in state.scores.items() if other in held})
 
     def posteriors(self, state: TrialsState) -> list[BanditState]:
         """The one belief, once a pull was rewarded or not."""
         return [state.bandit] if any((*state.bandit.won, *state.bandit.lost)) else []
 
-    def holds(self, state: TrialsState) -> frozenset[int]:
+    def checkpoints_in_use(self, state: TrialsState) -> frozenset[int]:
         """The incumbent, and those that pulls under way started from."""
         starts = {state.incumbent, *(pull.start for pull in state.pending.values())}
         return frozenset(number for number in starts if number is not None)
@@ -220,10 +221,11 @@ _HELPFUL = 0.5  # ``released``: the utility of a task that helps as often as not
 _LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the ways of reading, in the order in which they came
 
 
-@dataclass(frozen=True)
+@options
 class Thompson:
     """The two best auxiliaries by a bandit's rewards, and any further one that surely does better than the others."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
     answers: ClassVar[Answer] = "subset"
     needs_primary: ClassVar[bool] = True
@@ -232,15 +234,22 @@ class Thompson:
     costs: ClassVar[str] = "`seeds` long runs, or `rounds` short ones"
     avoid: ClassVar[str] = "a round is so short that the score moves by noise alone"
 
-    mode: Literal["rounds", "trials"] = option("rounds", "the bandit steers rounds in a run, or each pull is a trial")
-    rounds: int = option(200, "pulls, of one run or of the study; the first only sets the reference", least=2)
-    round_steps: int | None = option(None, "optimisation steps of one pull; null: 10, as a trial 100", least=1)
-    seeds: int = option(2, "runs side by side whose rewards are added up; not for `mode: trials`", least=1)
-    gamma: float = option(0.3, "how far every arm falls back to the prior each pull", least=0, most=1)
-    released: bool = option(False, "choose by utilities of the last posterior above 0.5, as the paper is remembered")
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    mode: Literal["rounds", "trials"] = Field(
+        default="rounds", description="the bandit steers rounds in a run, or each pull is a trial"
+    )
+    rounds: int = Field(
+        default=200, ge=2, description="pulls, of one run or of the study; the first only sets the reference"
+    )
+    round_steps: int | None = Field(
+        default=None, ge=1, description="optimisation steps of one pull; null: 10, as a trial 100"
+    )
+    seeds: int = Field(
+        default=2, ge=1, description="runs side by side whose rewards are added up; not for `mode: trials`"
+    )
+    gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each pull")
+    released: bool = Field(
+        default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
+    )
 
     def start(self, problem: Problem) -> Any:
         """No pull yet. Raises ``ValueError`` without a primary."""
@@ -279,9 +288,9 @@ class Thompson:
         """1 run that gave rounds, or 2 pulls: one for the reference, one that is compared with it."""
         return 1 if self.mode == "rounds" else 2
 
-    def holds(self, state: Any) -> frozenset[int]:
+    def checkpoints_in_use(self, state: Any) -> frozenset[int]:
         """What a pull may still start from."""
-        return self._form.holds(state)
+        return self._form.checkpoints_in_use(state)
 
     @property
     def _form(self) -> Rounds | Trials:

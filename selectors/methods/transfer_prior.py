@@ -33,12 +33,13 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
 from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised
 from auxtune.selectors.kit.transfer import Choice, TransferLog, chosen, likeness_of, predicted, rules, transfer_log
-from auxtune.selectors.options import check, option
 from auxtune.selectors.protocol import (
     JSON,
     Answer,
@@ -81,10 +82,11 @@ class Prior:
     unknown: tuple[str, ...]  # sources of which the log says nothing
 
 
-@dataclass(frozen=True)
+@options
 class TransferPrior:
     """The sources that helped other targets, those like this one above all, in earlier studies."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "ours, after Kim et al.: TaskWeb (2023), https://arxiv.org/abs/2305.13256"
     answers: ClassVar[Answer] = "ranking"
     needs_primary: ClassVar[bool] = True
@@ -93,15 +95,20 @@ class TransferPrior:
     costs: ClassVar[str] = "none; a run per source tried, a pass over probe rows with `similarity: covariance`"
     avoid: ClassVar[str] = "earlier studies had another encoder or recipe"
 
-    keep: int = option(3, "sources to train with the primary at the most, should the log be believed", least=1)
-    similarity: Literal["log", "covariance", "none"] = option(
-        "log", "tasks are alike that help the same targets, whose embeddings spread alike, or none: popularity alone"
+    keep: int = Field(
+        default=3, ge=1, description="sources to train with the primary at the most, should the log be believed"
     )
-    direct: float | None = option(None, "share of a source's own likeness; null: 0 or 0.3", least=0, most=1)
-    try_top: int = option(0, "of the best so many are tried, primary and source alone, and re-ranked", least=0)
-
-    def __post_init__(self) -> None:
-        check(type(self), vars(self))
+    similarity: Literal["log", "covariance", "none"] = Field(
+        default="log",
+        description="tasks are alike that help the same targets, whose embeddings spread alike, or none:"
+        " popularity alone",
+    )
+    direct: float | None = Field(
+        default=None, ge=0, le=1, description="share of a source's own likeness; null: 0 or 0.3"
+    )
+    try_top: int = Field(
+        default=0, ge=0, description="of the best so many are tried, primary and source alone, and re-ranked"
+    )
 
     def start(self, problem: Problem) -> PriorState:
         """Nothing measured yet. Raises ``ValueError`` without a primary."""

@@ -1,10 +1,10 @@
-"""A world with a known truth, to try selectors in without training anything.
+"""A benchmark with a known truth, to try selectors without training anything.
 
 Every task adds a fixed effect to the primary's score, times its share where equal shares count 1. Inside a steered
 run each round moves the probe score by the effect of the task it trains. Noise and failures are drawn from the
-trial's number and the proposal's seed, so a world answers the same question the same way.
+trial's number and the proposal's seed, so a benchmark answers the same question the same way.
 
-What the probes would measure in a simulated world: arrays of the real shapes in small, with the truth in them.
+What the probes would measure is simulated too: arrays of the real shapes in small, with the truth in them.
 
 A task that helps resembles the primary, one that does nothing is unlike it, and one that harms is its opposite. The
 arrays depend on a task's place in the problem, not on its name.
@@ -29,7 +29,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Resemblance:
+class SyntheticEvidence:
     """How like the primary each task is, in [-1, 1], and draws that depend on nothing but place and seed."""
 
     problem: Problem
@@ -54,17 +54,17 @@ class Resemblance:
         return mixed
 
 
-def measured(truth: Resemblance, proposal: Proposal, probe: str) -> Arrays:
+def measured(truth: SyntheticEvidence, proposal: Proposal, probe: str) -> Arrays:
     """The arrays of ``probe`` on a run of ``proposal``. Raises ``KeyError`` for a probe that is not simulated."""
     return _PROBES[probe](truth, proposal)
 
 
-def _head_importance(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _head_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     drawn = truth.like(proposal.tasks[0], (_LAYERS, _HEADS), 1, proposal.shuffled)
     return {"importance": np.exp(drawn).astype(np.float32)}
 
 
-def _instance_importance(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _instance_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     task = proposal.tasks[0]
     rows = min(500, next(info.train_rows for info in truth.problem.tasks if info.name == task))
     drawn = truth.like(task, (_LAYERS, _HEADS), 1, proposal.shuffled)
@@ -72,17 +72,17 @@ def _instance_importance(truth: Resemblance, proposal: Proposal) -> Arrays:
     return {"importance": np.exp(drawn + noise).astype(np.float32)}
 
 
-def _hidden_states(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _hidden_states(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     hidden = truth.like(proposal.tasks[0], (_LAYERS + 1, _TEXTS, _WIDTH), 3, proposal.shuffled)
     return {"hidden": hidden.astype(np.float32), "texts": np.array("simulated")}
 
 
-def _covariance(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _covariance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     rows = truth.like(proposal.tasks[0], (_TEXTS, _WIDTH), 4, proposal.shuffled) * np.arange(1, _WIDTH + 1)
     return {"covariance": rows.T @ rows / len(rows), "mean": rows.mean(axis=0), "rows": np.array(len(rows))}
 
 
-def _gradients(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     drawn = truth.like(proposal.tasks[0], (_BATCHES, 2, _PROJECTED), 5, proposal.shuffled).astype(np.float32)
     return {
         "projections": drawn,
@@ -92,7 +92,7 @@ def _gradients(truth: Resemblance, proposal: Proposal) -> Arrays:
     }
 
 
-def _lookahead(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _lookahead(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     alike = np.array([truth.alike[task] for task in proposal.tasks])
     affinity = 0.01 * np.outer(alike, alike)
     np.fill_diagonal(affinity, 0.005)
@@ -109,12 +109,12 @@ def _lookahead(truth: Resemblance, proposal: Proposal) -> Arrays:
     }
 
 
-def _label_moments(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _label_moments(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     moments = truth.like(proposal.tasks[0], (_WIDTH, 1), 6, proposal.shuffled)
     return {"moments": moments, "inputs": np.array("simulated"), "rows": np.array(1000)}
 
 
-def _output_gradients(truth: Resemblance, proposal: Proposal) -> Arrays:
+def _output_gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     arrays: Arrays = {"tasks": np.array(proposal.tasks), "kinds": np.array(["classification"] * len(proposal.tasks))}
     for salt, part in ((7, "train"), (8, "probe")):
         rng = np.random.default_rng([salt, proposal.seed % 2**32])
@@ -128,7 +128,7 @@ def _output_gradients(truth: Resemblance, proposal: Proposal) -> Arrays:
     return arrays
 
 
-_PROBES: Mapping[str, Callable[[Resemblance, Proposal], Arrays]] = {
+_PROBES: Mapping[str, Callable[[SyntheticEvidence, Proposal], Arrays]] = {
     "head_importance": _head_importance,
     "instance_importance": _instance_importance,
     "hidden_states": _hidden_states,
@@ -141,7 +141,7 @@ _PROBES: Mapping[str, Callable[[Resemblance, Proposal], Arrays]] = {
 
 
 @dataclass(frozen=True)
-class World:
+class SyntheticBenchmark:
     """What training would give: an additive truth, noise and failures."""
 
     effects: Mapping[str, float]  # what a task adds to the score; an absent task adds nothing
@@ -162,7 +162,7 @@ class World:
 
     def evidence(self, problem: Problem, proposal: Proposal) -> Evidence:
         """The arrays that a run of ``proposal`` leaves, under the keys that its outcome names."""
-        truth = Resemblance(problem, self.effects)
+        truth = SyntheticEvidence(problem, self.effects)
         return {_key(proposal, m.probe): measured(truth, proposal, m.probe) for m in proposal.measure}
 
     def _rounds(self, inner: Inner, problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, float]]:

@@ -23,9 +23,22 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait, held_by
-from auxtune.selectors.testing.benchmark import World
-from auxtune.selectors.testing.study import Event, Story, as_executed, fold, tell_story
+from pydantic.fields import FieldInfo
+
+from auxtune.selectors.protocol import (
+    Done,
+    Outcome,
+    Problem,
+    Proposal,
+    Selection,
+    Selector,
+    TaskInfo,
+    Wait,
+    checkpoints_used_by,
+    version_of,
+)
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.study import Event, SimulatedStudy, as_executed, fold, simulate_study
 
 SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
 FORTY = (*(f"task{i}" for i in range(39)), "target")
@@ -38,17 +51,17 @@ def problem_of(names: Sequence[str], primary: str | None = "target", seed: int =
     return Problem(tuple(tasks), primary, seed, models=2 if primary is None else None)
 
 
-def world_of(problem: Problem, failing: float = 0.0) -> World:
-    """A slightly noisy world in which auxiliaries by turns help, do nothing and harm."""
+def benchmark_of(problem: Problem, failing: float = 0.0) -> SyntheticBenchmark:
+    """A slightly noisy benchmark in which auxiliaries by turns help, do nothing and harm."""
     effects = dict(zip(problem.auxiliaries, itertools.cycle((0.02, 0.0, -0.02)), strict=False))
-    return World(effects, noise=0.01, failing=failing)
+    return SyntheticBenchmark(effects, noise=0.01, failing=failing)
 
 
 class Contract:
     """What every selector promises, whether it steers a study or a run."""
 
     selector: Selector
-    trials: int = 50  # where a story ends that has not ended by itself
+    trials: int = 50  # where a simulated study ends that has not ended by itself
     questions: int = 1000  # how often the same proposal is asked for
     order_matters: bool = False
 
@@ -57,87 +70,95 @@ class Contract:
         cls = type(self.selector)
         for fact in ("paper", "answers", "needs_primary", "groups"):
             assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
+        assert version_of(self.selector) >= 1, f"{cls.__name__}.version must be a whole number from 1 on"
         assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
         assert cls.__dataclass_params__.frozen, f"{cls.__name__} must be frozen"
-        unset = dataclasses.MISSING
-        required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is unset]
-        assert not required, f"options must have defaults, got none for {', '.join(required)}"
+        try:
+            made = cls()
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"options must have defaults: {error}") from error
+        undecorated = [name for name, value in vars(made).items() if isinstance(value, FieldInfo)]
+        assert not undecorated, f"{cls.__name__} must be decorated with @options, as its base is"
 
     def test_proposals_are_legal(self) -> None:
         """Tasks of the problem, each once; shares of them that sum to 1."""
         for problem in self.problems(SMALL, FORTY, ALONE):
-            for proposal in self.story(problem).proposals:
+            for proposal in self.simulate(problem).proposals:
                 self.check_proposal(problem, proposal)
 
     def test_an_answer_is_legal_at_any_time(self) -> None:
         """Before the first outcome, in the middle and at the end; with one task, four or forty."""
         for problem in self.problems(SMALL, FORTY, ALONE):
-            for moment in self.story(problem).moments:
-                check_selection(problem, moment.selection)
+            for step in self.simulate(problem).steps:
+                check_selection(problem, step.selection)
 
     def test_words_are_plain(self) -> None:
         """Native Python types all through; what is free JSON comes back from JSON as it was."""
-        for moment in (moment for problem in self.problems(SMALL) for moment in self.story(problem).moments):
-            check_plain("propose", moment.reply)
-            check_plain("select", moment.selection)
-            check_json("belief", moment.selection.belief)
-            if isinstance(moment.reply, Proposal):
-                check_json("notes", moment.reply.notes)
-                check_json("inner", moment.reply.inner.options if moment.reply.inner else {})
+        for step in (step for problem in self.problems(SMALL) for step in self.simulate(problem).steps):
+            check_plain("propose", step.reply)
+            check_plain("select", step.selection)
+            check_json("belief", step.selection.belief)
+            if isinstance(step.reply, Proposal):
+                check_json("notes", step.reply.notes)
+                check_json("inner", step.reply.inner.options if step.reply.inner else {})
 
     def test_asking_changes_nothing(self) -> None:
         """A thousand questions, or Waits, get the same reply, and then all goes on as if nobody had asked."""
-        story = self.story(problem_of(SMALL))
-        evidence = story.evidence
-        for moment in {type(moment.reply): moment for moment in story.moments}.values():
-            for _ in range(self.questions if isinstance(moment.reply, Proposal) else 1000):
-                reply = self.selector.propose(moment.state, evidence)
-                assert reply == moment.reply, "propose must depend on nothing but the state"
-        self.check_retold(story)
+        study = self.simulate(problem_of(SMALL))
+        evidence = study.evidence
+        for step in {type(step.reply): step for step in study.steps}.values():
+            for _ in range(self.questions if isinstance(step.reply, Proposal) else 1000):
+                reply = self.selector.propose(step.state, evidence)
+                assert reply == step.reply, "propose must depend on nothing but the state"
+        self.check_retold(study)
 
     def test_folds_leave_their_inputs_alone(self) -> None:
         """Problem, proposals and outcomes stay what they were, and an old state still replies as it did."""
         problem = problem_of(SMALL)
         before = repr(problem)
-        story = self.story(problem)
-        events = repr(story.events)
-        fold(self.selector, self.selector.start(problem), story.events)
+        study = self.simulate(problem)
+        events = repr(study.events)
+        fold(self.selector, self.selector.start(problem), study.events)
         assert repr(problem) == before, "the problem was changed"
-        assert repr(story.events) == events, "a fold changed the proposal or outcome it was given"
-        for moment in story.moments:
-            assert self.selector.propose(moment.state, story.evidence) == moment.reply, "a fold changed an old state"
-            assert self.selector.select(moment.state, story.evidence) == moment.selection, "a fold changed an old state"
+        assert repr(study.events) == events, "a fold changed the proposal or outcome it was given"
+        for step in study.steps:
+            assert self.selector.propose(step.state, study.evidence) == step.reply, "a fold changed an old state"
+            assert self.selector.select(step.state, study.evidence) == step.selection, "a fold changed an old state"
 
     def test_folds_agree_at_any_cut(self) -> None:
         """Cut the events anywhere and fold them again: the reply and the answer are the same."""
         for problem, failing in itertools.product(self.problems(SMALL), (0.0, 0.5)):
-            self.check_retold(self.story(problem, world_of(problem, failing)))
+            self.check_retold(self.simulate(problem, benchmark_of(problem, failing)))
 
-    def test_a_leg_starts_from_weights_that_are_held(self) -> None:
-        """From an own proposal that gave a score, and that the selector holds at that moment (``Holds``)."""
+    def test_a_continuation_starts_from_weights_in_use(self) -> None:
+        """From an own proposal that gave a score and whose checkpoint the selector has in use at that step."""
         for slots in (1, 3):
-            story = self.story(problem_of(SMALL), slots=slots)
-            for moment in story.moments:
-                leg = moment.reply.leg if isinstance(moment.reply, Proposal) else None
-                if leg is not None and leg.start is not None:
-                    told = {n for n, what in story.events[: moment.folded] if isinstance(what, Outcome) and what.ok}
-                    assert leg.start in told, f"a leg must start from a trial that gave a score, got {leg.start}"
-                    held = held_by(self.selector, moment.state)
-                    assert leg.start in held, f"a leg must start from a trial that is held, got {leg.start}"
+            study = self.simulate(problem_of(SMALL), slots=slots)
+            for step in study.steps:
+                continued = step.reply.continuation if isinstance(step.reply, Proposal) else None
+                if continued is not None and continued.start is not None:
+                    told = {n for n, what in study.events[: step.folded] if isinstance(what, Outcome) and what.ok}
+                    assert continued.start in told, (
+                        f"a continuation must start from a trial that gave a score, got {continued.start}"
+                    )
+                    in_use = checkpoints_used_by(self.selector, step.state)
+                    assert continued.start in in_use, (
+                        f"a continuation must start from a checkpoint that is in use, got {continued.start}"
+                    )
 
     def test_arrival_order_alone_changes_nothing(self) -> None:
         """Trials that ran side by side, told forwards and backwards, come to the same."""
         if self.order_matters:
             return
         problem = problem_of(SMALL)
-        world, state = world_of(problem), self.selector.start(problem)
+        benchmark, state = benchmark_of(problem), self.selector.start(problem)
         told: list[Event] = []
         evidence: dict[str, Any] = {}
         while len(told) < 4 and isinstance(reply := self.selector.propose(state, evidence), Proposal):
             proposal = as_executed(problem, reply)
             state = self.selector.proposed(state, len(told), proposal)
-            told.append((len(told), world.train(problem, len(told), proposal)))
-            evidence.update(world.evidence(problem, proposal))
+            told.append((len(told), benchmark.train(problem, len(told), proposal)))
+            evidence.update(benchmark.evidence(problem, proposal))
         ends = [fold(self.selector, state, order) for order in (told, told[::-1])]
         replies = [self.selector.propose(end, evidence) for end in ends]
         answers = [self.selector.select(end, evidence) for end in ends]
@@ -148,16 +169,20 @@ class Contract:
         """The same tasks in the same order under other names: the same proposals."""
         other = {name: f"{9 - i} {name[::-1]}" for i, name in enumerate(SMALL)}
         problem, renamed = problem_of(SMALL), problem_of(tuple(other.values()), other["target"])
-        expected = [tuple(other[task] for task in proposal.tasks) for proposal in self.story(problem).proposals]
-        found = [proposal.tasks for proposal in self.story(renamed).proposals]
+        expected = [tuple(other[task] for task in proposal.tasks) for proposal in self.simulate(problem).proposals]
+        found = [proposal.tasks for proposal in self.simulate(renamed).proposals]
         assert found == expected, "what is proposed must not depend on what a task is called"
 
     def test_failures_and_ties_are_borne(self) -> None:
         """Half of the trials fail, all fail, all score the same: every answer stays legal."""
         for problem in self.problems(SMALL):
-            for world in (world_of(problem, failing=0.5), world_of(problem, failing=1.0), World({})):
-                for moment in self.story(problem, world).moments:
-                    check_selection(problem, moment.selection)
+            for benchmark in (
+                benchmark_of(problem, failing=0.5),
+                benchmark_of(problem, failing=1.0),
+                SyntheticBenchmark({}),
+            ):
+                for step in self.simulate(problem, benchmark).steps:
+                    check_selection(problem, step.selection)
 
     def problems(self, *cases: Sequence[str]) -> list[Problem]:
         """A problem of the tasks of each case, without a primary too where the selector groups or mixes."""
@@ -167,24 +192,24 @@ class Contract:
             found += [dataclasses.replace(problem_of(names, None), models=None, scored="loss") for names in cases]
         return found
 
-    def story(self, problem: Problem, world: World | None = None, slots: int = 3) -> Story:
-        """The selector's way through ``world``, at first the one of ``world_of``."""
-        return tell_story(self.selector, problem, world or world_of(problem), self.trials, slots)
+    def simulate(self, problem: Problem, benchmark: SyntheticBenchmark | None = None, slots: int = 3) -> SimulatedStudy:
+        """The selector driven through ``benchmark``; without one, through that of ``benchmark_of``."""
+        return simulate_study(self.selector, problem, benchmark or benchmark_of(problem), self.trials, slots)
 
     def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
         """Raise ``AssertionError`` unless ``proposal`` is legal."""
         check_tasks(problem, proposal.tasks)
         check_weights(proposal.tasks, proposal.weights)
 
-    def check_retold(self, story: Story) -> None:
-        """Raise ``AssertionError`` unless a fresh selector replies as in ``story`` at every cut of its events."""
+    def check_retold(self, study: SimulatedStudy) -> None:
+        """Raise ``AssertionError`` unless a fresh selector replies as in ``study`` at every cut of its events."""
         options: Any = self.selector
         fresh: Selector = dataclasses.replace(options)
-        for moment in story.moments:
-            state = fold(fresh, fresh.start(story.problem), story.events[: moment.folded])
-            differ = f"{moment.folded} events folded again differ"
-            assert fresh.propose(state, story.evidence) == moment.reply, differ
-            assert fresh.select(state, story.evidence) == moment.selection, differ
+        for step in study.steps:
+            state = fold(fresh, fresh.start(study.problem), study.events[: step.folded])
+            differ = f"{step.folded} events folded again differ"
+            assert fresh.propose(state, study.evidence) == step.reply, differ
+            assert fresh.select(state, study.evidence) == step.selection, differ
 
 
 class SelectorContract(Contract):
@@ -193,13 +218,13 @@ class SelectorContract(Contract):
     def test_it_waits_only_for_its_own(self) -> None:
         """Where nothing is pending it proposes or is done, whatever failed; with one slot that is every time."""
         for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 0.5, 1.0)):
-            for moment in self.story(problem, world_of(problem, failing), slots=1).moments:
-                assert not isinstance(moment.reply, Wait), "Wait is legal only while own proposals are pending"
+            for step in self.simulate(problem, benchmark_of(problem, failing), slots=1).steps:
+                assert not isinstance(step.reply, Wait), "Wait is legal only while own proposals are pending"
 
     def test_it_is_done_in_the_end(self) -> None:
         """A small problem is exhausted after finitely many trials, also if all fail, and done stays done."""
         for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 1.0)):
-            replies = [moment.reply for moment in self.story(problem, world_of(problem, failing)).moments]
+            replies = [step.reply for step in self.simulate(problem, benchmark_of(problem, failing)).steps]
             assert isinstance(replies[-1], Done), f"not done after {self.trials} trials of {len(problem.names)} tasks"
             first = next(i for i, reply in enumerate(replies) if isinstance(reply, Done))
             assert all(isinstance(reply, Done) for reply in replies[first:]), "done must stay done"
@@ -207,7 +232,7 @@ class SelectorContract(Contract):
     def test_the_fewest_trials_are_no_more_than_it_asks_for(self) -> None:
         """``fewest`` is a number of trials that the selector itself comes to make."""
         for problem in self.problems(SMALL, FORTY, ALONE):
-            fewest, made = self.selector.fewest(problem), len(self.story(problem).proposals)
+            fewest, made = self.selector.fewest(problem), len(self.simulate(problem).proposals)
             assert 0 <= fewest <= made, f"fewest must lie between 0 and the {made} trials made, got {fewest}"
 
     def check_proposal(self, problem: Problem, proposal: Proposal) -> None:

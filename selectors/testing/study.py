@@ -1,4 +1,4 @@
-"""A study in small: one selector driven through a simulated world, with every question and answer written down.
+"""A simulated study: one selector driven through a synthetic benchmark, with every question and answer recorded.
 
 It goes as in a real study: several trials at once, outcomes out of order, executed shares folded in place of those
 asked for, numbers with gaps between them.
@@ -14,13 +14,13 @@ import numpy as np
 
 from auxtune.selectors.kit.mixtures import cycle_counts, executed
 from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wait
-from auxtune.selectors.testing.benchmark import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 
 Event: TypeAlias = tuple[int, Proposal | Outcome]  # a number and what was proposed or told under it
 
 
 @dataclass(frozen=True)
-class Moment:
+class SimulatedStep:
     """One question: how many events were folded before it, the state, the reply, and the answer so far."""
 
     folded: int
@@ -30,39 +30,41 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Story:
+class SimulatedStudy:
     """What happened to a selector from its start until it was done, or until it had made enough proposals.
 
-    ``evidence`` is what all its trials measured: more than there was at an early moment, but a selector reads only
+    ``evidence`` is what all its trials measured: more than there was at an early step, but a selector reads only
     what it was told of.
     """
 
     problem: Problem
     events: tuple[Event, ...]
-    moments: tuple[Moment, ...]
+    steps: tuple[SimulatedStep, ...]
     evidence: Evidence = field(default_factory=dict)
 
     @property
     def proposals(self) -> list[Proposal]:
         """All that was asked for, before its shares became whole numbers."""
-        return [moment.reply for moment in self.moments if isinstance(moment.reply, Proposal)]
+        return [step.reply for step in self.steps if isinstance(step.reply, Proposal)]
 
 
-def tell_story(selector: Selector, problem: Problem, world: World, trials: int = 50, slots: int = 3) -> Story:
+def simulate_study(
+    selector: Selector, problem: Problem, benchmark: SyntheticBenchmark, trials: int = 50, slots: int = 3
+) -> SimulatedStudy:
     """Run ``selector`` for at most ``trials`` trials, ``slots`` at a time.
 
     Raises ``AssertionError`` where the selector waits although nothing is pending.
     """
     state = selector.start(problem)
     events: list[Event] = []
-    moments: list[Moment] = []
+    steps: list[SimulatedStep] = []
     pending: list[tuple[int, Proposal]] = []
     evidence: dict[str, Mapping[str, np.ndarray]] = {}
     made = 0
     while pending or made < trials:
         if len(pending) < slots and made < trials:
             reply = selector.propose(state, evidence)
-            moments.append(Moment(len(events), state, reply, selector.select(state, evidence)))
+            steps.append(SimulatedStep(len(events), state, reply, selector.select(state, evidence)))
             if isinstance(reply, Proposal):
                 proposal = as_executed(problem, reply)
                 pending.append((7 + 3 * made, proposal))
@@ -74,10 +76,10 @@ def tell_story(selector: Selector, problem: Problem, world: World, trials: int =
                 assert isinstance(reply, Done), "Wait is legal only while own proposals are pending"
                 break
         number, proposal = pending.pop(-(len(events) % 2))  # now the oldest, now the newest
-        events.append((number, world.train(problem, number, proposal)))
-        evidence.update(world.evidence(problem, proposal))
+        events.append((number, benchmark.train(problem, number, proposal)))
+        evidence.update(benchmark.evidence(problem, proposal))
         state = fold(selector, state, events[-1:])
-    return Story(problem, tuple(events), tuple(moments), evidence)
+    return SimulatedStudy(problem, tuple(events), tuple(steps), evidence)
 
 
 def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:

@@ -13,8 +13,7 @@ import torch
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.measuring import batches_of, doubles, only_task, pooled_features, undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, CovarianceOptions, Options, ProbeError, Subject, read_options
 
 
 def covariance(subject: Subject, options: Options) -> Arrays:
@@ -23,7 +22,7 @@ def covariance(subject: Subject, options: Options) -> Arrays:
     With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included, with
     ``representation`` a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
     """
-    task, at = only_task(subject.tasks, "covariance"), chosen("covariance", options)["at"]
+    task, at = only_task(subject.tasks, "covariance"), read_options(CovarianceOptions, options).at
     with undisturbed(subject.model, subject.collate.device), torch.no_grad():
         if at == "embeddings":
             moment, total, count = _of_embeddings(subject, task)

@@ -28,8 +28,7 @@ from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.blocks import BlockSketches, blocks_of
 from auxtune.trials.probes.measuring import batches_of, doubles, mean_loss, only_task, undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.recipe import Recipe
 
 FITTED = 4096  # labels a head is fitted on: enough for a linear layer
@@ -41,7 +40,7 @@ def gradients(subject: Subject, options: Options) -> Arrays:
 
     ``point`` tells what may be compared. Raises ``ProbeError`` for a run of several tasks or an encoder without layers.
     """
-    task, count = only_task(subject.tasks, "gradients"), int(chosen("gradients", options)["batches"])
+    task, count = only_task(subject.tasks, "gradients"), read_options(GradientsOptions, options).batches
     collate, recipe = subject.collate, subject.recipe
     with undisturbed(subject.model, collate.device):
         encoder = build_encoder(subject.base, recipe.seed)

@@ -1,4 +1,4 @@
-"""Where a leg's weights are: what a trial starts from, and what nothing will start from any more."""
+"""Where a continued training's weights are: what a trial starts from, and what nothing will start from any more."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from auxtune.orchestrator.record.results import weights_folder
 
 
 def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
-    """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one.
+    """The weights of another trial that ``trial`` begins with, if it continues one.
 
     ``folder`` is the study's.
     """
-    leg = trial.proposal.leg
-    if leg is None or leg.start is None:
+    continued = trial.proposal.continuation
+    if continued is None or continued.start is None:
         return None
-    former = accounts.of_selector[leg.start]
+    former = accounts.of_selector[continued.start]
     return weights_folder(folder, former.id, len(former.attempts))
 
 
@@ -27,7 +27,7 @@ def useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> 
         weights_folder(folder, trial.id, attempt.number)
         for trial in accounts.trials.values()
         for attempt in trial.attempts
-        if trial.proposal.leg is not None
+        if trial.proposal.continuation is not None
         and trial.told is not None
         and not (trial.id in held and attempt.number == trial.told.attempt)
     ]

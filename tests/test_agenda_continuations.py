@@ -41,7 +41,7 @@ def test_every_leg_finds_the_weights_that_it_starts_from(
         while len(live) < slots and (trial := agenda.next()) is not None:
             begin = agenda.start_of(trial)
             assert begin is None or begin.is_dir(), trial
-            assert (begin is None) == (trial.proposal.leg is None or trial.proposal.leg.start is None)
+            assert (begin is None) == (trial.proposal.continuation is None or trial.proposal.continuation.start is None)
             if begin is not None:  # of the same search
                 former = agenda.accounts.trials[int(begin.parent.parent.name)]
                 assert former.proposal.stage == trial.proposal.stage
