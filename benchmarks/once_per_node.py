@@ -48,7 +48,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe

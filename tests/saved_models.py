@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedTokenizerFast
 
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.source import TaskSource

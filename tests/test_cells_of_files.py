@@ -16,11 +16,11 @@ import pytest
 from pyarrow import parquet
 from written_rows import FILES, FORMATS, labelled, task_of, write_separated
 
-from auxtune.trials.data import Task, load_tasks
-from auxtune.trials.problems import DataError
-from auxtune.trials.row_stream import stream_inputs
+from auxtune.trials.data.rows import stream_inputs
+from auxtune.trials.data.tables import read_table
+from auxtune.trials.data.tasks import Task, load_tasks
+from auxtune.trials.errors import DataError
 from auxtune.trials.source import TaskSource
-from auxtune.trials.tables import read_table
 
 UNQUOTED = "label\ttext\n" + "".join(f"{'no' if i % 2 else 'yes'}\tthe bird {i} sings\n" for i in range(60))
 JOINED = 'yes\t"the bird sings\nno\tthe sky"\n'

@@ -12,10 +12,10 @@ import datasets
 import pytest
 from written_rows import FORMATS, TYPED, labelled, task_of, write_jsonl
 
-from auxtune.trials import cells
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data import cells
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.source import TaskSource
 
 NAMES = ("contra", "entail", "neutral")

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from auxtune.orchestrator.answer.resampling import load_predictions, resampled
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.examples import Examples, Words
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import IGNORED, SPLITS
 from auxtune.trials.encoder import load_base
-from auxtune.trials.examples import Examples, Words
 from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.metrics import MISSED

@@ -17,7 +17,7 @@ from small_study import write_task
 from transformers import BertConfig, BertModel
 
 from auxtune.orchestrator.engine.trainable import StudyTrainable
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder, load_base
 from auxtune.trials.recipe import ModelOptions

@@ -14,13 +14,13 @@ import pytest
 from written_rows import FORMATS, labelled
 from written_rows import task_of as task_rows
 
-from auxtune.trials import examples as examples_module
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data import examples as examples_module
+from auxtune.trials.data.examples import Examples, input_key
+from auxtune.trials.data.splits import cut_counts, divide, take
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import SPLITS, Kind
-from auxtune.trials.examples import Examples, input_key
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.source import TaskSource
-from auxtune.trials.splits import cut_counts, divide, take
 
 SIZES = (50, 700, 1500, 5000, 50_000)
 HELD_OUT = ("test", "validation", "probe")
@@ -184,7 +184,7 @@ def test_splits_say_the_size_or_the_file_of_a_part(tmp_path: Path) -> None:
         ({"rows": 400, "splits": {"probe": 0}}, "splits.probe: expected a share between 0 and 1"),
         ({"rows": 400, "splits": {"probe": 400}}, "leave nothing of 400 training rows"),
         ({"rows": 400, "splits": {"probe": 0.0001}}, "probe would have no rows"),
-        ({"rows": 6}, "selection, probe would have no rows: 6 training rows are too few"),
+        ({"rows": 6}, "validation, probe would have no rows: 6 training rows are too few"),
         ({"rows": 400, "splits": {"probe": Path("nowhere.csv")}}, "splits.probe: nowhere.csv: there is no such file"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_test_file_that_is_a_copy_of_the_validation_file_is_refused(tmp_path: 
     with pytest.raises(DataError, match="200 of 200 validation rows have an input that occurs in the 200 test rows"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": dev[::-1]})
     nearly = [*dev[:190], *labelled(["a", "b"] * 5, "fresh")]
-    with pytest.raises(DataError, match=r"190 of 200 validation rows .* say under `splits` where selection"):
+    with pytest.raises(DataError, match=r"190 of 200 validation rows .* say under `splits` where validation"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": nearly})
 
 

@@ -20,7 +20,7 @@ from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.summary import _shares
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
 from auxtune.selectors.svd_reweighting import SVDReweighting
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.source import TaskSource
 

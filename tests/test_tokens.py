@@ -17,12 +17,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from auxtune.trials import hashed_words as hashed_words_module
-from auxtune.trials.data import Task
+from auxtune.trials.data.examples import Examples, Label
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.examples import Examples, Label
+from auxtune.trials.errors import DataError
 from auxtune.trials.hashed_words import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hashed_word, hashed_words
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.problems import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer as AnyTokenizer
 from auxtune.trials.tokens import encode_rows, encode_tasks, load_tokenizer

@@ -12,7 +12,7 @@ import datasets
 import pyarrow
 from pyarrow import parquet
 
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.source import TaskSource
 
 Row = Mapping[str, Any]

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 
-from auxtune.trials.examples import Words
+from auxtune.trials.data.examples import Words
 from auxtune.trials.tokenizer import Pieces
 
 VOCABULARY = 4096

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 
 PATIENCE = 10.0  # seconds that the hub has to answer
 _CARD = "README.md"  # read of every dataset first, which leaves a trace of the commit

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from auxtune.trials.data.examples import Examples
 from auxtune.trials.encoded import IGNORED, Kind
-from auxtune.trials.examples import Examples
 
 
 def label_counts(rows: Examples, kind: Kind, labels: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.cells import (
+from auxtune.trials.data.cells import (
     NOT_SCORED,
     MissingCell,
     canonical,
@@ -25,10 +25,10 @@ from auxtune.trials.cells import (
     number,
     spells_nan,
 )
+from auxtune.trials.data.schema import Schema
+from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.problems import closest, listed
-from auxtune.trials.schema import Schema
-from auxtune.trials.tables import Table
+from auxtune.trials.errors import closest, listed
 
 # A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 where the row has
 # it, else 0.

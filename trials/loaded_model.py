@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Collate
+from auxtune.trials.data.examples import Examples, Words, text_of, words_of
 from auxtune.trials.device import autocast, choose_device
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
+from auxtune.trials.errors import DataError, closest, listed
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.examples import Examples, Words, text_of, words_of
 from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.inheritance import stored_name
 from auxtune.trials.labels import Label
@@ -31,7 +32,6 @@ from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.problems import DataError, closest, listed
 from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.tried_encoder import embedded

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.examples import Words
-from auxtune.trials.problems import DataError
+from auxtune.trials.data.examples import Words
+from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Pieces
 

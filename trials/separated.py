@@ -11,8 +11,8 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from auxtune.trials.cells import SURROGATE
-from auxtune.trials.problems import DataError, listed
+from auxtune.trials.data.cells import SURROGATE
+from auxtune.trials.errors import DataError, listed
 
 REMEDY = "put cells with quotes or line breaks in double quotes, and double the quotes inside"
 _LONGEST = 2**31 - 1  # characters of a cell: the most that fits csv's limit everywhere

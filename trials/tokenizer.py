@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from auxtune.trials.examples import Words
+from auxtune.trials.data.examples import Words
 
 
 class Pieces(NamedTuple):

@@ -12,9 +12,9 @@ from typing import cast
 
 import numpy as np
 
-from auxtune.trials.data import Task
+from auxtune.trials.data.examples import Examples, Words
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.examples import Examples, Words
 from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions

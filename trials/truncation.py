@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, EncodedSplit
-from auxtune.trials.problems import listed
+from auxtune.trials.errors import listed
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows, load_tokenizer

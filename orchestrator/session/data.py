@@ -13,11 +13,11 @@ from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.tokenizer_check import check_tokenizer
+from auxtune.trials.token_checks import check_tokenizer
 from auxtune.trials.truncation import missed_words
 
 ENCODER: KeyPath = ("model", "name")

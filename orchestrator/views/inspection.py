@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_searc
 from auxtune.orchestrator.planning.selector import unread_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.split_warnings import split_warnings
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.label_counts import label_counts, value_range
 
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.errors import DataError
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.problems import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokens import encode_rows
 

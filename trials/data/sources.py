@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.problems import DataError, Problems, closest, listed
+from auxtune.trials.data.tables import Table, read_table, table_of_dataset, table_of_rows
+from auxtune.trials.errors import DataError, Problems, closest, listed
 from auxtune.trials.source import TaskSource
-from auxtune.trials.tables import Table, read_table, table_of_dataset, table_of_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

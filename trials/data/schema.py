@@ -15,15 +15,15 @@ from functools import cached_property
 from types import NoneType
 from typing import Any, cast, get_args
 
-from auxtune.trials.cells import NOT_SCORED, SURROGATE, canonical, is_missing, is_whole, number, spells_nan
-from auxtune.trials.class_checks import Occurrences, class_warnings, ids_among_names, names_of, spelling_warnings
+from auxtune.trials.data.cells import NOT_SCORED, SURROGATE, canonical, is_missing, is_whole, number, spells_nan
+from auxtune.trials.data.class_checks import Occurrences, class_warnings, ids_among_names, names_of, spelling_warnings
+from auxtune.trials.data.sources import Found
+from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import Kind
+from auxtune.trials.errors import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.metrics import METRICS, canonical_name, find_metric, third_party_names
-from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
-from auxtune.trials.reading import Found
 from auxtune.trials.source import TaskSource
 from auxtune.trials.spans import not_bio
-from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # what stands for a missing value in many files

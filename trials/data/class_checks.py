@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auxtune.trials.cells import canonical, label_name, number
-from auxtune.trials.problems import listed
+from auxtune.trials.data.cells import canonical, label_name, number
+from auxtune.trials.errors import listed
 
 SHOWN = 3  # groups, or classes of a group, that a warning names
 MANY = 10  # classes under which too few rows of each are seen in the counts

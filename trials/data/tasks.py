@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.trials.cells import NOT_SCORED, canonical, flat, label_name, spells_nan
+from auxtune.trials.data.cells import NOT_SCORED, canonical, flat, label_name, spells_nan
+from auxtune.trials.data.examples import Examples, read_examples
+from auxtune.trials.data.schema import Schema, read_schema
+from auxtune.trials.data.sources import find
+from auxtune.trials.data.splits import HELD_OUT, check_sizes, divide, name_origins, strata, take, without_test_rows
+from auxtune.trials.data.tables import Table, read_table
 from auxtune.trials.encoded import IGNORED, SPLITS, Kind
-from auxtune.trials.examples import Examples, read_examples
+from auxtune.trials.errors import DataError, Problems, listed
 from auxtune.trials.labels import HIDDEN, Label
-from auxtune.trials.problems import DataError, Problems, listed
-from auxtune.trials.reading import find
-from auxtune.trials.schema import Schema, read_schema
 from auxtune.trials.source import TaskSource
-from auxtune.trials.splits import HELD_OUT, check_sizes, divide, name_origins, strata, take, without_test_rows
-from auxtune.trials.tables import Table, read_table
 
 
 @dataclass(frozen=True)

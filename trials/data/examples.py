@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.cells import SURROGATE, MissingCell, encoding_fault, is_missing
+from auxtune.trials.data.cells import SURROGATE, MissingCell, encoding_fault, is_missing
+from auxtune.trials.data.schema import Schema
+from auxtune.trials.data.tables import Table
+from auxtune.trials.errors import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.labels import Label, label_parser
-from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
-from auxtune.trials.schema import Schema
-from auxtune.trials.tables import Table
 
 Words: TypeAlias = tuple[str, ...]
 DROP = "`missing: drop` leaves such rows out"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.problems import DataError, in_rows, listed
+from auxtune.trials.errors import DataError, in_rows, listed
 from auxtune.trials.separated import SeparatedRows
 
 if TYPE_CHECKING:

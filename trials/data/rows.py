@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from auxtune.trials.examples import Words, text_of, words_of
-from auxtune.trials.problems import DataError, closest, listed
+from auxtune.trials.data.examples import Words, text_of, words_of
+from auxtune.trials.data.tables import decoded, python_cells
+from auxtune.trials.errors import DataError, closest, listed
 from auxtune.trials.separated import SeparatedRows
-from auxtune.trials.tables import decoded, python_cells
 
 if TYPE_CHECKING:
     from pyarrow import Array
