@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.trials import language
 from auxtune.trials.builtin import BUILTIN, builtin_digest, builtin_meta, builtin_rows
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.hashed_words import hashed_word
-from auxtune.trials.source import TaskSource
+from auxtune.trials.tokenizer import hashed_word
 
 TABLE = files("auxtune.examples") / "tables" / "builtin"
 

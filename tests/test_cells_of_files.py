@@ -17,10 +17,10 @@ from pyarrow import parquet
 from written_rows import FILES, FORMATS, labelled, task_of, write_separated
 
 from auxtune.trials.data.rows import stream_inputs
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tables import read_table
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.errors import DataError
-from auxtune.trials.source import TaskSource
 
 UNQUOTED = "label\ttext\n" + "".join(f"{'no' if i % 2 else 'yes'}\tthe bird {i} sings\n" for i in range(60))
 JOINED = 'yes\t"the bird sings\nno\tthe sky"\n'

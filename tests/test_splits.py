@@ -16,11 +16,11 @@ from written_rows import task_of as task_rows
 
 from auxtune.trials.data import examples as examples_module
 from auxtune.trials.data.examples import Examples, input_key
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.splits import cut_counts, divide, take
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import SPLITS, Kind
 from auxtune.trials.errors import DataError
-from auxtune.trials.source import TaskSource
 
 SIZES = (50, 700, 1500, 5000, 50_000)
 HELD_OUT = ("test", "validation", "probe")

@@ -9,7 +9,7 @@ import pytest
 
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, task_sources, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
 
 TASKS = """\
 study: paths

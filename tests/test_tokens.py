@@ -16,14 +16,14 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from auxtune.trials import hashed_words as hashed_words_module
+from auxtune.trials import tokenizer as tokenizer_module
 from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.errors import DataError
-from auxtune.trials.hashed_words import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hashed_word, hashed_words
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hashed_word, hashed_words
 from auxtune.trials.tokenizer import Tokenizer as AnyTokenizer
 from auxtune.trials.tokens import encode_rows, encode_tasks, load_tokenizer
 
@@ -302,7 +302,7 @@ def test_processes_that_race_all_get_the_same_arrays_and_leave_one_entry(tmp_pat
 
 
 def test_the_example_in_the_docstring_runs() -> None:
-    assert doctest.testmod(hashed_words_module) == (0, 1)
+    assert doctest.testmod(tokenizer_module) == (0, 1)
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:

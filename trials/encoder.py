@@ -30,9 +30,9 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from auxtune.trials.alignment import aligned, embedding_layer
-from auxtune.trials.hashed_words import PAD, VOCABULARY
 from auxtune.trials.hub import refusal, settle
 from auxtune.trials.recipe import ModelOptions, Pooling
+from auxtune.trials.tokenizer import PAD, VOCABULARY
 from auxtune.trials.tried_encoder import broken_weight, embedded, is_causal, is_finite, various
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.

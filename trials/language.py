@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.trials.hashed_words import hashed_word
+from auxtune.trials.tokenizer import hashed_word
 
 COMMON, RARE = 24, 600
 COMMON_SHARE = 0.65  # of the content words of ordinary speech

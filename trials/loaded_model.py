@@ -19,20 +19,19 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.data.examples import Examples, Words, text_of, words_of
+from auxtune.trials.data.cells import Words, text_of, words_of
+from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.device import autocast, choose_device
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
 from auxtune.trials.errors import DataError, closest, listed
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.inheritance import stored_name
-from auxtune.trials.labels import Label
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.tokenizer import Tokenizer
+from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.tried_encoder import embedded
 

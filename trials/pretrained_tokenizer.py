@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.data.examples import Words
+from auxtune.trials.data.cells import Words
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Pieces

@@ -1,7 +1,7 @@
-"""Does a pretrained tokenizer belong to its encoder, and does it know the words of the tasks?
+"""Checks of a tokenizer against the encoder and the tasks: ids without embedding, unknown words, labels never shown.
 
-Both are silent otherwise. An id without an embedding breaks the trial that comes to its row; and a model that is told
-"unknown" for every word trains and is scored like any other.
+All three are silent otherwise. An id without an embedding breaks the trial that comes to its row; a model that is told
+"unknown" for every word trains and is scored like any other; and so does one whose longest input cuts words off.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.encoded import SPLITS
+from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.errors import DataError
+from auxtune.trials.errors import DataError, listed
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.tokens import encode_rows
+from auxtune.trials.tokenizer import Tokenizer
+from auxtune.trials.tokens import encode_rows, load_tokenizer
 
 SAMPLED = 200  # training rows of a task whose words are looked at
 ALL, MANY = 0.98, 0.5  # shares of the words that are unknown
@@ -107,3 +108,49 @@ def _unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptio
 
 def _unknown(name: str, share: float) -> str:
     return f"task {name}: {share:.0%} of the words of its first rows are unknown to the encoder's tokenizer"
+
+
+def missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
+    """What is to be said of the labelled words of token tasks that ``model`` is not shown, with the task's name.
+
+    Only token tasks are tokenised. Raises ``DataError`` for an encoder without a usable tokenizer.
+    """
+    tagged = [task for task in tasks.values() if task.kind == "token"]
+    tokenizer = load_tokenizer(model) if tagged else None
+    return [f"{task.name}: {said}" for task in tagged if tokenizer for said in _said(task, tokenizer, model.max_length)]
+
+
+def _said(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
+    for part, rows in task.splits.items():
+        split = encode_rows(rows, task.kind, tokenizer, max_length)
+        if not len(split.missed):
+            continue
+        words = int((split.labels != IGNORED).sum()) + len(split.missed)
+        is_cut = _are_cut(split, max_length)
+        if cut := int(is_cut.sum()):
+            yield (
+                f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
+                f"{_consequence(part)}; raise model.max_length, or divide the rows"
+            )
+        if empty := int((~is_cut).sum()):
+            yield (
+                f"{empty:,} of {words:,} labelled words of {part} are nothing to the encoder's tokenizer and "
+                f"{_consequence(part)}"
+            )
+        if part == "train":
+            seen, lost = set(split.labels.tolist()), sorted(set(split.missed[:, 2].tolist()))
+            if gone := [task.labels[label] for label in lost if label not in seen]:
+                yield f"no word with the label {listed(gone)} is left in train: the model cannot learn it"
+
+
+def _consequence(part: str) -> str:
+    return "not trained on" if part == "train" else "count as wrong"
+
+
+def _are_cut(split: EncodedSplit, max_length: int) -> np.ndarray:
+    """Of each missed word whether it stands behind all that is left of a row that is full, (missed words,) bool."""
+    scored = np.flatnonzero(split.labels != IGNORED)
+    last = np.full(len(split), -1)
+    np.maximum.at(last, np.searchsorted(split.offsets, scored, side="right") - 1, scored)
+    rows, places = split.missed[:, 0], split.missed[:, 1]
+    return np.asarray((split.lengths[rows] >= max_length) & (places > last[rows]))

@@ -1,26 +1,36 @@
-"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped."""
+"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped by every process.
+
+An entry of the cache is a folder of arrays, written beside its place and renamed into it: of several processes that
+race, the first wins and the others use its files. A checksum of every file tells a damaged entry, which is made again:
+nothing in it is unique.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import uuid
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
 
-from auxtune.trials.data.examples import Examples, Words
+from auxtune.trials.data.cells import Words
+from auxtune.trials.data.examples import Examples
 from auxtune.trials.data.tasks import Task
+from auxtune.trials.durable import put_in_place
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.stored_arrays import stored_arrays
-from auxtune.trials.tokenizer import Pieces, Tokenizer
+from auxtune.trials.tokenizer import HashedWords, Pieces, Tokenizer
 
+SUMS = "sha256.json"
+ATTEMPTS = 5  # racing processes may each replace a damaged entry once
 FORMAT = 2  # of the arrays: raise it when their meaning changes
 ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
@@ -115,3 +125,50 @@ def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[t
     for word in reversed(range(count)):
         following = places.setdefault(word, following)
     yield from ((word, places[word]) for word in range(count) if word not in first)
+
+
+def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them where there are none.
+
+    Raises ``OSError`` where the disk refuses.
+    """
+    for _ in range(ATTEMPTS):
+        arrays = _loaded(folder)
+        if arrays is not None:
+            return arrays
+        _write(folder, make())
+    raise OSError(f"{folder}: cannot be read back after {ATTEMPTS} writes; is the disk full or failing?")
+
+
+def _loaded(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a whole entry, ``None`` if there is none or it is damaged."""
+    try:
+        sums = json.loads((folder / SUMS).read_text())
+        if any(_sum(folder / f"{name}.npy") != expected for name, expected in sums.items()):
+            return None
+        return {name: _mapped(folder / f"{name}.npy") for name in sums}
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return None
+
+
+def _mapped(file: Path) -> np.ndarray:
+    # A plain array over the map. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every process that
+    # reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        entry = Path(scratch, "entry")
+        entry.mkdir()
+        for name, array in arrays.items():
+            np.save(entry / f"{name}.npy", array, allow_pickle=False)
+        (entry / SUMS).write_text(json.dumps({name: _sum(entry / f"{name}.npy") for name in arrays}))
+        put_in_place(
+            entry, folder, lambda: _loaded(folder) is not None, lambda: Path(scratch, f"damaged-{uuid.uuid4().hex}")
+        )
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

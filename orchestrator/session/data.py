@@ -17,8 +17,7 @@ from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.token_checks import check_tokenizer
-from auxtune.trials.truncation import missed_words
+from auxtune.trials.token_checks import check_tokenizer, missed_words
 
 ENCODER: KeyPath = ("model", "name")
 

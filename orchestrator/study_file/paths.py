@@ -15,8 +15,8 @@ from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.source import TaskSource
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _DEFAULT = f"{PLAIN}mlflow.db"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from auxtune.trials.encoded import IGNORED
 
+Words: TypeAlias = tuple[str, ...]  # of one row of a token task
 NOT_SCORED = str(IGNORED)  # the tag of a word that is neither trained on nor scored
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no tokenizer takes it
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # what Python reads for a byte that is not UTF-8
@@ -83,3 +84,25 @@ def encoding_fault(text: str) -> str | None:
     if _BAD_BYTE.search(text):
         return "holds a byte that is not UTF-8; save the file as UTF-8"
     return "holds half of a surrogate pair; save it as valid Unicode"
+
+
+def text_of(cell: Any) -> str:
+    """A cell's text. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
+    if is_missing(cell):
+        raise MissingCell("the text is empty" if isinstance(cell, str) else "the text is missing")
+    if not isinstance(cell, str):
+        raise ValueError(f"expected text, found {cell!r:.80}")
+    if SURROGATE.search(cell):
+        raise ValueError(f"the text {encoding_fault(cell)}")
+    return cell
+
+
+def words_of(cell: Any) -> Words:
+    """A cell's words. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
+    if is_missing(cell):
+        raise MissingCell("the words are missing")
+    if not isinstance(cell, list):
+        raise ValueError(f"expected a list of words, found {cell!r:.80}; csv and tsv cannot hold lists")
+    if not cell:
+        raise MissingCell("there are no words")
+    return tuple(text_of(word) for word in cell)

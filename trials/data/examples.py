@@ -1,22 +1,48 @@
-"""Rows of a task as checked values: texts or words, and their labels (``labels``)."""
+"""Rows of a task as checked values: texts or words, and a class, a value, a tag for each word or flags as label.
+
+A parser makes a value of a cell, and raises ``ValueError`` saying what is wrong with it: ``MissingCell`` where the row
+has none. Of a label that is also what NaN and the marks of hidden labels, -1 and -100, say.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.data.cells import SURROGATE, MissingCell, encoding_fault, is_missing
+from auxtune.trials.data.cells import (
+    NOT_SCORED,
+    MissingCell,
+    Words,
+    canonical,
+    encoding_fault,
+    is_missing,
+    is_whole,
+    label_name,
+    number,
+    spells_nan,
+    text_of,
+    words_of,
+)
 from auxtune.trials.data.schema import Schema
 from auxtune.trials.data.tables import Table
+from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError, Problems, closest, in_rows, listed
-from auxtune.trials.labels import Label, label_parser
 
-Words: TypeAlias = tuple[str, ...]
+# A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 where the row has
+# it, else 0.
+Label: TypeAlias = int | float | tuple[int, ...]
+LARGEST = float(np.finfo(np.float32).max)
+FLAGS = {"0": 0, "false": 0, "1": 1, "true": 1}
+HIDDEN = "-1"  # the label of rows in public test files
+_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 DROP = "`missing: drop` leaves such rows out"
 
 
@@ -121,28 +147,6 @@ def _column(
     return values, {row - 1 for row, _ in absent}
 
 
-def text_of(cell: Any) -> str:
-    """A cell's text. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
-    if is_missing(cell):
-        raise MissingCell("the text is empty" if isinstance(cell, str) else "the text is missing")
-    if not isinstance(cell, str):
-        raise ValueError(f"expected text, found {cell!r:.80}")
-    if SURROGATE.search(cell):
-        raise ValueError(f"the text {encoding_fault(cell)}")
-    return cell
-
-
-def words_of(cell: Any) -> Words:
-    """A cell's words. Raises ``MissingCell`` or ``ValueError`` saying what is wrong with it."""
-    if is_missing(cell):
-        raise MissingCell("the words are missing")
-    if not isinstance(cell, list):
-        raise ValueError(f"expected a list of words, found {cell!r:.80}; csv and tsv cannot hold lists")
-    if not cell:
-        raise MissingCell("there are no words")
-    return tuple(text_of(word) for word in cell)
-
-
 def _check_lengths(
     table: Table, schema: Schema, words: Sequence[Words], tags: Sequence[Sequence[int]], rows: Sequence[int]
 ) -> None:
@@ -154,3 +158,125 @@ def _check_lengths(
     ]
     if bad:
         raise DataError(in_rows(table.place, schema.label[0], bad))
+
+
+def label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
+    """What reads the cells of the label column, or of each of several."""
+    if schema.kind == "regression":
+        return partial(_value, untyped=table.untyped, schema=schema)
+    if schema.kind == "token":
+        return partial(_tags, tag=_remembered(partial(_tag, schema=schema)))
+    if schema.kind == "multi_label":
+        return _flag if len(schema.label) > 1 else partial(_flags, schema=schema)
+    return _remembered(partial(_class, schema=schema))
+
+
+def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
+    """A parser of cells that repeat; by type, because 1, 1.0 and true are one key of a mapping."""
+    known: dict[tuple[type, Any], int] = {}
+
+    def look_up(cell: Any) -> int:
+        if not cell.__hash__:  # a list or a mapping, which is no label
+            return parse(cell)
+        key = (type(cell), cell)
+        label = known.get(key)
+        if label is None:
+            label = known[key] = parse(cell)
+        return label
+
+    return look_up
+
+
+def _value(cell: Any, untyped: bool, schema: Schema) -> float:
+    """Rounded to float32, what training uses, so that every file format gives the same value."""
+    if is_missing(cell) or (isinstance(cell, str) and spells_nan(cell)):
+        raise MissingCell("the label is missing")
+    value = number(cell, untyped)
+    if value is None:
+        hint = "; write the decimal point as a point" if isinstance(cell, str) and _COMMA.fullmatch(cell) else ""
+        raise ValueError(f"expected a number, found {cell!r:.80}{hint}")
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise ValueError(f"expected a finite number, found {value}")
+    if schema.hides and value == float(HIDDEN):
+        raise MissingCell(
+            f"the label is missing: no training row has a value below 0, so {HIDDEN} marks a row without one"
+        )
+    return float(np.float32(value))
+
+
+def _class(cell: Any, schema: Schema) -> int:
+    if isinstance(cell, list):
+        raise ValueError(f"expected one label, found the list {cell!r:.80}")
+    name = label_name(cell)
+    if name is not None:
+        known = schema.ids.get(name)
+        if known is None:
+            known = schema.ids.get(canonical(name))
+        if known is not None:
+            return known
+    raise _unknown(cell, name, schema)
+
+
+def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
+    """Why a cell is none of the task's classes."""
+    if name is None or spells_nan(name):
+        return MissingCell("the label is missing")
+    if canonical(name) in (HIDDEN, NOT_SCORED):
+        return MissingCell(f"the label is missing: {name} marks a row without one")
+    fault = encoding_fault(name)
+    if fault:
+        return ValueError(f"the label {fault}")
+    wrong = f"{cell!r:.80} is not one of the labels {listed(schema.labels)}"
+    is_id = canonical(name).isdecimal() and int(canonical(name)) < len(schema.labels)
+    if is_id and not schema.is_ordered and not any(map(is_whole, schema.labels)):
+        return ValueError(
+            f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
+            "them in that order under `labels`"
+        )
+    return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")
+
+
+def _tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
+    if is_missing(cell):
+        raise MissingCell("the tags are missing")
+    if not isinstance(cell, list):
+        raise ValueError(f"expected a list of tags, found {cell!r:.80}; csv and tsv cannot hold lists")
+    return tuple(map(tag, cell))
+
+
+def _tag(cell: Any, schema: Schema) -> int:
+    name = label_name(cell)
+    if name is not None and canonical(name) == NOT_SCORED:
+        return IGNORED
+    if name is None:
+        raise MissingCell(f"a word's tag is missing; {NOT_SCORED} marks a word that is not scored")
+    return _class(cell, schema)
+
+
+def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
+    """A list of labels as a 0 or 1 for each label."""
+    if is_missing(cell):
+        raise MissingCell("the labels are missing; a row that has none has the empty list")
+    if not isinstance(cell, list):
+        raise ValueError(
+            f"expected a list of labels, empty where there is none, found {cell!r:.80}; csv and tsv "
+            "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`"
+        )
+    had = [_class(each, schema) for each in cell]
+    if len(set(had)) < len(had):  # what a list of 0 and 1 in the order of the labels looks like
+        raise ValueError(
+            f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
+            "for each label, as `label: [column, column]`"
+        )
+    return tuple(int(each in had) for each in range(len(schema.labels)))
+
+
+def _flag(cell: Any) -> int:
+    name = None if isinstance(cell, list) else label_name(cell)
+    if name is not None and canonical(name) in FLAGS:
+        return FLAGS[canonical(name)]
+    if not isinstance(cell, list) and (name is None or spells_nan(name)):
+        raise MissingCell("the label is missing; expected 0 or 1")
+    if name is not None and canonical(name) in (HIDDEN, NOT_SCORED):
+        raise MissingCell(f"the label is missing: {name} marks a row without one; expected 0 or 1")
+    raise ValueError(f"expected 0 or 1, or false or true, found {cell!r:.80}")

@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import NoneType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from auxtune.trials.data.cells import NOT_SCORED, SURROGATE, canonical, is_missing, is_whole, number, spells_nan
 from auxtune.trials.data.class_checks import Occurrences, class_warnings, ids_among_names, names_of, spelling_warnings
-from auxtune.trials.data.sources import Found
+from auxtune.trials.data.sources import TaskSource, TaskTables
 from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, Problems, closest, in_rows, listed
 from auxtune.trials.metrics import METRICS, canonical_name, find_metric, third_party_names
-from auxtune.trials.source import TaskSource
 from auxtune.trials.spans import not_bio
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -69,13 +68,13 @@ class Schema:
         return ids | {str(index): index for index in range(len(self.labels))}
 
 
-def read_schema(source: TaskSource, found: Found) -> Schema:
+def read_schema(source: TaskSource, found: TaskTables) -> Schema:
     """Decide all of it from the study's words, meta.json and the training rows. Raises ``DataError``."""
     train = found.tables["train"]
     if not len(train):
         raise DataError([f"{train.place}: there are no rows"])
-    declared = _Declared.of(source, found)
-    text, label, is_token = _columns(source, declared, train)
+    declared = _add_meta(source, found)
+    text, label, is_token = _choose_columns(declared, train)
     notes: tuple[str, ...] = ()
     if is_token:
         kind: Kind = "token"
@@ -174,52 +173,43 @@ def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) ->
     return wrong
 
 
-@dataclass(frozen=True)
-class _Declared:
-    """What the study or, where it is silent, meta.json says."""
-
-    kind: Kind | None
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...]
-    pair: bool | None
-
-    @staticmethod
-    def of(source: TaskSource, found: Found) -> _Declared:
-        kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
-        expected = {
-            "kind": ("one of " + listed(KINDS), kind is None or kind in KINDS),
-            "labels": ("a list of names", labels is None or _are_names(labels)),
-            "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
-            "pair": ("true or false", pair is None or isinstance(pair, bool)),
-        }
-        wrong = [
-            f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
-            for key, (what, fine) in expected.items()
-            if not fine
-        ]
-        if source.kind is not None and source.kind not in KINDS:
-            wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
-        if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
-            wrong.append(f"a list of columns under `label` makes a multi_label task; `kind` says {source.kind}")
-        if wrong:
-            raise DataError(wrong)
-        asked = "multi_label" if isinstance(source.label, tuple) else source.kind
-        if asked not in (None, kind):  # what meta.json says of another kind means nothing here
-            kind, labels, metric = asked, None, None
-        names = tuple(str(label) for label in labels or ())
-        metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
-        return _Declared(cast("Kind | None", kind), source.labels or names, source.metrics or metrics, pair)
+def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
+    """``source`` with what meta.json says where the study is silent. Raises ``DataError`` for values of other types."""
+    kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
+    expected = {
+        "kind": ("one of " + listed(KINDS), kind is None or kind in KINDS),
+        "labels": ("a list of names", labels is None or _are_names(labels)),
+        "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
+        "pair": ("true or false", pair is None or isinstance(pair, bool)),
+    }
+    wrong = [
+        f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
+        for key, (what, fine) in expected.items()
+        if not fine
+    ]
+    if source.kind is not None and source.kind not in KINDS:
+        wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
+    if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
+        wrong.append(f"a list of columns under `label` makes a multi_label task; `kind` says {source.kind}")
+    if wrong:
+        raise DataError(wrong)
+    asked: Kind | None = "multi_label" if isinstance(source.label, tuple) else source.kind
+    if asked not in (None, kind):  # what meta.json says of another kind means nothing here
+        kind, labels, metric = asked, None, None
+    names = tuple(str(label) for label in labels or ())
+    metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
+    return replace(source, kind=kind, labels=source.labels or names, metrics=source.metrics or metrics, pair=pair)
 
 
 def _are_names(labels: Any) -> bool:
     return isinstance(labels, list) and all(isinstance(label, (str, int)) for label in labels)
 
 
-def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+def _choose_columns(source: TaskSource, train: Table) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The text columns, the label columns, and whether the task labels tokens."""
-    marked = source.tokens is not None or source.tags is not None or declared.kind == "token"
-    is_token = marked or (declared.kind is None and not source.text and "tokens" in train.columns)
-    if is_token and (source.text or declared.kind not in (None, "token")):
+    marked = source.tokens is not None or source.tags is not None or source.kind == "token"
+    is_token = marked or (source.kind is None and not source.text and "tokens" in train.columns)
+    if is_token and (source.text or source.kind not in (None, "token")):
         raise DataError(["a token task has `tokens` and `tags`, any other `text` and `label`; found both"])
     if len(source.text) > 2:
         raise DataError([f"text: expected one or two columns, found {listed(source.text)}"])
@@ -236,9 +226,9 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
         text, label, keys = (source.tokens or "tokens",), (source.tags or "tags",), "`tokens` and `tags`"
     else:
         second = any(not is_missing(cell) for cell in train.columns.get("sentence2", ()))
-        if second and declared.pair is False and not source.text:
+        if second and source.pair is False and not source.text:
             raise DataError([f"{train.place}: `pair` is false but there is text in column `sentence2`"])
-        text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))
+        text = source.text or (("sentence1", "sentence2") if second or source.pair else ("sentence1",))
         label = source.label if isinstance(source.label, tuple) else (source.label or "label",)
         keys = "`text` and `label`"
     unknown = [

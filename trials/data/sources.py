@@ -1,4 +1,4 @@
-"""Finds a task's tables: the files, saved splits, hub splits or built-in rows of train, validation and test.
+"""Where a task's rows come from, and its tables: files, saved or hub splits, or built-in rows.
 
 Reading is separate from understanding: nothing here knows which column is the label (``schema``).
 """
@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from auxtune.trials.data.tables import Table, read_table, table_of_dataset, table_of_rows
+from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, Problems, closest, listed
-from auxtune.trials.source import TaskSource
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -22,37 +22,58 @@ FILES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A task's tables, ``train`` and, where there are, ``validation`` and ``test``, and what describes them.
+class TaskSource:
+    """One task of a study, from one of ``path``, ``files``, ``hub`` and ``builtin``; what is empty is guessed."""
 
-    ``meta`` is the content of meta.json, empty where the source has none; ``meta_place`` names it in
-    messages.
-    """
+    name: str
+    path: Path | None = None  # a folder of jsonl with meta.json, a saved ``datasets`` folder, or one file
+    files: Mapping[str, Path] = field(default_factory=dict)  # of train, validation and test
+    hub: str | None = None  # a dataset's name on the Hugging Face hub
+    builtin: str | None = None
+    config: str | None = None  # the hub dataset's configuration
+    revision: str | None = None  # and its commit, tag or branch
+    split: str | None = None  # the hub's split to train on
+    text: tuple[str, ...] = ()  # one or two text columns
+    label: str | tuple[str, ...] | None = None  # the label column, or a column of 0 and 1 for each of several labels
+    tokens: str | None = None  # of a token task, in place of ``text``
+    tags: str | None = None  # and of ``label``
+    kind: Kind | None = None
+    labels: tuple[str, ...] = ()  # in the order of their ids
+    metrics: tuple[str, ...] = ()  # the first is the main one
+    pair: bool | None = None  # whether an input is two sentences, as meta.json says
+    rows: int | None = None  # the most to train on
+    splits: Mapping[str, float | int | Path] = field(default_factory=dict)  # by a share in (0, 1), a number, or a file
+    missing: Literal["error", "drop"] = "error"  # what becomes of rows without text or label
+
+
+@dataclass(frozen=True)
+class TaskTables:
+    """A task's tables, ``train`` and, where the source has them, ``validation`` and ``test``."""
 
     tables: Mapping[str, Table]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    meta_place: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)  # the content of meta.json, if the source has one
+    meta_place: str = ""  # its name in messages
     notes: tuple[str, ...] = ()
 
 
-def find(source: TaskSource) -> Found:
+def read_tables(source: TaskSource) -> TaskTables:
     """Read whatever ``source`` names. Raises ``DataError`` for what is missing or cannot be read."""
     given = [key for key in ("path", "files", "hub", "builtin") if getattr(source, key)]
     if len(given) != 1:
         raise DataError([f"expected exactly one of path, files, hub and builtin, found {listed(given)}"])
     if source.builtin is not None:
-        return _builtin(source.builtin)
+        return _read_builtin(source.builtin)
     if source.hub is not None:
-        return _hub(source, source.hub)
+        return _read_hub(source, source.hub)
     if source.path is None:
-        return Found(_files(source.files))
+        return TaskTables(_read_files(source.files))
     if source.path.is_dir():
         saved = any((source.path / name).is_file() for name in ("dataset_dict.json", "state.json"))
-        return _saved(source, source.path) if saved else _folder(source.path)
-    return Found(_files({"train": source.path}))
+        return _read_saved(source, source.path) if saved else _read_folder(source.path)
+    return TaskTables(_read_files({"train": source.path}))
 
 
-def _files(files: Mapping[str, Path]) -> dict[str, Table]:
+def _read_files(files: Mapping[str, Path]) -> dict[str, Table]:
     problems = Problems()
     problems.messages += [
         f"files: `{part}` is not one of {listed(FILES)}{closest(part, FILES)}" for part in files if part not in FILES
@@ -67,19 +88,19 @@ def _files(files: Mapping[str, Path]) -> dict[str, Table]:
     return tables
 
 
-def _folder(folder: Path) -> Found:
+def _read_folder(folder: Path) -> TaskTables:
     files = {part: folder / f"{part}.jsonl" for part in FILES}
-    there = {part: path for part, path in files.items() if path.is_file() or part == "train"}
+    given = {part: path for part, path in files.items() if path.is_file() or part == "train"}
     problems = Problems()
     with problems.collected():
-        tables = _files(there)
+        tables = _read_files(given)
     with problems.collected():
-        meta = _meta(folder / "meta.json")
+        meta = _read_meta(folder / "meta.json")
     problems.raise_any()
-    return Found(tables, meta, str(folder / "meta.json"))
+    return TaskTables(tables, meta, str(folder / "meta.json"))
 
 
-def _meta(path: Path) -> Mapping[str, Any]:
+def _read_meta(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         example = '{"kind": "classification", "labels": ["no", "yes"], "metric": "accuracy", "pair": false}'
         raise DataError([f"{path}: there is no such file; write {example}, or name the files under `files`"])
@@ -92,7 +113,7 @@ def _meta(path: Path) -> Mapping[str, Any]:
     return meta
 
 
-def _saved(source: TaskSource, folder: Path) -> Found:
+def _read_saved(source: TaskSource, folder: Path) -> TaskTables:
     import datasets
 
     try:
@@ -100,10 +121,10 @@ def _saved(source: TaskSource, folder: Path) -> Found:
     except Exception as error:  # Arrow, JSON and feature errors have no common class
         reason = f"{type(error).__name__}: {error}"
         raise DataError([f"{folder}: not a saved dataset that can be read: {reason}"]) from error
-    return _dataset(source, str(folder), saved)
+    return _name_splits(source, str(folder), saved)
 
 
-def _hub(source: TaskSource, name: str) -> Found:
+def _read_hub(source: TaskSource, name: str) -> TaskTables:
     import datasets
 
     from auxtune.trials.hub import commit_of, refusal, settle
@@ -114,14 +135,14 @@ def _hub(source: TaskSource, name: str) -> Found:
         loaded = datasets.load_dataset(name, source.config, revision=source.revision)
     except Exception as error:  # network, name and format errors have no common class
         raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {refusal(error)}"]) from error
-    found = _dataset(source, place, loaded)
+    tables = _name_splits(source, place, loaded)
     splits = loaded.values() if isinstance(loaded, dict) else [loaded]
     files = [Path(file["filename"]) for split in splits for file in split.cache_files]
     commit = commit_of(name, source.revision, files)
-    return replace(found, notes=(*found.notes, f"{place} is of the commit {commit}")) if commit else found
+    return replace(tables, notes=(*tables.notes, f"{place} is of the commit {commit}")) if commit else tables
 
 
-def _dataset(source: TaskSource, place: str, loaded: DatasetDict | Dataset) -> Found:
+def _name_splits(source: TaskSource, place: str, loaded: DatasetDict | Dataset) -> TaskTables:
     """The splits named train (or ``source.split``), validation and test; a lone nameless split is train."""
     splits = loaded if isinstance(loaded, dict) else {source.split or "train": loaded}
     train = source.split or "train"
@@ -135,10 +156,10 @@ def _dataset(source: TaskSource, place: str, loaded: DatasetDict | Dataset) -> F
     names = {"train": train} | {part: part for part in FILES[1:] if part in splits and part != train}
     unused = [name for name in splits if name not in names.values()]
     tables = {part: table_of_dataset(f"{place}, split {name}", splits[name]) for part, name in names.items()}
-    return Found(tables, notes=(f"splits not used: {listed(unused)}",) if unused else ())
+    return TaskTables(tables, notes=(f"splits not used: {listed(unused)}",) if unused else ())
 
 
-def _builtin(name: str) -> Found:
+def _read_builtin(name: str) -> TaskTables:
     from auxtune.trials.builtin import BUILTIN, builtin_meta, builtin_rows
 
     if name not in BUILTIN:
@@ -147,4 +168,4 @@ def _builtin(name: str) -> Found:
         )
     rows = builtin_rows(name)
     tables = {part: table_of_rows(f"builtin {name}, {part}", rows[part]) for part in rows}
-    return Found(tables, builtin_meta(name), f"builtin {name}")
+    return TaskTables(tables, builtin_meta(name), f"builtin {name}")

@@ -19,9 +19,9 @@ from typing import TypeAlias
 import numpy as np
 
 from auxtune.trials.data.examples import Examples
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, closest, listed
-from auxtune.trials.source import TaskSource
 
 HELD_OUT = ("test", "validation", "probe")  # in the order in which they are cut
 FEWEST, MOST = 200, 2000  # rows of a cut
