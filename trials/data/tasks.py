@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -84,36 +85,23 @@ def _read_task(source: TaskSource) -> Task:
         notes.append(f"{tables.pop('test').place} has no labels: ignored")
     paths = {part: path for part, path in source.splits.items() if isinstance(path, Path)}
     sizes = {part: size for part, size in source.splits.items() if not isinstance(size, Path)}
-    problems = Problems()
-    files: dict[str, Examples] = {}
-    given: dict[str, Examples] = {}
-    origins: list[tuple[str, Examples]] = []
-    missing: dict[str, int] = {}
-
-    def read(table: Table) -> Examples:
-        rows, missing[table.place] = read_examples(table, schema, source.missing)
-        origins.append((_shorten_place(table.place), rows))
-        return rows
-
-    for part, table in tables.items():
-        if part == "train" or table.place not in map(str, paths.values()):
-            with problems.collected():
-                files[part] = read(table)
-    for part, path in paths.items():
-        with problems.collected(f"splits.{part}: "):
-            table = read_table(path)
-            notes += table.notes
-            given[part] = read(table)
-    problems.raise_any()
+    named_elsewhere = set(map(str, paths.values()))
+    parts = _PartReader(schema, source.missing)
+    files = parts.read_tables(
+        {part: table for part, table in tables.items() if part == "train" or table.place not in named_elsewhere}
+    )
+    given = parts.read_paths(paths)
+    parts.problems.raise_any()
     splits = divide(files, given, sizes, schema.kind)
+    missing = {place: count for place, count in parts.missing.items() if count}
+    notes += parts.notes
     notes += [
         f"{tables[part].place} is not used: `splits` replaces it"
         for part, rows in files.items()
         if part != "train" and not any(rows is used for used in splits.values())
     ]
-    missing = {place: count for place, count in missing.items() if count}
     notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
-    named = name_origins(splits, origins)
+    origins = name_origins(splits, parts.sources)
     splits, shared = without_test_rows(splits)
     return Task(
         name=source.name,
@@ -127,8 +115,43 @@ def _read_task(source: TaskSource) -> Task:
         warnings=schema.warnings,
         shared=shared,
         missing=missing,
-        origins=named,
+        origins=origins,
     )
+
+
+@dataclass
+class _PartReader:
+    """Reads the tables of one task, and gathers what is wrong with them."""
+
+    schema: Schema
+    on_missing: Literal["error", "drop"]
+    problems: Problems = field(default_factory=Problems)
+    sources: list[tuple[str, Examples]] = field(default_factory=list)  # a table's short name and its rows
+    missing: dict[str, int] = field(default_factory=dict)  # rows of a table that were left out
+    notes: list[str] = field(default_factory=list)
+
+    def read_tables(self, tables: Mapping[str, Table]) -> dict[str, Examples]:
+        """The rows of each part; without those whose errors were collected."""
+        parts = {}
+        for part, table in tables.items():
+            with self.problems.collected():
+                parts[part] = self._read(table)
+        return parts
+
+    def read_paths(self, paths: Mapping[str, Path]) -> dict[str, Examples]:
+        """The rows of the files that ``splits`` of the study names, likewise."""
+        parts = {}
+        for part, path in paths.items():
+            with self.problems.collected(f"splits.{part}: "):
+                table = read_table(path)
+                self.notes += table.notes
+                parts[part] = self._read(table)
+        return parts
+
+    def _read(self, table: Table) -> Examples:
+        rows, self.missing[table.place] = read_examples(table, self.schema, self.on_missing)
+        self.sources.append((_shorten_place(table.place), rows))
+        return rows
 
 
 def _shorten_place(place: str) -> str:
