@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from auxtune.trials.batches import Batch, Collate, by_length
+from auxtune.trials.batches import Batch, Collate, batch_by_length
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.losses import LossSum
@@ -99,7 +99,7 @@ class Evaluation:
         self.model.eval()
         # Not inference mode: some models keep tensors of a forward pass, which training would then meet.
         with torch.no_grad(), self.autocast():
-            for rows in by_length(task.splits[part], size):
+            for rows in batch_by_length(task.splits[part], size):
                 batch = self.collate(task, part, rows)
                 outputs = self.model(number, batch)
                 finite.append(outputs.isfinite().all())

@@ -23,7 +23,7 @@ def leave(folder: Path, model: MultiTaskModel, recipe: Recipe, inherited: Mappin
 
     Raises ``OSError`` where the disk refuses.
     """
-    own = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
+    own = {name_stored(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
     write_checkpoint(folder, {**inherited, **own}, {"tasks": list(recipe.tasks)})
 
 
@@ -37,7 +37,7 @@ def inherit(model: MultiTaskModel, recipe: Recipe, folder: Path) -> dict[str, to
     except DamagedCheckpointError as error:
         raise ValueError(f"{folder}: the weights to start from cannot be used: {error}") from error
     state = model.state_dict()
-    named = {name: stored_name(name, recipe.tasks) for name in state}
+    named = {name: name_stored(name, recipe.tasks) for name in state}
     known = {name: stored[kept] for name, kept in named.items() if kept in stored}
     encoder = [name for name in state if name.startswith("encoder.")]
     misfit = [name for name in (*encoder, *known) if name not in known or known[name].shape != state[name].shape]
@@ -47,7 +47,7 @@ def inherit(model: MultiTaskModel, recipe: Recipe, folder: Path) -> dict[str, to
     return stored
 
 
-def stored_name(name: str, tasks: Sequence[str]) -> str:
+def name_stored(name: str, tasks: Sequence[str]) -> str:
     """A parameter's name that does not depend on which tasks a run has: ``heads.1.bias`` is ``heads/<task>/bias``."""
     part, _, rest = name.partition(".")
     if part not in _OWN:

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.data.cells import Words, text_of, words_of
+from auxtune.trials.data.cells import Words, parse_text, parse_words
 from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.device import autocast, choose_device
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
-from auxtune.trials.errors import DataError, closest, listed
+from auxtune.trials.errors import DataError, join_names, suggest_name
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.inheritance import stored_name
+from auxtune.trials.inheritance import name_stored
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
@@ -137,7 +137,10 @@ class LoadedModel:
         """The task called ``name``. Raises ``DataError`` naming those there are."""
         if name not in self.tasks:
             raise DataError(
-                [f"the model has no head for a task {name!r}, it has {listed(self.tasks)}{closest(name, self.tasks)}"]
+                [
+                    f"the model has no head for a task {name!r}, it has {join_names(self.tasks)}"
+                    f"{suggest_name(name, self.tasks)}"
+                ]
             )
         return self.tasks[name]
 
@@ -176,7 +179,7 @@ def _give_heads(
 ) -> None:
     """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` where they are of other tasks."""
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
-    named = {name: stored_name(name, tasks) for name in state}
+    named = {name: name_stored(name, tasks) for name in state}
     misfit = sorted(set(named.values()) ^ stored.keys()) or [
         kept for name, kept in named.items() if stored[kept].shape != state[name].shape
     ]
@@ -210,12 +213,12 @@ def _checked(task: SavedTask, given: Input, number: int) -> tuple[str | Words, .
     """One input as a row. Raises ``DataError`` where it has another form than those trained on."""
     try:
         if task.kind == "token":
-            return (words_of(list(given) if isinstance(given, tuple) else given),)
+            return (parse_words(list(given) if isinstance(given, tuple) else given),)
         if len(task.text) == 1:
-            return (text_of(given),)
+            return (parse_text(given),)
         if isinstance(given, str) or len(given) != 2:
             raise ValueError(f"expected a pair of texts, found {given!r:.80}")
-        return tuple(text_of(text) for text in given)
+        return tuple(parse_text(text) for text in given)
     except ValueError as error:
         raise DataError([f"input {number}: {error}"]) from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.errors import DataError, listed
+from auxtune.trials.errors import DataError, join_names
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
@@ -42,8 +42,8 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
     if model.name == "tiny":
         return ()
     tokenizer = PretrainedTokenizer(model)
-    problems = list(_beyond(model, base, tokenizer, tasks))
-    shares = {name: _unknown_share(task, tokenizer, model) for name, task in tasks.items()}
+    problems = list(_find_ids_without_embedding(model, base, tokenizer, tasks))
+    shares = {name: _measure_unknown_share(task, tokenizer, model) for name, task in tasks.items()}
     if shares and min(shares.values()) >= ALL:
         problems.append(
             f"encoder {model.name}: its tokenizer, of {tokenizer.size} entries, knows no word of any task; put "
@@ -51,17 +51,20 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
         )
     if problems:
         raise DataError(problems)
-    return (*_misfits(base, tokenizer), *(_unknown(name, share) for name, share in shares.items() if share >= MANY))
+    return (
+        *_find_misfits(base, tokenizer),
+        *(_describe_unknown(name, share) for name, share in shares.items() if share >= MANY),
+    )
 
 
-def _beyond(
+def _find_ids_without_embedding(
     model: ModelOptions, base: BaseEncoder, tokenizer: PretrainedTokenizer, tasks: Mapping[str, Task]
 ) -> Iterator[str]:
     """Each task with a row that holds a token without an embedding; none is looked at where there is no such token."""
     if base.embedded is None or tokenizer.largest < base.embedded:
         return
     for name, task in tasks.items():
-        found = next(_strange(task, tokenizer, base.embedded, model.max_length), None)
+        found = next(_find_strange_tokens(task, tokenizer, base.embedded, model.max_length), None)
         if found is not None:
             yield (
                 f"encoder {model.name}: task {name}: row {found.row + 1} of its {found.part} rows has the token "
@@ -71,7 +74,7 @@ def _beyond(
             )
 
 
-def _strange(task: Task, tokenizer: PretrainedTokenizer, embedded: int, longest: int) -> Iterator[_Strange]:
+def _find_strange_tokens(task: Task, tokenizer: PretrainedTokenizer, embedded: int, longest: int) -> Iterator[_Strange]:
     for part in SPLITS:
         rows = encode_rows(task.splits[part], task.kind, tokenizer, longest)
         for place in (rows.tokens >= embedded).nonzero()[0][:1]:
@@ -79,7 +82,7 @@ def _strange(task: Task, tokenizer: PretrainedTokenizer, embedded: int, longest:
             yield _Strange(tokenizer.token(int(rows.tokens[place])), int(rows.tokens[place]), part, row)
 
 
-def _misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator[str]:
+def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator[str]:
     """Where the tokenizer and the embeddings seem to be of different models, whatever the rows."""
     if base.embedded is None:
         return
@@ -95,7 +98,7 @@ def _misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator[str]
         )
 
 
-def _unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptions) -> float:
+def _measure_unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptions) -> float:
     """The share of unknown ones among the tokens of the first training rows, special tokens aside."""
     rows = task.splits["train"]
     sample = rows.at(np.arange(min(SAMPLED, len(rows))))
@@ -106,21 +109,26 @@ def _unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptio
     return words.count(tokenizer.unknown) / len(words) if words else 1.0
 
 
-def _unknown(name: str, share: float) -> str:
+def _describe_unknown(name: str, share: float) -> str:
     return f"task {name}: {share:.0%} of the words of its first rows are unknown to the encoder's tokenizer"
 
 
-def missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
+def describe_missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
     """What is to be said of the labelled words of token tasks that ``model`` is not shown, with the task's name.
 
     Only token tasks are tokenised. Raises ``DataError`` for an encoder without a usable tokenizer.
     """
     tagged = [task for task in tasks.values() if task.kind == "token"]
     tokenizer = load_tokenizer(model) if tagged else None
-    return [f"{task.name}: {said}" for task in tagged if tokenizer for said in _said(task, tokenizer, model.max_length)]
+    return [
+        f"{task.name}: {said}"
+        for task in tagged
+        if tokenizer
+        for said in _describe_split(task, tokenizer, model.max_length)
+    ]
 
 
-def _said(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
+def _describe_split(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
     for part, rows in task.splits.items():
         split = encode_rows(rows, task.kind, tokenizer, max_length)
         if not len(split.missed):
@@ -130,20 +138,20 @@ def _said(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
         if cut := int(is_cut.sum()):
             yield (
                 f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
-                f"{_consequence(part)}; raise model.max_length, or divide the rows"
+                f"{_name_consequence(part)}; raise model.max_length, or divide the rows"
             )
         if empty := int((~is_cut).sum()):
             yield (
                 f"{empty:,} of {words:,} labelled words of {part} are nothing to the encoder's tokenizer and "
-                f"{_consequence(part)}"
+                f"{_name_consequence(part)}"
             )
         if part == "train":
             seen, lost = set(split.labels.tolist()), sorted(set(split.missed[:, 2].tolist()))
             if gone := [task.labels[label] for label in lost if label not in seen]:
-                yield f"no word with the label {listed(gone)} is left in train: the model cannot learn it"
+                yield f"no word with the label {join_names(gone)} is left in train: the model cannot learn it"
 
 
-def _consequence(part: str) -> str:
+def _name_consequence(part: str) -> str:
     return "not trained on" if part == "train" else "count as wrong"
 
 

@@ -46,18 +46,18 @@ class Tokenizer(Protocol):
         """Sentences already cut into words; every piece knows its word."""
 
 
-def hashed_word(word: str) -> int:
+def hash_word(word: str) -> int:
     """The id of one lower-cased word, in [RESERVED, VOCABULARY)."""
     return RESERVED + zlib.crc32(word.encode()) % (VOCABULARY - RESERVED)
 
 
-def hashed_words(text: str) -> list[int]:
+def hash_words(text: str) -> list[int]:
     """The ids of the words of a text.
 
-    >>> hashed_words("Hello, WORLD") == [hashed_word(word) for word in ("hello", ",", "world")]
+    >>> hash_words("Hello, WORLD") == [hash_word(word) for word in ("hello", ",", "world")]
     True
     """
-    return [hashed_word(word) for word in WORD.findall(unicodedata.normalize("NFKC", text).lower())]
+    return [hash_word(word) for word in WORD.findall(unicodedata.normalize("NFKC", text).lower())]
 
 
 class HashedWords:
@@ -68,25 +68,25 @@ class HashedWords:
     def texts(self, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> Iterator[Pieces]:
         """See ``Tokenizer``."""
         for one, other in zip(first, repeat(None) if second is None else second, strict=False):
-            ids = hashed_words(one)
+            ids = hash_words(one)
             if other is None:
                 ids = [CLS, *ids[: max_length - 2], SEP]
                 yield Pieces(ids, [0] * len(ids), ())
             else:
-                ids, others = _shortened(ids, hashed_words(other), max_length - 3)
+                ids, others = _shorten_pair(ids, hash_words(other), max_length - 3)
                 segments = [0] * (len(ids) + 2) + [1] * (len(others) + 1)
                 yield Pieces([CLS, *ids, SEP, *others, SEP], segments, ())
 
     def words(self, rows: Sequence[Words], max_length: int) -> Iterator[Pieces]:
         """See ``Tokenizer``."""
         for row in rows:
-            pieces = [(piece, index) for index, word in enumerate(row) for piece in hashed_words(word)]
+            pieces = [(piece, index) for index, word in enumerate(row) for piece in hash_words(word)]
             pieces = pieces[: max_length - 2]
             ids = [CLS, *(piece for piece, _ in pieces), SEP]
             yield Pieces(ids, [0] * len(ids), [None, *(index for _, index in pieces), None])
 
 
-def _shortened(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:
+def _shorten_pair(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:
     """Both sentences in ``room`` tokens, the longer one cut first."""
     kept = min(len(second), max(room // 2, room - len(first)))
     return first[: room - kept], second[:kept]

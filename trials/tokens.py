@@ -58,13 +58,13 @@ def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) ->
     for name, task in tasks.items():
         content = f"{FORMAT} {task.digest} {tokenizer.digest} {model.max_length}"
         folder = cache / hashlib.sha256(content.encode()).hexdigest()
-        arrays = stored_arrays(folder, partial(_task_arrays, task, tokenizer, model.max_length))
+        arrays = load_or_make_arrays(folder, partial(_encode_arrays, task, tokenizer, model.max_length))
         splits = {part: EncodedSplit(*(arrays[f"{part}.{field}"] for field in ARRAYS)) for part in SPLITS}
         encoded[name] = EncodedTask(name, task.kind, task.labels, task.metrics, splits, task.digest)
     return encoded
 
 
-def _task_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
+def _encode_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
     """The arrays of all four splits, named ``<split>.<field>``."""
     arrays = {}
     for part, rows in task.splits.items():
@@ -77,11 +77,13 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
     """The rows of one split end to end. A token row may lose words, even all, where it is cut at the end."""
     tokens, segments, tags, missed = array("i"), array("B"), array("q"), array("q")
     offsets = [0]
-    for row, (pieces, label) in enumerate(zip(_pieces(rows, kind, tokenizer, max_length), rows.labels, strict=True)):
+    for row, (pieces, label) in enumerate(
+        zip(_tokenise_rows(rows, kind, tokenizer, max_length), rows.labels, strict=True)
+    ):
         if kind == "token":
             of_words = cast(Sequence[int], label)
-            tags.extend(_piece_tags(pieces.words, of_words))
-            for word, place in _words_without_pieces(pieces.words, len(of_words)):
+            tags.extend(_tag_pieces(pieces.words, of_words))
+            for word, place in _find_words_without_pieces(pieces.words, len(of_words)):
                 if of_words[word] != IGNORED:
                     missed.extend((row, offsets[-1] + place, of_words[word]))
         tokens.extend(pieces.ids)
@@ -97,13 +99,13 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
     )
 
 
-def _pieces(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> Iterable[Pieces]:
+def _tokenise_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> Iterable[Pieces]:
     if kind == "token":
         return tokenizer.words(cast(Sequence[Words], rows.first), max_length)
     return tokenizer.texts(cast(Sequence[str], rows.first), rows.second, max_length)
 
 
-def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[int]:
+def _tag_pieces(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[int]:
     """The tag of each piece: its word's on the first piece of a word, ``IGNORED`` elsewhere."""
     before = None
     for word in words:
@@ -111,7 +113,7 @@ def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[in
         before = word
 
 
-def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
+def _find_words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
     """Each of ``count`` words that has no piece, and the number of the piece that it would stand before."""
     first: dict[int, int] = {}
     for place, word in enumerate(words):
@@ -127,48 +129,48 @@ def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[t
     yield from ((word, places[word]) for word in range(count) if word not in first)
 
 
-def stored_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def load_or_make_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them where there are none.
 
     Raises ``OSError`` where the disk refuses.
     """
     for _ in range(ATTEMPTS):
-        arrays = _loaded(folder)
+        arrays = _load_entry(folder)
         if arrays is not None:
             return arrays
-        _write(folder, make())
+        _write_entry(folder, make())
     raise OSError(f"{folder}: cannot be read back after {ATTEMPTS} writes; is the disk full or failing?")
 
 
-def _loaded(folder: Path) -> dict[str, np.ndarray] | None:
+def _load_entry(folder: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a whole entry, ``None`` if there is none or it is damaged."""
     try:
         sums = json.loads((folder / SUMS).read_text())
-        if any(_sum(folder / f"{name}.npy") != expected for name, expected in sums.items()):
+        if any(_hash_file(folder / f"{name}.npy") != expected for name, expected in sums.items()):
             return None
-        return {name: _mapped(folder / f"{name}.npy") for name in sums}
+        return {name: _map_array(folder / f"{name}.npy") for name in sums}
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return None
 
 
-def _mapped(file: Path) -> np.ndarray:
+def _map_array(file: Path) -> np.ndarray:
     # A plain array over the map. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every process that
     # reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
-def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write_entry(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
         entry = Path(scratch, "entry")
         entry.mkdir()
         for name, array in arrays.items():
             np.save(entry / f"{name}.npy", array, allow_pickle=False)
-        (entry / SUMS).write_text(json.dumps({name: _sum(entry / f"{name}.npy") for name in arrays}))
+        (entry / SUMS).write_text(json.dumps({name: _hash_file(entry / f"{name}.npy") for name in arrays}))
         put_in_place(
-            entry, folder, lambda: _loaded(folder) is not None, lambda: Path(scratch, f"damaged-{uuid.uuid4().hex}")
+            entry, folder, lambda: _load_entry(folder) is not None, lambda: Path(scratch, f"damaged-{uuid.uuid4().hex}")
         )
 
 
-def _sum(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

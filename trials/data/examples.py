@@ -21,20 +21,20 @@ from auxtune.trials.data.cells import (
     NOT_SCORED,
     MissingCell,
     Words,
-    canonical,
-    encoding_fault,
+    canonicalise,
+    find_encoding_fault,
     is_missing,
-    is_whole,
-    label_name,
-    number,
-    spells_nan,
-    text_of,
-    words_of,
+    is_nan_text,
+    is_whole_number,
+    name_label,
+    parse_number,
+    parse_text,
+    parse_words,
 )
 from auxtune.trials.data.schema import Schema
 from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.errors import DataError, Problems, closest, in_rows, listed
+from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 
 # A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 where the row has
 # it, else 0.
@@ -51,7 +51,7 @@ class Examples:
     """Rows of one split, in the order of their file.
 
     ``second`` is ``None`` for single sentences; for a token task ``first`` holds words and ``labels`` a tag
-    id for each. ``keys`` are ``input_key`` of each row, (rows,) uint64.
+    id for each. ``keys`` are ``hash_input`` of each row, (rows,) uint64.
     """
 
     first: tuple[str, ...] | tuple[Words, ...]
@@ -70,10 +70,10 @@ class Examples:
         return Examples(first, second, tuple(self.labels[row] for row in chosen), self.keys[rows])
 
 
-def input_key(*texts: str) -> int:
+def hash_input(*texts: str) -> int:
     """64 bits of the whole input, whatever its label, letter case, spacing and the order of a pair.
 
-    >>> input_key("A  plane", "a bird") == input_key("A bird", "a plane ")
+    >>> hash_input("A  plane", "a bird") == hash_input("A bird", "a plane ")
     True
     """
     normal = sorted(" ".join(unicodedata.normalize("NFKC", text).lower().split()) for text in texts)
@@ -90,17 +90,17 @@ def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"
     if not len(table):
         raise DataError([f"{table.place}: there are no rows"])
     is_token = schema.kind == "token"
-    problems = Problems()
-    parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, words_of if is_token else text_of)
-    parsers |= dict.fromkeys(schema.label, label_parser(table, schema))
+    errors = ErrorCollector()
+    parsers: dict[str, Callable[[Any], Any]] = dict.fromkeys(schema.text, parse_words if is_token else parse_text)
+    parsers |= dict.fromkeys(schema.label, choose_label_parser(table, schema))
     columns: list[list[Any]] = []
     gone: set[int] = set()
     for column, parse in parsers.items():
-        with problems.collected():
-            values, lacking = _column(table, column, parse, missing)
+        with errors.collect():
+            values, lacking = _parse_column(table, column, parse, missing)
             columns.append(values)
             gone |= lacking
-    problems.raise_any()
+    errors.raise_any()
     if len(gone) == len(table):
         raise DataError([f"{table.place}: all {len(table)} rows lack their text or their label"])
     kept = [row for row in range(len(table)) if row not in gone] if gone else range(len(table))
@@ -110,11 +110,11 @@ def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"
     texts, marks = rows[: len(schema.text)], rows[len(schema.text) :]
     labels = tuple(zip(*marks, strict=True)) if len(marks) > 1 else marks[0]
     inputs = [(" ".join(words),) for words in texts[0]] if is_token else list(zip(*texts, strict=True))
-    keys = np.array([input_key(*each) for each in inputs], np.uint64)
+    keys = np.array([hash_input(*each) for each in inputs], np.uint64)
     return Examples(texts[0], texts[1] if schema.pair else None, labels, keys), len(gone)
 
 
-def _column(
+def _parse_column(
     table: Table, column: str, parse: Callable[[Any], Any], missing: Literal["error", "drop"]
 ) -> tuple[list[Any], set[int]]:
     """Every cell parsed, and the rows, from 0, whose cell holds nothing: their values are ``None``.
@@ -124,8 +124,8 @@ def _column(
     if column not in table.columns:
         raise DataError(
             [
-                f"{table.place}: there is no column `{column}` among {listed(table.columns)}"
-                f"{closest(column, table.columns)}"
+                f"{table.place}: there is no column `{column}` among {join_names(table.columns)}"
+                f"{suggest_name(column, table.columns)}"
             ]
         )
     values: list[Any] = []
@@ -139,9 +139,9 @@ def _column(
             absent.append((row, str(error)))
         except ValueError as error:
             bad.append((row, str(error)))
-    messages = in_rows(table.place, column, bad)
+    messages = report_rows(table.place, column, bad)
     if missing == "error":
-        messages += [f"{message}; {DROP}" for message in in_rows(table.place, column, absent)]
+        messages += [f"{message}; {DROP}" for message in report_rows(table.place, column, absent)]
     if messages:
         raise DataError(messages)
     return values, {row - 1 for row, _ in absent}
@@ -157,21 +157,21 @@ def _check_lengths(
         if expected != found
     ]
     if bad:
-        raise DataError(in_rows(table.place, schema.label[0], bad))
+        raise DataError(report_rows(table.place, schema.label[0], bad))
 
 
-def label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
+def choose_label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
     """What reads the cells of the label column, or of each of several."""
     if schema.kind == "regression":
-        return partial(_value, untyped=table.untyped, schema=schema)
+        return partial(_parse_value, untyped=table.untyped, schema=schema)
     if schema.kind == "token":
-        return partial(_tags, tag=_remembered(partial(_tag, schema=schema)))
+        return partial(_parse_tags, tag=_remember_labels(partial(_parse_tag, schema=schema)))
     if schema.kind == "multi_label":
-        return _flag if len(schema.label) > 1 else partial(_flags, schema=schema)
-    return _remembered(partial(_class, schema=schema))
+        return _parse_flag if len(schema.label) > 1 else partial(_parse_flags, schema=schema)
+    return _remember_labels(partial(_parse_class, schema=schema))
 
 
-def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
+def _remember_labels(parse: Callable[[Any], int]) -> Callable[[Any], int]:
     """A parser of cells that repeat; by type, because 1, 1.0 and true are one key of a mapping."""
     known: dict[tuple[type, Any], int] = {}
 
@@ -187,11 +187,11 @@ def _remembered(parse: Callable[[Any], int]) -> Callable[[Any], int]:
     return look_up
 
 
-def _value(cell: Any, untyped: bool, schema: Schema) -> float:
+def _parse_value(cell: Any, untyped: bool, schema: Schema) -> float:
     """Rounded to float32, what training uses, so that every file format gives the same value."""
-    if is_missing(cell) or (isinstance(cell, str) and spells_nan(cell)):
+    if is_missing(cell) or (isinstance(cell, str) and is_nan_text(cell)):
         raise MissingCell("the label is missing")
-    value = number(cell, untyped)
+    value = parse_number(cell, untyped)
     if value is None:
         hint = "; write the decimal point as a point" if isinstance(cell, str) and _COMMA.fullmatch(cell) else ""
         raise ValueError(f"expected a number, found {cell!r:.80}{hint}")
@@ -204,39 +204,41 @@ def _value(cell: Any, untyped: bool, schema: Schema) -> float:
     return float(np.float32(value))
 
 
-def _class(cell: Any, schema: Schema) -> int:
+def _parse_class(cell: Any, schema: Schema) -> int:
     if isinstance(cell, list):
         raise ValueError(f"expected one label, found the list {cell!r:.80}")
-    name = label_name(cell)
+    name = name_label(cell)
     if name is not None:
         known = schema.ids.get(name)
         if known is None:
-            known = schema.ids.get(canonical(name))
+            known = schema.ids.get(canonicalise(name))
         if known is not None:
             return known
-    raise _unknown(cell, name, schema)
+    raise _explain_unknown(cell, name, schema)
 
 
-def _unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
+def _explain_unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
     """Why a cell is none of the task's classes."""
-    if name is None or spells_nan(name):
+    if name is None or is_nan_text(name):
         return MissingCell("the label is missing")
-    if canonical(name) in (HIDDEN, NOT_SCORED):
+    if canonicalise(name) in (HIDDEN, NOT_SCORED):
         return MissingCell(f"the label is missing: {name} marks a row without one")
-    fault = encoding_fault(name)
+    fault = find_encoding_fault(name)
     if fault:
         return ValueError(f"the label {fault}")
-    wrong = f"{cell!r:.80} is not one of the labels {listed(schema.labels)}"
-    is_id = canonical(name).isdecimal() and int(canonical(name)) < len(schema.labels)
-    if is_id and not schema.is_ordered and not any(map(is_whole, schema.labels)):
+    wrong = f"{cell!r:.80} is not one of the labels {join_names(schema.labels)}"
+    is_id = canonicalise(name).isdecimal() and int(canonicalise(name)) < len(schema.labels)
+    if is_id and not schema.is_ordered and not any(map(is_whole_number, schema.labels)):
         return ValueError(
             f"{wrong}; a number stands for a class only where the order of the classes is declared: name "
             "them in that order under `labels`"
         )
-    return ValueError(f"{wrong}{closest(name.strip(), schema.labels)}; correct it, or name all labels under `labels`")
+    return ValueError(
+        f"{wrong}{suggest_name(name.strip(), schema.labels)}; correct it, or name all labels under `labels`"
+    )
 
 
-def _tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
+def _parse_tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
     if is_missing(cell):
         raise MissingCell("the tags are missing")
     if not isinstance(cell, list):
@@ -244,16 +246,16 @@ def _tags(cell: Any, tag: Callable[[Any], int]) -> tuple[int, ...]:
     return tuple(map(tag, cell))
 
 
-def _tag(cell: Any, schema: Schema) -> int:
-    name = label_name(cell)
-    if name is not None and canonical(name) == NOT_SCORED:
+def _parse_tag(cell: Any, schema: Schema) -> int:
+    name = name_label(cell)
+    if name is not None and canonicalise(name) == NOT_SCORED:
         return IGNORED
     if name is None:
         raise MissingCell(f"a word's tag is missing; {NOT_SCORED} marks a word that is not scored")
-    return _class(cell, schema)
+    return _parse_class(cell, schema)
 
 
-def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
+def _parse_flags(cell: Any, schema: Schema) -> tuple[int, ...]:
     """A list of labels as a 0 or 1 for each label."""
     if is_missing(cell):
         raise MissingCell("the labels are missing; a row that has none has the empty list")
@@ -262,7 +264,7 @@ def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
             f"expected a list of labels, empty where there is none, found {cell!r:.80}; csv and tsv "
             "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`"
         )
-    had = [_class(each, schema) for each in cell]
+    had = [_parse_class(each, schema) for each in cell]
     if len(set(had)) < len(had):  # what a list of 0 and 1 in the order of the labels looks like
         raise ValueError(
             f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
@@ -271,12 +273,12 @@ def _flags(cell: Any, schema: Schema) -> tuple[int, ...]:
     return tuple(int(each in had) for each in range(len(schema.labels)))
 
 
-def _flag(cell: Any) -> int:
-    name = None if isinstance(cell, list) else label_name(cell)
-    if name is not None and canonical(name) in FLAGS:
-        return FLAGS[canonical(name)]
-    if not isinstance(cell, list) and (name is None or spells_nan(name)):
+def _parse_flag(cell: Any) -> int:
+    name = None if isinstance(cell, list) else name_label(cell)
+    if name is not None and canonicalise(name) in FLAGS:
+        return FLAGS[canonicalise(name)]
+    if not isinstance(cell, list) and (name is None or is_nan_text(name)):
         raise MissingCell("the label is missing; expected 0 or 1")
-    if name is not None and canonical(name) in (HIDDEN, NOT_SCORED):
+    if name is not None and canonicalise(name) in (HIDDEN, NOT_SCORED):
         raise MissingCell(f"the label is missing: {name} marks a row without one; expected 0 or 1")
     raise ValueError(f"expected 0 or 1, or false or true, found {cell!r:.80}")

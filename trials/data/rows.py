@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.data.cells import SURROGATE, Words, text_of, words_of
-from auxtune.trials.errors import DataError, closest, listed
+from auxtune.trials.data.cells import SURROGATE, Words, parse_text, parse_words
+from auxtune.trials.errors import DataError, join_names, suggest_name
 
 if TYPE_CHECKING:
     from pyarrow import Array
@@ -67,22 +67,22 @@ def stream_inputs(
         missing = [column for column in columns if column not in row.cells]
         if missing:
             raise _no_column(place, missing[0], row.cells)
-        values = [_cell(place, column, row.cells[column], words) for column in columns]
+        values = [_parse_cell(place, column, row.cells[column], words) for column in columns]
         yield values[0] if len(values) == 1 else (values[0], values[1])
 
 
 def _no_column(place: str, column: str, names: Iterable[str]) -> DataError:
     return DataError(
         [
-            f"{place}: there is no column `{column}` among {listed(names)}"
-            f"{closest(column, names)}; name those with the input as --text"
+            f"{place}: there is no column `{column}` among {join_names(names)}"
+            f"{suggest_name(column, names)}; name those with the input as --text"
         ]
     )
 
 
-def _cell(place: str, column: str, cell: Any, words: bool) -> Any:
+def _parse_cell(place: str, column: str, cell: Any, words: bool) -> Any:
     try:
-        return words_of(cell) if words else text_of(cell)
+        return parse_words(cell) if words else parse_text(cell)
     except ValueError as error:
         raise DataError([f"{place}, column `{column}`: {error}"]) from error
 
@@ -92,7 +92,7 @@ def check_file(path: Path, otherwise: str = "") -> None:
     if not path.is_file():
         raise DataError([f"{path}: there is no such file"])
     if path.suffix.lower() not in ENDINGS:
-        raise DataError([f"{path}: expected a name ending in {listed(ENDINGS)}{otherwise}"])
+        raise DataError([f"{path}: expected a name ending in {join_names(ENDINGS)}{otherwise}"])
 
 
 def read_rows(
@@ -105,12 +105,12 @@ def read_rows(
     """
     ending = source.suffix.lower() if isinstance(source, Path) else ".jsonl"
     if isinstance(source, Path) and ending == ".parquet":
-        yield from _parquet_rows(source, columns)
+        yield from _read_parquet_rows(source, columns)
         return
     with _open_bytes(source) as file:
         place = str(source) if isinstance(source, Path) else STREAM
         if ending == ".jsonl":
-            yield from _json_rows(file, place)
+            yield from _read_json_rows(file, place)
         else:
             yield from _SeparatedRows(_split_lines(file, place, "\r\n"), SEPARATORS[ending], place, unit).read(notice)
 
@@ -141,7 +141,7 @@ def _split_lines(file: BinaryIO, place: str, blanks: str | None = None) -> Itera
             held.clear()
 
 
-def _json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
+def _read_json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
     for number, line in enumerate(_split_lines(file, place), start=1):
         try:
             row = json.loads(line.removesuffix("\n"))
@@ -213,7 +213,7 @@ class _SeparatedRows:
         if any(SURROGATE.search(name) for name in names):
             raise DataError([f"{self.place}, line 1: not UTF-8 text; save the file as UTF-8"])
         if len(set(names)) < len(names):
-            raise DataError([f"{self.place}: the first line names a column twice: {listed(names)}"])
+            raise DataError([f"{self.place}: the first line names a column twice: {join_names(names)}"])
 
     def _check_lines(self, row: str, cells: Sequence[str], lines: Sequence[str]) -> None:
         """Refuse lines of a tsv file that are rows each; count the cells of others that hold line breaks."""
@@ -232,35 +232,35 @@ class _SeparatedRows:
         self.broken += broken
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    names, rows = parquet_shape(path)
+def _read_parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    names, rows = read_parquet_shape(path)
     missing = [column for column in columns if column not in names]
     if missing and rows:
         raise _no_column(f"{path}, row 1", missing[0], names)
     number = 0
-    for cells in parquet_batches(path, [] if missing else columns):
+    for cells in read_parquet_batches(path, [] if missing else columns):
         for row in zip(*cells, strict=True):
             number += 1
             yield Row(number, dict(zip(columns, row, strict=True)))
 
 
-def parquet_shape(path: Path) -> tuple[list[str], int]:
+def read_parquet_shape(path: Path) -> tuple[list[str], int]:
     """The names of a file's columns and the number of its rows. Raises ``DataError`` for one that is damaged."""
     with _open_parquet(path) as file:
         return list(file.schema_arrow.names), file.metadata.num_rows
 
 
-def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
+def read_parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
     """The cells of each of ``columns``, a batch of rows at a time. Raises ``DataError`` naming the bad row."""
     with _open_parquet(path) as file:
         before = 0
         for batch in file.iter_batches(columns=list(columns)):
-            yield [_batch_cells(batch.column(name), path, name, before) for name in columns]
+            yield [_convert_batch(batch.column(name), path, name, before) for name in columns]
             before += batch.num_rows
 
 
-def _batch_cells(cells: Array, path: Path, column: str, before: int) -> list[Any]:
-    return python_cells(cells.to_pylist, lambda row: cells[row].as_py(), len(cells), str(path), column, before)
+def _convert_batch(cells: Array, path: Path, column: str, before: int) -> list[Any]:
+    return to_python_cells(cells.to_pylist, lambda row: cells[row].as_py(), len(cells), str(path), column, before)
 
 
 @contextmanager
@@ -274,7 +274,7 @@ def _open_parquet(path: Path) -> Iterator[ParquetFile]:
         raise DataError([f"{path}: not a parquet file that can be read: {error}"]) from error
 
 
-def python_cells(
+def to_python_cells(
     load: Callable[[], list[Any]], one: Callable[[int], Any], rows: int, place: str, column: str, before: int = 0
 ) -> list[Any]:
     """A column as Python values, numbers of every width as int or float. Raises ``DataError`` naming the bad row.
@@ -282,24 +282,28 @@ def python_cells(
     ``load`` reads it whole, ``one`` a row by its number from 0, ``before`` rows of the file having been read already.
     """
     try:
-        return _plain_numbers(load())
+        return _simplify_numbers(load())
     except (UnicodeDecodeError, ValueError, OverflowError) as whole:
         for row in range(rows):
             try:
                 one(row)
             except (UnicodeDecodeError, ValueError, OverflowError) as error:
-                is_text = isinstance(error, UnicodeDecodeError)
-                fault = f"not UTF-8 text ({error.reason}); save it as UTF-8" if is_text else f"cannot be read: {error}"
+                if isinstance(error, UnicodeDecodeError):
+                    fault = f"not UTF-8 text ({error.reason}); save it as UTF-8"
+                else:
+                    fault = f"cannot be read: {error}"
                 raise DataError([f"{place}, row {before + row + 1}, column `{column}`: {fault}"]) from error
         raise DataError([f"{place}, column `{column}`: cannot be read: {whole}"]) from whole
 
 
-def _plain_numbers(cells: list[Any]) -> list[Any]:
+def _simplify_numbers(cells: list[Any]) -> list[Any]:
     """Cells of one type, decimals and NumPy's numbers as Python's own."""
     first = next((cell for cell in cells if cell is not None), None)
     if isinstance(first, list):
         nested = next((each for cell in cells for each in cell or () if each is not None), None)
-        return [cell and _plain_numbers(cell) for cell in cells] if isinstance(nested, (Decimal, np.generic)) else cells
+        return (
+            [cell and _simplify_numbers(cell) for cell in cells] if isinstance(nested, (Decimal, np.generic)) else cells
+        )
     if isinstance(first, Decimal):
         return [None if cell is None else float(cell) for cell in cells]
     return [None if cell is None else cell.item() for cell in cells] if isinstance(first, np.generic) else cells

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from auxtune.trials.data.tables import Table, read_table, table_of_dataset, table_of_rows
+from auxtune.trials.data.tables import Table, build_dataset_table, build_table, read_table
 from auxtune.trials.encoded import Kind
-from auxtune.trials.errors import DataError, Problems, closest, listed
+from auxtune.trials.errors import DataError, ErrorCollector, join_names, suggest_name
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -60,7 +60,7 @@ def read_tables(source: TaskSource) -> TaskTables:
     """Read whatever ``source`` names. Raises ``DataError`` for what is missing or cannot be read."""
     given = [key for key in ("path", "files", "hub", "builtin") if getattr(source, key)]
     if len(given) != 1:
-        raise DataError([f"expected exactly one of path, files, hub and builtin, found {listed(given)}"])
+        raise DataError([f"expected exactly one of path, files, hub and builtin, found {join_names(given)}"])
     if source.builtin is not None:
         return _read_builtin(source.builtin)
     if source.hub is not None:
@@ -74,29 +74,31 @@ def read_tables(source: TaskSource) -> TaskTables:
 
 
 def _read_files(files: Mapping[str, Path]) -> dict[str, Table]:
-    problems = Problems()
-    problems.messages += [
-        f"files: `{part}` is not one of {listed(FILES)}{closest(part, FILES)}" for part in files if part not in FILES
+    errors = ErrorCollector()
+    errors.messages += [
+        f"files: `{part}` is not one of {join_names(FILES)}{suggest_name(part, FILES)}"
+        for part in files
+        if part not in FILES
     ]
     if "train" not in files:
-        problems.messages.append(f"files: there is no `train` among {listed(files)}")
+        errors.messages.append(f"files: there is no `train` among {join_names(files)}")
     tables = {}
     for part, path in files.items():
-        with problems.collected():
+        with errors.collect():
             tables[part] = read_table(path)
-    problems.raise_any()
+    errors.raise_any()
     return tables
 
 
 def _read_folder(folder: Path) -> TaskTables:
     files = {part: folder / f"{part}.jsonl" for part in FILES}
     given = {part: path for part, path in files.items() if path.is_file() or part == "train"}
-    problems = Problems()
-    with problems.collected():
+    errors = ErrorCollector()
+    with errors.collect():
         tables = _read_files(given)
-    with problems.collected():
+    with errors.collect():
         meta = _read_meta(folder / "meta.json")
-    problems.raise_any()
+    errors.raise_any()
     return TaskTables(tables, meta, str(folder / "meta.json"))
 
 
@@ -127,18 +129,18 @@ def _read_saved(source: TaskSource, folder: Path) -> TaskTables:
 def _read_hub(source: TaskSource, name: str) -> TaskTables:
     import datasets
 
-    from auxtune.trials.hub import commit_of, refusal, settle
+    from auxtune.trials.hub import explain_refusal, find_commit, use_cache_if_offline
 
     place = name if source.config is None else f"{name}/{source.config}"
-    settle(name)
+    use_cache_if_offline(name)
     try:
         loaded = datasets.load_dataset(name, source.config, revision=source.revision)
     except Exception as error:  # network, name and format errors have no common class
-        raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {refusal(error)}"]) from error
+        raise DataError([f"{place}: cannot be loaded: {type(error).__name__}: {explain_refusal(error)}"]) from error
     tables = _name_splits(source, place, loaded)
     splits = loaded.values() if isinstance(loaded, dict) else [loaded]
     files = [Path(file["filename"]) for split in splits for file in split.cache_files]
-    commit = commit_of(name, source.revision, files)
+    commit = find_commit(name, source.revision, files)
     return replace(tables, notes=(*tables.notes, f"{place} is of the commit {commit}")) if commit else tables
 
 
@@ -149,14 +151,14 @@ def _name_splits(source: TaskSource, place: str, loaded: DatasetDict | Dataset) 
     if train not in splits:
         raise DataError(
             [
-                f"{place}: there is no split `{train}` among {listed(splits)}"
-                f"{closest(train, splits)}; name the one to train on as `split`"
+                f"{place}: there is no split `{train}` among {join_names(splits)}"
+                f"{suggest_name(train, splits)}; name the one to train on as `split`"
             ]
         )
     names = {"train": train} | {part: part for part in FILES[1:] if part in splits and part != train}
     unused = [name for name in splits if name not in names.values()]
-    tables = {part: table_of_dataset(f"{place}, split {name}", splits[name]) for part, name in names.items()}
-    return TaskTables(tables, notes=(f"splits not used: {listed(unused)}",) if unused else ())
+    tables = {part: build_dataset_table(f"{place}, split {name}", splits[name]) for part, name in names.items()}
+    return TaskTables(tables, notes=(f"splits not used: {join_names(unused)}",) if unused else ())
 
 
 def _read_builtin(name: str) -> TaskTables:
@@ -164,8 +166,11 @@ def _read_builtin(name: str) -> TaskTables:
 
     if name not in BUILTIN:
         raise DataError(
-            [f"builtin: there is no built-in task `{name}`{closest(name, BUILTIN)}; there are {listed(BUILTIN)}"]
+            [
+                f"builtin: there is no built-in task `{name}`{suggest_name(name, BUILTIN)}; "
+                f"there are {join_names(BUILTIN)}"
+            ]
         )
     rows = builtin_rows(name)
-    tables = {part: table_of_rows(f"builtin {name}, {part}", rows[part]) for part in rows}
+    tables = {part: build_table(f"builtin {name}, {part}", rows[part]) for part in rows}
     return TaskTables(tables, builtin_meta(name), f"builtin {name}")

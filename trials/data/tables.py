@@ -15,13 +15,13 @@ from auxtune.trials.data.rows import (
     SEPARATORS,
     Row,
     check_file,
-    parquet_batches,
-    parquet_shape,
-    python_cells,
+    read_parquet_batches,
+    read_parquet_shape,
     read_rows,
+    to_python_cells,
 )
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.errors import DataError, in_rows
+from auxtune.trials.errors import DataError, report_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,21 +73,21 @@ def read_table(path: Path) -> Table:
     check_file(path)
     ending = path.suffix.lower()
     if ending == ".parquet":
-        names, rows = parquet_shape(path)
+        names, rows = read_parquet_shape(path)
 
         def load(column: str) -> Sequence[Any]:
-            return [cell for (cells,) in parquet_batches(path, [column]) for cell in cells]
+            return [cell for (cells,) in read_parquet_batches(path, [column]) for cell in cells]
 
         return Table(str(path), LoadedOnDemand(names, load), rows=rows)
     bad: list[tuple[int, str]] = []
     notes: list[str] = []
-    table = table_of_rows(str(path), _sound_rows(read_rows(path, "row", notes.append), bad))
+    table = build_table(str(path), _take_sound_rows(read_rows(path, "row", notes.append), bad))
     if bad:
-        raise DataError(in_rows(str(path), None, bad))
+        raise DataError(report_rows(str(path), None, bad))
     return replace(table, untyped=ending in SEPARATORS, notes=tuple(notes))
 
 
-def _sound_rows(rows: Iterable[Row], bad: list[tuple[int, str]]) -> Iterator[Mapping[str, Any]]:
+def _take_sound_rows(rows: Iterable[Row], bad: list[tuple[int, str]]) -> Iterator[Mapping[str, Any]]:
     """The cells of rows without a fault; the others' numbers and faults go to ``bad``."""
     for row in rows:
         if row.fault:
@@ -96,7 +96,7 @@ def _sound_rows(rows: Iterable[Row], bad: list[tuple[int, str]]) -> Iterator[Map
             yield row.cells
 
 
-def table_of_rows(place: str, rows: Iterable[Mapping[str, Any]]) -> Table:
+def build_table(place: str, rows: Iterable[Mapping[str, Any]]) -> Table:
     """Rows as mappings; the columns are all the keys that occur, in the order of first occurrence."""
     columns: dict[str, list[Any]] = {}
     count = 0
@@ -111,7 +111,7 @@ def table_of_rows(place: str, rows: Iterable[Mapping[str, Any]]) -> Table:
     return Table(place, columns)
 
 
-def table_of_dataset(place: str, dataset: Dataset) -> Table:
+def build_dataset_table(place: str, dataset: Dataset) -> Table:
     """A split of a ``datasets`` dataset. Class ids become names; -1, its sign for unlabelled, is ``None``."""
     classes: dict[str, tuple[str, ...]] = {}
     for column, feature in dataset.features.items():
@@ -121,17 +121,17 @@ def table_of_dataset(place: str, dataset: Dataset) -> Table:
 
     def load(column: str) -> Sequence[Any]:
         one = dataset.select_columns([column]).with_format(None)
-        cells = python_cells(lambda: one[:][column], lambda row: one[row][column], len(one), place, column)
+        cells = to_python_cells(lambda: one[:][column], lambda row: one[row][column], len(one), place, column)
         names = classes.get(column)
-        return cells if names is None else [_class_names(cell, names) for cell in cells]
+        return cells if names is None else [_name_classes(cell, names) for cell in cells]
 
     return Table(place, LoadedOnDemand(list(dataset.features), load), classes, rows=len(dataset))
 
 
-def _class_names(cell: Any, names: Sequence[str]) -> Any:
+def _name_classes(cell: Any, names: Sequence[str]) -> Any:
     """A class id as its name; ``IGNORED``, the mark of words that are not scored, stays."""
     if isinstance(cell, list):
-        return [_class_names(each, names) for each in cell]
+        return [_name_classes(each, names) for each in cell]
     if cell is None or cell < 0:
         return IGNORED if cell == IGNORED else None
     return names[cell] if cell < len(names) else cell

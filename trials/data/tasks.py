@@ -17,14 +17,22 @@ from typing import Literal
 
 import numpy as np
 
-from auxtune.trials.data.cells import NOT_SCORED, canonical, flat, label_name, spells_nan
+from auxtune.trials.data.cells import NOT_SCORED, canonicalise, flatten_cells, is_nan_text, name_label
 from auxtune.trials.data.examples import HIDDEN, Examples, Label, read_examples
 from auxtune.trials.data.schema import Schema, read_schema
 from auxtune.trials.data.sources import TaskSource, read_tables
-from auxtune.trials.data.splits import HELD_OUT, check_sizes, divide, name_origins, strata, take, without_test_rows
+from auxtune.trials.data.splits import (
+    HELD_OUT,
+    check_sizes,
+    divide_rows,
+    drop_test_rows,
+    group_rows,
+    name_origins,
+    take_rows,
+)
 from auxtune.trials.data.tables import Table, read_table
 from auxtune.trials.encoded import IGNORED, SPLITS, Kind
-from auxtune.trials.errors import DataError, Problems, listed
+from auxtune.trials.errors import DataError, ErrorCollector, join_names
 
 
 @dataclass(frozen=True)
@@ -59,18 +67,18 @@ def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
     """Read all tasks of a study, in order. Raises ``DataError`` with the problems of all of them."""
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise DataError([f"tasks: expected different names, found {listed(names)}"])
-    problems = Problems()
+        raise DataError([f"tasks: expected different names, found {join_names(names)}"])
+    errors = ErrorCollector()
     tasks: dict[str, Task] = {}
     for source in sources:
-        with problems.collected(f"task {source.name}: "):
+        with errors.collect(f"task {source.name}: "):
             tasks[source.name] = _read_task(source)
-    problems.raise_any()
+    errors.raise_any()
     held_out = {part: np.concatenate([task.splits[part].keys for task in tasks.values()]) for part in HELD_OUT if tasks}
     for source in sources:
-        with problems.collected(f"task {source.name}: "):
+        with errors.collect(f"task {source.name}: "):
             tasks[source.name] = _drop_leaks(tasks[source.name], source.rows, held_out)
-    problems.raise_any()
+    errors.raise_any()
     return tasks
 
 
@@ -91,8 +99,8 @@ def _read_task(source: TaskSource) -> Task:
         {part: table for part, table in tables.items() if part == "train" or table.place not in named_elsewhere}
     )
     given = parts.read_paths(paths)
-    parts.problems.raise_any()
-    splits = divide(files, given, sizes, schema.kind)
+    parts.errors.raise_any()
+    splits = divide_rows(files, given, sizes, schema.kind)
     missing = {place: count for place, count in parts.missing.items() if count}
     notes += parts.notes
     notes += [
@@ -102,7 +110,7 @@ def _read_task(source: TaskSource) -> Task:
     ]
     notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
     origins = name_origins(splits, parts.sources)
-    splits, shared = without_test_rows(splits)
+    splits, shared = drop_test_rows(splits)
     return Task(
         name=source.name,
         kind=schema.kind,
@@ -125,7 +133,7 @@ class _PartReader:
 
     schema: Schema
     on_missing: Literal["error", "drop"]
-    problems: Problems = field(default_factory=Problems)
+    errors: ErrorCollector = field(default_factory=ErrorCollector)
     sources: list[tuple[str, Examples]] = field(default_factory=list)  # a table's short name and its rows
     missing: dict[str, int] = field(default_factory=dict)  # rows of a table that were left out
     notes: list[str] = field(default_factory=list)
@@ -134,7 +142,7 @@ class _PartReader:
         """The rows of each part; without those whose errors were collected."""
         parts = {}
         for part, table in tables.items():
-            with self.problems.collected():
+            with self.errors.collect():
                 parts[part] = self._read(table)
         return parts
 
@@ -142,7 +150,7 @@ class _PartReader:
         """The rows of the files that ``splits`` of the study names, likewise."""
         parts = {}
         for part, path in paths.items():
-            with self.problems.collected(f"splits.{part}: "):
+            with self.errors.collect(f"splits.{part}: "):
                 table = read_table(path)
                 self.notes += table.notes
                 parts[part] = self._read(table)
@@ -161,8 +169,8 @@ def _shorten_place(place: str) -> str:
 
 def _is_unlabelled(table: Table, schema: Schema) -> bool:
     """Whether every label is absent or -1, as in public test files, and -1 is not a class of the task."""
-    names = {label_name(cell) for column in schema.label for cell in flat(table.columns.get(column, ()))}
-    hidden = {name for name in names if name is None or spells_nan(name) or canonical(name) in (HIDDEN, NOT_SCORED)}
+    names = {name_label(cell) for column in schema.label for cell in flatten_cells(table.columns.get(column, ()))}
+    hidden = {name for name in names if name is None or is_nan_text(name) or canonicalise(name) in (HIDDEN, NOT_SCORED)}
     return len(table) > 0 and HIDDEN not in schema.ids and names == hidden
 
 
@@ -175,11 +183,11 @@ def _drop_leaks(task: Task, limit: int | None, held_out: Mapping[str, np.ndarray
         dropped[part] = len(train) - int(clean.sum())
         train = train.at(np.flatnonzero(clean))
     if limit is not None and limit < len(train):
-        train = train.at(take(limit, train.keys, strata(train, task.kind)))
+        train = train.at(take_rows(limit, train.keys, group_rows(train, task.kind)))
     task = replace(task, splits={part: train if part == "train" else task.splits[part] for part in SPLITS})
     _check_train(task, sum(dropped.values()))
     notes = (*task.notes, *_note_constant_labels(task), *_note_unscored_words(task))
-    return replace(task, dropped=dropped, digest=_digest(task), notes=notes)
+    return replace(task, dropped=dropped, digest=_hash_rows(task), notes=notes)
 
 
 def _check_train(task: Task, dropped: int) -> None:
@@ -201,7 +209,7 @@ def _check_train(task: Task, dropped: int) -> None:
 def _show_label(label: Label, names: Sequence[str]) -> str:
     """A label of a row as a message names it."""
     if isinstance(label, tuple):
-        return listed(name for name, has in zip(names, label, strict=True) if has)
+        return join_names(name for name, has in zip(names, label, strict=True) if has)
     return names[label] if isinstance(label, int) else str(label)
 
 
@@ -212,7 +220,7 @@ def _note_constant_labels(task: Task) -> tuple[str, ...]:
     share = np.array(task.splits["train"].labels, np.uint8).mean(axis=0)
     said = {"no training row has": share == 0, "every training row has": share == 1}
     return tuple(
-        f"{what} the label{'s' if which.sum() > 1 else ''} {listed(np.array(task.labels)[which].tolist())}"
+        f"{what} the label{'s' if which.sum() > 1 else ''} {join_names(np.array(task.labels)[which].tolist())}"
         for what, which in said.items()
         if which.any()
     )
@@ -229,14 +237,14 @@ def _note_unscored_words(task: Task) -> tuple[str, ...]:
     counts = {part: held.count(IGNORED) for part, held in tags.items()}
     empty = [part for part, held in tags.items() if len(held) == counts[part]]
     if empty:
-        raise DataError([f"all words of {listed(empty)} are tagged {NOT_SCORED}: there is nothing to score"])
+        raise DataError([f"all words of {join_names(empty)} are tagged {NOT_SCORED}: there is nothing to score"])
     if not any(counts.values()):
         return ()
-    shown = listed(f"{part} {count} of {len(tags[part])}" for part, count in counts.items())
+    shown = join_names(f"{part} {count} of {len(tags[part])}" for part, count in counts.items())
     return (f"words tagged {NOT_SCORED} are neither trained on nor scored: {shown}",)
 
 
-def _digest(task: Task) -> str:
+def _hash_rows(task: Task) -> str:
     """sha256 of kind, labels and, per split, every input and label as training sees them."""
     digest = hashlib.sha256(json.dumps([task.kind, task.labels]).encode())
     for part, rows in task.splits.items():

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from auxtune.trials.batches import Batch, by_length
+from auxtune.trials.batches import Batch, batch_by_length
 from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
@@ -88,7 +88,7 @@ def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, 
         size = 1  # what all rows of a batch share has one gradient for all
     values, order = [], []
     with _frozen(subject.model):
-        for rows in by_length(task.splits[part], size):
+        for rows in batch_by_length(task.splits[part], size):
             values.append(form(subject.model, found, subject.collate(task, part, rows)))
             order.append(rows)
     summed = torch.cat(values).cpu().numpy()[np.argsort(np.concatenate(order))]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from auxtune.trials.batches import Batch, Collate, by_length
+from auxtune.trials.batches import Batch, Collate, batch_by_length
 from auxtune.trials.device import random_state, set_random_state
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import Encoder
@@ -44,7 +44,7 @@ def batches_of(
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Row numbers and their batch, rows of like length together, until ``rows`` (by default all) are through."""
     size = CPU_TOKENS if collate.device.type == "cpu" else GPU_TOKENS
-    for chosen in by_length(task.splits[part], size, rows):
+    for chosen in batch_by_length(task.splits[part], size, rows):
         yield chosen, collate(task, part, chosen)
 
 
