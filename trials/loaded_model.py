@@ -26,7 +26,6 @@ from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
 from auxtune.trials.errors import DataError, join_names, suggest_name
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.inheritance import name_stored
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
@@ -87,7 +86,7 @@ class LoadedModel:
         return self._evaluation(task, rows).predict(task, _GIVEN)
 
     def _predicted(self, name: str, task: SavedTask, rows: Examples, before: int) -> Iterator[Prediction]:
-        head = self._model.head(list(self.tasks).index(name))
+        head = self._model.head(name)
         found = self._evaluation(name, rows, before).predict_by(name, _GIVEN, lambda outputs: outputs)
         outputs = torch.from_numpy(found.predictions).to(self._collate.device)  # (elements, outputs)
         values = head.predict(outputs).cpu().numpy()
@@ -114,10 +113,7 @@ class LoadedModel:
         task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
         self._check_ids(split, before)
-        # Heads are addressed by their place among all tasks; only this one has rows.
-        tasks = {other: _encoded(other, held, {}) for other, held in self.tasks.items()}
-        tasks[name] = _encoded(name, task, {_GIVEN: split})
-        return Evaluation(self._model, tasks, self._collate, self._autocast)
+        return Evaluation(self._model, {name: _encoded(name, task, {_GIVEN: split})}, self._collate, self._autocast)
 
     def _check_ids(self, split: EncodedSplit, before: int) -> None:
         """Raise ``DataError`` for a row with a token that has no embedding: added to the tokenizer alone."""
@@ -166,20 +162,18 @@ def load_model(
     except (EncoderError, DataError) as error:
         raise ModelFolderError(f"{folder}: {error}") from error
     tasks = [_encoded(name, task, {}) for name, task in saved.tasks.items()]
-    aligned = [number for number, task in enumerate(saved.tasks.values()) if task.aligned]
+    aligned = [name for name, task in saved.tasks.items() if task.aligned]
     model = MultiTaskModel(encoder, tasks, saved.pooling, 0, aligned)
-    _give_heads(model, tuple(saved.tasks), stored, folder)
+    _give_heads(model, stored, folder)
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     where = choose_device(float(there), device)
     return LoadedModel(saved, model.to(where).eval(), tokenizer, where)
 
 
-def _give_heads(
-    model: MultiTaskModel, tasks: tuple[str, ...], stored: Mapping[str, torch.Tensor], folder: Path
-) -> None:
+def _give_heads(model: MultiTaskModel, stored: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` where they are of other tasks."""
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
-    named = {name: name_stored(name, tasks) for name in state}
+    named = {name: kept for name, kept in model.stored_names().items() if name in state}
     misfit = sorted(set(named.values()) ^ stored.keys()) or [
         kept for name, kept in named.items() if stored[kept].shape != state[name].shape
     ]

@@ -34,9 +34,9 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
         set_random_state(device, state)
 
 
-def mean_loss(model: MultiTaskModel, number: int, batch: Batch) -> torch.Tensor:
-    """The loss of a batch per scored label, of the task at position ``number``: a scalar."""
-    return model.head(number).loss(model(number, batch), batch.labels) / max(1, batch.scored)
+def mean_loss(model: MultiTaskModel, task: str, batch: Batch) -> torch.Tensor:
+    """The loss of a batch per scored label, under the head of ``task``: a scalar."""
+    return model.head(task).loss(model(task, batch), batch.labels) / max(1, batch.scored)
 
 
 def batches_of(
