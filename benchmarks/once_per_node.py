@@ -48,11 +48,11 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.source import TaskSource
 from auxtune.trials.tokens import encode_tasks
 
 RESULT = Path(__file__).with_name("results") / "once_per_node.json"

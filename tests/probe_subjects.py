@@ -100,10 +100,10 @@ def row_vector(states: torch.Tensor, pooling: str) -> torch.Tensor:
 
 
 def slow_loss(
-    model: MultiTaskModel, number: int, task: EncodedTask, part: str, rows: np.ndarray, pooling: str = "cls"
+    model: MultiTaskModel, task: EncodedTask, part: str, rows: np.ndarray, pooling: str = "cls"
 ) -> torch.Tensor:
     """The mean loss over rows, one after the other."""
-    split, head = task.splits[part], model.head(number)
+    split, head = task.splits[part], model.head(task.name)
     total, scored = torch.zeros((), dtype=torch.float64), 0
     for row in rows:
         hidden = states_of_row(model, task, part, int(row))[-1]

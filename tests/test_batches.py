@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from auxtune.trials.batches import Collate, TaskBatches, by_length
+from auxtune.trials.batches import Collate, TaskBatches, batch_by_length
 from auxtune.trials.cycle import Cycle, Draws, interleave
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 
@@ -95,12 +95,12 @@ def test_lengths_are_rounded_up_but_not_beyond_what_the_encoder_holds(longest: i
 
 def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens() -> None:
     split = random_split()
-    batches = list(by_length(split, tokens=300))
+    batches = list(batch_by_length(split, tokens=300))
     assert sorted(np.concatenate(batches)) == list(range(1003))
     assert all(len(rows) * split.lengths[rows].max() <= 300 for rows in batches)
-    assert [len(rows) for rows in by_length(split, tokens=1)] == [1] * 1003
+    assert [len(rows) for rows in batch_by_length(split, tokens=1)] == [1] * 1003
     some = np.array([900, 3, 501])
-    chosen = np.concatenate(list(by_length(split, 300, some)))
+    chosen = np.concatenate(list(batch_by_length(split, 300, some)))
     assert sorted(chosen) == sorted(some) and np.all(np.diff(split.lengths[chosen]) <= 0)
 
 

@@ -40,7 +40,7 @@ from auxtune.selectors.kit.kept_rows import digest_of
 from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.variants import with_rows

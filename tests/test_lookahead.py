@@ -83,7 +83,7 @@ def slowly(learner: Learner, probe: Lookahead, step: str) -> dict[str, np.ndarra
     rows = {(name, part): probe.rows(name, part, learner.step) for name in NAMES for part in ("train", "probe")}
 
     def loss(of: MultiTaskModel, number: int, part: str) -> torch.Tensor:
-        return slow_loss(of, number, tasks[number], part, rows[NAMES[number], part])
+        return slow_loss(of, tasks[number], part, rows[NAMES[number], part])
 
     shared = list(model.encoder.parameters())
     gradients = [
@@ -158,7 +158,7 @@ def test_training_is_bit_for_bit_the_same_with_the_probe_and_without(options: di
 @pytest.mark.parametrize("options", FORMS, ids=lambda form: "-".join(form.values()))
 def test_a_probe_leaves_the_run_as_it_was(options: dict[str, str]) -> None:
     learner, probe = learner_of(RECIPE, 5), probe_of(**options)
-    learner.model.head(0).eval()  # a mode that is not the others'
+    learner.model.head(learner.model.tasks[0]).eval()  # a mode that is not the others'
     modes = [module.training for module in learner.model.modules()]
     before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
     held = {name: tensor.clone() for name, tensor in moments(learner.optimiser).items()}

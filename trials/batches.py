@@ -112,7 +112,7 @@ class TaskBatches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def by_length(split: EncodedSplit, tokens: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def batch_by_length(split: EncodedSplit, tokens: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """``rows``, by default all, longest first, in batches of at most ``tokens`` tokens, padding included, or of one."""
     wanted = np.arange(len(split)) if rows is None else rows
     order = wanted[np.argsort(-split.lengths[wanted], kind="stable")]

@@ -34,7 +34,7 @@ class Learner:
         torch.set_num_threads(recipe.threads)
         self.autocast = autocast(recipe.precision, self.device)
         encoder = build_encoder(base, recipe.seed)
-        aligned = [n for n, name in enumerate(tasks) if name not in recipe.first]
+        aligned = [name for name in tasks if name not in recipe.first]
         self.model = MultiTaskModel(
             encoder,
             list(tasks.values()),
@@ -54,13 +54,14 @@ class Learner:
             name: TaskBatches(name, task.splits["train"], recipe.batch_size, recipe.seed)
             for name, task in tasks.items()
         }
-        self._sums = torch.zeros(len(tasks), device=self.device)
+        self._sums = torch.zeros(len(tasks), device=self.device)  # of the losses, in the order of the tasks
+        self._numbers = {name: number for number, name in enumerate(tasks)}
         self._steps = dict.fromkeys(tasks, 0)
         torch.manual_seed(recipe.seed)  # dropout; last, so that heads drawn above do not shift it
 
     def train(self, name: str) -> None:
         """One optimisation step on one task. Its batches count as one: every scored label weighs the same."""
-        recipe, number = self._recipe, list(self._tasks).index(name)
+        recipe, number = self._recipe, self._numbers[name]
         if recipe.first and self.step == recipe.turn:
             self.optimiser.state.clear()  # a fine-tuning begins without its sources' moments
         batches = [
@@ -69,7 +70,7 @@ class Learner:
         scored = max(1, sum(batch.scored for batch in batches))
         for batch in batches:
             with self.autocast():
-                loss = self.model.head(number).loss(self.model(number, batch), batch.labels) / scored
+                loss = self.model.head(name).loss(self.model(name, batch), batch.labels) / scored
             torch.autograd.backward(loss)
             self._sums[number] += loss.detach()
             self.examples += len(batch.places)

@@ -28,7 +28,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
-from auxtune.trials.inheritance import inherit, leave
+from auxtune.trials.inheritance import load_weights, save_weights
 from auxtune.trials.learner import Learner
 from auxtune.trials.losses import loss_scores
 from auxtune.trials.model_folder import SavedModel, save_model
@@ -71,7 +71,7 @@ class TrainingRun:
         self._identity = identity(recipe, self._tasks, base)
         self._schedule = schedule or plain_schedule(recipe)
         learner = self._learner = Learner(recipe, self._tasks, base, gpus)
-        self._inherited = inherit(learner.model, recipe, start) if start is not None else {}
+        self._inherited = load_weights(learner.model, start) if start is not None else {}
         self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
         self._progress = Progress()
         self._watching = {
@@ -180,7 +180,7 @@ class TrainingRun:
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
         write_durably(self._folder / "predictions.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
         if self._recipe.keep == "last":
-            self.leave(self._folder / "weights")
+            self.save_weights(self._folder / "weights")
         line = self._progress.lines[best]
         return Result(
             score=line["score"],
@@ -205,9 +205,9 @@ class TrainingRun:
         subject = Subject(learner.model.eval(), self._tasks, learner.collate, self._base, self._recipe, texts)
         return final_probe(probe)(subject, self._recipe.probes[probe])
 
-    def leave(self, folder: Path) -> None:
+    def save_weights(self, folder: Path) -> None:
         """Write the weights that count into ``folder``, for another run to start from; after ``result``."""
-        leave(folder, self._learner.model, self._recipe, self._inherited)
+        save_weights(folder, self._learner.model, self._inherited)
 
     def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> SavedModel:
         """Write the weights that count as a model that others can load (``model_folder``); after ``result``."""

@@ -36,7 +36,7 @@ from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.tokens import encode_tasks
 
 _INDIFFERENT = {"auxtune", "selector", "earlier"}  # how the answer was found does not change what it trains

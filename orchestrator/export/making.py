@@ -16,7 +16,7 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.scores import named_value
 from auxtune.orchestrator.record.shown_scores import sign_of
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify

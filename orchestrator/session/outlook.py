@@ -27,7 +27,7 @@ from auxtune.orchestrator.session.smoke import known_figures, true_of
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoder import BaseEncoder
 
 NO_PACE = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"

@@ -26,10 +26,10 @@ from auxtune.orchestrator.study_file.models import TrainingOptions
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selector
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.tokens import encode_tasks
 
 

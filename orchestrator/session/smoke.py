@@ -20,7 +20,7 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.device import device_name
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify

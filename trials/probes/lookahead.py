@@ -127,9 +127,9 @@ class Lookahead:
         losses = {
             part: [
                 partial(
-                    mean_loss, learner.model, number, learner.collate(task, part, self.rows(name, part, learner.step))
+                    mean_loss, learner.model, name, learner.collate(task, part, self.rows(name, part, learner.step))
                 )
-                for number, (name, task) in enumerate(self._tasks.items())
+                for name, task in self._tasks.items()
             ]
             for part in PARTS
         }

@@ -10,20 +10,33 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import NoneType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
-from auxtune.trials.cells import NOT_SCORED, SURROGATE, canonical, is_missing, is_whole, number, spells_nan
-from auxtune.trials.class_checks import Occurrences, class_warnings, ids_among_names, names_of, spelling_warnings
+from auxtune.trials.data.cells import (
+    NOT_SCORED,
+    SURROGATE,
+    canonicalise,
+    is_missing,
+    is_nan_text,
+    is_whole_number,
+    parse_number,
+)
+from auxtune.trials.data.class_checks import (
+    Occurrences,
+    count_names,
+    find_class_warnings,
+    find_ids_among_names,
+    find_spelling_warnings,
+)
+from auxtune.trials.data.sources import TaskSource, TaskTables
+from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import Kind
+from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 from auxtune.trials.metrics import METRICS, canonical_name, find_metric, third_party_names
-from auxtune.trials.problems import DataError, Problems, closest, in_rows, listed
-from auxtune.trials.reading import Found
-from auxtune.trials.source import TaskSource
 from auxtune.trials.spans import not_bio
-from auxtune.trials.tables import Table
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # what stands for a missing value in many files
@@ -63,19 +76,19 @@ class Schema:
         """
         ids = {label: index for index, label in enumerate(self.labels)}
         for index, label in enumerate(self.labels):
-            ids.setdefault(canonical(label), index)
-        if not self.is_ordered or any(is_whole(label) for label in self.labels):
+            ids.setdefault(canonicalise(label), index)
+        if not self.is_ordered or any(is_whole_number(label) for label in self.labels):
             return ids
         return ids | {str(index): index for index in range(len(self.labels))}
 
 
-def read_schema(source: TaskSource, found: Found) -> Schema:
+def read_schema(source: TaskSource, found: TaskTables) -> Schema:
     """Decide all of it from the study's words, meta.json and the training rows. Raises ``DataError``."""
     train = found.tables["train"]
     if not len(train):
         raise DataError([f"{train.place}: there are no rows"])
-    declared = _Declared.of(source, found)
-    text, label, is_token = _columns(source, declared, train)
+    declared = _add_meta(source, found)
+    text, label, is_token = _choose_columns(declared, train)
     notes: tuple[str, ...] = ()
     if is_token:
         kind: Kind = "token"
@@ -84,40 +97,40 @@ def read_schema(source: TaskSource, found: Found) -> Schema:
     elif declared.kind is not None:
         kind = declared.kind
     else:
-        kind, notes = _kind_of(train, label[0], bool(declared.labels))
+        kind, notes = _guess_kind(train, label[0], bool(declared.labels))
     is_ordered = bool(declared.labels) or label[0] in train.classes
     # Columns of several labels are called as these; regressions have no names.
-    names = {} if kind == "regression" or len(label) > 1 else names_of(train.columns[label[0]])
-    labels = () if kind == "regression" else _labels_of(train, label, declared.labels, names)
+    names = {} if kind == "regression" or len(label) > 1 else count_names(train.columns[label[0]])
+    labels = () if kind == "regression" else _choose_labels(train, label, declared.labels, names)
     metrics = tuple(dict.fromkeys(map(canonical_name, declared.metrics))) or METRICS[kind][:1]
-    problems = Problems()
-    problems.messages += _wrong_labels(train, kind, label, labels, declared.labels)
-    problems.messages += _wrong_metrics(kind, metrics, labels)
+    errors = ErrorCollector()
+    errors.messages += _find_wrong_labels(train, kind, label, labels, declared.labels)
+    errors.messages += _find_wrong_metrics(kind, metrics, labels)
     if not is_ordered:
-        problems.messages += in_rows(train.place, label[0], ids_among_names(names))
-    problems.raise_any()
-    warnings = _class_warnings(names, len(train), kind, is_ordered, declared.kind is not None)
+        errors.messages += report_rows(train.place, label[0], find_ids_among_names(names))
+    errors.raise_any()
+    warnings = _warn_of_classes(names, len(train), kind, is_ordered, declared.kind is not None)
     hides = False
     if kind == "regression":
-        hides, warnings = _hidden_values(train, label[0])
+        hides, warnings = _find_hidden_values(train, label[0])
     said = tuple(f"column `{label[0]}`: {warning}" for warning in warnings)
     table_notes = tuple(note for table in found.tables.values() for note in table.notes)
     return Schema(kind, text, label, labels, metrics, found.notes + table_notes + notes, said, is_ordered, hides)
 
 
-def _class_warnings(
+def _warn_of_classes(
     names: Mapping[str, Occurrences], rows: int, kind: Kind, is_ordered: bool, is_kind_said: bool
 ) -> list[str]:
     """What is doubtful about the names in the training rows; of declared ones only their spelling."""
-    shown = {name: found for name, found in names.items() if canonical(name) != NOT_SCORED}
+    shown = {name: found for name, found in names.items() if canonicalise(name) != NOT_SCORED}
     if is_ordered:
-        return spelling_warnings(shown) if kind != "regression" else []
-    return class_warnings(shown, rows, kind == "classification", is_kind_said)
+        return find_spelling_warnings(shown) if kind != "regression" else []
+    return find_class_warnings(shown, rows, kind == "classification", is_kind_said)
 
 
-def _hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
+def _find_hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
     """Whether -1 cannot be a value, as none is below 0, and a warning of a mark among values."""
-    values = [(row, number(cell, train.untyped)) for row, cell in enumerate(train.columns[column], start=1)]
+    values = [(row, parse_number(cell, train.untyped)) for row, cell in enumerate(train.columns[column], start=1)]
     below = [(row, value) for row, value in values if value is not None and value < 0]
     marks = {value for _, value in below}
     if marks and len(marks) == 1 and marks <= MARKS and any(value and value % 1 for _, value in values):
@@ -129,30 +142,33 @@ def _hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
     return not below, []
 
 
-def _wrong_labels(
+def _find_wrong_labels(
     train: Table, kind: Kind, columns: tuple[str, ...], labels: tuple[str, ...], declared: tuple[str, ...]
 ) -> list[str]:
     wrong = []
     if kind == "regression" and declared:
-        wrong.append(f"a regression has no labels, found {listed(declared)}")
+        wrong.append(f"a regression has no labels, found {join_names(declared)}")
     if len(columns) > 1 and declared and declared != columns:
-        wrong.append(f"labels: the columns under `label` name the labels, {listed(columns)}; remove {listed(declared)}")
+        wrong.append(
+            f"labels: the columns under `label` name the labels, {join_names(columns)}; remove {join_names(declared)}"
+        )
     if kind != "regression" and len(labels) < 2:
         wrong.append(
-            f"{train.place}, column `{columns[0]}`: expected at least two different labels, found {listed(labels)}"
+            f"{train.place}, column `{columns[0]}`: expected at least two different labels, found {join_names(labels)}"
         )
     if len(set(labels)) < len(labels):
-        wrong.append(f"labels: a name occurs twice in {listed(labels)}")
-    if NOT_SCORED in map(canonical, labels):
+        wrong.append(f"labels: a name occurs twice in {join_names(labels)}")
+    if NOT_SCORED in map(canonicalise, labels):
         wrong.append(f"labels: {NOT_SCORED} marks what is not scored and is no label; remove it")
     return wrong
 
 
-def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
+def _find_wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
     try:
         known = (*METRICS[kind], *third_party_names())
         wrong = [
-            f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}{closest(metric, known)}"
+            f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}"
+            f"{suggest_name(metric, known)}"
             for metric in metrics
             if metric not in known
         ]
@@ -160,73 +176,64 @@ def _wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) ->
     except (ImportError, ValueError) as error:  # another package's metric is not in order
         return [str(error)]
     wrong += [
-        f"metric: `{metric.name}` is for {listed(metric.kinds)} tasks, this is a {kind} task"
+        f"metric: `{metric.name}` is for {join_names(metric.kinds)} tasks, this is a {kind} task"
         for metric in asked
         if kind not in metric.kinds
     ]
     if kind == "token" and not_bio(labels):
         wrong += [
             f"metric: `{metric.name}` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
-            f"others), found {listed(not_bio(labels))}; ask for accuracy, f1, or change the tags"
+            f"others), found {join_names(not_bio(labels))}; ask for accuracy, f1, or change the tags"
             for metric in asked
             if metric.needs_spans
         ]
     return wrong
 
 
-@dataclass(frozen=True)
-class _Declared:
-    """What the study or, where it is silent, meta.json says."""
-
-    kind: Kind | None
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...]
-    pair: bool | None
-
-    @staticmethod
-    def of(source: TaskSource, found: Found) -> _Declared:
-        kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
-        expected = {
-            "kind": ("one of " + listed(KINDS), kind is None or kind in KINDS),
-            "labels": ("a list of names", labels is None or _are_names(labels)),
-            "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
-            "pair": ("true or false", pair is None or isinstance(pair, bool)),
-        }
-        wrong = [
-            f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
-            for key, (what, fine) in expected.items()
-            if not fine
-        ]
-        if source.kind is not None and source.kind not in KINDS:
-            wrong.append(f"kind must be one of {listed(KINDS)}, found {source.kind!r}")
-        if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
-            wrong.append(f"a list of columns under `label` makes a multi_label task; `kind` says {source.kind}")
-        if wrong:
-            raise DataError(wrong)
-        asked = "multi_label" if isinstance(source.label, tuple) else source.kind
-        if asked not in (None, kind):  # what meta.json says of another kind means nothing here
-            kind, labels, metric = asked, None, None
-        names = tuple(str(label) for label in labels or ())
-        metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
-        return _Declared(cast("Kind | None", kind), source.labels or names, source.metrics or metrics, pair)
+def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
+    """``source`` with what meta.json says where the study is silent. Raises ``DataError`` for values of other types."""
+    kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
+    expected = {
+        "kind": ("one of " + join_names(KINDS), kind is None or kind in KINDS),
+        "labels": ("a list of names", labels is None or _are_names(labels)),
+        "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
+        "pair": ("true or false", pair is None or isinstance(pair, bool)),
+    }
+    wrong = [
+        f"{found.meta_place}: `{key}` must be {what}, found {found.meta[key]!r}"
+        for key, (what, fine) in expected.items()
+        if not fine
+    ]
+    if source.kind is not None and source.kind not in KINDS:
+        wrong.append(f"kind must be one of {join_names(KINDS)}, found {source.kind!r}")
+    if isinstance(source.label, tuple) and source.kind not in (None, "multi_label"):
+        wrong.append(f"a list of columns under `label` makes a multi_label task; `kind` says {source.kind}")
+    if wrong:
+        raise DataError(wrong)
+    asked: Kind | None = "multi_label" if isinstance(source.label, tuple) else source.kind
+    if asked not in (None, kind):  # what meta.json says of another kind means nothing here
+        kind, labels, metric = asked, None, None
+    names = tuple(str(label) for label in labels or ())
+    metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
+    return replace(source, kind=kind, labels=source.labels or names, metrics=source.metrics or metrics, pair=pair)
 
 
 def _are_names(labels: Any) -> bool:
     return isinstance(labels, list) and all(isinstance(label, (str, int)) for label in labels)
 
 
-def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+def _choose_columns(source: TaskSource, train: Table) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The text columns, the label columns, and whether the task labels tokens."""
-    marked = source.tokens is not None or source.tags is not None or declared.kind == "token"
-    is_token = marked or (declared.kind is None and not source.text and "tokens" in train.columns)
-    if is_token and (source.text or declared.kind not in (None, "token")):
+    marked = source.tokens is not None or source.tags is not None or source.kind == "token"
+    is_token = marked or (source.kind is None and not source.text and "tokens" in train.columns)
+    if is_token and (source.text or source.kind not in (None, "token")):
         raise DataError(["a token task has `tokens` and `tags`, any other `text` and `label`; found both"])
     if len(source.text) > 2:
-        raise DataError([f"text: expected one or two columns, found {listed(source.text)}"])
+        raise DataError([f"text: expected one or two columns, found {join_names(source.text)}"])
     if isinstance(source.label, tuple) and len(source.label) < 2:
         raise DataError(
             [
-                f"label: expected a column for each of two or more labels, found {listed(source.label)}; "
+                f"label: expected a column for each of two or more labels, found {join_names(source.label)}; "
                 "a single column, of classes or of lists, is written without brackets"
             ]
         )
@@ -236,25 +243,25 @@ def _columns(source: TaskSource, declared: _Declared, train: Table) -> tuple[tup
         text, label, keys = (source.tokens or "tokens",), (source.tags or "tags",), "`tokens` and `tags`"
     else:
         second = any(not is_missing(cell) for cell in train.columns.get("sentence2", ()))
-        if second and declared.pair is False and not source.text:
+        if second and source.pair is False and not source.text:
             raise DataError([f"{train.place}: `pair` is false but there is text in column `sentence2`"])
-        text = source.text or (("sentence1", "sentence2") if second or declared.pair else ("sentence1",))
+        text = source.text or (("sentence1", "sentence2") if second or source.pair else ("sentence1",))
         label = source.label if isinstance(source.label, tuple) else (source.label or "label",)
         keys = "`text` and `label`"
     unknown = [
-        f"{train.place}: there is no column `{column}` among {listed(train.columns)}"
-        f"{closest(column, train.columns)}; name the columns as {keys}"
+        f"{train.place}: there is no column `{column}` among {join_names(train.columns)}"
+        f"{suggest_name(column, train.columns)}; name the columns as {keys}"
         for column in (*text, *label)
         if column not in train.columns
     ]
     if unknown:
         raise DataError(unknown)
     if len({*text, *label}) < len(text) + len(label):
-        raise DataError([f"a column is named twice: {listed((*text, *label))}; name different columns as {keys}"])
+        raise DataError([f"a column is named twice: {join_names((*text, *label))}; name different columns as {keys}"])
     return text, label, is_token
 
 
-def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str, ...]]:
+def _guess_kind(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str, ...]]:
     """The kind that the training labels suggest, with a note where integers could have meant either."""
     lists = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if isinstance(cell, list)]
     if lists:
@@ -264,14 +271,14 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
             if any(not isinstance(each, (str, int, NoneType)) for each in cell)
         ]
         if wrong:  # such as the numbers of an embedding
-            raise DataError(in_rows(train.place, label, wrong))
+            raise DataError(report_rows(train.place, label, wrong))
         return "multi_label", ()
     if has_names or label in train.classes:
         return "classification", ()
     cells = [
         (row, cell)
         for row, cell in enumerate(train.columns[label], start=1)
-        if not is_missing(cell) and not (isinstance(cell, str) and spells_nan(cell))
+        if not is_missing(cell) and not (isinstance(cell, str) and is_nan_text(cell))
     ]
     wrong = [
         (row, f"expected text or a number, found {type(cell).__name__}")
@@ -279,12 +286,12 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
         if not isinstance(cell, (str, int, float))
     ]
     if wrong:
-        raise DataError(in_rows(train.place, label, wrong))
-    numbers = _numbers(cells, train.untyped)
+        raise DataError(report_rows(train.place, label, wrong))
+    numbers = _parse_numbers(cells, train.untyped)
     if any(value is None for value in numbers):
-        wrong = _mixed(cells, numbers, train.untyped)
+        wrong = _find_mixed(cells, numbers, train.untyped)
         if wrong:
-            raise DataError(in_rows(train.place, label, wrong))
+            raise DataError(report_rows(train.place, label, wrong))
         return "classification", ()
     if any(not math.isfinite(value) or value % 1 for value in numbers if value is not None):
         return "regression", ()
@@ -292,20 +299,22 @@ def _kind_of(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str
     return "classification", (note,)
 
 
-def _numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | None]:
+def _parse_numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | None]:
     """Each cell as a number, or ``None``; labels repeat, and each of them is read once."""
     distinct = {(type(cell), cell): cell for _, cell in cells}
-    known = {key: number(cell, untyped) for key, cell in distinct.items()}
+    known = {key: parse_number(cell, untyped) for key, cell in distinct.items()}
     return [known[type(cell), cell] for _, cell in cells]
 
 
-def _mixed(cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool) -> list[tuple[int, str]]:
+def _find_mixed(
+    cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool
+) -> list[tuple[int, str]]:
     """(row, what is wrong) for what is no number among fractions, and for typed numbers among text.
 
     ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well in telling
     fractions from names.
     """
-    values = numbers if untyped else _numbers(cells, untyped=True)
+    values = numbers if untyped else _parse_numbers(cells, untyped=True)
     texts = [each for each, value in zip(cells, values, strict=True) if value is None]
     are_fractions = any(value % 1 for value in values if value is not None and math.isfinite(value))
     typed = [] if untyped else [each for each, value in zip(cells, numbers, strict=True) if value is not None]
@@ -322,7 +331,7 @@ def _mixed(cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], un
     return [(row, f"found the number {cell} where other rows have text") for row, cell in typed]
 
 
-def _labels_of(
+def _choose_labels(
     train: Table, columns: tuple[str, ...], declared: tuple[str, ...], found: Mapping[str, Occurrences]
 ) -> tuple[str, ...]:
     """The names of several columns, else declared ones, else those that occur in training, integers in their order.
@@ -335,10 +344,12 @@ def _labels_of(
     if declared or columns[0] in train.classes:
         return declared or train.classes[columns[0]]
     names = {
-        name for name in found if not spells_nan(name) and canonical(name) != NOT_SCORED and not SURROGATE.search(name)
+        name
+        for name in found
+        if not is_nan_text(name) and canonicalise(name) != NOT_SCORED and not SURROGATE.search(name)
     }
-    if len({canonical(name) for name in names}) < len(names):
-        names = {canonical(name) for name in names}
+    if len({canonicalise(name) for name in names}) < len(names):
+        names = {canonicalise(name) for name in names}
     if all(INTEGER.fullmatch(name) for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auxtune.trials.cells import canonical, label_name, number
-from auxtune.trials.problems import listed
+from auxtune.trials.data.cells import canonicalise, name_label, parse_number
+from auxtune.trials.errors import join_names
 
 SHOWN = 3  # groups, or classes of a group, that a warning names
 MANY = 10  # classes under which too few rows of each are seen in the counts
@@ -36,7 +36,7 @@ class Occurrences:
     row: int
 
 
-def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
+def count_names(cells: Iterable[Any]) -> dict[str, Occurrences]:
     """The classes in a column, those of lists one by one, in the order of first occurrence."""
     distinct: dict[tuple[type, Any], Occurrences] = {}  # by type: 1, 1.0 and true are one key of a mapping
     for row, cell in enumerate(cells, start=1):
@@ -49,7 +49,7 @@ def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
                 found.count += 1
     names: dict[str, Occurrences] = {}
     for (_, cell), found in distinct.items():
-        name = label_name(cell)
+        name = name_label(cell)
         if name in names:
             names[name].count += found.count
         elif name is not None:
@@ -57,41 +57,47 @@ def names_of(cells: Iterable[Any]) -> dict[str, Occurrences]:
     return names
 
 
-def class_warnings(names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool) -> list[str]:
+def find_class_warnings(
+    names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool
+) -> list[str]:
     """What is doubtful about classes that are read off the training rows.
 
     ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them
     classes, so that numbers among them are meant.
     """
-    warnings = [*spelling_warnings(names), *_like_missing(names), *_like_lists(names)]
+    warnings = [*find_spelling_warnings(names), *_warn_of_missing(names), *_warn_of_lists(names)]
     if is_class_of_row:
-        warnings += [*(() if is_kind_said else _like_values(names)), *_mixed(names), *_like_ids(names, rows)]
+        warnings += [
+            *(() if is_kind_said else _warn_of_values(names)),
+            *_warn_of_mixture(names),
+            *_warn_of_ids(names, rows),
+        ]
     return warnings
 
 
-def spelling_warnings(names: Mapping[str, Occurrences]) -> list[str]:
+def find_spelling_warnings(names: Mapping[str, Occurrences]) -> list[str]:
     """Classes that differ in nothing that a reader would see."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike[_spelling(name)].append(name)
+        alike[_normalise_spelling(name)].append(name)
     # Spellings of one number are read as one class already.
-    groups = [group for group in alike.values() if len({canonical(name) for name in group}) > 1]
+    groups = [group for group in alike.values() if len({canonicalise(name) for name in group}) > 1]
     warnings = [
-        f"the classes {_counted(names, group)} differ only in letter case, spaces, hyphens or Unicode form; spell them "
-        "alike if they are one class"
+        f"the classes {_join_counts(names, group)} differ only in letter case, spaces, hyphens or Unicode form; spell "
+        "them alike if they are one class"
         for group in groups[:SHOWN]
     ]
     return [*warnings, f"so do {len(groups) - SHOWN} more groups of classes"] if len(groups) > SHOWN else warnings
 
 
-def _spelling(name: str) -> str:
+def _normalise_spelling(name: str) -> str:
     """A name without case, outer and repeated spaces, hyphens, invisible characters and compatibility forms."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     visible = "".join(each for each in plain if unicodedata.category(each) != "Cf")
-    return " ".join(_JOINT.sub(" ", canonical(visible)).split())
+    return " ".join(_JOINT.sub(" ", canonicalise(visible)).split())
 
 
-def _like_missing(names: Mapping[str, Occurrences]) -> list[str]:
+def _warn_of_missing(names: Mapping[str, Occurrences]) -> list[str]:
     return [
         f"row {found.row}: the class {name!r} ({found.count} rows) looks like a missing label; if it is one, leave its "
         "cells empty and say `missing: drop`, else name all classes under `labels`"
@@ -100,7 +106,7 @@ def _like_missing(names: Mapping[str, Occurrences]) -> list[str]:
     ][:SHOWN]
 
 
-def _like_lists(names: Mapping[str, Occurrences]) -> list[str]:
+def _warn_of_lists(names: Mapping[str, Occurrences]) -> list[str]:
     remedy = (
         "rows with several labels need a column of 0 and 1 for each label, as `label: [column, column]`, or "
         "lists in jsonl or parquet"
@@ -114,11 +120,11 @@ def _like_lists(names: Mapping[str, Occurrences]) -> list[str]:
     return []
 
 
-def _like_values(names: Mapping[str, Occurrences]) -> list[str]:
+def _warn_of_values(names: Mapping[str, Occurrences]) -> list[str]:
     """Numbers with a unit or a decimal comma, and fractions written as text."""
     united = [name for name in names if _UNIT.fullmatch(name)]
-    values = [number(name, untyped=True) for name in names]
-    if united and 2 * _rows(names, united) >= _rows(names, list(names)):
+    values = [parse_number(name, untyped=True) for name in names]
+    if united and 2 * _sum_rows(names, united) >= _sum_rows(names, list(names)):
         name, what = united[0], "looks like a number with a unit or a decimal comma"
     elif all(value is not None for value in values) and any(value is not None and value % 1 for value in values):
         name, what = next(iter(names)), "is a number written as text, as all others are"
@@ -130,18 +136,18 @@ def _like_values(names: Mapping[str, Occurrences]) -> list[str]:
     ]
 
 
-def _mixed(names: Mapping[str, Occurrences]) -> list[str]:
+def _warn_of_mixture(names: Mapping[str, Occurrences]) -> list[str]:
     """Numbers among names, or what is none among numbers: the fewer of the two."""
-    numbers = [name for name in names if number(name, untyped=True) is not None]
+    numbers = [name for name in names if parse_number(name, untyped=True) is not None]
     texts = [name for name in names if name not in set(numbers)]
     if not numbers or not texts:
         return []
-    odd = min(numbers, texts, key=lambda group: _rows(names, group))
+    odd = min(numbers, texts, key=lambda group: _sum_rows(names, group))
     what = "a number where other rows have names" if odd is numbers else "no number, as other rows have"
     return [f"row {names[odd[0]].row}: the class {odd[0]!r} is {what}; correct it, or name all classes under `labels`"]
 
 
-def _like_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
+def _warn_of_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
     if len(names) < MANY or len(names) * FEW_ROWS <= rows:
         return []
     name, found = next(iter(names.items()))
@@ -151,9 +157,9 @@ def _like_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
     ]
 
 
-def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
+def find_ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
     """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order nobody declared."""
-    numbers = {name: canonical(name) for name in names if number(name, untyped=True) is not None}
+    numbers = {name: canonicalise(name) for name in names if parse_number(name, untyped=True) is not None}
     others = len(names) - len(numbers)
     if not numbers or not all(value.isdecimal() and int(value) < others for value in numbers.values()):
         return []
@@ -168,9 +174,9 @@ def ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
     ]
 
 
-def _counted(names: Mapping[str, Occurrences], group: Sequence[str]) -> str:
-    return listed(f"{name!r} ({names[name].count})" for name in group)
+def _join_counts(names: Mapping[str, Occurrences], group: Sequence[str]) -> str:
+    return join_names(f"{name!r} ({names[name].count})" for name in group)
 
 
-def _rows(names: Mapping[str, Occurrences], group: Sequence[str]) -> int:
+def _sum_rows(names: Mapping[str, Occurrences], group: Sequence[str]) -> int:
     return sum(names[name].count for name in group)

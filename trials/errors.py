@@ -1,6 +1,6 @@
 """What is wrong with a task's data, all of it at once.
 
-Whoever reads data raises ``DataError`` with every problem it can see; ``Problems`` gathers those of several
+Whoever reads data raises ``DataError`` with every problem it can see; ``ErrorCollector`` gathers those of several
 files and tasks, so that one run shows one list. Rows are numbered from 1, a header not counted.
 """
 
@@ -25,14 +25,14 @@ class DataError(ValueError):
         return "\n".join(self.messages)
 
 
-class Problems:
+class ErrorCollector:
     """Collects the messages of several ``DataError``s and raises them as one."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
     @contextmanager
-    def collected(self, prefix: str = "") -> Iterator[None]:
+    def collect(self, prefix: str = "") -> Iterator[None]:
         """Keep the messages of a ``DataError`` raised inside, each behind ``prefix``, and go on."""
         try:
             yield
@@ -45,7 +45,7 @@ class Problems:
             raise DataError(self.messages)
 
 
-def in_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> list[str]:
+def report_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> list[str]:
     """No message, or one for the rows of a file with the same kind of problem.
 
     ``bad`` holds (row, what is wrong there): the first is told in full, a few more by number, the rest as a
@@ -60,14 +60,14 @@ def in_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> l
     return [f"{place}, row {row}{f', column `{column}`' if column else ''}: {what}{also}"]
 
 
-def listed(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Names for a message: the first twenty, then a count."""
     names = list(names)
     rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return (", ".join(names[:20]) or "none") + rest
 
 
-def closest(name: str, names: Iterable[str]) -> str:
+def suggest_name(name: str, names: Iterable[str]) -> str:
     """``; did you mean `x`?`` or nothing."""
     match = get_close_matches(name, list(names), n=1)
     return f"; did you mean `{match[0]}`?" if match else ""

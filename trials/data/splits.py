@@ -18,10 +18,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from auxtune.trials.data.examples import Examples
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.encoded import Kind
-from auxtune.trials.examples import Examples
-from auxtune.trials.problems import DataError, closest, listed
-from auxtune.trials.source import TaskSource
+from auxtune.trials.errors import DataError, join_names, suggest_name
 
 HELD_OUT = ("test", "validation", "probe")  # in the order in which they are cut
 FEWEST, MOST = 200, 2000  # rows of a cut
@@ -29,7 +29,7 @@ COPIED = 10  # a part that keeps less than a tenth beside test is its copy
 Size: TypeAlias = float | int  # a share of train, or a number of its rows
 
 
-def divide(
+def divide_rows(
     files: Mapping[str, Examples], given: Mapping[str, Examples], sizes: Mapping[str, Size], kind: Kind
 ) -> dict[str, Examples]:
     """The four splits of a task from its ``train``, ``validation`` and ``test`` rows.
@@ -46,11 +46,11 @@ def divide(
     if "validation" not in asked and "validation" in files and parts.get("test") is not files["validation"]:
         parts["validation"] = files["validation"]
     train = files["train"]
-    counts = cut_counts(len(train), [part for part in HELD_OUT if part not in parts], sizes)
-    groups = strata(train, kind)
+    counts = count_cuts(len(train), [part for part in HELD_OUT if part not in parts], sizes)
+    groups = group_rows(train, kind)
     left = np.arange(len(train))
     for part, count in counts.items():
-        taken = take(count, train.keys[left], groups[left])
+        taken = take_rows(count, train.keys[left], groups[left])
         parts[part] = train.at(left[taken])
         left = np.delete(left, taken)
     return {"train": train.at(left), **parts}
@@ -69,30 +69,30 @@ def name_origins(parts: Mapping[str, Examples], sources: Sequence[tuple[str, Exa
     return origins
 
 
-def cut_counts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict[str, int]:
+def count_cuts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict[str, int]:
     """How many of train's ``rows`` each part in ``cut`` takes. Raises ``DataError`` if one would be empty."""
     counts: dict[str, int] = {}
     if "test" in cut:
-        counts["test"] = _count(sizes.get("test"), rows, min(_clamped(0.2, rows), rows // 2))
+        counts["test"] = _resolve_count(sizes.get("test"), rows, min(_clamp_count(0.2, rows), rows // 2))
     left = rows - sum(counts.values())
     inner = [part for part in cut if part != "test"]
     for part in inner:
-        counts[part] = _count(sizes.get(part), left, min(_clamped(0.1, left), left // 4 // len(inner)))
+        counts[part] = _resolve_count(sizes.get(part), left, min(_clamp_count(0.1, left), left // 4 // len(inner)))
     empty = [part for part, count in counts.items() if count < 1]
     if empty:
         raise DataError(
             [
-                f"{listed(empty)} would have no rows: {rows} training rows are too few to cut from; "
+                f"{join_names(empty)} would have no rows: {rows} training rows are too few to cut from; "
                 "add rows, or name a file under `splits`"
             ]
         )
     if sum(counts.values()) >= rows:
-        asked = listed(f"{part} {count}" for part, count in counts.items())
+        asked = join_names(f"{part} {count}" for part, count in counts.items())
         raise DataError([f"splits: {asked} leave nothing of {rows} training rows; ask for less"])
     return counts
 
 
-def without_test_rows(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
+def drop_test_rows(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
     """The splits with no validation or probe row whose input ``test`` has, and how many rows each of them lost.
 
     ``test`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
@@ -124,7 +124,7 @@ def check_sizes(source: TaskSource) -> None:
     for part, size in source.splits.items():
         if part not in HELD_OUT:
             messages.append(
-                f"splits: `{part}` is not one of {listed(HELD_OUT)}{closest(part, HELD_OUT)}; "
+                f"splits: `{part}` is not one of {join_names(HELD_OUT)}{suggest_name(part, HELD_OUT)}; "
                 "`rows` limits the training rows"
             )
         elif not isinstance(size, Path) and not (0 < size < 1 or (isinstance(size, int) and size > 0)):
@@ -137,7 +137,7 @@ def check_sizes(source: TaskSource) -> None:
         raise DataError(messages)
 
 
-def strata(examples: Examples, kind: Kind) -> np.ndarray:
+def group_rows(examples: Examples, kind: Kind) -> np.ndarray:
     """Each row's group, whose share a cut keeps, (rows,) int64: class, fifth of the values, or one for all."""
     if kind in ("token", "multi_label"):
         return np.zeros(len(examples), np.int64)
@@ -147,7 +147,7 @@ def strata(examples: Examples, kind: Kind) -> np.ndarray:
     return np.searchsorted(np.quantile(labels, [0.2, 0.4, 0.6, 0.8]), labels, side="right")
 
 
-def take(count: int, keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def take_rows(count: int, keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Indices, ascending, of ``count`` rows: each group's share (largest remainder) of its smallest keys."""
     sizes = np.bincount(groups)
     share, remainder = np.divmod(count * sizes, len(groups))
@@ -158,11 +158,11 @@ def take(count: int, keys: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.sort(order[rank < share[groups[order]]])
 
 
-def _count(size: Size | None, rows: int, default: int) -> int:
+def _resolve_count(size: Size | None, rows: int, default: int) -> int:
     if size is None:
         return default
     return size if isinstance(size, int) else round(size * rows)
 
 
-def _clamped(share: float, rows: int) -> int:
+def _clamp_count(share: float, rows: int) -> int:
     return min(max(round(share * rows), FEWEST), MOST)
