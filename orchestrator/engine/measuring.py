@@ -58,7 +58,7 @@ class Measurement:
         )
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
-            self.store.create(self.plan.run, trained, None, run.leave if alone else None)
+            self.store.create(self.plan.run, trained, None, run.save_weights if alone else None)
         texts = texts_of(self.plan.texts) if self.plan.texts is not None else None
         for probe in self._missing:
             before = run.cost()
