@@ -11,24 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_tasks import BASE, MODEL, TASKS
+from synthetic_tasks import BASE, TASKS
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
-from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
-from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.verification import differences
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.results import attempt_folder, read_result
 from auxtune.orchestrator.record.row_files import rows_of
@@ -95,7 +91,8 @@ class Session:
 
     def differences(self) -> list[str]:
         """What ``auxtune status --verify`` would say."""
-        return list(differences(self._file, read_events(self.folder / "ledger")))
+        events = read_events(self.folder / "ledger")
+        return list(StudyContext.from_events(self._file, events, self.folder).differences(events))
 
     @property
     def _file(self) -> StudyFile:
@@ -108,7 +105,6 @@ class Session:
         file = self._file
         infos = tuple(TaskInfo(name, task.kind, len(task.splits["train"])) for name, task in tasks.items())
         problem = Problem(infos, file.options.primary, file.options.seed)
-        translator = Translator(file.options, MODEL, problem)
         storage = self.home / "studies"
         opened = Opened(
             session=uuid.uuid4().hex,
@@ -123,19 +119,18 @@ class Session:
         )
         ledger = Ledger(self.folder / "ledger", opened)
         first = next(event for event in ledger.events if isinstance(event, Opened))
+        context = StudyContext.from_events(file, ledger.events, self.folder)
         measuring = Measuring(
             self.folder,
-            translator,
+            context.translator,
             tasks,
             BASE,
             ProbeTexts(storage, tasks, "tiny"),
             0.0,
             f"{self.study} {first.session}",
         )
-        fold = SelectorFold(selector_of(file.options), problem, StoredEvidence(measuring.store))
-        budget = Budget(file.options, translator.steps, Slots(1, 0, 1))
-        confirmation = Confirmation(problem, 1, (), translator.execute)
-        return Agenda(self.folder, ledger, fold, translator, budget, confirmation, served=measuring.served), measuring
+        budget = Budget(file.options, context.translator.steps, Slots(1, 0, 1))
+        return Agenda(context, ledger, budget, served=measuring.served), measuring
 
     def _assignment(self, agenda: Agenda, measuring: Measuring, trial: Trial) -> Assignment:
         return Assignment(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.selectors.protocol import Done, Proposal
 
@@ -29,11 +29,11 @@ class Foreseen:
     alike: bool
 
 
-def foresee(fold: SelectorFold, events: Sequence[Event], execute: Callable[[Proposal], Proposal]) -> Foreseen:
-    """Fold ``events`` into the fresh ``fold`` and ask until it waits, is done, or was asked ``AHEAD`` times."""
-    for event in events:
-        fold.add(event)
-    accounts = Accounts(events)
+def foresee(fold: SelectorFold, accounts: Accounts, execute: Callable[[Proposal], Proposal]) -> Foreseen:
+    """Ask ``fold`` until it waits, is done, or was asked ``AHEAD`` times.
+
+    It is after all events that ``accounts`` are of, and after what it is asked for when this returns.
+    """
     waiting = [trial.proposal for trial in accounts.unfinished if trial.phase in SELECTORS]
     asked: list[Proposal] = []
     while len(asked) < AHEAD:

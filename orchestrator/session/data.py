@@ -10,14 +10,16 @@ from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyData
 from auxtune.orchestrator.planning.budget import check_limits, unreachable
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.study_file.paths import model_options, task_sources
+from auxtune.orchestrator.study_file.paths import model_options, task_sources, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.problems import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer_check import check_tokenizer
+from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.truncation import missed_words
 
 ENCODER: KeyPath = ("model", "name")
@@ -47,6 +49,14 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     if wrong:
         raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
     return tasks, encoder
+
+
+def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, EncodedTask]:
+    """The tasks on token ids. Raises ``StudyDataError`` where the encoder cannot read them."""
+    try:
+        return encode_tasks(tasks, model_options(study), tokens_folder(study))
+    except DataError as error:
+        raise StudyDataError(study.told({ENCODER: error.messages})) from error
 
 
 def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:

@@ -10,12 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import this_machine
-from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.smoke import DamagedSmokeError, SmokedTask, SmokeRecord, read_smoke, write_smoke
-from auxtune.orchestrator.session.prepare import digest_of, fingerprint_of
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -49,7 +48,7 @@ def run_smoke(
             for name, task in tasks.items():
                 smoked[name] = _smoked(study, task, base, slots, Path(scratch, name))
                 listener(name, smoked[name])
-        record = SmokeRecord(true_of(study, tasks, base, slots), smoked)
+        record = SmokeRecord(true_of(StudyContext.from_data(study, tasks, base), slots), smoked)
         write_smoke(folder, record)
     except OSError as error:
         raise AuxtuneError(f"{folder}: cannot be written: {error.strerror or error}; change `storage`") from error
@@ -73,15 +72,14 @@ def known_figures(folder: Path, now: Mapping[str, str]) -> tuple[Mapping[str, Sm
     ]
 
 
-def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slots: Slots) -> dict[str, str]:
+def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
     """What a smoke test's figures depend on: key -> its digest or name."""
-    meaning = fingerprint_of(study, tasks, base)
     return {
-        **{key: digest for key, digest in meaning.items() if key == "model" or key.startswith("tasks.")},
-        "training": digest_of(study.options.training.model_dump(mode="json", include=_TIMED)),
+        **{key: digest for key, digest in context.fingerprint.items() if key == "model" or key.startswith("tasks.")},
+        "training": digest_of(context.options.training.model_dump(mode="json", include=_TIMED)),
         "threads": str(max(1, int(slots.cpus))),
         "host": platform.node(),
-        "device": device_name(slots.gpus, study.options.resources.device),
+        "device": device_name(slots.gpus, context.options.resources.device),
         "auxtune": version("auxtune"),
         "torch": version("torch"),
     }
@@ -90,13 +88,14 @@ def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slot
 def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
     try:
         encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
-        return SmokedTask(smoke_task(_recipe(study, task), encoded, base, scratch, slots.cpus, slots.gpus))
+        recipe = _recipe(study, task, base)
+        return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # whatever it is, the other tasks are tried too
         return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")
 
 
-def _recipe(study: StudyFile, task: Task) -> Recipe:
+def _recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
     """The study's recipe as if ``task`` were the primary, alone."""
-    problem = replace(problem_of(study, {task.name: task}), primary=task.name)
-    translator = Translator(study.options, model_options(study), problem)
+    context = StudyContext.from_data(study, {task.name: task}, base)
+    translator = replace(context, problem=replace(context.problem, primary=task.name)).translator
     return translator.recipe(translator.execute(Proposal((task.name,), seed=study.options.seed)), "search")

@@ -10,11 +10,11 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
+from auxtune.orchestrator.planning.context import fewest_search_trials
 from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
 from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
 from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.machines import Machines, this_machine
-from auxtune.orchestrator.planning.plan_size import fewest_search_trials
 from auxtune.orchestrator.session.outlook import Outlook, outlook
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
@@ -30,10 +30,11 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     seen = outlook(study, machines or this_machine())
-    fewest = fewest_search_trials(study.options, seen.translator.problem)
-    foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
+    context, accounts = seen.context, seen.context.accounts
+    fewest = fewest_search_trials(study.options, context.problem)
+    foreseen, arms = seen.foreseen(), arms_of(context.confirmation, accounts, context.is_searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
-    spent = cost_of(seen.accounts, price, None)
+    spent = cost_of(accounts, price, None)
     coming = _seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals))
     each = average(coming or [])
     if not foreseen.alike and (plain := _seconds(seen.pace, [seen.later()])):
@@ -42,9 +43,9 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     seconds = _seconds(seen.pace, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else bill(seconds, seen.slots, price)
     # Proposed trials that have not ended are in the ledger's count, and among those still to be trained.
-    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(seen.accounts.unfinished)}
+    past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(accounts.unfinished)}
     room = rooms(limits, past, each, confirm, len(missing), seen.slots, price)
-    most, ends = (0, "selected") if seen.searched else _most(foreseen, room)
+    most, ends = (0, "selected") if context.is_searched else _most(foreseen, room)
     search = None
     if most is not None and (each is not None or most == 0):
         known = (coming or [])[:most]
@@ -52,7 +53,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
-        "epochs": epochs_in_words(study.options.training, seen.translator.problem),
+        "epochs": epochs_in_words(study.options.training, context.problem),
         "at_once": seen.slots.concurrent,
         "search": {
             "selector": study.options.selector.name,
@@ -111,9 +112,8 @@ def _most(foreseen: Foreseen, room: Sequence[Room]) -> tuple[int | None, str | N
 
 
 def _kinds(seen: Outlook, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
-    counted = Counter(
-        (seen.translator.steps(one), len(one.tasks), one.inner.rounds if one.inner else None) for one in proposals
-    )
+    steps = seen.context.translator.steps
+    counted = Counter((steps(one), len(one.tasks), one.inner.rounds if one.inner else None) for one in proposals)
     return [
         {"trials": trials, "steps": steps, "tasks": tasks, "rounds": rounds}
         for (steps, tasks, rounds), trials in counted.items()
@@ -126,7 +126,7 @@ def _arm(seen: Outlook, arm: Arm) -> dict[str, Any]:
         "arm": arm.name,
         "seeds": arm.seeds,
         "missing": len(arm.missing),
-        "steps": seen.translator.steps(first),
+        "steps": seen.context.translator.steps(first),
         "tasks": list(first.tasks) if alone else None,
         "weights": dict(first.weights) if alone and first.weights else None,
         "groups": [list(model.tasks) for model in arm.expected] if arm.known and not alone else None,

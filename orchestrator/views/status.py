@@ -10,8 +10,7 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.answer.recommendation import recommendation_of
 from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.planning.budget import price_of, spent_of
-from auxtune.orchestrator.planning.plan_size import confirm_trials
+from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.events import PHASES
