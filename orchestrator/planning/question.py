@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.reading import read_transfers
 from auxtune.orchestrator.study_file.models import TrainingOptions
 from auxtune.orchestrator.study_file.paths import earlier_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.tables.reading import read_transfers
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Problem, TaskInfo, Transfer
 from auxtune.trials.encoder import BaseEncoder
 
