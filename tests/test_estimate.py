@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from test_budget import ARMS, budget, spent
 
-from auxtune.orchestrator.planning.bill import bill, rooms
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.estimate import (
     SmokePace,
@@ -15,7 +14,9 @@ from auxtune.orchestrator.planning.estimate import (
     TrialPace,
     Work,
     average,
+    bill,
     combined,
+    rooms,
     work_of,
 )
 from auxtune.orchestrator.planning.slots import Slots

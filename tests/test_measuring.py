@@ -24,11 +24,10 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
 from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.leftovers import stale_evidence
 from auxtune.orchestrator.record.results import attempt_folder, read_result
-from auxtune.orchestrator.record.row_files import rows_of
-from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask

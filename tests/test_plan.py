@@ -11,14 +11,12 @@ from click.testing import CliRunner, Result
 from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.planning.foresight import arms_of
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, write_smoke
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.outlook import outlook
-from auxtune.orchestrator.session.smoke import true_of
+from auxtune.orchestrator.session.outlook import arms_of, outlook
+from auxtune.orchestrator.session.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, true_of, write_smoke
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Outcome, Selection
 from auxtune.trials.result import Cost, SmokeFigures

@@ -15,7 +15,7 @@ from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.read_anew import read_anew
+from auxtune.orchestrator.planning.vain import read_anew
 from auxtune.orchestrator.record.events import Selected, from_json, to_json
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events

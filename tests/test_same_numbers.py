@@ -21,8 +21,7 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.closing import ending_of
-from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.session.session import Result, ending_of
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored

@@ -21,8 +21,7 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import from_json, to_json
 from auxtune.orchestrator.record.results import attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, value_noun
-from auxtune.orchestrator.record.shown_scores import sign_of_outcome
+from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, sign_of_outcome, value_noun
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.belief import _grounds
 from auxtune.selectors.networks import NetworkRuns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.record.smoke import SmokedTask
+    from auxtune.orchestrator.session.smoke import SmokedTask
     from auxtune.orchestrator.views.inspection import Inspection
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 from auxtune.orchestrator.export.wanted import Wanted
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measuring import varied
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.variants import varied
-from auxtune.orchestrator.record.scores import named_value
-from auxtune.orchestrator.record.shown_scores import sign_of
+from auxtune.orchestrator.record.scores import named_value, sign_of
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.trials.data import Task
 from auxtune.trials.encoded import EncodedTask

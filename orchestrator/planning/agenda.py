@@ -16,13 +16,10 @@ from typing import Literal
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.legs import start_of, useless_weights
 from auxtune.orchestrator.planning.measuring import Served
-from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.vain import Vain, failed_in, vain_part
+from auxtune.orchestrator.planning.vain import ReadAnew, Vain, failed_in, read_anew, vain_part
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.checkpoints import there
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -41,9 +38,11 @@ from auxtune.orchestrator.record.results import (
     attempt_folder,
     cost_until_lost,
     read_result,
+    start_of,
+    there,
+    useless_weights,
 )
-from auxtune.orchestrator.record.scores import value_noun
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.scores import sign_in, value_noun
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result

@@ -19,14 +19,13 @@ from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
+from auxtune.orchestrator.planning.vain import ReadAnew, read_anew
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.scores import scored_by
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.scores import scored_by, sign_in
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.planning.lengths import whole_steps
+from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.lengths import whole_steps
 from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.measuring import Measuring
 from auxtune.orchestrator.planning.slots import Slots, resized
+from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
 from auxtune.orchestrator.record.results import attempt_folder

@@ -1,21 +1,30 @@
-"""The smoke test of a study: each task trained alone for a few steps, in this process and without Ray."""
+"""The smoke test of a study: each task trained alone for a few steps, in this process and without Ray.
+
+``smoke.json`` in the study's folder keeps how long parts of each task's training took, and of what that is true.
+Figures of another model, data, device or machine say nothing, so whoever reads them compares ``true_of`` first. The
+file is a convenience: the next smoke test writes it again, and a study runs without it.
+"""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
-from auxtune.orchestrator.record.smoke import DamagedSmokeError, SmokedTask, SmokeRecord, read_smoke, write_smoke
 from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
@@ -24,6 +33,7 @@ from auxtune.trials.device import device_name
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.result import SmokeFigures, Why
 from auxtune.trials.smoke import smoke_task
 from auxtune.trials.tokens import encode_tasks
 
@@ -99,3 +109,62 @@ def _recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
     context = StudyContext.from_data(study, {task.name: task}, base)
     translator = replace(context, problem=replace(context.problem, primary=task.name)).translator
     return translator.recipe(translator.execute(Proposal((task.name,), seed=study.options.seed)), "search")
+
+
+FILE = "smoke.json"
+
+
+@dataclass(frozen=True)
+class SmokedTask:
+    """One task's figures, or ``why`` it failed, with a ``message`` for people."""
+
+    figures: SmokeFigures | None
+    why: Why | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class SmokeRecord:
+    """A whole smoke test. ``true_of`` maps what the figures depend on to its digest or name."""
+
+    true_of: Mapping[str, str]
+    tasks: Mapping[str, SmokedTask]
+    format: Literal[1] = 1  # raised where a reader would misunderstand it
+
+    def differs_in(self, now: Mapping[str, str]) -> tuple[str, ...]:
+        """The keys in which this is not true of ``now``."""
+        return tuple(key for key in sorted(self.true_of.keys() | now.keys()) if self.true_of.get(key) != now.get(key))
+
+
+class DamagedSmokeError(ValueError):
+    """There is a ``smoke.json``, but not one that a smoke test of this version wrote."""
+
+
+_record = TypeAdapter(SmokeRecord)
+
+
+def write_smoke(folder: Path, record: SmokeRecord) -> Path:
+    """Write ``folder/smoke.json``, whole or not at all, and return its path."""
+    path = folder / FILE
+    write_whole(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
+    return path
+
+
+def read_smoke(folder: Path) -> SmokeRecord | None:
+    """The last smoke test of the study in ``folder``; ``None`` without one. Raises ``DamagedSmokeError``."""
+    path = folder / FILE
+    try:
+        record = _record.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        reason = f"{error.error_count()} mistakes" if isinstance(error, ValidationError) else error.strerror
+        raise DamagedSmokeError(f"{path}: not a readable smoke test ({reason})") from error
+    if wrong := [name for name, task in record.tasks.items() if task.figures and not _possible(task.figures)]:
+        raise DamagedSmokeError(f"{path}: not a readable smoke test (impossible figures of {', '.join(wrong)})")
+    return record
+
+
+def _possible(figures: SmokeFigures) -> bool:
+    seconds = (figures.fastest, figures.seconds_per_step, figures.slowest, figures.seconds_per_evaluation)
+    return all(isfinite(value) and value > 0 for value in seconds) and figures.evaluated_rows > 0

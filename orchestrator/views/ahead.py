@@ -8,8 +8,7 @@ from statistics import fmean
 from auxtune.orchestrator.planning.budget import passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 

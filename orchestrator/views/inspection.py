@@ -8,8 +8,8 @@ from math import sqrt
 
 from auxtune.orchestrator.planning.budget import confirm_trials
 from auxtune.orchestrator.planning.context import fewest_search_trials, unread_options
-from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.question import problem_of
+from auxtune.orchestrator.planning.translate import epochs_in_words
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.split_warnings import split_warnings
 from auxtune.trials.data import Task

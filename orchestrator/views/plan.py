@@ -8,14 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of
-from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import fewest_search_trials
-from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
-from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
-from auxtune.orchestrator.planning.lengths import epochs_in_words
+from auxtune.orchestrator.planning.estimate import Pace, Room, Spread, Work, average, bill, hull, rooms
 from auxtune.orchestrator.planning.machines import Machines, this_machine
-from auxtune.orchestrator.session.outlook import Outlook, outlook
+from auxtune.orchestrator.planning.translate import epochs_in_words
+from auxtune.orchestrator.session.outlook import Arm, Foreseen, Outlook, arms_of, outlook
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 

@@ -20,8 +20,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import attempt_folder, steps_done
-from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.shown_scores import shown_score, sign_in
+from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.ahead import coming
