@@ -234,7 +234,7 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     accounts = session.run()
     first = accounts.trials[0]
     assert first.told is not None and (first.told.attempt, len(first.attempts), first.told.reused) == (0, 1, {})
-    assert (first.reused, first.status, first.tells_pace) == (False, "finished", False)
+    assert (first.reused, first.status, first.shows_throughput) == (False, "finished", False)
     assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
     cost = cost_of(accounts, Price(), None)
     assert cost["phases"]["measure"]["trials"] == 2 and cost["reused"]["trials"] == 0
@@ -271,7 +271,7 @@ def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
     assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
     kept = [session.store.find(key) for key in session.store]
     assert [entry.score for entry in kept if entry] == [trial.score, trial.score], "of the run and of what was measured"
-    assert (trial.tells_pace, len(trial.costs)) == (False, 2)
+    assert (trial.shows_throughput, len(trial.costs)) == (False, 2)
 
 
 def _killed(*_: object) -> None:
@@ -319,7 +319,9 @@ def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
     for path in (tmp_path / "studies" / ".evidence").glob("*/weights/*"):
         path.write_bytes(path.read_bytes()[:-10])
     second = Session(tmp_path, released, study="y").run()
-    assert [trial.tells_pace for trial in second.in_phase("measure")] == [True, True], "what is damaged spares nothing"
+    assert [trial.shows_throughput for trial in second.in_phase("measure")] == [True, True], (
+        "what is damaged spares nothing"
+    )
     third = Session(tmp_path, "representation_gradient", study="z").run()
     told = [trial.told for trial in third.in_phase("measure")]
     assert [len(one.reused) for one in told if one] == [1, 1], "the weights, whole again"
@@ -352,7 +354,9 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
     first = next(trial for trial in accounts.in_phase("measure") if trial.proposal.tasks == ("share.of",))
-    assert (first.tells_pace, single[1].tells_pace) == (True, False), "what was spared does not tell what runs take"
+    assert (first.shows_throughput, single[1].shows_throughput) == (True, False), (
+        "what was spared does not tell what runs take"
+    )
     kept = instances["share.of"]
     path = session.folder / "rows" / f"{kept.sha256}.npy"
     rows, content = np.load(path), path.read_bytes()

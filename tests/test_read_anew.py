@@ -19,7 +19,7 @@ from auxtune.orchestrator.planning.vain import read_anew
 from auxtune.orchestrator.record.events import Selected, from_json, to_json
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.outlook import Outlook, _as_read_now
+from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import summary
 from auxtune.selectors.autosem import AutoSeM
@@ -210,7 +210,7 @@ def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -
 def test_a_plan_is_of_what_resume_would_confirm(tmp_path: Path) -> None:
     folder = find_older(tmp_path, FORMS[0], is_another)
     material, events = material_of(folder), read_events(folder / "ledger")
-    ground = Outlook(StudyContext.from_events(material.study, events, folder), None, events)
+    ground = Forecast(StudyContext.from_events(material.study, events, folder), None, events)
     seen = _as_read_now(ground)
     assert seen.context.accounts.selected is not None
     assert seen.context.accounts.selected.selection.tasks == readings(folder)[1].tasks

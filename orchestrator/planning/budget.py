@@ -169,7 +169,7 @@ class Budget:
 
     def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
         """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
-        finished = [trial for trial in accounts.trials.values() if trial.tells_pace]
+        finished = [trial for trial in accounts.trials.values() if trial.shows_throughput]
         steps = sum(self.steps(trial.proposal) for trial in finished)
         return _total(finished, measure) / steps if steps else 0.0
 

@@ -92,7 +92,7 @@ def work_of(
     )
 
 
-class Pace(Protocol):
+class Throughput(Protocol):
     """Knows how fast trials are."""
 
     def seconds(self, work: Work) -> Spread | None:
@@ -100,7 +100,7 @@ class Pace(Protocol):
 
 
 @dataclass(frozen=True)
-class TrialPace:
+class TrialThroughput:
     """Seconds per optimisation step of finished trials: of those that were steered inside, and of the others."""
 
     plain: tuple[float, ...]
@@ -119,7 +119,7 @@ class TrialPace:
 
 
 @dataclass(frozen=True)
-class SmokePace:
+class SmokeThroughput:
     """Figures of a smoke test by task; tasks that failed it are absent."""
 
     figures: Mapping[str, SmokeFigures]
@@ -158,7 +158,7 @@ _NOISE = 1e-9  # of a trial: float noise must not make room for one
 
 
 @dataclass(frozen=True)
-class Bill:
+class CostEstimate:
     """The cost of some trials; ``usd`` is unknown without prices."""
 
     trials: int
@@ -167,8 +167,8 @@ class Bill:
     gpu_hours: Spread
     usd: Spread | None
 
-    def __add__(self, other: Bill) -> Bill:
-        return Bill(
+    def __add__(self, other: CostEstimate) -> CostEstimate:
+        return CostEstimate(
             self.trials + other.trials,
             self.wall_hours + other.wall_hours,
             self.cpu_hours + other.cpu_hours,
@@ -177,11 +177,11 @@ class Bill:
         )
 
 
-def bill(seconds: Sequence[Spread], slots: Slots, price: Price) -> Bill:
+def estimate_cost(seconds: Sequence[Spread], slots: Slots, price: Price) -> CostEstimate:
     """The cost of trials of ``seconds`` each, side by side in ``slots``."""
     hours = combined(sum, [Spread(0.0, 0.0, 0.0), *seconds])
     second = usd_of_second(slots, price)
-    return Bill(
+    return CostEstimate(
         trials=len(seconds),
         wall_hours=combined(lambda each: passing(each, slots.concurrent) / HOUR, seconds),
         cpu_hours=_scaled(hours, slots.cpus / HOUR),
@@ -208,11 +208,11 @@ class Room:
     many: int | None = None
 
 
-def rooms(
+def find_room(
     limits: Mapping[str, float],
     spent: Mapping[str, float | None],
     each: Spread | None,
-    confirm: Bill | None,
+    confirm: CostEstimate | None,
     held: int,
     slots: Slots,
     price: Price,

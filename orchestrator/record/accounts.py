@@ -82,7 +82,7 @@ class Trial:
         return self.told is not None and self.told.attempt == 0 and not self.attempts
 
     @property
-    def tells_pace(self) -> bool:
+    def shows_throughput(self) -> bool:
         """Whether its cost shows what such a trial takes: it finished, it trained, and nothing was spared."""
         told = self.told
         if told is None or self.status != "finished" or not self.proposal.trains:

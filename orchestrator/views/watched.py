@@ -23,10 +23,10 @@ from auxtune.orchestrator.record.results import attempt_folder, steps_done
 from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.ahead import coming
 from auxtune.orchestrator.views.belief import belief_line
 from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
 from auxtune.orchestrator.views.progress import mixture
+from auxtune.orchestrator.views.remaining_work import remaining_work
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.trouble import troubles
 
@@ -127,7 +127,7 @@ class Watched:
             budget=(),
             coming=""
             if state == "done"
-            else coming(accounts, self._confirmation, self._options.budget, self._translator),
+            else remaining_work(accounts, self._confirmation, self._options.budget, self._translator),
             trouble=tuple(troubles(accounts, self._options, state)),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.estimate import Pace, SmokePace, TrialPace, Work, work_of
+from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, work_of
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.vain import read_anew
@@ -23,33 +23,35 @@ from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
 
-NO_PACE = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"
-ELSEWHERE = "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
+NO_THROUGHPUT = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"
+CLUSTER_UNMEASURED = (
+    "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
+)
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Forecast:
     """A study, its data's sizes and its ledger, and how fast its trials are, if anything is known of that."""
 
     context: StudyContext
     slots: Slots
     events: Sequence[Event]
-    pace: Pace | None = None
-    measured: Mapping[str, Any] = field(default_factory=dict)  # what the pace rests on, as JSON
+    throughput: Throughput | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)  # what the throughput rests on, as JSON
     notes: tuple[str, ...] = ()
 
-    def foreseen(self) -> Foreseen:
+    def upcoming_trials(self) -> UpcomingTrials:
         """The search trials that are still to come, as far as they can be known."""
         context = self.context
         if context.is_searched:
-            return Foreseen((), waiting=0, last=True, alike=True)
-        return foresee(context.fold(self.events), context.accounts, context.translator.execute)
+            return UpcomingTrials((), waiting=0, last=True, alike=True)
+        return forecast_trials(context.fold(self.events), context.accounts, context.translator.execute)
 
     def later(self) -> Work:
         """What stands for a search trial that cannot be foreseen: a plain training of all tasks."""
         return self.work(self.context.translator.execute(Proposal(self.context.problem.names)))
 
-    def work(self, proposal: Proposal, arm: Arm | None = None) -> Work:
+    def work(self, proposal: Proposal, arm: ComparisonArm | None = None) -> Work:
         """What a trial of ``proposal`` does: a search trial, or one of an arm of confirm."""
         rounds = proposal.inner.rounds if proposal.inner is not None else None
         translator, primary = self.context.translator, self.context.options.primary
@@ -61,7 +63,7 @@ class Outlook:
         return work_of(recipe, self.context.rows, rounds, least)
 
 
-def outlook(study: StudyFile, machines: Machines) -> Outlook:
+def make_forecast(study: StudyFile, machines: Machines) -> Forecast:
     """Where ``study`` stands, to go on with on ``machines``. Reads data, ledger and smoke test; trains nothing.
 
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
@@ -73,12 +75,12 @@ def outlook(study: StudyFile, machines: Machines) -> Outlook:
         differ = f"the study in {context.folder} differs in {', '.join(drift)}"
         notes = [f"{differ}: `auxtune run` would refuse it, and this plan begins anew"]
         context, events = replace(context, accounts=Accounts()), []
-    bare = _as_read_now(Outlook(context, allot(study.options.resources, machines), events))
-    pace, measured, more = _pace(bare, machines.cluster)
-    return replace(bare, pace=pace, measured=measured, notes=(*notes, *bare.notes, *more))
+    bare = _as_read_now(Forecast(context, allot(study.options.resources, machines), events))
+    throughput, measured, more = _measure_throughput(bare, machines.cluster)
+    return replace(bare, throughput=throughput, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
-def _as_read_now(ground: Outlook) -> Outlook:
+def _as_read_now(ground: Forecast) -> Forecast:
     """``ground`` with the answer that a session would confirm: one recorded in an older way is read anew."""
     context = ground.context
     accounts = context.accounts
@@ -92,23 +94,23 @@ def _as_read_now(ground: Outlook) -> Outlook:
     return replace(ground, notes=(said,))
 
 
-def _pace(ground: Outlook, cluster: bool) -> tuple[Pace | None, dict[str, Any], list[str]]:
+def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
     """The best source of estimates there is, what is said of it, and notes."""
-    pace = _trial_pace(ground)
-    if measured := [*pace.plain, *pace.steered]:
+    throughput = _trial_throughput(ground)
+    if measured := [*throughput.plain, *throughput.steered]:
         source = {"source": "trials", "trials": len(measured), "seconds_per_step": sum(measured) / len(measured)}
-        return pace, source, []
+        return throughput, source, []
     if cluster:
-        return None, {"source": None, "trials": 0, "seconds_per_step": None}, [ELSEWHERE]
+        return None, {"source": None, "trials": 0, "seconds_per_step": None}, [CLUSTER_UNMEASURED]
     smoked, notes = known_figures(ground.context.folder, true_of(ground.context, ground.slots))
     figures = {name: task.figures for name, task in smoked.items() if task.figures is not None}
     if figures:
         seconds = {name: found.seconds_per_step for name, found in figures.items()}
-        return SmokePace(figures), {"source": "smoke", "trials": 0, "seconds_per_step": seconds}, notes
-    return None, {"source": None, "trials": 0, "seconds_per_step": None}, notes or [NO_PACE]
+        return SmokeThroughput(figures), {"source": "smoke", "trials": 0, "seconds_per_step": seconds}, notes
+    return None, {"source": None, "trials": 0, "seconds_per_step": None}, notes or [NO_THROUGHPUT]
 
 
-def _trial_pace(ground: Outlook) -> TrialPace:
+def _trial_throughput(ground: Forecast) -> TrialThroughput:
     """Seconds per step of the finished trials that had as many CPUs and GPUs as trials get now."""
     opened = [session.opened for session in ground.context.accounts.sessions]
     sessions = {one.session for one in opened if one.fingerprint == opened[-1].fingerprint}
@@ -123,17 +125,17 @@ def _trial_pace(ground: Outlook) -> TrialPace:
     plain: list[float] = []
     steered: list[float] = []
     for trial in ground.context.accounts.trials.values():
-        if trial.tells_pace and alike(trial):
+        if trial.shows_throughput and alike(trial):
             seconds = sum(cost.wall_seconds for cost in trial.costs) / ground.context.translator.steps(trial.proposal)
             (steered if trial.proposal.inner is not None else plain).append(seconds)
-    return TrialPace(tuple(plain), tuple(steered))
+    return TrialThroughput(tuple(plain), tuple(steered))
 
 
 AHEAD = 50  # questions to a selector: enough to see its kinds of trials
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class UpcomingTrials:
     """The search trials that the selector asks for before it is told anything more.
 
     The first ``waiting`` were proposed before and have not ended. ``last`` means that it asks for no others, whatever
@@ -146,7 +148,7 @@ class Foreseen:
     alike: bool
 
 
-def foresee(fold: SelectorFold, accounts: Accounts, execute: Callable[[Proposal], Proposal]) -> Foreseen:
+def forecast_trials(fold: SelectorFold, accounts: Accounts, execute: Callable[[Proposal], Proposal]) -> UpcomingTrials:
     """Ask ``fold`` until it waits, is done, or was asked ``AHEAD`` times.
 
     It is after all events that ``accounts`` are of, and after what it is asked for when this returns.
@@ -157,15 +159,15 @@ def foresee(fold: SelectorFold, accounts: Accounts, execute: Callable[[Proposal]
         answer = fold.propose()
         if not isinstance(answer, Proposal):
             done = isinstance(answer, Done)
-            return Foreseen((*waiting, *asked), len(waiting), last=done, alike=done)
+            return UpcomingTrials((*waiting, *asked), len(waiting), last=done, alike=done)
         asked.append(as_recorded(execute(answer)))
         number = len(accounts.trials) + len(asked)  # no trial of the ledger has it
         fold.add(Proposed(id=number, time=0.0, proposal=asked[-1], phase="search", after=fold.after))
-    return Foreseen((*waiting, *asked), len(waiting), last=False, alike=True)
+    return UpcomingTrials((*waiting, *asked), len(waiting), last=False, alike=True)
 
 
 @dataclass(frozen=True)
-class Arm:
+class ComparisonArm:
     """One side of the final comparison, with ``seeds`` seeds, of whose trainings ``missing`` are still to be done.
 
     ``expected`` is what is trained with one seed, a proposal per model, or, where ``known`` is false, what stands for
@@ -179,7 +181,7 @@ class Arm:
     known: bool
 
 
-def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[Arm]:
+def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
     """All arms of confirm. ``searched``: the ledger's selection is the answer that would be confirmed.
 
     Of arms that ask for the same training, the first has it.
@@ -202,7 +204,7 @@ def arms_of(confirmation: Confirmation, accounts: Accounts, searched: bool) -> l
         ]
         if certain:
             asked += missing
-        found.append(Arm(name, len(per_seed), tuple(missing), per_seed[0], certain))
+        found.append(ComparisonArm(name, len(per_seed), tuple(missing), per_seed[0], certain))
     return found
 
 
