@@ -221,7 +221,7 @@ def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:
 
 def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(world: World) -> None:
     """Ray's side of it: what the searcher hands out. Work that was lost waits for room as well."""
-    agenda, slots = world.session(), [Slots(1, 0, 2, coming=1)]
+    agenda, slots = world.session(), [Slots(1, 0, 2, after_scaling=1)]
     searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots[-1])  # type: ignore
 
     def asked(*names: str) -> list[int | None]:

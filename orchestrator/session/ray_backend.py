@@ -13,7 +13,7 @@ from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.measuring import Measuring
-from auxtune.orchestrator.planning.slots import Slots, resized
+from auxtune.orchestrator.planning.slots import Slots, resize_slots
 from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
@@ -98,7 +98,7 @@ class RaySearch:
 
     def _slots(self) -> Slots:
         """What there is for trials now."""
-        return resized(self.prepared.slots, self.prepared.context.options.resources, self.backend.machines())
+        return resize_slots(self.prepared.slots, self.prepared.context.options.resources, self.backend.machines())
 
     def _assign(self, trial: Trial) -> Assignment:
         """What a worker is handed for the attempt at ``trial`` that was recorded last."""
