@@ -28,9 +28,8 @@ from auxtune.orchestrator.export import making
 from auxtune.orchestrator.export.draft import Draft
 from auxtune.orchestrator.export.making import Workshop
 from auxtune.orchestrator.export.wanted import Wanted
-from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
@@ -333,8 +332,7 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
     kept = Kept({}, len(read["value"].splits["train"]), len(rows), digest_of(rows))
     shares = {"pair": 0.5, "value": 0.5}
     wanted = Wanted("", Proposal(tuple(shares), shares, rows={"value": kept}), ("pair",))
-    translator = Translator(study.options, model_options(study), problem_of(study, read))
-    workshop = Workshop(folder, translator, read, tasks, base, Slots(1, 0, 1), print)
+    workshop = Workshop(StudyContext.from_data(study, read, base), read, tasks, base, Slots(1, 0, 1), print)
     with StopSignals() as signals:
         workshop.train(wanted, tmp_path / "run", signals)
     digests = read_checkpoint(tmp_path / "run" / "checkpoint")[1]["identity"]["data digests"]

@@ -18,8 +18,7 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver
-from auxtune.orchestrator.record.process import process_start
+from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver, process_start
 
 
 def stop(folder: Path, *arguments: str) -> Result:

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.plan_size import fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.context import fewest_search_trials
+from auxtune.orchestrator.planning.question import problem_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from small_study import StudyRun
-from test_agenda import World
+from test_agenda import World, differences
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.planning.vain import vain_part
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Retried, Selected
-from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.trials.recipe import ModelOptions
 
 LIMITS = ("stop_after_failures=50", "budget.trials=24")
 THREE = ("stop_after_failures=50", "budget.trials=60", "selector={name: random_subset, trials: 3}")
@@ -67,9 +63,7 @@ def test_where_the_selector_is_done_its_failed_trials_are_asked_for_anew(tmp_pat
     assert again.accounts.trained == len(again.accounts.trials), "what failed was paid for all the same"
     events = read_events(tmp_path / "ledger")
     assert [event.ids for event in events if isinstance(event, Retried)] == [(0, 1, 2)]
-    options = world.study.options
-    translator = Translator(options, ModelOptions(), world.problem)
-    assert list(verify(events, SelectorFold(selector_of(options), world.problem, {}), translator.execute)) == []
+    assert differences(world.study, events) == []
 
 
 def test_a_selection_none_of_whose_trainings_ended_is_no_answer_and_is_confirmed_anew(tmp_path: Path) -> None:

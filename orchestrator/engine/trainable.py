@@ -31,8 +31,7 @@ from auxtune.orchestrator.engine.measuring import Measurement
 from auxtune.orchestrator.engine.outbox import Outbox
 from auxtune.orchestrator.engine.steering import SelectorSchedule
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.planning.measuring import MeasurePlan
-from auxtune.orchestrator.planning.variants import varied
+from auxtune.orchestrator.planning.measuring import MeasurePlan, varied
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.results import show_life, write_result
 from auxtune.orchestrator.storage.patience import patient

@@ -16,28 +16,21 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import main_metrics, reported
 from auxtune.orchestrator.answer.recommendation import recommendation_of
-from auxtune.orchestrator.errors import DriftError, StudyDataError
+from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.export.card import Made, card
 from auxtune.orchestrator.export.draft import Draft, check_free
 from auxtune.orchestrator.export.making import Workshop
 from auxtune.orchestrator.export.wanted import Wanted, confirmed_answer, wanted_models
 from auxtune.orchestrator.planning.arms import SELECTION
-from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import this_machine
-from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
-from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.data import ENCODER, load_study_data
-from auxtune.orchestrator.session.opening import drift_of
-from auxtune.orchestrator.session.prepare import fingerprint_of
+from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
+from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.errors import DataError
-from auxtune.trials.tokens import encode_tasks
 
 _INDIFFERENT = {"auxtune", "selector", "earlier"}  # how the answer was found does not change what it trains
 
@@ -77,10 +70,9 @@ def export_study(
     accounts = read_accounts(folder)
     answer = confirmed_answer(folder, accounts)
     with StopSignals() as signals:
-        workshop, drift = _workshop(study, folder, allow_drift, tell)
-        options, problem = study.options, workshop.translator.problem
-        confirmation = confirmation_of(options.confirm, problem, workshop.translator.execute).recalling(accounts)
-        chosen = options.seed if seed is None else seed
+        workshop, drift = _workshop(study, accounts, allow_drift, tell)
+        confirmation = workshop.context.confirmation
+        chosen = study.options.seed if seed is None else seed
         wanted = wanted_models(folder, answer, accounts, confirmation, chosen, group, arm)
         measured = _measured(answer, accounts, confirmation, arm)
         with Draft(home) as draft:
@@ -88,7 +80,7 @@ def export_study(
                 _made(study, workshop, each, draft, answer, drift, signals, arm, measured) for each in wanted
             )
             draft.publish()
-    return Exported(home, options.study, models, arm, recommendation_of(answer).arm)
+    return Exported(home, study.options.study, models, arm, recommendation_of(answer).arm)
 
 
 def _measured(
@@ -102,26 +94,21 @@ def _measured(
 
 
 def _workshop(
-    study: StudyFile, folder: Path, allow_drift: bool, tell: Callable[[str], None]
+    study: StudyFile, accounts: Accounts, allow_drift: bool, tell: Callable[[str], None]
 ) -> tuple[Workshop, tuple[str, ...]]:
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
+    folder = study_folder(study)
     tell(f"reading the data of {folder}")
     slots = allot(study.options.resources, this_machine())
     read, base = load_study_data(study)
-    now = fingerprint_of(study, read, base)
-    drift = tuple(key for key in drift_of(read_events(folder / "ledger"), now) if key not in _INDIFFERENT)
+    context = StudyContext.from_data(study, read, base, accounts)
+    drift = tuple(key for key in context.drift if key not in _INDIFFERENT)
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was of: {', '.join(drift)}. Its scores say nothing of them; "
             "bring back what was there, or export all the same with --allow-drift"
         )
-    model = model_options(study)
-    try:
-        tasks = encode_tasks(read, model, tokens_folder(study))
-    except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
-    translator = Translator(study.options, model, problem_of(study, read))
-    return Workshop(folder, translator, read, tasks, base, slots, tell), drift
+    return Workshop(context, read, encode_study_data(study, read), base, slots, tell), drift
 
 
 def _made(
@@ -153,7 +140,7 @@ def _made(
         "best_step": result.best_step,
         "validation": result.validation,
         "test": result.test,
-        "cost": {**asdict(result.cost), "usd": price_of(study.options).usd(result.cost)},
+        "cost": {**asdict(result.cost), "usd": workshop.context.price.usd(result.cost)},
         "digests": {name: workshop.read[name].digest for name in proposal.tasks},
         "encoder": workshop.base.digest,
         "drift": list(drift),

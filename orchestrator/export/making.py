@@ -9,12 +9,10 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 from auxtune.orchestrator.export.wanted import Wanted
+from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measuring import varied
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.variants import varied
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.scores import named_value
-from auxtune.orchestrator.record.shown_scores import sign_of
+from auxtune.orchestrator.record.scores import named_value, sign_of
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import EncodedTask
@@ -31,10 +29,9 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Workshop:
-    """All that making a model needs of its study, read once. ``folder`` is the study's; ``tell`` hears of progress."""
+    """All that making a model needs of its study, read once. ``tell`` hears of progress."""
 
-    folder: Path
-    translator: Translator
+    context: StudyContext
     read: Mapping[str, Task]
     tasks: Mapping[str, EncodedTask]
     base: BaseEncoder
@@ -43,7 +40,7 @@ class Workshop:
 
     def recipe(self, wanted: Wanted) -> Recipe:
         """Confirm's, with every task scored at the end; no trial waits for it, so no limit of time."""
-        recipe = self.translator.recipe(wanted.proposal, "confirm")
+        recipe = self.context.translator.recipe(wanted.proposal, "confirm")
         return replace(recipe, test=recipe.tasks, time_limit=None)
 
     def train(self, wanted: Wanted, home: Path, signals: StopSignals) -> tuple[TrainingRun, Result]:
@@ -97,9 +94,8 @@ class Workshop:
         return largest
 
     def _begun(self, recipe: Recipe, wanted: Wanted, home: Path) -> TrainingRun:
-        evidence = StoredEvidence(EvidenceStore(self.folder.parent))
         try:
-            tasks = varied(self.tasks, wanted.proposal, self.folder, evidence)
+            tasks = varied(self.tasks, wanted.proposal, self.context.folder, self.context.evidence)
         except ValueError as error:  # under --allow-drift: fewer rows than there were
             raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
 

@@ -15,15 +15,11 @@ from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
-from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.continuations import start_of, useless_weights
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.measuring import Served
-from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.vain import Vain, failed_in, vain_part
-from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.checkpoints import there
+from auxtune.orchestrator.planning.vain import ReadAnew, Vain, failed_in, read_anew, vain_part
+from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -36,16 +32,17 @@ from auxtune.orchestrator.record.events import (
     Told,
     as_recorded,
 )
-from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
     attempt_folder,
     cost_until_lost,
     read_result,
+    start_of,
+    there,
+    useless_weights,
 )
-from auxtune.orchestrator.record.scores import value_noun
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.scores import sign_in, value_noun
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result
@@ -56,29 +53,25 @@ class Agenda:
 
     def __init__(
         self,
-        folder: Path,
+        context: StudyContext,
         ledger: Ledger,
-        fold: SelectorFold,
-        translator: Translator,
         budget: Budget,
-        confirmation: Confirmation,
         listener: Callable[[Event], None] = lambda event: None,
         served: Callable[[Proposal], Served | None] = lambda proposal: None,
     ) -> None:
-        """``folder`` is the study's; ``listener`` hears every event of this session as it is recorded.
+        """``context`` is of all events of ``ledger``, this session's opening included, and is kept up to date.
 
-        ``served`` gives what a proposal comes to that need not be trained, since all it measures is known.
+        ``listener`` hears every event of this session as it is recorded. ``served`` gives what a proposal comes to
+        that need not be trained, since all it measures is known.
         """
-        self.folder = folder
-        self.accounts = Accounts(ledger.events)
+        self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
         self.unpaid: ReadAnew | None = None  # another answer by now, which the budget lets nobody confirm
-        self._ledger, self._fold, self._translator = ledger, fold, translator
-        self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
+        self._ledger, self._fold = ledger, context.fold(ledger.events)
+        self._translator, self._confirmation = context.translator, context.confirmation
+        self._budget, self._listener, self._served = budget, listener, served
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
-        for event in ledger.events:
-            fold.add(event)
-        self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
+        self._settled = context.is_searched
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
         self._retry()

@@ -9,15 +9,15 @@ from pathlib import Path
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.variants import varied
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.selectors.protocol import Outcome, Proposal
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
+from auxtune.selectors.protocol import Evidence, Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evidence_key import probe_key, run_key
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
 from auxtune.trials.result import Cost
+from auxtune.trials.variants import shuffled, with_rows
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,16 @@ class Measuring:
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
         return Served(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
+
+
+def varied(
+    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: Path, evidence: Evidence
+) -> dict[str, EncodedTask]:
+    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
+    chosen = {name: tasks[name] for name in proposal.tasks}
+    if proposal.shuffled is not None:
+        chosen = {name: shuffled(task, proposal.shuffled) for name, task in chosen.items()}
+    for name, kept in proposal.rows.items():
+        if name in chosen and kept.kept < kept.rows:
+            chosen[name] = with_rows(chosen[name], rows_of(kept, study, evidence))
+    return chosen

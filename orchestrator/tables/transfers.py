@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.header import Header
-from auxtune.orchestrator.simulation.mistakes import numbers, read_rows, seconds_of, whole_numbers
-from auxtune.orchestrator.simulation.seeds import mean_over_seeds
+from auxtune.orchestrator.tables.rows import Header, mean_over_seeds, numbers, read_rows, seconds_of, whole_numbers
 from auxtune.selectors.protocol import Transfer
 
 
@@ -48,14 +46,14 @@ class TransferTable:
 
 def read_transfer(folder: Path, header: Header) -> TransferTable:
     """The table in ``folder``. Raises ``TableError`` with every mistake."""
-    frame, mistakes = read_rows(folder / "rows.csv", ["source", "target", "value"])
-    value = numbers(frame, "value", mistakes)
-    seed, seconds = whole_numbers(frame, "seed", mistakes), seconds_of(frame, mistakes)
+    rows, mistakes = read_rows(folder / "rows.csv", ["source", "target", "value"])
+    value = numbers(rows, "value", mistakes)
+    seed, seconds = whole_numbers(rows, "seed", mistakes), seconds_of(rows, mistakes)
     sources: tuple[str | None, ...] = (None, *header.tasks)
     seeds = sorted(set(seed.tolist()))
     shape = (len(sources), len(header.tasks), len(seeds))
     values, took = np.full(shape, np.nan), np.full(shape, np.nan)
-    for row, (source, target) in enumerate(zip(frame["source"], frame["target"], strict=True)):
+    for row, (source, target) in enumerate(zip(rows["source"], rows["target"], strict=True)):
         for column, task in (("source", source), ("target", target)):
             if task not in header.tasks and (column == "target" or task):
                 mistakes.add(f"expected a task of table.json, found {task!r}", row, column)

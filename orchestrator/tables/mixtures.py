@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.header import Header
-from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of
+from auxtune.orchestrator.tables.rows import Header, Mistakes, numbers, read_rows, seconds_of
 
 _OFF = 0.02  # shares rounded to a few digits need not sum to 1 exactly
 
@@ -29,24 +28,24 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
     """The table in ``folder``. Raises ``TableError`` with every mistake."""
     shares = [f"w:{task}" for task in header.tasks]
     targets = header.targets
-    frame, mistakes = read_rows(folder / "rows.csv", ["split", *shares, *(f"y:{target}" for target in targets or ())])
+    rows, mistakes = read_rows(folder / "rows.csv", ["split", *shares, *(f"y:{target}" for target in targets or ())])
     if targets is None:
-        targets = tuple(column[2:] for column in frame.columns if column.startswith("y:"))
+        targets = tuple(column[2:] for column in rows if column.startswith("y:"))
     if not targets:
         mistakes.add("expected a column y:<target>, found none")
         mistakes.stop()
-    weights = np.column_stack([numbers(frame, column, mistakes) for column in shares])
-    values = np.column_stack([numbers(frame, f"y:{target}", mistakes, gaps=True) for target in targets])
-    seconds = seconds_of(frame, mistakes)
+    weights = np.column_stack([numbers(rows, column, mistakes) for column in shares])
+    values = np.column_stack([numbers(rows, f"y:{target}", mistakes, gaps=True) for target in targets])
+    seconds = seconds_of(rows, mistakes)
     _check_shares(weights, shares, mistakes)
-    splits = list(dict.fromkeys(frame["split"]))
+    splits = list(dict.fromkeys(rows["split"]))
     for split in ("train", "test"):
         if split not in splits:
             mistakes.add(f"expected rows of the split {split}, found {', '.join(map(repr, splits))}", column="split")
     mistakes.stop()
     weights /= weights.sum(axis=1, keepdims=True)
-    rows = {split: np.flatnonzero(frame["split"] == split) for split in splits}
-    scored = [np.isfinite(values[rows[split]]).any(axis=0) for split in ("train", "test")]
+    places_of = {split: np.flatnonzero(np.array(rows["split"]) == split) for split in splits}
+    scored = [np.isfinite(values[places_of[split]]).any(axis=0) for split in ("train", "test")]
     usable = np.flatnonzero(np.all(scored, axis=0)).tolist()
     if not usable:
         mistakes.add("expected a target with values in the splits train and test, found none")
@@ -56,9 +55,9 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
         folder,
         header,
         targets,
-        {split: weights[places] for split, places in rows.items()},
-        {split: values[places] for split, places in rows.items()},
-        None if seconds is None else {split: seconds[places] for split, places in rows.items()},
+        {split: weights[places] for split, places in places_of.items()},
+        {split: values[places] for split, places in places_of.items()},
+        None if seconds is None else {split: seconds[places] for split, places in places_of.items()},
     )
 
 

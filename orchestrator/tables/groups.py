@@ -8,11 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from auxtune.orchestrator.simulation.header import Header
-from auxtune.orchestrator.simulation.mistakes import Mistakes, numbers, read_rows, seconds_of, whole_numbers
-from auxtune.orchestrator.simulation.seeds import mean_over_seeds
+from auxtune.orchestrator.tables.rows import (
+    Header,
+    Mistakes,
+    Rows,
+    mean_over_seeds,
+    numbers,
+    read_rows,
+    seconds_of,
+    whole_numbers,
+)
 from auxtune.selectors.kit.networks import best_served
 from auxtune.selectors.protocol import Network
 
@@ -74,23 +80,21 @@ class GroupsTable:
 
 def read_groups(folder: Path, header: Header) -> GroupsTable:
     """The table in ``folder``. Raises ``TableError`` with every mistake."""
-    frame, mistakes = read_rows(folder / "rows.csv", ["tasks", "target", "split", "value", "cost"])
-    value, cost = numbers(frame, "value", mistakes), numbers(frame, "cost", mistakes)
-    seed, seconds = whole_numbers(frame, "seed", mistakes), seconds_of(frame, mistakes)
+    rows, mistakes = read_rows(folder / "rows.csv", ["tasks", "target", "split", "value", "cost"])
+    value, cost = numbers(rows, "value", mistakes), numbers(rows, "cost", mistakes)
+    seed, seconds = whole_numbers(rows, "seed", mistakes), seconds_of(rows, mistakes)
     for row in np.flatnonzero(cost <= 0).tolist():
         mistakes.add(f"expected more than 0, found {cost[row]:g}", row, "cost")
-    members = _members(frame, header, mistakes)
-    names = frame["network"].str.strip() if "network" in frame.columns else pd.Series([""] * len(frame))
+    members = _members(rows, header, mistakes)
+    names = [name.strip() for name in rows["network"]] if "network" in rows else [""] * len(rows["tasks"])
     mistakes.stop()
-    networks = _networks(members, names.tolist(), cost, mistakes)
+    networks = _networks(members, names, cost, mistakes)
     seeds = sorted(set(seed.tolist()))
-    splits = sorted(set(frame["split"]), key=SPLITS.index)
+    splits = sorted(set(rows["split"]), key=SPLITS.index)
     values = {split: np.full((len(networks), len(header.tasks), len(seeds)), np.nan) for split in splits}
     took = {split: np.full((len(networks), len(seeds)), np.nan) for split in splits}
     order = {key: place for place, key in enumerate(networks)}
-    for row, (group, name, target, split) in enumerate(
-        zip(members, names, frame["target"], frame["split"], strict=True)
-    ):
+    for row, (group, name, target, split) in enumerate(zip(members, names, rows["target"], rows["split"], strict=True)):
         place, task, number = order[group, name], header.tasks.index(target), seeds.index(seed[row])
         if not np.isnan(values[split][place, task, number]):
             mistakes.add(f"{'+'.join(group)} has a value of {target} on {split} already", row, "target")
@@ -105,11 +109,11 @@ def read_groups(folder: Path, header: Header) -> GroupsTable:
     return GroupsTable(folder, header, tuple(networks.values()), tuple(seeds), values, timed)
 
 
-def _members(frame: pd.DataFrame, header: Header, mistakes: Mistakes) -> list[tuple[str, ...]]:
+def _members(rows: Rows, header: Header, mistakes: Mistakes) -> list[tuple[str, ...]]:
     """Each row's group in the table's order of tasks."""
     known = {task: place for place, task in enumerate(header.tasks)}
     groups = []
-    for row, (text, target, split) in enumerate(zip(frame["tasks"], frame["target"], frame["split"], strict=True)):
+    for row, (text, target, split) in enumerate(zip(rows["tasks"], rows["target"], rows["split"], strict=True)):
         group = text.split("+")
         if strange := [task for task in group if task not in known]:
             found = ", ".join(map(repr, strange))
