@@ -10,7 +10,7 @@ from pathlib import Path
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 from auxtune.orchestrator.export.wanted import Wanted
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.measuring import varied
+from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.scores import named_value, sign_of
 from auxtune.orchestrator.session.signals import StopSignals
@@ -95,7 +95,7 @@ class Workshop:
 
     def _begun(self, recipe: Recipe, wanted: Wanted, home: Path) -> TrainingRun:
         try:
-            tasks = varied(self.tasks, wanted.proposal, self.context.folder, self.context.evidence)
+            tasks = apply_variant(self.tasks, wanted.proposal, self.context.folder, self.context.evidence)
         except ValueError as error:  # under --allow-drift: fewer rows than there were
             raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
 
