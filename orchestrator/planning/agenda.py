@@ -275,7 +275,7 @@ class Agenda:
             self._settle(anew.now)
 
     def _reconcile(self) -> None:
-        """Recover earlier sessions: record attempts that finished but were never reported, and requeue the others first."""
+        """Recover earlier sessions: record attempts that finished but were never reported, requeue the others first."""
         for trial in list(self.accounts.unfinished):
             if not trial.attempts:
                 continue

@@ -30,7 +30,7 @@ STALE = 60.0  # seconds after which a silent driver elsewhere counts as dead
 
 @dataclass(frozen=True)
 class DriverLease:
-    """A driver's word on itself, in ``heartbeat.json``. ``time`` is that of the last beat, in seconds since the epoch."""
+    """A driver's claim to a study. ``time`` is that of the last beat, in seconds since the epoch."""
 
     session: str
     pid: int
