@@ -19,7 +19,7 @@ from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, from_json, to_json
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.results import attempt_folder, show_life, write_result
+from auxtune.orchestrator.record.results import attempt_folder, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
@@ -212,7 +212,7 @@ def test_lost_work_goes_first_again_from_its_latest_checkpoint_and_is_charged(wo
     assert trial is not None
     folder = world.attempt(trial)
     write_checkpoint(folder / "checkpoint", {}, {})
-    show_life(folder)
+    touch_heartbeat(folder)
     after = world.session()
     again = after.next()
     assert again is not None and again.id == trial.id

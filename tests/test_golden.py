@@ -31,10 +31,9 @@ from pydantic import TypeAdapter
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.record.events import Proposed, Selected, from_json, to_json
-from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
+from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore, rows_of
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import read_result
-from auxtune.orchestrator.record.evidence import rows_of
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.study import Study
 from auxtune.selectors.registry import SELECTORS

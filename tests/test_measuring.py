@@ -19,7 +19,7 @@ from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.measuring import Measuring
+from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -99,7 +99,7 @@ class Session:
         text = TEXT.format(study=self.study, tasks=tasks, selector=self.selector)
         return replace(parse_study(text, "x.yaml", self.home, ()), working_folder=self.home)
 
-    def _agenda(self) -> tuple[Agenda, Measuring]:
+    def _agenda(self) -> tuple[Agenda, MeasurePlanner]:
         tasks = {name: TASKS[name] for name in self.names}
         file = self._file
         infos = tuple(TaskInfo(name, task.kind, len(task.splits["train"])) for name, task in tasks.items())
@@ -119,7 +119,7 @@ class Session:
         ledger = Ledger(self.folder / "ledger", opened)
         first = next(event for event in ledger.events if isinstance(event, Opened))
         context = StudyContext.from_events(file, ledger.events, self.folder)
-        measuring = Measuring(
+        measuring = MeasurePlanner(
             self.folder,
             context.translator,
             tasks,
@@ -129,9 +129,9 @@ class Session:
             f"{self.study} {first.session}",
         )
         budget = Budget(file.options, context.translator.steps, Slots(1, 0, 1))
-        return Agenda(context, ledger, budget, served=measuring.served), measuring
+        return Agenda(context, ledger, budget, find_known=measuring.find_known), measuring
 
-    def _assignment(self, agenda: Agenda, measuring: Measuring, trial: Trial) -> Assignment:
+    def _assignment(self, agenda: Agenda, measuring: MeasurePlanner, trial: Trial) -> Assignment:
         return Assignment(
             trial=trial.id,
             attempt=len(trial.attempts),

@@ -14,8 +14,8 @@ from rich.console import Console
 from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.vain import read_anew
 from auxtune.orchestrator.record.events import Selected, from_json, to_json
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
@@ -233,5 +233,5 @@ def test_what_is_read_as_it_was_recorded_stays(tmp_path: Path) -> None:
     fold = SelectorFold(material.selector, material.problem, {})
     for event in material.events:
         fold.add(event)
-    assert read_anew(material.accounts, fold, material.confirmation) is None
+    assert find_new_reading(material.accounts, fold, material.confirmation) is None
     assert again(folder).session().finished

@@ -28,7 +28,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     others are tried too, and the exit code is 2.
     """
     from auxtune.orchestrator.planning.budget import check_budget
-    from auxtune.orchestrator.session.data import load_study_data, missed_words_of, told_of, unreachable_here
+    from auxtune.orchestrator.session.data import encoder_notes, load_study_data, missed_words_of, unreachable_here
     from auxtune.orchestrator.study_file.paths import tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspection import inspect_study
@@ -36,7 +36,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     checked = read_study(study, overrides)
     tracking_uri(checked)  # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
-    besides = (*told_of(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
+    besides = (*encoder_notes(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
     inspection = inspect_study(checked, tasks, besides)
     if not as_json:
         _print(inspection)

@@ -156,7 +156,10 @@ class StudyContext:
         if not others:
             return None
         named = ", ".join(str(each) for each in sorted(set(others)))
-        return f"not asked again: {len(others)} proposals of version {named} of the selector, which is at version {now} now"
+        return (
+            f"not asked again: {len(others)} proposals of version {named} of the selector, "
+            f"which is at version {now} now"
+        )
 
 
 def selector_of(options: StudyOptions) -> Selector:

@@ -17,7 +17,7 @@ from auxtune.orchestrator.errors import AuxtuneError, LedgerError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.record.evidence import EvidenceStore
-from auxtune.orchestrator.record.heartbeat import living_driver
+from auxtune.orchestrator.record.heartbeat import active_driver
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.storage.placing import delete_tree, size_of
@@ -80,7 +80,7 @@ def stale_evidence(storage: Path) -> list[Path]:
     """
     store, named = EvidenceStore(storage), set()
     for study in (path for path in storage.iterdir() if (path / "ledger").is_dir()):
-        if living_driver(study) is not None:
+        if active_driver(study) is not None:
             return []
         try:
             told = [event for event in read_events(study / "ledger") if isinstance(event, Told)]

@@ -52,7 +52,7 @@ def read_result(folder: Path) -> Result | None:
         raise DamagedResultError(f"{path}: not a readable result: {error.error_count()} mistakes") from error
 
 
-def show_life(folder: Path) -> None:
+def touch_heartbeat(folder: Path) -> None:
     """Leave a sign of life, the process's id: what an attempt that leaves no result is charged up to."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
 

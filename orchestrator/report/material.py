@@ -15,11 +15,11 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of, read_answer
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.answer_validity import NewReading, find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.vain import ReadAnew, read_anew
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import StoredEvidence
@@ -111,7 +111,7 @@ class Material:
         return self.context.fold(self.events)
 
     @cached_property
-    def anew(self) -> ReadAnew | None:
+    def anew(self) -> NewReading | None:
         """What the selector now reads out of the trials of an answer that was recorded in an older way.
 
         ``None`` also where the study searches on under another budget, and where the selector cannot be asked.
@@ -119,7 +119,7 @@ class Material:
         if self.accounts.selected_under(self.options.budget) is None:
             return None
         try:
-            return read_anew(self.accounts, self.fold, self.confirmation)
+            return find_new_reading(self.accounts, self.fold, self.confirmation)
         except AuxtuneError:
             return None
 

@@ -65,7 +65,7 @@ def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
 
 
-def told_of(study: StudyFile, base: BaseEncoder) -> list[str]:
+def encoder_notes(study: StudyFile, base: BaseEncoder) -> list[str]:
     """What whoever chose the encoder should know, each with its key."""
     return [f"model.name {study.options.model.name!r}: {note}" for note in base.notes]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, work_of
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.slots import Slots, allot
-from auxtune.orchestrator.planning.vain import read_anew
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, as_recorded
 from auxtune.orchestrator.record.fold import SelectorFold
@@ -86,7 +86,7 @@ def _as_read_now(ground: Forecast) -> Forecast:
     accounts = context.accounts
     if not context.is_searched or accounts.selected is None:
         return ground
-    anew = read_anew(accounts, context.fold(ground.events), context.confirmation)
+    anew = find_new_reading(accounts, context.fold(ground.events), context.confirmation)
     if anew is None or not anew.is_another:
         return ground
     accounts.selected = replace(accounts.selected, selection=anew.now, reading=anew.reading)

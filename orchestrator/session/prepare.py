@@ -12,7 +12,7 @@ from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.planning.budget import Budget, check_budget, check_limits, check_prices
 from auxtune.orchestrator.planning.context import StudyContext, fewest_search_trials
 from auxtune.orchestrator.planning.machines import Machines
-from auxtune.orchestrator.planning.measuring import Measuring
+from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.question import digest_of, find_drift
 from auxtune.orchestrator.planning.slots import Slots, allot
@@ -47,11 +47,11 @@ class Prepared:
         """What one trial gets, and how many run at once."""
         return self.budget.slots
 
-    def measuring(self) -> Measuring:
+    def measure_planner(self) -> MeasurePlanner:
         """Where this study, which has begun a session, keeps and finds evidence."""
         context = self.context
         encoder = digest_of([self.base.digest, context.options.model.max_length])
-        return Measuring(
+        return MeasurePlanner(
             study=context.folder,
             translator=context.translator,
             tasks=self.tasks,

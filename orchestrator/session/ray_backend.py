@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.machines import Machines, this_machine
-from auxtune.orchestrator.planning.measuring import Measuring
+from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Slots, resize_slots
 from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Trial
@@ -62,7 +62,7 @@ class RaySearch:
 
     prepared: Prepared
     agenda: Agenda
-    measuring: Measuring
+    planner: MeasurePlanner
     tracker: Tracker
     signals: StopSignals
     backend: RayBackend
@@ -120,7 +120,7 @@ class RaySearch:
             proposal=trial.proposal,
             problem=context.problem,
             study=context.folder,
-            measure=self.measuring.plan(trial.proposal),
+            measure=self.planner.plan(trial.proposal),
         )
 
     def _make_scheduler(self) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import answer, read_answer, write_answer
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.answer_validity import FailedPart
 from auxtune.orchestrator.planning.budget import check_confirm
-from auxtune.orchestrator.planning.vain import Vain
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.heartbeat import Heartbeat
@@ -140,14 +140,12 @@ class Session:
 
     def search(self) -> Agenda:
         """Recover what earlier sessions left open, and train until the agenda is through or a signal comes."""
-        measuring = self._prepared.measuring()
-        agenda = Agenda(self._context, self._ledger, self._prepared.budget, self._hear, measuring.served)
+        planner = self._prepared.measure_planner()
+        agenda = Agenda(self._context, self._ledger, self._prepared.budget, self._hear, planner.find_known)
         self._agenda = agenda
         check_confirm(self._context.options.budget.trials, agenda.accounts.trained, agenda.owed)
         if not agenda.finished:
-            search = RaySearch(
-                self._prepared, agenda, measuring, self._tracker, self._signals, self._backend, self._key
-            )
+            search = RaySearch(self._prepared, agenda, planner, self._tracker, self._signals, self._backend, self._key)
             search.run()
         self._reason = "done" if agenda.finished else "interrupted" if self._signals.came else "failed"
         return agenda
@@ -164,7 +162,7 @@ class Session:
                 folder, context.study, self._ledger.events, self._selection, context.accounts
             )
         elif self._reason == "failed":
-            discard_answer(folder, agenda.vain)
+            discard_answer(folder, agenda.failed_part)
             self._failure = failure_of(agenda, folder)
 
     def close(self, agenda: Agenda) -> None:
@@ -224,7 +222,7 @@ def close(
 def failure_of(agenda: Agenda, folder: Path) -> str:
     """Why a study cannot go on, up to what is to be done."""
     trials = agenda.accounts.trials.values()
-    part = agenda.vain
+    part = agenda.failed_part
     if part is None and not agenda.failing:
         logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
         return f"Ray ended before the study did (its logs are in {logs}); "
@@ -241,7 +239,7 @@ def failure_of(agenda: Agenda, folder: Path) -> str:
     )
 
 
-def discard_answer(folder: Path, part: Vain | None) -> None:
+def discard_answer(folder: Path, part: FailedPart | None) -> None:
     """Delete an answer that a former version took from what failed altogether in ``part``, and its page.
 
     What an earlier budget had confirmed stays.

@@ -1,4 +1,4 @@
-"""A worker's way with evidence: what is there is taken, what is missing is measured and kept for all studies."""
+"""Reuses cached evidence; measures and stores what is missing, for all studies of the storage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from auxtune.orchestrator.planning.measuring import MeasurePlan
+from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.probe_texts import texts_of
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.probes.registry import RUNNING
@@ -28,7 +28,7 @@ class Measurement:
     _reused: dict[str, Cost] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Look what is there, and leave in ``recipe`` what is to be done for the rest."""
+        """Look up what is cached, and leave in ``recipe`` what is to be done for the rest."""
         self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
         trains = self.recipe.steps > 0
         if trains and not any(probe in RUNNING for probe in self._missing):

@@ -1,7 +1,13 @@
-"""Whether what an answer would rest on failed altogether: then there is none, whatever a selector or an arm would say.
+"""Whether an answer still holds: whether all that it rests on failed, and whether its selector now reads another.
+
+Where all of it failed there is no answer, whatever a selector or an arm would say.
 
 A search of which nothing came leaves a selector what it knew before, which is no finding; and a selection none of whose
-trainings ended was never measured. Another session tries all of that again: why it failed may have been mended.
+trainings ended was never measured. Another session tries all of that again: its cause may have been mended.
+
+Where a selector reads the same trials in another way than when its answer was recorded, nothing was measured of what it
+would choose now. So the recorded answer stands until `resume` confirms the new one, and whoever shows the study says
+both.
 """
 
 from __future__ import annotations
@@ -19,10 +25,10 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal, Selection
 
-Vain: TypeAlias = Literal["search", "confirm"]
+FailedPart: TypeAlias = Literal["search", "confirm"]
 
 
-def vain_part(accounts: Accounts, confirmation: Confirmation) -> Vain | None:
+def find_failed_part(accounts: Accounts, confirmation: Confirmation) -> FailedPart | None:
     """The part of the study all of whose trials failed, of confirm those of the selection itself.
 
     ``None`` while one of them has not ended, and before there is any.
@@ -36,7 +42,7 @@ def vain_part(accounts: Accounts, confirmation: Confirmation) -> Vain | None:
     return "confirm" if None not in found and _all_failed(filter(None, found)) else None
 
 
-def failed_in(accounts: Accounts, part: Vain) -> tuple[int, ...]:
+def failed_trials(accounts: Accounts, part: FailedPart) -> tuple[int, ...]:
     """The ids of the trials that failed with a part and still count; what was confirmed of no search goes with it."""
     trials = accounts.in_phase("confirm") if part == "confirm" else accounts.trials.values()
     return tuple(trial.id for trial in trials if trial.status == "failed" and not trial.tried_again)
@@ -48,7 +54,7 @@ def _all_failed(trials: Iterable[Trial]) -> bool:
 
 
 @dataclass(frozen=True)
-class ReadAnew:
+class NewReading:
     """The ``recorded`` answer and what the selector answers ``now``; ``owed`` is what confirm still takes of that."""
 
     recorded: Selection
@@ -79,7 +85,7 @@ class ReadAnew:
         )
 
 
-def read_anew(accounts: Accounts, fold: SelectorFold, confirmation: Confirmation) -> ReadAnew | None:
+def find_new_reading(accounts: Accounts, fold: SelectorFold, confirmation: Confirmation) -> NewReading | None:
     """What is read now out of the trials of a recorded answer; ``None`` where that is how it was read then.
 
     ``fold`` is after all events of the ledger. Raises what the selector's answer raises.
@@ -88,7 +94,7 @@ def read_anew(accounts: Accounts, fold: SelectorFold, confirmation: Confirmation
     if recorded is None or recorded.reading >= (reading := fold.reading):
         return None
     now = fold.select()
-    return ReadAnew(
+    return NewReading(
         recorded.selection, now, reading, tuple(proposal for _, proposal in confirmation.missing(now, accounts))
     )
 

@@ -26,7 +26,7 @@ REPORT = "result.json"
 PAUSE = 15.0  # seconds of training after a store did not answer
 
 
-class Outbox:
+class AttemptUploader:
     """The files of one attempt, whose folder in the storage is ``home``."""
 
     def __init__(self, home: Path) -> None:

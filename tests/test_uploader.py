@@ -9,8 +9,8 @@ import pytest
 from object_store import BUCKET, S3Server, s3_server
 from s3fs import S3FileSystem
 
-from auxtune.orchestrator.engine import outbox
-from auxtune.orchestrator.engine.outbox import Outbox
+from auxtune.orchestrator.engine import uploader
+from auxtune.orchestrator.engine.uploader import AttemptUploader
 from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
@@ -39,7 +39,7 @@ def puts(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_folder_of_this_machine_is_filled_where_it_is(tmp_path: Path) -> None:
-    box = Outbox(tmp_path / "attempt")
+    box = AttemptUploader(tmp_path / "attempt")
     assert box.folder == tmp_path / "attempt"
     box.publish()
     box.publish_all()
@@ -48,7 +48,7 @@ def test_a_folder_of_this_machine_is_filled_where_it_is(tmp_path: Path) -> None:
 
 
 def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> None:
-    box = Outbox(HOME)
+    box = AttemptUploader(HOME)
     (box.folder / "checkpoint").mkdir()
     for name in ("result.json", "metrics.jsonl", "checkpoint/model", "alive", ".result.json"):
         (box.folder / name).write_text(name)
@@ -72,8 +72,8 @@ def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> N
 def test_a_silent_store_ends_no_training_until_it_was_silent_for_long(
     server: S3Server, puts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "PAUSE", 0.0)
-    box = Outbox(HOME)
+    monkeypatch.setattr(uploader, "PAUSE", 0.0)
+    box = AttemptUploader(HOME)
     (box.folder / "alive").write_text("1")
     server.stop()
     box.publish()
@@ -91,7 +91,7 @@ def test_a_silent_store_ends_no_training_until_it_was_silent_for_long(
 
 
 def test_what_is_refused_for_good_is_said_at_once(server: S3Server) -> None:
-    box = Outbox(ObjectPath("s3://nobodys-bucket/studies/small/trials/0000/1"))
+    box = AttemptUploader(ObjectPath("s3://nobodys-bucket/studies/small/trials/0000/1"))
     (box.folder / "alive").write_text("1")
     with pytest.raises(StorageError, match="no bucket nobodys-bucket"):
         box.publish()

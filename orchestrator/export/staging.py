@@ -1,7 +1,7 @@
 """Where an export is made: a hidden folder beside its place, which gets its name by one rename.
 
 So whatever ends an export, there is a whole model under the name or none. An interrupted or killed one leaves its
-training's checkpoint in the draft, and the same command goes on from there.
+training's checkpoint in the staging folder, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from auxtune.orchestrator.errors import AuxtuneError, Interrupted, Locked
 from auxtune.trials.durable import TAKEN, sync
 
 
-class Draft:
-    """The draft of the model folder ``home``, held by one process at a time.
+class StagingFolder:
+    """The staging folder of the model folder ``home``, held by one process at a time.
 
     Raises ``AuxtuneError`` where something is at ``home`` already or the disk refuses, ``Locked`` where another process
     makes the same.
@@ -27,7 +27,7 @@ class Draft:
         self.folder = home.with_name(f".{home.name}.export")
         self.models = self.folder / "model"  # becomes ``home``
 
-    def __enter__(self) -> Draft:
+    def __enter__(self) -> StagingFolder:
         check_free(self.home)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

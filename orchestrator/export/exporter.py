@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
-from auxtune.orchestrator.export.wanted import Wanted
+from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.measuring import varied
+from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.scores import named_value, sign_of
 from auxtune.orchestrator.session.signals import StopSignals
@@ -28,8 +28,8 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """All that making a model needs of its study, read once. ``tell`` hears of progress."""
+class ModelExporter:
+    """Trains, saves and checks models of one study, whose data is read once. ``tell`` hears of progress."""
 
     context: StudyContext
     read: Mapping[str, Task]
@@ -38,18 +38,18 @@ class Workshop:
     slots: Slots
     tell: Callable[[str], None]
 
-    def recipe(self, wanted: Wanted) -> Recipe:
+    def recipe(self, spec: ModelSpec) -> Recipe:
         """Confirm's, with every task scored at the end; no trial waits for it, so no limit of time."""
-        recipe = self.context.translator.recipe(wanted.proposal, "confirm")
+        recipe = self.context.translator.recipe(spec.proposal, "confirm")
         return replace(recipe, test=recipe.tasks, time_limit=None)
 
-    def train(self, wanted: Wanted, home: Path, signals: StopSignals) -> tuple[TrainingRun, Result]:
+    def train(self, spec: ModelSpec, home: Path, signals: StopSignals) -> tuple[TrainingRun, Result]:
         """Train in the folder ``home``, from the checkpoint there if it is of this training.
 
         Raises ``AuxtuneError`` where the training fails, ``Interrupted`` once a signal came and a checkpoint is there.
         """
-        recipe = self.recipe(wanted)
-        run = self._begun(recipe, wanted, home)
+        recipe = self.recipe(spec)
+        run = self._begin_run(recipe, spec, home)
         sign = sign_of((self.tasks[name].metrics[0] for name in recipe.evaluate), recipe.search_score)
         try:
             with signals.held():
@@ -93,9 +93,9 @@ class Workshop:
             largest = max(largest, difference)
         return largest
 
-    def _begun(self, recipe: Recipe, wanted: Wanted, home: Path) -> TrainingRun:
+    def _begin_run(self, recipe: Recipe, spec: ModelSpec, home: Path) -> TrainingRun:
         try:
-            tasks = varied(self.tasks, wanted.proposal, self.context.folder, self.context.evidence)
+            tasks = apply_variant(self.tasks, spec.proposal, self.context.folder, self.context.evidence)
         except ValueError as error:  # under --allow-drift: fewer rows than there were
             raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
 

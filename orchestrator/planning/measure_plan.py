@@ -1,4 +1,4 @@
-"""Where what a proposal measures belongs in the evidence cache, and what of it is there already."""
+"""The evidence of a proposal: its keys in the cache, what of it is known already, and the tasks it is measured on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MeasurePlan:
 
 
 @dataclass(frozen=True)
-class Served:
+class KnownOutcome:
     """A proposal whose evidence was there: what its run had come to, and what that had cost, by key."""
 
     outcome: Outcome
@@ -40,7 +40,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Measuring:
+class MeasurePlanner:
     """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
 
     study: Path  # the study's folder
@@ -66,7 +66,7 @@ class Measuring:
         names = [measure.probe for measure in proposal.measure]
         if len(set(names)) < len(names):
             raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
-        tasks = varied(self.tasks, proposal, self.study, StoredEvidence(self.store))
+        tasks = apply_variant(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "measure")
         run = run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
@@ -77,7 +77,7 @@ class Measuring:
             raise SelectorError(f"the selector asks for what cannot be measured: {error}") from error
         return MeasurePlan(run, keys, texts, self.maker)
 
-    def served(self, proposal: Proposal) -> Served | None:
+    def find_known(self, proposal: Proposal) -> KnownOutcome | None:
         """What ``proposal`` would come to, where all that it measures is in the cache; else ``None``."""
         plan = self.plan(proposal)
         if plan is None:
@@ -94,10 +94,10 @@ class Measuring:
         # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
-        return Served(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
+        return KnownOutcome(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
 
 
-def varied(
+def apply_variant(
     tasks: Mapping[str, EncodedTask], proposal: Proposal, study: Path, evidence: Evidence
 ) -> dict[str, EncodedTask]:
     """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""

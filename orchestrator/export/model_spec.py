@@ -1,4 +1,4 @@
-"""What an export makes of an arm: one model of a mixture, or one for each group that serves a task."""
+"""The models that an export makes of an arm: one model of a mixture, or one for each group that serves a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from auxtune.selectors.protocol import Proposal
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelSpec:
     """One model: its executed proposal and the tasks it serves. ``name`` is its folder in the export, "" the whole."""
 
     name: str
@@ -43,7 +43,7 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
     return content
 
 
-def wanted_models(
+def model_specs(
     folder: Path,
     answer: Mapping[str, Any],
     accounts: Accounts,
@@ -51,7 +51,7 @@ def wanted_models(
     seed: int,
     group: int | None,
     arm: str = SELECTION,
-) -> list[Wanted]:
+) -> list[ModelSpec]:
     """An ``arm`` as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
 
     Of a control that draws anew for each seed it is confirm's first draw. Groups count from 1 in the order of the
@@ -70,23 +70,23 @@ def wanted_models(
         if group is not None:
             raise AuxtuneError(f"{folder}: --group is for studies with `objective: groups`; this one has one model")
         [proposal] = proposals
-        return [Wanted("", proposal, confirmation.serves)]
+        return [ModelSpec("", proposal, confirmation.serves)]
     groups = answer["groups"] if arm == SELECTION else groups_of(accounts, arms[arm][:1], main_metrics(answer))
     return _serving(folder, proposals, groups, group)
 
 
 def _serving(
     folder: Path, proposals: Sequence[Proposal], groups: Sequence[Mapping[str, Any]], group: int | None
-) -> list[Wanted]:
+) -> list[ModelSpec]:
     """The groups that serve a task, or of them number ``group``."""
     numbered = [
-        Wanted(f"group-{number}", proposal, tuple(each["serves"]))
+        ModelSpec(f"group-{number}", proposal, tuple(each["serves"]))
         for number, (proposal, each) in enumerate(zip(proposals, groups, strict=True), start=1)
     ]
-    serving = [wanted for wanted in numbered if wanted.serves]
+    serving = [spec for spec in numbered if spec.serves]
     if group is None:
         return serving
-    asked = [wanted for wanted in serving if wanted.name == f"group-{group}"]
+    asked = [spec for spec in serving if spec.name == f"group-{group}"]
     if not asked:
         known = "; ".join(f"{w.name.removeprefix('group-')} ({' + '.join(w.proposal.tasks)})" for w in serving)
         raise AuxtuneError(f"{folder}: expected a group that serves a task, {known}; found {group}")
