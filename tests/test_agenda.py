@@ -230,7 +230,7 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
         assert (trial.id, len(trial.attempts)) == (0, attempt)
         agenda.ended(trial.id, attempt)
     assert agenda.accounts.trials[0].status == "failed"
-    assert "4 attempts ended without a report" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
+    assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
     following = agenda.next()
     assert following is not None and following.id == 1
 
