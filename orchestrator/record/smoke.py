@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.trials.result import SmokeFigures, Why
+from auxtune.trials.result import FailureReason, SmokeFigures
 
 FILE = "smoke.json"
 
@@ -25,7 +25,7 @@ class SmokedTask:
     """One task's figures, or ``why`` it failed, with a ``message`` for people."""
 
     figures: SmokeFigures | None
-    why: Why | None = None
+    why: FailureReason | None = None
     message: str | None = None
 
 

@@ -23,7 +23,7 @@ from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.device import device_name
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.smoke import smoke_task
 from auxtune.trials.tokens import encode_tasks
@@ -92,7 +92,7 @@ def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scrat
         encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
         return SmokedTask(smoke_task(_recipe(study, task), encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # whatever it is, the other tasks are tried too
-        return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")
+        return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 
 
 def _recipe(study: StudyFile, task: Task) -> Recipe:
