@@ -129,7 +129,7 @@ class Shared(Measured, StudyTrainable):
         for task in self._tasks.values():
             for split in task.splits.values():
                 _ = [int(array.sum()) for array in vars(split).values()]
-        write_once(self._run._learner.model)
+        write_once(self._run._train_step.model)
 
 
 def main() -> None:

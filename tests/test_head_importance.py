@@ -164,7 +164,7 @@ def test_one_pass_serves_a_batch_and_its_size_changes_nothing(form: str, monkeyp
 
 def test_keys_made_of_what_rows_share_are_measured_a_row_at_a_time() -> None:
     subject, rows = make_subject("deberta"), []
-    subject.model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[1].places)))
+    subject.model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[1].positions)))
     measured(subject)
     measured(subject, form="key_value")
     assert rows == [5, 1, 1, 1, 1, 1]

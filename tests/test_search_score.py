@@ -54,7 +54,7 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     run.advance()
     evaluation: Evaluation = run._evaluation
     _, losses = evaluation.scores_and_losses([name], "validation")
-    head = run._learner.model.head(name)
+    head = run._train_step.model.head(name)
     said = evaluation.predict_by(name, "validation", lambda outputs: outputs)
     outputs, labels = said.predictions.astype(float), said.labels
     if ALL[name].kind == "regression":

@@ -20,7 +20,7 @@ from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
 from auxtune.trials.encoded import Kind
 from auxtune.trials.probes.probe import OPTIONS
-from auxtune.trials.result import Why
+from auxtune.trials.result import FailureReason
 
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
 OWN = ROOT / "docs" / "adding-a-selector.md"
@@ -188,7 +188,7 @@ def test_every_event_and_every_way_to_fail_is_explained() -> None:
     events = {kind.event for kind in get_args(get_args(Event)[0])}
     assert rows_of(GUIDE, "some events:").keys() == events
     failures = "".join(cell for cells in rows_of(GUIDE, "## When something goes wrong").values() for cell in cells)
-    assert all(f"`{why}`" in failures for why in get_args(Why))
+    assert all(f"`{why}`" in failures for why in get_args(FailureReason))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

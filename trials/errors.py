@@ -26,7 +26,7 @@ class DataError(ValueError):
 
 
 class ErrorCollector:
-    """Collects the messages of several ``DataError``s and raises them as one."""
+    """Collects the messages of several ``DataError``s, so that they are raised as one."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -69,5 +69,10 @@ def join_names(names: Iterable[str]) -> str:
 
 def suggest_name(name: str, names: Iterable[str]) -> str:
     """``; did you mean `x`?`` or nothing."""
-    match = get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{match[0]}`?" if match else ""
+    match = find_closest(name, names)
+    return f"; did you mean `{match}`?" if match else ""
+
+
+def find_closest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The name most like ``name``, alike by ``cutoff`` at least, where 1 is equal; ``None`` if there is none."""
+    return next(iter(get_close_matches(name, list(names), n=1, cutoff=cutoff)), None)

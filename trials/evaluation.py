@@ -107,7 +107,7 @@ class Evaluation:
                     watch(outputs, batch)
                 found = read(outputs)
                 values.append(found.flatten(0, 1) if per_token else found)
-                places.append(batch.places.ravel() if per_token else rows)
+                places.append(batch.positions.ravel() if per_token else rows)
         self.model.train()
         if not torch.stack(finite).all():
             raise NonFiniteError(f"task {name}: an output on the {part} split is not finite")

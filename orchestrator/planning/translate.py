@@ -59,7 +59,7 @@ class Translator:
             shares=shares,
             cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
-            first=first,
+            source_tasks=first,
             evaluate=evaluated,
             test=evaluated if phase == "confirm" else (),
             model=self.model,

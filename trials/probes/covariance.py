@@ -52,7 +52,7 @@ def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, t
                 "probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
                 "measure `at: representation`"
             )
-        vectors = doubles(states[0][torch.from_numpy(batch.places >= 0).to(states[0].device)])
+        vectors = doubles(states[0][torch.from_numpy(batch.positions >= 0).to(states[0].device)])
         moment += (vectors.T @ vectors).cpu()
         total += vectors.sum(0).cpu()
         count += len(vectors)

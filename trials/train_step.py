@@ -15,11 +15,11 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.optimisation import adamw, learning_rate, moments, set_moments
+from auxtune.trials.optimisation import adamw, learning_rate, load_optimizer_state, optimizer_state
 from auxtune.trials.recipe import Recipe
 
 
-class Learner:
+class TrainStep:
     """A model in training, on a GPU if ``gpus`` is above 0.
 
     Losses add up on the device: reading them waits for it, training does not. ``examples`` and ``tokens``
@@ -34,7 +34,7 @@ class Learner:
         torch.set_num_threads(recipe.threads)
         self.autocast = autocast(recipe.precision, self.device)
         encoder = build_encoder(base, recipe.seed)
-        aligned = [name for name in tasks if name not in recipe.first]
+        aligned = [name for name in tasks if name not in recipe.source_tasks]
         self.model = MultiTaskModel(
             encoder,
             list(tasks.values()),
@@ -62,7 +62,7 @@ class Learner:
     def train(self, name: str) -> None:
         """One optimisation step on one task. Its batches count as one: every scored label weighs the same."""
         recipe, number = self._recipe, self._numbers[name]
-        if recipe.first and self.step == recipe.turn:
+        if recipe.source_tasks and self.step == recipe.transfer_step:
             self.optimiser.state.clear()  # a fine-tuning begins without its sources' moments
         batches = [
             self.collate(self._tasks[name], "train", self._batches[name].next_rows()) for _ in range(recipe.accumulate)
@@ -73,8 +73,8 @@ class Learner:
                 loss = self.model.head(name).loss(self.model(name, batch), batch.labels) / scored
             torch.autograd.backward(loss)
             self._sums[number] += loss.detach()
-            self.examples += len(batch.places)
-            self.tokens += int((batch.places >= 0).sum())
+            self.examples += len(batch.positions)
+            self.tokens += int((batch.positions >= 0).sum())
         if recipe.clip is not None:
             clip_grad_norm_(self._parameters, recipe.clip, foreach=True)
         self._weigh((recipe.loss_weights or {}).get(name, 1.0))
@@ -121,7 +121,7 @@ class Learner:
         """The state that is tensors; with ``document``, all that decides the coming steps."""
         return {
             "model": self.model.state_dict(),
-            "optimiser": moments(self.optimiser),
+            "optimiser": optimizer_state(self.optimiser),
             "random": random_state(self.device),
             "losses": {"sums": self._sums},
         }
@@ -134,7 +134,7 @@ class Learner:
     def load(self, tensors: Mapping[str, Mapping[str, torch.Tensor]], document: Mapping[str, Any]) -> None:
         """Continue from ``tensors`` and ``document``."""
         self.model.load_state_dict(tensors["model"])
-        set_moments(self.optimiser, tensors["optimiser"])
+        load_optimizer_state(self.optimiser, tensors["optimiser"])
         set_random_state(self.device, tensors["random"])
         self._sums = tensors["losses"]["sums"].to(self.device)
         self.step, self._steps = document["step"], dict(document["loss_steps"])
