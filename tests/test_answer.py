@@ -52,7 +52,7 @@ def test_cost_has_every_phase_and_the_search_is_all_of_it() -> None:
 
 def test_without_prices_all_money_is_unknown_also_that_of_nothing() -> None:
     cost = cost_of(accounts(HOUR_ON_CPU), Price(), None)
-    assert [part["usd"] for part in (cost, cost["reused"], *cost["phases"].values())] == [None] * 5
+    assert [part["usd"] for part in (cost, cost["reused"], *cost["phases"].values())] == [None] * 7
     assert cost["reused"]["trials"] == cost["reused"]["cpu_hours"] == 0
 
 

@@ -97,8 +97,8 @@ def test_the_search_is_told_the_loss_of_the_weights_that_the_metric_picks(tmp_pa
     by_metric = finish(start(recipe, tmp_path / "metric"))
     by_loss = finish(start(dataclasses.replace(recipe, search_score="loss"), tmp_path / "loss"))
     assert by_loss.score == -by_loss.losses["sign"] == by_loss.scores["sign"] < 0
-    assert by_metric.score == by_metric.selection["sign"]["accuracy"] == by_metric.scores["sign"]
-    kept = ("best_step", "selection", "report", "losses")
+    assert by_metric.score == by_metric.validation["sign"]["accuracy"] == by_metric.scores["sign"]
+    kept = ("best_step", "validation", "test", "losses")
     assert all(getattr(by_loss, key) == getattr(by_metric, key) for key in kept)
     assert equal(weights(tmp_path / "loss", "best"), weights(tmp_path / "metric", "best"))
     told = lines(tmp_path / "loss")

@@ -151,7 +151,7 @@ def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():
 
 
 def test_a_summary_shows_factors_and_not_shares():
-    selection = {"weights": {"p": 0.75, "a": 0.25}, "weighting": "loss", "test": {}}
+    selection = {"weights": {"p": 0.75, "a": 0.25}, "weighting": "loss", "report": {}}
     with (console := Console(width=80)).capture() as shown:
         console.print(_shares(selection))
     assert "factor of the loss" in shown.get() and "1.50" in shown.get() and "%" not in shown.get()
