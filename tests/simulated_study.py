@@ -26,7 +26,7 @@ from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.result import Cost, Result
 
@@ -59,7 +59,7 @@ class SimulatedStudy(Workers):
         tasks = tuple(TaskInfo(name, "classification", 1000, 300, 300, "alike") for name in self.names)
         options = self.study.options
         self.problem = Problem(tasks, None if options.objective else self.names[0], options.seed, options.models)
-        self.truth = World(dict(zip(self.names[1:], EFFECTS.values(), strict=False)), noise=0.01)
+        self.truth = SyntheticBenchmark(dict(zip(self.names[1:], EFFECTS.values(), strict=False)), noise=0.01)
         self.store = EvidenceStore(self.folder.parent)
 
     def session(self) -> Agenda:
@@ -95,7 +95,7 @@ class SimulatedStudy(Workers):
         metrics = {task: {"accuracy": good} for task in proposal.tasks}
         if trial.phase == "confirm":
             self._predict(folder, proposal.tasks, good, proposal.seed)
-        if proposal.leg is not None:
+        if proposal.continuation is not None:
             write_checkpoint(folder / "weights", {}, {})
         reported = metrics if trial.phase == "confirm" else {}
         told = Result(good, SPENT, 60, 60, metrics, reported, rounds=outcome.rounds, evidence=keys)

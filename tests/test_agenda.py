@@ -17,7 +17,7 @@ from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, from_json, to_json
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.results import attempt_folder, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
@@ -77,7 +77,7 @@ class World:
         told = Result(score, Cost(10.0, 0.0, 10.0, examples=5, tokens=50), 60, 60, {"p": {"accuracy": score}})
         folder = self.attempt(trial)
         folder.mkdir(parents=True)
-        if trial.proposal.leg is not None:
+        if trial.proposal.continuation is not None:
             write_checkpoint(folder / "weights", {"encoder.weight": torch.zeros(2)}, {})
         write_result(folder, Result(**{**vars(told), **changes}))  # type: ignore[arg-type]
 
@@ -173,6 +173,29 @@ def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> N
     assert any("the selector now asks for" in line for line in differences(world.study, events))
 
 
+def test_what_another_version_of_the_selector_proposed_is_not_asked_again(world: World) -> None:
+    world.run(world.session())
+    recorded = read_events(world.folder / "ledger")
+    assert StudyContext.from_events(world.study, recorded).describe_other_versions(recorded) is None
+    problem = Problem(world.problem.tasks, "p", seed=6)  # with another seed, nothing recorded would follow
+    events = [
+        event if not isinstance(event, Opened) else Opened(**{**vars(event), "problem": problem, "selector_version": 2})
+        for event in recorded
+    ]
+    assert list(differences(world.study, events)) == []
+    assert StudyContext.from_events(world.study, events).describe_other_versions(events) == (
+        "not asked again: 7 proposals of version 2 of the selector, which is at version 1 now"
+    )
+
+
+def test_a_ledger_from_before_selectors_had_versions_is_of_version_1(world: World) -> None:
+    world.session()
+    opened = read_events(world.folder / "ledger")[0]
+    before = to_json(opened)
+    assert before.pop("selector_version") == 1
+    assert from_json(before) == opened
+
+
 def test_work_that_finished_unheard_is_known_by_its_result(world: World) -> None:
     before = world.session()
     trial = before.next()
@@ -207,7 +230,7 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
         assert (trial.id, len(trial.attempts)) == (0, attempt)
         agenda.ended(trial.id, attempt)
     assert agenda.accounts.trials[0].status == "failed"
-    assert "4 attempts ended without a report" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
+    assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
     following = agenda.next()
     assert following is not None and following.id == 1
 

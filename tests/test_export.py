@@ -35,11 +35,11 @@ from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.selectors.kept_rows import digest_of
+from auxtune.selectors.kit.kept_rows import digest_of
 from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.variants import with_rows

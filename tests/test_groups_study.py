@@ -31,8 +31,8 @@ from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.progress import choice
 from auxtune.orchestrator.views.status import status_of
+from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Selection
-from auxtune.selectors.random_groups import RandomGroups
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Result

@@ -24,7 +24,7 @@ from auxtune.orchestrator.record.results import attempt_folder, read_result
 from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, sign_of_outcome, value_noun
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.belief import _grounds
-from auxtune.selectors.networks import NetworkRuns
+from auxtune.selectors.kit.networks import NetworkRuns
 from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, Selection, TaskInfo
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import load_base
@@ -54,7 +54,7 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     run.advance()
     evaluation: Evaluation = run._evaluation
     _, losses = evaluation.scores_and_losses([name], "validation")
-    head = run._learner.model.head(0)
+    head = run._train_step.model.head(name)
     said = evaluation.predict_by(name, "validation", lambda outputs: outputs)
     outputs, labels = said.predictions.astype(float), said.labels
     if ALL[name].kind == "regression":

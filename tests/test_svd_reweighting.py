@@ -19,11 +19,11 @@ from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.summary import _shares
+from auxtune.selectors.methods.svd_reweighting import SVDReweighting
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.svd_reweighting import SVDReweighting
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.source import TaskSource
 
 
 def problem(names, primary="p", inputs="same"):

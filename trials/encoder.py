@@ -30,9 +30,9 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from auxtune.trials.alignment import aligned, embedding_layer
-from auxtune.trials.hashed_words import PAD, VOCABULARY
-from auxtune.trials.hub import refusal, settle
+from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 from auxtune.trials.recipe import ModelOptions, Pooling
+from auxtune.trials.tokenizer import PAD, VOCABULARY
 from auxtune.trials.tried_encoder import broken_weight, embedded, is_causal, is_finite, various
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
@@ -217,11 +217,11 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
         raise _refusal(options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id")
-    settle(options.name)
+    use_cache_if_offline(options.name)
     try:
         config = AutoConfig.from_pretrained(options.name, trust_remote_code=options.trust_remote_code)
     except _UNLOADABLE as error:
-        reason = f"its configuration cannot be read: {refusal(error)}"
+        reason = f"its configuration cannot be read: {explain_refusal(error)}"
         raise EncoderError("model.name", reason, options.name, is_unread=True) from error
     if config.is_encoder_decoder:
         raise _refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
@@ -252,7 +252,7 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
                 output_loading_info=True,
             )
     except _UNLOADABLE as error:
-        raise _refusal(options, f"AutoModel cannot load it: {refusal(error)}") from error
+        raise _refusal(options, f"AutoModel cannot load it: {explain_refusal(error)}") from error
     weights = _without_pooler(module).state_dict()
     missing = sorted(set(info["missing_keys"]) & set(weights))
     if missing:

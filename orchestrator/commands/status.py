@@ -52,6 +52,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     status = status_of(study_dir, context.accounts, study.file.options)
     if verify:
         status["differences"] = list(context.differences(events))
+        status["not_asked_again"] = context.describe_other_versions(events)
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:
@@ -122,6 +123,8 @@ def _show(status: dict[str, Any]) -> None:
     if "differences" in status:
         for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
             say(line)
+        if status["not_asked_again"] is not None:
+            say(status["not_asked_again"])
 
 
 def _budget(status: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
-from auxtune.trials.training import TrainingRun
+from auxtune.trials.run import Run
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Measurement:
             steps=0 if self.start else self.recipe.steps,
         )
 
-    def run(self, run: TrainingRun, result: Result) -> Iterator[None]:
+    def run(self, run: Run, result: Result) -> Iterator[None]:
         """Measure what is missing of a run that has ended with ``result``; yields after each, for that takes long.
 
         Raises ``ProbeError``, and ``OSError`` where the disk refuses.
@@ -58,7 +58,7 @@ class Measurement:
         )
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
-            self.store.create(self.plan.run, trained, None, run.leave if alone else None)
+            self.store.create(self.plan.run, trained, None, run.save_weights if alone else None)
         texts = texts_of(self.plan.texts) if self.plan.texts is not None else None
         for probe in self._missing:
             before = run.cost()

@@ -2,7 +2,7 @@
 
 Ray's scheduler forgets with its process. Here every score that it is shown and what it decided is an event, and a fresh
 scheduler hears the events of former sessions first, under the study's own trial ids. Only whole trainings of the search
-are judged: confirm's arms must all have the same steps, steered runs and legs are too unlike to be compared.
+are judged: confirm's arms must all have the same steps, steered runs and continuations are too unlike to be compared.
 """
 
 from __future__ import annotations

@@ -39,9 +39,10 @@ from auxtune.orchestrator.storage.published import local_copy
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
+from auxtune.trials.run import Run
 from auxtune.trials.training import TrainingRun
 
 _OVER = object()
@@ -84,7 +85,7 @@ class StudyTrainable(tune.Trainable):
     way in the attempt's folder.
     """
 
-    _run: TrainingRun | None = None
+    _run: Run | None = None
     _uploader: AttemptUploader | None = None
     _measurement: Measurement | None = None
     _ending: Iterator[None] | None = None  # what is left to do once the last step is taken
@@ -151,7 +152,7 @@ class StudyTrainable(tune.Trainable):
         elif callable(self._former):
             self._former(number, frame)
 
-    def _give_up(self, run: TrainingRun) -> None:
+    def _give_up(self, run: Run) -> None:
         """Leave a checkpoint and no result, as a process that died would, but for the steps that it would lose."""
         touch_heartbeat(self._attempt_uploader.folder)
         run.save()
@@ -160,7 +161,7 @@ class StudyTrainable(tune.Trainable):
         logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to go on elsewhere", run.step)
         raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
 
-    def _end(self, run: TrainingRun) -> Iterator[None]:
+    def _end(self, run: Run) -> Iterator[None]:
         """Score the run, measure it, a probe at a time, and write the result."""
         result = run.result()
         if self._measurement is not None:
@@ -196,7 +197,7 @@ class StudyTrainable(tune.Trainable):
         self._ending = self._measurement = None
         self._run = None  # the former one's memory is free before the next is built
 
-    def _begun(self) -> TrainingRun:
+    def _begun(self) -> Run:
         """The assignment's run at its first step, or where its checkpoint left it."""
         assignment = self._assignment
         self._started = time.time()
@@ -213,7 +214,7 @@ class StudyTrainable(tune.Trainable):
         self._touch_heartbeat()
         return run
 
-    def _new_run(self) -> TrainingRun:
+    def _new_run(self) -> Run:
         assignment, recipe, start = self._assignment, self._assignment.recipe, self._assignment.start
         store = EvidenceStore(assignment.study.parent)
         if assignment.measure is not None:
@@ -240,7 +241,7 @@ class StudyTrainable(tune.Trainable):
         result = Result(
             score=None,
             cost=cost,
-            why=classify(error),
+            why=classify_failure(error),
             message=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )

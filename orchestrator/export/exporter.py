@@ -14,10 +14,10 @@ from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.scores import named_value, sign_of
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.loaded_model import load_model
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
@@ -67,7 +67,7 @@ class ModelExporter:
                 run.save()  # so that what comes now, interrupted, trains nothing again
             return run, replace(run.result(), cost=self._cost(run))
         except (ArithmeticError, MemoryError, RuntimeError) as error:
-            if (why := classify(error)) == "error":
+            if (why := classify_failure(error)) == "error":
                 raise
             raise AuxtuneError(
                 f"the training failed ({why}): {error}; another --seed may help, or fewer rows at once "

@@ -164,13 +164,13 @@ class Agenda:
         return sum(1 for _ in self._confirmation.missing(selected.selection, self.accounts))
 
     def start_of(self, trial: Trial) -> Path | None:
-        """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one."""
+        """The weights of another trial that ``trial`` begins with, if it continues one."""
         return start_of(self.folder, self.accounts, trial)
 
     def may_stop(self, trial: Trial) -> bool:
         """Whether early stopping may judge ``trial``: a whole training of the search."""
         asked = trial.proposal
-        return trial.phase == "search" and asked.inner is None and asked.leg is None
+        return trial.phase == "search" and asked.inner is None and asked.continuation is None
 
     def resize(self, slots: Slots) -> None:
         """Machines have come or gone: the budget's estimates go by what there is."""
@@ -335,7 +335,7 @@ class Agenda:
         )
 
     def _forget_weights(self) -> None:
-        """Delete the weights of legs from which nothing will start any more."""
+        """Delete the weights of continued trainings from which nothing will start any more."""
         if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
             self.flush()  # another session must come to the same incumbent
             for path in useless:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
+from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
-from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
 
@@ -50,8 +50,8 @@ class Translator:
         shares = equal if by_loss or proposal.weights is None else dict(proposal.weights)
         primary = self._primary_of(proposal)
         evaluated = (primary,) if primary else proposal.tasks
-        # A bandit needs every round or leg to count alike, so these do not decay their learning rate.
-        steady = proposal.inner is not None or proposal.leg is not None
+        # A bandit needs every round or continuation to count alike, so these do not decay their learning rate.
+        steady = proposal.inner is not None or proposal.continuation is not None
         transfer = training.schedule == "transfer" and not steady and not proposal.measure
         first = tuple(task for task in proposal.tasks if task != primary) if transfer else ()
         return Recipe(
@@ -59,7 +59,7 @@ class Translator:
             shares=shares,
             cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
-            first=first,
+            source_tasks=first,
             evaluate=evaluated,
             test=evaluated if phase == "confirm" else (),
             model=self.model,
@@ -71,7 +71,7 @@ class Translator:
             learning_rate=training.learning_rate,
             warmup=training.warmup,
             decay="none" if steady else "linear",
-            keep="last" if proposal.leg is not None else "best",
+            keep="last" if proposal.continuation is not None else "best",
             weight_decay=training.weight_decay,
             clip=training.clip,
             precision=training.precision,
@@ -89,8 +89,8 @@ class Translator:
             return 0
         if proposal.inner is not None:
             return proposal.inner.rounds * proposal.inner.round_steps
-        if proposal.leg is not None:
-            return proposal.leg.steps
+        if proposal.continuation is not None:
+            return proposal.continuation.steps
         training = self.options.training
         steps = max(1, round(whole_steps(training, self.problem) * proposal.portion))
         primary = self._primary_of(proposal)

@@ -24,7 +24,7 @@ from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.results import there
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.storage.published import drafting, publish, whole
-from auxtune.selectors.kept_rows import digest_of, kept_rows
+from auxtune.selectors.kit.kept_rows import digest_of, kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably
 from auxtune.trials.result import Cost

@@ -32,7 +32,7 @@ def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
 
 
 def weights_folder(study: Path, trial: int, attempt: int) -> Path:
-    """Where an attempt of a leg leaves the weights that other legs start from."""
+    """Where an attempt leaves the weights that other trials continue."""
     return attempt_folder(study, trial, attempt) / "weights"
 
 
@@ -92,14 +92,14 @@ def there(folder: Path) -> bool:
 
 
 def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
-    """The weights of another trial that ``trial`` begins with, if it is a leg that goes on from one.
+    """The weights of another trial that ``trial`` begins with, if it continues one.
 
     ``folder`` is the study's.
     """
-    leg = trial.proposal.leg
-    if leg is None or leg.start is None:
+    continued = trial.proposal.continuation
+    if continued is None or continued.start is None:
         return None
-    former = accounts.of_selector[leg.start]
+    former = accounts.of_selector[continued.start]
     return weights_folder(folder, former.id, len(former.attempts))
 
 
@@ -109,7 +109,7 @@ def useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> 
         weights_folder(folder, trial.id, attempt.number)
         for trial in accounts.trials.values()
         for attempt in trial.attempts
-        if trial.proposal.leg is not None
+        if trial.proposal.continuation is not None
         and trial.told is not None
         and not (trial.id in held and attempt.number == trial.told.attempt)
     ]

@@ -13,14 +13,13 @@ from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.study_file.paths import model_options, task_sources, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.tokenizer_check import check_tokenizer
+from auxtune.trials.token_checks import check_tokenizer, describe_missed_words
 from auxtune.trials.tokens import encode_tasks
-from auxtune.trials.truncation import missed_words
 
 ENCODER: KeyPath = ("model", "name")
 
@@ -61,7 +60,7 @@ def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, 
 def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
     """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
     try:
-        return missed_words(tasks, model_options(study))
+        return describe_missed_words(tasks, model_options(study))
     except DataError as error:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
 

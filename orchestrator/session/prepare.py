@@ -22,6 +22,7 @@ from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import version_of
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -110,6 +111,7 @@ def open_ledger(prepared: Prepared, session: str, allow_drift: bool) -> tuple[Le
         drift=drift,
         search_score=search_score_of(study.options),
         splits=prepared.origins,
+        selector_version=version_of(context.selector),
     )
     ledger = Ledger(folder / "ledger", opened)
     return ledger, replace(prepared, context=replace(context, accounts=Accounts(ledger.events)))

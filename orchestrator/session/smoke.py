@@ -28,12 +28,12 @@ from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.device import device_name
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.result import SmokeFigures, Why
+from auxtune.trials.result import FailureReason, SmokeFigures
 from auxtune.trials.smoke import smoke_task
 from auxtune.trials.tokens import encode_tasks
 
@@ -101,7 +101,7 @@ def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scrat
         recipe = _recipe(study, task, base)
         return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # whatever it is, the other tasks are tried too
-        return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")
+        return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 
 
 def _recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
@@ -119,7 +119,7 @@ class SmokedTask:
     """One task's figures, or ``why`` it failed, with a ``message`` for people."""
 
     figures: SmokeFigures | None
-    why: Why | None = None
+    why: FailureReason | None = None
     message: str | None = None
 
 

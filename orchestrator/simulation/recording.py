@@ -54,7 +54,7 @@ class Recording(ABC):
         """What will really be trained of what was asked for. Raises ``TableError`` for what no table can answer."""
         refused = {
             "what steers inside a run": proposal.inner is not None,
-            "a leg of a longer training": proposal.leg is not None,
+            "a continuation of another training": proposal.continuation is not None,
             "training on some rows of a task": bool(proposal.rows),
             "weights of losses": proposal.weighting == "loss",
         }

@@ -25,7 +25,7 @@ from auxtune.orchestrator.tables.groups import GroupsTable
 from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import Recorded, read_recorded
 from auxtune.orchestrator.tables.rows import TableError
-from auxtune.selectors.controls import FixedMixture
+from auxtune.selectors.methods.controls import FixedMixture
 from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make
 

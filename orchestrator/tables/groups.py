@@ -19,8 +19,8 @@ from auxtune.orchestrator.tables.rows import (
     seconds_of,
     whole_numbers,
 )
+from auxtune.selectors.kit.networks import best_served
 from auxtune.selectors.protocol import Network
-from auxtune.selectors.serving import best_served
 
 SPLITS = ("validation", "test", "early")
 

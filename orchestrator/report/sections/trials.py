@@ -51,7 +51,7 @@ def _of_primary(material: Material) -> Iterator[Block]:
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
-        "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer "
+        "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and parts of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [
