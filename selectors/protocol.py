@@ -169,7 +169,8 @@ class Proposal:
     A probe of one task is scored on that task. With ``trains=False`` nothing is trained, and what is measured is of
     the encoder as it came. ``shuffled`` is the seed of a permutation of all labels: the run of a twin that can learn
     nothing. ``rows`` limits the training rows of some tasks. ``notes`` is JSON that ``proposed`` folds: what is costly
-    to compute enters the state only so. ``stage`` is for people: the part of the method that asks.
+    to compute enters the state only so. ``stage`` is for people: the part of the method that asks. ``params`` are
+    values of the recipe by name, in place of the study file's; a study that cannot apply them refuses the proposal.
     """
 
     tasks: tuple[str, ...]
@@ -187,6 +188,7 @@ class Proposal:
     rows: Mapping[str, Kept] = field(default_factory=dict)
     network: str = ""
     portion: float = 1.0
+    params: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def shares(self) -> Mapping[str, float]:

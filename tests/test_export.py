@@ -24,6 +24,7 @@ from written_study import written_study
 from auxtune.orchestrator import Study, cli
 from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.errors import AuxtuneError, DriftError, Locked, StudyDataError
+from auxtune.orchestrator.export import exporter as exporting
 from auxtune.orchestrator.export.exporter import ModelExporter
 from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.export.staging import StagingFolder
@@ -295,7 +296,7 @@ def test_a_model_that_comes_back_different_is_no_model(
         model._model.encoder.module.embeddings.word_embeddings.weight.data.neg_()
         return model
 
-    monkeypatch.setattr(exporter, "load_model", spoilt)
+    monkeypatch.setattr(exporting, "load_model", spoilt)
     with pytest.raises(AuxtuneError, match=r"task \w+: the model, saved and loaded again, does not score as it did"):
         Study.from_folder(whole.folder).export(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -122,3 +122,12 @@ def test_help_loads_nothing_heavy() -> None:
     added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module in COMMANDS.values()))
     assert len(added) == len(COMMANDS)
     assert {name: loaded_of(HEAVY, names) for name, names in added.items() if loaded_of(HEAVY, names)} == {}
+
+
+def test_planning_loads_no_pandas() -> None:
+    paths = [
+        path for floor in ("record", "tables", "planning") for path in (ROOT / "orchestrator" / floor).glob("*.py")
+    ]
+    added, _ = imported(*(f"auxtune.orchestrator.{path.parent.name}.{path.stem}" for path in sorted(paths)))
+    assert len(added) == len(paths)
+    assert {name: loaded_of({"pandas"}, names) for name, names in added.items() if loaded_of({"pandas"}, names)} == {}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
@@ -25,8 +26,14 @@ class Translator:
     def execute(self, proposal: Proposal) -> Proposal:
         """The proposal with the shares that will really be trained: its own or the sampling rule's, as a cycle.
 
-        What steers itself inside a run, or weighs losses, keeps what it asked for.
+        What steers itself inside a run, or weighs losses, keeps what it asked for. Raises ``SelectorError`` where it
+        asks for values of the recipe: trials take all of them from the study file.
         """
+        if proposal.params:
+            raise SelectorError(
+                f"the selector asks for values of the recipe ({', '.join(proposal.params)}), and trials of this study "
+                "take all of them from its file; choose a selector that asks for tasks and shares alone"
+            )
         if proposal.inner is not None or proposal.weighting == "loss":
             return proposal
         training = self.options.training

@@ -6,15 +6,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.simulation.controls import AsGroups
 from auxtune.orchestrator.simulation.judging import judge
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
@@ -26,7 +25,7 @@ from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import Recorded, read_recorded
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.methods.controls import FixedMixture
-from auxtune.selectors.protocol import Selector
+from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Selector
 from auxtune.selectors.registry import make
 
 COLUMNS = (
@@ -227,3 +226,47 @@ def _check(
         raise TableError(f"{recorded.name}: expected a split of {', '.join(splits)} to judge on, got {split!r}")
     for one in asked:
         one.make()
+
+
+@dataclass(frozen=True)
+class AsGroups:
+    """A fixed mixture for each task in turn; equal ones are one group. Trains nothing: its answer is known."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = None
+    answers: ClassVar[Answer] = "groups"
+    needs_primary: ClassVar[bool] = False
+    groups: ClassVar[bool] = True
+
+    control: FixedMixture
+
+    def start(self, problem: Problem) -> Problem:
+        """The problem is all there is to know."""
+        return problem
+
+    def propose(self, state: Problem, evidence: Evidence) -> Done:
+        """Nothing."""
+        return Done()
+
+    def proposed(self, state: Problem, number: int, proposal: Proposal) -> Problem:
+        """The same state."""
+        return state
+
+    def told(self, state: Problem, number: int, outcome: Outcome) -> Problem:
+        """The same state."""
+        return state
+
+    def select(self, state: Problem, evidence: Evidence) -> Selection:
+        """Each task is served by its own mixture, or by the one that another task has, too."""
+        serves: dict[frozenset[str], list[str]] = {}
+        for task in state.names:
+            serves.setdefault(frozenset(self.control.shares(replace(state, primary=task))), []).append(task)
+        groups = tuple(
+            {"tasks": [name for name in state.names if name in group], "serves": served}
+            for group, served in serves.items()
+        )
+        return Selection("groups", state.names, groups=groups)
+
+    def fewest(self, problem: Problem) -> int:
+        """0: the answer is known."""
+        return 0
