@@ -13,15 +13,15 @@ from auxtune.trials.probes import options as options_module
 from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.options import OPTIONS, Whole
 from auxtune.trials.probes.probe import ProbeError
-from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, final_probe, running_probe
+from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, load_final_probe, load_running_probe
 
 
 def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
     for name in FINAL:
-        assert final_probe(name).__name__ == name
-    assert running_probe("lookahead") is Lookahead
+        assert load_final_probe(name).__name__ == name
+    assert load_running_probe("lookahead") is Lookahead
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_what_can_be_measured_is_not() -> None:
 
 def test_probes_are_looked_for_where_they_belong() -> None:
     with pytest.raises(ProbeError, match="found 'lookahead'"):
-        final_probe("lookahead")
+        load_final_probe("lookahead")
     with pytest.raises(ProbeError, match="expected some of lookahead, found 'gradients'"):
-        running_probe("gradients")
+        load_running_probe("gradients")
     assert [kind for kind in OPTIONS["lookahead"].values() if isinstance(kind, Whole)] == [Whole(10)]
 
 

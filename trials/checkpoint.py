@@ -35,7 +35,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], document
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
     try:
-        save_file(arrays, partial, metadata={"document": text, "sha256": _digest(arrays, text)})
+        save_file(arrays, partial, metadata={"document": text, "sha256": _hash_files(arrays, text)})
         sync(partial)
         partial.replace(folder / FILE)
         sync(folder)
@@ -53,7 +53,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         text = header["document"]
-        intact = header["sha256"] == _digest(arrays, text)
+        intact = header["sha256"] == _hash_files(arrays, text)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DamagedCheckpointError(f"{path}: no whole checkpoint: {error}; start the run anew") from error
     if not intact:
@@ -67,7 +67,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
     return {name: torch.tensor(array) for name, array in arrays.items()}, content["document"]
 
 
-def usable(folder: Path) -> bool:
+def is_usable(folder: Path) -> bool:
     """Whether ``folder`` holds a whole checkpoint; reads all of it."""
     try:
         read_checkpoint(folder)
@@ -76,7 +76,7 @@ def usable(folder: Path) -> bool:
     return True
 
 
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
+def _hash_files(arrays: Mapping[str, np.ndarray], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -119,7 +119,7 @@ def save_model(
         own_code=own_code,
         automodel=automodel,
         auxtune=version("auxtune"),
-        files={path.name: _sha256(path) for path in files},
+        files={path.name: _hash_file(path) for path in files},
         about=about,
     )
     text = json.dumps(asdict(saved), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -137,12 +137,12 @@ def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
         inner = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}")) if folder.is_dir() else []
         hint = f"; its models are in {', '.join(inner)}" if inner else ""
         raise ModelFolderError(f"{folder}: expected a folder that `auxtune export` wrote, found no {ABOUT} in it{hint}")
-    saved = _understood(path)
+    saved = _parse_about(path)
     for name, digest in saved.files.items():
         file = folder / name
         if not file.is_file():
             raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model anew")
-        if _sha256(file) != digest:
+        if _hash_file(file) != digest:
             raise ModelFolderError(
                 f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
                 "or export the model anew"
@@ -153,7 +153,7 @@ def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
         raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model anew") from error
 
 
-def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
+def restore_options(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
     """The encoder in ``folder`` as training would name it."""
     aligned = any(task.aligned for task in saved.tasks.values())
     return ModelOptions(
@@ -165,7 +165,7 @@ def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> Mode
     )
 
 
-def _understood(path: Path) -> SavedModel:
+def _parse_about(path: Path) -> SavedModel:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or "format" not in content:
@@ -175,7 +175,7 @@ def _understood(path: Path) -> SavedModel:
                 f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
                 f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one"
             )
-        tasks = {name: _task(task) for name, task in content.pop("tasks").items()}
+        tasks = {name: _parse_task(task) for name, task in content.pop("tasks").items()}
         return SavedModel(tasks=tasks, **content)
     except ModelFolderError:
         raise
@@ -183,12 +183,12 @@ def _understood(path: Path) -> SavedModel:
         raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model anew") from error
 
 
-def _task(content: Mapping[str, Any]) -> SavedTask:
+def _parse_task(content: Mapping[str, Any]) -> SavedTask:
     if content["kind"] not in get_args(Kind):
         raise ValueError(f"expected one of the kinds {', '.join(get_args(Kind))}, found {content['kind']!r}")
     lists = {key: tuple(content[key]) for key in ("labels", "metrics", "text")}
     return SavedTask(**{**content, **lists})
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.selectors.protocol import Evidence, Proposal
 from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.variants import shuffled, with_rows
+from auxtune.trials.variants import keep_rows, shuffle_labels
 
 
 def varied(
@@ -17,8 +17,8 @@ def varied(
     """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
     chosen = {name: tasks[name] for name in proposal.tasks}
     if proposal.shuffled is not None:
-        chosen = {name: shuffled(task, proposal.shuffled) for name, task in chosen.items()}
+        chosen = {name: shuffle_labels(task, proposal.shuffled) for name, task in chosen.items()}
     for name, kept in proposal.rows.items():
         if name in chosen and kept.kept < kept.rows:
-            chosen[name] = with_rows(chosen[name], rows_of(kept, study, evidence))
+            chosen[name] = keep_rows(chosen[name], rows_of(kept, study, evidence))
     return chosen

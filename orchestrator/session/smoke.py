@@ -21,7 +21,7 @@ from auxtune.orchestrator.study_file.paths import model_options, study_folder, t
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.device import device_name
+from auxtune.trials.device import name_device
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
@@ -81,7 +81,7 @@ def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slot
         "training": digest_of(study.options.training.model_dump(mode="json", include=_TIMED)),
         "threads": str(max(1, int(slots.cpus))),
         "host": platform.node(),
-        "device": device_name(slots.gpus, study.options.resources.device),
+        "device": name_device(slots.gpus, study.options.resources.device),
         "auxtune": version("auxtune"),
         "torch": version("torch"),
     }
