@@ -21,7 +21,7 @@ _KEPT = 4  # mixtures that a step of the search goes on from
 
 
 @dataclass(frozen=True)
-class SampledSchedule:
+class Draws:
     """Where mixtures come from: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,)."""
 
     prior: np.ndarray
@@ -69,8 +69,8 @@ class SampledSchedule:
         return np.stack(chosen)
 
 
-def draws_of(problem: Problem, min_primary: float) -> SampledSchedule:
+def draws_of(problem: Problem, min_primary: float) -> Draws:
     """Draws around the square roots of the training rows; a primary has at least ``min_primary``."""
     roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
     floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])
-    return SampledSchedule(roots / roots.sum(), floor)
+    return Draws(roots / roots.sum(), floor)

@@ -58,7 +58,7 @@ def option(
     return dataclasses.field(default=default, metadata={"meaning": meaning, "bounds": bounds})
 
 
-def restore_options(cls: type[Any]) -> tuple[Option, ...]:
+def options_of(cls: type[Any]) -> tuple[Option, ...]:
     """The options of a selector class, in the order it declares them."""
     hints = get_type_hints(cls)
     return tuple(

@@ -74,7 +74,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     write_checkpoint(tmp_path, tensors(), DOCUMENT)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:kept])
     assert not is_usable(tmp_path)
-    with pytest.raises(DamagedCheckpointError, match=r"no whole checkpoint: .*; start the run anew"):
+    with pytest.raises(DamagedCheckpointError, match=r"no whole checkpoint: .*; start the run again"):
         read_checkpoint(tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 Tensors and a JSON document travel in the same file, the document in its header beside a SHA-256 of both;
 nothing stored is ever unpickled. The file is written beside its final name, fsynced and renamed: a full disk
-or a kill while writing leaves the former checkpoint as it was.
+or a kill while writing leaves the previous checkpoint as it was.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DamagedCheckpointError(ValueError):
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], document: Any) -> None:
-    """Replace the checkpoint in ``folder``. Raises ``OSError`` where the disk refuses; the former one stays."""
+    """Replace the checkpoint in ``folder``. Raises ``OSError`` where the disk refuses; the previous one stays."""
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     text = json.dumps({"format": FORMAT, "document": document}, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +55,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
         text = header["document"]
         intact = header["sha256"] == _hash_files(arrays, text)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise DamagedCheckpointError(f"{path}: no whole checkpoint: {error}; start the run anew") from error
+        raise DamagedCheckpointError(f"{path}: no whole checkpoint: {error}; start the run again") from error
     if not intact:
-        raise DamagedCheckpointError(f"{path}: its content does not match its SHA-256; start the run anew")
+        raise DamagedCheckpointError(f"{path}: its content does not match its SHA-256; start the run again")
     content = json.loads(text)
     if content["format"] != FORMAT:
         raise DamagedCheckpointError(

@@ -18,7 +18,7 @@ class MemoryGrowth:
     """From construction on, watches how far the process grows beyond what it held then."""
 
     def __init__(self) -> None:
-        gc.collect()  # what a former run left behind is not held by the next one
+        gc.collect()  # what a previous run left is not counted as the next one's
         with contextlib.suppress(OSError):  # no Linux, or a container that forbids it
             (_PROC / "clear_refs").write_text("5")
         self._held, self._highest = _read_resident("VmRSS"), _read_resident("VmHWM")

@@ -141,16 +141,16 @@ def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
     for name, digest in saved.files.items():
         file = folder / name
         if not file.is_file():
-            raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model anew")
+            raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model again")
         if _hash_file(file) != digest:
             raise ModelFolderError(
                 f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
-                "or export the model anew"
+                "or export the model again"
             )
     try:
         return saved, load_file(folder / HEADS)
     except (OSError, SafetensorError) as error:
-        raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model anew") from error
+        raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model again") from error
 
 
 def restore_options(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
@@ -180,7 +180,7 @@ def _parse_about(path: Path) -> SavedModel:
     except ModelFolderError:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model anew") from error
+        raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model again") from error
 
 
 def _parse_task(content: Mapping[str, Any]) -> SavedTask:

@@ -38,7 +38,7 @@ class Progress:
 
 
 def _read_metric(line: Mapping[str, Any]) -> float:
-    """What weights are kept by. Checkpoints of before there was another score to tell have that alone."""
+    """What weights are kept by. Checkpoints of earlier versions have the score alone, which was this metric."""
     return float(line["metric"] if "metric" in line else line["score"])
 
 

@@ -134,7 +134,7 @@ class TrainingRun:
         self._interrupted = True
 
     def save(self) -> None:
-        """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
+        """Write checkpoint/ now. Raises ``OSError`` where that fails; the previous checkpoint then stays."""
         self._train_step.mean_losses()  # raises: a run that is lost leaves no checkpoint
         watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
         parts = {**self._train_step.tensors(), "best": self._best, **watching}
@@ -156,7 +156,7 @@ class TrainingRun:
         tensors, document = read_checkpoint(checkpoint)
         differ = [key for key in self._identity if document["identity"].get(key) != self._identity[key]]
         if differ:
-            raise ValueError(f"{checkpoint}: another run's, it differs in {', '.join(differ)}; start anew")
+            raise ValueError(f"{checkpoint}: another run's, it differs in {', '.join(differ)}; start again without it")
         parts: dict[str, dict[str, torch.Tensor]] = {"best": {}, "optimiser": {}}
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
@@ -188,7 +188,7 @@ class TrainingRun:
             best_step=line["step"],
             validation=line["validation"],
             test={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
-            losses=line.get("validation_loss", {}),  # a checkpoint of before has none
+            losses=line.get("validation_loss", {}),  # checkpoints of earlier versions have none
             scores=line.get("scores", {}),
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )

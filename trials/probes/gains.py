@@ -47,7 +47,7 @@ def gains(
 ) -> Gains:
     """The gains of each of ``losses`` from a step on each, and of each of ``held_out`` from the step on its task.
 
-    A loss is computed anew at each call, from ``parameters`` as they then are. These are bit for bit what they were
+    A loss is computed again at each call, from ``parameters`` as they then are. These are bit for bit what they were
     when this returns or raises, and gradients are not left in them.
     """
     gradients = [_compute_gradient(loss, parameters) for loss in losses]
