@@ -181,7 +181,8 @@ def _give_heads(model: MultiTaskModel, stored: Mapping[str, torch.Tensor], folde
     ]
     if misfit:
         raise ModelFolderError(
-            f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; export the model again"
+            f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; "
+            "export the model again"
         )
     model.load_state_dict({name: stored[kept] for name, kept in named.items()}, strict=False)
 
