@@ -89,29 +89,13 @@ def save_model(
     automodel = save_encoder(model.encoder, folder)
     if options.name != "tiny":
         save_tokenizer(options, folder, model.encoder.segments)
-    state = model.state_dict()
-    own = {
-        stored: state[name].cpu().contiguous()
-        for name, stored in model.stored_names().items()
-        if not name.startswith("encoder.")
-    }
-    save_file(own, folder / HEADS, metadata={"format": "pt"})
+    _save_heads(model, folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         path.chmod((folder / "config.json").stat().st_mode)  # safetensors writes for its owner alone
         sync(path)
     saved = SavedModel(
-        tasks={
-            name: SavedTask(
-                task.kind,
-                task.labels,
-                task.metrics,
-                tuple(columns[name]),
-                f"alignments/{name}" in own,
-                name in recipe.evaluate,
-            )
-            for name, task in tasks.items()
-        },
+        tasks={name: _describe_task(task, tuple(columns[name]), model, recipe) for name, task in tasks.items()},
         tokenizer="hashed words" if options.name == "tiny" else "pretrained",
         pooling=model.encoder.reading(options.pooling),
         max_length=options.max_length,
@@ -125,6 +109,21 @@ def save_model(
     text = json.dumps(asdict(saved), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_durably(folder / ABOUT, lambda file: file.write(text.encode()))
     return saved
+
+
+def _save_heads(model: MultiTaskModel, folder: Path) -> None:
+    state = model.state_dict()
+    own = {
+        stored: state[name].cpu().contiguous()
+        for name, stored in model.stored_names().items()
+        if not name.startswith("encoder.")
+    }
+    save_file(own, folder / HEADS, metadata={"format": "pt"})
+
+
+def _describe_task(task: EncodedTask, text: tuple[str, ...], model: MultiTaskModel, recipe: Recipe) -> SavedTask:
+    is_aligned = model.alignment(task.name) is not None
+    return SavedTask(task.kind, task.labels, task.metrics, text, is_aligned, task.name in recipe.evaluate)
 
 
 def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
