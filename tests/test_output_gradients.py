@@ -100,13 +100,13 @@ def test_without_a_projection_a_gradient_says_what_a_small_move_of_the_encoder_d
     model, drawn = in_double(subject.model), draw_rows(TASKS["sign"], "probe", 5, 0)
     move = torch.randn(length, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-6
     asked = [(int(row), 0, label) for row, label in zip(drawn.rows, drawn.label, strict=True)]
-    before = [slow_margin(model, 0, TASKS["sign"], "probe", each, subject).item() for each in asked]
+    before = [slow_margin(model, TASKS["sign"], "probe", each, subject).item() for each in asked]
     with torch.no_grad():
         for parameter, part in zip(
             model.encoder.parameters(), move.split([p.numel() for p in model.encoder.parameters()]), strict=True
         ):
             parameter.add_(part.view_as(parameter))
-    after = [slow_margin(model, 0, TASKS["sign"], "probe", each, subject).item() for each in asked]
+    after = [slow_margin(model, TASKS["sign"], "probe", each, subject).item() for each in asked]
     np.testing.assert_allclose(
         found["probe_gradients"] @ move.numpy(), np.subtract(after, before), rtol=1e-3, atol=1e-9
     )
