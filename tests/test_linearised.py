@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
-from auxtune.selectors.linearised import Linearised, fitted, linearised
+from auxtune.selectors.kit.linearised import Linearised, fitted, linearised
 from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes.output_gradients import draw_rows, output_gradients
 from auxtune.trials.probes.probe import Subject

@@ -15,7 +15,7 @@ from synthetic_tasks import BASE, RECIPE, TASKS, finish, start
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.rules import broken_rules
-from auxtune.selectors.protocol import Inner, Leg, Measure, Problem, Proposal, TaskInfo
+from auxtune.selectors.protocol import Continuation, Inner, Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.schedule import build_schedule
@@ -138,7 +138,7 @@ def test_a_study_fine_tunes_its_primary_last() -> None:
     "proposal",
     [
         Proposal(("a", "p"), inner=Inner("beta_bandit", {}, 0, rounds=4, round_steps=5)),
-        Proposal(("a", "p"), leg=Leg(20)),
+        Proposal(("a", "p"), continuation=Continuation(20)),
         Proposal(("a", "p"), measure=(Measure("lookahead"),)),
     ],
     ids=["steered", "leg", "measured"],

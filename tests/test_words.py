@@ -19,7 +19,7 @@ from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
 from auxtune.trials.encoded import Kind
-from auxtune.trials.probes.options import OPTIONS, OneOf
+from auxtune.trials.probes.probe import OPTIONS
 from auxtune.trials.result import FailureReason
 
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
@@ -165,7 +165,8 @@ def test_every_probe_is_described_with_its_options() -> None:
     shown = {name: cells[0] for name, cells in rows_of(OWN, "## Asking what a run can tell").items()}
     assert shown.keys() == OPTIONS.keys()
     for probe, options in OPTIONS.items():
-        words = {key: kind.words if isinstance(kind, OneOf) else (str(kind.default),) for key, kind in options.items()}
+        fields = options.__pydantic_fields__.items()
+        words = {key: get_args(field.annotation) or (str(field.default),) for key, field in fields}
         told = {name: tuple(re.findall(r"\w+", said)) for name, said in re.findall(r"`(\w+)`: ([^;]+)", shown[probe])}
         assert told == words
 

@@ -54,7 +54,23 @@ _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, Ru
 
 
 class EncoderError(ValueError):
-    """The encoder that the options name cannot serve."""
+    """The encoder that the options name cannot serve.
+
+    ``key`` is the study file's key that is wrong and ``reason`` why; ``name`` is the encoder's, where that is the key.
+    ``is_unread``: not even a configuration was found under the name, neither in a folder nor on the hub.
+    """
+
+    def __init__(self, key: str, reason: str, name: str | None = None, is_unread: bool = False) -> None:
+        super().__init__(key, reason, name, is_unread)  # all of them, so that it can be pickled
+        self.key, self.reason, self.name, self.is_unread = key, reason, name, is_unread
+
+    @property
+    def message(self) -> str:
+        """What is wrong, for whoever sees the key beside it."""
+        return self.reason if self.name is None else f"{self.name!r}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.key}{':' if self.name is None else ''} {self.message}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +125,9 @@ class Encoder(nn.Module):
         name = find_embedding_layer(self.module, self.pad)
         if name is None:
             raise EncoderError(
-                f"model.alignment: in {type(self.module).__name__} no part gives the embeddings as its first layer "
-                "takes them, so nothing can be put between; leave `alignment` out or name another encoder"
+                "model.alignment",
+                f"in {type(self.module).__name__} no part gives the embeddings as its first layer "
+                "takes them, so nothing can be put between; leave `alignment` out or name another encoder",
             )
         return name
 
@@ -206,7 +223,8 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(options.name, trust_remote_code=options.trust_remote_code)
     except _UNLOADABLE as error:
-        raise _explain_refusal(options, f"its configuration cannot be read: {explain_refusal(error)}") from error
+        reason = f"its configuration cannot be read: {explain_refusal(error)}"
+        raise EncoderError("model.name", reason, options.name, is_unread=True) from error
     if config.is_encoder_decoder:
         raise _explain_refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
     return cast(PretrainedConfig, config)
@@ -218,7 +236,7 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
         return
     held = getattr(config, "num_hidden_layers", 0)
     if not 1 <= options.layers <= held:
-        raise EncoderError(f"model.layers: expected 1 to {held} for {options.name!r}, found {options.layers}")
+        raise EncoderError("model.layers", f"expected 1 to {held} for {options.name!r}, found {options.layers}")
     config.num_hidden_layers = options.layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[: options.layers]
@@ -333,4 +351,4 @@ def _silence() -> Iterator[None]:
 
 
 def _explain_refusal(options: ModelOptions, reason: str) -> EncoderError:
-    return EncoderError(f"model.name {options.name!r}: {reason}")
+    return EncoderError("model.name", reason, options.name)

@@ -55,10 +55,10 @@ def _proposal(shown: dict[str, Any]) -> None:
     if inner:
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
         say(f"steered inside by {_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}")
-    if proposal["leg"]:
+    if proposal["continuation"]:
         start = shown["goes_on_from"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
-        say(f"goes on from {begin} for {proposal['leg']['steps']} steps")
+        say(f"goes on from {begin} for {proposal['continuation']['steps']} steps")
     if proposal["measure"]:
         say(f"measures {', '.join(_options(each['probe'], each['options']) for each in proposal['measure'])}")
     for task, kept in proposal["rows"].items():

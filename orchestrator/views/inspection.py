@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from auxtune.orchestrator.planning.lengths import epochs_in_words
-from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
-from auxtune.orchestrator.planning.selector import unread_options
+from auxtune.orchestrator.planning.budget import confirm_trials
+from auxtune.orchestrator.planning.context import fewest_search_trials, unread_options
+from auxtune.orchestrator.planning.question import problem_of
+from auxtune.orchestrator.planning.translate import epochs_in_words
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.split_warnings import split_warnings
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range

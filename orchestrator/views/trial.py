@@ -10,7 +10,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.record.standing import is_alive
 
 
@@ -49,11 +49,11 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
 
 
 def _start(accounts: Accounts, trial: Trial) -> int | None:
-    """The trial whose weights a leg begins with. Selectors count their own proposals, which confirm's are not."""
-    leg = trial.proposal.leg
-    if leg is None or leg.start is None:
+    """The trial that this one continues. Selectors count their own proposals, which confirm's are not."""
+    continued = trial.proposal.continuation
+    if continued is None or continued.start is None:
         return None
-    return accounts.of_selector[leg.start].id
+    return accounts.of_selector[continued.start].id
 
 
 def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from auxtune.trials.probes.measuring import (
     leave_undisturbed,
     require_one_task,
 )
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, CovarianceOptions, Options, ProbeError, Subject, read_options
 
 
 def covariance(subject: Subject, options: Options) -> Arrays:
@@ -29,7 +28,7 @@ def covariance(subject: Subject, options: Options) -> Arrays:
     With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included, with
     ``representation`` a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
     """
-    task, at = require_one_task(subject.tasks, "covariance"), chosen("covariance", options)["at"]
+    task, at = require_one_task(subject.tasks, "covariance"), read_options(CovarianceOptions, options).at
     with leave_undisturbed(subject.model, subject.collate.device), torch.no_grad():
         if at == "embeddings":
             moment, total, count = _sum_embeddings(subject, task)

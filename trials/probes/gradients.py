@@ -34,8 +34,7 @@ from auxtune.trials.probes.measuring import (
     leave_undisturbed,
     require_one_task,
 )
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.recipe import Recipe
 
 FITTED = 4096  # labels a head is fitted on: enough for a linear layer
@@ -47,7 +46,7 @@ def gradients(subject: Subject, options: Options) -> Arrays:
 
     ``point`` tells what may be compared. Raises ``ProbeError`` for a run of several tasks or an encoder without layers.
     """
-    task, count = require_one_task(subject.tasks, "gradients"), int(chosen("gradients", options)["batches"])
+    task, count = require_one_task(subject.tasks, "gradients"), read_options(GradientsOptions, options).batches
     collate, recipe = subject.collate, subject.recipe
     with leave_undisturbed(subject.model, collate.device):
         encoder = build_encoder(subject.base, recipe.seed)

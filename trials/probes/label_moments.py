@@ -14,8 +14,7 @@ import numpy as np
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import build_encoder
 from auxtune.trials.probes.measuring import compute_pooled_features, hash_inputs, leave_undisturbed, require_one_task
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, LabelMomentsOptions, Options, ProbeError, Subject, read_options
 
 
 def label_moments(subject: Subject, options: Options) -> Arrays:
@@ -23,7 +22,7 @@ def label_moments(subject: Subject, options: Options) -> Arrays:
 
     Raises ``ProbeError`` for a run of several tasks and for a task whose labels are of tokens.
     """
-    chosen("label_moments", options)
+    read_options(LabelMomentsOptions, options)
     task = require_one_task(subject.tasks, "label_moments")
     columns, recipe = build_label_columns(task), subject.recipe
     with leave_undisturbed(subject.model, subject.collate.device):

@@ -31,8 +31,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.probes.gains import Gains, gains
 from auxtune.trials.probes.measuring import compute_mean_loss, hash_inputs, leave_undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError
+from auxtune.trials.probes.probe import Arrays, LookaheadOptions, Options, ProbeError, read_options
 from auxtune.trials.probes.steps import build_adamw_rule, build_sgd_rule
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.train_step import TrainStep
@@ -45,12 +44,12 @@ class Lookahead:
     """A ``RunningProbe`` of the run that ``recipe`` describes. Raises ``ProbeError`` where it would measure nothing."""
 
     def __init__(self, recipe: Recipe, tasks: Mapping[str, EncodedTask], options: Options) -> None:
-        self._options = chosen("lookahead", options)
+        self._options = read_options(LookaheadOptions, options)
         self._recipe, self._tasks = recipe, {name: tasks[name] for name in recipe.tasks}
         if not any(map(self._due, range(1, recipe.steps + 1))):
             raise ProbeError(
                 f"probes.lookahead: expected a step to measure at, found none in {recipe.steps} steps, "
-                f"{self._options['every']} apart; give the run more steps or lower `every`"
+                f"{self._options.every} apart; give the run more steps or lower `every`"
             )
         self._inputs = {
             (name, part): hash_inputs(task.splits[part]) for name, task in self._tasks.items() for part in PARTS
@@ -122,7 +121,7 @@ class Lookahead:
         return rng.choice(count, min(self._recipe.batch_size, count), replace=False)
 
     def _due(self, step: int) -> bool:
-        return step % int(self._options["every"]) == 0 and step > math.ceil(DROPPED * self._recipe.steps)
+        return step % self._options.every == 0 and step > math.ceil(DROPPED * self._recipe.steps)
 
     def _measure(self, train_step: TrainStep) -> tuple[Gains, float]:
         losses = {
@@ -138,6 +137,6 @@ class Lookahead:
             for part in PARTS
         }
         rate = float(train_step.optimiser.param_groups[0]["lr"])
-        rule = build_sgd_rule(rate) if self._options["step"] == "sgd" else build_adamw_rule(train_step.optimiser)
+        rule = build_sgd_rule(rate) if self._options.step == "sgd" else build_adamw_rule(train_step.optimiser)
         shared = [parameter for parameter in train_step.model.encoder.parameters() if parameter.requires_grad]
-        return gains(losses["train"], losses["probe"], shared, rule, self._options["order"]), rate
+        return gains(losses["train"], losses["probe"], shared, rule, self._options.order), rate

@@ -33,8 +33,7 @@ from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import RegressionHead
 from auxtune.trials.probes.measuring import hash_inputs, leave_undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, Options, OutputGradientsOptions, ProbeError, Subject, read_options
 from auxtune.trials.probes.row_gradients import RowGradients, Said
 
 PARTS = ("train", "probe")
@@ -47,8 +46,8 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
     (rows,) int, each row's place in ``tasks``. At most the option ``rows`` are of one task and split. Raises
     ``ProbeError`` for a split without a labelled row, ``NonFiniteError`` for outputs or gradients that are not finite.
     """
-    wanted, device = chosen("output_gradients", options), subject.collate.device
-    gradients = RowGradients(subject.model, f"output gradients {subject.recipe.seed}", int(wanted["size"]), device)
+    wanted, device = read_options(OutputGradientsOptions, options), subject.collate.device
+    gradients = RowGradients(subject.model, f"output gradients {subject.recipe.seed}", wanted.size, device)
     arrays = {
         "tasks": np.array(list(subject.tasks), np.str_),
         "kinds": np.array([task.kind for task in subject.tasks.values()], np.str_),
@@ -60,7 +59,7 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
                     subject,
                     task,
                     part,
-                    draw_rows(task, part, int(wanted["rows"]), subject.recipe.seed),
+                    draw_rows(task, part, wanted.rows, subject.recipe.seed),
                     gradients,
                 )
                 for task in subject.tasks.values()

@@ -13,8 +13,7 @@ from auxtune.orchestrator.report.drawing import drawn
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.heat import sequential
 from auxtune.orchestrator.report.search.measured import measured
-from auxtune.selectors.head_profiles import profiles
-from auxtune.selectors.head_ranking import rows_norm
+from auxtune.selectors.kit.head_profiles import profiles, rows_norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
