@@ -1,4 +1,4 @@
-"""From a task's rows to checked examples in four splits; ``trials/tokens.py`` makes arrays of them, ``batches`` batches.
+"""From a task's rows to checked examples in four splits; ``trials/tokens.py`` and ``batches.py`` come after it.
 
 The files in the order of the way:
 
