@@ -42,7 +42,7 @@ from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.tokens import encode_tasks
-from auxtune.trials.variants import with_rows
+from auxtune.trials.variants import keep_rows
 
 pytestmark = pytest.mark.slow
 
@@ -339,5 +339,5 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
     with StopSignals() as signals:
         exporter.train(wanted, tmp_path / "run", signals)
     digests = read_checkpoint(tmp_path / "run" / "checkpoint")[1]["identity"]["data digests"]
-    assert digests == {"pair": tasks["pair"].digest, "value": with_rows(tasks["value"], rows).digest}
+    assert digests == {"pair": tasks["pair"].digest, "value": keep_rows(tasks["value"], rows).digest}
     assert digests["value"] != tasks["value"].digest
