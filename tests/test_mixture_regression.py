@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auxtune.selectors.extensions import Predicts
 from auxtune.selectors.kit.mixtures import Draws, cycle_counts, draws_of, executed
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.mixture_regression import MixtureRegression, RegressionState
-from auxtune.selectors.protocol import Done, Outcome, Predicts, Problem, Proposal, Selection, TaskInfo, Wait
+from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, TaskInfo, Wait
 from auxtune.selectors.testing.contract import SelectorContract
 
 Law = Callable[[np.ndarray], float]

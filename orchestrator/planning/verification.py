@@ -11,7 +11,7 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.study_file.paths import model_options, storage_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.selectors.protocol import version_of
+from auxtune.selectors.extensions import version_of
 
 
 def differences(study: StudyFile, events: Sequence[Event]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.session.prepare import Prepared
-from auxtune.selectors.protocol import version_of
+from auxtune.selectors.extensions import version_of
 
 _PACKAGES = ("auxtune", "ray", "torch", "transformers", "mlflow", "numpy")
 

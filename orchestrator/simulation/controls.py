@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from auxtune.selectors.methods.controls import FixedMixture
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,12 @@ class AsGroups:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
 
     control: FixedMixture
+
+    def wants(self) -> Wants:
+        """Groups."""
+        return Wants(frozenset({"groups"}), "groups")
 
     def start(self, problem: Problem) -> Problem:
         """The problem is all there is to know."""

@@ -186,7 +186,7 @@ def _questions(
     table, selector = recorded.table, asked.make()
     limits: Sequence[int | None] = budgets or (None,)
     together = isinstance(table, GroupsTable) and not targets and table.targets == table.header.tasks
-    if together and (selector.groups or isinstance(selector, FixedMixture)):
+    if together and ("groups" in selector.wants().objectives or isinstance(selector, FixedMixture)):
         for limit in limits:
             for many in models or (() if inference_budgets else (3,)):
                 yield Question(None, many, None, limit)

@@ -71,7 +71,7 @@ from auxtune.selectors.kit.grouping import (
 )
 from auxtune.selectors.kit.linearised import Linearised, linearised
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wants
 
 PROBE = "output_gradients"
 _MEASURED = "share of the recipient's mean estimated loss that it is spared in subsets with the source; itself: alone"
@@ -92,9 +92,6 @@ class GradTag:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Sharma, Zhang: Grad-TAG (2024), https://arxiv.org/abs/2409.06091"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "three tasks; a gradient per row in memory"
     costs: ClassVar[str] = "1 run, and a backward pass for each of 2 `rows` rows of each task"
     avoid: ClassVar[str] = "training moves the encoder far, as from scratch: it is linearised"
@@ -111,6 +108,10 @@ class GradTag:
     finaliser: Literal["clusters", "cover"] = Field(
         default="clusters", description="of groups: disjoint, or they may overlap"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> GradTagState:
         """Nothing asked for."""

@@ -56,7 +56,7 @@ from auxtune.selectors.kit.head_profiles import (
 )
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Problem, Proposal, Selection, Wants
 
 _SURE = 0.95  # how surely one more twin would stay below the threshold
 _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
@@ -68,9 +68,6 @@ class GradTSThreshold(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "a run per task, and `twins` for the default threshold"
     avoid: ClassVar[str] = "helping goes one way only: tau is symmetric"
@@ -92,6 +89,10 @@ class GradTSThreshold(FromSingleRuns):
                 f"selector.threshold published and selector.backbone ({known}) must be given together, "
                 f"got {self.threshold!r} and {self.backbone!r}; set both, or leave out both for a measured threshold"
             )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> SingleRuns:
         """No run yet. Raises ``ValueError`` without a primary."""

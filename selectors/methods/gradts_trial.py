@@ -41,7 +41,7 @@ from auxtune.selectors.kit.head_profiles import (
 )
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 Ranking: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -81,9 +81,6 @@ class GradTSTrial:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "a run per task, and one per prefix tried"
     avoid: ClassVar[str] = "a score is so noisy that the first drop is luck"
@@ -94,6 +91,10 @@ class GradTSTrial:
     )
     compare_alone: bool = Field(default=False, description="the primary alone is the first prefix and may win")
     released: bool = Field(default=False, description=RELEASED)
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> TrialState:
         """No run yet. Raises ``ValueError`` without a primary."""

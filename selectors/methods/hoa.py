@@ -26,7 +26,7 @@ import numpy as np
 
 from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Done, Evidence, Network, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Network, Problem, Proposal, Selection, Wants
 
 Pairs: TypeAlias = Mapping[tuple[str, str], float]  # (task, other) -> the task's score when both are trained
 
@@ -37,12 +37,13 @@ class HOA(FromNetworkRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "n (n + 1) / 2 runs, with a primary one per task"
     avoid: ClassVar[str] = "what tasks do only together matters"
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups")
 
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""

@@ -34,7 +34,7 @@ from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
 from auxtune.selectors.kit.mixtures import draws_of
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import process
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _NO_SCORES = f"fewer than {LEAST} mixtures gave scores that differ: all tasks, equal shares"
 _NO_SKILL = "what was not seen is not predicted better than by chance: all tasks, equal shares"
@@ -86,10 +86,6 @@ class MixtureRegression:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
-    answers: ClassVar[Answer] = "weights"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
-    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "many cheap runs, best at once"
     costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
     avoid: ClassVar[str] = "fewer than three runs per task can be paid for"
@@ -103,6 +99,10 @@ class MixtureRegression:
     )
     kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "weights")
 
     def start(self, problem: Problem) -> RegressionState:
         """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""

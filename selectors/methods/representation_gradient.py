@@ -46,7 +46,7 @@ from auxtune.selectors.kit.grouping import (
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, magnitude_similarities, recorded_table
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 _MEASURED = {
     "representation": "least linear CKA of hidden states over the layers",
@@ -66,9 +66,6 @@ class RepresentationGradient(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "200 texts on the probe splits"
     costs: ClassVar[str] = "a run per task"
     avoid: ClassVar[str] = "the question is who helps whom: it says who is alike"
@@ -80,6 +77,10 @@ class RepresentationGradient(FromSingleRuns):
     )
     unbiased: bool = Field(default=True, description="the index of representations without its bias over few texts")
     batches: int = Field(default=8, ge=1, description="batches in which each task's gradients are taken")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing asked for."""

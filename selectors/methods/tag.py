@@ -64,7 +64,7 @@ from auxtune.selectors.kit.grouping import (
     row_of,
 )
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wants
 
 PROBE = "lookahead"
 _MEASURED = {
@@ -89,9 +89,6 @@ class Tag:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Fifty et al.: Task Affinity Groupings (2021), https://arxiv.org/abs/2109.04617"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "memory for a gradient per task"
     costs: ClassVar[str] = "1 run, for n tasks 1 + 3 n / `probe_every` times as long"
     avoid: ClassVar[str] = "what tasks do only together matters"
@@ -122,6 +119,10 @@ class Tag:
     def __post_init__(self) -> None:
         if self.singletons and self.variant == "cosine":
             raise ValueError("selector.singletons must be false with variant: cosine, 1 for each task with itself")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> TagState:
         """Nothing asked for."""

@@ -42,15 +42,16 @@ from auxtune.selectors.kit.similarity import centred, normalised
 from auxtune.selectors.kit.transfer import Choice, TransferLog, chosen, likeness_of, predicted, rules, transfer_log
 from auxtune.selectors.protocol import (
     JSON,
-    Answer,
     Done,
     Evidence,
+    Inside,
     Measure,
     Outcome,
     Problem,
     Proposal,
     Selection,
     Wait,
+    Wants,
 )
 
 Ranking: TypeAlias = tuple[tuple[str, float], ...]
@@ -88,9 +89,6 @@ class TransferPrior:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "ours, after Kim et al.: TaskWeb (2023), https://arxiv.org/abs/2305.13256"
-    answers: ClassVar[Answer] = "ranking"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "`earlier` results on other targets: two to be asked, five or more to be believed"
     costs: ClassVar[str] = "none; a run per source tried, a pass over probe rows with `similarity: covariance`"
     avoid: ClassVar[str] = "earlier studies had another encoder or recipe"
@@ -109,6 +107,11 @@ class TransferPrior:
     try_top: int = Field(
         default=0, ge=0, description="of the best so many are tried, primary and source alone, and re-ranked"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        inside: frozenset[Inside] = frozenset({"measure"}) if self.similarity == "covariance" else frozenset()
+        return Wants(frozenset({"primary"}), "ranking", inside)
 
     def start(self, problem: Problem) -> PriorState:
         """Nothing measured yet. Raises ``ValueError`` without a primary."""
