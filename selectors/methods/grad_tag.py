@@ -39,7 +39,6 @@ estimated is a small step on from weights that all tasks shaped already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -70,24 +69,16 @@ from auxtune.selectors.kit.grouping import (
     spectral,
 )
 from auxtune.selectors.kit.linearised import Linearised, linearised
+from auxtune.selectors.kit.measured_runs import FromJointRun, JointRun
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 PROBE = "output_gradients"
 _MEASURED = "share of the recipient's mean estimated loss that it is spared in subsets with the source; itself: alone"
 
 
-@dataclass(frozen=True)
-class GradTagState:
-    """Whether the joint run was asked for, and where its evidence is once it went well."""
-
-    problem: Problem
-    asked: bool = False
-    key: str | None = None
-
-
 @options
-class GradTag:
+class GradTag(FromJointRun):
     """The groups of tasks that are estimated to help each other most, from one joint run's gradients."""
 
     version: ClassVar[int] = 1
@@ -113,26 +104,12 @@ class GradTag:
         """What it can answer and what its runs need."""
         return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
-    def start(self, problem: Problem) -> GradTagState:
-        """Nothing asked for."""
-        return GradTagState(problem)
+    @property
+    def measure(self) -> Measure:
+        """The gradients of outputs row by row, projected."""
+        return Measure(PROBE, {"rows": self.rows, "size": self.projection})
 
-    def propose(self, state: GradTagState, evidence: Evidence) -> Proposal | Done:
-        """All tasks together, once; nothing where there is one task only."""
-        if state.asked or len(state.problem.names) == 1:
-            return Done()
-        measure = Measure(PROBE, {"rows": self.rows, "size": self.projection})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
-
-    def proposed(self, state: GradTagState, number: int, proposal: Proposal) -> GradTagState:
-        """The joint run is under way."""
-        return replace(state, asked=True)
-
-    def told(self, state: GradTagState, number: int, outcome: Outcome) -> GradTagState:
-        """The joint run is over, well or not."""
-        return replace(state, key=outcome.evidence.get(PROBE))
-
-    def select(self, state: GradTagState, evidence: Evidence) -> Selection:
+    def select(self, state: JointRun, evidence: Evidence) -> Selection:
         """The best groups, or the primary with what helps it; all tasks together where nothing sure is known.
 
         Before anything is known the primary alone, without one all tasks in one.
@@ -157,16 +134,12 @@ class GradTag:
         estimate, grouping = max(estimates, key=lambda each: each[0])  # of equals the one of fewer clusters
         return answer(problem, grouping, {**belief, "estimate": estimate, "score": grouping.score})
 
-    def fewest(self, problem: Problem) -> int:
-        """The joint run, unless there is one task only."""
-        return min(1, len(problem.names) - 1)
-
-    def predict(self, state: GradTagState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+    def predict(self, state: JointRun, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """Minus the estimated loss of each task that counts; nothing before the joint run, and of other runs."""
         model = self._model(state, evidence)
         return [{} if model is None else _predicted(model, proposal, state.problem) for proposal in asked]
 
-    def _model(self, state: GradTagState, evidence: Evidence) -> Linearised | None:
+    def _model(self, state: JointRun, evidence: Evidence) -> Linearised | None:
         return None if state.key is None else linearised(evidence[state.key], self.regularisation)
 
     def _subsets(self, problem: Problem) -> np.ndarray:

@@ -46,7 +46,6 @@ correlate weakly with the gain that comes of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -63,8 +62,9 @@ from auxtune.selectors.kit.grouping import (
     primary_with,
     row_of,
 )
+from auxtune.selectors.kit.measured_runs import FromJointRun, JointRun
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Evidence, Measure, Problem, Selection, Wants
 
 PROBE = "lookahead"
 _MEASURED = {
@@ -74,17 +74,8 @@ _MEASURED = {
 }
 
 
-@dataclass(frozen=True)
-class TagState:
-    """Whether the joint run was asked for, and where its evidence is once it went well."""
-
-    problem: Problem
-    asked: bool = False
-    key: str | None = None
-
-
 @options
-class Tag:
+class Tag(FromJointRun):
     """The groups of tasks that help each other most when trained together, from one joint run."""
 
     version: ClassVar[int] = 1
@@ -124,28 +115,14 @@ class Tag:
         """What it can answer and what its runs need."""
         return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
-    def start(self, problem: Problem) -> TagState:
-        """Nothing asked for."""
-        return TagState(problem)
-
-    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Done:
-        """All tasks together, once; nothing where there is one task only."""
-        if state.asked or len(state.problem.names) == 1:
-            return Done()
+    @property
+    def measure(self) -> Measure:
+        """The look-ahead of every task's steps onto every other's loss."""
         step = "optimiser" if self.released else self.lookahead
         order = self.order or ("first" if step == "sgd" else "exact")
-        measure = Measure(PROBE, {"every": self.probe_every, "step": step, "order": order})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
+        return Measure(PROBE, {"every": self.probe_every, "step": step, "order": order})
 
-    def proposed(self, state: TagState, number: int, proposal: Proposal) -> TagState:
-        """The joint run is under way."""
-        return replace(state, asked=True)
-
-    def told(self, state: TagState, number: int, outcome: Outcome) -> TagState:
-        """The joint run is over, well or not."""
-        return replace(state, key=outcome.evidence.get(PROBE))
-
-    def select(self, state: TagState, evidence: Evidence) -> Selection:
+    def select(self, state: JointRun, evidence: Evidence) -> Selection:
         """The best groups, or the primary with what helps it; all tasks together where the table is noise.
 
         Before anything is known the primary alone, without one all tasks in one.
@@ -165,16 +142,12 @@ class Tag:
         grouped = finalise(affinity, problem.models or self.models or MODELS, self.singletons)
         return answer(problem, grouped, {**belief, "score": grouped.score, "proven": grouped.proven})
 
-    def fewest(self, problem: Problem) -> int:
-        """The joint run, unless there is one task only."""
-        return min(1, len(problem.names) - 1)
-
     @property
     def _table(self) -> Literal["affinity", "per_rate", "cosine"]:
         """The array that counts."""
         return "cosine" if self.variant == "cosine" else "per_rate" if self.per_rate or self.released else "affinity"
 
-    def _affinity(self, state: TagState, evidence: Evidence) -> Affinity | None:
+    def _affinity(self, state: JointRun, evidence: Evidence) -> Affinity | None:
         """What the joint run measured; ``None`` where it has not, or was too short for a probe."""
         if state.key is None:
             return None
