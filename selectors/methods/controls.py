@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.mixtures import sampling_shares
+from auxtune.selectors.kit.mixtures import share_by_sampling
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
@@ -121,9 +121,9 @@ class SizeProportional(FixedMixture):
         return Wants(frozenset({"primary", "scored"}), "weights")
 
     def shares(self, problem: Problem) -> dict[str, float]:
-        """By the rule of the class, a sampling rule of ``shares.sampling_shares``."""
+        """By the rule of the class, a sampling rule of ``share_by_sampling``."""
         rows = {task.name: task.train_rows for task in problem.tasks}
-        return sampling_shares(self.rule, rows, problem.names)
+        return share_by_sampling(self.rule, rows, problem.names)
 
 
 class SizeSqrt(SizeProportional):

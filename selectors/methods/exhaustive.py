@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
+from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Wants
 
@@ -47,7 +47,7 @@ class Exhaustive(FromNetworkRuns):
 
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""
-        return NetworkRuns(problem, on_offer(problem))
+        return NetworkRuns(problem, list_networks(problem))
 
     def propose(self, state: NetworkRuns, evidence: Evidence) -> Proposal | Done:
         """The next group, small ones first; any number of them may run at once."""

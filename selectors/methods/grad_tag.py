@@ -48,11 +48,11 @@ from scipy.stats import norm, spearmanr
 from auxtune.selectors.kit.affinity import (
     SURE,
     Affinity,
-    affinity_of,
+    average_gains,
     correlation_bound,
-    drawn_subsets,
+    draw_subsets,
     independent,
-    mean_gains,
+    make_affinity,
     preferences,
 )
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
@@ -60,12 +60,12 @@ from auxtune.selectors.kit.grouping import (
     MODELS,
     MODELS_UNREAD,
     Grouping,
-    all_together,
     alone_or_together,
     answer,
-    primary_with,
+    answer_for_primary,
+    assign_to_best,
+    group_all,
     row_of,
-    served_by_best,
     spectral,
 )
 from auxtune.selectors.kit.linearised import Linearised, linearised
@@ -118,7 +118,7 @@ class GradTag(FromJointRun):
         if model is None:
             return answer(problem, alone_or_together(problem), {"affinity": None})
         if len(problem.names) < 3:
-            return answer(problem, all_together(problem), {"affinity": None, "skill": None})
+            return answer(problem, group_all(problem), {"affinity": None, "skill": None})
         masks = self._subsets(problem)
         losses = _losses(model, masks)
         affinity = _affinity(model, masks, losses, problem)
@@ -126,7 +126,7 @@ class GradTag(FromJointRun):
         belief = {"affinity": affinity.as_json(), "skill": skill, "subsets": len(masks)}
         if skill["lower"] is None or skill["lower"] <= 0:
             why = f"the halves of the rows do not agree: {'one model' if problem.primary is None else 'all tasks'}"
-            return answer(problem, all_together(problem), {**belief, "why": why})
+            return answer(problem, group_all(problem), {**belief, "why": why})
         if problem.primary is not None:
             return _for_primary(problem, problem.primary, model, affinity, belief)
         means = losses.mean(axis=0, where=masks)
@@ -147,7 +147,7 @@ class GradTag(FromJointRun):
         tasks = len(problem.names)
         size = max(3, tasks // 4) if self.size is None else self.size
         # Of three tasks the pairs: there is one subset of all of them only, which compares nothing.
-        return drawn_subsets(tasks, min(size, tasks - 1), self.subsets, np.random.default_rng([problem.seed, 1]))
+        return draw_subsets(tasks, min(size, tasks - 1), self.subsets, np.random.default_rng([problem.seed, 1]))
 
     def _groupings(self, affinity: Affinity, problem: Problem) -> list[Grouping]:
         """Those to choose from, each of at most as many groups as may be served."""
@@ -167,11 +167,11 @@ def _losses(model: Linearised, masks: np.ndarray) -> np.ndarray:
 
 def _affinity(model: Linearised, masks: np.ndarray, losses: np.ndarray, problem: Problem) -> Affinity:
     """Gains beside each other; on the diagonal what a task trained alone gains over its mean."""
-    values = mean_gains(masks, losses)
+    values = average_gains(masks, losses)
     alone = np.diag(_losses(model, np.eye(len(model.tasks), dtype=bool)))
     np.fill_diagonal(values, _gains(alone, losses.mean(axis=0, where=masks)))
     details = {"subsets": len(masks), "size": int(masks[0].sum())}
-    return affinity_of(model.tasks, values, "grad_tag", _MEASURED, problem.measure_seed, details).among(problem.names)
+    return make_affinity(model.tasks, values, "grad_tag", _MEASURED, problem.measure_seed, details).among(problem.names)
 
 
 def _gains(losses: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ def _gains(losses: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 def skill_of(model: Linearised, masks: np.ndarray) -> dict[str, JSON]:
     """How well the tables of the two halves of the rows agree; ``None`` where that cannot be said."""
-    one, other = (preferences(mean_gains(masks, _losses(half, masks))) for half in model.halves())
+    one, other = (preferences(average_gains(masks, _losses(half, masks))) for half in model.halves())
     unknown = {"spearman": None, "lower": None}
     if not np.isfinite([one, other]).all() or np.ptp(one) == 0 or np.ptp(other) == 0:
         return unknown
@@ -206,12 +206,12 @@ def _for_primary(
     told = {**belief, "estimates": [{"with": number, "loss": loss} for number, loss in enumerate(means.tolist())]}
     if kept == 0:
         told["why"] = f"every task is estimated to harm {primary}: the primary alone"
-    return primary_with(problem, order[:kept], row, told)
+    return answer_for_primary(problem, order[:kept], row, told)
 
 
 def _disjoint(affinity: Affinity, clusters: Sequence[Sequence[str]]) -> Grouping:
     places = [tuple(affinity.tasks.index(task) for task in cluster) for cluster in clusters]
-    return served_by_best(affinity, places, proven=False)
+    return assign_to_best(affinity, places, proven=False)
 
 
 def _estimate(model: Linearised, grouping: Grouping, means: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import Field
 
-from auxtune.selectors.kit.head_profiles import RELEASED, heads_measured, rows_norm
+from auxtune.selectors.kit.head_profiles import RELEASED, measure_heads, rows_norm
 from auxtune.selectors.kit.kept_rows import kept_at, rule_for
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
@@ -116,11 +116,11 @@ class InstanceFilter:
         problem = state.problem
         if not problem.auxiliaries:
             return Done()
-        single = state.runs.next((heads_measured(self.released),))
+        single = state.runs.next((measure_heads(self.released),))
         if single is not None:
             if single.tasks[0] == problem.primary:  # of the primary all rows are kept
                 return single
-            instances = heads_measured(self.released, "instance_importance")
+            instances = measure_heads(self.released, "instance_importance")
             return replace(single, measure=(*single.measure, instances))
         if not state.runs.over:
             return Wait()

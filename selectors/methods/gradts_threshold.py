@@ -47,8 +47,8 @@ from scipy import stats
 from auxtune.selectors.kit.grouping import at_least
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
-    auxiliaries_by_tau,
-    heads_measured,
+    measure_heads,
+    rank_by_tau,
     rows_norm,
     taus_of,
     twins_of,
@@ -103,7 +103,7 @@ class GradTSThreshold(FromSingleRuns):
         """The next run, any number side by side; none where there is no auxiliary to compare."""
         if not state.problem.auxiliaries:
             return Done()
-        return state.next((heads_measured(self.released),)) or Done()
+        return state.next((measure_heads(self.released),)) or Done()
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """The primary and what is like it, or all tasks where that was not tested.
@@ -112,7 +112,7 @@ class GradTSThreshold(FromSingleRuns):
         """
         problem = state.problem
         taus = taus_of(state, evidence, rows_norm(self.released))
-        ranking, twins = auxiliaries_by_tau(taus), twins_of(state, taus)
+        ranking, twins = rank_by_tau(taus), twins_of(state, taus)
         threshold = self._threshold(twins)
         belief: dict[str, JSON] = {"tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)}
         like: Collection[str] = () if threshold is None else at_least(ranking, threshold)

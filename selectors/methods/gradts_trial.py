@@ -33,8 +33,8 @@ from pydantic import Field
 
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
-    auxiliaries_by_tau,
-    heads_measured,
+    measure_heads,
+    rank_by_tau,
     rows_norm,
     taus_of,
     unmeasured,
@@ -105,7 +105,7 @@ class GradTSTrial:
         """Every single-task run, then prefixes in their order; the first one carries the ranking."""
         if not state.problem.auxiliaries:
             return Done()
-        single = state.runs.next((heads_measured(self.released),))
+        single = state.runs.next((measure_heads(self.released),))
         if single is not None:
             return single
         if not state.runs.over:
@@ -161,7 +161,7 @@ class GradTSTrial:
         return len(problem.names) + 1 if problem.auxiliaries else 0
 
     def _ranking(self, state: TrialState, evidence: Evidence) -> Ranking:
-        return tuple(auxiliaries_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
+        return tuple(rank_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
 
     def _reading(self, state: TrialState) -> Reading:
         """What is to be read of the prefixes, whatever else has come in."""

@@ -24,7 +24,7 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
+from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Done, Evidence, Network, Problem, Proposal, Selection, Wants
 
@@ -47,7 +47,7 @@ class HOA(FromNetworkRuns):
 
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""
-        return NetworkRuns(problem, on_offer(problem, largest=2))
+        return NetworkRuns(problem, list_networks(problem, largest=2))
 
     def propose(self, state: NetworkRuns, evidence: Evidence) -> Proposal | Done:
         """The next single task or pair; any number of them may run at once."""
@@ -56,7 +56,7 @@ class HOA(FromNetworkRuns):
     def select(self, state: NetworkRuns, evidence: Evidence) -> Selection:
         """The best groups by what is known so far; all tasks together, or the primary alone, while too little is."""
         measured = _measured(state)
-        larger = [network for network in on_offer(state.problem) if len(network.tasks) > 2]
+        larger = [network for network in list_networks(state.problem) if len(network.tasks) > 2]
         predicted = [_predicted(_pairs(measured, network.name), network.tasks) for network in larger]
         scores = table_of(state.problem, [*measured.values(), *predicted])
         pairs = {f"{task} with {other}": score for (task, other), score in _pairs(measured).items()}

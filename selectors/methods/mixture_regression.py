@@ -31,7 +31,7 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
-from auxtune.selectors.kit.mixtures import draws_of
+from auxtune.selectors.kit.mixtures import make_draws
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
@@ -119,7 +119,7 @@ class MixtureRegression:
             return Done()
         wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
         if state.sampled < wanted:
-            return _proposal(state, draws_of(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
+            return _proposal(state, make_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
         if len(state.scores) < len(state.mixtures):
             return Wait()
         model = _learnt(state)
@@ -180,7 +180,7 @@ class MixtureRegression:
         def careful(shares: np.ndarray) -> np.ndarray:
             return model.mean(shares) - self.kappa * model.spread(shares)
 
-        best = draws_of(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
+        best = make_draws(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
         found: list[list[float]] = best.tolist()
         return found
 

@@ -51,15 +51,15 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, affinity_of, preferences, reliability_of
+from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, make_affinity, preferences, reliability_of
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
 from auxtune.selectors.kit.grouping import (
     MODELS,
     MODELS_UNREAD,
-    all_together,
     alone_or_together,
     answer,
-    primary_with,
+    answer_for_primary,
+    group_all,
     row_of,
 )
 from auxtune.selectors.kit.measured_runs import FromJointRun, JointRun
@@ -137,7 +137,7 @@ class Tag(FromJointRun):
             return _for_primary(problem, problem.primary, affinity, reliability, belief)
         if reliability is not None and not reliability.shown:
             why = f"{_noise(reliability, affinity)}: one model"
-            return answer(problem, all_together(problem), {**belief, "why": why})
+            return answer(problem, group_all(problem), {**belief, "why": why})
         finalise = cover if len(affinity.tasks) <= LARGEST else clustered
         grouped = finalise(affinity, problem.models or self.models or MODELS, self.singletons)
         return answer(problem, grouped, {**belief, "score": grouped.score, "proven": grouped.proven})
@@ -154,7 +154,7 @@ class Tag(FromJointRun):
         arrays = evidence[state.key]
         details = {"probes": int(arrays["probes"]), "diagonal": "held-out" if self._table != "cosine" else "train"}
         tasks, seed = [str(task) for task in arrays["tasks"]], state.problem.measure_seed
-        affinity = affinity_of(tasks, arrays[self._table], "tag", _MEASURED[self._table], seed, details)
+        affinity = make_affinity(tasks, arrays[self._table], "tag", _MEASURED[self._table], seed, details)
         alone = self.singletons and state.problem.primary is None
         needed = np.isfinite(np.diag(affinity.values)).all() or not alone
         return affinity.among(state.problem.names) if affinity.known and needed else None
@@ -199,10 +199,10 @@ def _for_primary(
     row = row_of(affinity, primary)
     if reliability is not None and not reliability.shown:
         why = f"{_noise(reliability, affinity)}: all tasks"
-        return primary_with(problem, problem.names, row, {**belief, "why": why})
+        return answer_for_primary(problem, problem.names, row, {**belief, "why": why})
     kept = [source for source, gain in row.items() if gain > 0]
     alone = {} if kept else {"why": f"no task does anything for {primary}: the primary alone"}
-    return primary_with(problem, kept, row, {**belief, **alone})
+    return answer_for_primary(problem, kept, row, {**belief, **alone})
 
 
 def _noise(reliability: Reliability, affinity: Affinity) -> str:

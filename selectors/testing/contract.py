@@ -44,7 +44,7 @@ from auxtune.selectors.testing.checks import (
     check_weights,
     needs_inside,
 )
-from auxtune.selectors.testing.study import Event, SimulatedStudy, as_executed, fold, simulate_study
+from auxtune.selectors.testing.study import Event, SimulatedStudy, execute_proposal, fold, simulate_study
 
 SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
 FORTY = (*(f"task{i}" for i in range(39)), "target")
@@ -179,7 +179,7 @@ class Contract:
         told: list[Event] = []
         evidence: dict[str, Any] = {}
         while len(told) < 4 and isinstance(reply := self.selector.propose(state, evidence), Proposal):
-            proposal = as_executed(problem, reply)
+            proposal = execute_proposal(problem, reply)
             state = self.selector.proposed(state, len(told), proposal)
             told.append((len(told), benchmark.train(problem, len(told), proposal)))
             evidence.update(benchmark.evidence(problem, proposal))
