@@ -22,13 +22,14 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import summary
+from auxtune.selectors.extensions import reading_of
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.methods.autosem import AutoSeM
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.thompson import Thompson
-from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo, reading_of
+from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo
 
 FORMS = ["{name: thompson, rounds: 24}", "{name: thompson, mode: trials, rounds: 24}"]
 

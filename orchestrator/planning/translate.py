@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
-from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
+from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
@@ -38,10 +38,10 @@ class Translator:
             return proposal
         training = self.options.training
         rows = {task.name: task.train_rows for task in self.problem.tasks}
-        weights = proposal.weights or sampling_shares(training.sampling, rows, proposal.tasks)
+        weights = proposal.weights or share_by_sampling(training.sampling, rows, proposal.tasks)
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
-        counts = cycle_counts(weights, self._primary_of(proposal), self._longest_cycle)
+        counts = count_cycle(weights, self._primary_of(proposal), self._longest_cycle)
         if (self.problem.primary is None or proposal.measure) and not all(counts.values()):
             # Every task counts, or is to be measured beside the others: none is left out.
             return replace(proposal, weights=dict(weights), cycle=False)
@@ -64,7 +64,7 @@ class Translator:
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
-            cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
+            cycle=count_cycle(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
             source_tasks=first,
             evaluate=evaluated,

@@ -22,7 +22,7 @@ from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.selectors.protocol import version_of
+from auxtune.selectors.extensions import version_of
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 

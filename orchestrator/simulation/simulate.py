@@ -25,7 +25,7 @@ from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import Recorded, read_recorded
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.methods.controls import FixedMixture
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Selector
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wants
 from auxtune.selectors.registry import make
 
 COLUMNS = (
@@ -185,7 +185,7 @@ def _questions(
     table, selector = recorded.table, asked.make()
     limits: Sequence[int | None] = budgets or (None,)
     together = isinstance(table, GroupsTable) and not targets and table.targets == table.header.tasks
-    if together and (selector.groups or isinstance(selector, FixedMixture)):
+    if together and ("groups" in selector.wants().objectives or isinstance(selector, FixedMixture)):
         for limit in limits:
             for many in models or (() if inference_budgets else (3,)):
                 yield Question(None, many, None, limit)
@@ -234,11 +234,12 @@ class AsGroups:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
 
     control: FixedMixture
+
+    def wants(self) -> Wants:
+        """Groups."""
+        return Wants(frozenset({"groups"}), "groups")
 
     def start(self, problem: Problem) -> Problem:
         """The problem is all there is to know."""
