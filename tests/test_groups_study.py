@@ -17,7 +17,8 @@ from test_agenda import World
 from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, problem
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
+from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
@@ -68,7 +69,11 @@ class Groups(World):
 
     def answer(self, agenda: Agenda) -> dict[str, Any]:
         """What ``selection.json`` would hold."""
-        return answer("x", self.folder, agenda.accounts, agenda._confirmation, ACCURACY, Price())
+        return self.typed_answer(agenda).as_json()
+
+    def typed_answer(self, agenda: Agenda) -> Answer:
+        """The same as values of the product."""
+        return build_answer("x", self.folder, agenda.accounts, agenda._confirmation, ACCURACY, Price())
 
 
 def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Path) -> None:
@@ -76,8 +81,10 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     agenda = world.session()
     world.run(agenda)
     assert agenda.finished and list(differences(world.study, read_events(tmp_path / "ledger"))) == []
-    content = world.answer(agenda)
-    assert content == json.loads(write_answer(tmp_path, content).read_text())
+    answer = world.typed_answer(agenda)
+    content = answer.as_json()
+    assert content == json.loads(write_answer(tmp_path, answer).read_text())
+    assert read_answer(tmp_path) == answer
     assert (content["kind"], content["primary"], content["weights"], content["contribution"]) == (
         "groups",
         None,
@@ -139,14 +146,14 @@ def lift_of(low: float | None, high: float | None) -> dict[str, Any]:
     return {"metric": "mean", "mean": 0.01, "low": low, "high": high, "seeds": 4, "models": 4, "tasks": {"d": own}}
 
 
-def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
+def content_of(lift: dict[str, Any] | None) -> Answer:
     served_by = [
         {"tasks": ["d", "a"], "serves": ["d"]},
         {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
         {"tasks": ["c"], "serves": []},
     ]
     report = {"d": {"f1": 0.5, "accuracy": 0.75}}
-    return {"primary": None, "groups": served_by, "lift": {"single_task": lift}, "report": report}
+    return Answer.from_json({"groups": served_by, "lift": {"single_task": lift}, "report": report})
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,9 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     assert (answer_of(folder)["weights"], answer_of(folder)["lift"]) == (before["weights"], before["lift"])
     assert f"`auxtune resume x --set budget.trials={trials}` confirms" in told(folder)["answer"]["said"]
     line = agenda.unpaid.describe(folder, agenda.accounts.trained, 7)
-    result = Result(folder, answer_of(folder), agenda.accounts, None, None, line)
+    answer = material_of(folder).answer
+    assert answer is not None
+    result = Result(folder, answer, agenda.accounts, None, None, line)
     printed = io.StringIO()
     Console(width=100, file=printed).print(summary(result, study.study.options.budget, "sqlite:///x"), soft_wrap=True)
     assert line in " ".join(printed.getvalue().split())

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
@@ -33,7 +35,7 @@ from auxtune.orchestrator.views.summary import summary
 def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "{name: random_subset, trials: 4}", WITH_EACH)
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(answer))
+    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
     (shares, report) = page["selection"]["tables"].values()
     assert dict(shares) == answer["weights"]
     assert report == [["p", "accuracy", answer["report"]["p"]["accuracy"]]]
@@ -69,7 +71,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
 def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "tag", GROUPS.replace("{seeds: 1}", "{seeds: 4}"))
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(answer))
+    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
     models, report = page["selection"]["tables"].values()
     assert models == [[" + ".join(g["tasks"]), ", ".join(g["serves"])] for g in answer["groups"]]
     assert report == [[task, metric, v] for task, each in answer["report"].items() for metric, v in each.items()]
@@ -95,8 +97,8 @@ def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("selector", "text"), [("{name: random_subset, trials: 4}", WITH_EACH), ("tag", GROUPS)])
 def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_path: Path) -> None:
     material = material_of(finished(tmp_path, selector, text))
-    assert material.selection is not None
-    result = Result(material.folder, material.selection, material.accounts, None)
+    assert material.answer is not None
+    result = Result(material.folder, material.answer, material.accounts, None)
     printed = io.StringIO()
     Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x"))
     shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
@@ -348,10 +350,11 @@ def test_a_page_that_cannot_be_written_leaves_none_of_another_answer(tmp_path: P
     folder = finished(tmp_path, "random_subset")
     material = material_of(folder)
     (folder / "report.html").write_text("a former answer")
-    _, trouble = write_report(folder, material.study, read_events(folder / "ledger"), {"format": 1})
-    assert trouble is not None and "KeyError" in trouble and not (folder / "report.html").exists()
-    assert material.selection is not None
-    page, trouble = write_report(folder, material.study, read_events(folder / "ledger"), material.selection)
+    assert material.answer is not None
+    broken = replace(material.answer, lift={"single_task": replace(material.answer.lift["all_tasks"], mean=None)})
+    _, trouble = write_report(folder, material.study, read_events(folder / "ledger"), broken)
+    assert trouble is not None and "TypeError" in trouble and not (folder / "report.html").exists()
+    page, trouble = write_report(folder, material.study, read_events(folder / "ledger"), material.answer)
     assert (page, trouble) == (study_page(material), None)
     assert len(SECTIONS) == (folder / "report.html").read_text().count("<section ")
 

@@ -16,6 +16,7 @@ from reported import WITH_EACH, Reader, finished
 from rich.console import Console
 from simulated_study import GROUPS
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.translate import Translator
@@ -65,19 +66,19 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     study = Study.from_folder(folder, [f"tracking.uri=sqlite:///{home}/mlflow.db"]).file
     (folder / "study.yaml").write_text(study.text)
     events, answer = read_events(folder / "ledger"), json.loads((folder / "selection.json").read_text())
-    accounts = Accounts(events)
-    page, trouble = write_report(folder, study, events, answer)
+    accounts, typed = Accounts(events), Answer.from_json(answer)
+    page, trouble = write_report(folder, study, events, typed)
     assert trouble is None
     problem = accounts.sessions[-1].opened.problem
     rows = {task.name: {"train": task.train_rows, "validation": task.validation_rows} for task in problem.tasks}
     steps = Translator(study.options, model_options(study), problem).steps
     tracker = Tracker(mirrored(study, folder, events, steps, price_of(study.options), rows), events)
     tracker.start()
-    tracker.finish(ending_of("done", folder, answer, page), patience=200)
+    tracker.finish(ending_of("done", folder, typed, page), patience=200)
     assert tracker.trouble is None
     printed = io.StringIO()
     uri = tracking_uri(study)
-    Console(width=300, file=printed).print(summary(Result(folder, answer, accounts, None), study.options.budget, uri))
+    Console(width=300, file=printed).print(summary(Result(folder, typed, accounts, None), study.options.budget, uri))
     client, made = MlflowClient(uri), tracker.made()
     runs = {event.id: client.get_run(event.run_id) for event in made}
     children = [run for trial, run in runs.items() if trial is not None]
@@ -86,7 +87,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_all_say_the_same_sentence(told: Told) -> None:
-    said = verdict(told.answer)
+    said = verdict(Answer.from_json(told.answer))
     assert said in told.terminal and said in told.page and told.note.startswith(f"**{said}**")
 
 

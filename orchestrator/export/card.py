@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import lift_words, verdict
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
@@ -31,14 +31,14 @@ _HUB_TASKS = {
 
 @dataclass(frozen=True)
 class Made:
-    """What a card tells of: ``answer`` is the study's selection.json, ``saved`` the model's auxtune.json.
+    """What a card tells of: ``answer`` is the study's, ``saved`` the model's auxtune.json.
 
     ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
     trials of the same arm came to on the test split.
     """
 
     study: StudyFile
-    answer: Mapping[str, Any]
+    answer: Answer
     saved: SavedModel
     tasks: Mapping[str, Task]  # of the study, those trained and others
     recipe: Recipe
@@ -91,7 +91,7 @@ def _front_matter(made: Made) -> str:
 def _answer(made: Made) -> Iterator[str]:
     answer, about = made.answer, made.about
     yield f"# {made.name}\n"
-    arm, best = about["arm"], recommendation_of(answer).arm
+    arm, best = about["arm"], answer.recommendation.arm
     yield f"A model of the auxtune study `{about['study']}`. It answered: {verdict(answer)}\n"
     what = "what the study's selector chose" if arm == SELECTION else f"the study's control `{arm}`"
     other = "" if arm == best else f", **not the arm that the study recommends**, which is {_arm(best)}"
@@ -109,8 +109,8 @@ def _answer(made: Made) -> Iterator[str]:
     yield f"\nwith seed {about['seed']}; {best} and are these.\n"
     yield "What the study measured of its selection, on rows that its search never saw, over the seeds of its trials:\n"
     yield "| over | lift | 95 % interval | seeds |\n|---|---|---|---|"
-    for control, lift in answer["lift"].items():
-        yield f"| {' | '.join((control, *lift_words(lift, lift['metric'] if lift else '')))} |"
+    for control, lift in answer.lift.items():
+        yield f"| {' | '.join((control, *lift_words(lift, lift.metric if lift else '')))} |"
 
 
 def _heads(made: Made) -> Iterator[str]:
@@ -128,12 +128,12 @@ def _heads(made: Made) -> Iterator[str]:
 
 
 def _cost(made: Made) -> Iterator[str]:
-    cost, search = made.about["cost"], made.answer["cost"]
+    cost, search = made.about["cost"], made.answer.cost
     yield "\n## Cost\n\n| | trials | hours | CPU hours | GPU hours | USD |\n|---|---|---|---|---|---|"
     hours, cpu, gpu = (cost[key] / HOUR for key in ("wall_seconds", "cpu_seconds", "gpu_seconds"))
     yield f"| training this model | – | {hours:.3g} | {cpu:.3g} | {gpu:.3g} | {_money(cost['usd'])} |"
-    spent = " | ".join(f"{search[key]:.3g}" for key in ("wall_hours", "cpu_hours", "gpu_hours"))
-    yield f"| the study that chose the tasks | {search['trials']} | {spent} | {_money(search['usd'])} |"
+    spent = " | ".join(f"{hours:.3g}" for hours in (search.wall_hours, search.cpu_hours, search.gpu_hours))
+    yield f"| the study that chose the tasks | {search.trials} | {spent} | {_money(search.usd)} |"
 
 
 def _data(made: Made) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from auxtune.orchestrator.answer.answer import main_metrics, read_answer
+from auxtune.orchestrator.answer.answer import Answer, Group, read_answer
 from auxtune.orchestrator.answer.served import groups_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
@@ -27,8 +26,8 @@ class Wanted:
     serves: tuple[str, ...]
 
 
-def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
-    """``selection.json`` of the finished study in ``folder``.
+def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
+    """The answer of the finished study in ``folder``.
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
     """
@@ -37,15 +36,15 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
         hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
-    if (content := read_answer(folder)) is None:
+    if (answer := read_answer(folder)) is None:
         again = f"`auxtune resume {typed(folder)}` writes it again"
         raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
-    return content
+    return answer
 
 
 def wanted_models(
     folder: Path,
-    answer: Mapping[str, Any],
+    answer: Answer,
     accounts: Accounts,
     confirmation: Confirmation,
     seed: int,
@@ -71,16 +70,14 @@ def wanted_models(
             raise AuxtuneError(f"{folder}: --group is for studies with `objective: groups`; this one has one model")
         [proposal] = proposals
         return [Wanted("", proposal, confirmation.serves)]
-    groups = answer["groups"] if arm == SELECTION else groups_of(accounts, arms[arm][:1], main_metrics(answer))
+    groups = answer.groups or () if arm == SELECTION else groups_of(accounts, arms[arm][:1], answer.main_metrics)
     return _serving(folder, proposals, groups, group)
 
 
-def _serving(
-    folder: Path, proposals: Sequence[Proposal], groups: Sequence[Mapping[str, Any]], group: int | None
-) -> list[Wanted]:
+def _serving(folder: Path, proposals: Sequence[Proposal], groups: Sequence[Group], group: int | None) -> list[Wanted]:
     """The groups that serve a task, or of them number ``group``."""
     numbered = [
-        Wanted(f"group-{number}", proposal, tuple(each["serves"]))
+        Wanted(f"group-{number}", proposal, each.serves)
         for number, (proposal, each) in enumerate(zip(proposals, groups, strict=True), start=1)
     ]
     serving = [wanted for wanted in numbered if wanted.serves]
@@ -93,12 +90,12 @@ def _serving(
     return [replace(asked[0], name="")]
 
 
-def _check(folder: Path, answer: Mapping[str, Any], executed: Sequence[Proposal]) -> None:
+def _check(folder: Path, answer: Answer, executed: Sequence[Proposal]) -> None:
     """Raise ``AuxtuneError`` unless ``answer`` is of the selection that ``executed`` trains."""
-    if answer["primary"] is not None:
-        agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer["weights"]
+    if answer.primary is not None:
+        agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer.weights
     else:
-        agrees = [list(proposal.tasks) for proposal in executed] == [each["tasks"] for each in answer["groups"] or []]
+        agrees = [proposal.tasks for proposal in executed] == [each.tasks for each in answer.groups or ()]
     if not agrees:
         path = folder / "selection.json"
         again = f"`auxtune resume {typed(folder)}` writes it again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
@@ -13,15 +13,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def intervals(name: str, lifts: Sequence[tuple[str, Mapping[str, Any]]], unit: str, says: str) -> Markup:
-    """``lifts`` are (label, lift as in ``selection.json``); of one without an interval only the dot is drawn."""
+class Estimate(Protocol):
+    """A difference with its interval; ``low`` and ``high`` are ``None`` where there is none."""
+
+    @property
+    def mean(self) -> float:
+        """The estimate itself."""
+
+    @property
+    def low(self) -> float | None:
+        """The lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
+
+
+def intervals(name: str, lifts: Sequence[tuple[str, Estimate]], unit: str, says: str) -> Markup:
+    """``lifts`` are (label, lift); of one without an interval only the dot is drawn."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=colour("muted"), linewidth=1)
         for place, (_, lift) in enumerate(lifts):
-            mean, low, high = lift["mean"], lift["low"], lift["high"]
-            if low is not None:
+            mean, low, high = lift.mean, lift.low, lift.high
+            if low is not None and high is not None:
                 axes.hlines(place, low, high, color=colour("series-0"), linewidth=2.2)
             filled = colour("series-0") if low is not None else "none"
             axes.plot(mean, place, "o", markersize=7, color=colour("series-0"), markerfacecolor=filled)
@@ -46,7 +62,7 @@ def intervals(name: str, lifts: Sequence[tuple[str, Mapping[str, Any]]], unit: s
 
 
 def interval_grid(
-    name: str, columns: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: Sequence[str], unit: str, says: str
+    name: str, columns: Mapping[str, Mapping[str, Estimate]], rows: Sequence[str], unit: str, says: str
 ) -> Markup:
     """The same with a panel per column: column -> row -> lift."""
 
@@ -57,9 +73,9 @@ def interval_grid(
             for place, row in enumerate(rows):
                 if (lift := lifts.get(row)) is None:
                     continue
-                if lift["low"] is not None:
-                    axes.hlines(place, lift["low"], lift["high"], color=colour("series-0"), linewidth=2)
-                axes.plot(lift["mean"], place, "o", markersize=5.5, color=colour("series-0"))
+                if lift.low is not None and lift.high is not None:
+                    axes.hlines(place, lift.low, lift.high, color=colour("series-0"), linewidth=2)
+                axes.plot(lift.mean, place, "o", markersize=5.5, color=colour("series-0"))
             axes.set_title(column)
             axes.set_yticks(range(len(rows)), rows)
             axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.lengths import whole_steps
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
@@ -72,7 +72,7 @@ def write_page(page: Page, to: Path) -> None:
 
 
 def write_report(
-    folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]
+    folder: Path, study: StudyFile, events: Sequence[Event], answer: Answer
 ) -> tuple[Page | None, str | None]:
     """Write ``report.html`` of a study that has just come to its answer into its ``folder``.
 
@@ -81,7 +81,7 @@ def write_report(
     """
     page = None
     try:
-        page = study_page(finished_material(folder, study, events, selection))
+        page = study_page(finished_material(folder, study, events, answer))
         write_page(page, folder / FILE)
     except Exception as error:
         with suppress(OSError):  # a former page would tell of another answer

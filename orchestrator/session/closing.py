@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from auxtune.orchestrator.answer.answer import read_answer
+from auxtune.orchestrator.answer.answer import Answer, read_answer
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.vain import Vain
@@ -25,18 +24,18 @@ from auxtune.orchestrator.tracking.ending import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 
-def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+def ending_of(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
     """What MLflow keeps of the study, once it has ended for a ``reason``."""
-    if not selection:
+    if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
     files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
     try:
         drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
-        return Ending(reason, selection, note_of(page, selection, folder), files, drawings)
+        return Ending(reason, answer, note_of(page, answer, folder), files, drawings)
     except Exception as error:  # an answer must not be lost over what MLflow shows of it
         said = f"{type(error).__name__}: {error}"
         logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
-        return Ending(reason, selection, note_of(None, selection, folder), files)
+        return Ending(reason, answer, note_of(None, answer, folder), files)
 
 
 def close(
@@ -82,10 +81,10 @@ def discard_answer(folder: Path, part: Vain | None) -> None:
     if part is None:
         return
     try:
-        content = read_answer(folder)
+        answer = read_answer(folder)
     except AuxtuneError:  # of no use to anybody either
         return
-    if content is not None and (part == "search" or not content["report"]):
+    if answer is not None and (part == "search" or not answer.report):
         for name in ("selection.json", FILE):
             (folder / name).unlink(missing_ok=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.answer.answer import Answer, write_answer
+from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.engine.loop import run_tuner
 from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
@@ -46,7 +47,7 @@ PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished study leaves: its folder, the content of ``selection.json``, and the accounts.
+    """What a finished study leaves: its folder, its answer, and the accounts.
 
     ``unpaid`` says what the selector reads anew out of its trials where the budget does not allow to confirm it.
     ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not, and ``report_trouble`` why
@@ -54,11 +55,16 @@ class Result:
     """
 
     folder: Path
-    selection: Mapping[str, Any]
+    answer: Answer
     accounts: Accounts
     tracking_trouble: str | None
     report_trouble: str | None = None
     unpaid: str | None = None
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """The content of ``selection.json``."""
+        return self.answer.as_json()
 
 
 def run_session(
@@ -91,7 +97,7 @@ def run_session(
         tracker = Tracker(runs, list(ledger.events))
         tracker.start()
         reason: Reason = "failed"
-        selection: Mapping[str, Any] = {}
+        answer: Answer | None = None
         page: Page | None = None
         untold: str | None = "interrupted"  # why there is no report.html
         failure = ""  # why there is no answer, up to what is to be done
@@ -103,12 +109,12 @@ def run_session(
                 _train(prepared, agenda, measuring, tracker, folder, session, signals, ground)
             reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
             if reason == "done":
-                selection = _answer(prepared, agenda, folder)
-                page, untold = write_report(folder, study, ledger.events, selection)
+                answer = _answer(prepared, agenda, folder)
+                page, untold = write_report(folder, study, ledger.events, answer)
             elif reason == "failed":
                 discard_answer(folder, agenda.vain)
                 failure = failure_of(agenda, folder)
-            ending = ending_of(reason, folder, selection, page)
+            ending = ending_of(reason, folder, answer, page)
             for event in close(ledger, tracker, reason, ending, PATIENCE, failure or None):
                 agenda.accounts.add(event)
         except Locked:
@@ -116,15 +122,15 @@ def run_session(
             raise
         except KeyboardInterrupt:  # at a moment when it could be obeyed at once
             reason = "done" if reason == "done" else "interrupted"
-            close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
+            close(ledger, tracker, reason, ending_of(reason, folder, answer, page), patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
-                close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
+                close(ledger, tracker, "failed", ending_of("failed", folder, None, None), PATIENCE)
             raise
-    if reason == "done":
+    if reason == "done" and answer is not None:
         trained, limit = agenda.accounts.trained, study.options.budget.trials
         unpaid = agenda.unpaid.describe(folder, trained, limit) if agenda.unpaid else None
-        return Result(folder, selection, agenda.accounts, tracker.trouble, untold, unpaid)
+        return Result(folder, answer, agenda.accounts, tracker.trouble, untold, unpaid)
     go_on = f"`auxtune resume {typed(folder)}` goes on from here"
     if reason == "interrupted":
         raise Interrupted(f"Interrupted; {go_on}.")
@@ -234,10 +240,10 @@ def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
     return EarlyStopping(grace, steps, agenda.record, agenda.accounts.judged)
 
 
-def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:
+def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Answer:
     options = prepared.study.options
     metrics = {name: task.metrics[0] for name, task in prepared.tasks.items()}
     price = prepared.budget.price
-    content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metrics, price)
-    write_answer(folder, content)
-    return content
+    answer = build_answer(options.study, folder, agenda.accounts, prepared.confirmation, metrics, price)
+    write_answer(folder, answer)
+    return answer

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from auxtune.orchestrator.answer.answer import Answer
+
 Reason: TypeAlias = Literal["done", "interrupted", "failed"]
 
 
@@ -14,12 +16,12 @@ Reason: TypeAlias = Literal["done", "interrupted", "failed"]
 class Ending:
     """``reason`` is the session's, ``done``, ``interrupted`` or ``failed``.
 
-    ``selection`` is the content of ``selection.json`` and ``note`` what the run says of it in Markdown, both empty
-    where there is no answer. ``files`` are kept under their names, ``drawings`` (path in the run -> SVG) under theirs.
+    Where there is no ``answer``, ``note``, what the run says of it in Markdown, is empty. ``files`` are kept under
+    their names, ``drawings`` (path in the run -> SVG) under theirs.
     """
 
     reason: Reason
-    selection: Mapping[str, object] = field(default_factory=dict)
+    answer: Answer | None = None
     note: str = ""
     files: Sequence[Path] = ()
     drawings: Mapping[str, str] = field(default_factory=dict)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
@@ -62,7 +63,7 @@ def overview_of(folder: Path) -> dict[str, Any]:
         "trials": counted(accounts),
         "best": short(best, accounts) if best else None,
         **chosen(selected.selection if selected else None),
-        "cost": cost_of(accounts, price, time.time() if alive else None),
+        "cost": asdict(sum_cost(accounts, price, time.time() if alive else None)),
         "error": trouble,
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.bill import Room, bill, rooms
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.estimate import Pace, Spread, Work, average, hull
@@ -33,7 +33,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     fewest = fewest_search_trials(study.options, seen.translator.problem)
     foreseen, arms = seen.foreseen(), arms_of(seen.confirmation, seen.accounts, seen.searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
-    spent = cost_of(seen.accounts, price, None)
+    spent = vars(sum_cost(seen.accounts, price, None))
     coming = _seconds(seen.pace, (seen.work(proposal) for proposal in foreseen.proposals))
     each = average(coming or [])
     if not foreseen.alike and (plain := _seconds(seen.pace, [seen.later()])):

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
-from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.planning.plan_size import confirm_trials
@@ -29,7 +28,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
     concurrency = concurrency_of(accounts)
-    cost = cost_of(accounts, price_of(options), time.time() if alive else None)
+    cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
     state = state_of(accounts, alive)
     answer = answer_in(folder) if state == "done" else None
     return {
@@ -45,7 +44,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "best": short(best, accounts) if best else None,
         "running": [short(trial, accounts) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
-        "recommended": recommendation_of(answer).arm if answer else None,
+        "recommended": answer.recommendation.arm if answer else None,
         "answer": verdict(answer) if answer else None,
         "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import confirmation_of
@@ -108,9 +108,9 @@ class Watched:
             scene = replace(scene, belief=self._ask(self._fold))
         self._scene = scene
         running = tuple(self._running(t) for t in self._accounts.trials.values() if t.status == "running")
-        cost = cost_of(self._accounts, price_of(self._options), now if state == "running" else None)
+        cost = sum_cost(self._accounts, price_of(self._options), now if state == "running" else None)
         limits = self._options.budget.model_dump(exclude_none=True)
-        budget = tuple(Spent(key, cost[key], limit) for key, limit in limits.items())
+        budget = tuple(Spent(key, getattr(cost, key), limit) for key, limit in limits.items())
         return replace(scene, running=running, budget=budget)
 
     def _begin(self, opened: Opened) -> None:

@@ -45,8 +45,8 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
 
 
 def _chosen(material: Material) -> set[str]:
-    if material.selection is not None and material.anew is None:
-        return set(material.selection["weights"] or {})
+    if material.answer is not None and material.anew is None:
+        return set(material.answer.weights or {})
     return set(getattr(material.leaning, "tasks", ()))
 
 
