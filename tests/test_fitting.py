@@ -21,8 +21,8 @@ from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.fitting import FittingTable, fitted
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import FittingTable, fitted, render_terminal
 
 # 38 letters each, alike in their beginnings and ends, as names of one collection are.
 MIDDLES = ("helpful", "stars", "urgent", "topic", "team")
@@ -101,7 +101,7 @@ def test_the_summary_of_a_run_keeps_names_whole(study: SimulatedStudy) -> None:
     assert answer is not None
     result = Result(study.folder, answer, read_accounts(study.folder), None)
     file = io.StringIO()
-    shown = summary(result, study.study.options.budget, "sqlite:///x")
+    shown = render_terminal(summarize(result, study.study.options.budget, "sqlite:///x"))
     Console(width=80, file=file).print(shown, overflow="ignore", crop=False)
     lines = [line for line in file.getvalue().splitlines() if str(study.folder) not in line]
     check_fit("\n".join(lines), [name for name in NAMES if name in file.getvalue()])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console, Group
+from rich.console import Console
 from small_study import StudyRun, kill
 from test_agenda import World
 from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, problem
@@ -30,9 +30,10 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import write_result
 from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.progress import choice
 from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.summary import group_tables
+from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.protocol import Selection
 from auxtune.selectors.random_groups import RandomGroups
 from auxtune.trials.encoder import load_base
@@ -173,7 +174,7 @@ def test_the_sentence_says_what_to_serve_and_is_honest(lift: dict[str, Any] | No
 
 def test_the_tables_show_every_model_and_every_task() -> None:
     printed = io.StringIO()
-    Console(width=120, file=printed).print(Group(*groups_tables(content_of(lift_of(-0.01, 0.03)))))
+    Console(width=120, file=printed).print(render_terminal(group_tables(content_of(lift_of(-0.01, 0.03)))))
     shown = printed.getvalue()
     assert "nothing: others do better" in shown and "-0.0100 … +0.0300" in shown
     assert "f1 0.5000" in shown and "accuracy 0.7500" in shown and "±0.0200" in shown

@@ -10,7 +10,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, from_json, to_json
 from auxtune.orchestrator.record.node_time import SIGN, NodeClock, NodeTime, NodeTrail
-from auxtune.orchestrator.views.node_cost import node_lines
+from auxtune.orchestrator.views.summary import node_lines
 from auxtune.selectors.protocol import Problem, TaskInfo
 
 HEAD = "node:__internal_head__"

@@ -29,7 +29,8 @@ from auxtune.orchestrator.session.answered import read_answered
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 EIGHT = STUDY.replace("{seeds: 1}", "{seeds: 8}")
 SAID = "Train all tasks in equal shares: all_tasks is better than what was chosen (p alone) by 0."
@@ -64,7 +65,9 @@ def test_all_outputs_begin_with_the_same_sentence(folder: Path) -> None:
     said, printed = verdict(answer), io.StringIO()
     assert said.startswith(SAID)
     result = Result(folder, answer, material.accounts, None)
-    Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x.db"))
+    Console(width=300, file=printed).print(
+        render_terminal(summarize(result, material.options.budget, "sqlite:///x.db"))
+    )
     note = note_of(study_page(material), answer, folder)
     page = told(folder)
     for output in (printed.getvalue(), note, page["answer"]["said"]):

@@ -27,7 +27,8 @@ from auxtune.orchestrator.report.page import rendered
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 # Its numbers
 
@@ -100,7 +101,7 @@ def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_pa
     assert material.answer is not None
     result = Result(material.folder, material.answer, material.accounts, None)
     printed = io.StringIO()
-    Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x"))
+    Console(width=300, file=printed).print(render_terminal(summarize(result, material.options.budget, "sqlite:///x")))
     shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
     page = Reader(rendered(study_page(material))).text
     assert len(shown) > 5 and shown <= set(re.findall(r"[+-]?\d+\.\d+%?", page))

@@ -28,7 +28,8 @@ from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import model_options, tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 pytestmark = pytest.mark.slow
 STUDIES = {
@@ -78,7 +79,8 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert tracker.trouble is None
     printed = io.StringIO()
     uri = tracking_uri(study)
-    Console(width=300, file=printed).print(summary(Result(folder, typed, accounts, None), study.options.budget, uri))
+    blocks = summarize(Result(folder, typed, accounts, None), study.options.budget, uri)
+    Console(width=300, file=printed).print(render_terminal(blocks))
     client, made = MlflowClient(uri), tracker.made()
     runs = {event.id: client.get_run(event.run_id) for event in made}
     children = [run for trial, run in runs.items() if trial is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -47,6 +48,17 @@ class StudyCost(PhaseCost):
     phases: Mapping[str, PhaseCost]
     reused: PhaseCost
     """What evidence taken from the cache had cost when it was made; in no other number."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StudyCost:
+        """What ``dataclasses.asdict`` made of one."""
+        nodes, phases = content["nodes"], content["phases"]
+        parts = {
+            "nodes": None if nodes is None else {kind: NodeCost(**node) for kind, node in nodes.items()},
+            "phases": {phase: PhaseCost(**cost) for phase, cost in phases.items()},
+            "reused": PhaseCost(**content["reused"]),
+        }
+        return cls(**{**content, **parts})
 
 
 def sum_cost(accounts: Accounts, price: Price, now: float | None) -> StudyCost:

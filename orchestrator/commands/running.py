@@ -13,9 +13,9 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
-from auxtune.orchestrator.views.fitting import terminal_columns
 from auxtune.orchestrator.views.screen import RunScreen, Terminal, has_live_view
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal, terminal_columns
 from auxtune.orchestrator.views.watched import Watched
 
 
@@ -35,7 +35,7 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
         result = study.run(lines_after(earlier, study.file), allow_drift, address)
     else:
         result = _run_in_sight(study, terminal, earlier, allow_drift, address)
-    shown = summary(result, study.file.options.budget, tracking_uri(study.file))
+    shown = render_terminal(summarize(result, study.file.options.budget, tracking_uri(study.file)))
     # Lines are wrapped on a terminal alone, and nowhere within a word: neither a name nor a path is cut.
     Console().print(shown, no_wrap=terminal_columns() is None, overflow="ignore", crop=False)
 

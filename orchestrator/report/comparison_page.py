@@ -1,10 +1,12 @@
-"""The page of several studies of one question."""
+"""Several studies of one question, as a page and as tables for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.comparison import UNITS, Comparison, describe_comparison
+from auxtune.orchestrator.answer.lift import Lift
+from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, number, small
 from auxtune.orchestrator.report.intervals import intervals
 from auxtune.orchestrator.report.scatter import Point, scatter
@@ -25,6 +27,48 @@ def comparison_page(found: Comparison) -> Page:
         ),
         "Written by auxtune from the answers of the studies; `auxtune compare` writes this page again.",
     )
+
+
+def compare_tables(found: Comparison) -> Iterator[Block]:
+    """The same for a terminal: who is better in a sentence, and two tables."""
+    unit = UNITS[found.unit]
+    yield Paragraph(describe_comparison(found), "answer")
+    studies = [
+        (
+            study.study,
+            study.selector,
+            " | ".join(map(" + ".join, study.selected)),
+            _describe_score(study.test),
+            "not measured" if study.lift is None else f"{study.lift.mean:+.4f} ({interval(study.lift)})",
+            f"{study.cost:.3g}",
+            "–" if study.best_at_equal_cost is None else f"{study.best_at_equal_cost:.4f}",
+        )
+        for study in found.studies
+    ]
+    note = (
+        f"Search is probe and search, with what reused evidence had cost. By equal cost: the best score on the "
+        f"validation split once a search had cost {found.equal_cost:.3g} {unit}, as much as the cheapest in all."
+    )
+    yield Table("Studies of one question", _columns(unit), tuple(studies), note=note)
+    pairs = [
+        (pair.a, pair.b, f"{lift.mean:+.4f} {lift.metric}", interval(lift), str(lift.seeds))
+        if (lift := pair.lift) is not None
+        else (pair.a, pair.b, "–", "no seed in common: give the studies one `seed`", "0")
+        for pair in found.pairs
+    ]
+    columns = ("", "less", "difference", f"{found.level:.1%} interval", "seeds")
+    yield Table("Differences on the test split", columns, tuple(pairs))
+
+
+def _columns(unit: str) -> tuple[str, ...]:
+    return ("study", "selector", "selected", "test split", "over single task", f"search, {unit}", "best by equal cost")
+
+
+def _describe_score(test: Lift | None) -> str:
+    if test is None:
+        return "–"
+    half = "" if test.high is None else f" ± {test.high - test.mean:.4f}"
+    return f"{test.mean:.4f}{half} {test.metric}"
 
 
 def _studies(found: Comparison) -> Iterator[Block]:
@@ -52,16 +96,7 @@ def _studies(found: Comparison) -> Iterator[Block]:
         )
         for study in found.studies
     ]
-    columns = (
-        "study",
-        "selector",
-        "selected",
-        "test split",
-        "over single task",
-        f"search, {unit}",
-        "best by equal cost",
-    )
-    yield Table("Studies of one question", columns, tuple(rows))
+    yield Table("Studies of one question", _columns(unit), tuple(rows))
     yield Paragraph(
         "By equal cost: the best score on the validation split once a search had cost "
         f"{found.equal_cost:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import of_limit
 from auxtune.orchestrator.views.ahead import duration
-from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
+from auxtune.orchestrator.views.terminal import fitted
 
 _WIDE = 70  # columns from which there is room for bars
 _BAR = 16  # columns of a trial's bar

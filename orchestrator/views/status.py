@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.cost import sum_cost
+from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import price_of, spent_of
 from auxtune.orchestrator.planning.plan_size import confirm_trials
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.concurrency import concurrency_of
 from auxtune.orchestrator.record.events import PHASES
+from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.record.shown_scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.confirmed import answer_in
+from auxtune.orchestrator.views.summary import node_lines
 from auxtune.selectors.protocol import Selection
 
 
@@ -54,6 +58,11 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     }
 
 
+def status_blocks(status: Mapping[str, Any]) -> Iterator[Paragraph]:
+    """What ``status_of`` tells, with ``differences`` where proposals were verified, as lines."""
+    return map(Paragraph, _status_lines(status))
+
+
 def chosen(selection: Selection | None) -> dict[str, Any]:
     """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
     grouped = selection.groups if selection and selection.kind == "groups" else None
@@ -74,3 +83,44 @@ def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
         "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }
+
+
+def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    trials, cost, best = status["trials"], status["cost"], status["best"]
+    yield f"{status['study']}: {status['state']}, {status['sessions']} sessions"
+    yield (
+        f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
+        + ", ".join(f"{count} {state}" for state, count in trials.items())
+    )
+    phases = [f"{phase} {count}" for phase, count in status["phases"].items() if count]
+    yield f"phases: {', '.join(phases) or 'none yet'}"
+    if status["concurrency"]:
+        yield "at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"])
+    for trial in status["running"]:
+        yield f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}"
+    if best:
+        shown = shown_value(best["value"], best["search_score"])
+        yield f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}"
+    if status["selected"]:
+        yield f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}"
+    if status["answer"]:
+        yield f"answer: {status['answer']}"
+    money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
+    yield (
+        f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
+    )
+    for line in node_lines(StudyCost.from_json(cost)):
+        yield line[0].lower() + line[1:]
+    if status["hours_left"] is not None:
+        yield f"time left: {status['hours_left'] * 60:.1f} minutes"
+    if "differences" in status:
+        verified = "verified: every recorded proposal follows from the events before it"
+        yield from status["differences"] or [verified]
+
+
+def _budget(status: Mapping[str, Any]) -> list[str]:
+    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
+    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
+    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
+    return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]
