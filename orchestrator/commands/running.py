@@ -13,10 +13,10 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.screen import RunScreen, Terminal, has_live_view
 from auxtune.orchestrator.views.summary import summarize
 from auxtune.orchestrator.views.terminal import render_terminal, terminal_columns
-from auxtune.orchestrator.views.watched import Watched
 
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:
@@ -43,6 +43,6 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
 def _run_in_sight(
     study: Study, terminal: Console, earlier: list[Event], allow_drift: bool, address: str | None
 ) -> Result:
-    watched = Watched(study.file, study_folder(study.file))
-    with RunScreen(terminal, watched, lines_after(earlier, study.file, terminal), earlier) as screen:
-        return study.run(screen.hear, allow_drift, address)
+    monitor = StudyMonitor(study.file, study_folder(study.file))
+    with RunScreen(terminal, monitor, lines_after(earlier, study.file, terminal), earlier) as screen:
+        return study.run(screen.observe, allow_drift, address)

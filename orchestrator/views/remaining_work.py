@@ -1,4 +1,4 @@
-"""What comes next in a study, and about how long that will take at the pace of its finished trials."""
+"""The work that remains in a study, and about how long it will take at the pace of its finished trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 
 
-def coming(accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator) -> str:
+def describe_remaining_work(
+    accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator
+) -> str:
     """The trials that are still to begin, and, where their number is known, about how long they will take."""
     if (selected := accounts.selected_under(limits)) is not None:
         owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
