@@ -23,7 +23,7 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
 from auxtune.orchestrator.session.session import Result
@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     keys, cost = ("trials", "attempts", "gpu_hours", "cpu_hours", "usd"), answer["cost"]
     expected = {**cost["phases"], "in all": cost, "reused, not in it": cost["reused"]}
     assert costs == [[phase, *(part[key] for key in keys)] for phase, part in expected.items()]
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     written = {float(value) for tag, a in Reader(html).elements if tag == "td" and (value := a.get("data-value"))}
     assert {lift[key] for lift in answer["lift"].values() for key in ("mean", "low", "high")} <= written
 
@@ -103,7 +103,7 @@ def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_pa
     printed = io.StringIO()
     Console(width=300, file=printed).print(render_terminal(summarize(result, material.options.budget, "sqlite:///x")))
     shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
-    page = Reader(rendered(study_page(material))).text
+    page = Reader(render_html(study_page(material))).text
     assert len(shown) > 5 and shown <= set(re.findall(r"[+-]?\d+\.\d+%?", page))
 
 
@@ -162,7 +162,7 @@ def test_how_far_a_joint_run_agrees_with_itself_is_told(tmp_path: Path) -> None:
 def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path) -> None:
     stages = "[{name: gradts_threshold, threshold: -1.0}, gradts_trial, {name: gp_mixing, samples: 4}]"
     folder = finished(tmp_path, stages)
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     ids = [value for _, attributes in Reader(html).elements if (value := attributes.get("id"))]
     assert len(ids) > 100 and len(ids) == len(set(ids))
     assert {link[1:] for link in re.findall(r'href="(#[^"]+)"', html)} <= set(ids)
@@ -227,7 +227,7 @@ def test_without_prices_money_is_unknown_and_never_nothing(tmp_path: Path) -> No
     folder = finished(tmp_path, "random_subset", STUDY.replace("prices: {cpu_hour: 0.5}\n", ""))
     (costs,) = told(folder)["cost"]["tables"].values()
     assert [row[-1] for row in costs] == [None] * 5
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     assert html.count('<td class="number">unknown</td>') == 5
 
 
@@ -262,7 +262,7 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     ]
     assert [(row[0], row[3], row[4]) for row in again[1]] == [(f"{lost.id:04d}", 2, "its worker")]
     assert "2 of 5 search trials failed" in page["answer"]["said"]
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     assert "<b>no such" not in html and "&lt;b&gt;no such" in html
 
 

@@ -14,7 +14,7 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, no_lift, paired_lift
 from auxtune.orchestrator.answer.recommendation import level_of, recommend
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
-from auxtune.orchestrator.answer.served import Served, groups_of, served
+from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, groups_of
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -32,7 +32,7 @@ def build_answer(
     selection, problem = accounts.selected.selection, confirmation.problem
     counting = {task: metrics[task] for task in confirmation.serves}
     arms = confirmation.arms(selection)
-    models = {name: [served(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
+    models = {name: [assign_tasks(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
     lifts = _lifts(folder, arms, models, counting, problem)
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     controls = {name: arm for name, arm in arms.items() if name in lifts or name == SELECTION}
@@ -69,7 +69,7 @@ def mean_test_scores(
 
     ``metrics`` are the main metrics of the tasks that count.
     """
-    return _mean_scores([served(accounts, trainings, metrics) for trainings in arm], metrics)
+    return _mean_scores([assign_tasks(accounts, trainings, metrics) for trainings in arm], metrics)
 
 
 def _contribution(gain: Lift) -> Contribution:
@@ -79,7 +79,7 @@ def _contribution(gain: Lift) -> Contribution:
 def _lifts(
     folder: Path,
     arms: Mapping[str, Sequence[Trainings]],
-    models: Mapping[str, Sequence[Served]],
+    models: Mapping[str, Sequence[ServingTrials]],
     metrics: Mapping[str, str],
     problem: Problem,
     level: float = LEVEL,
@@ -100,8 +100,8 @@ def _lifts(
 
 def _lift(
     folder: Path,
-    ours: Sequence[Served],
-    theirs: Sequence[Served],
+    ours: Sequence[ServingTrials],
+    theirs: Sequence[ServingTrials],
     models: int,
     metrics: Mapping[str, str],
     problem: Problem,
@@ -122,7 +122,7 @@ def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
     return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 
-def _mean_scores(ours: Sequence[Served], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
+def _mean_scores(ours: Sequence[ServingTrials], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
     """Each task's metrics on the test split by the model that serves it, averaged over seeds."""
     means = {}
     for task in tasks:

@@ -17,9 +17,9 @@ from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, measured, paired_lift
+from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, measure_arm, paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
-from auxtune.orchestrator.answer.served import Served
+from auxtune.orchestrator.answer.serving import ServingTrials
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR, Price
@@ -48,7 +48,7 @@ class AnsweredStudy:
     accounts: Accounts
     price: Price
     metrics: Mapping[str, str]  # task that counts -> main metric
-    models: Mapping[int, Served]
+    models: Mapping[int, ServingTrials]
 
     def load_predictions(self, seed: int, task: str) -> Predictions:
         """Those of the model that serves the task."""
@@ -197,7 +197,7 @@ def _measure_alone(study: AnsweredStudy) -> Lift | None:
         return None
     [(task, metric)] = study.metrics.items()
     arm = [study.load_predictions(seed, task) for seed, models in study.models.items() if task in models]
-    return measured(metric, arm, 0) if arm else None
+    return measure_arm(metric, arm, 0) if arm else None
 
 
 def _pair(a: AnsweredStudy, b: AnsweredStudy, level: float) -> Difference:

@@ -17,7 +17,7 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.build import mean_test_scores
 from auxtune.orchestrator.errors import DriftError, StudyDataError
-from auxtune.orchestrator.export.card import Made, card
+from auxtune.orchestrator.export.card import CardData, card
 from auxtune.orchestrator.export.draft import Draft, check_free
 from auxtune.orchestrator.export.making import Workshop
 from auxtune.orchestrator.export.wanted import Wanted, confirmed_answer, wanted_models
@@ -162,6 +162,6 @@ def _made(
     largest = workshop.check(home, result, recipe)
     tell(f"saved, loaded again and scored: the scores differ by {largest:.2g} at the most")
     final = draft.home / wanted.name if wanted.name else draft.home
-    made = Made(study, answer, saved, workshop.read, recipe, final.name, largest, measured)
+    made = CardData(study, answer, saved, workshop.read, recipe, final.name, largest, measured)
     (home / "README.md").write_text(card(made), encoding="utf-8")
     return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}

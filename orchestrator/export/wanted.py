@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer, Group, read_answer
-from auxtune.orchestrator.answer.served import groups_of
+from auxtune.orchestrator.answer.serving import groups_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation

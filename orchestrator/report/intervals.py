@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def intervals(name: str, lifts: Sequence[tuple[str, Estimate]], unit: str, says:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 
-    return drawn(name, 0.75 + 0.42 * len(lifts), says, draw)
+    return draw_svg(name, 0.75 + 0.42 * len(lifts), says, draw)
 
 
 def interval_grid(
@@ -85,4 +85,4 @@ def interval_grid(
             axes.locator_params(axis="x", nbins=4)
         figure.supxlabel(unit, fontsize=9.5)
 
-    return drawn(name, 1.0 + 0.3 * len(rows), says, draw)
+    return draw_svg(name, 1.0 + 0.3 * len(rows), says, draw)

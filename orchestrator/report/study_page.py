@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.lengths import whole_steps
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
 from auxtune.orchestrator.report.material import Material, finished_material
-from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.sections.answer import answer_section
 from auxtune.orchestrator.report.sections.contribution import contribution_section
 from auxtune.orchestrator.report.sections.cost import cost_section
@@ -67,7 +67,7 @@ def _length(material: Material) -> str:
 
 def write_page(page: Page, to: Path) -> None:
     """Write ``page`` as HTML, whole or not at all. Raises ``OSError``."""
-    text = rendered(page)
+    text = render_html(page)
     write_whole(to, lambda file: file.write(text.encode()))
 
 

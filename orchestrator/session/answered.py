@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auxtune.orchestrator.answer.comparison import AnsweredStudy
-from auxtune.orchestrator.answer.served import served
+from auxtune.orchestrator.answer.serving import assign_tasks
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import price_of
@@ -36,5 +36,5 @@ def read_answered(study: StudyFile) -> AnsweredStudy:
         accounts=accounts,
         price=price_of(options),
         metrics=metrics,
-        models={trainings[0].seed: served(accounts, trainings, metrics) for trainings in arm},
+        models={trainings[0].seed: assign_tasks(accounts, trainings, metrics) for trainings in arm},
     )

@@ -62,7 +62,7 @@ class RateLimiter:
 
 
 class StudyMonitor:
-    """The study in ``folder``; it has a ``snapshot`` once it has observed the events of its ledger, from the first on."""
+    """The study in ``folder``; it has a ``snapshot`` once it has observed its ledger's events, from the first on."""
 
     def __init__(self, study: StudyFile, folder: Path) -> None:
         self._study, self._options, self._folder = study, study.options, folder

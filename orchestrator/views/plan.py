@@ -15,7 +15,7 @@ from auxtune.orchestrator.planning.foresight import Arm, Foreseen, arms_of
 from auxtune.orchestrator.planning.lengths import epochs_in_words
 from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.plan_size import fewest_search_trials
-from auxtune.orchestrator.report.blocks import Block, Number, Paragraph, Table
+from auxtune.orchestrator.report.blocks import Block, Cell, Number, Paragraph, Table
 from auxtune.orchestrator.session.outlook import Outlook, outlook
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
@@ -156,7 +156,7 @@ def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
     ]
     yield Table("", ("confirm", "seeds", "to train", "steps", "tasks"), tuple(arms), rules="head")
     if _is_measured(plan):
-        costs = [
+        costs: list[tuple[Cell, ...]] = [
             (name, *(Number(None, _describe_cost(bill, key)) for bill in plan["cost"].values()))
             for key, name in _COSTS.items()
         ]

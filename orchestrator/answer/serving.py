@@ -17,10 +17,10 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.trials.metrics import direction_of
 
-Served: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
+ServingTrials: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
 
 
-def served(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> Served:
+def assign_tasks(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> ServingTrials:
     """Who serves each task of ``metrics`` (task -> main metric) with one seed; of equals the first.
 
     A task is absent where no finished training has it.
