@@ -3,7 +3,7 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-portable check cluster-test docs screenshots scoreboard scoreboard-run wheel
+.PHONY: demo test test-portable check cluster-test docs golden screenshots scoreboard scoreboard-run wheel
 
 demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -37,6 +37,10 @@ cluster-test: wheel      ## ray up over SSH, on a machine of its own within this
 docs: $(INSTALLED)       ## the generated parts of docs/, and all of it as a site, build/site
 	.venv/bin/python docs/generate.py
 	.venv/bin/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
+
+AGAIN ?=
+golden: $(INSTALLED)     ## tests/golden, stored formats that must stay readable: what is missing; AGAIN="tag hoa" or AGAIN=all
+	.venv/bin/python tests/golden/make.py $(if $(AGAIN),--again $(filter-out all,$(AGAIN)))
 
 SHOWN ?= studies/shown
 screenshots: $(INSTALLED)  ## docs/pictures, from two studies that are run in SHOWN=DIR unless they are there; needs Chromium

@@ -24,7 +24,7 @@ from search_seeds import recorded_truth
 
 from auxtune.orchestrator import Study
 from auxtune.orchestrator.report.material import read_material
-from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.methods.thompson import Thompson
 
 HELPFUL = {"tint", "stars", "rival"}
 Row = dict[str, Any]

@@ -31,9 +31,8 @@ from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.selectors.covariance import normalised, similarity
-from auxtune.selectors.head_profiles import profiles, taus
-from auxtune.selectors.similarity import gradient_cosines, layer_cka
+from auxtune.selectors.kit.head_profiles import profiles, taus
+from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, normalised, similarity
 from auxtune.trials.builtin import BUILTIN, builtin_digest
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]

@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from auxtune.selectors.agreement import preferences, reliability_of
-from auxtune.selectors.grad_tag import skill_of
-from auxtune.selectors.linear_surrogate import LinearSurrogate
-from auxtune.selectors.linearised import linearised
+from auxtune.selectors.kit.affinity import drawn_subsets, preferences, reliability_of
+from auxtune.selectors.kit.linearised import linearised
+from auxtune.selectors.methods.grad_tag import skill_of
+from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
+from auxtune.selectors.methods.transfer_prior import TransferPrior
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo, Transfer
-from auxtune.selectors.subset_affinity import drawn_subsets
-from auxtune.selectors.transfer_prior import TransferPrior
 
 RESULT = Path(__file__).parent / "results" / "selector_power.json"
 

@@ -126,11 +126,11 @@ class Inner:
 
 
 @dataclass(frozen=True)
-class Leg:
-    """One leg of a longer training: ``steps`` optimisation steps on from where another leg ended.
+class Continuation:
+    """A training that continues another: ``steps`` optimisation steps from where that one ended.
 
-    ``start`` is the selector's own number of that proposal, or ``None`` for the pretrained encoder. A leg's score is
-    that of its last weights, not of its best ones, and those are kept for legs that start from it (``Holds``).
+    ``start`` is the selector's own number of that proposal, or ``None`` for the pretrained encoder. Its score
+    is that of its last weights, not of its best ones, and those are kept while they are in use (``Continues``).
     """
 
     steps: int
@@ -181,7 +181,7 @@ class Proposal:
     inner: Inner | None = None
     notes: Mapping[str, JSON] = field(default_factory=dict)
     stage: str = ""
-    leg: Leg | None = None
+    continuation: Continuation | None = None
     trains: bool = True
     shuffled: int | None = None
     rows: Mapping[str, Kept] = field(default_factory=dict)
@@ -263,6 +263,7 @@ class Selector(Protocol):
     not read any more; ``validate`` tells who sets it.
     """
 
+    version: ClassVar[int]  # raised when the same state may be answered by another proposal; 1 where undeclared
     paper: ClassVar[str | None]  # authors, title, year and link; None for a control
     answers: ClassVar[Answer]
     needs_primary: ClassVar[bool]  # start refuses a problem without one
@@ -288,11 +289,20 @@ class Selector(Protocol):
 
 
 @runtime_checkable
-class Holds(Protocol):
-    """What a selector has beside the six functions if its proposals start from each other (``Leg``)."""
+class Continues(Protocol):
+    """What a selector has beside the six functions if its proposals continue each other (``Continuation``)."""
 
-    def holds(self, state: Any) -> frozenset[int]:
+    def checkpoints_in_use(self, state: Any) -> frozenset[int]:
         """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """What a selector has beside the six functions if other selectors propose for it."""
+
+    @property
+    def parts(self) -> tuple[Selector, ...]:
+        """The selectors that propose."""
 
 
 @runtime_checkable
@@ -318,16 +328,23 @@ class Predicts(Protocol):
         """
 
 
-def renumbered(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
-    """``proposal`` with the start of its leg under another count: what wraps a selector counts differently."""
-    if proposal.leg is None or proposal.leg.start is None:
+def renumber(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
+    """``proposal`` with the start of its continuation under another count: a wrapper counts differently."""
+    if proposal.continuation is None or proposal.continuation.start is None:
         return proposal
-    return replace(proposal, leg=replace(proposal.leg, start=numbers[proposal.leg.start]))
+    return replace(proposal, continuation=replace(proposal.continuation, start=numbers[proposal.continuation.start]))
 
 
-def held_by(selector: Selector, state: Any) -> frozenset[int]:
-    """What ``selector`` holds; nothing where no proposal of its kind starts from another."""
-    return selector.holds(state) if isinstance(selector, Holds) else frozenset()
+def checkpoints_used_by(selector: Selector, state: Any) -> frozenset[int]:
+    """The proposals whose checkpoints ``selector`` has in use; none where it never continues one."""
+    return selector.checkpoints_in_use(state) if isinstance(selector, Continues) else frozenset()
+
+
+def version_of(selector: Selector) -> int:
+    """The version of what ``selector`` proposes: its own, raised by one for each version of a part that it wraps."""
+    parts = selector.parts if isinstance(selector, Wraps) else ()
+    own: int = getattr(selector, "version", 1)
+    return own + sum(version_of(part) - 1 for part in parts)
 
 
 def reading_of(selector: Selector, state: Any) -> int:

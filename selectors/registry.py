@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from auxtune.selectors.options import Option, check, options_of
+from auxtune.selectors.kit.options import Option, check_options, describe_options
 from auxtune.selectors.protocol import JSON, Selector
 
 _FACTS = ("paper", "answers", "needs_primary", "groups")
@@ -58,7 +58,7 @@ class Registry:
         Raises ``ValueError`` for an unknown name and for illegal options, ``ImportError`` where it cannot be loaded.
         """
         cls = self._load(name)
-        check(cls, options, where=self.kind)
+        check_options(cls, options, where=self.kind)
         selector: Selector = cls(**options)
         return selector
 
@@ -107,7 +107,7 @@ def _method(name: str, cls: type[Any]) -> Method:
         needs=getattr(cls, "needs", None),
         costs=getattr(cls, "costs", None),
         avoid=getattr(cls, "avoid", None),
-        options=options_of(cls),
+        options=describe_options(cls),
     )
 
 
@@ -115,34 +115,34 @@ SELECTORS = Registry(
     kind="selector",
     group="auxtune.selectors",
     shipped={
-        "single_task": "auxtune.selectors.controls:SingleTask",
-        "all_tasks": "auxtune.selectors.controls:AllTasks",
-        "random_subset": "auxtune.selectors.random_subset:RandomSubset",
-        "size_proportional": "auxtune.selectors.controls:SizeProportional",
-        "size_sqrt": "auxtune.selectors.controls:SizeSqrt",
-        "random_groups": "auxtune.selectors.random_groups:RandomGroups",
-        "thompson": "auxtune.selectors.thompson:Thompson",
-        "gp_mixing": "auxtune.selectors.gp_mixing:GPMixing",
-        "autosem": "auxtune.selectors.autosem:AutoSeM",
-        "mixture_regression": "auxtune.selectors.mixture_regression:MixtureRegression",
-        "gradts_threshold": "auxtune.selectors.gradts_threshold:GradTSThreshold",
-        "gradts_trial": "auxtune.selectors.gradts_trial:GradTSTrial",
-        "gradts_instance": "auxtune.selectors.gradts_instance:GradTSInstance",
-        "covariance_similarity": "auxtune.selectors.covariance_similarity:CovarianceSimilarity",
-        "svd_reweighting": "auxtune.selectors.svd_reweighting:SVDReweighting",
-        "representation_gradient": "auxtune.selectors.representation_gradient:RepresentationGradient",
-        "tag": "auxtune.selectors.tag:Tag",
-        "exhaustive": "auxtune.selectors.exhaustive:Exhaustive",
-        "hoa": "auxtune.selectors.hoa:HOA",
-        "grad_tag": "auxtune.selectors.grad_tag:GradTag",
-        "linear_surrogate": "auxtune.selectors.linear_surrogate:LinearSurrogate",
-        "transfer_prior": "auxtune.selectors.transfer_prior:TransferPrior",
+        "single_task": "auxtune.selectors.methods.controls:SingleTask",
+        "all_tasks": "auxtune.selectors.methods.controls:AllTasks",
+        "random_subset": "auxtune.selectors.methods.controls:RandomSubset",
+        "size_proportional": "auxtune.selectors.methods.controls:SizeProportional",
+        "size_sqrt": "auxtune.selectors.methods.controls:SizeSqrt",
+        "random_groups": "auxtune.selectors.methods.random_groups:RandomGroups",
+        "thompson": "auxtune.selectors.methods.thompson:Thompson",
+        "gp_mixing": "auxtune.selectors.methods.gp_mixing:GPMixing",
+        "autosem": "auxtune.selectors.methods.autosem:AutoSeM",
+        "mixture_regression": "auxtune.selectors.methods.mixture_regression:MixtureRegression",
+        "gradts_threshold": "auxtune.selectors.methods.gradts_threshold:GradTSThreshold",
+        "gradts_trial": "auxtune.selectors.methods.gradts_trial:GradTSTrial",
+        "gradts_instance": "auxtune.selectors.methods.gradts_instance:GradTSInstance",
+        "covariance_similarity": "auxtune.selectors.methods.covariance_similarity:CovarianceSimilarity",
+        "svd_reweighting": "auxtune.selectors.methods.svd_reweighting:SVDReweighting",
+        "representation_gradient": "auxtune.selectors.methods.representation_gradient:RepresentationGradient",
+        "tag": "auxtune.selectors.methods.tag:Tag",
+        "exhaustive": "auxtune.selectors.methods.exhaustive:Exhaustive",
+        "hoa": "auxtune.selectors.methods.hoa:HOA",
+        "grad_tag": "auxtune.selectors.methods.grad_tag:GradTag",
+        "linear_surrogate": "auxtune.selectors.methods.linear_surrogate:LinearSurrogate",
+        "transfer_prior": "auxtune.selectors.methods.transfer_prior:TransferPrior",
     },
 )
 INNER = Registry(
     kind="inner",
     group="auxtune.inner_selectors",
-    shipped={"beta_bandit": "auxtune.selectors.beta_bandit:BetaBandit"},
+    shipped={"beta_bandit": "auxtune.selectors.methods.beta_bandit:BetaBandit"},
 )
 
 make, names, describe, make_inner = SELECTORS.make, SELECTORS.names, SELECTORS.describe, INNER.make

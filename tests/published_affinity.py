@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auxtune.selectors.affinity import Affinity, affinity_of
+from auxtune.selectors.kit.affinity import Affinity, affinity_of
 
 
 def table(rows: str) -> Affinity:

@@ -19,20 +19,16 @@ from auxtune.orchestrator.answer.answer import write_answer
 from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, price_of
-from auxtune.orchestrator.planning.confirm import confirmation_of
-from auxtune.orchestrator.planning.selector import selector_of
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import Entry, EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.trials.checkpoint import write_checkpoint
-from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Cost, Result
 
 NAMES = ("p", "helps", "idle", "hurts", "aids")
@@ -64,12 +60,11 @@ class SimulatedStudy(Workers):
         tasks = tuple(TaskInfo(name, "classification", 1000, 300, 300, "alike") for name in self.names)
         options = self.study.options
         self.problem = Problem(tasks, None if options.objective else self.names[0], options.seed, options.models)
-        self.truth = World(dict(zip(self.names[1:], EFFECTS.values(), strict=False)), noise=0.01)
+        self.truth = SyntheticBenchmark(dict(zip(self.names[1:], EFFECTS.values(), strict=False)), noise=0.01)
         self.store = EvidenceStore(self.folder.parent)
 
     def session(self) -> Agenda:
         study = self.study
-        translator = Translator(study.options, ModelOptions(), self.problem)
         opened = Opened(
             session=f"session{time.time_ns()}",
             time=time.time(),
@@ -81,14 +76,9 @@ class SimulatedStudy(Workers):
             fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
         )
-        return Agenda(
-            self.folder,
-            Ledger(self.folder / "ledger", opened),
-            SelectorFold(selector_of(study.options), self.problem, StoredEvidence(self.store)),
-            translator,
-            Budget(study.options, translator.steps, Slots(1, 0, 2)),
-            confirmation_of(study.options.confirm, self.problem, translator.execute),
-        )
+        ledger = Ledger(self.folder / "ledger", opened)
+        context = StudyContext.from_events(study, ledger.events, self.folder)
+        return Agenda(context, ledger, Budget(study.options, context.translator.steps, Slots(1, 0, 2)))
 
     def report(self, trial: Trial, **changes: object) -> None:
         proposal, folder = trial.proposal, self.attempt(trial)
@@ -106,7 +96,7 @@ class SimulatedStudy(Workers):
         metrics = {task: {"accuracy": good} for task in proposal.tasks}
         if trial.phase == "confirm":
             self._predict(folder, proposal.tasks, good, proposal.seed)
-        if proposal.leg is not None:
+        if proposal.continuation is not None:
             write_checkpoint(folder / "weights", {}, {})
         reported = metrics if trial.phase == "confirm" else {}
         told = Result(good, SPENT, 60, 60, metrics, reported, rounds=outcome.rounds, evidence=keys)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from auxtune.selectors.affinity import affinity_of
-from auxtune.selectors.finalisers import at_least, ranked, top_k
+from auxtune.selectors.kit.affinity import affinity_of
+from auxtune.selectors.kit.grouping import at_least, ranked, top_k
 
 VALUES = np.array([[9.0, 1.0, 2.0], [3.0, 9.0, 4.0], [5.0, np.nan, 9.0]])
 ABC = affinity_of("abc", VALUES, "tag", "loss ratio", seed=7, details={"diagonal": "held-out"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.selectors.agreement import correlation_bound, preferences, reliability_of
+from auxtune.selectors.kit.affinity import correlation_bound, preferences, reliability_of
 
 
 def test_halves_are_the_odd_and_the_even_and_full_is_by_spearman_and_brown():

@@ -14,8 +14,8 @@ from watched_study import RANDOM, begun, snapshot_of
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
+from auxtune.selectors.methods.controls import RandomState, RandomSubset
 from auxtune.selectors.protocol import Evidence, Selection
-from auxtune.selectors.random_subset import RandomState, RandomSubset
 from auxtune.selectors.registry import SELECTORS
 
 RATES = (

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.selectors.controls import AllTasks, SingleTask, SizeProportional, SizeSqrt
+from auxtune.selectors.kit.mixtures import sampling_shares
+from auxtune.selectors.methods.controls import AllTasks, RandomSubset, SingleTask, SizeProportional, SizeSqrt
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.shares import sampling_shares
-from auxtune.selectors.story import as_executed, tell_story
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.study import as_executed, simulate_study
 
 ROWS = {"p": 100, "a": 300, "b": 500, "c": 100}
 SQRT = {"p": 100**0.5, "a": 300**0.5, "b": 500**0.5, "c": 100**0.5}
@@ -30,7 +29,7 @@ def problem_of(rows=ROWS, primary="p", seed=0):
 
 
 def draws(selector, problem, **story):
-    return [proposal.tasks for proposal in tell_story(selector, problem, World({}), **story).proposals]
+    return [proposal.tasks for proposal in simulate_study(selector, problem, SyntheticBenchmark({}), **story).proposals]
 
 
 @pytest.mark.parametrize(("control", "shares", "cycle"), FIXED)
@@ -85,7 +84,7 @@ def test_sizes_are_drawn_uniformly_and_subsets_uniformly_within():
 
 def test_trials_train_from_different_seeds_that_follow_from_the_study():
     def seeds(study):
-        story = tell_story(RandomSubset(), problem_of(seed=study), World({}))
+        story = simulate_study(RandomSubset(), problem_of(seed=study), SyntheticBenchmark({}))
         return [proposal.seed for proposal in story.proposals]
 
     assert len(set(seeds(1))) == 7
@@ -150,6 +149,6 @@ def test_without_auxiliaries_there_is_nothing_to_draw():
 
 
 def test_the_best_subset_of_a_noiseless_world_is_found_by_trying_all():
-    world = World({"a": 0.1, "b": -0.2, "c": 0.05})
-    story = tell_story(RandomSubset(), problem_of(), world)
-    assert set(story.moments[-1].selection.tasks) == {"p", "a", "c"}
+    world = SyntheticBenchmark({"a": 0.1, "b": -0.2, "c": 0.05})
+    story = simulate_study(RandomSubset(), problem_of(), world)
+    assert set(story.steps[-1].selection.tasks) == {"p", "a", "c"}

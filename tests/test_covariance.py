@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.selectors.covariance import centred, leading, leading_directions, normalised, similarity, svd_weights
+from auxtune.selectors.kit.similarity import centred, leading, leading_directions, normalised, similarity, svd_weights
 
 
 def moment(*rows):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.covariance import centred, normalised, similarity
-from auxtune.selectors.covariance_similarity import CovarianceSimilarity
+from auxtune.selectors.kit.similarity import centred, normalised, similarity
+from auxtune.selectors.methods.covariance_similarity import CovarianceSimilarity
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo
 
 NAMES = ("a", "p", "b", "c")

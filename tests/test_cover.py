@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from published_affinity import CELEBA, CELEBA_COSINE, TASKONOMY
 
-from auxtune.selectors import cover as covers
-from auxtune.selectors.affinity import affinity_of
-from auxtune.selectors.clusters import complete_linkage, spectral
-from auxtune.selectors.cover import clustered, cover
-from auxtune.selectors.grouping import Group, Grouping, served_by_best, worth
+from auxtune.selectors.kit import cover as covers
+from auxtune.selectors.kit.affinity import affinity_of
+from auxtune.selectors.kit.cover import clustered, cover
+from auxtune.selectors.kit.grouping import Group, Grouping, complete_linkage, served_by_best, spectral, worth
 
 
 def random_table(tasks, seed=0):

@@ -9,10 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.gp_mixing import GPMixing
+from auxtune.selectors.kit.mixtures import SMALLEST, cycle_counts, executed, to_point, to_shares
+from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.shares import cycle_counts, executed
-from auxtune.selectors.simplex import SMALLEST, to_point, to_shares
 
 Objective = Callable[[np.ndarray], float]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.grad_tag import GradTag, skill_of
-from auxtune.selectors.linearised import linearised
+from auxtune.selectors.kit.affinity import drawn_subsets, independent
+from auxtune.selectors.kit.linearised import linearised
+from auxtune.selectors.methods.grad_tag import GradTag, skill_of
 from auxtune.selectors.protocol import Done, Kept, Measure, Outcome, Predicts, Problem, Proposal, TaskInfo
-from auxtune.selectors.subset_affinity import drawn_subsets, independent
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 BLOCKS = (("a", "c", "e"), ("b", "d", "f"))

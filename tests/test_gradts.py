@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.gradts_threshold import GradTSThreshold, prediction_bound
-from auxtune.selectors.gradts_trial import GradTSTrial
+from auxtune.selectors.methods.gradts_threshold import GradTSThreshold, prediction_bound
+from auxtune.selectors.methods.gradts_trial import GradTSTrial
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait
-from auxtune.selectors.testing import SelectorContract
+from auxtune.selectors.testing.contract import SelectorContract
 
 # Six heads of one layer in the order of their importance; tau with the primary's is known by hand.
 PRIMARY = (1, 2, 3, 4, 5, 6)

@@ -10,27 +10,27 @@ from typing import Any
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.gradts_instance import GradTSInstance
-from auxtune.selectors.gradts_threshold import GradTSThreshold
-from auxtune.selectors.gradts_trial import GradTSTrial
-from auxtune.selectors.kept_rows import kept_rows
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.kept_rows import kept_rows
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.methods.gradts_instance import GradTSInstance
+from auxtune.selectors.methods.gradts_threshold import GradTSThreshold
+from auxtune.selectors.methods.gradts_trial import GradTSTrial
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.testing import SelectorContract
-from auxtune.selectors.world import World
-from auxtune.trials.probes.options import chosen
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.contract import SelectorContract
+from auxtune.selectors.testing.study import simulate_study
+from auxtune.trials.probes.probe import all_options
 
 EFFECTS = {"helps": 0.05, "too": 0.04, "not": -0.05}
 NAMES = ("not", "target", "helps", "too")
 
 
-def story_of(selector: Selector, world: World | None = None) -> tuple[Selection, Any]:
+def story_of(selector: Selector, world: SyntheticBenchmark | None = None) -> tuple[Selection, Any]:
     tasks = tuple(TaskInfo(name, "classification", 400) for name in NAMES)
-    story = tell_story(selector, Problem(tasks, "target", 8), world or World(EFFECTS), trials=60)
-    assert isinstance(story.moments[-1].reply, Done)
-    return story.moments[-1].selection, story
+    story = simulate_study(selector, Problem(tasks, "target", 8), world or SyntheticBenchmark(EFFECTS), trials=60)
+    assert isinstance(story.steps[-1].reply, Done)
+    return story.steps[-1].selection, story
 
 
 def test_a_threshold_of_minus_1_is_gradts_trial_and_one_above_1_the_primary_alone() -> None:
@@ -58,7 +58,7 @@ def test_rows_of_the_auxiliaries_are_kept_and_all_of_the_primary() -> None:
 
 def test_of_several_thresholds_the_best_score_wins_and_their_rows_are_nested() -> None:
     thresholds = [-1.0, 0.2, 0.42, 0.6, 1.5, 2.0]
-    answer, story = story_of(GradTSInstance(threshold=thresholds), World(EFFECTS, noise=0.01))
+    answer, story = story_of(GradTSInstance(threshold=thresholds), SyntheticBenchmark(EFFECTS, noise=0.01))
     cuts = answer.belief["instances"]["cuts"]
     assert [cut["threshold"] for cut in cuts] == thresholds[:5], "2.0 keeps the rows of 1.5: none"
     kept = [cut["kept"]["helps"]["kept"] for cut in cuts]
@@ -96,7 +96,7 @@ def test_every_stage_of_a_pipeline_measures_with_the_seed_of_the_first() -> None
 def test_an_auxiliary_whose_rows_could_not_be_measured_keeps_all() -> None:
     selector = GradTSInstance(threshold=1.01).stages[1][1]
     problem = Problem(tuple(TaskInfo(name, "classification", 400) for name in ("p", "a", "b")), "p", 8)
-    world, state = World({}), selector.start(problem)
+    world, state = SyntheticBenchmark({}), selector.start(problem)
     evidence: dict[str, Any] = {}
     for number in range(3):
         asked = selector.propose(state, {})
@@ -130,8 +130,8 @@ def test_released_measures_key_and_value_weights_and_normalises_by_the_sum(name:
         assert {one.options["form"] for one in measures} == {form}
         for one in measures:  # what study files ask for is what the probes know
             rows = {"split": "train"} if one.probe == "head_importance" else {}
-            assert not released or one.options == {"form": form, "sliced": "input", **rows}
-            assert chosen(one.probe, one.options).items() >= one.options.items()
+            assert not released or one.options == {"form": form, **rows}
+            assert all_options(one.probe, one.options).items() >= one.options.items()
         assert {kept.rule["rows_norm"] for kept in (answer.instances or {}).values()} <= {norm}
         assert bool(answer.instances) == (name == "gradts_instance")
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 from small_study import StudyRun, kill
-from test_agenda import World
+from test_agenda import World, differences
 from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, problem
 
 from auxtune.orchestrator import cli
@@ -23,19 +23,18 @@ from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.planning.question import fingerprint_of
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import write_result
-from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.progress import choice
 from auxtune.orchestrator.views.status import status_of
 from auxtune.orchestrator.views.summary import group_tables
 from auxtune.orchestrator.views.terminal import render_terminal
+from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Selection
-from auxtune.selectors.random_groups import RandomGroups
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Result
@@ -81,7 +80,7 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     world = Groups(tmp_path)
     agenda = world.session()
     world.run(agenda)
-    assert agenda.finished and list(differences(world.study, read_events(tmp_path / "ledger"))) == []
+    assert agenda.finished and differences(world.study, read_events(tmp_path / "ledger")) == []
     answer = world.typed_answer(agenda)
     content = answer.as_json()
     assert content == json.loads(write_answer(tmp_path, answer).read_text())

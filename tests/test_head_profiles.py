@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from auxtune.selectors.head_profiles import profiles, tau, taus
+from auxtune.selectors.kit.head_profiles import profiles, tau, taus
 
 NORMS = ("l2", "sum")
 

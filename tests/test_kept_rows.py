@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from auxtune.selectors import head_profiles
-from auxtune.selectors import kept_rows as module
-from auxtune.selectors.kept_rows import kept, kept_at, kept_rows, rule_for
+from auxtune.selectors.kit import head_profiles
+from auxtune.selectors.kit import kept_rows as module
+from auxtune.selectors.kit.kept_rows import kept, kept_at, kept_rows, rule_for
 
 KEYS = ("profile", "instances")
 

@@ -53,7 +53,7 @@ def test_events_of_one_flush_are_one_file(tmp_path: Path) -> None:
     for number in range(3):
         ledger.append(proposed(number))
     ledger.flush()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001.json", "00000002.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001.json", "00000002.json", "head.json"]
 
 
 def test_a_session_is_closed_once_also_if_an_interrupt_made_it_close_again(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_refused_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(LedgerError, match="No space"):
         ledger.flush()
     assert read_events(tmp_path) == [opened("one")]
-    assert [path.name for path in tmp_path.iterdir()] == ["00000001.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001.json", "head.json"]
     monkeypatch.undo()
     ledger.flush()
     assert read_events(tmp_path) == [opened("one"), proposed(0)]
@@ -165,7 +165,7 @@ def test_merged_ranges_read_the_same_and_leave_the_fence(tmp_path: Path, monkeyp
         ledger.append(Tracked(id=number, run_id=f"r{number}"))
         ledger.flush()
     assert {path.name for path in tmp_path.glob("*.jsonl")} == {"00000001-00000004.jsonl", "00000005-00000008.jsonl"}
-    assert len(list(tmp_path.glob("*.json"))) == 10
+    assert len(list(tmp_path.glob("0*.json"))) == 10
     assert read_events(tmp_path) == ledger.events
     for number in range(1, 9):  # readers prefer the ranges
         (tmp_path / f"{number:08d}.json").unlink()

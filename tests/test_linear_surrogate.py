@@ -9,19 +9,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.linear_surrogate import LinearSurrogate
-from auxtune.selectors.membership import coefficient_map, fitted, held_out
+from auxtune.selectors.kit.membership import coefficient_map, fitted, held_out
+from auxtune.selectors.kit.skill import rank_skill
+from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
 from auxtune.selectors.protocol import Done, Outcome, Predicts, Proposal, Wait
-from auxtune.selectors.skill import rank_skill
-from auxtune.selectors.story import fold, tell_story
-from auxtune.selectors.testing import SelectorContract, problem_of
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.contract import SelectorContract, problem_of
+from auxtune.selectors.testing.study import fold, simulate_study
 
 PAIRS = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]], dtype=float)
 MEANS = PAIRS @ np.array([0.0, 1.0, 2.0, 3.0]) / 2  # each pair scores the mean of its members' worth
 
 NINE = (*(f"helps {i}" for i in range(3)), "target", *(f"harms {i}" for i in range(5)))
-WORLD = World({task: 0.04 if task.startswith("helps") else -0.04 for task in NINE if task != "target"}, noise=0.01)
+WORLD = SyntheticBenchmark(
+    {task: 0.04 if task.startswith("helps") else -0.04 for task in NINE if task != "target"}, noise=0.01
+)
 
 
 def test_least_squares_and_averages_on_every_pair_of_four():
@@ -104,14 +106,14 @@ def drawn(rng, tasks, size, trials):
 def test_every_helpful_task_and_no_harmful_one_is_chosen():
     for seed in range(5):
         # Nine numbers of eight tasks: each is tried.
-        story = tell_story(LinearSurrogate(verify=9), problem_of(NINE, seed=seed), WORLD, trials=80)
-        selection = story.moments[-1].selection
+        story = simulate_study(LinearSurrogate(verify=9), problem_of(NINE, seed=seed), WORLD, trials=80)
+        selection = story.steps[-1].selection
         assert selection.tasks == NINE[:4]
         assert set(list(selection.belief["coefficients"])[:3]) == {"helps 0", "helps 1", "helps 2"}
 
 
 def test_subsets_differ_have_one_size_and_hold_the_target():
-    story = tell_story(LinearSurrogate(), problem_of(NINE), WORLD, trials=80)
+    story = simulate_study(LinearSurrogate(), problem_of(NINE), WORLD, trials=80)
     subsets = [proposal for proposal in story.proposals if proposal.stage == "subset"]
     assert len(subsets) == 48 and len({proposal.tasks for proposal in subsets}) == 48
     assert all(len(proposal.tasks) == 4 and "target" in proposal.tasks for proposal in subsets)
@@ -202,15 +204,15 @@ def test_predictions_are_the_fits():
 )
 def test_few_auxiliaries_give_few_subsets(names, trials, fewest):
     selector, problem = LinearSurrogate(), problem_of(names)
-    story = tell_story(selector, problem, WORLD)
+    story = simulate_study(selector, problem, WORLD)
     assert len(story.proposals) == trials and selector.fewest(problem) == fewest
-    assert story.moments[-1].selection.tasks == names
+    assert story.steps[-1].selection.tasks == names
 
 
 def test_a_story_with_nested_trials_folds_to_the_same_at_every_cut():
     suite = SelectorContract()
     suite.selector = LinearSurrogate(verify=3)
-    story = tell_story(suite.selector, problem_of(NINE), WORLD, trials=80)
+    story = simulate_study(suite.selector, problem_of(NINE), WORLD, trials=80)
     assert sum(proposal.stage == "verify" for proposal in story.proposals) == 3
     suite.check_retold(story)
     state = fold(suite.selector, suite.selector.start(story.problem), story.events)

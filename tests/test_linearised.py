@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
-from auxtune.selectors.linearised import Linearised, fitted, linearised
+from auxtune.selectors.kit.linearised import Linearised, fitted, linearised
 from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes.output_gradients import drawn_rows, output_gradients
 from auxtune.trials.probes.probe import Subject
@@ -154,8 +154,8 @@ def real_losses(subject: Subject, model: MultiTaskModel, part: str, places, rows
     for place in places:
         task = list(subject.tasks.values())[place]
         drawn = drawn_rows(task, part, rows, subject.recipe.seed)
-        outputs = model(place, subject.collate(task, part, drawn.rows))
-        labels, head = torch.from_numpy(drawn.label), model.head(place)
+        outputs = model(task.name, subject.collate(task, part, drawn.rows))
+        labels, head = torch.from_numpy(drawn.label), model.head(task.name)
         own = torch.arange(len(outputs)), torch.from_numpy(drawn.place)
         if isinstance(head, RegressionHead):
             found.append(head.loss(outputs, labels) / len(outputs))

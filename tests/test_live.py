@@ -19,7 +19,7 @@ from watched_study import FOUR, RANDOM, begun, snapshot_of
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
-from auxtune.orchestrator.record.ledger import Following, read_events
+from auxtune.orchestrator.record.ledger import LedgerReader, read_events
 from auxtune.orchestrator.record.results import steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
@@ -237,14 +237,14 @@ def test_durations_read_as_people_say_them() -> None:
 def test_a_ledger_is_followed_over_its_merged_ranges(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR)
     agenda = begun(study, 2)
-    following = Following(study.folder / "ledger")
-    first = following.news()
-    assert first == agenda._ledger.events and following.news() == []
+    reader = LedgerReader(study.folder / "ledger")
+    first = reader.read_new()
+    assert first == agenda._ledger.events and reader.read_new() == []
     for number in range(RANGE + 2):
         agenda.record(Tracked(id=None, run_id=str(number)))
         agenda.flush()
     assert list(study.folder.glob("ledger/*.jsonl"))
-    assert first + following.news() == read_events(study.folder / "ledger") == agenda._ledger.events
+    assert first + reader.read_new() == read_events(study.folder / "ledger") == agenda._ledger.events
 
 
 @pytest.mark.parametrize(

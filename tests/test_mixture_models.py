@@ -7,10 +7,10 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.stats import spearmanr
 
-from auxtune.selectors import mixture_process
-from auxtune.selectors.mixture_draws import Draws
-from auxtune.selectors.mixture_models import LEAST, MODELS, Skill, _skill, blend, linear, log_linear, trees
-from auxtune.selectors.mixture_process import KERNELS, process
+from auxtune.selectors.kit import process as mixture_process
+from auxtune.selectors.kit.mixture_models import LEAST, MODELS, Skill, _skill, blend, linear, log_linear, trees
+from auxtune.selectors.kit.mixtures import Draws
+from auxtune.selectors.kit.process import KERNELS, process
 
 TASKS = 6
 EXPONENTS = np.array([-2.0, -0.5, 0.3, 1.0, -1.0, 0.0])

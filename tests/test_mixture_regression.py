@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auxtune.selectors.gp_mixing import GPMixing
-from auxtune.selectors.mixture_draws import Draws, draws_of
-from auxtune.selectors.mixture_regression import MixtureRegression, RegressionState
+from auxtune.selectors.kit.mixtures import Draws, cycle_counts, draws_of, executed
+from auxtune.selectors.methods.gp_mixing import GPMixing
+from auxtune.selectors.methods.mixture_regression import MixtureRegression, RegressionState
 from auxtune.selectors.protocol import Done, Outcome, Predicts, Problem, Proposal, Selection, TaskInfo, Wait
-from auxtune.selectors.shares import cycle_counts, executed
-from auxtune.selectors.testing import SelectorContract
+from auxtune.selectors.testing.contract import SelectorContract
 
 Law = Callable[[np.ndarray], float]
 

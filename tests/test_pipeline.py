@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from auxtune.selectors.autosem import AutoSeM
-from auxtune.selectors.gp_mixing import GPMixing
-from auxtune.selectors.gradts_instance import GradTSInstance
-from auxtune.selectors.gradts_threshold import GradTSThreshold
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.methods.autosem import AutoSeM
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.methods.gp_mixing import GPMixing
+from auxtune.selectors.methods.gradts_instance import GradTSInstance
+from auxtune.selectors.methods.gradts_threshold import GradTSThreshold
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selector, TaskInfo, Wait
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.searches import Searches
 
 TASKS = ("a", "b", "p", "c", "d")
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from probe_subjects import EVERY_KIND, recipe_of
 
-from auxtune.trials.probes import options as options_module
+from auxtune.trials.probes import probe as probe_module
 from auxtune.trials.probes.lookahead import Lookahead
-from auxtune.trials.probes.options import OPTIONS, Whole
-from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.probes.probe import OPTIONS, LookaheadOptions, ProbeError
 from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, final_probe, running_probe
 
 
@@ -63,8 +62,8 @@ def test_probes_are_looked_for_where_they_belong() -> None:
         final_probe("lookahead")
     with pytest.raises(ProbeError, match="expected some of lookahead, found 'gradients'"):
         running_probe("gradients")
-    assert [kind for kind in OPTIONS["lookahead"].values() if isinstance(kind, Whole)] == [Whole(10)]
+    assert LookaheadOptions().every == 10
 
 
 def test_the_example_of_options_holds() -> None:
-    assert doctest.testmod(options_module) == (0, 1)
+    assert doctest.testmod(probe_module) == (0, 1)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from auxtune.selectors.protocol import Done, Leg, Outcome, Problem, Proposal, TaskInfo, Wait
-from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.methods.thompson import Thompson
+from auxtune.selectors.protocol import Continuation, Done, Outcome, Problem, Proposal, TaskInfo, Wait
 
 SELECTOR = Thompson(mode="trials", rounds=8, gamma=0.0)
 
@@ -22,11 +22,11 @@ def ask(state: Any) -> Proposal:
     return asked
 
 
-def pulled(state: Any, number: int, arm: str) -> Any:
-    """``number`` under way as a pull of ``arm`` from the present incumbent."""
-    tasks = tuple(name for name in "apb" if name in ("p", arm))
-    leg = Leg(100, state.incumbent)
-    return SELECTOR.proposed(state, number, Proposal(tasks, leg=leg, notes={"arm": arm}))
+def pulled(state: Any, number: int, task: str) -> Any:
+    """``number`` under way as a pull of ``task`` from the present incumbent."""
+    tasks = tuple(name for name in "apb" if name in ("p", task))
+    leg = Continuation(100, state.incumbent)
+    return SELECTOR.proposed(state, number, Proposal(tasks, continuation=leg, notes={"task": task}))
 
 
 def begun(score: float = 0.5) -> Any:
@@ -42,12 +42,12 @@ def posterior(state: Any) -> dict[str, tuple[float, float]]:
 def test_the_primary_goes_first_alone_and_is_waited_for() -> None:
     state = SELECTOR.start(problem_of())
     first = ask(state)
-    assert (first.tasks, first.leg, first.notes) == (("p",), Leg(100, None), {"arm": "p"})
+    assert (first.tasks, first.continuation, first.notes) == (("p",), Continuation(100, None), {"task": "p"})
     assert first.weights == {"p": 1.0}
     state = SELECTOR.proposed(state, 0, first)
     assert isinstance(SELECTOR.propose(state, {}), Wait)
     again = ask(SELECTOR.told(state, 0, Outcome(None, why="error")))
-    assert (again.tasks, again.leg) == (("p",), Leg(100, None))
+    assert (again.tasks, again.continuation) == (("p",), Continuation(100, None))
     assert again.seed != first.seed
 
 
@@ -63,9 +63,9 @@ def test_pulls_run_side_by_side_from_the_present_incumbent() -> None:
     for number in range(1, 5):
         asked.append(ask(state))
         state = SELECTOR.proposed(state, number, asked[-1])
-    assert {pull.leg for pull in asked} == {Leg(100, 0)}
-    assert all(set(pull.tasks) == {"p", pull.notes["arm"]} for pull in asked)
-    # In equal shares, whatever the study's sampling rule: an arm without a step would earn the primary's rewards.
+    assert {pull.continuation for pull in asked} == {Continuation(100, 0)}
+    assert all(set(pull.tasks) == {"p", pull.notes["task"]} for pull in asked)
+    # In equal shares, whatever the study's sampling rule: a task without a step would earn the primary's rewards.
     assert all(set((pull.weights or {}).values()) == {1 / len(pull.tasks)} for pull in asked)
     assert len({pull.seed for pull in asked}) == 4
 
@@ -81,11 +81,11 @@ def test_a_pull_from_a_former_incumbent_only_rewards() -> None:
     state = pulled(pulled(begun(0.5), 1, "a"), 2, "b")
     state = SELECTOR.told(state, 2, Outcome(0.9))
     assert (state.incumbent, posterior(state)["b"]) == (2, (2, 1))
-    assert SELECTOR.holds(state) == {0, 2}  # 1 is still under way from 0
+    assert SELECTOR.checkpoints_in_use(state) == {0, 2}  # 1 is still under way from 0
     state = SELECTOR.told(state, 1, Outcome(0.6))
     assert state.incumbent == 2
     assert posterior(state)["a"] == (2, 1)  # against 0.5, where it started, not against 0.9
-    assert SELECTOR.holds(state) == {2}
+    assert SELECTOR.checkpoints_in_use(state) == {2}
 
 
 def test_a_failed_pull_is_not_rewarded_and_never_the_incumbent() -> None:
@@ -104,4 +104,4 @@ def test_it_ends_after_its_rounds() -> None:
 def test_the_steps_of_a_pull_can_be_chosen() -> None:
     selector = Thompson(mode="trials", round_steps=30)
     asked = selector.propose(selector.start(problem_of()), {})
-    assert isinstance(asked, Proposal) and asked.leg == Leg(30, None)
+    assert isinstance(asked, Proposal) and asked.continuation == Continuation(30, None)

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from test_groups import problem
 
+from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Done, Outcome, Proposal
-from auxtune.selectors.random_groups import RandomGroups
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.testing import check_selection
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.contract import check_selection
+from auxtune.selectors.testing.study import simulate_study
 
 
 def test_random_groups_cover_every_task_near_equally_until_there_are_no_others() -> None:
     selector, asked = RandomGroups(groupings=100), problem(models=2)
-    story = tell_story(selector, asked, World({}, noise=0.1), trials=50)
-    assert isinstance(story.moments[-1].reply, Done) and len(story.proposals) == 2 * 3  # two and two of four
+    story = simulate_study(selector, asked, SyntheticBenchmark({}, noise=0.1), trials=50)
+    assert isinstance(story.steps[-1].reply, Done) and len(story.proposals) == 2 * 3  # two and two of four
     pairs = [frozenset(proposal.tasks) for proposal in story.proposals]
     assert len(set(pairs)) == 6 and all(not a & b for a, b in zip(pairs[::2], pairs[1::2], strict=True))
-    for moment in story.moments:
+    for moment in story.steps:
         check_selection(asked, moment.selection)
     odd = RandomGroups().select(RandomGroups().start(problem(models=3)), {})
     assert sorted(len(group["tasks"]) for group in odd.groups or ()) == [1, 1, 2]
@@ -47,7 +47,7 @@ def test_the_best_grouping_is_the_one_whose_tasks_do_best_on_average_and_failure
 
 def test_with_a_primary_its_own_group_is_trained_and_answers() -> None:
     asked = replace(problem(), primary="a", models=None)
-    story = tell_story(RandomGroups(groupings=100), asked, World({"d": 0.1}), trials=50)
+    story = simulate_study(RandomGroups(groupings=100), asked, SyntheticBenchmark({"d": 0.1}), trials=50)
     assert all("a" in proposal.tasks for proposal in story.proposals)
     assert sorted(map(len, (p.tasks for p in story.proposals))) == [1, 2, 2, 2]  # three groups of four tasks
-    assert story.moments[-1].selection.tasks == ("d", "a")
+    assert story.steps[-1].selection.tasks == ("d", "a")

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from auxtune.selectors.ranking_quality import ndcg, ndcg_by_row, regret_at
+from auxtune.selectors.kit.skill import ndcg, ndcg_by_row, regret_at
 
 TRUE = np.array([0.9, 0.8, 0.7])  # relevance 3, 2, 1: gains 7, 3, 1
 IDEAL = 7 + 3 / math.log2(3) + 1 / 2

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.beta_bandit import BetaBandit
-from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.methods.beta_bandit import BetaBandit
+from auxtune.selectors.methods.thompson import Thompson
 
 SHIPPED = (
     "single_task",
@@ -41,7 +41,7 @@ SHIPPED = (
 PLUGIN = """
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-from auxtune.selectors.controls import SingleTask
+from auxtune.selectors.methods.controls import SingleTask
 
 @dataclass(frozen=True)
 class Markov(SingleTask):
@@ -111,8 +111,9 @@ def test_the_method_table_is_json():
 def test_a_selector_is_imported_when_it_is_used_and_not_before():
     code = (
         "import sys; from auxtune.selectors import registry; registry.names();"
-        "before = 'auxtune.selectors.thompson' in sys.modules; registry.make('thompson', {});"
-        "print(before, 'auxtune.selectors.thompson' in sys.modules, 'auxtune.selectors.controls' in sys.modules)"
+        "before = 'auxtune.selectors.methods.thompson' in sys.modules; registry.make('thompson', {});"
+        "print(before, 'auxtune.selectors.methods.thompson' in sys.modules,"
+        "      'auxtune.selectors.methods.controls' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False", "True", "False"]
@@ -181,7 +182,7 @@ def test_a_third_party_may_bring_what_steers_inside_a_run(install):
 
 def test_a_name_given_twice_is_refused_with_both_origins(install):
     install("markov-selector", "[auxtune.selectors]\nthompson = my_markov:Markov\n")
-    both = "auxtune.selectors.thompson:Thompson of auxtune and my_markov:Markov of markov-selector"
+    both = "auxtune.selectors.methods.thompson:Thompson of auxtune and my_markov:Markov of markov-selector"
     with pytest.raises(ValueError, match=f"selector 'thompson' must be given once, got {both}"):
         registry.names()
 

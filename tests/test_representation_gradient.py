@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from auxtune.selectors.methods.representation_gradient import RepresentationGradient
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.representation_gradient import RepresentationGradient
 
 RNG = np.random.default_rng(2)
 INPUTS = RNG.normal(size=(4, 50, 6))  # four batches of a shared linear model's inputs

@@ -10,10 +10,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from auxtune.selectors.beta_bandit import BetaBandit
+from auxtune.selectors.methods.beta_bandit import BetaBandit, RewardRates, add_rates, chance_of_larger
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection, TaskInfo
-from auxtune.selectors.reward_rates import RewardRates, add_rates, chance_of_larger
-from auxtune.selectors.thompson import Thompson
 
 STUDIES = 100
 
@@ -156,10 +155,10 @@ def test_pulls_that_are_trials_are_read_alike() -> None:
         state, scores = selector.start(problem_of(6, study)), {}
         for number in range(200):
             asked = selector.propose(state, {})
-            assert isinstance(asked, Proposal) and asked.leg is not None
+            assert isinstance(asked, Proposal) and asked.continuation is not None
             state = selector.proposed(state, number, asked)
-            gain = 0.001 if rng.random() < chances[asked.notes["arm"]] else -0.001
-            scores[number] = scores.get(asked.leg.start, 0.5) + gain  # type: ignore[arg-type]
+            gain = 0.001 if rng.random() < chances[asked.notes["task"]] else -0.001
+            scores[number] = scores.get(asked.continuation.start, 0.5) + gain  # type: ignore[arg-type]
             state = selector.told(state, number, Outcome(scores[number]))
         now.append(selector.select(state, {}))
         released.append(Thompson(mode="trials", rounds=200, released=True).select(state, {}))

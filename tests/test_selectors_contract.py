@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.autosem import AutoSeM
-from auxtune.selectors.gp_mixing import GPMixing
-from auxtune.selectors.pipeline import Pipeline
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.methods.autosem import AutoSeM
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.methods.gp_mixing import GPMixing
+from auxtune.selectors.methods.tag import Tag
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
-from auxtune.selectors.random_subset import RandomSubset
-from auxtune.selectors.searches import Searches
-from auxtune.selectors.tag import Tag
-from auxtune.selectors.testing import InnerContract, SelectorContract
-from auxtune.selectors.thompson import Thompson
+from auxtune.selectors.testing.contract import InnerContract, SelectorContract
 
 # A question takes tenths of a second; mixture_regression has its class beside its other tests.
 SLOW = ("gp_mixing", "autosem", "mixture_regression")
@@ -79,12 +79,12 @@ class TestMoreRunsThanSlots(SelectorContract):
 
 TELL = """
 from auxtune.selectors.registry import make, names
-from auxtune.selectors.testing import FORTY, problem_of, world_of
-from auxtune.selectors.story import tell_story
+from auxtune.selectors.testing.contract import FORTY, problem_of, benchmark_of
+from auxtune.selectors.testing.study import simulate_study
 for name in names():
     problem = problem_of(FORTY)
-    story = tell_story(make(name, {}), problem, world_of(problem), trials=8)
-    print(name, story.proposals, story.moments[-1].selection)
+    story = simulate_study(make(name, {}), problem, benchmark_of(problem), trials=8)
+    print(name, story.proposals, story.steps[-1].selection)
 """
 
 
@@ -196,12 +196,12 @@ class LosesPatience(Thompson):
         return Done() if len(self.waits) > 500 else asked
 
 
-@caught_by(SelectorContract.test_a_leg_starts_from_weights_that_are_held)
+@caught_by(SelectorContract.test_a_continuation_starts_from_weights_in_use)
 class LetsGoOfTheIncumbent(Thompson):
     mode: str = "trials"
     rounds: int = 6
 
-    def holds(self, state):
+    def checkpoints_in_use(self, state):
         return frozenset()
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from auxtune.selectors.serving import best_served
+from auxtune.selectors.kit.networks import best_served
 
 
 def total(scores, opened):

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from auxtune.selectors import shares
-from auxtune.selectors.shares import cycle_counts, executed, sampling_shares
+from auxtune.selectors.kit import mixtures as shares
+from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
 
 RATIOS = [  # published by AutoSeM's reproduction, primary first
     (1, 5, 5),

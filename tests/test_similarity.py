@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.selectors.similarity import FEWEST_TEXTS, gradient_cosines, layer_cka, linear_cka, magnitude_similarities
+from auxtune.selectors.kit.similarity import (
+    FEWEST_TEXTS,
+    gradient_cosines,
+    layer_cka,
+    linear_cka,
+    magnitude_similarities,
+)
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from auxtune.selectors.subset_affinity import drawn_subsets, mean_gains
+from auxtune.selectors.kit.affinity import drawn_subsets, mean_gains
 
 
 @pytest.mark.parametrize(("tasks", "size", "count"), [(8, 3, 40), (40, 10, 200), (40, 2, 5), (30, 3, 1), (99, 25, 200)])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from published_affinity import CELEBA_COSINE, TASKONOMY
 
-from auxtune.selectors.cover import cover
+from auxtune.selectors.kit.cover import cover
+from auxtune.selectors.methods.tag import Tag
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo
-from auxtune.selectors.tag import Tag
 
 TASKS = TASKONOMY.tasks
 TURNED = TASKS[::-1]  # the joint run may name the tasks in another order

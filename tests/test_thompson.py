@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from auxtune.selectors.beta_bandit import BetaBandit
+from auxtune.selectors.kit.rounds import fold_rounds
+from auxtune.selectors.methods.beta_bandit import BetaBandit
+from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo, Wait
-from auxtune.selectors.rounds import fold_rounds
-from auxtune.selectors.story import tell_story
-from auxtune.selectors.thompson import Thompson
-from auxtune.selectors.world import World
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.study import simulate_study
 
 
 def problem_of(names, primary="p", seed=0):
@@ -217,11 +217,11 @@ def test_a_score_without_rounds_is_refused():
 
 def test_a_clearly_best_task_is_found():
     """Of 20 studies with five candidates, so many rank the one helpful task first that chance is ruled out."""
-    studies, world = 20, World({"a": -0.01, "help": 0.02, "b": -0.01, "c": -0.01, "d": -0.01}, noise=0.01)
+    studies, world = 20, SyntheticBenchmark({"a": -0.01, "help": 0.02, "b": -0.01, "c": -0.01, "d": -0.01}, noise=0.01)
     needed = int(binom.isf(1e-6, studies, 1 / 5)) + 1  # a selector that guesses comes so far once in a million times
     first = 0
     for seed in range(studies):
         problem = problem_of(("a", "help", "p", "b", "c", "d"), seed=seed)
-        utility = tell_story(Thompson(), problem, world).moments[-1].selection.belief["utility"]
+        utility = simulate_study(Thompson(), problem, world).steps[-1].selection.belief["utility"]
         first += max(problem.auxiliaries, key=utility.get) == "help"
     assert first >= needed

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.pivots import chosen, likeness_of, predicted, rules
+from auxtune.selectors.kit.skill import ndcg, regret_at
+from auxtune.selectors.kit.transfer import chosen, likeness_of, predicted, rules, transfer_log
+from auxtune.selectors.methods.transfer_prior import TransferPrior
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo, Transfer
-from auxtune.selectors.ranking_quality import ndcg, regret_at
-from auxtune.selectors.testing import SelectorContract
-from auxtune.selectors.transfer_log import transfer_log
-from auxtune.selectors.transfer_prior import TransferPrior
+from auxtune.selectors.testing.contract import SelectorContract
 
 NAMES = tuple(f"t{i}" for i in range(12))
 

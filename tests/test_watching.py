@@ -25,7 +25,7 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.commands import watching
 from auxtune.orchestrator.commands.lines import lines_after
 from auxtune.orchestrator.record.events import Closed, Event, Started
-from auxtune.orchestrator.record.ledger import Following, Ledger
+from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.views.screen import Terminal
 
@@ -212,7 +212,7 @@ def test_a_silence_of_the_storage_does_not_end_the_watching(monkeypatch: pytest.
                 again.start()
             heard.extend(events)
 
-        watching._follow(folder, Following(folder / "ledger"), see)
+        watching._follow(folder, LedgerReader(folder / "ledger"), see)
         again.join()
         assert heard == ledger.events and isinstance(heard[-1], Closed)
 

@@ -11,7 +11,7 @@ from typing import Any
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.probes.measuring import inputs_digest
-from auxtune.trials.probes.options import chosen
+from auxtune.trials.probes.probe import all_options
 from auxtune.trials.probes.registry import READS_TEXTS, VERSIONS
 from auxtune.trials.progress import identity
 from auxtune.trials.recipe import Recipe
@@ -43,7 +43,7 @@ def probe_key(run: str, probe: str, options: Mapping[str, Any], texts: str | Non
 
     Options that are left out are those by default. Raises ``ProbeError`` for a probe or an option that there is not.
     """
-    full = chosen(probe, options)
+    full = all_options(probe, options)
     read = texts if probe in READS_TEXTS else None
     return _digest({"run": run, "probe": probe, "version": VERSIONS[probe], "options": full, "texts": read})
 

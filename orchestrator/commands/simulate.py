@@ -14,8 +14,8 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     import pandas as pd
 
-    from auxtune.orchestrator.simulation.reading import Recorded
     from auxtune.orchestrator.simulation.simulate import Asked
+    from auxtune.orchestrator.tables.reading import Recorded
 
 _MEASURES = {
     "groups": ("total_test", "mean_test", "regret", "spearman"),
@@ -85,8 +85,8 @@ def command(
     first: what could make the figures say less than they seem to is printed before them.
     """
     from auxtune.orchestrator.simulation.audit import audit
-    from auxtune.orchestrator.simulation.reading import read_recorded
     from auxtune.orchestrator.simulation.simulate import simulate
+    from auxtune.orchestrator.tables.reading import read_recorded
 
     recorded = read_recorded(_folder(table_dir))
     for line in audit(recorded.table):
@@ -117,7 +117,7 @@ def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked
     import yaml
 
     from auxtune.orchestrator.simulation.simulate import Asked
-    from auxtune.selectors.options import options_of
+    from auxtune.selectors.kit.options import describe_options
 
     asked = []
     for text in selectors:
@@ -128,7 +128,7 @@ def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked
         asked.append(Asked.of(given if isinstance(given, dict) else str(given)))
     for override in overrides:
         key, equals, value = override.partition("=")
-        fitting = [one for one in asked if key in {option.name for option in options_of(type(one.make()))}]
+        fitting = [one for one in asked if key in {option.name for option in describe_options(type(one.make()))}]
         if not equals or not fitting:
             raise click.BadParameter(f"--set {override}: expected KEY=VALUE with an option of one of the selectors")
         for one in fitting:

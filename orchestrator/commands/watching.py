@@ -8,8 +8,8 @@ from pathlib import Path
 
 from auxtune.orchestrator.commands.lines import lines_after
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.heartbeat import CLEANING, living_driver
-from auxtune.orchestrator.record.ledger import Following
+from auxtune.orchestrator.record.heartbeat import CLEANING, active_driver
+from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study import Study
@@ -22,8 +22,8 @@ _FAR = 5.0  # seconds between looks into an object store
 
 def watch_live(folder: Path, terminal: Terminal) -> None:
     """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
-    following = Following(folder / "ledger")
-    heard = following.news()
+    reader = LedgerReader(folder / "ledger")
+    heard = reader.read_new()
     lines, monitor = lines_after(heard, Study.from_folder(folder).file, terminal), _make_monitor(folder, heard)
     with Screen(terminal) as screen:
         screen.draw(monitor.snapshot(monitor.state, time.time()))
@@ -39,7 +39,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
                 lines(event)
             screen.draw(monitor.snapshot(monitor.state, time.time()))
 
-        _follow(folder, following, see)
+        _follow(folder, reader, see)
     monitor.closed()
     now = time.time()
     terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
@@ -47,24 +47,24 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
 
 def watch_lines(folder: Path) -> None:
     """Print a line for each event from now on, until nobody works on the study."""
-    following = Following(folder / "ledger")
-    lines = lines_after(following.news(), Study.from_folder(folder).file)
+    reader = LedgerReader(folder / "ledger")
+    lines = lines_after(reader.read_new(), Study.from_folder(folder).file)
 
     def see(events: list[Event]) -> None:
         for event in events:
             lines(event)
 
-    _follow(folder, following, see)
+    _follow(folder, reader, see)
 
 
-def _follow(folder: Path, following: Following, see: Callable[[list[Event]], None]) -> None:
+def _follow(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
     """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
     pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
     with patient():
-        while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
-            see(following.news())
+        while (sign := active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+            see(reader.read_new())
             time.sleep(pause)
-        see(following.news())  # a driver's last word is durable before its sign is gone
+        see(reader.read_new())  # a driver's last word is durable before its sign is gone
 
 
 def _make_monitor(folder: Path, heard: list[Event]) -> StudyMonitor:

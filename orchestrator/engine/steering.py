@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from auxtune.selectors.kit.rounds import inside
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
-from auxtune.selectors.rounds import inside
 
 
 class SelectorSchedule:

@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.inspected import splits_line
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
 from auxtune.trials.recipe import Recipe
@@ -165,8 +165,9 @@ def _limits(data: CardData) -> Iterator[str]:
             f"- It also has heads for {', '.join(others)}, which were trained beside; the weights were chosen for "
             f"{', '.join(data.recipe.evaluate)} and may not be the best for them."
         )
-    if data.recipe.first:
-        yield f"- {', '.join(data.recipe.first)} came first; after their heads were trained the encoder moved on."
+    if data.recipe.source_tasks:
+        sources = ", ".join(data.recipe.source_tasks)
+        yield f"- {sources} came first; after their heads were trained the encoder moved on."
     if options.alignment == "covariance":
         yield (
             "- Each aligned task has a matrix (`alignments/…` in heads.safetensors) that multiplies the encoder's "

@@ -37,6 +37,7 @@ class Opened:
     drift: tuple[str, ...] = ()  # fingerprint keys that differed and were allowed
     search_score: SearchScore = "metric"  # of what kind the scores are
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> held-out split -> its origin
+    selector_version: int = 1  # of what proposes in this session: another version's proposals are not asked again
     event: Literal["opened"] = "opened"
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, Retried, Told, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, as_recorded
 from auxtune.selectors.protocol import (
     Done,
     Evidence,
@@ -17,8 +17,9 @@ from auxtune.selectors.protocol import (
     Selection,
     Selector,
     Wait,
-    held_by,
+    checkpoints_used_by,
     reading_of,
+    version_of,
 )
 
 
@@ -57,7 +58,7 @@ class SelectorFold:
 
     def held(self) -> frozenset[int]:
         """The ids of the proposals from whose weights the selector may still start others."""
-        held = held_by(self._selector, self._state)
+        held = checkpoints_used_by(self._selector, self._state)
         return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
@@ -71,6 +72,11 @@ class SelectorFold:
             return None
         with _own_defects("was asked for predictions"):
             return self._selector.predict(self._state, self._evidence, asked)
+
+    @property
+    def version(self) -> int:
+        """The version of the selector that is asked now."""
+        return version_of(self._selector)
 
     @property
     def reading(self) -> int:
@@ -99,18 +105,24 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
     """Ask again at every recorded ``after`` and yield a line for each proposal that differs.
 
     ``execute`` turns what a selector asks for into what is recorded (its executed shares). ``fold`` is fresh. Events
-    told between a question and its recorded proposal are folded after the question, as they were then.
+    told between a question and its recorded proposal are folded after the question, as they were then. What another
+    version of the selector proposed is folded, and not asked again.
     """
     late: list[Event] = []
+    same_version = True
     for event in events:
+        if isinstance(event, Opened):
+            same_version = event.selector_version == fold.version
         if not isinstance(event, Proposed) or event.phase not in SELECTORS:
             late.append(event)
             continue
         while late and fold.after < event.after:
             fold.add(late.pop(0))
-        asked = fold.propose()
+        asked = fold.propose() if same_version else None
         if fold.after != event.after:
             yield f"proposal {event.id}: asked after {event.after} events, but only {fold.after} are recorded"
+        elif asked is None:
+            pass
         elif not isinstance(asked, Proposal):
             yield f"proposal {event.id}: recorded, but the selector answers {type(asked).__name__}"
         elif as_recorded(execute(asked)) != event.proposal:

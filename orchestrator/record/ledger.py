@@ -1,8 +1,21 @@
 """The ledger: the durable record of proposals, attempts and outcomes. It is the truth; all else is derived.
 
-One session writes at a time. Opening a session takes the next segment number, so that a takeover fences the former
+One session writes at a time. Opening a session takes the next segment number, so that a takeover fences the previous
 writer: whoever meets an existing number reads it, and finds either its own session (the write had succeeded) or
 another's (``Locked``). Events wait in memory until ``flush`` puts them, in order, into one segment.
+
+Segments form a chain: each carries ``previous``, the digest of the one before it (null in the first), and ``sha256``,
+the digest of all that it holds. After each flush ``head.json`` names the last segment and its digest. Readers refuse
+(``LedgerDamaged``)
+
+- a segment that does not match its own digest, or whose ``previous`` is not the digest of the one before it;
+- a ledger that ends before the segment that its head names, or in which that segment has another digest;
+- a ledger of two or more segments without a head: the second is created only after the head named the first.
+
+The head may lag. It is written after the segment, so a writer that was killed in between leaves one that names an
+earlier segment, or none beside the first segment; so does a fenced writer whose last word comes late. It is not synced,
+so a power cut may leave an earlier or an empty one. The next flush mends all of these; until then, segments after the
+one that the head names can be cut unseen.
 """
 
 from __future__ import annotations
@@ -10,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,36 +36,90 @@ FORMAT = 1
 
 def read_events(folder: Path) -> list[Event]:
     """All events of a ledger in their order. Raises ``LedgerDamaged`` naming the file that cannot be read."""
-    return Following(folder).news()
+    return LedgerReader(folder).read_new()
 
 
-class Following:
+class LedgerReader:
     """The reading side: a ledger that another process may be writing to."""
 
     def __init__(self, folder: Path) -> None:
         self._segments = Segments(folder)
-        self.read = 0  # segments up to now
+        self.digests: list[str] = []  # of the segments read up to now
+        self.has_head = False
 
-    def news(self) -> list[Event]:
+    def read_new(self) -> list[Event]:
         """The events that became durable since the last call, at first all. Raises ``LedgerDamaged``."""
+        head = self._read_head()  # before the segments: those it names are durable by then
         events: list[Event] = []
-        for path, line in self._segments.lines(self.read):
-            self.read += 1
-            events += _decode(path, line, self.read)[1]
+        for path, line in self._segments.lines(len(self.digests)):
+            segment = _decode(path, line, len(self.digests) + 1)
+            if segment.previous != (self.digests[-1] if self.digests else None):
+                raise LedgerDamaged(
+                    f"{path}: segment {segment.number} does not continue the one before it: one of the two was edited "
+                    "or replaced; restore both from a copy. Nothing was changed."
+                )
+            self.digests.append(segment.sha256)
+            events += segment.events
+        self._check_head(head)
         return events
+
+    def _read_head(self) -> _Head | None:
+        """The head; ``None`` where there is none. Raises ``LedgerDamaged``."""
+        content = self._segments.read_head()
+        self.has_head = bool(content)
+        if not content:
+            return None if content is None else _EMPTY
+        try:
+            document = json.loads(content)
+            head = _Head(int(document["number"]), str(document["sha256"]))
+            if head.number < 1:
+                raise ValueError(f"there is no segment {head.number}")
+            return head
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerDamaged(
+                f"{self._segments.head}: damaged ({error}); restore the file from a copy. Nothing was changed."
+            ) from error
+
+    def _check_head(self, head: _Head | None) -> None:
+        """Compare the head with the segments read. Raises ``LedgerDamaged``."""
+        last = len(self.digests)
+        if head is None:
+            # A writer may have made it, and gone on, since it was looked for.
+            if last > 1 and self._segments.read_head() is None:
+                raise LedgerDamaged(
+                    f"{self._segments.head}: missing, so that the end of the ledger cannot be told; "
+                    "restore the file from a copy. Nothing was changed."
+                )
+        elif head.number > last:
+            raise LedgerDamaged(
+                f"{self._segments.folder}: ends with segment {last}, but {self._segments.head.name} names segment "
+                f"{head.number}: the last ones are lost; restore them from a copy. Nothing was changed."
+            )
+        elif head is not _EMPTY and self.digests[head.number - 1] != head.sha256:
+            raise LedgerDamaged(
+                f"{self._segments.path(head.number)}: segment {head.number} is not the one that "
+                f"{self._segments.head.name} names: one of the two was edited or replaced; restore both from a copy. "
+                "Nothing was changed."
+            )
 
 
 class Ledger:
     """The writing side: one session of one study."""
 
     def __init__(self, folder: Path, opened: Opened) -> None:
-        """Read what is there and open a session. Raises ``LedgerDamaged``, or ``Locked`` if another was faster."""
-        self._segments, written = Segments(folder), Following(folder)
+        """Read what is there and open a session.
+
+        Raises ``LedgerDamaged``, ``LedgerError``, or ``Locked`` if another was faster.
+        """
+        self._segments, written = Segments(folder), LedgerReader(folder)
         self.session = opened.session
-        self.events = written.news()  # all, flushed or not
+        self.events = written.read_new()  # all, flushed or not
         self._waiting: list[Event] = []
         self._closed = False
-        self._next = written.read + 1
+        self._last = _Head(len(written.digests), written.digests[-1]) if written.digests else _EMPTY
+        self._is_head_due = False
+        if written.digests and not written.has_head:
+            self._write_head()
         self.append(opened)
         self.flush()
 
@@ -61,18 +129,18 @@ class Ledger:
         self._waiting.append(event)
 
     def flush(self) -> None:
-        """Make all recorded events durable. Raises ``LedgerError`` or ``Locked``; nothing is forgotten then."""
+        """Make all recorded events durable, then replace the head. Raises ``LedgerError`` or ``Locked``.
+
+        Nothing is forgotten then: events that could not be written wait for the next flush. Where only the head could
+        not be written, the events are durable, and the next flush, even one without events, writes the head.
+        """
         while self._waiting:
-            batch = list(self._waiting)
-            if not self._create(batch):
-                session, batch = _decode(self._segments.folder, self._segments.read(self._next), self._next)
-                if session != self.session:
-                    raise Locked(
-                        f"{self._segments.folder}: another process has taken over this study (session {session}); "
-                        "this one stops. Watch the other with `auxtune status`."
-                    )
-            self._next += 1
-            del self._waiting[: len(batch)]
+            segment = self._create(list(self._waiting)) or self._read_own()
+            self._last = _Head(segment.number, segment.sha256)
+            self._is_head_due = True
+            del self._waiting[: len(segment.events)]
+        if self._is_head_due:
+            self._write_head()
 
     def close(self, reason: Literal["done", "interrupted", "failed"], message: str | None = None) -> None:
         """End the session. A second call, after an interrupt in the first, only makes that one durable."""
@@ -81,38 +149,102 @@ class Ledger:
             self._closed = True
         self.flush()
 
-    def _create(self, events: list[Event]) -> bool:
-        """Write the next segment; ``False`` where its number is taken."""
+    def _create(self, events: list[Event]) -> _Segment | None:
+        """Write the next segment; ``None`` where its number is taken. Raises ``LedgerError``."""
+        segment = _new_segment(self._last, self.session, events)
         try:
-            return self._segments.create(self._next, _encode(self._next, self.session, events))
+            return segment if self._segments.create(segment.number, _encode(segment)) else None
         except OSError as error:
-            raise LedgerError(
-                f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
-                "the disk, then go on with `auxtune resume`. What was recorded before is safe."
-            ) from error
+            raise self._not_written(error) from error
+
+    def _read_own(self) -> _Segment:
+        """The next segment, which this session had written unheard. Raises ``Locked`` if another session did."""
+        number = self._last.number + 1
+        segment = _decode(self._segments.path(number), self._segments.read(number), number)
+        if segment.session != self.session:
+            raise Locked(
+                f"{self._segments.folder}: another process has taken over this study (session {segment.session}); "
+                "this one stops. Watch the other with `auxtune status`."
+            )
+        return segment
+
+    def _write_head(self) -> None:
+        """Name the last segment in the head. Raises ``LedgerError``."""
+        try:
+            self._segments.replace_head(json.dumps({"number": self._last.number, "sha256": self._last.sha256}) + "\n")
+        except OSError as error:
+            raise self._not_written(error) from error
+        self._is_head_due = False
+
+    def _not_written(self, error: OSError) -> LedgerError:
+        return LedgerError(
+            f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
+            "the disk, then go on with `auxtune resume`. What was recorded before is safe."
+        )
 
 
-def _encode(number: int, session: str, events: list[Event]) -> bytes:
-    body = [to_json(event) for event in events]
-    segment = {"format": FORMAT, "number": number, "session": session, "sha256": _digest(body), "events": body}
-    return json.dumps(segment, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+@dataclass(frozen=True)
+class _Head:
+    """Which segment is the last, as ``head.json`` says it."""
+
+    number: int
+    sha256: str
 
 
-def _decode(path: Path, line: bytes, number: int) -> tuple[str, list[Event]]:
+_EMPTY = _Head(0, "")  # of a ledger without segments, and what a power cut may leave
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """One file of the ledger."""
+
+    number: int
+    session: str
+    previous: str | None
+    events: list[Event]
+    sha256: str  # of all the others, as they are in the file
+
+
+def _new_segment(last: _Head, session: str, events: list[Event]) -> _Segment:
+    """The segment after ``last``."""
+    draft = _Segment(last.number + 1, session, last.sha256 or None, events, "")
+    return replace(draft, sha256=_digest(_body(draft)))
+
+
+def _body(segment: _Segment) -> dict[str, Any]:
+    """What the file of a segment holds, except for its own digest."""
+    return {
+        "format": FORMAT,
+        "number": segment.number,
+        "session": segment.session,
+        "previous": segment.previous,
+        "events": [to_json(event) for event in segment.events],
+    }
+
+
+def _encode(segment: _Segment) -> bytes:
+    document = {**_body(segment), "sha256": segment.sha256}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _decode(path: Path, line: bytes, number: int) -> _Segment:
+    """The segment of this ``number``, read from ``path``. Raises ``LedgerDamaged``."""
     try:
-        segment = json.loads(line)
-        form = segment["format"]
+        document = json.loads(line)
+        form = document["format"]
         if form != FORMAT:
             raise LedgerDamaged(
                 f"{path}: ledger format {form} is not known to this version (it reads {FORMAT}); "
                 "use the version of auxtune that wrote it. Nothing was changed."
             )
-        if segment["number"] != number:
-            raise ValueError(f"segment {segment['number']} found where {number} was expected")
-        if segment["sha256"] != _digest(segment["events"]):
+        if document["number"] != number:
+            raise ValueError(f"segment {document['number']} found where {number} was expected")
+        sha256 = document.pop("sha256")
+        if sha256 != _digest(document):
             raise ValueError("the checksum does not match")
-        return segment["session"], [from_json(event) for event in segment["events"]]
-    except (ValueError, KeyError, TypeError) as error:
+        events = [from_json(event) for event in document["events"]]
+        return _Segment(number, document["session"], document["previous"], events, sha256)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerDamaged(
             f"{path}: segment {number} is damaged ({error}); restore the file from a copy. Nothing was changed."
         ) from error

@@ -2,7 +2,7 @@
 
 To create a name that exists fails (``storage.placing`` says how). That makes the number a fence: of two writers,
 exactly one gets it. Every ``RANGE`` segments are also merged into one range file, so that a long study opens quickly;
-the parts stay, for they are the fence.
+the parts stay, for they are the fence. Beside them lies ``head.json``, a small file that is replaced instead.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerDamaged
-from auxtune.orchestrator.storage.placing import create, read_ahead
+from auxtune.orchestrator.storage.placing import create, read_ahead, replace_text
 
 RANGE = 500
+HEAD = "head.json"
 _SEGMENT = re.compile(r"(\d{8})\.json")
 _MERGED = re.compile(r"(\d{8})-(\d{8})\.jsonl")
 
@@ -27,14 +28,33 @@ class Segments:
 
     def create(self, number: int, line: bytes) -> bool:
         """Write segment ``number`` durably; ``False`` if it exists already. Raises ``OSError`` (a full disk, say)."""
-        created = create(self._path(number), line)
+        created = create(self.path(number), line)
         if created and number % RANGE == 0:
             self._merge(number - RANGE + 1, number)
         return created
 
     def read(self, number: int) -> bytes:
         """The line of one segment."""
-        return self._path(number).read_bytes()
+        return self.path(number).read_bytes()
+
+    @property
+    def head(self) -> Path:
+        """The file that says which segment is the last."""
+        return self.folder / HEAD
+
+    def read_head(self) -> bytes | None:
+        """The content of the head; ``None`` where there is none."""
+        try:
+            return self.head.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def replace_head(self, text: str) -> None:
+        """Replace the head atomically, but not durably: a power cut may leave an older or an empty one.
+
+        To sync it would cost more than to create the segment. Raises ``OSError``.
+        """
+        replace_text(self.head, text)
 
     def lines(self, after: int = 0) -> Iterator[tuple[Path, bytes]]:
         """Every segment's line in order, with the file it was read from. Raises ``LedgerDamaged`` for a gap.
@@ -45,27 +65,28 @@ class Segments:
         merged = {} if after else {int(match[1]): path for path, match in self._named(_MERGED)}
         present = set() if after else {int(match[1]) for _, match in self._named(_SEGMENT)}
         in_range = {inner for first in merged for inner in range(first, first + RANGE)}
-        ahead = read_ahead(self._path(single) for single in sorted(present - in_range))
+        ahead = read_ahead(self.path(single) for single in sorted(present - in_range))
         while True:
             if number in merged:
                 lines = merged[number].read_bytes().splitlines()
                 yield from ((merged[number], line) for line in lines)
                 number += len(lines)
             elif number in present:
-                path = self._path(number)
+                path = self.path(number)
                 yield path, ahead.pop(path) if path in ahead else path.read_bytes()
                 number += 1
-            elif self._path(number).exists():  # written since the folder was listed
+            elif self.path(number).exists():  # written since the folder was listed
                 present.add(number)
             else:
                 break
         if beyond := [later for later in present if later > number]:
             raise LedgerDamaged(
-                f"{self._path(number)}: missing, though {self._path(min(beyond)).name} is there; "
+                f"{self.path(number)}: missing, though {self.path(min(beyond)).name} is there; "
                 "restore it from a copy. Nothing was changed."
             )
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
+        """The file of one segment."""
         return self.folder / f"{number:08d}.json"
 
     def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:

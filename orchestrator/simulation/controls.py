@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from auxtune.selectors.controls import FixedMixture
+from auxtune.selectors.methods.controls import FixedMixture
 from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
 
 
@@ -13,6 +13,7 @@ from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem,
 class AsGroups:
     """A fixed mixture for each task in turn; equal ones are one group. Trains nothing: its answer is known."""
 
+    version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
     answers: ClassVar[Answer] = "groups"
     needs_primary: ClassVar[bool] = False

@@ -13,8 +13,8 @@ from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
 from auxtune.orchestrator.simulation.recording import Recording
 from auxtune.orchestrator.simulation.replay import Replayed
+from auxtune.selectors.kit.skill import ndcg, regret_at
 from auxtune.selectors.protocol import Proposal, Selection
-from auxtune.selectors.ranking_quality import ndcg, regret_at
 
 
 @dataclass(frozen=True)

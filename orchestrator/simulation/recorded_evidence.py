@@ -2,7 +2,7 @@
 
 A joint run's affinities are what its probe gives anyway; the tables of all recorded seeds stand for its single probes,
 whose agreement says how far to believe it. Of single-task runs the file holds only how alike they are, so
-their evidence here is a row of likenesses (``selectors/recorded.py``), which selectors take as it is.
+their evidence here is a row of likenesses (``selectors/kit/similarity.py``), which selectors take as it is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.affinity_file import Affinities
-from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.tables.reading import Affinities
+from auxtune.orchestrator.tables.rows import TableError
+from auxtune.selectors.kit.similarity import likenesses
 from auxtune.selectors.protocol import Measure, Proposal
-from auxtune.selectors.recorded import likenesses
 
 OF_SINGLE_RUNS: Mapping[str, tuple[str, ...]] = {  # probe -> the methods that compare what it gives
     "head_importance": ("gradts",),

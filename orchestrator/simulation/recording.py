@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.reading import Recorded
 from auxtune.orchestrator.simulation.recorded_evidence import measured
+from auxtune.orchestrator.tables.reading import Recorded
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 NOT_RECORDED = "not recorded"
@@ -54,7 +54,7 @@ class Recording(ABC):
         """What will really be trained of what was asked for. Raises ``TableError`` for what no table can answer."""
         refused = {
             "what steers inside a run": proposal.inner is not None,
-            "a leg of a longer training": proposal.leg is not None,
+            "a continuation of another training": proposal.continuation is not None,
             "training on some rows of a task": bool(proposal.rows),
             "weights of losses": proposal.weighting == "loss",
         }

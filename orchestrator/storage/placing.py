@@ -60,9 +60,12 @@ def replace_text(path: Path, text: str) -> None:
     if isinstance(path, ObjectPath):
         path.write_text(text, encoding="utf-8")
         return
-    draft = path.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    draft = _draft_of(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def delete_tree(path: Path) -> None:
@@ -98,7 +101,7 @@ def read_ahead(paths: Iterable[Path]) -> dict[Path, bytes]:
 
 def _link(path: Path, content: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = _draft_of(path)
     try:
         with draft.open("xb") as file:
             file.write(content)
@@ -112,3 +115,8 @@ def _link(path: Path, content: bytes) -> bool:
         draft.unlink(missing_ok=True)
     sync(path.parent)
     return True
+
+
+def _draft_of(path: Path) -> Path:
+    """A name beside ``path`` that no other process uses."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

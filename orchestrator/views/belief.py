@@ -13,8 +13,8 @@ from typing import Any
 from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.report.search.stages import UnderWay, under_way
 from auxtune.orchestrator.views.progress import mixture
+from auxtune.selectors.kit.searches import Searches, SearchesState
 from auxtune.selectors.protocol import Evidence, Proposal, Selection, Selector
-from auxtune.selectors.searches import Searches, SearchesState
 from auxtune.trials.recipe import SearchScore
 
 _NAMED = 4  # tasks of a ranking that fit in a line

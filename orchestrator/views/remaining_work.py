@@ -8,8 +8,7 @@ from statistics import fmean
 from auxtune.orchestrator.planning.budget import passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 
@@ -41,7 +40,7 @@ def _lasting(
     about: str, held: Sequence[Proposal], search: Sequence[Proposal], accounts: Accounts, translator: Translator
 ) -> str:
     """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
-    told = [trial for trial in accounts.trials.values() if trial.tells_pace and translator.steps(trial.proposal)]
+    told = [trial for trial in accounts.trials.values() if trial.shows_throughput and translator.steps(trial.proposal)]
     at_once = concurrency_of(accounts)
     if not told or at_once is None:
         return ""

@@ -10,13 +10,10 @@ from typing import Any
 
 from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.planning.budget import price_of, spent_of
-from auxtune.orchestrator.planning.plan_size import confirm_trials
-from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
+from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
 from auxtune.orchestrator.record.events import PHASES
-from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score, shown_value
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -117,6 +114,8 @@ def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     if "differences" in status:
         verified = "verified: every recorded proposal follows from the events before it"
         yield from status["differences"] or [verified]
+        if status["not_asked_again"] is not None:
+            yield status["not_asked_again"]
 
 
 def _budget(status: Mapping[str, Any]) -> list[str]:

@@ -9,8 +9,7 @@ from auxtune.orchestrator.answer.cost import StudyCost
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
 from auxtune.orchestrator.answer.verdict import NEEDS_SEEDS, interval, lift_words, other_arm, verdict
 from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions

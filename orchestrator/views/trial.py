@@ -12,8 +12,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import named_value, shown_score
 from auxtune.orchestrator.record.standing import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 
@@ -67,11 +66,11 @@ def trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _start(accounts: Accounts, trial: Trial) -> int | None:
-    """The trial whose weights a leg begins with. Selectors count their own proposals, which confirm's are not."""
-    leg = trial.proposal.leg
-    if leg is None or leg.start is None:
+    """The trial that this one continues. Selectors count their own proposals, which confirm's are not."""
+    continued = trial.proposal.continuation
+    if continued is None or continued.start is None:
         return None
-    return accounts.of_selector[leg.start].id
+    return accounts.of_selector[continued.start].id
 
 
 def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
@@ -127,10 +126,10 @@ def _proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if inner:
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
         yield f"steered inside by {_describe_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}"
-    if proposal["leg"]:
+    if proposal["continuation"]:
         start = shown["goes_on_from"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
-        yield f"goes on from {begin} for {proposal['leg']['steps']} steps"
+        yield f"goes on from {begin} for {proposal['continuation']['steps']} steps"
     if proposal["measure"]:
         yield f"measures {', '.join(_describe_options(each['probe'], each['options']) for each in proposal['measure'])}"
     for task, kept in proposal["rows"].items():

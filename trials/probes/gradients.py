@@ -28,8 +28,7 @@ from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.blocks import BlockSketches, blocks_of
 from auxtune.trials.probes.measuring import batches_of, doubles, mean_loss, only_task, undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.recipe import Recipe
 
 FITTED = 4096  # labels a head is fitted on: enough for a linear layer
@@ -41,7 +40,7 @@ def gradients(subject: Subject, options: Options) -> Arrays:
 
     ``point`` tells what may be compared. Raises ``ProbeError`` for a run of several tasks or an encoder without layers.
     """
-    task, count = only_task(subject.tasks, "gradients"), int(chosen("gradients", options)["batches"])
+    task, count = only_task(subject.tasks, "gradients"), read_options(GradientsOptions, options).batches
     collate, recipe = subject.collate, subject.recipe
     with undisturbed(subject.model, collate.device):
         encoder = build_encoder(subject.base, recipe.seed)
@@ -53,7 +52,7 @@ def gradients(subject: Subject, options: Options) -> Arrays:
         found = []
         for number in range(count):
             batch = collate(task, "train", batch_rows(task, recipe, number))
-            found.append(sketch(mean_loss(model, 0, batch)))
+            found.append(sketch(mean_loss(model, task.name, batch)))
     return {
         "projections": torch.stack([sketches for sketches, _ in found]).numpy().astype(np.float32),
         "norms": torch.stack([norms for _, norms in found]).numpy().astype(np.float32),
@@ -82,7 +81,7 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     ``ProbeError`` where the fit does not converge.
     """
     vectors, labels = _vectors(model, task, subject)
-    on_host = model.head(0).cpu()
+    on_host = model.head(task.name).cpu()
     center = vectors.mean(dim=0)
     centered = vectors - center
     scales = _scales(centered)

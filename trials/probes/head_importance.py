@@ -11,10 +11,10 @@ batches of one row, as the mean of absolute values is not the absolute value of 
 is kept apart, whatever the batch: each row has masks of its own, and the gradient of a linear map's weights in one row
 is the sum over its tokens of (gradient of the output) × (input).
 
-A task is judged by its probe split; as released, by all its training rows, which is ``split: train``. The release also
-seems to cut the weights' wrong axis: a head owns *rows* of a weight that is stored as (outputs, inputs), but slices of
-the inputs are taken. ``sliced: output`` (the default) takes the rows, ``sliced: input`` is as released. Dropout is on
-there, and off here in any case, so that a run has one importance.
+A task is judged by its probe split; as released, by all its training rows, which is ``split: train``. ``key_value``
+cuts the weights as the release does, which seems to be the wrong axis: a head owns *rows* of a weight that is stored as
+(outputs, inputs), but slices of the inputs are taken. Dropout is on there, and off here in any case, so that a run has
+one importance.
 
 The loss of a row is the mean over its scored labels: its tokens' tags in a token task, all its labels in a multi-label
 one. Importances are raw; to compare tasks, normalise them first.
@@ -26,7 +26,7 @@ relative positions) its batches are single rows. Not for encoders without attent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
 
@@ -34,48 +34,54 @@ import numpy as np
 import torch
 from torch import nn
 
-from auxtune.trials.batches import Batch, by_length
+from auxtune.trials.batches import Batch, batch_by_length
 from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import (
+    Arrays,
+    HeadImportanceOptions,
+    InstanceImportanceOptions,
+    Options,
+    ProbeError,
+    Subject,
+    read_options,
+)
 
 # Tokens of a batch, padding included. A GPU gets fewer than in evaluation: activations are kept for the backward pass.
 CPU_TOKENS, GPU_TOKENS = 2048, 8192
 # Numbers of the rows' weight gradients held at once, 64 MiB: one row of any common encoder is far less.
 WEIGHT_GRADIENTS = 2**24
 
-Form: TypeAlias = Callable[[MultiTaskModel, AttentionHeads, Batch], torch.Tensor]
 Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # of a linear map: its input and the gradient of its output
 
 
 def head_importance(subject: Subject, options: Options) -> Arrays:
     """``importance``, float32 (layers, heads): the mean over the rows of the task's ``split``.
 
-    Rows without a scored token do not count. ``options``: ``form`` (``mask``, the default, or ``key_value``), for the
-    latter ``sliced`` (``output``, the default, or ``input``), and ``split`` (``probe``, the default, or ``train``).
+    Rows without a scored token do not count. ``options``: those of ``HeadImportanceOptions``.
     Raises ``ProbeError`` for other options, an encoder whose heads are not found, a subject of several tasks or a split
     without a scored label, and ``NonFiniteError``.
     """
-    full = chosen("head_importance", options)
-    importance, scored = _by_row(subject, full, full["split"])
+    chosen = read_options(HeadImportanceOptions, options)
+    importance, scored = _by_row(subject, chosen.form, chosen.split)
     return {"importance": importance[scored > 0].mean(0, dtype=np.float64).astype(np.float32)}
 
 
 def instance_importance(subject: Subject, options: Options) -> Arrays:
     """``importance``, float32 (rows, layers, heads): each row of the task's train split, in its order.
 
-    Rows without a scored token are 0. Options but ``split``, and errors, as for ``head_importance``.
+    Rows without a scored token are 0. ``options``: those of ``InstanceImportanceOptions``. Errors: as for
+    ``head_importance``.
     """
-    full = chosen("instance_importance", options)
-    return {"importance": _by_row(subject, full, "train")[0].astype(np.float32)}
+    chosen = read_options(InstanceImportanceOptions, options)
+    return {"importance": _by_row(subject, chosen.form, "train")[0].astype(np.float32)}
 
 
-def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _by_row(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Importances in each row, (rows, layers, heads), and the number of its scored labels, (rows,)."""
-    form = _form(options)
+    gradients = _mask_gradients if form == "mask" else _weight_gradients
     if len(subject.tasks) != 1:
         raise ProbeError(f"head importance is measured of one task: expected its own run, found {list(subject.tasks)}")
     [(name, task)] = subject.tasks.items()
@@ -84,25 +90,18 @@ def _by_row(subject: Subject, options: Options, part: str) -> tuple[np.ndarray, 
         raise ProbeError(f"task {name}: no row of its {part} split has a scored label; give it more rows")
     found = find_heads(subject.model.encoder)
     size = CPU_TOKENS if subject.collate.device.type == "cpu" else GPU_TOKENS
-    if form is not _mask_gradients and not found.by_row:
+    if form != "mask" and not found.by_row:
         size = 1  # what all rows of a batch share has one gradient for all
     values, order = [], []
     with _frozen(subject.model):
-        for rows in by_length(task.splits[part], size):
-            values.append(form(subject.model, found, subject.collate(task, part, rows)))
+        for rows in batch_by_length(task.splits[part], size):
+            values.append(gradients(subject.model, found, subject.collate(task, part, rows)))
             order.append(rows)
     summed = torch.cat(values).cpu().numpy()[np.argsort(np.concatenate(order))]
     if not np.isfinite(summed).all():
         raise NonFiniteError(f"task {name}: the importance of a head on the {part} split is not finite")
     # The loss of a batch sums over labels. In |∂L/∂ξ| a row's own divisor can as well come last.
     return summed / np.maximum(scored, 1).astype(summed.dtype)[:, None, None], scored
-
-
-def _form(options: Options) -> Form:
-    if options["form"] == "mask":
-        return _mask_gradients
-    axis = 1 if options["sliced"] == "output" else 2
-    return lambda model, found, batch: _weight_gradients(model, found, batch, axis)
 
 
 def _scored(task: EncodedTask, part: str) -> np.ndarray:
@@ -127,8 +126,9 @@ def _frozen(model: MultiTaskModel) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
-    return model.head(0).loss(model(0, batch), batch.labels)
+def _sum_loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
+    [task] = model.tasks
+    return model.head(task).loss(model(task, batch), batch.labels)
 
 
 def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
@@ -143,11 +143,11 @@ def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) 
     with ExitStack() as hooks:
         for layer in found.layers:  # called in this order, once each
             hooks.enter_context(layer.output.register_forward_pre_hook(multiply))
-        loss = _loss(model, batch)
+        loss = _sum_loss(model, batch)
     return torch.stack(torch.autograd.grad(loss, masks), 1).abs()
 
 
-def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch, axis: int) -> torch.Tensor:
+def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
     """Mean absolute gradient of each head's key weights plus that of its value weights, (rows, layers, heads)."""
     calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
 
@@ -159,7 +159,7 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
     with ExitStack() as hooks:
         for linear in {projection.linear for layer in found.layers for projection in (layer.key, layer.value)}:
             hooks.enter_context(linear.register_forward_hook(note))
-        loss = _loss(model, batch)
+        loss = _sum_loss(model, batch)
     # DeBERTa makes keys of positions even where it is not told to use them: their gradient is 0.
     gradients = torch.autograd.grad(loss, [output for *_, output in calls], materialize_grads=True)
     uses: dict[nn.Module, list[Use]] = {}
@@ -167,18 +167,18 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
         uses.setdefault(module, []).append((vectors, gradient))
 
     def means(projection: Projection) -> torch.Tensor:
-        return _block_means(projection, uses[projection.linear], found.heads, axis)
+        return _block_means(projection, uses[projection.linear], found.heads)
 
     return torch.stack([means(layer.key) + means(layer.value) for layer in found.layers], 1)
 
 
-def _block_means(projection: Projection, uses: list[Use], heads: int, axis: int) -> torch.Tensor:
-    """(rows, heads) means of |∂L/∂W| over each head's slice of ``axis``: 1 for outputs, 2 for inputs."""
+def _block_means(projection: Projection, uses: list[Use], heads: int) -> torch.Tensor:
+    """(rows, heads) means of |∂L/∂W| over each head's slice of the inputs, as released."""
     step = max(1, WEIGHT_GRADIENTS // (projection.size * projection.linear.in_features))
     means = []
     for start in range(0, len(uses[0][0]), step):
         part = slice(start, start + step)
         products = [projection.of(gradient[part]).mT @ vectors[part] for vectors, gradient in uses]
-        blocks = torch.stack(products).sum(0).abs().unflatten(axis, (heads, -1)).transpose(1, axis)
-        means.append(blocks.flatten(2).mean(2))
+        blocks = torch.stack(products).sum(0).abs().unflatten(2, (heads, -1))  # (rows, outputs, heads, inputs)
+        means.append(blocks.mean((1, 3)))
     return torch.cat(means)

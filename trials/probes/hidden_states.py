@@ -12,8 +12,7 @@ import torch
 
 from auxtune.trials.model import pool
 from auxtune.trials.probes.measuring import batches_of, undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, HiddenStatesOptions, Options, ProbeError, Subject, read_options
 
 
 def hidden_states(subject: Subject, options: Options) -> Arrays:
@@ -22,12 +21,12 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
     ``texts`` is the digest of the texts. Raises ``ProbeError`` where there are none, and for an encoder that does not
     show its layers.
     """
-    chosen("hidden_states", options)
+    read_options(HiddenStatesOptions, options)
     texts, encoder = subject.texts, subject.model.encoder
     if texts is None:
         raise ProbeError("probes.hidden_states: expected texts that all tasks share, found none")
     # Of a run of several tasks there is no one matrix by which shared texts would be aligned.
-    alignment = subject.model.alignment(0) if len(subject.tasks) == 1 else None
+    alignment = subject.model.alignment(next(iter(subject.tasks))) if len(subject.tasks) == 1 else None
     layers = encoder.module.config.num_hidden_layers
     hidden = np.empty((layers + 1, len(texts.splits["probe"]), encoder.width), np.float32)
     pooling = encoder.reading(subject.recipe.model.pooling)

@@ -14,8 +14,7 @@ import numpy as np
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import build_encoder
 from auxtune.trials.probes.measuring import inputs_digest, only_task, pooled_features, undisturbed
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import Arrays, Options, ProbeError, Subject
+from auxtune.trials.probes.probe import Arrays, LabelMomentsOptions, Options, ProbeError, Subject, read_options
 
 
 def label_moments(subject: Subject, options: Options) -> Arrays:
@@ -23,7 +22,7 @@ def label_moments(subject: Subject, options: Options) -> Arrays:
 
     Raises ``ProbeError`` for a run of several tasks and for a task whose labels are of tokens.
     """
-    chosen("label_moments", options)
+    read_options(LabelMomentsOptions, options)
     task = only_task(subject.tasks, "label_moments")
     columns, recipe = label_columns(task), subject.recipe
     with undisturbed(subject.model, subject.collate.device):

@@ -9,8 +9,7 @@ from typing import Any, cast
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.label_moments import require_row_labels
 from auxtune.trials.probes.measuring import only_task
-from auxtune.trials.probes.options import chosen
-from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe
+from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe, all_options
 from auxtune.trials.recipe import Recipe
 
 # Of a run that has ended, and of a run under way: where each is.
@@ -44,7 +43,7 @@ def running_probe(name: str) -> Callable[[Recipe, Mapping[str, EncodedTask], Opt
 def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     """Raise ``ProbeError`` where ``recipe.probes`` names what is not there or what cannot be measured of ``tasks``."""
     for name, options in recipe.probes.items():
-        chosen(name, options)
+        all_options(name, options)
         if name in _SINGLE:
             task = only_task({each: tasks[each] for each in recipe.tasks}, name)
             if name == "label_moments":

@@ -11,11 +11,11 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Picture, Table, numb
 from auxtune.orchestrator.report.drawing import SERIES, colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
-from auxtune.selectors.beta_bandit import BanditState, BetaBandit
+from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit
+from auxtune.selectors.methods.thompson import TrialsState
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
-from auxtune.selectors.rounds import inside
-from auxtune.selectors.thompson_trials import TrialsState
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,9 +34,9 @@ Means: TypeAlias = Callable[[BanditState], dict[str, float]]
 
 @dataclass(frozen=True)
 class Pull:
-    """One round: which arm, whether it was rewarded (``None``: it taught nothing), and every mean after it."""
+    """One round: which task, whether it was rewarded (``None``: it taught nothing), and every mean after it."""
 
-    arm: str
+    task: str
     rewarded: bool | None
     means: Mapping[str, float]
 
@@ -132,7 +132,7 @@ def _draw_run(axes: Axes, history: History, task: str, shade: str) -> None:
     means = [pull.means.get(task, 0.5) for pull in history.pulls]
     axes.plot(range(1, len(means) + 1), means, color=shade, linewidth=1.1, label=history.label)
     for rewarded in (True, False):
-        at = [n for n, p in enumerate(history.pulls) if p.arm == task and p.rewarded is rewarded]
+        at = [n for n, p in enumerate(history.pulls) if p.task == task and p.rewarded is rewarded]
         axes.plot(
             [n + 1 for n in at],
             [means[n] for n in at],
@@ -180,9 +180,9 @@ def _by_trials(material: Material, means: Means) -> Iterator[History]:
             if was is None or not isinstance(was.state, TrialsState) or not isinstance(after.state, TrialsState):
                 continue
             for ended in was.state.pending.keys() - after.state.pending.keys():
-                arm = was.state.pending[ended].arm
+                task = was.state.pending[ended].task
                 learned = _rewarded(was.state.bandit, after.state.bandit)
-                pulls.setdefault(after.stage, []).append(Pull(arm, learned, means(after.state.bandit)))
+                pulls.setdefault(after.stage, []).append(Pull(task, learned, means(after.state.bandit)))
     for place, each in enumerate(pulls.values(), start=1):
         yield History(f"search {place}" if len(pulls) > 1 else "pulls", tuple(each))
 

@@ -13,8 +13,7 @@ from auxtune.orchestrator.report.drawing import draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.heat import sequential
-from auxtune.selectors.head_profiles import profiles
-from auxtune.selectors.head_ranking import rows_norm
+from auxtune.selectors.kit.head_profiles import profiles, rows_norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

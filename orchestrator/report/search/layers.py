@@ -13,7 +13,7 @@ from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.stages import beliefs
-from auxtune.selectors.similarity import FEWEST_TEXTS, layer_cka
+from auxtune.selectors.kit.similarity import FEWEST_TEXTS, layer_cka
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

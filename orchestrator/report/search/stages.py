@@ -9,9 +9,9 @@ from typing import Any
 
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.report.material import Material
-from auxtune.selectors.pipeline import PipelineState, Staged
+from auxtune.selectors.kit.pipeline import PipelineState, Staged
+from auxtune.selectors.kit.searches import Searches, SearchesState
 from auxtune.selectors.protocol import Selector
-from auxtune.selectors.searches import Searches, SearchesState
 
 
 @dataclass(frozen=True)

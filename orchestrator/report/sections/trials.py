@@ -8,8 +8,7 @@ from statistics import fmean
 
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score, shown_value
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter
@@ -51,7 +50,7 @@ def _of_primary(material: Material) -> Iterator[Block]:
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
-        "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and legs of a longer "
+        "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and parts of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
     )
     rows = [

@@ -1,0 +1,172 @@
+"""Selectors in a row: each stage answers, and the next one asks about what that answer left.
+
+No source of its own; AutoSeM (bandit, then mixing) is the best-known one. A stage is any selector with a primary. When
+it is done and all its trials are told, its answer narrows the problem to the chosen tasks, and the next stage starts
+on those; shares are not handed on, and rows cannot be. The answer that narrowed is computed once and reaches the state
+through the ``notes`` of the next stage's first proposal: folding a ledger never asks a stage again.
+
+``propose`` takes what its stage takes. The answer is that of the stage under way, so a pipeline may be stopped at any
+time. Later stages draw from seeds of their own; the first draws from the problem's, so that it does what it would do
+alone. Runs that are measured keep the problem's seed in every stage: what one has measured serves the next.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from auxtune.selectors.methods.controls import RandomSubset
+from auxtune.selectors.protocol import (
+    JSON,
+    Answer,
+    Done,
+    Evidence,
+    Outcome,
+    Problem,
+    Proposal,
+    Selection,
+    Selector,
+    Wait,
+    checkpoints_used_by,
+    reading_of,
+    renumber,
+)
+
+_ANY = (("random_subset", RandomSubset()),)  # a default, as every option has one
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """The stage under way with its state, and what the stages before it believed.
+
+    ``numbers`` gives the present stage's own count of a proposal; of former stages nothing is pending.
+    """
+
+    problem: Problem
+    stage: int
+    inner: Any
+    numbers: Mapping[int, int] = field(default_factory=dict)
+    pending: frozenset[int] = frozenset()
+    beliefs: Mapping[str, JSON] = field(default_factory=dict)
+
+
+class Staged(ABC):
+    """The functions of a selector that is a row of ``stages``."""
+
+    version: ClassVar[int] = 1
+    needs_primary: ClassVar[bool] = True
+    groups: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[tuple[str, Selector], ...]:
+        """Name and selector of each stage; at least one."""
+
+    @property
+    def parts(self) -> tuple[Selector, ...]:
+        """The selector of each stage."""
+        return tuple(selector for _, selector in self.stages)
+
+    def start(self, problem: Problem) -> PipelineState:
+        """At the first stage. Raises ``ValueError`` without a primary, and what the first stage raises."""
+        problem.require_primary()
+        return PipelineState(problem, 0, self._selector(0).start(problem))
+
+    def propose(self, state: PipelineState, evidence: Evidence) -> Proposal | Wait | Done:
+        """What the stage under way asks for; where it is done, what the first later stage with a question asks for."""
+        left: list[JSON] = []  # what each stage that ends here leaves to the next
+        while True:
+            name, selector = self.stages[state.stage]
+            reply = selector.propose(state.inner, evidence)
+            if isinstance(reply, Proposal):
+                stage = f"{name}.{reply.stage}" if reply.stage else name
+                outward = renumber(reply, {local: number for number, local in state.numbers.items()})
+                return replace(outward, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
+            if isinstance(reply, Wait) or state.pending:
+                return Wait()
+            if state.stage + 1 == len(self.stages):
+                return Done()
+            selection = selector.select(state.inner, evidence)
+            left.append({"tasks": list(selection.tasks), "belief": dict(selection.belief)})
+            try:
+                state = self._next_stage(state, left[-1])
+            except ValueError:  # it has no question about so few tasks: the answer stands
+                return Done()
+
+    def proposed(self, state: PipelineState, number: int, proposal: Proposal) -> PipelineState:
+        """One trial more, perhaps the first of a later stage: its notes say what that stage starts from."""
+        for handed in proposal.notes["entered"]:
+            state = self._next_stage(state, handed)
+        name, selector = self.stages[state.stage]
+        stage = proposal.stage.removeprefix(name).removeprefix(".")
+        own = replace(renumber(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
+        local = len(state.numbers)
+        return replace(
+            state,
+            inner=selector.proposed(state.inner, local, own),
+            numbers={**state.numbers, number: local},
+            pending=state.pending | {number},
+        )
+
+    def told(self, state: PipelineState, number: int, outcome: Outcome) -> PipelineState:
+        """The stage under way is told."""
+        inner = self._selector(state.stage).told(state.inner, state.numbers[number], outcome)
+        return replace(state, inner=inner, pending=state.pending - {number})
+
+    def select(self, state: PipelineState, evidence: Evidence) -> Selection:
+        """The answer of the stage under way; ``belief`` also holds that of each stage before it."""
+        name, selector = self.stages[state.stage]
+        selection = selector.select(state.inner, evidence)
+        return replace(selection, belief={**state.beliefs, name: dict(selection.belief)})
+
+    def fewest(self, problem: Problem) -> int:
+        """The fewest of all stages together, should none leave out a task."""
+        return sum(selector.fewest(problem) for _, selector in self.stages)
+
+    def checkpoints_in_use(self, state: PipelineState) -> frozenset[int]:
+        """What the stage under way may still start from."""
+        held = checkpoints_used_by(self._selector(state.stage), state.inner)
+        return frozenset(number for number, local in state.numbers.items() if local in held)
+
+    def reading(self, state: PipelineState) -> int:
+        """That of the stage under way: what former stages handed on is settled."""
+        return reading_of(self._selector(state.stage), state.inner)
+
+    def _next_stage(self, state: PipelineState, handed: JSON) -> PipelineState:
+        """The stage after the present one, on the tasks that were handed on."""
+        name, stage, problem = self.stages[state.stage][0], state.stage + 1, state.problem
+        narrowed = replace(
+            problem,
+            tasks=tuple(task for task in problem.tasks if task.name in handed["tasks"]),
+            seed=int(np.random.SeedSequence([problem.seed, stage]).generate_state(1)[0]),
+            measured_with=problem.measure_seed,
+        )
+        beliefs = {**state.beliefs, name: handed["belief"]}
+        return PipelineState(problem, stage, self._selector(stage).start(narrowed), beliefs=beliefs)
+
+    def _selector(self, stage: int) -> Selector:
+        return self.stages[stage][1]
+
+
+@dataclass(frozen=True)
+class Pipeline(Staged):
+    """Any selectors in a row, by name and options: what a list under ``selector`` in a study file means."""
+
+    paper: ClassVar[str | None] = None
+    answers: ClassVar[Answer] = "subset"
+
+    chain: tuple[tuple[str, Selector], ...] = _ANY
+
+    def __post_init__(self) -> None:
+        early = [name for name, selector in self.chain[:-1] if selector.answers == "rows"]
+        if early:
+            raise ValueError(f"{early[0]} must be the last stage, got others after it: they would train on all rows")
+
+    @property
+    def stages(self) -> tuple[tuple[str, Selector], ...]:
+        """Those that were given."""
+        return self.chain

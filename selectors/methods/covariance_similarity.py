@@ -1,0 +1,101 @@
+"""Covariance similarity: the auxiliaries whose inputs, as the encoder sees them, spread like the primary's.
+
+Chooses the auxiliaries whose covariance of embeddings is most like the primary's. Nothing is trained together: one run
+of each task alone, all at the same time, and linear algebra.
+
+Source: S. Wu, H. R. Zhang, C. Ré, *Understanding and Improving Information Transfer in Multi-Task Learning*, ICLR 2020,
+https://arxiv.org/abs/2005.00944. The paper proposes the score, shows that it rises with alignment, and leaves choosing
+by it to others.
+
+Where we differ. To keep the best few is ours. ``score: normalised`` is ours: the paper's score rewards embeddings that
+vary in few directions, whatever these are, and a task's with itself is below 1. ``centred`` is ours: the paper's second
+moments keep the mean, which in pretrained encoders can be larger than all variation. With ``trained: false`` nothing is
+trained at all: the encoder is measured as it came.
+
+Costs one short question and, for each task, one run alone, which serves other methods too. It looks at no label but
+through training, so not to be used where tasks share their texts and differ in what is asked of them; the scores of
+such tasks differ by noise. An auxiliary may be kept though none is of use: confirm shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from auxtune.selectors.kit.grouping import at_least, ranked, top_k
+from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
+from auxtune.selectors.kit.options import options
+from auxtune.selectors.kit.similarity import centred, normalised, recorded, similarity
+from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+
+
+@options
+class CovarianceSimilarity(FromSingleRuns):
+    """The auxiliaries whose embeddings have a covariance most like the primary's."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
+    answers: ClassVar[Answer] = "subset"
+    needs_primary: ClassVar[bool] = True
+    groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "nothing"
+    costs: ClassVar[str] = "a run per task, or a pass over its probe rows with `trained: false`"
+    avoid: ClassVar[str] = "tasks share their texts and differ in their labels"
+
+    at: Literal["embeddings", "representation"] = Field(
+        default="embeddings",
+        description="measured where: each token's embedding, or the vector that stands for a whole row",
+    )
+    trained: bool = Field(
+        default=True, description="measured after each task was trained alone; false: of the encoder as it came"
+    )
+    score: Literal["paper", "normalised"] = Field(
+        default="paper", description="the paper's score, or the cosine of both covariances"
+    )
+    centred: bool = Field(default=False, description="about the mean, not about zero")
+    keep: int | None = Field(default=2, ge=1, description="auxiliaries kept at the most; null: no such limit")
+    threshold: float | None = Field(default=None, ge=0, le=1, description="the least score kept; null: no such limit")
+
+    def start(self, problem: Problem) -> SingleRuns:
+        """Nothing measured yet. Raises ``ValueError`` without a primary."""
+        problem.require_primary()
+        return single_runs(problem)
+
+    def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
+        """The next task alone, the primary first; any number of them may run at once."""
+        return state.next((Measure("covariance", {"at": self.at}),), self.trained) or Done()
+
+    def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
+        """The primary with the best auxiliaries measured so far; alone while it is not measured itself."""
+        scores = self._scores(state, evidence)
+        best = top_k(scores, len(scores) if self.keep is None else self.keep)
+        able = scores if self.threshold is None else at_least(scores, self.threshold)
+        chosen = {state.problem.require_primary(), *(task for task in best if task in able)}
+        tasks = tuple(task for task in state.problem.names if task in chosen)
+        return Selection("mixture", tasks, belief={"similarity": {task: scores[task] for task in ranked(scores)}})
+
+    def fewest(self, problem: Problem) -> int:
+        """A run of each task, or none where there is nothing to choose from."""
+        return len(problem.names) if problem.auxiliaries else 0
+
+    def _scores(self, state: SingleRuns, evidence: Evidence) -> dict[str, float]:
+        """Each measured auxiliary's likeness to the primary."""
+        problem = state.problem
+        keys = {task: key for (task, _), key in state.keys("covariance").items()}
+        if problem.require_primary() not in keys:
+            return {}
+        primary = evidence[keys[problem.require_primary()]]
+        return {task: self._score(primary, evidence[keys[task]], task) for task in problem.auxiliaries if task in keys}
+
+    def _score(self, primary: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], task: str) -> float:
+        before = recorded(primary, "covariance" if self.score == "paper" else "covariance_normalised", task)
+        if before is not None:
+            return before
+        compare = similarity if self.score == "paper" else normalised
+        return compare(self._covariance(primary), self._covariance(other))
+
+    def _covariance(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        return centred(arrays["covariance"], arrays["mean"]) if self.centred else arrays["covariance"]

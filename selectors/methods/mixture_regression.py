@@ -1,0 +1,220 @@
+"""In what proportion to train the tasks: train many mixtures, learn what a mixture comes to, verify the best predicted.
+
+Chooses weights. Sources: Q. Liu et al., "RegMix: Data Mixture as Regression for Language Model Pre-training", 2024,
+https://arxiv.org/abs/2407.01492, and its successor olmix: mixtures drawn around the sizes, a regression from shares to
+the score, the best of many predicted.
+
+What is known how. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
+regression. The draws and what differs in them: ``mixtures.py``; the regressions: ``mixture_models.py``.
+
+Where we differ. No one regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how
+well each predicts what it has not seen. Where the blend shows no skill on that, the answer is all tasks in equal
+shares, and it says so. It goes in rounds, each with twice the samples: a budget that ends early has had its best
+predicted mixtures trained too, and a large one is used up. What is maximised is the predicted score less ``kappa``
+times how far the regressions and folds disagree: the largest of many predictions is the most flattered. The best
+``verify`` of a round are trained, and the answer is a mixture that was trained: of all, the one with the best
+posterior mean of a process with fitted noise, since the best of many noisy scores is luck too.
+
+All samples of a round may run at once, so it suits many slots; the decision after them takes some seconds with 512
+samples of 64 tasks. Do not use it where fewer than about three runs per task can be paid for, or where shares do not
+matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
+from auxtune.selectors.kit.mixtures import draws_of
+from auxtune.selectors.kit.options import options
+from auxtune.selectors.kit.process import process
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+
+_NO_SCORES = f"fewer than {LEAST} mixtures gave scores that differ: all tasks, equal shares"
+_NO_SKILL = "what was not seen is not predicted better than by chance: all tasks, equal shares"
+
+
+@dataclass(frozen=True)
+class RegressionState:
+    """Every mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number.
+
+    ``rounds`` are the mixtures to verify that each round's regressions have come to, (mixtures, tasks) shares.
+    """
+
+    problem: Problem
+    mixtures: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    scores: Mapping[int, float | None] = field(default_factory=dict)
+    verified: frozenset[int] = frozenset()
+    rounds: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @property
+    def sampled(self) -> int:
+        """Mixtures that were asked for to learn from."""
+        return len(self.mixtures) - len(self.verified)
+
+    @property
+    def unverified(self) -> tuple[tuple[float, ...], ...]:
+        """Mixtures of the last round that are still to be trained."""
+        before = sum(map(len, self.rounds[:-1]))
+        return self.rounds[-1][len(self.verified) - before :] if self.rounds else ()
+
+    @property
+    def good(self) -> list[int]:
+        """Mixtures that gave a score."""
+        return [number for number in sorted(self.scores) if self.scores[number] is not None]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The shares of all good mixtures, (n, K), columns in the problem's order."""
+        return np.array([_row(self.problem, self.mixtures[number]) for number in self.good])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The scores of all good mixtures, (n,)."""
+        return np.array([self.scores[number] for number in self.good], dtype=float)
+
+
+@options
+class MixtureRegression:
+    """The shares of the tasks, by regressions on many sampled mixtures, the best predicted verified."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
+    answers: ClassVar[Answer] = "weights"
+    needs_primary: ClassVar[bool] = True
+    groups: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
+    needs: ClassVar[str] = "many cheap runs, best at once"
+    costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
+    avoid: ClassVar[str] = "fewer than three runs per task can be paid for"
+
+    samples: int = Field(
+        default=32, ge=LEAST, description="mixtures to train before the first regression; each round doubles them"
+    )
+    verify: int = Field(default=3, ge=1, description="best predicted mixtures to train in each round")
+    rounds: int = Field(
+        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it before"
+    )
+    kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
+    min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
+
+    def start(self, problem: Problem) -> RegressionState:
+        """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""
+        if problem.scored is None:
+            problem.require_primary()
+        return RegressionState(problem)
+
+    def propose(self, state: RegressionState, evidence: Evidence) -> Proposal | Wait | Done:
+        """A mixture to sample, any number at a time; when all are told, those to verify, and so on in each round."""
+        rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
+        if state.unverified:
+            return _proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})
+        if len(state.rounds) == self.rounds:
+            return Done()
+        wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
+        if state.sampled < wanted:
+            return _proposal(state, draws_of(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
+        if len(state.scores) < len(state.mixtures):
+            return Wait()
+        model = _learnt(state)
+        if model is None:
+            return Done()
+        mixtures = self._choices(state, model, rng)
+        return _proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
+
+    def proposed(self, state: RegressionState, number: int, proposal: Proposal) -> RegressionState:
+        """One mixture more, with the shares that will really be trained; the first of a round to verify names all."""
+        chosen = tuple(tuple(mixture) for mixture in proposal.notes.get("round", ()))
+        return replace(
+            state,
+            mixtures={**state.mixtures, number: dict(proposal.shares)},
+            verified=state.verified | {number} if "verify" in proposal.notes else state.verified,
+            rounds=(*state.rounds, chosen) if chosen else state.rounds,
+        )
+
+    def told(self, state: RegressionState, number: int, outcome: Outcome) -> RegressionState:
+        """A score more, or a failure."""
+        return replace(state, scores={**state.scores, number: outcome.score})
+
+    def select(self, state: RegressionState, evidence: Evidence) -> Selection:
+        """The trained mixture with the best posterior mean, the earliest on ties; without skill, equal shares."""
+        model = _learnt(state)
+        if model is None:
+            return _equal(state.problem, {"why": _NO_SCORES, "scores": len(state.good)})
+        belief = _belief(model)
+        if not model.skill.shown:
+            return _equal(state.problem, {"why": _NO_SKILL, **belief})
+        means = process(state.shares, state.values)(state.shares)
+        at = int(np.argmax(np.round(means, 9)))
+        best = state.good[at]
+        chosen = {"score": state.scores[best], "mean": float(means[at]), "verified": best in state.verified}
+        weights = {name: state.mixtures[best][name] for name in state.problem.names if state.mixtures[best].get(name)}
+        return Selection("mixture", tuple(weights), weights, belief={**belief, "chosen": chosen})
+
+    def fewest(self, problem: Problem) -> int:
+        """The scores that a regression needs; 1 where there is nothing to mix."""
+        return LEAST if len(problem.names) > 1 else 1
+
+    def predict(
+        self, state: RegressionState, evidence: Evidence, asked: Sequence[Proposal]
+    ) -> list[Mapping[str, float]]:
+        """What each mixture of ``asked`` would score, nothing before there are ten scores that differ."""
+        won = state.problem.primary or state.problem.scored
+        model = _learnt(state)
+        if model is None or won is None or not asked:
+            return [{} for _ in asked]
+        rows = [_row(state.problem, each.shares) for each in asked]
+        return [{won: float(mean)} for mean in model.mean(np.array(rows))]
+
+    def _choices(self, state: RegressionState, model: Blend, rng: np.random.Generator) -> list[list[float]]:
+        """Mixtures to verify: the best predicted, or equal shares where predictions are worth nothing."""
+        if not model.skill.shown:
+            return [[1 / len(state.problem.names)] * len(state.problem.names)]
+
+        def careful(shares: np.ndarray) -> np.ndarray:
+            return model.mean(shares) - self.kappa * model.spread(shares)
+
+        best = draws_of(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
+        found: list[list[float]] = best.tolist()
+        return found
+
+
+def _learnt(state: RegressionState) -> Blend | None:
+    """The regressions on all that was measured, or ``None`` where that is too little."""
+    if len(state.good) < LEAST:
+        return None
+    return _blend(state.shares.tobytes(), state.values.tobytes(), state.problem.seed)
+
+
+@lru_cache(maxsize=16)
+def _blend(shares: bytes, scores: bytes, seed: int) -> Blend | None:
+    """``blend``, which depends on nothing else and takes long, remembered for whoever asks the same again."""
+    values = np.frombuffer(scores)
+    return blend(np.frombuffer(shares).reshape(len(values), -1), values, seed)
+
+
+def _belief(model: Blend) -> dict[str, JSON]:
+    """For people: how well the unseen is predicted, by the blend and by each regression, and what is in the blend."""
+    skill = {"spearman": model.skill.spearman, "low": model.skill.low, "high": model.skill.high}
+    return {"skill": skill, "alone": dict(model.alone), "blend": dict(model.parts)}
+
+
+def _proposal(
+    state: RegressionState, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON]
+) -> Proposal:
+    weights = {name: share for name, share in zip(state.problem.names, shares.tolist(), strict=True) if share > 0}
+    return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes, stage=stage)
+
+
+def _equal(problem: Problem, belief: Mapping[str, JSON]) -> Selection:
+    return Selection("mixture", problem.names, {name: 1 / len(problem.names) for name in problem.names}, belief=belief)
+
+
+def _row(problem: Problem, weights: Mapping[str, float]) -> list[float]:
+    return [weights.get(name, 0.0) for name in problem.names]

@@ -1,0 +1,241 @@
+"""Which tasks share a model, from what one joint run measures of every pair: task affinity groupings.
+
+Chooses overlapping groups under a budget of models. Source: C. Fifty, E. Amid, Z. Zhao, T. Yu, R. Anil, C. Finn,
+"Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS 2021, https://arxiv.org/abs/2109.04617. All
+tasks are trained together once. Every few steps, for each task i, the shared parameters take one step along the
+gradient of i only, and every task j's loss is looked at again:
+
+    Z(i -> j) = 1 - L_j after the step of i / L_j before it          above 0: what i learns helps j
+
+averaged over the run. The groups are those of ``cover.py``.
+
+What is known how. Eq. 1 and the probe's period as notes on the paper give them, the selection from the released
+notebook, whose published tables it reproduces. Not known: how the paper's headline runs treat a task trained alone.
+
+Where the release differs from the paper it is followed by ``released: true``: Z is divided by the learning rate, so
+that late, small steps count like early ones, and the look-ahead steps as the optimiser does. Even then the momentum
+gathered before is left out of our step, while the release's CelebA code adds it to every task's alike.
+
+Where we differ. Tasks with inputs of their own each bring a batch of theirs; the diagonal is of held-out rows, so that
+``singletons: true`` can let a task be trained alone (on training rows that is always its own best helper, which is why
+the release bans it); the first steps, whose losses fall whatever is trained, are dropped by the probe. Beyond 20 tasks
+groups start from clusters and are not proven best.
+
+With a primary its own row of the table answers (``grouping.py``): it is trained with every source whose affinity
+onto it is above 0. The paper has no primary, and its objective, the mean over all tasks, would let what other tasks
+need decide.
+
+``order``. A plain step at the learning rate of a pretrained encoder moves a loss by less than a millionth of itself:
+what is left of the exact gain in float32 is its first-order term and rounding. ``first`` computes that term, for n
+passes where ``exact`` takes n², and is therefore the default with ``lookahead: sgd``. A step of the optimiser is large
+enough for its curvature to count, and the paper's losses after the step are the default there.
+
+Reliability. Every probe's table is kept, and ``belief`` holds how far the means of odd and of even probes agree
+(``affinity.py``): of all rows, each less its mean, since that is what groups are chosen by, or of the primary's row.
+Where there is no more in it than chance explains, all tasks share one model, and with a primary all are trained.
+Tables recorded with several seeds are compared seed by seed; of evidence from before nothing is known, and it counts.
+
+One joint run. A probe of n tasks costs about as much as 3 n of its steps; with ``order: exact`` as much as
+n (n + 6) / 3, since every task has a batch of its own and looks at it after every other's step. So 8 tasks probed every
+10 steps make it 3.4 times as long, or almost 5 times: raise ``probe_every`` for many tasks, but not so far that under
+six probes are left, which can hardly show anything. A new candidate costs a new run. A pair is judged beside all other
+tasks, and three that only help together are not seen. Do not use it for what its numbers predict: they rank groups, and
+correlate weakly with the gain that comes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, affinity_of, preferences, reliability_of
+from auxtune.selectors.kit.cover import LARGEST, clustered, cover
+from auxtune.selectors.kit.grouping import (
+    MODELS,
+    MODELS_UNREAD,
+    all_together,
+    alone_or_together,
+    answer,
+    primary_with,
+    row_of,
+)
+from auxtune.selectors.kit.options import options
+from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+
+PROBE = "lookahead"
+_MEASURED = {
+    "affinity": "mean 1 - loss of the recipient after a step of the source / its loss before",
+    "per_rate": "mean of the same / learning rate",
+    "cosine": "mean cosine of the gradients of recipient and source",
+}
+
+
+@dataclass(frozen=True)
+class TagState:
+    """Whether the joint run was asked for, and where its evidence is once it went well."""
+
+    problem: Problem
+    asked: bool = False
+    key: str | None = None
+
+
+@options
+class Tag:
+    """The groups of tasks that help each other most when trained together, from one joint run."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = "Fifty et al.: Task Affinity Groupings (2021), https://arxiv.org/abs/2109.04617"
+    answers: ClassVar[Answer] = "groups"
+    needs_primary: ClassVar[bool] = False
+    groups: ClassVar[bool] = True
+    needs: ClassVar[str] = "memory for a gradient per task"
+    costs: ClassVar[str] = "1 run, for n tasks 1 + 3 n / `probe_every` times as long"
+    avoid: ClassVar[str] = "what tasks do only together matters"
+    unread: ClassVar[Mapping[str, str]] = {"models": MODELS_UNREAD}
+
+    models: int | None = Field(default=None, ge=1, description=f"not read: {MODELS_UNREAD}")
+    probe_every: int = Field(default=10, ge=1, description="steps from one probe to the next")
+    lookahead: Literal["sgd", "optimiser"] = Field(
+        default="sgd", description="how the look-ahead steps: plainly, or as the optimiser"
+    )
+    order: Literal["exact", "first"] | None = Field(
+        default=None,
+        description="losses after each step, or their first-order estimate; null: first with `sgd`, else exact",
+    )
+    per_rate: bool = Field(
+        default=False, description="divide by the learning rate, so that late steps count like early ones"
+    )
+    variant: Literal["affinity", "cosine"] = Field(
+        default="affinity", description="look-ahead, or the paper's baseline: gradient cosines"
+    )
+    singletons: bool = Field(
+        default=False, description="of groups: a task may be trained alone, worth its held-out affinity to itself"
+    )
+    released: bool = Field(
+        default=False, description="as the released code: `per_rate: true` and `lookahead: optimiser`"
+    )
+
+    def __post_init__(self) -> None:
+        if self.singletons and self.variant == "cosine":
+            raise ValueError("selector.singletons must be false with variant: cosine, 1 for each task with itself")
+
+    def start(self, problem: Problem) -> TagState:
+        """Nothing asked for."""
+        return TagState(problem)
+
+    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Done:
+        """All tasks together, once; nothing where there is one task only."""
+        if state.asked or len(state.problem.names) == 1:
+            return Done()
+        step = "optimiser" if self.released else self.lookahead
+        order = self.order or ("first" if step == "sgd" else "exact")
+        measure = Measure(PROBE, {"every": self.probe_every, "step": step, "order": order})
+        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
+
+    def proposed(self, state: TagState, number: int, proposal: Proposal) -> TagState:
+        """The joint run is under way."""
+        return replace(state, asked=True)
+
+    def told(self, state: TagState, number: int, outcome: Outcome) -> TagState:
+        """The joint run is over, well or not."""
+        return replace(state, key=outcome.evidence.get(PROBE))
+
+    def select(self, state: TagState, evidence: Evidence) -> Selection:
+        """The best groups, or the primary with what helps it; all tasks together where the table is noise.
+
+        Before anything is known the primary alone, without one all tasks in one.
+        """
+        problem, affinity = state.problem, self._affinity(state, evidence)
+        if affinity is None or state.key is None:
+            return answer(problem, alone_or_together(problem), {"affinity": None})
+        reliability = self._reliability(problem, evidence[state.key])
+        known = None if reliability is None else reliability.as_json()
+        belief: dict[str, JSON] = {"affinity": affinity.as_json(), "reliability": known}
+        if problem.primary is not None:
+            return _for_primary(problem, problem.primary, affinity, reliability, belief)
+        if reliability is not None and not reliability.shown:
+            why = f"{_noise(reliability, affinity)}: one model"
+            return answer(problem, all_together(problem), {**belief, "why": why})
+        finalise = cover if len(affinity.tasks) <= LARGEST else clustered
+        grouped = finalise(affinity, problem.models or self.models or MODELS, self.singletons)
+        return answer(problem, grouped, {**belief, "score": grouped.score, "proven": grouped.proven})
+
+    def fewest(self, problem: Problem) -> int:
+        """The joint run, unless there is one task only."""
+        return min(1, len(problem.names) - 1)
+
+    @property
+    def _table(self) -> Literal["affinity", "per_rate", "cosine"]:
+        """The array that counts."""
+        return "cosine" if self.variant == "cosine" else "per_rate" if self.per_rate or self.released else "affinity"
+
+    def _affinity(self, state: TagState, evidence: Evidence) -> Affinity | None:
+        """What the joint run measured; ``None`` where it has not, or was too short for a probe."""
+        if state.key is None:
+            return None
+        arrays = evidence[state.key]
+        details = {"probes": int(arrays["probes"]), "diagonal": "held-out" if self._table != "cosine" else "train"}
+        tasks, seed = [str(task) for task in arrays["tasks"]], state.problem.measure_seed
+        affinity = affinity_of(tasks, arrays[self._table], "tag", _MEASURED[self._table], seed, details)
+        alone = self.singletons and state.problem.primary is None
+        needed = np.isfinite(np.diag(affinity.values)).all() or not alone
+        return affinity.among(state.problem.names) if affinity.known and needed else None
+
+    def _reliability(self, problem: Problem, arrays: Mapping[str, np.ndarray]) -> Reliability | None:
+        """How far the tables of single probes agree; ``None`` where the evidence is from before they were kept.
+
+        Nor is it known, or needed, of two tasks that can only share a model.
+        """
+        tables, apart = _replicates(arrays, self._table), self.singletons and problem.primary is None
+        if tables is None or (len(problem.names) == 2 and problem.primary is None and not apart):
+            return None
+        tasks, size = [str(task) for task in arrays["tasks"]], len(problem.names)
+        places = [tasks.index(name) for name in problem.names]
+        tables = tables[:, places][:, :, places]
+        rows = np.array([preferences(table, own=apart) for table in tables])
+        free = size * (size - (1 if apart else 2)) / 2
+        if problem.primary is not None and len(tables) >= FEWEST:  # of fewer a single row cannot be told from luck
+            own = problem.names.index(problem.primary)
+            rows = np.delete(tables[:, own], own, axis=1)
+        return reliability_of(rows, free, problem.measure_seed)
+
+
+def _replicates(arrays: Mapping[str, np.ndarray], table: str) -> np.ndarray | None:
+    """The table of each probe, or of each recorded seed, (replicates, tasks, tasks); ``None`` where none was kept."""
+    if f"each_{table}" in arrays:
+        return np.asarray(arrays[f"each_{table}"], float)
+    if table == "per_rate" and {"each_affinity", "rates"} <= arrays.keys():
+        return np.asarray(arrays["each_affinity"] / arrays["rates"][:, None, None], float)
+    if table == "cosine" and "gram" in arrays:
+        lengths = np.sqrt(np.diagonal(arrays["gram"], axis1=1, axis2=2))
+        both = lengths[:, :, None] * lengths[:, None, :]
+        cosines: np.ndarray = np.divide(arrays["gram"], both, out=np.zeros(both.shape), where=both > 0)
+        return cosines
+    return None
+
+
+def _for_primary(
+    problem: Problem, primary: str, affinity: Affinity, reliability: Reliability | None, belief: Mapping[str, JSON]
+) -> Selection:
+    """The primary with all that helps it; with all tasks where that cannot be told."""
+    row = row_of(affinity, primary)
+    if reliability is not None and not reliability.shown:
+        why = f"{_noise(reliability, affinity)}: all tasks"
+        return primary_with(problem, problem.names, row, {**belief, "why": why})
+    kept = [source for source, gain in row.items() if gain > 0]
+    alone = {} if kept else {"why": f"no task does anything for {primary}: the primary alone"}
+    return primary_with(problem, kept, row, {**belief, **alone})
+
+
+def _noise(reliability: Reliability, affinity: Affinity) -> str:
+    """Why nothing is believed."""
+    several = reliability.replicates > 1
+    what = ("probe" if affinity.details["probes"] else "recorded run") + ("s" if several else "")
+    if reliability.p is None:
+        are = "are" if several else "is"
+        return f"{reliability.replicates} {what} {are} too few to tell what was measured from chance"
+    return f"what {reliability.replicates} {what} measured is no more than chance explains (p = {reliability.p:.2f})"

@@ -1,0 +1,324 @@
+"""Which auxiliary tasks help the primary: AutoSeM's bandit.
+
+Chooses a subset. Source: stage 1 of H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
+Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. A pull trains one task for a few steps and is
+rewarded if the primary's score did not fall. ``mode: rounds`` is the paper's form, a bandit inside long runs;
+``mode: trials`` is ours, a trial for each pull.
+
+What is known how. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3; that code reads
+nothing out, it leaves utilities to be looked at. From memory of the paper, unverified: keep the two best auxiliaries
+and any further one with a utility above 0.5, a utility being the mean of the last posterior; about 200 rounds of about
+10 steps, means over two runs. ``released: true`` reads the answer out like that, the posteriors' parameters averaged
+over runs.
+
+Where we differ. What is read out is what was measured (``beta_bandit.py``): a task's utility is the rate at which its
+rounds were rewarded, over the whole of all runs, forgetting nothing. Forgetting is for choosing the next round, since
+what helps early need not help late; but with gamma 0.3 the last posterior is hardly more than the last reward of each
+task. The two best by utility are kept, as in the paper, and a further one where the probability that its rounds do
+better than those of all other tasks together is at least 1 - 1/K, of K auxiliaries: were all alike, about one of them
+would come so far by chance, and two are kept anyway. The primary is pulled but no candidate: it is dropped before
+the choice. Several runs with different seeds go side by side. A run that failed is left out; with none left the answer
+is the primary alone.
+
+One ``propose`` costs nothing, one ``told`` folds the rounds of a run: milliseconds. Do not use it when rounds are so
+short that the score moves by noise alone, nor to find out how much a task helps: the top two are kept even if they
+hurt, and confirm has the last word.
+
+Thompson sampling in the paper's form: the bandit steers the rounds of a few long runs, side by side.
+
+One form of ``thompson.py``, which says where it comes from. A run trains all tasks, a few steps of one at a time;
+``beta_bandit.py`` picks the task of each round inside the worker.
+
+Thompson sampling with a trial for each pull, so that pulls run at the same time on different machines.
+
+One form of ``thompson.py``, ours: the paper's bandit is one sequential run. A pull trains the primary and one task for
+some steps, on from the weights of the *incumbent*, and is rewarded if its score is not below the incumbent's at the
+time of its proposal. A pull that returns becomes the incumbent, better or worse (the training goes on, as it does in
+one run), unless it started from an older one than the present: then another pull was faster, and only its reward
+counts. With one slot this is the paper's bandit, but for rounds that also train the primary and are scored on the
+validation split.
+
+A failed pull is a pull without reward. While there is no incumbent, the primary is trained alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from auxtune.selectors.kit.options import options
+from auxtune.selectors.kit.rounds import fold_rounds
+from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, draw_task
+from auxtune.selectors.protocol import (
+    JSON,
+    Answer,
+    Continuation,
+    Done,
+    Evidence,
+    Inner,
+    Outcome,
+    Problem,
+    Proposal,
+    Selection,
+    Wait,
+)
+
+
+@dataclass(frozen=True)
+class RoundsState:
+    """Runs asked for, runs under way, and the bandits of those that gave rounds, by proposal."""
+
+    problem: Problem
+    made: int = 0
+    pending: frozenset[int] = frozenset()
+    bandits: Mapping[int, BanditState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """``seeds`` runs of ``rounds`` rounds of ``round_steps`` steps."""
+
+    rounds: int
+    round_steps: int
+    seeds: int
+    gamma: float
+
+    def start(self, problem: Problem) -> RoundsState:
+        """No run yet."""
+        return RoundsState(problem)
+
+    def propose(self, state: RoundsState) -> Proposal | Done:
+        """One run of all tasks per seed, all at once."""
+        if state.made == self.seeds:
+            return Done()
+        rng = np.random.default_rng([state.problem.seed, state.made])
+        seed, inner_seed = rng.integers(2**31, size=2).tolist()
+        inner = Inner("beta_bandit", asdict(self._bandit), inner_seed, self.rounds, self.round_steps)
+        return Proposal(state.problem.names, seed=seed, inner=inner)
+
+    def proposed(self, state: RoundsState, number: int, proposal: Proposal) -> RoundsState:
+        """One run more is under way."""
+        return replace(state, made=state.made + 1, pending=state.pending | {number})
+
+    def told(self, state: RoundsState, number: int, outcome: Outcome) -> RoundsState:
+        """The run's rounds, folded to its posterior. Raises ``ValueError`` for a score without rounds."""
+        state = replace(state, pending=state.pending - {number})
+        if not outcome.ok:
+            return state
+        if not outcome.rounds:
+            raise ValueError(f"thompson must be told the rounds of run {number}, got a score alone")
+        bandit: BanditState = fold_rounds(self._bandit, state.problem, outcome.rounds)
+        return replace(state, bandits={**state.bandits, number: bandit})
+
+    def posteriors(self, state: RoundsState) -> list[BanditState]:
+        """What each run that gave rounds came to believe."""
+        return [state.bandits[number] for number in sorted(state.bandits)]
+
+    def checkpoints_in_use(self, state: RoundsState) -> frozenset[int]:
+        """Nothing: no run starts from another."""
+        return frozenset()
+
+    @property
+    def _bandit(self) -> BetaBandit:
+        return BetaBandit(gamma=self.gamma)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A task under way, and the incumbent that it started from; ``None`` for the first."""
+
+    task: str
+    start: int | None
+
+
+@dataclass(frozen=True)
+class TrialsState:
+    """The posterior, the pulls under way, and the present incumbent; ``scores`` are of those that pulls refer to."""
+
+    bandit: BanditState
+    made: int = 0
+    pending: Mapping[int, Pull] = field(default_factory=dict)
+    incumbent: int | None = None
+    scores: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> Problem:
+        """The question."""
+        return self.bandit.problem
+
+
+@dataclass(frozen=True)
+class Trials:
+    """``rounds`` pulls of ``round_steps`` steps."""
+
+    rounds: int
+    round_steps: int
+    gamma: float
+
+    def start(self, problem: Problem) -> TrialsState:
+        """Every task at the prior, no incumbent."""
+        return TrialsState(self._learner.start(problem))
+
+    def propose(self, state: TrialsState) -> Proposal | Wait | Done:
+        """The primary alone first; then any number of pulls at once, each from the present incumbent."""
+        problem = state.problem
+        if state.made == self.rounds:
+            return Done()
+        if state.incumbent is None and state.pending:
+            return Wait()
+        rng = np.random.default_rng([problem.seed, state.made])
+        seed = int(rng.integers(2**31))
+        task = problem.require_primary()
+        if state.incumbent is not None:
+            task = problem.names[draw_task(rng, state.bandit.alpha, state.bandit.beta)]
+        tasks = tuple(name for name in problem.names if name in (task, problem.primary))
+        # In equal shares, whatever the study's rule: a task that was hardly trained would earn the primary's rewards.
+        weights = dict.fromkeys(tasks, 1 / len(tasks))
+        continuation = Continuation(self.round_steps, state.incumbent)
+        return Proposal(tasks, weights, seed=seed, continuation=continuation, notes={"task": task})
+
+    def proposed(self, state: TrialsState, number: int, proposal: Proposal) -> TrialsState:
+        """One pull more is under way."""
+        if proposal.continuation is None:
+            raise ValueError(f"pull {number} must be a continuation, got {proposal}")
+        pull = Pull(proposal.notes["task"], proposal.continuation.start)
+        return replace(state, made=state.made + 1, pending={**state.pending, number: pull})
+
+    def told(self, state: TrialsState, number: int, outcome: Outcome) -> TrialsState:
+        """The reward is learned; the pull becomes the incumbent unless it started from a former one."""
+        pull = state.pending[number]
+        pending = {other: held for other, held in state.pending.items() if other != number}
+        state = replace(state, pending=pending)
+        if pull.start is not None:
+            reward = outcome.score is not None and outcome.score >= state.scores[pull.start]
+            state = replace(state, bandit=self._learner.learn(state.bandit, pull.task, reward))
+        if outcome.score is not None and pull.start == state.incumbent:
+            state = replace(state, incumbent=number, scores={**state.scores, number: outcome.score})
+        held = self.checkpoints_in_use(state)
+        return replace(state, scores={other: score for other, score in state.scores.items() if other in held})
+
+    def posteriors(self, state: TrialsState) -> list[BanditState]:
+        """The one belief, once a pull was rewarded or not."""
+        return [state.bandit] if any((*state.bandit.won, *state.bandit.lost)) else []
+
+    def checkpoints_in_use(self, state: TrialsState) -> frozenset[int]:
+        """The incumbent, and those that pulls under way started from."""
+        starts = {state.incumbent, *(pull.start for pull in state.pending.values())}
+        return frozenset(number for number in starts if number is not None)
+
+    @property
+    def _learner(self) -> BetaBandit:
+        return BetaBandit(gamma=self.gamma)
+
+
+_ALWAYS_KEPT = 2  # the best auxiliaries, whatever their utility
+_HELPFUL = 0.5  # ``released``: the utility of a task that helps as often as not
+_LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the ways of reading, in the order in which they came
+
+
+@options
+class Thompson:
+    """The two best auxiliaries by a bandit's rewards, and any further one that surely does better than the others."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
+    answers: ClassVar[Answer] = "subset"
+    needs_primary: ClassVar[bool] = True
+    groups: ClassVar[bool] = False
+    needs: ClassVar[str] = "a primary that learns within a few hundred steps"
+    costs: ClassVar[str] = "`seeds` long runs, or `rounds` short ones"
+    avoid: ClassVar[str] = "a round is so short that the score moves by noise alone"
+
+    mode: Literal["rounds", "trials"] = Field(
+        default="rounds", description="the bandit steers rounds in a run, or each pull is a trial"
+    )
+    rounds: int = Field(
+        default=200, ge=2, description="pulls, of one run or of the study; the first only sets the reference"
+    )
+    round_steps: int | None = Field(
+        default=None, ge=1, description="optimisation steps of one pull; null: 10, as a trial 100"
+    )
+    seeds: int = Field(
+        default=2, ge=1, description="runs side by side whose rewards are added up; not for `mode: trials`"
+    )
+    gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each pull")
+    released: bool = Field(
+        default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
+    )
+
+    def start(self, problem: Problem) -> Any:
+        """No pull yet. Raises ``ValueError`` without a primary."""
+        problem.require_primary()
+        return self._form.start(problem)
+
+    def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
+        """The next run or pull."""
+        return self._form.propose(state)
+
+    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
+        """One more is under way."""
+        return self._form.proposed(state, number, proposal)
+
+    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
+        """What is known after a run or pull."""
+        return self._form.told(state, number, outcome)
+
+    def select(self, state: Any, evidence: Evidence) -> Selection:
+        """The primary with the chosen auxiliaries; ``belief`` holds utilities, of all runs and of each."""
+        problem: Problem = state.problem
+        primary = problem.require_primary()
+        runs = self._form.posteriors(state)
+        if not runs:
+            return Selection("mixture", (primary,), belief={"why": "nothing was rewarded or not: the primary alone"})
+        helpful, belief = _by_last_posterior(runs) if self.released else _by_rewards(runs)
+        ranked = sorted(problem.auxiliaries, key=lambda name: -belief["utility"][name])
+        chosen = {primary, *ranked[:_ALWAYS_KEPT], *(name for name in ranked if name in helpful)}
+        return Selection("mixture", tuple(name for name in problem.names if name in chosen), belief=belief)
+
+    def reading(self, state: Any) -> int:
+        """2 where all rewards are read, 1 where the last posterior is: so all answers were read at first."""
+        return _LAST_POSTERIOR if self.released else _ALL_REWARDS
+
+    def fewest(self, problem: Problem) -> int:
+        """1 run that gave rounds, or 2 pulls: one for the reference, one that is compared with it."""
+        return 1 if self.mode == "rounds" else 2
+
+    def checkpoints_in_use(self, state: Any) -> frozenset[int]:
+        """What a pull may still start from."""
+        return self._form.checkpoints_in_use(state)
+
+    @property
+    def _form(self) -> Rounds | Trials:
+        if self.mode == "trials":
+            return Trials(self.rounds, self.round_steps or 100, self.gamma)
+        return Rounds(self.rounds, self.round_steps or 10, self.seeds, self.gamma)
+
+
+def _by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
+    """The tasks whose rounds surely did better than the others', and what is believed of each."""
+    rates = add_rates([run.rates for run in runs])
+    better, level = rates.better, 1 - 1 / max(1, len(runs[0].problem.auxiliaries))
+    belief = {
+        "utility": rates.utility,
+        "interval": {task: list(ends) for task, ends in rates.interval.items()},
+        "better": better,
+        "level": level,
+        "rounds": rates.rounds,
+        "overall": rates.overall,
+        "runs": [run.rates.utility for run in runs],
+    }
+    return {task for task, chance in better.items() if chance >= level}, belief
+
+
+def _by_last_posterior(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
+    """The tasks with a utility above 0.5, each the mean of a posterior whose alpha and beta are means over ``runs``."""
+    alpha = [fmean(values) for values in zip(*(run.alpha for run in runs), strict=True)]
+    beta = [fmean(values) for values in zip(*(run.beta for run in runs), strict=True)]
+    utility = {name: a / (a + b) for name, a, b in zip(runs[0].problem.names, alpha, beta, strict=True)}
+    helpful = {name for name, value in utility.items() if value > _HELPFUL}
+    return helpful, {"utility": utility, "runs": [run.means for run in runs]}

@@ -1,0 +1,319 @@
+"""The contract that every selector keeps, as tests that the author of a plug-in inherits.
+
+    from auxtune.selectors.testing.contract import SelectorContract
+
+    class TestMarkov(SelectorContract):
+        selector = Markov()
+
+pytest collects and runs the methods; it is in the ``dev`` extra and is not imported here. No test takes an argument,
+so each can be called by hand too. A broken promise is an ``AssertionError`` that says which. One that groups is tried
+without a primary too, and one that mixes where something is scored that is no task. ``InnerContract`` is the same for
+what steers inside a run. A selector that may ask for more than ``trials`` trials of a problem with three auxiliaries
+sets that attribute; one whose ``propose`` takes long lowers ``questions``; one whose trials go on from each other, so
+that the order of their ends is part of what happened, sets ``order_matters``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from auxtune.selectors.protocol import (
+    Done,
+    Outcome,
+    Problem,
+    Proposal,
+    Selection,
+    Selector,
+    TaskInfo,
+    Wait,
+    checkpoints_used_by,
+    version_of,
+)
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+from auxtune.selectors.testing.study import Event, SimulatedStudy, as_executed, fold, simulate_study
+
+SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
+FORTY = (*(f"task{i}" for i in range(39)), "target")
+ALONE = ("target",)
+
+
+def problem_of(names: Sequence[str], primary: str | None = "target", seed: int = 5) -> Problem:
+    """A problem of classification tasks of different sizes; without a primary, for two models."""
+    tasks = [TaskInfo(name, "classification", train_rows=1000 * (i + 1)) for i, name in enumerate(names)]
+    return Problem(tuple(tasks), primary, seed, models=2 if primary is None else None)
+
+
+def benchmark_of(problem: Problem, failing: float = 0.0) -> SyntheticBenchmark:
+    """A slightly noisy benchmark in which auxiliaries by turns help, do nothing and harm."""
+    effects = dict(zip(problem.auxiliaries, itertools.cycle((0.02, 0.0, -0.02)), strict=False))
+    return SyntheticBenchmark(effects, noise=0.01, failing=failing)
+
+
+class Contract:
+    """What every selector promises, whether it steers a study or a run."""
+
+    selector: Selector
+    trials: int = 50  # where a simulated study ends that has not ended by itself
+    questions: int = 1000  # how often the same proposal is asked for
+    order_matters: bool = False
+
+    def test_facts_are_declared_and_options_have_defaults(self) -> None:
+        """The class says what it is; it is a frozen dataclass and can be made without options."""
+        cls = type(self.selector)
+        for fact in ("paper", "answers", "needs_primary", "groups"):
+            assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
+        assert version_of(self.selector) >= 1, f"{cls.__name__}.version must be a whole number from 1 on"
+        assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
+        assert cls.__dataclass_params__.frozen, f"{cls.__name__} must be frozen"
+        try:
+            made = cls()
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"options must have defaults: {error}") from error
+        undecorated = [name for name, value in vars(made).items() if isinstance(value, FieldInfo)]
+        assert not undecorated, f"{cls.__name__} must be decorated with @options, as its base is"
+
+    def test_proposals_are_legal(self) -> None:
+        """Tasks of the problem, each once; shares of them that sum to 1."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            for proposal in self.simulate(problem).proposals:
+                self.check_proposal(problem, proposal)
+
+    def test_an_answer_is_legal_at_any_time(self) -> None:
+        """Before the first outcome, in the middle and at the end; with one task, four or forty."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            for step in self.simulate(problem).steps:
+                check_selection(problem, step.selection)
+
+    def test_words_are_plain(self) -> None:
+        """Native Python types all through; what is free JSON comes back from JSON as it was."""
+        for step in (step for problem in self.problems(SMALL) for step in self.simulate(problem).steps):
+            check_plain("propose", step.reply)
+            check_plain("select", step.selection)
+            check_json("belief", step.selection.belief)
+            if isinstance(step.reply, Proposal):
+                check_json("notes", step.reply.notes)
+                check_json("inner", step.reply.inner.options if step.reply.inner else {})
+
+    def test_asking_changes_nothing(self) -> None:
+        """A thousand questions, or Waits, get the same reply, and then all goes on as if nobody had asked."""
+        study = self.simulate(problem_of(SMALL))
+        evidence = study.evidence
+        for step in {type(step.reply): step for step in study.steps}.values():
+            for _ in range(self.questions if isinstance(step.reply, Proposal) else 1000):
+                reply = self.selector.propose(step.state, evidence)
+                assert reply == step.reply, "propose must depend on nothing but the state"
+        self.check_retold(study)
+
+    def test_folds_leave_their_inputs_alone(self) -> None:
+        """Problem, proposals and outcomes stay what they were, and an old state still replies as it did."""
+        problem = problem_of(SMALL)
+        before = repr(problem)
+        study = self.simulate(problem)
+        events = repr(study.events)
+        fold(self.selector, self.selector.start(problem), study.events)
+        assert repr(problem) == before, "the problem was changed"
+        assert repr(study.events) == events, "a fold changed the proposal or outcome it was given"
+        for step in study.steps:
+            assert self.selector.propose(step.state, study.evidence) == step.reply, "a fold changed an old state"
+            assert self.selector.select(step.state, study.evidence) == step.selection, "a fold changed an old state"
+
+    def test_folds_agree_at_any_cut(self) -> None:
+        """Cut the events anywhere and fold them again: the reply and the answer are the same."""
+        for problem, failing in itertools.product(self.problems(SMALL), (0.0, 0.5)):
+            self.check_retold(self.simulate(problem, benchmark_of(problem, failing)))
+
+    def test_a_continuation_starts_from_weights_in_use(self) -> None:
+        """From an own proposal that gave a score and whose checkpoint the selector has in use at that step."""
+        for slots in (1, 3):
+            study = self.simulate(problem_of(SMALL), slots=slots)
+            for step in study.steps:
+                continued = step.reply.continuation if isinstance(step.reply, Proposal) else None
+                if continued is not None and continued.start is not None:
+                    told = {n for n, what in study.events[: step.folded] if isinstance(what, Outcome) and what.ok}
+                    assert continued.start in told, (
+                        f"a continuation must start from a trial that gave a score, got {continued.start}"
+                    )
+                    in_use = checkpoints_used_by(self.selector, step.state)
+                    assert continued.start in in_use, (
+                        f"a continuation must start from a checkpoint that is in use, got {continued.start}"
+                    )
+
+    def test_arrival_order_alone_changes_nothing(self) -> None:
+        """Trials that ran side by side, told forwards and backwards, come to the same."""
+        if self.order_matters:
+            return
+        problem = problem_of(SMALL)
+        benchmark, state = benchmark_of(problem), self.selector.start(problem)
+        told: list[Event] = []
+        evidence: dict[str, Any] = {}
+        while len(told) < 4 and isinstance(reply := self.selector.propose(state, evidence), Proposal):
+            proposal = as_executed(problem, reply)
+            state = self.selector.proposed(state, len(told), proposal)
+            told.append((len(told), benchmark.train(problem, len(told), proposal)))
+            evidence.update(benchmark.evidence(problem, proposal))
+        ends = [fold(self.selector, state, order) for order in (told, told[::-1])]
+        replies = [self.selector.propose(end, evidence) for end in ends]
+        answers = [self.selector.select(end, evidence) for end in ends]
+        assert replies[0] == replies[1], "the order in which outcomes arrive must not change what comes next"
+        assert answers[0] == answers[1], "the order in which outcomes arrive must not change the answer"
+
+    def test_names_are_only_names(self) -> None:
+        """The same tasks in the same order under other names: the same proposals."""
+        other = {name: f"{9 - i} {name[::-1]}" for i, name in enumerate(SMALL)}
+        problem, renamed = problem_of(SMALL), problem_of(tuple(other.values()), other["target"])
+        expected = [tuple(other[task] for task in proposal.tasks) for proposal in self.simulate(problem).proposals]
+        found = [proposal.tasks for proposal in self.simulate(renamed).proposals]
+        assert found == expected, "what is proposed must not depend on what a task is called"
+
+    def test_failures_and_ties_are_borne(self) -> None:
+        """Half of the trials fail, all fail, all score the same: every answer stays legal."""
+        for problem in self.problems(SMALL):
+            for benchmark in (
+                benchmark_of(problem, failing=0.5),
+                benchmark_of(problem, failing=1.0),
+                SyntheticBenchmark({}),
+            ):
+                for step in self.simulate(problem, benchmark).steps:
+                    check_selection(problem, step.selection)
+
+    def problems(self, *cases: Sequence[str]) -> list[Problem]:
+        """A problem of the tasks of each case, without a primary too where the selector groups or mixes."""
+        primaries = ("target", None) if self.selector.groups else ("target",)
+        found = [problem_of(names, primary) for names in cases for primary in primaries]
+        if getattr(self.selector, "mixes", False):
+            found += [dataclasses.replace(problem_of(names, None), models=None, scored="loss") for names in cases]
+        return found
+
+    def simulate(self, problem: Problem, benchmark: SyntheticBenchmark | None = None, slots: int = 3) -> SimulatedStudy:
+        """The selector driven through ``benchmark``; without one, through that of ``benchmark_of``."""
+        return simulate_study(self.selector, problem, benchmark or benchmark_of(problem), self.trials, slots)
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """Raise ``AssertionError`` unless ``proposal`` is legal."""
+        check_tasks(problem, proposal.tasks)
+        check_weights(proposal.tasks, proposal.weights)
+
+    def check_retold(self, study: SimulatedStudy) -> None:
+        """Raise ``AssertionError`` unless a fresh selector replies as in ``study`` at every cut of its events."""
+        options: Any = self.selector
+        fresh: Selector = dataclasses.replace(options)
+        for step in study.steps:
+            state = fold(fresh, fresh.start(study.problem), study.events[: step.folded])
+            differ = f"{step.folded} events folded again differ"
+            assert fresh.propose(state, study.evidence) == step.reply, differ
+            assert fresh.select(state, study.evidence) == step.selection, differ
+
+
+class SelectorContract(Contract):
+    """What a study's selector promises beyond ``Contract``: it serves the primary, and it comes to an end."""
+
+    def test_it_waits_only_for_its_own(self) -> None:
+        """Where nothing is pending it proposes or is done, whatever failed; with one slot that is every time."""
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 0.5, 1.0)):
+            for step in self.simulate(problem, benchmark_of(problem, failing), slots=1).steps:
+                assert not isinstance(step.reply, Wait), "Wait is legal only while own proposals are pending"
+
+    def test_it_is_done_in_the_end(self) -> None:
+        """A small problem is exhausted after finitely many trials, also if all fail, and done stays done."""
+        for problem, failing in itertools.product(self.problems(SMALL, ALONE), (0.0, 1.0)):
+            replies = [step.reply for step in self.simulate(problem, benchmark_of(problem, failing)).steps]
+            assert isinstance(replies[-1], Done), f"not done after {self.trials} trials of {len(problem.names)} tasks"
+            first = next(i for i, reply in enumerate(replies) if isinstance(reply, Done))
+            assert all(isinstance(reply, Done) for reply in replies[first:]), "done must stay done"
+
+    def test_the_fewest_trials_are_no_more_than_it_asks_for(self) -> None:
+        """``fewest`` is a number of trials that the selector itself comes to make."""
+        for problem in self.problems(SMALL, FORTY, ALONE):
+            fewest, made = self.selector.fewest(problem), len(self.simulate(problem).proposals)
+            assert 0 <= fewest <= made, f"fewest must lie between 0 and the {made} trials made, got {fewest}"
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """As for every selector, and a primary is trained, unless the run is there to be measured."""
+        super().check_proposal(problem, proposal)
+        trained = problem.primary is None or proposal.measure or problem.primary in proposal.tasks
+        assert trained, f"a proposal must train the primary, got {proposal.tasks}"
+
+
+class InnerContract(Contract):
+    """What an inner selector promises beyond ``Contract``: one task each round."""
+
+    def check_proposal(self, problem: Problem, proposal: Proposal) -> None:
+        """As for every selector, and of a round only the task is kept, so it can say nothing else."""
+        super().check_proposal(problem, proposal)
+        assert len(proposal.tasks) == 1, f"a round must train one task, got {proposal.tasks}"
+        assert proposal == Proposal(proposal.tasks), f"a round must be a task and nothing else, got {proposal}"
+
+
+def check_tasks(problem: Problem, tasks: Collection[str]) -> None:
+    """Raise ``AssertionError`` unless ``tasks`` are some of the problem's, each once."""
+    assert tasks, "there must be a task"
+    assert set(tasks) <= set(problem.names), f"tasks must be of the problem, got {tasks}"
+    assert len(set(tasks)) == len(tasks), f"tasks must differ, got {tasks}"
+
+
+def check_weights(tasks: Collection[str], weights: Mapping[str, float] | None) -> None:
+    """Raise ``AssertionError`` unless ``weights`` are ``None`` or a share of each task, together 1."""
+    if weights is not None:
+        assert set(weights) == set(tasks), f"weights must be given for the tasks, got {dict(weights)}"
+        assert all(0 <= share <= 1 for share in weights.values()), f"shares must lie in [0, 1], got {weights}"
+        assert math.isclose(sum(weights.values()), 1), f"weights must sum to 1, got {sum(weights.values())}"
+
+
+def check_selection(problem: Problem, selection: Selection) -> None:
+    """Raise ``AssertionError`` unless ``selection`` is a legal answer of its kind."""
+    if problem.scored is not None:
+        assert selection.kind == "mixture", f"of what is scored the answer must be a mixture, got {selection.kind}"
+    elif problem.primary is None:
+        assert selection.kind == "groups", f"without a primary the answer must be groups, got a {selection.kind}"
+    if selection.kind == "mixture":
+        check_tasks(problem, selection.tasks)
+        check_weights(selection.tasks, selection.weights)
+        assert problem.primary in (None, *selection.tasks), "a mixture must train the primary"
+    elif selection.kind == "ranking":
+        assert selection.ranking is not None, "a ranking must be given"
+        check_tasks(problem, [task for task, _ in selection.ranking])
+        assert not selection.tasks or problem.primary in selection.tasks, "what is trained must train the primary"
+    else:
+        assert selection.groups, "groups must be given"
+        for group in selection.groups:
+            check_tasks(problem, group["tasks"])
+            check_tasks(problem, group["serves"])
+            assert set(group["serves"]) <= set(group["tasks"]), f"a group must train what it serves, got {group}"
+        served = Counter(task for group in selection.groups for task in group["serves"])
+        assert served == Counter(problem.names), f"each task must be served by one group, got {selection.groups}"
+        models = problem.models or len(problem.names)
+        assert len(selection.groups) <= models, f"at most {models} groups may be served, got {len(selection.groups)}"
+
+
+def check_plain(where: str, value: object) -> None:
+    """Raise ``AssertionError`` unless ``value`` is native Python all through: no NumPy scalar, no array."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            check_plain(f"{where}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_plain(f"{where} key", key)
+            check_plain(f"{where}[{key!r}]", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_plain(f"{where}[]", item)
+    else:
+        native = (str, int, float, bool, type(None))
+        assert type(value) in native, f"{where} must be a native type, got {type(value).__module__} {value!r}"
+
+
+def check_json(where: str, value: Mapping[str, Any]) -> None:
+    """Raise ``AssertionError`` unless ``value`` comes back from JSON as it was."""
+    try:
+        back = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{where} must be JSON: {error}") from error
+    assert back == value, f"{where} must come back from JSON as it was: {value} became {back}"

@@ -1,0 +1,102 @@
+"""A simulated study: one selector driven through a synthetic benchmark, with every question and answer recorded.
+
+It goes as in a real study: several trials at once, outcomes out of order, executed shares folded in place of those
+asked for, numbers with gaps between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from auxtune.selectors.kit.mixtures import cycle_counts, executed
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wait
+from auxtune.selectors.testing.benchmark import SyntheticBenchmark
+
+Event: TypeAlias = tuple[int, Proposal | Outcome]  # a number and what was proposed or told under it
+
+
+@dataclass(frozen=True)
+class SimulatedStep:
+    """One question: how many events were folded before it, the state, the reply, and the answer so far."""
+
+    folded: int
+    state: Any
+    reply: Proposal | Wait | Done
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class SimulatedStudy:
+    """What happened to a selector from its start until it was done, or until it had made enough proposals.
+
+    ``evidence`` is what all its trials measured: more than there was at an early step, but a selector reads only
+    what it was told of.
+    """
+
+    problem: Problem
+    events: tuple[Event, ...]
+    steps: tuple[SimulatedStep, ...]
+    evidence: Evidence = field(default_factory=dict)
+
+    @property
+    def proposals(self) -> list[Proposal]:
+        """All that was asked for, before its shares became whole numbers."""
+        return [step.reply for step in self.steps if isinstance(step.reply, Proposal)]
+
+
+def simulate_study(
+    selector: Selector, problem: Problem, benchmark: SyntheticBenchmark, trials: int = 50, slots: int = 3
+) -> SimulatedStudy:
+    """Run ``selector`` for at most ``trials`` trials, ``slots`` at a time.
+
+    Raises ``AssertionError`` where the selector waits although nothing is pending.
+    """
+    state = selector.start(problem)
+    events: list[Event] = []
+    steps: list[SimulatedStep] = []
+    pending: list[tuple[int, Proposal]] = []
+    evidence: dict[str, Mapping[str, np.ndarray]] = {}
+    made = 0
+    while pending or made < trials:
+        if len(pending) < slots and made < trials:
+            reply = selector.propose(state, evidence)
+            steps.append(SimulatedStep(len(events), state, reply, selector.select(state, evidence)))
+            if isinstance(reply, Proposal):
+                proposal = as_executed(problem, reply)
+                pending.append((7 + 3 * made, proposal))
+                events.append(pending[-1])
+                state = fold(selector, state, events[-1:])
+                made += 1
+                continue
+            if not pending:
+                assert isinstance(reply, Done), "Wait is legal only while own proposals are pending"
+                break
+        number, proposal = pending.pop(-(len(events) % 2))  # now the oldest, now the newest
+        events.append((number, benchmark.train(problem, number, proposal)))
+        evidence.update(benchmark.evidence(problem, proposal))
+        state = fold(selector, state, events[-1:])
+    return SimulatedStudy(problem, tuple(events), tuple(steps), evidence)
+
+
+def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:
+    """The state after ``events``."""
+    for number, what in events:
+        if isinstance(what, Proposal):
+            state = selector.proposed(state, number, what)
+        else:
+            state = selector.told(state, number, what)
+    return state
+
+
+def as_executed(problem: Problem, proposal: Proposal) -> Proposal:
+    """The proposal with the shares that would be trained, and without the tasks that got none."""
+    if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle or proposal.measure:
+        return proposal
+    weights = proposal.shares
+    primary = problem.primary if problem.primary in weights else None
+    shares = {task: share for task, share in executed(cycle_counts(weights, primary)).items() if share > 0}
+    return replace(proposal, tasks=tuple(shares), weights=shares)

@@ -1,0 +1,178 @@
+"""The fixtures of stored formats in ``golden/``: where they are, how today's code reads them, how two readings differ.
+
+``golden/make.py`` writes what ``readings`` gives into ``golden/expected``; ``test_golden.py`` compares it with that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from auxtune.orchestrator import cli
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.build import build_answer
+from auxtune.orchestrator.answer.cost import sum_cost
+from auxtune.orchestrator.planning.budget import price_of
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import Told
+from auxtune.orchestrator.report.material import Material, read_material
+from auxtune.orchestrator.report.note import note_of
+from auxtune.orchestrator.report.page import render_html
+from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.study import Study
+from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
+from auxtune.selectors.protocol import Selection
+
+GOLDEN = Path(__file__).parent / "golden"
+STORAGE = GOLDEN / "storage"
+EXPECTED = GOLDEN / "expected"
+MADE_IN = Path("/tmp/golden")  # the folder that every recorded path starts with
+NEW = "not expected, found"  # how a difference ends that is a field which has come since
+SIMULATE = ("simulate", "builtin", "--selector", "hoa", "--selector", "random_groups", "--seeds", "2", "--json")
+
+_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.S)  # how a page looks is no format, and is the same on each
+_selection = TypeAdapter(Selection)
+
+
+def study_names() -> list[str]:
+    """The studies of which there are fixtures."""
+    return sorted(path.name for path in STORAGE.iterdir() if not path.name.startswith("."))
+
+
+def read_study(name: str) -> Material:
+    """The ledger of a fixture and all that it adds up to, read where it lies."""
+    folder = STORAGE / name
+    return read_material(folder, Study.from_folder(folder).file)
+
+
+def readings(name: str) -> dict[str, str]:
+    """File name -> what is read from a fixture and shown of it, as text."""
+    material = read_study(name)
+    texts = {"folded.json": to_text(fold_study(material)), "status.json": to_text(read_status(material))}
+    texts["report.html"] = _STYLE.sub("", render_html(study_page(material)))
+    if material.answer is not None:
+        texts["note.md"] = note_of(study_page(material), material.answer, material.folder) + "\n"
+        texts["summary.txt"] = print_summary(material, material.answer)
+    return {file: as_made(text) for file, text in texts.items()}
+
+
+def fold_study(material: Material) -> dict[str, Any]:
+    """The essentials of what a ledger folds to: the selector's answer out of it, and the accounts of its trials."""
+    accounts = material.accounts
+    answers = accounts.selected is not None
+    return {
+        "after": material.fold.after,
+        "reading": material.fold.reading,
+        "select": _selection.dump_python(material.fold.select(), mode="json") if answers else None,
+        "selected": _selection.dump_python(accounts.selected.selection, mode="json") if accounts.selected else None,
+        "best": accounts.best.id if accounts.best else None,
+        "sessions": [session.closed.reason if session.closed else None for session in accounts.sessions],
+        "trials": count_trials(accounts),
+        "trained": accounts.trained,
+        "cost": asdict(sum_cost(accounts, price_of(material.options), None)),
+    }
+
+
+def count_trials(accounts: Accounts) -> dict[str, int]:
+    """``<phase> <state>`` -> trials."""
+    return dict(sorted(Counter(f"{trial.phase} {trial.status}" for trial in accounts.trials.values()).items()))
+
+
+def read_status(material: Material) -> dict[str, Any]:
+    """What ``auxtune status --json`` prints."""
+    return status_of(material.folder, Accounts(material.events), material.options)
+
+
+def rebuild_answer(material: Material) -> Answer:
+    """The answer again, from the ledger's events and the confirm trials' predictions."""
+    reports = [event.test for event in material.events if isinstance(event, Told)]
+    metrics = {task: next(iter(values)) for report in reports for task, values in report.items()}
+    price = price_of(material.options)
+    study, folder, accounts = material.options.study, material.folder, material.accounts
+    return build_answer(study, folder, accounts, material.confirmation, metrics, price)
+
+
+def print_summary(material: Material, answer: Answer) -> str:
+    """What ``auxtune run`` prints at its end, where it prints to no terminal."""
+    result = Result(material.folder, answer, material.accounts, tracking_trouble=None)
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=False, no_color=True)
+    blocks = summarize(result, material.options.budget, tracking_uri(material.study))
+    console.print(render_terminal(blocks), no_wrap=True, overflow="ignore", crop=False)
+    return text.getvalue()
+
+
+def simulate_table() -> str:
+    """The rows that ``auxtune simulate --json`` prints of the recorded table among the examples."""
+    ran = CliRunner().invoke(cli.main, SIMULATE)
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
+
+
+def as_made(text: str) -> str:
+    """The text with paths as in the folder where fixtures are made: a checkout may be anywhere."""
+    return text.replace(str(GOLDEN), str(MADE_IN))
+
+
+def to_text(value: Any) -> str:
+    """JSON values as text with a line each."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def differences_of(expected: Any, found: Any, place: str = "") -> Iterator[str]:
+    """A line for each place in which JSON values differ; numbers may differ by rounding, which is the processor's."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            below = f"{place}.{key}" if place else str(key)
+            if key not in found:
+                yield f"{below}: expected {json.dumps(expected[key])}, missing"
+            elif key not in expected:
+                yield f"{below}: {NEW}"
+            else:
+                yield from differences_of(expected[key], found[key], below)
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for number, (one, other) in enumerate(zip(expected, found, strict=True)):
+            yield from differences_of(one, other, f"{place}[{number}]")
+    elif not _is_same(expected, found):
+        yield f"{place}: expected {json.dumps(expected)}, found {json.dumps(found)}"
+
+
+def assert_same_json(expected: Any, found: Any, what: str) -> None:
+    """Fails with a line for each difference."""
+    lines = list(differences_of(expected, json.loads(json.dumps(found))))
+    assert not lines, "\n".join([f"{what}: {len(lines)} differences", *lines[:40]])
+
+
+def assert_same_text(expected: str, found: str, what: str) -> None:
+    """Fails with a unified diff."""
+    if expected != found:
+        lines = difflib.unified_diff(_lines(expected), _lines(found), "expected", "found", lineterm="", n=1)
+        raise AssertionError("\n".join([f"{what} differs", *list(lines)[:80]]))
+
+
+def _is_same(expected: Any, found: Any) -> bool:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (expected, found))
+    if numbers and isinstance(found, float):
+        return math.isclose(expected, found, rel_tol=1e-9, abs_tol=1e-12)
+    return type(expected) is type(found) and bool(expected == found)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines of text, or of HTML with an element each, so that a difference can be read."""
+    return text.replace("><", ">\n<").splitlines()
