@@ -13,7 +13,7 @@ from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
 from auxtune.orchestrator.answer.recommendation import SINGLE, level_of
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.standing import counted
+from auxtune.orchestrator.record.status import count_trials
 
 SAME = "the same training"
 NEEDS_SEEDS = f"needs {FEWEST_SEEDS} seeds"
@@ -63,7 +63,7 @@ def other_arm(answer: Answer) -> str | None:
 
 def unanswered(accounts: Accounts, state: str) -> str:
     """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
-    trials = counted(accounts)
+    trials = count_trials(accounts)
     told = len(accounts.trials) - trials["waiting"] - trials["running"]
     stage = "being confirmed" if accounts.selected else "still being searched for"
     return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."

@@ -12,7 +12,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal
 
@@ -31,7 +31,7 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
     """
-    state = state_of(accounts, is_alive(folder, accounts))
+    state = find_study_status(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
         hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"

@@ -27,7 +27,7 @@ from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.scores import scored_by, sign_in
-from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selection, Selector
@@ -166,7 +166,7 @@ def read_material(folder: Path, study: StudyFile) -> Material:
     """
     events = read_events(folder / "ledger")
     accounts = Accounts(events)
-    state = state_of(accounts, is_alive(folder, accounts))
+    state = find_study_status(accounts, is_alive(folder, accounts))
     return Material(folder, study, events, accounts, state, read_answer(folder))
 
 

@@ -21,7 +21,7 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import attempt_folder, steps_done
 from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.belief import belief_line
@@ -84,7 +84,7 @@ class StudyMonitor:
     @property
     def state(self) -> str:
         """``running``, ``done``, ``interrupted`` or ``failed``, of a study that another process runs."""
-        return state_of(self._accounts, is_alive(self._folder, self._accounts))
+        return find_study_status(self._accounts, is_alive(self._folder, self._accounts))
 
     def closed(self) -> None:
         """The session is over: it may have left an answer."""
@@ -120,7 +120,7 @@ class StudyMonitor:
             study=self._options.study,
             state=state,
             selector=self._options.selector.name,
-            counts=counted(accounts),
+            counts=count_trials(accounts),
             running=(),
             best=self._best(),
             answer=self._shown(state, settled),

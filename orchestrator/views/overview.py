@@ -13,7 +13,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.status import chosen, short
@@ -64,8 +64,8 @@ def overview_of(folder: Path) -> dict[str, Any]:
     price, trouble = _price(accounts)
     return {
         **row,
-        "state": state_of(accounts, alive),
-        "trials": counted(accounts),
+        "state": find_study_status(accounts, alive),
+        "trials": count_trials(accounts),
         "best": short(best, accounts) if best else None,
         **chosen(selected.selection if selected else None),
         "cost": asdict(sum_cost(accounts, price, time.time() if alive else None)),

@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent
 from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
 from auxtune.orchestrator.record.events import PHASES
 from auxtune.orchestrator.record.scores import shown_score, shown_value
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.confirmed import answer_in
@@ -30,7 +30,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     limit = options.budget.wall_hours
     concurrency = concurrency_of(accounts)
     cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
-    state = state_of(accounts, alive)
+    state = find_study_status(accounts, alive)
     answer = answer_in(folder) if state == "done" else None
     return {
         "study": options.study,
@@ -39,7 +39,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "proposals": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
-        "trials": counted(accounts),
+        "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": short(best, accounts) if best else None,

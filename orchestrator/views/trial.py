@@ -13,7 +13,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
 from auxtune.orchestrator.record.scores import named_value, shown_score
-from auxtune.orchestrator.record.standing import is_alive
+from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 
 
