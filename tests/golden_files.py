@@ -11,7 +11,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,22 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.answer.answer import answer, cost_of
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.build import build_answer
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.report.material import Material, read_material
 from auxtune.orchestrator.report.note import note_of
-from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.study_page import study_page
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.protocol import Selection
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,10 +65,10 @@ def readings(name: str) -> dict[str, str]:
     """File name -> what is read from a fixture and shown of it, as text."""
     material = read_study(name)
     texts = {"folded.json": to_text(fold_study(material)), "status.json": to_text(read_status(material))}
-    texts["report.html"] = _STYLE.sub("", rendered(study_page(material)))
-    if material.selection is not None:
-        texts["note.md"] = note_of(study_page(material), material.selection, material.folder) + "\n"
-        texts["summary.txt"] = print_summary(material, material.selection)
+    texts["report.html"] = _STYLE.sub("", render_html(study_page(material)))
+    if material.answer is not None:
+        texts["note.md"] = note_of(study_page(material), material.answer, material.folder) + "\n"
+        texts["summary.txt"] = print_summary(material, material.answer)
     return {file: as_made(text) for file, text in texts.items()}
 
 
@@ -81,7 +85,7 @@ def fold_study(material: Material) -> dict[str, Any]:
         "sessions": [session.closed.reason if session.closed else None for session in accounts.sessions],
         "trials": count_trials(accounts),
         "trained": accounts.trained,
-        "cost": cost_of(accounts, price_of(material.options), None),
+        "cost": asdict(sum_cost(accounts, price_of(material.options), None)),
     }
 
 
@@ -95,21 +99,22 @@ def read_status(material: Material) -> dict[str, Any]:
     return status_of(material.folder, Accounts(material.events), material.options)
 
 
-def rebuild_answer(material: Material) -> dict[str, Any]:
-    """``selection.json`` again, from the ledger's events and the confirm trials' predictions."""
+def rebuild_answer(material: Material) -> Answer:
+    """The answer again, from the ledger's events and the confirm trials' predictions."""
     reports = [event.test for event in material.events if isinstance(event, Told)]
     metrics = {task: next(iter(values)) for report in reports for task, values in report.items()}
     price = price_of(material.options)
-    return answer(material.options.study, material.folder, material.accounts, material.confirmation, metrics, price)
+    study, folder, accounts = material.options.study, material.folder, material.accounts
+    return build_answer(study, folder, accounts, material.confirmation, metrics, price)
 
 
-def print_summary(material: Material, selection: Mapping[str, Any]) -> str:
+def print_summary(material: Material, answer: Answer) -> str:
     """What ``auxtune run`` prints at its end, where it prints to no terminal."""
-    result = Result(material.folder, selection, material.accounts, tracking_trouble=None)
+    result = Result(material.folder, answer, material.accounts, tracking_trouble=None)
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=False, no_color=True)
-    shown = summary(result, material.options.budget, tracking_uri(material.study))
-    console.print(shown, no_wrap=True, overflow="ignore", crop=False)
+    blocks = summarize(result, material.options.budget, tracking_uri(material.study))
+    console.print(render_terminal(blocks), no_wrap=True, overflow="ignore", crop=False)
     return text.getvalue()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from test_agenda import World as Workers
 
-from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.answer.answer import write_answer
+from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, price_of
 from auxtune.orchestrator.planning.context import StudyContext
@@ -107,7 +108,8 @@ class SimulatedStudy(Workers):
         assert agenda.finished
         metrics = dict.fromkeys(self.names, "accuracy")
         confirmation, price = agenda._confirmation, price_of(self.study.options)
-        write_answer(self.folder, answer(self.folder.name, self.folder, agenda.accounts, confirmation, metrics, price))
+        answer = build_answer(self.folder.name, self.folder, agenda.accounts, confirmation, metrics, price)
+        write_answer(self.folder, answer)
         return self.close(agenda, "done")
 
     def close(self, agenda: Agenda, reason: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import PhaseCost, sum_cost
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
@@ -44,22 +44,22 @@ HOUR_ON_CPU = Cost(wall_seconds=3600, gpu_seconds=0, cpu_seconds=7200)
 
 
 def test_cost_has_every_phase_and_the_search_is_all_of_it() -> None:
-    cost = cost_of(accounts(HOUR_ON_CPU, HOUR_ON_CPU), Price(None, 0.5), None)
-    assert list(cost["phases"]) == ["measure", "search", "tune", "control", "confirm"]
-    assert cost["phases"]["search"] == {"trials": 2, "attempts": 2, "gpu_hours": 0, "cpu_hours": 4, "usd": 2}
-    assert cost["phases"]["measure"] == cost["reused"] == dict.fromkeys(cost["reused"], 0)
+    cost = sum_cost(accounts(HOUR_ON_CPU, HOUR_ON_CPU), Price(None, 0.5), None)
+    assert list(cost.phases) == ["measure", "search", "tune", "control", "confirm"]
+    assert cost.phases["search"] == PhaseCost(trials=2, attempts=2, gpu_hours=0, cpu_hours=4, usd=2)
+    assert cost.phases["measure"] == cost.reused == PhaseCost(0, 0, 0, 0, 0)
 
 
 def test_without_prices_all_money_is_unknown_also_that_of_nothing() -> None:
-    cost = cost_of(accounts(HOUR_ON_CPU), Price(), None)
-    assert [part["usd"] for part in (cost, cost["reused"], *cost["phases"].values())] == [None] * 7
-    assert cost["reused"]["trials"] == cost["reused"]["cpu_hours"] == 0
+    cost = sum_cost(accounts(HOUR_ON_CPU), Price(), None)
+    assert [part.usd for part in (cost, cost.reused, *cost.phases.values())] == [None] * 7
+    assert cost.reused.trials == cost.reused.cpu_hours == 0
 
 
 def test_the_hours_of_a_session_go_on_only_while_it_is_alive() -> None:
     died = accounts(HOUR_ON_CPU)
-    assert cost_of(died, Price(), None)["wall_hours"] == pytest.approx(1)
-    assert cost_of(died, Price(), now=7200.0)["wall_hours"] == pytest.approx(2)
+    assert sum_cost(died, Price(), None).wall_hours == pytest.approx(1)
+    assert sum_cost(died, Price(), now=7200.0).wall_hours == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("limit", "left"), [(1.5, 0.5), (0.5, 0.0)])

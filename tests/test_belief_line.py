@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from simulated_study import GROUPS, STUDY, simulated
-from watched_study import RANDOM, begun, scene_of
+from watched_study import RANDOM, begun, snapshot_of
 
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.views.watched import Sparing, Watched
+from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
 from auxtune.selectors.methods.controls import RandomState, RandomSubset
 from auxtune.selectors.protocol import Evidence, Selection
 from auxtune.selectors.registry import SELECTORS
@@ -62,7 +62,7 @@ def test_every_selector_tells_its_belief_in_a_line(
 ) -> None:
     study = simulated(tmp_path, selector, text)
     begun(study, ended)
-    assert re.fullmatch(expected, scene_of(study).belief), scene_of(study).belief
+    assert re.fullmatch(expected, snapshot_of(study).belief), snapshot_of(study).belief
 
 
 def test_no_shipped_selector_is_without_a_line() -> None:
@@ -75,8 +75,8 @@ def test_of_several_searches_the_best_speaks(tmp_path: Path) -> None:
     accounts = begun(study, 6).accounts
     assert accounts.best is not None
     place = accounts.best.proposal.stage.split(".")[0]
-    assert scene_of(study).belief.startswith(f"{place}: leans to ")
-    assert scene_of(study).belief.endswith(f"the best that it drew, {accounts.best.score:.4f}")
+    assert snapshot_of(study).belief.startswith(f"{place}: leans to ")
+    assert snapshot_of(study).belief.endswith(f"the best that it drew, {accounts.best.score:.4f}")
 
 
 class Confused(RandomSubset):
@@ -92,11 +92,11 @@ class Confused(RandomSubset):
 def test_a_belief_that_cannot_be_told_is_said_so(ended: int, why: str, tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM)
     begun(study, ended)
-    watched = Watched(study.study, study.folder)
-    watched.hear(read_events(study.folder / "ledger"))
+    watched = StudyMonitor(study.study, study.folder)
+    watched.observe(read_events(study.folder / "ledger"))
     watched._selector = Confused()
-    scene = watched.scene("running", time.time())
-    assert scene is not None and scene.belief == f"cannot be told: {why}"
+    snapshot = watched.snapshot("running", time.time())
+    assert snapshot is not None and snapshot.belief == f"cannot be told: {why}"
 
 
 def test_only_the_last_session_s_question_is_asked(tmp_path: Path) -> None:
@@ -109,14 +109,14 @@ def test_only_the_last_session_s_question_is_asked(tmp_path: Path) -> None:
     opened = events[first]
     assert isinstance(opened, Opened) and last > first
     events[first] = replace(opened, problem=replace(opened.problem, primary=None))
-    watched = Watched(study.study, study.folder)
-    watched.hear(events)
-    scene = watched.scene("interrupted", time.time())
-    assert scene is not None and scene.belief == scene_of(study).belief
+    watched = StudyMonitor(study.study, study.folder)
+    watched.observe(events)
+    snapshot = watched.snapshot("interrupted", time.time())
+    assert snapshot is not None and snapshot.belief == snapshot_of(study).belief
 
 
 def test_a_slow_belief_is_asked_for_less_often() -> None:
-    sparing = Sparing()
+    sparing = RateLimiter()
     assert sparing.seconds == 0
     with sparing.at_work():
         time.sleep(0.05)

@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner
 from small_study import StudyRun
 
-from auxtune.orchestrator.answer.comparison import _winner
+from auxtune.orchestrator.answer.comparison import Difference, _winner
+from auxtune.orchestrator.answer.lift import Lift
 from auxtune.orchestrator.cli import main
 
 SELECTORS = {"all": "all_tasks", "alone": "single_task", "one": "{name: random_subset, trials: 1}"}
 
 
-def pair(a: str, b: str, low: float | None, high: float | None) -> dict[str, Any]:
-    return {"a": a, "b": b, "low": low, "high": high}
+def pair(a: str, b: str, low: float | None, high: float | None) -> Difference:
+    return Difference(a, b, Lift("accuracy", 0.0, low, high, 4))
 
 
 def test_the_winner_is_above_every_other_by_its_interval_and_no_dearer() -> None:

@@ -16,12 +16,13 @@ from rich.console import Console, Group
 from simulated_study import SimulatedStudy, simulated
 from terminal import CommandTerminal
 
+from auxtune.orchestrator.answer.answer import read_answer
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.fitting import FittingTable, fitted
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import FittingTable, fitted, render_terminal
 
 # 38 letters each, alike in their beginnings and ends, as names of one collection are.
 MIDDLES = ("helpful", "stars", "urgent", "topic", "team")
@@ -96,11 +97,11 @@ def test_show_wraps_between_names(study: SimulatedStudy) -> None:
 
 
 def test_the_summary_of_a_run_keeps_names_whole(study: SimulatedStudy) -> None:
-    from auxtune.orchestrator.answer.answer import read_answer
-
-    result = Result(study.folder, dict(read_answer(study.folder)), read_accounts(study.folder), None)
+    answer = read_answer(study.folder)
+    assert answer is not None
+    result = Result(study.folder, answer, read_accounts(study.folder), None)
     file = io.StringIO()
-    shown = summary(result, study.study.options.budget, "sqlite:///x")
+    shown = render_terminal(summarize(result, study.study.options.budget, "sqlite:///x"))
     Console(width=80, file=file).print(shown, overflow="ignore", crop=False)
     lines = [line for line in file.getvalue().splitlines() if str(study.folder) not in line]
     check_fit("\n".join(lines), [name for name in NAMES if name in file.getvalue()])

@@ -96,10 +96,10 @@ def test_asked_again_the_selector_proposes_what_is_recorded(material: Material) 
 
 
 def test_the_answer_follows_from_the_events(material: Material) -> None:
-    if material.selection is None:
+    if material.answer is None:
         assert not any(isinstance(event, Selected) for event in material.events)
         return
-    stored, rebuilt = json.loads(json.dumps(material.selection)), json.loads(json.dumps(rebuild_answer(material)))
+    stored, rebuilt = material.answer.as_json(), rebuild_answer(material).as_json()
     # The answer counts the seconds until the moment at which it is made, and no event tells that.
     assert 0 < stored["cost"].pop("wall_hours") <= rebuilt["cost"].pop("wall_hours")
     assert_same_json(stored, rebuilt, f"{material.folder.name}/selection.json")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from auxtune.orchestrator.answer.answer import Group
 from auxtune.orchestrator.answer.lift import mean_lift, paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions
-from auxtune.orchestrator.answer.served import groups_of, served
+from auxtune.orchestrator.answer.serving import assign_tasks, groups_of
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
 from auxtune.orchestrator.planning.arms import same_trainings
 from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
@@ -222,19 +223,23 @@ def test_each_seed_serves_by_its_own_scores_and_the_answer_by_their_mean() -> No
         (other_left, {"d": 0.5, "a": 0.3, "c": 0.5}),
         (other_right, {"a": 0.6, "c": 0.8, "b": 0.4}),
     )
-    first, second = (served(accounts, trainings, ACCURACY) for trainings in ARM)
+    first, second = (assign_tasks(accounts, trainings, ACCURACY) for trainings in ARM)
     assert {task: trial.id for task, trial in first.items()} == {"d": 0, "a": 0, "c": 0, "b": 1}  # c: a tie
     assert {task: trial.id for task, trial in second.items()} == {"d": 2, "a": 3, "c": 3, "b": 3}
-    assert groups_of(accounts, ARM, ACCURACY) == [  # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
-        {"tasks": ["d", "a", "c"], "serves": ["d"]},
-        {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
-    ]
+    assert groups_of(accounts, ARM, ACCURACY) == (  # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
+        Group(("d", "a", "c"), ("d",)),
+        Group(("a", "c", "b"), ("a", "c", "b")),
+    )
 
 
 def test_where_a_model_failed_another_serves_if_it_can() -> None:
     accounts = account((ARM[0][0], None), (ARM[0][1], {"a": 0.1, "c": 0.2, "b": 0.3}))
-    assert {task: trial.id for task, trial in served(accounts, ARM[0], ACCURACY).items()} == {"a": 1, "c": 1, "b": 1}
-    assert groups_of(accounts, ARM, ACCURACY)[0] == {"tasks": ["d", "a", "c"], "serves": ["d"]}  # nobody else has it
+    assert {task: trial.id for task, trial in assign_tasks(accounts, ARM[0], ACCURACY).items()} == {
+        "a": 1,
+        "c": 1,
+        "b": 1,
+    }
+    assert groups_of(accounts, ARM, ACCURACY)[0] == Group(("d", "a", "c"), ("d",))  # nobody else has it
 
 
 # Lift

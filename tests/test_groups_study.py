@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console, Group
+from rich.console import Console
 from small_study import StudyRun, kill
 from test_agenda import World, differences
 from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, problem
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.answer.answer import answer, write_answer
+from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
+from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
@@ -28,9 +29,10 @@ from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import write_result
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.progress import choice
 from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.summary import group_tables
+from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Selection
 from auxtune.trials.encoder import load_base
@@ -67,7 +69,11 @@ class Groups(World):
 
     def answer(self, agenda: Agenda) -> dict[str, Any]:
         """What ``selection.json`` would hold."""
-        return answer("x", self.folder, agenda.accounts, agenda._confirmation, ACCURACY, Price())
+        return self.typed_answer(agenda).as_json()
+
+    def typed_answer(self, agenda: Agenda) -> Answer:
+        """The same as values of the product."""
+        return build_answer("x", self.folder, agenda.accounts, agenda._confirmation, ACCURACY, Price())
 
 
 def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Path) -> None:
@@ -75,8 +81,10 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     agenda = world.session()
     world.run(agenda)
     assert agenda.finished and differences(world.study, read_events(tmp_path / "ledger")) == []
-    content = world.answer(agenda)
-    assert content == json.loads(write_answer(tmp_path, content).read_text())
+    answer = world.typed_answer(agenda)
+    content = answer.as_json()
+    assert content == json.loads(write_answer(tmp_path, answer).read_text())
+    assert read_answer(tmp_path) == answer
     assert (content["kind"], content["primary"], content["weights"], content["contribution"]) == (
         "groups",
         None,
@@ -138,14 +146,14 @@ def lift_of(low: float | None, high: float | None) -> dict[str, Any]:
     return {"metric": "mean", "mean": 0.01, "low": low, "high": high, "seeds": 4, "models": 4, "tasks": {"d": own}}
 
 
-def content_of(lift: dict[str, Any] | None) -> dict[str, Any]:
+def content_of(lift: dict[str, Any] | None) -> Answer:
     served_by = [
         {"tasks": ["d", "a"], "serves": ["d"]},
         {"tasks": ["a", "c", "b"], "serves": ["a", "c", "b"]},
         {"tasks": ["c"], "serves": []},
     ]
     report = {"d": {"f1": 0.5, "accuracy": 0.75}}
-    return {"primary": None, "groups": served_by, "lift": {"single_task": lift}, "report": report}
+    return Answer.from_json({"groups": served_by, "lift": {"single_task": lift}, "report": report})
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,7 @@ def test_the_sentence_says_what_to_serve_and_is_honest(lift: dict[str, Any] | No
 
 def test_the_tables_show_every_model_and_every_task() -> None:
     printed = io.StringIO()
-    Console(width=120, file=printed).print(Group(*groups_tables(content_of(lift_of(-0.01, 0.03)))))
+    Console(width=120, file=printed).print(render_terminal(group_tables(content_of(lift_of(-0.01, 0.03)))))
     shown = printed.getvalue()
     assert "nothing: others do better" in shown and "-0.0100 … +0.0300" in shown
     assert "f1 0.5000" in shown and "accuracy 0.7500" in shown and "±0.0200" in shown

@@ -13,7 +13,7 @@ from small_study import STUDY
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.commands.studies import _counted
+from auxtune.orchestrator.views.overview import _count_ended
 
 
 def auxtune(*arguments: str) -> Result:
@@ -60,7 +60,7 @@ def test_the_table_says_the_same(storage: Path) -> None:
 
 def test_what_was_reused_is_no_trial_of_the_table() -> None:
     trials = {"waiting": 1, "running": 0, "finished": 2, "reused": 5, "stopped": 0, "failed": 1}
-    assert _counted(trials) == "3 of 4, 1 failed"
+    assert _count_ended(trials) == "3 of 4, 1 failed"
 
 
 def test_a_study_whose_variables_are_not_set_here_is_listed_without_money(storage: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from reported import HOSTILE
 from rich.console import Console
 from simulated_study import simulated
-from watched_study import FOUR, RANDOM, begun, scene_of
+from watched_study import FOUR, RANDOM, begun, snapshot_of
 
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -24,17 +24,17 @@ from auxtune.orchestrator.record.results import steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.remaining_work import duration
-from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
+from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.watched import Watched
 
-SCENE = Scene("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
+SNAPSHOT = StudySnapshot("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
 
-def drawn(scene: Scene | None, width: int = 120, height: int = 60, now: float = 0.0) -> list[str]:
+def drawn(snapshot: StudySnapshot | None, width: int = 120, height: int = 60, now: float = 0.0) -> list[str]:
     console = Console(width=width, height=height, record=True, force_terminal=True, file=io.StringIO())
-    console.print(LiveView(scene, now))
+    console.print(LiveView(snapshot, now))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -46,37 +46,39 @@ def test_the_view_tells_what_status_tells(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, text)
     begun(study, 5)
     status = status_of(study.folder, Accounts(read_events(study.folder / "ledger")), study.study.options)
-    scene = scene_of(study, "interrupted")
-    assert scene.counts == status["trials"] and scene.counts["running"] == 1
-    assert [trial.id for trial in scene.running] == [trial["trial"] for trial in status["running"]]
-    assert scene.best.startswith(f"{status['best']['score']:.4f}, the best search score of 5, so luck is in it: ")
-    assert {each.key: each.spent for each in scene.budget} == {
+    snapshot = snapshot_of(study, "interrupted")
+    assert snapshot.counts == status["trials"] and snapshot.counts["running"] == 1
+    assert [trial.id for trial in snapshot.running] == [trial["trial"] for trial in status["running"]]
+    assert snapshot.best.startswith(f"{status['best']['score']:.4f}, the best search score of 5, so luck is in it: ")
+    assert {each.key: each.spent for each in snapshot.budget} == {
         key: status["cost"][key] for key in ("trials", "wall_hours", "usd")
     }
-    assert all(each.limit == status["budget"][each.key] for each in scene.budget)
-    assert scene.answer == () and scene.trouble == ()
+    assert all(each.limit == status["budget"][each.key] for each in snapshot.budget)
+    assert snapshot.answer == () and snapshot.trouble == ()
 
 
 def test_what_comes_next_is_counted(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR)
     begun(study, 5)
     # 80 trials, of which 6 have begun and 20 (5 arms, 4 seeds) are held for confirm.
-    assert scene_of(study).coming.startswith("at most 54 more trials of the search, then 20 trials to confirm; at most")
+    assert snapshot_of(study).remaining_work.startswith(
+        "at most 54 more trials of the search, then 20 trials to confirm; at most"
+    )
     begun(study, 8)  # all 8 of the search, then 5 of confirm; 2 more run
     told = read_events(study.folder / "ledger")
     begun_by_now = len(Accounts(told).in_phase("confirm"))
-    owed = re.match(r"(\d+) more trials to confirm, then the answer; about ", scene_of(study).coming)
+    owed = re.match(r"(\d+) more trials to confirm, then the answer; about ", snapshot_of(study).remaining_work)
     # Of 20 the 4 in equal shares are the selection's own, and a random subset may be that too.
     assert owed is not None and int(owed[1]) + begun_by_now in range(13, 17)
     whole = study.finish(study.session())
-    assert scene_of(study, "done").coming == "" and (whole / "selection.json").exists()
+    assert snapshot_of(study, "done").remaining_work == "" and (whole / "selection.json").exists()
 
 
 def test_a_budget_without_a_number_of_trials_says_what_ends_the_search(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR.replace("{trials: 80}", "{wall_hours: 2, usd: 3}"))
     begun(study, 2)
     expected = "the search goes on until usd or wall_hours would not last for confirm, then 20 trials to confirm"
-    assert scene_of(study).coming == expected
+    assert snapshot_of(study).remaining_work == expected
 
 
 def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_confirm_shows_paired_lifts_and_no_interval_before_it_is_over(tmp_path: 
     both = ours.keys() & alone.keys()
     assert both
     gains = [_accuracy(ours[seed]) - _accuracy(alone[seed]) for seed in both]
-    header, first, *_ = scene_of(study).answer
+    header, first, *_ = snapshot_of(study).answer
     assert "no interval while seeds are missing" in header
     assert first == f"{sum(gains) / len(gains):+.4f} over single_task (seeds: {len(both)} of 4)"
 
@@ -106,7 +108,7 @@ def _accuracy(trial: Trial) -> float:
 def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR)
     study.finish(study.session())
-    answer = scene_of(study, "done").answer
+    answer = snapshot_of(study, "done").answer
     assert "over single task" in answer[0] and "95 % interval" in answer[0]
     assert [
         re.search(r"over (\w+) \(95 % interval [+-]0\.\d{4} … [+-]0\.\d{4}\)", line) is not None
@@ -114,7 +116,7 @@ def test_a_finished_study_shows_its_lifts_with_intervals(tmp_path: Path) -> None
     ] == [True] * 2
     assert answer[-1] == "same_tasks_equal is the same training"
     study.session().flush()  # another session has opened the ledger
-    extended = scene_of(study, "running").answer[0]
+    extended = snapshot_of(study, "running").answer[0]
     assert extended == f"before this session went on: {answer[0]}"
 
 
@@ -123,30 +125,30 @@ def test_an_answer_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> 
     study = simulated(tmp_path, RANDOM)
     study.finish(study.session())
     (study.folder / "selection.json").write_text(content)
-    assert scene_of(study, "done").answer == ()
+    assert snapshot_of(study, "done").answer == ()
 
 
 def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR, broken={2: "out of memory", 3: "out of memory"})
     agenda = begun(study, 4)
-    failed = scene_of(study).trouble
+    failed = snapshot_of(study).trouble
     assert failed == ("2 of 5 trials failed, last 0003 (error); 2 in a row, 5 end the session",)
-    watched = Watched(study.study, study.folder)
+    monitor = StudyMonitor(study.study, study.folder)
     *before, last = agenda._ledger.events
-    watched.hear([*before, replace(last, time=last.time + 100)])
-    scene = watched.scene("running", time.time())
-    assert scene is not None and scene.trouble[1] == (
+    monitor.observe([*before, replace(last, time=last.time + 100)])
+    snapshot = monitor.snapshot("running", time.time())
+    assert snapshot is not None and snapshot.trouble[1] == (
         "MLflow has nothing of this study yet; trials go on, and it is filled in when the server answers"
     )
-    scene = watched.scene("interrupted", time.time())
+    snapshot = monitor.snapshot("interrupted", time.time())
     resumed = "`auxtune resume` fills it in"
-    assert scene is not None and scene.trouble[1] == f"MLflow has nothing of this study; {resumed}"
-    watched.hear([Tracked(id=None, run_id="a"), Tracked(id=0, run_id="b")])
-    scene = watched.scene("running", time.time())
-    assert scene is not None
-    assert scene.trouble[1] == "MLflow lacks 2 trials that ended; it is filled in when the server answers"
-    scene = watched.scene("failed", time.time())
-    assert scene is not None and scene.trouble[1] == f"MLflow lacks 2 trials that ended; {resumed}"
+    assert snapshot is not None and snapshot.trouble[1] == f"MLflow has nothing of this study; {resumed}"
+    monitor.observe([Tracked(id=None, run_id="a"), Tracked(id=0, run_id="b")])
+    snapshot = monitor.snapshot("running", time.time())
+    assert snapshot is not None
+    assert snapshot.trouble[1] == "MLflow lacks 2 trials that ended; it is filled in when the server answers"
+    snapshot = monitor.snapshot("failed", time.time())
+    assert snapshot is not None and snapshot.trouble[1] == f"MLflow lacks 2 trials that ended; {resumed}"
 
 
 # The drawing
@@ -157,20 +159,20 @@ def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
 def test_the_view_fits_its_terminal_and_shows_all(width: int, ended: int, tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR.replace("{trials: 80}", "{trials: 80, wall_hours: 2, usd: 3}"))
     begun(study, ended)
-    scene = scene_of(study)
-    lines = drawn(scene, width)
+    snapshot = snapshot_of(study)
+    lines = drawn(snapshot, width)
     assert max(map(len, lines)) <= width
     labels = [match[1] for line in lines if (match := re.match(r"(best|answer|belief|budget|next|trouble)\b", line))]
     assert labels == [*(["best"] + ["answer"] * (ended == 17)), "belief", "budget", "next"]
     text = re.sub(r"\s+", " ", " ".join(lines))
-    assert all(f"{trial.id:04d} " in text for trial in scene.running)
-    assert f"{scene.counts['finished']} finished" in text if ended else "no trial yet" in text or scene.running
+    assert all(f"{trial.id:04d} " in text for trial in snapshot.running)
+    assert f"{snapshot.counts['finished']} finished" in text if ended else "no trial yet" in text or snapshot.running
     assert all(key in text for key in ("trials", "wall_hours", "usd"))
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     names = ("[red]p[/red]", *HOSTILE[1:])
-    scene = Scene(
+    snapshot = StudySnapshot(
         "[b]x[/b]",
         "running",
         "[i]",
@@ -183,25 +185,27 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
         "",
         (names[0],),
     )
-    text = "\n".join(drawn(scene, 200))
+    text = "\n".join(drawn(snapshot, 200))
     assert text.count("[red]p[/red]") == 5 and "[b]x[/b]" in text and "3/9" in text
 
 
 def test_many_trials_do_not_push_the_rest_out_of_the_terminal() -> None:
     running = tuple(RunningTrial(n, "search", "a + b", 1, 0.0, None, 100) for n in range(64))
-    scene = Scene("x", "running", "tag", {"running": 64}, running, "b", (), "c", (Spent("usd", None, 3.0),), "d", ())
-    lines = drawn(scene, height=24)
+    snapshot = StudySnapshot(
+        "x", "running", "tag", {"running": 64}, running, "b", (), "c", (Spent("usd", None, 3.0),), "d", ()
+    )
+    lines = drawn(snapshot, height=24)
     assert len(lines) <= 24 and "and 54 more trials" in lines and any("unknown of 3" in line for line in lines)
 
 
 def test_one_trial_too_many_is_one_trial() -> None:
     running = tuple(RunningTrial(n, "search", "a + b", 1, 0.0, None, 100) for n in range(11))
-    lines = drawn(replace(SCENE, running=running), height=24)
+    lines = drawn(replace(SNAPSHOT, running=running), height=24)
     assert "and 1 more trial" in lines
 
 
 def test_a_clock_that_is_ahead_makes_no_negative_time() -> None:
-    lines = drawn(replace(SCENE, running=(RunningTrial(1, "search", "a + b", 1, 60.0, None, 100),)), now=58.0)
+    lines = drawn(replace(SNAPSHOT, running=(RunningTrial(1, "search", "a + b", 1, 60.0, None, 100),)), now=58.0)
     assert lines[1].endswith(" 0 s")
 
 
@@ -209,7 +213,7 @@ def test_a_limit_that_was_overrun_is_said_as_everywhere() -> None:
     over, cost = Spent("usd", 3.2, 3.0), {"usd": 3.2}
     (line,) = spent_of(BudgetOptions(usd=3.0), cost)
     assert line == "usd 3.2 of 3, overrun by 0.2"
-    assert any(drawing.endswith(line.removeprefix("usd ")) for drawing in drawn(replace(SCENE, budget=(over,))))
+    assert any(drawing.endswith(line.removeprefix("usd ")) for drawing in drawn(replace(SNAPSHOT, budget=(over,))))
 
 
 def test_before_a_session_has_begun_it_says_so() -> None:
@@ -270,8 +274,8 @@ def test_no_name_of_a_task_is_cut(width: int) -> None:
     running = tuple(
         RunningTrial(number, "confirm", " + ".join(names[: number + 1]), 1, 0.0, 10, 400) for number in range(3)
     )
-    scene = replace(SCENE, running=running, best=f"0.5000: trial 0000, {' + '.join(names)}")
-    lines = drawn(scene, width)
+    snapshot = replace(SNAPSHOT, running=running, best=f"0.5000: trial 0000, {' + '.join(names)}")
+    lines = drawn(snapshot, width)
     assert max(map(len, lines)) <= width
     trials = "\n".join(lines[: next(place for place, line in enumerate(lines) if line.startswith("best"))])
     assert [trials.count(name) for name in names] == [3, 2, 1] and "…" not in trials
@@ -281,5 +285,5 @@ def test_no_name_of_a_task_is_cut(width: int) -> None:
 def test_what_long_names_take_counts_as_lines() -> None:
     long = " + ".join(f"customer_reviews_{number}_in_english" for number in range(4))
     running = tuple(RunningTrial(number, "search", long, 1, 0.0, 10, 400) for number in range(6))
-    lines = drawn(replace(SCENE, running=running), 80, 24)
+    lines = drawn(replace(SNAPSHOT, running=running), 80, 24)
     assert len(lines) <= 24 and sum(line.startswith("and ") for line in lines) == 1

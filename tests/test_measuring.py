@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from synthetic_tasks import BASE, TASKS
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
@@ -194,14 +194,14 @@ def test_a_second_study_trains_only_what_is_new(tmp_path: Path) -> None:
     assert all(t.told and t.told.cost.wall_seconds == 0 and str(t.told.source).startswith("x, trial") for t in served)
     # The scores are those of the runs that were spared, and so is what is on the bill as reused.
     assert [t.score for t in served] == [t.score for t in first.in_phase("measure")]
-    paid, reused = (cost_of(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
-    assert reused["reused"]["trials"] == 2
+    paid, reused = (sum_cost(accounts, Price(cpu_hour=1.0), None) for accounts in (first, second))
+    assert reused.reused.trials == 2
     kept = [session.store.find(key) for trial in served if trial.told for key in trial.told.reused]
     assert len(kept) == 4, "two runs, and what was measured of each"
     hours = sum(entry.cost.cpu_seconds for entry in kept if entry) / 3600
-    assert reused["reused"]["cpu_hours"] == pytest.approx(hours, rel=1e-9)
-    assert 0 < hours <= paid["phases"]["measure"]["cpu_hours"], "of an attempt, reading and starting are not the run's"
-    assert reused["phases"]["measure"]["trials"] == 1
+    assert reused.reused.cpu_hours == pytest.approx(hours, rel=1e-9)
+    assert 0 < hours <= paid.phases["measure"].cpu_hours, "of an attempt, reading and starting are not the run's"
+    assert reused.phases["measure"].trials == 1
     assert session.differences() == []
 
 
@@ -236,8 +236,8 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     assert first.told is not None and (first.told.attempt, len(first.attempts), first.told.reused) == (0, 1, {})
     assert (first.reused, first.status, first.shows_throughput) == (False, "finished", False)
     assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
-    cost = cost_of(accounts, Price(), None)
-    assert cost["phases"]["measure"]["trials"] == 2 and cost["reused"]["trials"] == 0
+    cost = sum_cost(accounts, Price(), None)
+    assert cost.phases["measure"].trials == 2 and cost.reused.trials == 0
     assert accounts.trained == 2 + len(accounts.in_phase("confirm"))
     assert measured(accounts) == [("sign",), ("share.of",)]
 

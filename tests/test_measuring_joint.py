@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_measuring import Session
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 
@@ -17,8 +17,8 @@ FIRST = "{name: tag, probe_every: 2, order: first}"
 
 def seconds(accounts: Accounts) -> tuple[float, float]:
     """CPU seconds of measured runs: paid, and reused."""
-    cost = cost_of(accounts, Price(), None)
-    return cost["phases"]["measure"]["cpu_hours"] * 3600, cost["reused"]["cpu_hours"] * 3600
+    cost = sum_cost(accounts, Price(), None)
+    return cost.phases["measure"].cpu_hours * 3600, cost.reused.cpu_hours * 3600
 
 
 def test_each_way_of_looking_is_a_run_of_its_own_with_a_price_of_its_own(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import NodeCost, sum_cost
 from auxtune.orchestrator.engine.cluster import kind_of
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, from_json, to_json
 from auxtune.orchestrator.record.node_time import SIGN, NodeClock, NodeTime, NodeTrail
-from auxtune.orchestrator.views.node_cost import node_lines
+from auxtune.orchestrator.views.summary import node_lines
 from auxtune.selectors.protocol import Problem, TaskInfo
 
 HEAD = "node:__internal_head__"
@@ -75,8 +75,8 @@ def test_off_a_cluster_nothing_is_recorded_and_money_is_unknown() -> None:
     trail.each_turn()
     trail.end()
     assert words == []
-    cost = cost_of(Accounts([opened("a", 0.0)]), Price(1.0, 1.0, {"head": 1.0}), now=50.0)
-    assert cost["cluster_usd"] is None and cost["nodes"] is None and node_lines(cost) == []
+    cost = sum_cost(Accounts([opened("a", 0.0)]), Price(1.0, 1.0, {"head": 1.0}), now=50.0)
+    assert cost.cluster_usd is None and cost.nodes is None and node_lines(cost) == []
 
 
 def test_sessions_add_up_also_one_that_was_killed_and_where_their_clocks_overlap() -> None:
@@ -101,20 +101,20 @@ def test_sessions_add_up_also_one_that_was_killed_and_where_their_clocks_overlap
 def test_a_type_without_a_price_makes_the_sum_unknown_and_is_named() -> None:
     up = {"head": 1, "gpu_spot": 2, "gpu_on_demand": 1}
     accounts = Accounts([opened("a", 0.0), nodes(1.0, up, head=3600.0, gpu_spot=5400.0, gpu_on_demand=0.0)])
-    priced = cost_of(accounts, Price(nodes={"head": 0.4, "gpu_spot": 0.5, "gpu_on_demand": 1.2, "other": 9.0}), None)
-    assert priced["cluster_usd"] == pytest.approx(0.4 + 0.75)
-    assert priced["nodes"]["gpu_spot"] == {"hours": 1.5, "usd": pytest.approx(0.75)}
-    assert priced["usd"] is None  # what nodes cost is not what trials do
+    priced = sum_cost(accounts, Price(nodes={"head": 0.4, "gpu_spot": 0.5, "gpu_on_demand": 1.2, "other": 9.0}), None)
+    assert priced.cluster_usd == pytest.approx(0.4 + 0.75)
+    assert priced.nodes is not None and priced.nodes["gpu_spot"] == NodeCost(1.5, pytest.approx(0.75))
+    assert priced.usd is None  # what nodes cost is not what trials do
     assert node_lines(priced) == ["Cluster: node hours gpu_on_demand 0.000, gpu_spot 1.500, head 1.000; 1.15 USD"]
     for prices, lacking in (({"head": 0.4}, "gpu_on_demand, gpu_spot"), ({}, "gpu_on_demand, gpu_spot, head")):
-        unknown = cost_of(accounts, Price(1.0, 1.0, prices), None)
-        assert unknown["cluster_usd"] is None and unknown["nodes"]["gpu_spot"]["usd"] is None
+        unknown = sum_cost(accounts, Price(1.0, 1.0, prices), None)
+        assert unknown.cluster_usd is None and unknown.nodes and unknown.nodes["gpu_spot"].usd is None
         assert node_lines(unknown)[0].endswith(f"money unknown (prices.nodes lacks {lacking})")
 
 
 def test_what_is_free_costs_nothing_and_that_is_known() -> None:
     accounts = Accounts([opened("a", 0.0), nodes(1.0, {"worker": 1}, worker=10.0)])
-    assert cost_of(accounts, Price(nodes={"worker": 0.0}), None)["cluster_usd"] == 0.0
+    assert sum_cost(accounts, Price(nodes={"worker": 0.0}), None).cluster_usd == 0.0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.extensions import reading_of
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
@@ -169,9 +170,12 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     assert (answer_of(folder)["weights"], answer_of(folder)["lift"]) == (before["weights"], before["lift"])
     assert f"`auxtune resume x --set budget.trials={trials}` confirms" in told(folder)["answer"]["said"]
     line = agenda.unpaid.describe(folder, agenda.accounts.trained, 7)
-    result = Result(folder, answer_of(folder), agenda.accounts, None, None, line)
+    answer = material_of(folder).answer
+    assert answer is not None
+    result = Result(folder, answer, agenda.accounts, None, None, line)
     printed = io.StringIO()
-    Console(width=100, file=printed).print(summary(result, study.study.options.budget, "sqlite:///x"), soft_wrap=True)
+    blocks = summarize(result, study.study.options.budget, "sqlite:///x")
+    Console(width=100, file=printed).print(render_terminal(blocks), soft_wrap=True)
     assert line in " ".join(printed.getvalue().split())
     raised = again(folder, f"budget.trials={trials}")
     raised.finish(raised.session())

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
-from auxtune.orchestrator.answer.recommendation import Recommendation, level_of, recommend, recommendation_of
+from auxtune.orchestrator.answer.recommendation import Recommendation, level_of, recommend
 from auxtune.orchestrator.answer.verdict import interval, lift_words, verdict
 
 ALONE, PAIR = {"mood": 1.0}, {"mood": 0.5, "stars": 0.5}
@@ -19,9 +20,9 @@ def lift(mean: float, half: float | None, seeds: int = 4, **more: Any) -> dict[s
     return {"metric": "accuracy", "mean": mean, "low": low, "high": high, "seeds": seeds, **more}
 
 
-def content(weights: dict[str, float], **lifts: dict[str, Any] | None) -> dict[str, Any]:
-    """A selection.json of an earlier version: without ``recommended``."""
-    return {"primary": "mood", "weights": weights, "groups": None, "instances": None, "lift": lifts}
+def content(weights: dict[str, float], **lifts: dict[str, Any] | None) -> Answer:
+    """An answer of an earlier version: without ``recommended``."""
+    return Answer.from_json({"primary": "mood", "weights": weights, "groups": None, "instances": None, "lift": lifts})
 
 
 NOTHING = {**lift(0.0, 0.0)}  # how earlier versions wrote the same training
@@ -36,8 +37,8 @@ NOTHING = {**lift(0.0, 0.0)}  # how earlier versions wrote the same training
         (content(PAIR, single_task=lift(0.01, 0.03), all_tasks=lift(-0.17, 0.03)), "0.1700"),
     ],
 )
-def test_a_control_that_is_better_for_sure_is_what_to_train(answer: dict[str, Any], by: str) -> None:
-    assert recommendation_of(answer) == Recommendation("all_tasks", "control")
+def test_a_control_that_is_better_for_sure_is_what_to_train(answer: Answer, by: str) -> None:
+    assert answer.recommendation == Recommendation("all_tasks", "control")
     said = verdict(answer)
     assert said.startswith("Train all tasks in equal shares: all_tasks is better than what was chosen (mood ")
     assert f"by {by} accuracy, 95 % interval 0." in said
@@ -65,13 +66,13 @@ def test_every_control_says_what_to_train(control: str, said: str) -> None:
 
 def test_all_controls_count_together_and_what_is_not_sure_then_is_said() -> None:
     one = content(PAIR, single_task=lift(0.08, 0.02), all_tasks=lift(-0.03, 0.029))
-    assert recommendation_of(one).why == "gain"  # at 95 % alone all_tasks is better, of two it is not sure
+    assert one.recommendation.why == "gain"  # at 95 % alone all_tasks is better, of two it is not sure
     said = verdict(one)
     assert "a gain over single task of +0.0800" in said
     assert "But all_tasks did better by 0.0300 accuracy, 95 % interval 0.0010 to 0.0590." in said
     assert said.endswith("With all controls counted together (97.5 % each) that is not sure.")
     alone = content(PAIR, all_tasks=lift(-0.03, 0.029))
-    assert recommendation_of(alone) == Recommendation("all_tasks", "control")
+    assert alone.recommendation == Recommendation("all_tasks", "control")
 
 
 def test_a_gain_that_is_not_sure_with_all_controls_is_not_called_one() -> None:
@@ -83,31 +84,35 @@ def test_a_gain_that_is_not_sure_with_all_controls_is_not_called_one() -> None:
 def test_the_same_training_is_no_comparison_and_is_said() -> None:
     same = lift(0.0, None, same_training=True)
     answer = content(ALONE, single_task=same, all_tasks=lift(-0.03, 0.029))
-    assert recommendation_of(answer).arm == "all_tasks"  # one comparison, so nothing to correct for
-    assert interval(same) == interval(NOTHING) == "the same training"
-    assert lift_words(same, "accuracy") == ("–", "the same training", "4")
+    assert answer.recommendation.arm == "all_tasks"  # one comparison, so nothing to correct for
+    shown, older = answer.lift["single_task"], content(ALONE, single_task=NOTHING).lift["single_task"]
+    assert shown is not None and older is not None
+    assert interval(shown) == interval(older) == "the same training"
+    assert lift_words(shown, "accuracy") == ("–", "the same training", "4")
     said = verdict(content(ALONE, single_task=same, all_tasks=lift(0.03, 0.029)))
     assert said == (
         "Train mood alone: no auxiliary was chosen. That is the same training as single_task, so there is no lift over "
         "it."
     )
-    assert recommendation_of(content(ALONE, single_task=same)) == Recommendation("selection", "same_training")
+    assert content(ALONE, single_task=same).recommendation == Recommendation("selection", "same_training")
 
 
 def test_too_few_seeds_recommend_no_control() -> None:
     answer = content(PAIR, single_task=lift(0.08, None, seeds=2), all_tasks=lift(-0.4, None, seeds=2))
-    assert recommendation_of(answer) == Recommendation("selection", "uncertain")
+    assert answer.recommendation == Recommendation("selection", "uncertain")
     said = verdict(answer)
     assert said.startswith("Train mood with stars: +0.0800 accuracy over single task, of unknown certainty (fewer")
     assert "But all_tasks did better by 0.4000 accuracy. This is of unknown certainty" in said
     unmeasured = content(PAIR, single_task=None)
-    assert recommendation_of(unmeasured).why == "unmeasured" and "was not measured" in verdict(unmeasured)
+    assert unmeasured.recommendation.why == "unmeasured" and "was not measured" in verdict(unmeasured)
 
 
 def test_what_is_stored_decides() -> None:
     answer = content(PAIR, single_task=lift(0.08, 0.02), all_tasks=lift(-0.03, 0.029))
-    stored = {**answer, "recommended": {"arm": "all_tasks", "why": "control", "level": 0.975}}
-    assert verdict(stored).startswith("Train all tasks in equal shares") and "a gain" in verdict(answer)
+    stored = {**answer.as_json(), "recommended": {"arm": "all_tasks", "why": "control", "level": 0.975}}
+    assert verdict(Answer.from_json(stored)).startswith("Train all tasks in equal shares") and "a gain" in verdict(
+        answer
+    )
 
 
 def test_an_old_answer_recommends_nothing_that_its_own_intervals_would_not() -> None:
@@ -120,7 +125,7 @@ def test_an_old_answer_recommends_nothing_that_its_own_intervals_would_not() -> 
     others = {name: lift(0.1, 0.02) for name in ("single_task", "random_subset", "same_tasks_equal")}
     between, beyond = (content(PAIR, **others, all_tasks=lift(-mean, shown)) for mean in (exact + 1e-4, widened + 1e-4))
     assert exact + 1e-4 < widened
-    assert recommendation_of(between).arm == "selection" and recommendation_of(beyond).arm == "all_tasks"
+    assert between.recommendation.arm == "selection" and beyond.recommendation.arm == "all_tasks"
 
 
 def test_the_level_is_bonferronis_over_what_was_compared() -> None:
@@ -133,12 +138,12 @@ def test_the_level_is_bonferronis_over_what_was_compared() -> None:
 
 
 def grouped(mean: float, half: float | None, models: int) -> dict[str, Any]:
-    return {**lift(mean, half), "metric": "mean", "models": models, "tasks": dict.fromkeys("abc")}
+    return {**lift(mean, half), "metric": "mean", "models": models, "tasks": dict.fromkeys("abc", lift(mean, half))}
 
 
-def groups_content(**lifts: dict[str, Any] | None) -> dict[str, Any]:
+def groups_content(**lifts: dict[str, Any] | None) -> Answer:
     served = [{"tasks": ["a", "b"], "serves": ["a", "b"]}, {"tasks": ["c"], "serves": ["c"]}]
-    return {"primary": None, "weights": None, "groups": served, "models": 2, "lift": lifts}
+    return Answer.from_json({"primary": None, "weights": None, "groups": served, "models": 2, "lift": lifts})
 
 
 def test_groups_that_a_control_beats_say_so_with_its_models() -> None:
@@ -151,7 +156,7 @@ def test_groups_that_a_control_beats_say_so_with_its_models() -> None:
 
 def test_more_models_than_may_be_served_are_a_loss_and_no_recommendation() -> None:
     answer = groups_content(single_task=grouped(-0.03, 0.01, 3), all_tasks=grouped(0.05, 0.01, 1))
-    assert recommendation_of(answer) == Recommendation("selection", "more_models")
+    assert answer.recommendation == Recommendation("selection", "more_models")
     said = verdict(answer)
     assert said.startswith("Serve 2 models: a + b; c: a loss of -0.0300 on average over 3 tasks")
     assert said.endswith("against single task, which takes 3 models where at most 2 may be served.")

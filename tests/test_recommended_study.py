@@ -16,7 +16,8 @@ from rich.console import Console
 from simulated_study import GROUPS, NAMES, STUDY
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.answer.comparison import comparison, named
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.comparison import compare_studies, describe_comparison
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.export.model_spec import model_specs
@@ -24,11 +25,12 @@ from auxtune.orchestrator.planning.arms import SELECTION, same_training
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.note import note_of
 from auxtune.orchestrator.report.study_page import study_page
-from auxtune.orchestrator.session.answered import answered
+from auxtune.orchestrator.session.answered import read_answered
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 EIGHT = STUDY.replace("{seeds: 1}", "{seeds: 8}")
 SAID = "Train all tasks in equal shares: all_tasks is better than what was chosen (p alone) by 0."
@@ -59,11 +61,13 @@ def test_the_answer_recommends_the_control_and_nothing_is_trained_twice(folder: 
 
 
 def test_all_outputs_begin_with_the_same_sentence(folder: Path) -> None:
-    answer, material = answer_of(folder), material_of(folder)
+    answer, material = Answer.from_json(answer_of(folder)), material_of(folder)
     said, printed = verdict(answer), io.StringIO()
     assert said.startswith(SAID)
     result = Result(folder, answer, material.accounts, None)
-    Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x.db"))
+    Console(width=300, file=printed).print(
+        render_terminal(summarize(result, material.options.budget, "sqlite:///x.db"))
+    )
     note = note_of(study_page(material), answer, folder)
     page = told(folder)
     for output in (printed.getvalue(), note, page["answer"]["said"]):
@@ -77,15 +81,16 @@ def test_all_outputs_begin_with_the_same_sentence(folder: Path) -> None:
 
 def test_studies_that_are_compared_name_the_control(folder: Path, tmp_path: Path) -> None:
     other = finished(tmp_path, "all_tasks", EIGHT)
-    one, two = (answered(Study.from_folder(each).file) for each in (folder, other))
-    found = comparison([replace(one, name="alone"), replace(two, name="everything")])
-    assert [study["recommended"] for study in found["studies"]] == ["all_tasks", "selection"]
-    assert "In alone the control all_tasks is better for sure than what was chosen." in named(found)
-    assert "In everything" not in named(found)
+    one, two = (read_answered(Study.from_folder(each).file) for each in (folder, other))
+    found = compare_studies([replace(one, name="alone"), replace(two, name="everything")])
+    assert [study.recommended for study in found.studies] == ["all_tasks", "selection"]
+    assert "In alone the control all_tasks is better for sure than what was chosen." in describe_comparison(found)
+    assert "In everything" not in describe_comparison(found)
 
 
 def wanted(material: Material, answer: Mapping[str, Any], arm: str, group: int | None = None) -> list[Any]:
-    return model_specs(material.folder, answer, material.accounts, material.confirmation, 3, group, arm)
+    typed = Answer.from_json(answer)
+    return model_specs(material.folder, typed, material.accounts, material.confirmation, 3, group, arm)
 
 
 def test_an_export_takes_any_arm(folder: Path) -> None:
@@ -124,6 +129,7 @@ def test_an_answer_of_an_earlier_version_is_read_by_its_intervals(folder: Path) 
         }
         for name, lift in answer["lift"].items()
     }
-    assert verdict(old) == verdict(answer)
-    material = replace(material_of(folder), selection=old)
-    assert note_of(study_page(material), old, folder).startswith(f"**{verdict(answer)}**")
+    older, said = Answer.from_json(old), verdict(Answer.from_json(answer))
+    assert verdict(older) == said
+    material = replace(material_of(folder), answer=older)
+    assert note_of(study_page(material), older, folder).startswith(f"**{said}**")

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,16 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 # Its numbers
 
@@ -33,7 +36,7 @@ from auxtune.orchestrator.views.summary import summary
 def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "{name: random_subset, trials: 4}", WITH_EACH)
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(answer))
+    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
     (shares, report) = page["selection"]["tables"].values()
     assert dict(shares) == answer["weights"]
     assert report == [["p", "accuracy", answer["report"]["p"]["accuracy"]]]
@@ -62,7 +65,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     phases = {phase: part for phase, part in cost["phases"].items() if part["trials"]}
     expected = {**phases, "in all": cost, "reused, not in it": cost["reused"]}
     assert costs == [[phase, *(part[key] for key in keys)] for phase, part in expected.items()]
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     written = {float(value) for tag, a in Reader(html).elements if tag == "td" and (value := a.get("data-value"))}
     assert {lift[key] for lift in answer["lift"].values() for key in ("mean", "low", "high")} <= written
 
@@ -70,7 +73,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
 def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "tag", GROUPS.replace("{seeds: 1}", "{seeds: 4}"))
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(answer))
+    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
     models, report = page["selection"]["tables"].values()
     assert models == [[" + ".join(g["tasks"]), ", ".join(g["serves"])] for g in answer["groups"]]
     assert report == [[task, metric, v] for task, each in answer["report"].items() for metric, v in each.items()]
@@ -96,12 +99,12 @@ def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("selector", "text"), [("{name: random_subset, trials: 4}", WITH_EACH), ("tag", GROUPS)])
 def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_path: Path) -> None:
     material = material_of(finished(tmp_path, selector, text))
-    assert material.selection is not None
-    result = Result(material.folder, material.selection, material.accounts, None)
+    assert material.answer is not None
+    result = Result(material.folder, material.answer, material.accounts, None)
     printed = io.StringIO()
-    Console(width=300, file=printed).print(summary(result, material.options.budget, "sqlite:///x"))
+    Console(width=300, file=printed).print(render_terminal(summarize(result, material.options.budget, "sqlite:///x")))
     shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
-    page = Reader(rendered(study_page(material))).text
+    page = Reader(render_html(study_page(material))).text
     assert len(shown) > 5 and shown <= set(re.findall(r"[+-]?\d+\.\d+%?", page))
 
 
@@ -160,7 +163,7 @@ def test_how_far_a_joint_run_agrees_with_itself_is_told(tmp_path: Path) -> None:
 def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path) -> None:
     stages = "[{name: gradts_threshold, threshold: -1.0}, gradts_trial, {name: gp_mixing, samples: 4}]"
     folder = finished(tmp_path, stages)
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     ids = [value for _, attributes in Reader(html).elements if (value := attributes.get("id"))]
     assert len(ids) > 100 and len(ids) == len(set(ids))
     assert {link[1:] for link in re.findall(r'href="(#[^"]+)"', html)} <= set(ids)
@@ -225,7 +228,7 @@ def test_without_prices_money_is_unknown_and_never_nothing(tmp_path: Path) -> No
     folder = finished(tmp_path, "random_subset", STUDY.replace("prices: {cpu_hour: 0.5}\n", ""))
     (costs,) = told(folder)["cost"]["tables"].values()
     assert [row[-1] for row in costs] == [None] * 4
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     assert html.count('<td class="number">unknown</td>') == 4
 
 
@@ -260,7 +263,7 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     ]
     assert [(row[0], row[3], row[4]) for row in again[1]] == [(f"{lost.id:04d}", 2, "its worker")]
     assert "2 of 5 search trials failed" in page["answer"]["said"]
-    html = rendered(study_page(material_of(folder)))
+    html = render_html(study_page(material_of(folder)))
     assert "<b>no such" not in html and "&lt;b&gt;no such" in html
 
 
@@ -349,10 +352,11 @@ def test_a_page_that_cannot_be_written_leaves_none_of_another_answer(tmp_path: P
     folder = finished(tmp_path, "random_subset")
     material = material_of(folder)
     (folder / "report.html").write_text("a former answer")
-    _, trouble = write_report(folder, material.study, read_events(folder / "ledger"), {"format": 1})
-    assert trouble is not None and "KeyError" in trouble and not (folder / "report.html").exists()
-    assert material.selection is not None
-    page, trouble = write_report(folder, material.study, read_events(folder / "ledger"), material.selection)
+    assert material.answer is not None
+    broken = replace(material.answer, lift={"single_task": replace(material.answer.lift["all_tasks"], mean=None)})
+    _, trouble = write_report(folder, material.study, read_events(folder / "ledger"), broken)
+    assert trouble is not None and "TypeError" in trouble and not (folder / "report.html").exists()
+    page, trouble = write_report(folder, material.study, read_events(folder / "ledger"), material.answer)
     assert (page, trouble) == (study_page(material), None)
     assert len(SECTIONS) == (folder / "report.html").read_text().count("<section ")
 

@@ -10,7 +10,7 @@ from reported import HOSTILE, WITH_EACH, Reader, finished, material_of
 from simulated_study import GROUPS, STUDY
 
 from auxtune.orchestrator.report.blocks import Picture
-from auxtune.orchestrator.report.page import TEMPLATES, coded, rendered
+from auxtune.orchestrator.report.page import TEMPLATES, coded, render_html
 from auxtune.orchestrator.report.study_page import study_page
 
 
@@ -26,7 +26,7 @@ from auxtune.orchestrator.report.study_page import study_page
 def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(
     selector: str, text: str, tmp_path: Path
 ) -> None:
-    html = rendered(study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE))))
+    html = render_html(study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE))))
     page = Reader(html)
     assert {tag for tag, _ in page.elements} & {"script", "img", "iframe", "object"} == set()
     assert [a for _, attributes in page.elements for a in attributes if a.startswith("on")] == []
@@ -35,7 +35,7 @@ def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(
 
 
 def test_nothing_is_asked_of_anywhere(tmp_path: Path) -> None:
-    html = rendered(study_page(material_of(finished(tmp_path, "gradts_trial", WITH_EACH))))
+    html = render_html(study_page(material_of(finished(tmp_path, "gradts_trial", WITH_EACH))))
     assert "@import" not in html and "<script" not in html
     links = re.findall(r'(?:src|href|xlink:href)="([^"]*)"|url\(([^)]*)\)', html)
     assert links and all((a or b).startswith(("#", "data:,")) for a, b in links)
@@ -43,7 +43,7 @@ def test_nothing_is_asked_of_anywhere(tmp_path: Path) -> None:
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
     material = material_of(finished(tmp_path, "{name: thompson, rounds: 12}"))
-    assert rendered(study_page(material)) == rendered(study_page(material))
+    assert render_html(study_page(material)) == render_html(study_page(material))
 
 
 # Colours

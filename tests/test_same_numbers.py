@@ -16,6 +16,7 @@ from reported import WITH_EACH, Reader, finished
 from rich.console import Console
 from simulated_study import GROUPS
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts
@@ -25,7 +26,8 @@ from auxtune.orchestrator.session.session import Result, ending_of
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-from auxtune.orchestrator.views.summary import summary
+from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.terminal import render_terminal
 
 pytestmark = pytest.mark.slow
 STUDIES = {
@@ -63,18 +65,19 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     study = Study.from_folder(folder, [f"tracking.uri=sqlite:///{home}/mlflow.db"]).file
     (folder / "study.yaml").write_text(study.text)
     events, answer = read_events(folder / "ledger"), json.loads((folder / "selection.json").read_text())
-    accounts = Accounts(events)
-    page, trouble = write_report(folder, study, events, answer)
+    accounts, typed = Accounts(events), Answer.from_json(answer)
+    page, trouble = write_report(folder, study, events, typed)
     assert trouble is None
     problem = accounts.sessions[-1].opened.problem
     rows = {task.name: {"train": task.train_rows, "validation": task.validation_rows} for task in problem.tasks}
     tracker = Tracker(mirrored(replace(StudyContext.from_events(study, events, folder), rows=rows)), events)
     tracker.start()
-    tracker.finish(ending_of("done", folder, answer, page), patience=200)
+    tracker.finish(ending_of("done", folder, typed, page), patience=200)
     assert tracker.trouble is None
     printed = io.StringIO()
     uri = tracking_uri(study)
-    Console(width=300, file=printed).print(summary(Result(folder, answer, accounts, None), study.options.budget, uri))
+    blocks = summarize(Result(folder, typed, accounts, None), study.options.budget, uri)
+    Console(width=300, file=printed).print(render_terminal(blocks))
     client, made = MlflowClient(uri), tracker.made()
     runs = {event.id: client.get_run(event.run_id) for event in made}
     children = [run for trial, run in runs.items() if trial is not None]
@@ -83,7 +86,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_all_say_the_same_sentence(told: Told) -> None:
-    said = verdict(told.answer)
+    said = verdict(Answer.from_json(told.answer))
     assert said in told.terminal and said in told.page and told.note.startswith(f"**{said}**")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import fewest_search_trials
@@ -18,7 +19,8 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.progress import mixture
-from auxtune.orchestrator.views.summary import _shares
+from auxtune.orchestrator.views.summary import _shares_table
+from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.methods.svd_reweighting import SVDReweighting
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.data.sources import TaskSource
@@ -151,9 +153,9 @@ def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():
 
 
 def test_a_summary_shows_factors_and_not_shares():
-    selection = {"weights": {"p": 0.75, "a": 0.25}, "weighting": "loss", "report": {}}
+    answer = Answer(primary="p", weights={"p": 0.75, "a": 0.25}, weighting="loss")
     with (console := Console(width=80)).capture() as shown:
-        console.print(_shares(selection))
+        console.print(render_terminal([_shares_table(answer)]))
     assert "factor of the loss" in shown.get() and "1.50" in shown.get() and "%" not in shown.get()
 
 

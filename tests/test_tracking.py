@@ -20,6 +20,7 @@ from mlflow_server import Server
 from small_study import StudyRun, kill
 from test_mirror import PROBLEM, mirrored_in, runs, story
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
@@ -87,7 +88,7 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
     assert drawn == {"figures/lift.svg", "figures/trials.svg"}
     answer = json.loads((whole.folder / "selection.json").read_text())
-    assert parent.data.tags["mlflow.note.content"].startswith(f"**{verdict(answer)}**")
+    assert parent.data.tags["mlflow.note.content"].startswith(f"**{verdict(Answer.from_json(answer))}**")
     rows = {each.dataset.name: json.loads(each.dataset.profile) for each in parent.inputs.dataset_inputs}
     assert set(rows) == {"moods", "echoes", "noises"} and rows["moods"]["train"] == 200
 
@@ -217,12 +218,12 @@ def test_the_best_few_are_those_of_the_finished_study(study: Mirrored) -> None:
 
 def test_what_a_later_answer_does_not_say_is_unknown_again(study: Mirrored) -> None:
     ledger = story([0.5])
-    lift = {"mean": 0.25, "low": None, "high": None}
+    lift = {"metric": "accuracy", "mean": 0.25, "low": None, "high": None, "seeds": 2}
     for lifts in ({"single_task": lift, "all_tasks": lift}, {"single_task": {**lift, "low": 0.1}, "all_tasks": None}):
-        answer = {"report": {"p": {"accuracy": 0.75}}, "lift": lifts}
+        answer = Answer.from_json({"report": {"p": {"accuracy": 0.75}}, "lift": lifts})
         tracker = Tracker(study, ledger)
         tracker.start()
-        tracker.finish(Ending("done", selection=answer, note=f"{len(lifts)} lifts"), patience=60)
+        tracker.finish(Ending("done", answer=answer, note=f"{len(lifts)} lifts"), patience=60)
         ledger += tracker.made()
     (parent,), _ = runs(study)
     said = {key: value for key, value in parent.data.metrics.items() if key.startswith(("lift/", "test/"))}

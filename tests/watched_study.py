@@ -1,4 +1,4 @@
-"""A simulated study under way, and the scene that somebody who watches it has before them."""
+"""A simulated study under way, and the snapshot that somebody who watches it has before them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.views.scene import Scene
-from auxtune.orchestrator.views.watched import Watched
+from auxtune.orchestrator.views.monitor import StudyMonitor
+from auxtune.orchestrator.views.snapshot import StudySnapshot
 
 FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
 RANDOM = "{name: random_subset, trials: 8}"
@@ -33,9 +33,9 @@ def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
     return agenda
 
 
-def scene_of(study: SimulatedStudy, state: str = "running") -> Scene:
-    watched = Watched(study.study, study.folder)
-    watched.hear(read_events(study.folder / "ledger"))
-    scene = watched.scene(state, time.time())
-    assert scene is not None
-    return scene
+def snapshot_of(study: SimulatedStudy, state: str = "running") -> StudySnapshot:
+    monitor = StudyMonitor(study.study, study.folder)
+    monitor.observe(read_events(study.folder / "ledger"))
+    snapshot = monitor.snapshot(state, time.time())
+    assert snapshot is not None
+    return snapshot

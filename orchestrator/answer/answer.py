@@ -1,114 +1,184 @@
-"""The answer of a study: the selection with its controls and its price, as ``selection.json``."""
+"""The answer of a study: what ``selection.json`` holds, typed. Written from here, and read nowhere else."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-import numpy as np
+from pydantic import BeforeValidator, Discriminator, Tag, TypeAdapter, ValidationError
 
-from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, no_lift, paired_lift
-from auxtune.orchestrator.answer.recommendation import level_of, recommend
-from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
-from auxtune.orchestrator.answer.served import Served, groups_of, served
+from auxtune.orchestrator.answer.cost import PhaseCost, StudyCost
+from auxtune.orchestrator.answer.lift import Lift, MeanLift
+from auxtune.orchestrator.answer.recommendation import Recommendation, recommend, widen_to
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
-from auxtune.orchestrator.planning.budget import HOUR, Price
-from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import PHASES
-from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.typed import typed
-from auxtune.selectors.protocol import Kept, Problem
-from auxtune.trials.result import Cost
+from auxtune.selectors.protocol import Selection
 
 FORMAT = 1
+_NOTHING = PhaseCost(0, 0, 0, 0, None)
+_NO_COST = StudyCost(**vars(_NOTHING), wall_hours=0, cluster_usd=None, nodes=None, phases={}, reused=_NOTHING)
 
 
-def answer(
-    study: str, folder: Path, accounts: Accounts, confirmation: Confirmation, metrics: Mapping[str, str], price: Price
-) -> dict[str, Any]:
-    """All that ``selection.json`` holds. ``metrics`` are the tasks' main metrics; ``folder`` is the study's."""
-    selected = accounts.selected
-    if selected is None:
-        raise ValueError("the selector has not been asked for its answer yet")
-    selection, problem = selected.selection, confirmation.problem
-    counting = {task: metrics[task] for task in confirmation.serves}
-    arms = confirmation.arms(selection)
-    models = {name: [served(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
-    lifts = _lifts(folder, arms, models, counting, problem)
-    executed = arms[SELECTION][0][0]
-    if problem.primary is None:
-        weights, groups = None, groups_of(accounts, arms[SELECTION], counting)
-    else:
-        weights = dict(executed.weights) if executed.weights else None
-        groups = [dict(group) for group in selection.groups or ()]
-    gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
-    level = level_of(lifts)
-    controls = {name: arm for name, arm in arms.items() if name in lifts or name == SELECTION}
-    recommended = recommend(_lifts(folder, controls, models, counting, problem, level), problem.models)
-    return {
-        "format": FORMAT,
-        "study": study,
-        "kind": selection.kind,
-        "primary": problem.primary,
-        "weights": weights,
-        "weighting": selection.weighting,
-        "groups": groups or None,
-        "ranking": [{"task": t, "score": s} for t, s in selection.ranking] if selection.ranking else None,
-        "instances": {task: _instances(kept) for task, kept in (selection.instances or {}).items()} or None,
-        "models": problem.models,
-        "recommended": {**asdict(recommended), "level": level},
-        "lift": {name: asdict(lift) if lift else None for name, lift in lifts.items()},
-        "report": _report(models[SELECTION], counting),
-        "contribution": {task: _contribution(gain) for task, gain in gains.items()} if gains else None,
-        "stability": dict(selection.stability) if selection.stability is not None else None,
-        "belief": dict(selection.belief),
-        "cost": cost_of(accounts, price, time.time()),
-    }
+@dataclass(frozen=True)
+class Group:
+    """A model of an answer in groups."""
+
+    tasks: tuple[str, ...]
+    """All that it is trained on."""
+    serves: tuple[str, ...]
+    """Those it is the best model for; of a group whose tasks all do better elsewhere, none."""
 
 
-def _instances(kept: Kept) -> dict[str, Any]:
-    return {"rule": dict(kept.rule), "rows": kept.rows, "kept": kept.kept}
+@dataclass(frozen=True)
+class RankedTask:
+    """A task in the selector's ranking, the best first."""
+
+    task: str
+    score: int | float
 
 
-def _contribution(gain: Lift | None) -> dict[str, Any] | None:
-    """What the selection has over itself without one auxiliary."""
-    return None if gain is None else {key: getattr(gain, key) for key in ("mean", "low", "high", "seeds")}
+@dataclass(frozen=True)
+class KeptRows:
+    """Which training rows of a task are trained on, where not all are."""
+
+    rule: Mapping[str, Any]
+    rows: int
+    kept: int
 
 
-def cost_of(accounts: Accounts, price: Price, now: float | None) -> dict[str, Any]:
-    """What the study took so far: every attempt, in all and by phase.
+@dataclass(frozen=True)
+class Contribution:
+    """What the selection has over itself without one auxiliary, on the test split; an interval as of a ``Lift``."""
 
-    ``now``, in seconds since the epoch, is given where a session is alive: its time counts until then.
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @property
+    def same_training(self) -> bool:
+        """Whether it is exactly nothing."""
+        return self.mean == self.low == self.high == 0
+
+
+def _complete_lift(lift: Any) -> Any:
+    """A lift as JSON, with what an earlier version did not write: it left an interval of no width at 0."""
+    if not isinstance(lift, Mapping):
+        return lift
+    tasks = {task: _complete_lift(own) for task, own in (lift.get("tasks") or {}).items()}
+    same = lift.get("mean") == lift.get("low") == lift.get("high") == 0
+    return {"same_training": same, **lift, **({"tasks": tasks} if "tasks" in lift else {})}
+
+
+def _kind_of_lift(lift: Any) -> str:
+    several = isinstance(lift, MeanLift) or (isinstance(lift, Mapping) and "tasks" in lift)
+    return "mean" if several else "single"
+
+
+StoredLift: TypeAlias = Annotated[
+    Annotated[Lift, Tag("single")] | Annotated[MeanLift, Tag("mean")],
+    Discriminator(_kind_of_lift),
+    BeforeValidator(_complete_lift),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The selection with its controls and its price; fields in the order of ``selection.json``.
+
+    What is not known is ``None``. What an earlier version did not write has a default.
     """
-    every = list(accounts.trials.values())
-    up = accounts.node_seconds(now)
-    return {
-        **_cost(every, price),
-        "wall_hours": accounts.elapsed_seconds(now) / HOUR,
-        "cluster_usd": price.cluster_usd(up),
-        "nodes": None if up is None else {kind: _node_cost(kind, up[kind], price) for kind in sorted(up)},
-        "phases": {phase: _cost(accounts.in_phase(phase), price) for phase in PHASES},
-        "reused": _cost_of([trial for trial in every if trial.reused], accounts.reused_costs, price),
-    }
+
+    format: int = FORMAT
+    study: str = ""
+    kind: Literal["mixture", "groups", "ranking"] = "mixture"
+    primary: str | None = None
+    """``None`` in a study of groups."""
+    weights: Mapping[str, float] | None = None
+    """Task -> its executed share, in [0, 1] with sum 1; by ``weighting`` of steps or of the loss."""
+    weighting: Literal["sampling", "loss"] = "sampling"
+    groups: tuple[Group, ...] | None = None
+    ranking: tuple[RankedTask, ...] | None = None
+    instances: Mapping[str, KeptRows] | None = None
+    """Task -> the rows it keeps; of tasks that are not named all are trained on."""
+    models: int | None = None
+    """The most models that may be served."""
+    recommended: Recommendation | None = None
+    """The arm to train. ``recommendation`` has it also of an answer that an earlier version wrote."""
+    lift: Mapping[str, StoredLift | None] = field(default_factory=dict)
+    """Control -> by how much the selection is better on the test split; ``None``: not measured."""
+    report: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Task -> metric -> mean over the seeds of confirm, on the test split; the main metric first."""
+    contribution: Mapping[str, Contribution | None] | None = None
+    """Auxiliary -> what it contributes; ``None`` unless leaving one out was asked for."""
+    stability: Mapping[str, float] | None = None
+    """Task -> the share of the searches that chose it; ``None`` of a single search."""
+    belief: Mapping[str, Any] = field(default_factory=dict)
+    """What the selector holds true, in its own words."""
+    cost: StudyCost = _NO_COST
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Answer:
+        """The answer in the content of ``selection.json``. Raises ``pydantic.ValidationError``."""
+        return _ADAPTER.validate_python(content)
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``selection.json``. Raises ``ValueError`` where a number is not finite."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))  # tuples become lists
+        return content
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """Which arm is best; of an answer that an earlier version wrote, by its intervals (``widen_to``)."""
+        if self.recommended is not None:
+            return self.recommended
+        models = len(self.served_groups) if self.primary is None else None
+        return recommend(widen_to(self.lift), models)
+
+    @property
+    def served_groups(self) -> list[Group]:
+        """The groups that serve a task."""
+        return [group for group in self.groups or () if group.serves]
+
+    @property
+    def auxiliaries(self) -> list[str]:
+        """The tasks that were chosen beside the primary."""
+        return [task for task in self.weights or {} if task != self.primary]
+
+    @property
+    def measured_lifts(self) -> dict[str, Lift]:
+        """The lifts over controls that were trained and are another training than the selection."""
+        return {name: lift for name, lift in self.lift.items() if lift is not None and not lift.same_training}
+
+    @property
+    def main_metrics(self) -> dict[str, str]:
+        """Each task's main metric: what was measured of a task begins with it."""
+        return {task: next(iter(metrics)) for task, metrics in self.report.items()}
 
 
-def write_answer(folder: Path, content: Mapping[str, Any]) -> Path:
+_ADAPTER = TypeAdapter(Answer)
+
+
+def groups_in(selection: Selection) -> tuple[Group, ...]:
+    """The groups of what a selector chose; with a primary, those from which it took the primary's."""
+    return tuple(Group(tuple(group["tasks"]), tuple(group["serves"])) for group in selection.groups or ())
+
+
+def write_answer(folder: Path, answer: Answer) -> Path:
     """Write ``selection.json``, whole or not at all, and return its path."""
     path = folder / "selection.json"
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(answer.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 
-def read_answer(folder: Path) -> Mapping[str, Any] | None:
-    """The content of ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
+def read_answer(folder: Path) -> Answer | None:
+    """The answer in ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
     path, again = folder / "selection.json", f"`auxtune resume {typed(folder)}` writes it again"
     try:
         content = json.loads(path.read_bytes())
@@ -118,93 +188,9 @@ def read_answer(folder: Path) -> Mapping[str, Any] | None:
         raise AuxtuneError(f"{path}: expected the answer as JSON, found {error}; {again}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found another; {again}")
-    return content
-
-
-def main_metrics(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Each task's main metric by the content of ``selection.json``: what was measured of a task begins with it."""
-    return {task: next(iter(metrics)) for task, metrics in answer["report"].items()}
-
-
-def reported(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Each task's metrics on the test split by the models of an ``arm``, averaged over seeds.
-
-    ``metrics`` are the main metrics of the tasks that count.
-    """
-    return _report([served(accounts, trainings, metrics) for trainings in arm], metrics)
-
-
-def _cost(trials: Sequence[Trial], price: Price) -> dict[str, Any]:
-    trained = [trial for trial in trials if not trial.reused]
-    return _cost_of(trained, [cost for trial in trained for cost in trial.costs], price)
-
-
-def _cost_of(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> dict[str, Any]:
-    return {
-        "trials": len(trials),
-        "attempts": sum(len(trial.attempts) for trial in trials),
-        "gpu_hours": sum(cost.gpu_seconds for cost in costs) / HOUR,
-        "cpu_hours": sum(cost.cpu_seconds for cost in costs) / HOUR,
-        "usd": price.total(costs),
-    }
-
-
-def _node_cost(kind: str, seconds: float, price: Price) -> dict[str, Any]:
-    return {"hours": seconds / HOUR, "usd": price.node_usd(kind, seconds)}
-
-
-def _lifts(
-    folder: Path,
-    arms: Mapping[str, Sequence[Trainings]],
-    models: Mapping[str, Sequence[Served]],
-    metrics: Mapping[str, str],
-    problem: Problem,
-    level: float = LEVEL,
-) -> dict[str, Lift | None]:
-    """The selection's lift over each other arm, with intervals at ``level``."""
-    ours = models[SELECTION]
-    lifts: dict[str, Lift | None] = {}
-    for name, arm in arms.items():
-        count = len(arm[0])
-        if name == SELECTION:
-            continue
-        if same_trainings(arms[SELECTION], arm):
-            lifts[name] = no_lift(metrics, ours, count, problem.primary)
-        else:
-            lifts[name] = _lift(folder, ours, models[name], count, metrics, problem, level)
-    return lifts
-
-
-def _lift(
-    folder: Path,
-    ours: Sequence[Served],
-    theirs: Sequence[Served],
-    models: int,
-    metrics: Mapping[str, str],
-    problem: Problem,
-    level: float,
-) -> Lift | None:
-    """The lift over an arm of so many ``models``, from who serves each task with each seed."""
-    pairs: list[dict[str, Pair]] = [
-        {task: (_predictions(folder, a[task], task), _predictions(folder, b[task], task)) for task in a if task in b}
-        for a, b in zip(ours, theirs, strict=True)
-    ]
-    if problem.primary is None:
-        return mean_lift(metrics, pairs, models, problem.seed, level)
-    both = [pair[problem.primary] for pair in pairs if pair]
-    return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed, level)
-
-
-def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
-    return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
-
-
-def _report(ours: Sequence[Served], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Each task's metrics on the test split by the model that serves it, averaged over seeds."""
-    report = {}
-    for task in tasks:
-        told = [one[task].told for one in ours if task in one]
-        reports = [one.test[task] for one in told if one is not None]
-        if reports:
-            report[task] = {metric: float(np.mean([each[metric] for each in reports])) for metric in reports[0]}
-    return report
+    try:
+        return Answer.from_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise AuxtuneError(f"{path}: expected an answer of format {FORMAT}, found {found}; {again}") from error

@@ -79,7 +79,7 @@ def paired_lift(
     return _estimated(metric, _differences(metric, ours, theirs), lambda: _doubt(metric, ours, theirs, seed), level)
 
 
-def measured(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
+def measure_arm(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
     """What one arm comes to by itself, with the interval of a lift over nothing."""
     values = np.array([answers.metric(metric) for answers in arm])
     return _estimated(metric, values, lambda: row_doubt(bootstrap(metric, tuple(arm), seed)))

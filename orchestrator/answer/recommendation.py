@@ -6,14 +6,14 @@ A control is better for sure where the interval of its lift lies below 0 at the 
 are no comparisons and do not count. The intervals that people are shown stay at 95 %.
 
 The decision is made once, when the answer is made, and is in ``selection.json`` as ``recommended``; whatever shows an
-answer reads it there by ``recommendation_of``.
+answer reads it there by ``Answer.recommendation``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from scipy import stats
 
@@ -38,6 +38,8 @@ class Recommendation:
 
     arm: str
     why: Why
+    level: float | None = field(default=None, compare=False)
+    """Of the intervals that decided; ``None`` where that is not recorded."""
 
 
 def level_of(lifts: Mapping[str, Lift | None]) -> float:
@@ -59,32 +61,15 @@ def recommend(lifts: Mapping[str, Lift | None], models: int | None = None) -> Re
     return Recommendation(SELECTION, "more_models" if SINGLE in better else _against_single(lifts.get(SINGLE)))
 
 
-def recommendation_of(content: Mapping[str, Any]) -> Recommendation:
-    """What ``selection.json`` says; of one that an earlier version wrote, what follows from its intervals.
+def widen_to(lifts: Mapping[str, Lift | None]) -> dict[str, Lift | None]:
+    """``lifts`` with intervals at 95 %, each widened to hold at ``level_of`` them.
 
-    Those are at 95 %. For k controls each is widened by the ratio of Student's quantiles with S - 1 degrees of freedom,
-    which is at least as much as the answer itself would have widened it: it has a part with a normal quantile, whose
-    ratio is smaller. So a control that is recommended is better for sure, also by the stricter count.
+    For k controls each is widened by the ratio of Student's quantiles with S - 1 degrees of freedom, which is at least
+    as much as the answer itself would have widened it: it has a part with a normal quantile, whose ratio is smaller. So
+    a control that is recommended by these is better for sure, also by the stricter count.
     """
-    stored = content.get("recommended")
-    if stored is not None:
-        return Recommendation(stored["arm"], stored["why"])
-    lifts = {name: None if lift is None else stored_lift(lift) for name, lift in content["lift"].items()}
     level = level_of(lifts)
-    served = [group for group in content.get("groups") or () if group["serves"]]
-    models = len(served) if content["primary"] is None else None
-    return recommend({name: lift and _widened(lift, level) for name, lift in lifts.items()}, models)
-
-
-def stored_lift(lift: Mapping[str, Any]) -> Lift:
-    """A lift of ``selection.json``, as far as it decides anything."""
-    parts = (lift["metric"], lift["mean"], lift["low"], lift["high"], lift["seeds"], is_same_training(lift))
-    return Lift(*parts) if lift.get("models") is None else MeanLift(*parts, models=lift["models"], tasks={})
-
-
-def is_same_training(lift: Mapping[str, Any]) -> bool:
-    """Whether the control trains what the selection trains; earlier versions left an interval of no width at 0."""
-    return bool(lift.get("same_training", lift["mean"] == lift["low"] == lift["high"] == 0))
+    return {name: lift and _widened(lift, level) for name, lift in lifts.items()}
 
 
 def _takes_more(lift: Lift, models: int | None) -> bool:

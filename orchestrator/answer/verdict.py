@@ -1,4 +1,4 @@
-"""The answer in words, from the content of ``selection.json``: what the terminal, the page and MLflow begin with.
+"""The answer in words: what the terminal, the page and MLflow begin with.
 
 Which arm is best is decided elsewhere (``recommendation``); here it is said, with what takes away from it: a lift whose
 95 % interval excludes 0, and does not once all controls are counted together, is never passed over in silence.
@@ -6,21 +6,14 @@ Which arm is best is decided elsewhere (``recommendation``); here it is said, wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from auxtune.orchestrator.answer.lift import FEWEST_SEEDS
-from auxtune.orchestrator.answer.recommendation import (
-    SINGLE,
-    Recommendation,
-    is_same_training,
-    level_of,
-    recommendation_of,
-    stored_lift,
-)
+from auxtune.orchestrator.answer.answer import Answer, Contribution, Group
+from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
+from auxtune.orchestrator.answer.recommendation import SINGLE, level_of
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.standing import counted
+from auxtune.orchestrator.record.status import count_trials
 
 SAME = "the same training"
 NEEDS_SEEDS = f"needs {FEWEST_SEEDS} seeds"
@@ -44,141 +37,135 @@ _SERVE = {
 }
 
 
-def verdict(selection: Mapping[str, Any]) -> str:
-    """The answer in a sentence or two, with its doubt; ``selection`` is the content of ``selection.json``."""
-    best = recommendation_of(selection)
+def verdict(answer: Answer) -> str:
+    """The answer in a sentence or two, with its doubt."""
+    best = answer.recommendation
     if best.why == "control":
-        return _better(selection, best.arm)
-    said = _of_groups(selection, best) if selection["primary"] is None else _of_primary(selection, best)
-    return " ".join([said, *_besides(selection, best)])
+        return _better(answer, best.arm)
+    said = _of_groups(answer) if answer.primary is None else _of_primary(answer, answer.primary)
+    return " ".join([said, *_besides(answer)])
 
 
-def lift_words(lift: Mapping[str, Any] | None, unit: str = "") -> tuple[str, str, str]:
+def lift_words(lift: Lift | None, unit: str = "") -> tuple[str, str, str]:
     """A lift in a table: its size in ``unit``, its interval, its seeds."""
     if lift is None:
         return "–", "not measured", "0"
-    if is_same_training(lift):
-        return "–", SAME, str(lift["seeds"])
-    return f"{lift['mean']:+.4f} {unit}".strip(), interval(lift), str(lift["seeds"])
+    if lift.same_training:
+        return "–", SAME, str(lift.seeds)
+    return f"{lift.mean:+.4f} {unit}".strip(), interval(lift), str(lift.seeds)
 
 
-def other_arm(selection: Mapping[str, Any]) -> str | None:
+def other_arm(answer: Answer) -> str | None:
     """The control that is recommended in the place of what was chosen; ``None`` where what was chosen is."""
-    best = recommendation_of(selection).arm
+    best = answer.recommendation.arm
     return None if best == SELECTION else best
 
 
 def unanswered(accounts: Accounts, state: str) -> str:
     """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
-    trials = counted(accounts)
+    trials = count_trials(accounts)
     told = len(accounts.trials) - trials["waiting"] - trials["running"]
     stage = "being confirmed" if accounts.selected else "still being searched for"
     return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."
 
 
-def interval(gain: Mapping[str, Any], name: str = "") -> str:
+def interval(gain: Lift | Contribution, name: str = "") -> str:
     """The bounds of a lift or contribution, with a ``name`` before them, or why there are none."""
-    if is_same_training(gain):
+    if gain.same_training:
         return SAME
-    return NEEDS_SEEDS if gain["low"] is None else f"{name}{gain['low']:+.4f} … {gain['high']:+.4f}"
+    return NEEDS_SEEDS if gain.low is None else f"{name}{gain.low:+.4f} … {gain.high:+.4f}"
 
 
-def _better(selection: Mapping[str, Any], arm: str) -> str:
+def _better(answer: Answer, arm: str) -> str:
     """A control is better for sure: what to train, and by how much it is better."""
-    lift, primary = selection["lift"][arm], selection["primary"]
+    lift, primary = answer.lift[arm], answer.primary
+    assert lift is not None  # of one that was not measured nothing is sure
     how = (_TRAIN if primary is not None else _SERVE).get(arm, f"Train {arm}")
-    how = how.format(primary=primary, chosen=", ".join(_auxiliaries(selection)), models=_models(lift.get("models", 1)))
-    return f"{how}: {arm} is better than what was chosen ({_choice(selection)}) by {_less(lift)}."
+    models = _models(lift.models if isinstance(lift, MeanLift) else 1)
+    how = how.format(primary=primary, chosen=", ".join(answer.auxiliaries), models=models)
+    return f"{how}: {arm} is better than what was chosen ({_choice(answer)}) by {_less(lift)}."
 
 
-def _less(lift: Mapping[str, Any]) -> str:
+def _less(lift: Lift) -> str:
     """How much better than the selection a control is, with the interval if it has one."""
-    size = f"{-lift['mean']:.4f} {_unit(lift)}"
-    return size if lift["low"] is None else f"{size}, 95 % interval {-lift['high']:.4f} to {-lift['low']:.4f}"
+    size = f"{-lift.mean:.4f} {_unit(lift)}"
+    if lift.low is None or lift.high is None:
+        return size
+    return f"{size}, 95 % interval {-lift.high:.4f} to {-lift.low:.4f}"
 
 
-def _of_primary(selection: Mapping[str, Any], best: Recommendation) -> str:
-    primary, lift = selection["primary"], selection["lift"].get(SINGLE)
-    together = f"Train {_choice(selection)}"
-    if not _auxiliaries(selection) and not selection.get("instances"):
+def _of_primary(answer: Answer, primary: str) -> str:
+    lift, together = answer.lift.get(SINGLE), f"Train {_choice(answer)}"
+    if not answer.auxiliaries and not answer.instances:
         same = "" if lift is None else f" That is {SAME} as {SINGLE}, so there is no lift over it."
         return f"Train {primary} alone: no auxiliary was chosen.{same}"
     if lift is None:
         return f"{together}. Its gain over single task was not measured."
-    size = f"{lift['mean']:+.4f} {lift['metric']}"
-    if lift["low"] is None:
+    size = f"{lift.mean:+.4f} {lift.metric}"
+    if lift.low is None or lift.high is None:
         return f"{together}: {size} over single task, {_UNSURE}."
-    found = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
-    if best.why == "gain":
+    found = f"{size}, 95 % interval {lift.low:+.4f} to {lift.high:+.4f}"
+    if answer.recommendation.why == "gain":
         return f"{together}: a gain over single task of {found}."
-    if lift["low"] > 0 or lift["high"] < 0:
-        return f"{together}: {found}, over single task. {_not_sure(selection)}"
-    return f"No measurable gain over single task ({found}). The choice was {_choice(selection)}."
+    if lift.low > 0 or lift.high < 0:
+        return f"{together}: {found}, over single task. {_not_sure(answer)}"
+    return f"No measurable gain over single task ({found}). The choice was {_choice(answer)}."
 
 
-def _of_groups(selection: Mapping[str, Any], best: Recommendation) -> str:
-    together, lift = f"Serve {_choice(selection)}", selection["lift"].get(SINGLE)
+def _of_groups(answer: Answer) -> str:
+    together, lift, why = f"Serve {_choice(answer)}", answer.lift.get(SINGLE), answer.recommendation.why
     if lift is None:
         return f"{together}. Its gain over single task was not measured."
-    if best.why == "same_training":
+    if why == "same_training":
         return f"{together}. That is {SAME} as {SINGLE}, so there is no lift over it."
-    size, alone = f"{lift['mean']:+.4f} {_unit(lift)}", f"single task, which takes {_models(lift['models'])}"
-    if lift["low"] is None:
+    models = _models(lift.models if isinstance(lift, MeanLift) else 1)
+    size, alone = f"{lift.mean:+.4f} {_unit(lift)}", f"single task, which takes {models}"
+    if lift.low is None or lift.high is None:
         return f"{together}: {size} over {alone}, {_UNSURE}."
-    found = f"{size}, 95 % interval {lift['low']:+.4f} to {lift['high']:+.4f}"
-    if best.why == "gain":
+    found = f"{size}, 95 % interval {lift.low:+.4f} to {lift.high:+.4f}"
+    if why == "gain":
         return f"{together}: a gain of {found}, over {alone}."
-    if best.why == "more_models":
-        limit = f" where at most {selection['models']} may be served" if selection.get("models") else ""
+    if why == "more_models":
+        limit = f" where at most {answer.models} may be served" if answer.models else ""
         return f"{together}: a loss of {found}, against {alone}{limit}."
-    if lift["low"] > 0 or lift["high"] < 0:
-        return f"{together}: {found}, over {alone}. {_not_sure(selection)}"
+    if lift.low > 0 or lift.high < 0:
+        return f"{together}: {found}, over {alone}. {_not_sure(answer)}"
     return f"{together}. No measurable gain over {alone} ({found})."
 
 
-def _besides(selection: Mapping[str, Any], best: Recommendation) -> Iterator[str]:
+def _besides(answer: Answer) -> Iterator[str]:
     """The control that did best, if it did better than the selection, but not for sure."""
-    others = {
-        name: lift
-        for name, lift in selection["lift"].items()
-        if lift is not None and name != SINGLE and not is_same_training(lift) and lift["mean"] < 0
-    }
-    shown = {name: lift for name, lift in others.items() if lift["low"] is None or lift["high"] < 0}
+    others = {name: lift for name, lift in answer.measured_lifts.items() if name != SINGLE and lift.mean < 0}
+    shown = {name: lift for name, lift in others.items() if lift.high is None or lift.high < 0}
     if shown:
-        name = min(shown, key=lambda control: shown[control]["mean"])
-        doubt = f"This is {_UNSURE}." if shown[name]["low"] is None else _not_sure(selection)
+        name = min(shown, key=lambda control: shown[control].mean)
+        doubt = f"This is {_UNSURE}." if shown[name].low is None else _not_sure(answer)
         yield f"But {name} did better by {_less(shown[name])}. {doubt}"
 
 
-def _not_sure(selection: Mapping[str, Any]) -> str:
+def _not_sure(answer: Answer) -> str:
     """What becomes of a 95 % interval that excludes 0 once all comparisons must hold together."""
-    lifts = {name: lift and stored_lift(lift) for name, lift in selection["lift"].items()}
-    level = level_of(lifts)
-    return f"With all controls counted together ({100 * level:.4g} % each) that is not sure."
+    return f"With all controls counted together ({100 * level_of(answer.lift):.4g} % each) that is not sure."
 
 
-def _choice(selection: Mapping[str, Any]) -> str:
+def _choice(answer: Answer) -> str:
     """What was chosen: the primary and its auxiliaries, or models with their tasks."""
-    if selection["primary"] is None:
-        models = [group for group in selection["groups"] if group["serves"]]
+    if answer.primary is None:
+        models = answer.served_groups
         return f"{_models(len(models))}: {'; '.join(map(_described, models))}"
-    chosen = _auxiliaries(selection)
-    return f"{selection['primary']} with {', '.join(chosen)}" if chosen else f"{selection['primary']} alone"
+    chosen = answer.auxiliaries
+    return f"{answer.primary} with {', '.join(chosen)}" if chosen else f"{answer.primary} alone"
 
 
-def _auxiliaries(selection: Mapping[str, Any]) -> list[str]:
-    return [task for task in selection["weights"] or {} if task != selection["primary"]]
-
-
-def _unit(lift: Mapping[str, Any]) -> str:
-    return f"on average over {len(lift['tasks'])} tasks" if "tasks" in lift else lift["metric"]
+def _unit(lift: Lift) -> str:
+    return f"on average over {len(lift.tasks)} tasks" if isinstance(lift, MeanLift) else lift.metric
 
 
 def _models(count: int) -> str:
     return "1 model" if count == 1 else f"{count} models"
 
 
-def _described(group: Mapping[str, Any]) -> str:
+def _described(group: Group) -> str:
     """A model's tasks, and which of them it serves if it does not serve all."""
-    tasks = " + ".join(group["tasks"])
-    return tasks if group["serves"] == group["tasks"] else f"{tasks} (for {', '.join(group['serves'])})"
+    tasks = " + ".join(group.tasks)
+    return tasks if group.serves == group.tasks else f"{tasks} (for {', '.join(group.serves)})"

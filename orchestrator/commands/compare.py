@@ -23,23 +23,23 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
     """
     from rich.console import Console
 
-    from auxtune.orchestrator.answer.comparison import comparison
+    from auxtune.orchestrator.answer.comparison import compare_studies
     from auxtune.orchestrator.errors import AuxtuneError
-    from auxtune.orchestrator.report.comparison_page import comparison_page
+    from auxtune.orchestrator.report.comparison_page import compare_tables, comparison_page
     from auxtune.orchestrator.report.study_page import write_page
-    from auxtune.orchestrator.session.answered import answered
+    from auxtune.orchestrator.session.answered import read_answered
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.comparison import compare_table
+    from auxtune.orchestrator.views.terminal import render_terminal
 
     if len(study_dirs) < 2:
         raise click.UsageError("expected the folders of two studies or more")
-    found = comparison([answered(Study.from_folder(folder).file) for folder in study_dirs])
+    found = compare_studies([read_answered(Study.from_folder(folder).file) for folder in study_dirs])
     if to is not None:
         try:
             write_page(comparison_page(found), to)
         except OSError as error:
             raise AuxtuneError(f"{to}: cannot be written: {error.strerror or error}; choose another file") from error
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(compare_table(found), overflow="ignore", crop=False)
+        Console().print(render_terminal(compare_tables(found)), overflow="ignore", crop=False)

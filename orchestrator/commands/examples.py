@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
-from auxtune.orchestrator.commands import completing
 from auxtune.orchestrator.errors import AuxtuneError
 
 
-def example_texts() -> dict[str, str]:
+def read_examples() -> dict[str, str]:
     """Name of each example -> its text."""
     found = (file for file in files("auxtune.examples").iterdir() if file.name.endswith(".yaml"))
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
@@ -22,6 +22,12 @@ def question(text: str) -> str:
     return text.splitlines()[0].lstrip("# ").strip()
 
 
+def complete_examples(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of examples, each with its question."""
+    found = read_examples().items()
+    return [CompletionItem(name, help=question(text)) for name, text in found if name.startswith(incomplete)]
+
+
 @click.group("examples", epilog="Example: auxtune examples cp quickstart.yaml")
 def command() -> None:
     """Study and cluster files to start from."""
@@ -30,18 +36,18 @@ def command() -> None:
 @command.command("ls", epilog="Example: auxtune examples ls")
 def ls() -> None:
     """List the examples, each with its question."""
-    studies = example_texts()
+    studies = read_examples()
     width = max(map(len, studies), default=0)
     for name, text in studies.items():
         click.echo(f"{name:{width}}  {question(text)}")
 
 
 @command.command("cp", epilog="Example: auxtune examples cp quickstart.yaml my-study.yaml")
-@click.argument("name", shell_complete=completing.examples)
+@click.argument("name", shell_complete=complete_examples)
 @click.argument("destination", default=".", type=click.Path(path_type=Path))
 def cp(name: str, destination: Path) -> None:
     """Copy the example NAME to DESTINATION, a file or folder; nothing is overwritten."""
-    studies = example_texts()
+    studies = read_examples()
     if name not in studies:
         raise click.BadParameter(f"expected one of {', '.join(studies)}, found {name}", param_hint="NAME")
     target = destination / name if destination.is_dir() else destination

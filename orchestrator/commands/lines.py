@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from auxtune.orchestrator.commands.saying import say
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.links import where_to_look
-from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.progress import EventLines
+from auxtune.orchestrator.views.terminal import fitted, say
 
 
 def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:

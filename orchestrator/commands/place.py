@@ -1,4 +1,8 @@
-"""A folder that a command is given: on this machine, or in an object store."""
+"""A folder that a command is given, on this machine or in an object store, and what a shell may complete of it.
+
+What completes is looked up where it costs nothing: names of folders of this machine. Ledgers are not read, stores not
+asked, and what cannot be read is passed over: no one wants to be told so between two keys.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from auxtune.orchestrator.commands.completing import studies_of
-from auxtune.orchestrator.storage.object_path import stored_path
+from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
 
 
 class Place(click.Path):
@@ -28,5 +31,39 @@ class StudyPlace(Place):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Studies whose path begins so, else whatever folders the shell finds."""
-        found = [CompletionItem(str(folder)) for folder in studies_of(incomplete)]
+        found = [CompletionItem(str(folder)) for folder in _find_studies(incomplete)]
         return found or [CompletionItem(incomplete, type="dir")]
+
+
+def complete_trials(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Numbers of the trials that the study given before has begun."""
+    folder = context.params.get("study_dir")
+    if not isinstance(folder, Path) or isinstance(folder, ObjectPath):
+        return []
+    names = [each.name for each in _list_folder(folder / "trials")]
+    numbers = [str(int(name)) for name in names if name.isdecimal()]
+    return [CompletionItem(number) for number in numbers if number.startswith(incomplete)]
+
+
+def _find_studies(incomplete: str) -> list[Path]:
+    """Folders of studies whose path begins so, also of those in ./studies where no folder is named yet."""
+    typed = Path(incomplete)
+    above = typed if incomplete.endswith("/") else typed.parent
+    places = [above] if "/" in incomplete else [above, Path("studies")]
+    start = "" if incomplete.endswith("/") else typed.name
+    folders = [each for place in places for each in _list_folder(place) if each.name.startswith(start)]
+    return sorted(folder for folder in folders if _is_folder(folder / "ledger"))
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder that may not be entered
+        return False

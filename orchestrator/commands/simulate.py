@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from auxtune.orchestrator.commands import completing
-from auxtune.orchestrator.commands.saying import say
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +24,13 @@ _MEASURES = {
 }
 
 
+def complete_selectors(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of selectors, those of other packages too."""
+    from auxtune.selectors.registry import names
+
+    return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+
+
 @click.command(
     "simulate",
     epilog="Example: auxtune simulate builtin --selector tag --selector random_subset --seeds 20",
@@ -37,7 +42,7 @@ _MEASURES = {
     multiple=True,
     required=True,
     metavar="NAME",
-    shell_complete=completing.selectors,
+    shell_complete=complete_selectors,
     help="A selector, or '{name: NAME, option: value}'; several to compare them.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An option of every selector that has it.")
@@ -154,23 +159,25 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
+    from auxtune.orchestrator.report.blocks import Paragraph, Table
     from auxtune.orchestrator.simulation.summary import summarise
-    from auxtune.orchestrator.views.fitting import plain_table, print_table
+    from auxtune.orchestrator.views.terminal import print_blocks
 
     header = recorded.table.header
     lines = list(summarise(rows, (*_MEASURES[header.kind], "trials", "cost")))
     asked = [name for name in ("models", "inference_budget", "budget") if rows[name].notna().any()]
     targets = ["target"] if any(line.target for line in lines) else []
     shown = [name for name in _MEASURES[header.kind] if rows[name].notna().any()] + ["trials", "cost"]
-    table = plain_table("selector", *targets, *asked, *shown)
+    cells = []
     for line in lines:
         limits = [f"{line.asked[name]:g}" if name in line.asked else "–" for name in asked]
         target = [str(line.target)] if targets else []
-        table.add_row(line.selector, *target, *limits, *(str(line.means.get(name, "–")) for name in shown))
-    print_table(table)
+        cells.append((line.selector, *target, *limits, *(str(line.means.get(name, "–")) for name in shown)))
+    table = Table("", ("selector", *targets, *asked, *shown), tuple(cells), rules="none")
     better = "lower" if header.mode == "min" else "higher"
     over = "targets" if header.kind == "transfer" else "seeds"
-    say(f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}.")
+    said = f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}."
+    print_blocks([table, Paragraph(said)])
 
 
 def _unit(recorded: Recorded) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import ADDRESS, follow_remote, query_remote
-from auxtune.orchestrator.commands.saying import say
-from auxtune.orchestrator.record.scores import shown_value
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -38,7 +35,8 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     from auxtune.orchestrator.planning.context import StudyContext
     from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.status import status_of
+    from auxtune.orchestrator.views.status import status_blocks, status_of
+    from auxtune.orchestrator.views.terminal import print_blocks
 
     if study_dir is None:
         study_dir = _latest(Path("studies"))
@@ -56,7 +54,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:
-        _show(status)
+        print_blocks(status_blocks(status))
     if status.get("differences"):
         raise SystemExit(2)
 
@@ -65,15 +63,17 @@ def _watch(study_dir: Path) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.screen import Terminal, has_live_view
+    from auxtune.orchestrator.views.status import status_blocks
+    from auxtune.orchestrator.views.terminal import print_blocks
 
     if has_live_view(terminal := Terminal()):
         watch_live(study_dir.resolve(), terminal)
         return
     before = Study.from_folder(study_dir).status()
-    _show(before)
+    print_blocks(status_blocks(before))
     watch_lines(study_dir.resolve())
     if (after := Study.from_folder(study_dir).status()) != before:  # of a study that nobody runs all is said
-        _show(after)
+        print_blocks(status_blocks(after))
 
 
 def _latest(storage: Path) -> Path:
@@ -87,48 +87,3 @@ def _latest(storage: Path) -> Path:
             "as in `auxtune status STORAGE/STUDY`"
         )
     return studies[0]
-
-
-def _show(status: dict[str, Any]) -> None:
-    from auxtune.orchestrator.views.node_cost import node_lines
-
-    trials, cost, best = status["trials"], status["cost"], status["best"]
-    say(f"{status['study']}: {status['state']}, {status['sessions']} sessions")
-    say(
-        f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
-        + ", ".join(f"{count} {state}" for state, count in trials.items())
-    )
-    phases = [f"{phase} {count}" for phase, count in status["phases"].items() if count]
-    say(f"phases: {', '.join(phases) or 'none yet'}")
-    if status["concurrency"]:
-        say("at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"]))
-    for trial in status["running"]:
-        say(f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}")
-    if best:
-        shown = shown_value(best["value"], best["search_score"])
-        say(f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}")
-    if status["selected"]:
-        say(f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}")
-    if status["answer"]:
-        say(f"answer: {status['answer']}")
-    money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    say(
-        f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
-        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
-    )
-    for line in node_lines(cost):
-        say(line[0].lower() + line[1:])
-    if status["hours_left"] is not None:
-        say(f"time left: {status['hours_left'] * 60:.1f} minutes")
-    if "differences" in status:
-        for line in status["differences"] or ["verified: every recorded proposal follows from the events before it"]:
-            say(line)
-        if status["not_asked_again"] is not None:
-            say(status["not_asked_again"])
-
-
-def _budget(status: dict[str, Any]) -> list[str]:
-    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
-    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
-    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
-    return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

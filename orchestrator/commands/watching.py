@@ -14,8 +14,8 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
-from auxtune.orchestrator.views.watched import Watched
 
 _FAR = 5.0  # seconds between looks into an object store
 
@@ -24,25 +24,25 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
     """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
     reader = LedgerReader(folder / "ledger")
     heard = reader.read_new()
-    lines, watched = lines_after(heard, Study.from_folder(folder).file, terminal), _watched(folder, heard)
+    lines, monitor = lines_after(heard, Study.from_folder(folder).file, terminal), _make_monitor(folder, heard)
     with Screen(terminal) as screen:
-        screen.draw(watched.scene(watched.state, time.time()))
+        screen.draw(monitor.snapshot(monitor.state, time.time()))
 
         def see(events: list[Event]) -> None:
-            nonlocal watched
+            nonlocal monitor
             heard.extend(events)
             if any(isinstance(event, Opened) for event in events):  # its budget may be another now
-                watched = _watched(folder, heard)
+                monitor = _make_monitor(folder, heard)
             else:
-                watched.hear(events)
+                monitor.observe(events)
             for event in events:
                 lines(event)
-            screen.draw(watched.scene(watched.state, time.time()))
+            screen.draw(monitor.snapshot(monitor.state, time.time()))
 
         _follow(folder, reader, see)
-    watched.closed()
+    monitor.closed()
     now = time.time()
-    terminal.print(LiveView(watched.scene(watched.state, now), now))
+    terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
 
 
 def watch_lines(folder: Path) -> None:
@@ -67,7 +67,7 @@ def _follow(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], Non
         see(reader.read_new())  # a driver's last word is durable before its sign is gone
 
 
-def _watched(folder: Path, heard: list[Event]) -> Watched:
-    watched = Watched(Study.from_folder(folder).file, folder)
-    watched.hear(heard)
-    return watched
+def _make_monitor(folder: Path, heard: list[Event]) -> StudyMonitor:
+    monitor = StudyMonitor(Study.from_folder(folder).file, folder)
+    monitor.observe(heard)
+    return monitor

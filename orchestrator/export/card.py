@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import lift_words, verdict
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
@@ -31,14 +31,14 @@ _HUB_TASKS = {
 
 @dataclass(frozen=True)
 class CardData:
-    """What a card tells of: ``answer`` is the study's selection.json, ``saved`` the model's auxtune.json.
+    """What a card tells of: ``answer`` is the study's, ``saved`` the model's auxtune.json.
 
     ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
     trials of the same arm came to on the test split.
     """
 
     study: StudyFile
-    answer: Mapping[str, Any]
+    answer: Answer
     saved: SavedModel
     tasks: Mapping[str, Task]  # of the study, those trained and others
     recipe: Recipe
@@ -52,29 +52,29 @@ class CardData:
         return self.saved.about
 
 
-def card(made: CardData) -> str:
+def card(data: CardData) -> str:
     """The whole README.md."""
-    parts = (_front_matter(made), *_answer(made), *_heads(made), *_cost(made), *_data(made), *_limits(made))
-    return "\n".join([*parts, *_loading(made)]) + "\n"
+    parts = (_front_matter(data), *_answer(data), *_heads(data), *_cost(data), *_data(data), *_limits(data))
+    return "\n".join([*parts, *_loading(data)]) + "\n"
 
 
-def _front_matter(made: CardData) -> str:
+def _front_matter(data: CardData) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    options, about = made.study.options, made.about
-    hub = sorted({name for task in made.recipe.tasks if (name := options.tasks[task].hub)})
-    data = ModelCardData(
+    options, about = data.study.options, data.about
+    hub = sorted({name for task in data.recipe.tasks if (name := options.tasks[task].hub)})
+    front = ModelCardData(
         license=UNKNOWN,
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["auxtune", "multi-task-learning"],
-        base_model=_hub_encoder(made.study),
+        base_model=_hub_encoder(data.study),
         datasets=hub or None,
         metrics=sorted({metric for scores in about["test"].values() for metric in scores}),
-        model_name=made.name,
+        model_name=data.name,
         eval_results=[
             EvalResult(
-                task_type=_HUB_TASKS[made.tasks[task].kind],
+                task_type=_HUB_TASKS[data.tasks[task].kind],
                 dataset_type=options.tasks[task].hub or task,
                 dataset_name=task,
                 dataset_split="test",
@@ -85,13 +85,13 @@ def _front_matter(made: CardData) -> str:
             for metric, value in scores.items()
         ],
     )
-    return f"---\n{data.to_yaml()}\n---\n"
+    return f"---\n{front.to_yaml()}\n---\n"
 
 
-def _answer(made: CardData) -> Iterator[str]:
-    answer, about = made.answer, made.about
-    yield f"# {made.name}\n"
-    arm, best = about["arm"], recommendation_of(answer).arm
+def _answer(data: CardData) -> Iterator[str]:
+    answer, about = data.answer, data.about
+    yield f"# {data.name}\n"
+    arm, best = about["arm"], answer.recommendation.arm
     yield f"A model of the auxtune study `{about['study']}`. It answered: {verdict(answer)}\n"
     what = "what the study's selector chose" if arm == SELECTION else f"the study's control `{arm}`"
     other = "" if arm == best else f", **not the arm that the study recommends**, which is {_arm(best)}"
@@ -100,62 +100,62 @@ def _answer(made: CardData) -> Iterator[str]:
     yield f"This model is for {served}. It was trained on\n"
     by_loss = about["weighting"] == "loss"
     yield f"| task | {'factor of the loss' if by_loss else 'share of the steps'} | training rows |\n|---|---|---|"
-    for task in made.recipe.tasks:
-        factor, share = (made.recipe.loss_weights or {}).get(task, 1.0), about["weights"][task]
+    for task in data.recipe.tasks:
+        factor, share = (data.recipe.loss_weights or {}).get(task, 1.0), about["weights"][task]
         rows = about["rows"].get(task)
-        kept = f"{rows['kept']} of {rows['rows']}" if rows else f"{len(made.tasks[task].splits['train'])}"
+        kept = f"{rows['kept']} of {rows['rows']}" if rows else f"{len(data.tasks[task].splits['train'])}"
         yield f"| {task} | {format(factor, '.2f') if by_loss else format(share, '.1%')} | {kept} |"
     best = f"of {about['steps']} steps the weights at step {about['best_step']} did best on the validation split"
     yield f"\nwith seed {about['seed']}; {best} and are these.\n"
     yield "What the study measured of its selection, on rows that its search never saw, over the seeds of its trials:\n"
     yield "| over | lift | 95 % interval | seeds |\n|---|---|---|---|"
-    for control, lift in answer["lift"].items():
-        yield f"| {' | '.join((control, *lift_words(lift, lift['metric'] if lift else '')))} |"
+    for control, lift in answer.lift.items():
+        yield f"| {' | '.join((control, *lift_words(lift, lift.metric if lift else '')))} |"
 
 
-def _heads(made: CardData) -> Iterator[str]:
-    about = made.about
+def _heads(data: CardData) -> Iterator[str]:
+    about = data.about
     yield "\n## Scores\n\nOn the test split: of this model, and the mean over the seeds of the study's trials.\n"
     yield "| task | kind | answers with | read from | this model | the study |\n|---|---|---|---|---|---|"
     for name, scores in about["test"].items():
-        task = made.tasks[name]
+        task = data.tasks[name]
         ours = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-        means = made.measured.get(name, {})
+        means = data.measured.get(name, {})
         theirs = ", ".join(f"{metric} {value:.4f}" for metric, value in means.items()) or "–"
         yield f"| {name} | {task.kind} | {_labels(task)} | {', '.join(task.text)} | {ours} | {theirs} |"
     again = "After saving, the model was loaded again and scored on the same rows, from their texts"
-    yield f"\n{again}: {_differed(made.largest)}."
+    yield f"\n{again}: {_differed(data.largest)}."
 
 
-def _cost(made: CardData) -> Iterator[str]:
-    cost, search = made.about["cost"], made.answer["cost"]
+def _cost(data: CardData) -> Iterator[str]:
+    cost, search = data.about["cost"], data.answer.cost
     yield "\n## Cost\n\n| | trials | hours | CPU hours | GPU hours | USD |\n|---|---|---|---|---|---|"
     hours, cpu, gpu = (cost[key] / HOUR for key in ("wall_seconds", "cpu_seconds", "gpu_seconds"))
     yield f"| training this model | – | {hours:.3g} | {cpu:.3g} | {gpu:.3g} | {_money(cost['usd'])} |"
-    spent = " | ".join(f"{search[key]:.3g}" for key in ("wall_hours", "cpu_hours", "gpu_hours"))
-    yield f"| the study that chose the tasks | {search['trials']} | {spent} | {_money(search['usd'])} |"
+    spent = " | ".join(f"{hours:.3g}" for hours in (search.wall_hours, search.cpu_hours, search.gpu_hours))
+    yield f"| the study that chose the tasks | {search.trials} | {spent} | {_money(search.usd)} |"
 
 
-def _data(made: CardData) -> Iterator[str]:
+def _data(data: CardData) -> Iterator[str]:
     yield f"\n## Data\n\n| task | from | {', '.join(SPLITS)} rows | digest | licence |\n|---|---|---|---|---|"
-    for name in made.recipe.tasks:
-        task = made.tasks[name]
+    for name in data.recipe.tasks:
+        task = data.tasks[name]
         rows = ", ".join(str(len(task.splits[part])) for part in SPLITS)
-        yield f"| {name} | {_source(made.study, name)} | {rows} | `{task.digest[:16]}` | {UNKNOWN} |"
+        yield f"| {name} | {_source(data.study, name)} | {rows} | `{task.digest[:16]}` | {UNKNOWN} |"
     yield "\nHeld-out rows, and where they are from:\n"
-    yield from (f"- {name}: {splits_line(made.tasks[name].origins)}" for name in made.recipe.tasks)
-    encoder = _hub_encoder(made.study)
-    if made.recipe.model.name == "tiny":
+    yield from (f"- {name}: {splits_line(data.tasks[name].origins)}" for name in data.recipe.tasks)
+    encoder = _hub_encoder(data.study)
+    if data.recipe.model.name == "tiny":
         named = "`tiny`, trained from scratch"
     else:
-        named = encoder or f"a folder called `{Path(made.recipe.model.name).name}`"
-    yield f"\nEncoder: {named}, digest `{made.about['encoder'][:16]}`. Digests are the first 16 digits of a SHA-256."
-    if drift := made.about["drift"]:
+        named = encoder or f"a folder called `{Path(data.recipe.model.name).name}`"
+    yield f"\nEncoder: {named}, digest `{data.about['encoder'][:16]}`. Digests are the first 16 digits of a SHA-256."
+    if drift := data.about["drift"]:
         yield f"\n**Changed since the study:** {', '.join(drift)}. Its scores are not of what this was trained on."
 
 
-def _limits(made: CardData) -> Iterator[str]:
-    options, others = made.recipe.model, [t for t in made.recipe.tasks if t not in made.about["serves"]]
+def _limits(data: CardData) -> Iterator[str]:
+    options, others = data.recipe.model, [t for t in data.recipe.tasks if t not in data.about["serves"]]
     yield "\n## Limits\n"
     yield "- auxtune knows no licences: whether this model may be passed on depends on those of its data and encoder."
     yield "- Scores are of rows from the same sources as the training rows; of other texts they say nothing."
@@ -163,10 +163,10 @@ def _limits(made: CardData) -> Iterator[str]:
     if others:
         yield (
             f"- It also has heads for {', '.join(others)}, which were trained beside; the weights were chosen for "
-            f"{', '.join(made.recipe.evaluate)} and may not be the best for them."
+            f"{', '.join(data.recipe.evaluate)} and may not be the best for them."
         )
-    if made.recipe.source_tasks:
-        sources = ", ".join(made.recipe.source_tasks)
+    if data.recipe.source_tasks:
+        sources = ", ".join(data.recipe.source_tasks)
         yield f"- {sources} came first; after their heads were trained the encoder moved on."
     if options.alignment == "covariance":
         yield (
@@ -180,25 +180,25 @@ def _limits(made: CardData) -> Iterator[str]:
         )
 
 
-def _loading(made: CardData) -> Iterator[str]:
-    task = made.about["serves"][0]
-    known, trusted = made.tasks[task], made.recipe.model.trust_remote_code
+def _loading(data: CardData) -> Iterator[str]:
+    task = data.about["serves"][0]
+    known, trusted = data.tasks[task], data.recipe.model.trust_remote_code
     example = '("One text", "another")' if known.pair else '["Some", "words"]' if known.kind == "token" else '"A text"'
     leave = ", trust_remote_code=True" if trusted else ""
     yield "\n## Use\n\nWith auxtune, in Python or as `auxtune predict` on the command line:\n"
     yield "```python\nfrom auxtune.trials import load_model\n"
-    yield f'model = load_model("{made.name}"{leave})'
+    yield f'model = load_model("{data.name}"{leave})'
     yield f'for prediction in model.predict("{task}", [{example}]):'
     yield "    print(prediction.value, prediction.probabilities)\n```"
-    besides = "".join(f", {key}={value}" for key, value in made.saved.automodel.items()) + leave
+    besides = "".join(f", {key}={value}" for key, value in data.saved.automodel.items()) + leave
     yield "\nWithout auxtune, the encoder and the head of a task:\n"
-    tokenizer = "" if made.recipe.model.name == "tiny" else ", AutoTokenizer"
+    tokenizer = "" if data.recipe.model.name == "tiny" else ", AutoTokenizer"
     yield f"```python\nfrom safetensors.torch import load_file\nfrom transformers import AutoModel{tokenizer}\n"
-    yield f'encoder = AutoModel.from_pretrained("{made.name}"{besides})'
+    yield f'encoder = AutoModel.from_pretrained("{data.name}"{besides})'
     if tokenizer:
-        yield f'tokenizer = AutoTokenizer.from_pretrained("{made.name}"{leave})'
-    yield f'heads = load_file("{made.name}/heads.safetensors")   # "heads/{task}/linear.weight" and so on\n```'
-    pooled = "of each token" if known.kind == "token" else f"by pooling `{made.saved.pooling}`"
+        yield f'tokenizer = AutoTokenizer.from_pretrained("{data.name}"{leave})'
+    yield f'heads = load_file("{data.name}/heads.safetensors")   # "heads/{task}/linear.weight" and so on\n```'
+    pooled = "of each token" if known.kind == "token" else f"by pooling `{data.saved.pooling}`"
     yield f"\nA head is a linear layer on the encoder's last hidden state, {pooled}; {_reading(known)}"
 
 

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import main_metrics, reported
-from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.build import mean_test_scores
 from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.export.card import CardData, card
 from auxtune.orchestrator.export.exporter import ModelExporter
@@ -79,17 +79,16 @@ def export_study(
         with StagingFolder(home) as staging:
             models = tuple(export.make(spec, staging) for spec in specs)
             staging.publish()
-    return Exported(home, study.options.study, models, arm, recommendation_of(answer).arm)
+    return Exported(home, study.options.study, models, arm, answer.recommendation.arm)
 
 
 def _measured(
-    answer: Mapping[str, Any], accounts: Accounts, confirmation: Confirmation, arm: str
+    answer: Answer, accounts: Accounts, confirmation: Confirmation, arm: str
 ) -> Mapping[str, Mapping[str, float]]:
     """What the study measured of the arm on the test split: task -> metric -> mean over seeds."""
     if arm == SELECTION or accounts.selected is None:
-        own: Mapping[str, Mapping[str, float]] = answer["report"]
-        return own
-    return reported(accounts, confirmation.arms(accounts.selected.selection)[arm], main_metrics(answer))
+        return answer.report
+    return mean_test_scores(accounts, confirmation.arms(accounts.selected.selection)[arm], answer.main_metrics)
 
 
 def _make_exporter(
@@ -117,7 +116,7 @@ class _Export:
     exporter: ModelExporter
     drift: tuple[str, ...]
     arm: str
-    answer: Mapping[str, Any]
+    answer: Answer
     measured: Mapping[str, Mapping[str, float]]
     signals: StopSignals
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from auxtune.orchestrator.answer.answer import main_metrics, read_answer
-from auxtune.orchestrator.answer.served import groups_of
+from auxtune.orchestrator.answer.answer import Answer, Group, read_answer
+from auxtune.orchestrator.answer.serving import groups_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.typed import typed
 from auxtune.selectors.protocol import Proposal
 
@@ -27,25 +26,25 @@ class ModelSpec:
     serves: tuple[str, ...]
 
 
-def confirmed_answer(folder: Path, accounts: Accounts) -> Mapping[str, Any]:
-    """``selection.json`` of the finished study in ``folder``.
+def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
+    """The answer of the finished study in ``folder``.
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
     """
-    state = state_of(accounts, is_alive(folder, accounts))
+    state = find_study_status(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
         hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
-    if (content := read_answer(folder)) is None:
+    if (answer := read_answer(folder)) is None:
         again = f"`auxtune resume {typed(folder)}` writes it again"
         raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
-    return content
+    return answer
 
 
 def model_specs(
     folder: Path,
-    answer: Mapping[str, Any],
+    answer: Answer,
     accounts: Accounts,
     confirmation: Confirmation,
     seed: int,
@@ -71,16 +70,16 @@ def model_specs(
             raise AuxtuneError(f"{folder}: --group is for studies with `objective: groups`; this one has one model")
         [proposal] = proposals
         return [ModelSpec("", proposal, confirmation.serves)]
-    groups = answer["groups"] if arm == SELECTION else groups_of(accounts, arms[arm][:1], main_metrics(answer))
+    groups = answer.groups or () if arm == SELECTION else groups_of(accounts, arms[arm][:1], answer.main_metrics)
     return _serving(folder, proposals, groups, group)
 
 
 def _serving(
-    folder: Path, proposals: Sequence[Proposal], groups: Sequence[Mapping[str, Any]], group: int | None
+    folder: Path, proposals: Sequence[Proposal], groups: Sequence[Group], group: int | None
 ) -> list[ModelSpec]:
     """The groups that serve a task, or of them number ``group``."""
     numbered = [
-        ModelSpec(f"group-{number}", proposal, tuple(each["serves"]))
+        ModelSpec(f"group-{number}", proposal, each.serves)
         for number, (proposal, each) in enumerate(zip(proposals, groups, strict=True), start=1)
     ]
     serving = [spec for spec in numbered if spec.serves]
@@ -93,12 +92,12 @@ def _serving(
     return [replace(asked[0], name="")]
 
 
-def _check(folder: Path, answer: Mapping[str, Any], executed: Sequence[Proposal]) -> None:
+def _check(folder: Path, answer: Answer, executed: Sequence[Proposal]) -> None:
     """Raise ``AuxtuneError`` unless ``answer`` is of the selection that ``executed`` trains."""
-    if answer["primary"] is not None:
-        agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer["weights"]
+    if answer.primary is not None:
+        agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer.weights
     else:
-        agrees = [list(proposal.tasks) for proposal in executed] == [each["tasks"] for each in answer["groups"] or []]
+        agrees = [proposal.tasks for proposal in executed] == [each.tasks for each in answer.groups or ()]
     if not agrees:
         path = folder / "selection.json"
         again = f"`auxtune resume {typed(folder)}` writes it again"

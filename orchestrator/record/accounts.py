@@ -29,6 +29,7 @@ from auxtune.orchestrator.record.events import (
     Tracked,
 )
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.status import TrialStatus
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.recipe import SearchScore
@@ -65,13 +66,16 @@ class Trial:
     tried_again: bool = False  # it failed, and another one stands for it
 
     @property
-    def status(self) -> str:
-        """``waiting``, ``running``, ``finished``, ``reused``, ``stopped`` early or ``failed``."""
+    def status(self) -> TrialStatus:
+        """Where it is in its life."""
         if self.reused:
-            return "reused"
+            return TrialStatus.REUSED
+        if self.told is not None and self.told.outcome.ok:
+            return TrialStatus.FINISHED
         if self.told is not None:
-            return "finished" if self.told.outcome.ok else "stopped" if self.stopped else "failed"
-        return "running" if self.attempts and self.attempts[-1].ended is None else "waiting"
+            return TrialStatus.STOPPED if self.stopped else TrialStatus.FAILED
+        is_running = bool(self.attempts) and self.attempts[-1].ended is None
+        return TrialStatus.RUNNING if is_running else TrialStatus.WAITING
 
     @property
     def reused(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a page is made of: values that say nothing of HTML, so that the same page can be read as JSON.
+"""What a page is made of: values that say nothing of HTML or of a terminal, rendered as either, as Markdown or as JSON.
 
 A number keeps its full value beside the text that shows it; what is not known has the value ``None`` and says so.
 """
@@ -38,7 +38,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under ``columns``; the first cell of each names it. ``folded`` ones are opened by whoever wants them."""
+    """Rows under ``columns``; the first cell of each names it."""
 
     kind: ClassVar[str] = "table"
 
@@ -46,6 +46,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False
+    """Opened on a page by whoever wants it."""
+    note: str = ""
+    """Shown below it in a terminal; a page has a paragraph of its own."""
+    rules: Literal["grid", "head", "tight", "none"] = "grid"
+    """Its lines in a terminal: between all columns, below the head, the same with less space, or none."""
 
     def __post_init__(self) -> None:
         if wrong := [row for row in self.rows if len(row) != len(self.columns)]:

@@ -1,11 +1,12 @@
-"""The page of several studies of one question."""
+"""Several studies of one question, as a page and as tables for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from auxtune.orchestrator.answer.comparison import UNITS, named
+from auxtune.orchestrator.answer.comparison import UNITS, Comparison, describe_comparison
+from auxtune.orchestrator.answer.lift import Lift
+from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, number, small
 from auxtune.orchestrator.report.intervals import intervals
 from auxtune.orchestrator.report.scatter import Point, scatter
@@ -13,14 +14,14 @@ from auxtune.orchestrator.report.sections.lift import bounds
 from auxtune.trials.metrics import direction_of
 
 
-def comparison_page(found: Mapping[str, Any]) -> Page:
-    """``found``, as ``answer.comparison.comparison`` gives it, as a page."""
-    names = [study["study"] for study in found["studies"]]
+def comparison_page(found: Comparison) -> Page:
+    """Who is better, score against cost, and every difference."""
+    names = [study.study for study in found.studies]
     return Page(
         "Studies compared",
         f"{', '.join(names)}: one question, with {len(names)} ways of choosing.",
         (
-            Section("answer", "The answer", (Paragraph(named(found), "answer"),)),
+            Section("answer", "The answer", (Paragraph(describe_comparison(found), "answer"),)),
             Section("studies", "Score against cost", tuple(_studies(found))),
             Section("differences", "Differences", tuple(_differences(found))),
         ),
@@ -28,15 +29,54 @@ def comparison_page(found: Mapping[str, Any]) -> Page:
     )
 
 
-def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
-    unit, scored = UNITS[found["unit"]], [study for study in found["studies"] if study["test"]]
+def compare_tables(found: Comparison) -> Iterator[Block]:
+    """The same for a terminal: who is better in a sentence, and two tables."""
+    unit = UNITS[found.unit]
+    yield Paragraph(describe_comparison(found), "answer")
+    studies = [
+        (
+            study.study,
+            study.selector,
+            " | ".join(map(" + ".join, study.selected)),
+            _describe_score(study.test),
+            "not measured" if study.lift is None else f"{study.lift.mean:+.4f} ({interval(study.lift)})",
+            f"{study.cost:.3g}",
+            "–" if study.best_at_equal_cost is None else f"{study.best_at_equal_cost:.4f}",
+        )
+        for study in found.studies
+    ]
+    note = (
+        f"Search is probe and search, with what reused evidence had cost. By equal cost: the best score on the "
+        f"validation split once a search had cost {found.equal_cost:.3g} {unit}, as much as the cheapest in all."
+    )
+    yield Table("Studies of one question", _columns(unit), tuple(studies), note=note)
+    pairs = [
+        (pair.a, pair.b, f"{lift.mean:+.4f} {lift.metric}", interval(lift), str(lift.seeds))
+        if (lift := pair.lift) is not None
+        else (pair.a, pair.b, "–", "no seed in common: give the studies one `seed`", "0")
+        for pair in found.pairs
+    ]
+    columns = ("", "less", "difference", f"{found.level:.1%} interval", "seeds")
+    yield Table("Differences on the test split", columns, tuple(pairs))
+
+
+def _columns(unit: str) -> tuple[str, ...]:
+    return ("study", "selector", "selected", "test split", "over single task", f"search, {unit}", "best by equal cost")
+
+
+def _describe_score(test: Lift | None) -> str:
+    if test is None:
+        return "–"
+    half = "" if test.high is None else f" ± {test.high - test.mean:.4f}"
+    return f"{test.mean:.4f}{half} {test.metric}"
+
+
+def _studies(found: Comparison) -> Iterator[Block]:
+    unit, scored = UNITS[found.unit], [(study, study.test) for study in found.studies if study.test]
     if scored:
-        metric = scored[0]["test"]["metric"]
-        points = {
-            study["study"]: [Point(study["cost"], *(study["test"][key] for key in ("mean", "low", "high")))]
-            for study in scored
-        }
-        said = "; ".join(f"{s['study']} {s['test']['mean']:.4f} for {s['cost']:.3g} {unit}" for s in scored)
+        metric = scored[0][1].metric
+        points = {study.study: [Point(study.cost, test.mean, test.low, test.high)] for study, test in scored}
+        said = "; ".join(f"{study.study} {test.mean:.4f} for {study.cost:.3g} {unit}" for study, test in scored)
         across, up = f"cost of the search ({unit})", f"{metric} on the test split"
         svg = scatter("cost", points, across, up, said, direction_of(metric))
         yield Picture(
@@ -46,51 +86,42 @@ def _studies(found: Mapping[str, Any]) -> Iterator[Block]:
         )
     rows = [
         (
-            study["study"],
-            study["selector"],
-            " | ".join(map(" + ".join, study["selected"])),
-            number(study["test"]["mean"] if study["test"] else None, ".4f"),
-            number(study["lift"]["mean"] if study["lift"] else None, "+.4f"),
-            small(study["cost"], 3),
-            number(study["best_at_equal_cost"], ".4f"),
+            study.study,
+            study.selector,
+            " | ".join(map(" + ".join, study.selected)),
+            number(study.test.mean if study.test else None, ".4f"),
+            number(study.lift.mean if study.lift else None, "+.4f"),
+            small(study.cost, 3),
+            number(study.best_at_equal_cost, ".4f"),
         )
-        for study in found["studies"]
+        for study in found.studies
     ]
-    columns = (
-        "study",
-        "selector",
-        "selected",
-        "test split",
-        "over single task",
-        f"search, {unit}",
-        "best by equal cost",
-    )
-    yield Table("Studies of one question", columns, tuple(rows))
+    yield Table("Studies of one question", _columns(unit), tuple(rows))
     yield Paragraph(
         "By equal cost: the best score on the validation split once a search had cost "
-        f"{found['equal_cost']:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "
+        f"{found.equal_cost:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "
         "what a fresh run would score.",
         "note",
     )
 
 
-def _differences(found: Mapping[str, Any]) -> Iterator[Block]:
-    known = {f"{pair['a']} − {pair['b']}": pair for pair in found["pairs"] if pair["mean"] is not None}
+def _differences(found: Comparison) -> Iterator[Block]:
+    known = {f"{pair.a} − {pair.b}": pair.lift for pair in found.pairs if pair.lift is not None}
     if known:
-        unit = f"difference on the test split, {next(iter(known.values()))['metric']}"
-        said = "; ".join(f"{label} {pair['mean']:+.4f}" for label, pair in known.items())
+        unit = f"difference on the test split, {next(iter(known.values())).metric}"
+        said = "; ".join(f"{label} {lift.mean:+.4f}" for label, lift in known.items())
         yield Picture(
             intervals("differences", list(known.items()), unit, said),
-            f"Each difference with its {found['level']:.1%} interval: all of them hold together with 95 %.",
+            f"Each difference with its {found.level:.1%} interval: all of them hold together with 95 %.",
         )
     rows = [
         (
-            pair["a"],
-            pair["b"],
-            number(pair["mean"], "+.4f"),
-            *(bounds(pair) if pair["mean"] is not None else ("no seed in common", "give the studies one `seed`")),
-            number(pair["seeds"]),
+            pair.a,
+            pair.b,
+            number(pair.lift.mean if pair.lift else None, "+.4f"),
+            *(bounds(pair.lift) if pair.lift else ("no seed in common", "give the studies one `seed`")),
+            number(pair.lift.seeds if pair.lift else 0),
         )
-        for pair in found["pairs"]
+        for pair in found.pairs
     ]
     yield Table("Differences on the test split", ("", "less", "difference", "from", "to", "seeds"), tuple(rows))

@@ -76,12 +76,12 @@ def level(value: float, largest: float) -> int:
     return round(4 + 4 * part)
 
 
-def drawn(name: str, height: float, says: str, draw: Callable[[Figure], None]) -> Markup:
+def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]) -> Markup:
     """The SVG of what ``draw`` puts on a figure of ``height`` inches.
 
     ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` is for who cannot see it.
     """
-    import matplotlib  # slow to import, and only wanted where something is drawn
+    import matplotlib  # slow to import, and only wanted where something is draw_svg
     from matplotlib.figure import Figure
 
     written = io.StringIO()

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def intervals(name: str, lifts: Sequence[tuple[str, Mapping[str, Any]]], unit: str, says: str) -> Markup:
-    """``lifts`` are (label, lift as in ``selection.json``); of one without an interval only the dot is drawn."""
+class Estimate(Protocol):
+    """A difference with its interval; ``low`` and ``high`` are ``None`` where there is none."""
+
+    @property
+    def mean(self) -> float:
+        """The estimate itself."""
+
+    @property
+    def low(self) -> float | None:
+        """The lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
+
+
+def intervals(name: str, lifts: Sequence[tuple[str, Estimate]], unit: str, says: str) -> Markup:
+    """``lifts`` are (label, lift); of one without an interval only the dot is drawn."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=colour("muted"), linewidth=1)
         for place, (_, lift) in enumerate(lifts):
-            mean, low, high = lift["mean"], lift["low"], lift["high"]
-            if low is not None:
+            mean, low, high = lift.mean, lift.low, lift.high
+            if low is not None and high is not None:
                 axes.hlines(place, low, high, color=colour("series-0"), linewidth=2.2)
             filled = colour("series-0") if low is not None else "none"
             axes.plot(mean, place, "o", markersize=7, color=colour("series-0"), markerfacecolor=filled)
@@ -42,11 +58,11 @@ def intervals(name: str, lifts: Sequence[tuple[str, Mapping[str, Any]]], unit: s
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 
-    return drawn(name, 0.75 + 0.42 * len(lifts), says, draw)
+    return draw_svg(name, 0.75 + 0.42 * len(lifts), says, draw)
 
 
 def interval_grid(
-    name: str, columns: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: Sequence[str], unit: str, says: str
+    name: str, columns: Mapping[str, Mapping[str, Estimate]], rows: Sequence[str], unit: str, says: str
 ) -> Markup:
     """The same with a panel per column: column -> row -> lift."""
 
@@ -57,9 +73,9 @@ def interval_grid(
             for place, row in enumerate(rows):
                 if (lift := lifts.get(row)) is None:
                     continue
-                if lift["low"] is not None:
-                    axes.hlines(place, lift["low"], lift["high"], color=colour("series-0"), linewidth=2)
-                axes.plot(lift["mean"], place, "o", markersize=5.5, color=colour("series-0"))
+                if lift.low is not None and lift.high is not None:
+                    axes.hlines(place, lift.low, lift.high, color=colour("series-0"), linewidth=2)
+                axes.plot(lift.mean, place, "o", markersize=5.5, color=colour("series-0"))
             axes.set_title(column)
             axes.set_yticks(range(len(rows)), rows)
             axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -69,4 +85,4 @@ def interval_grid(
             axes.locator_params(axis="x", nbins=4)
         figure.supxlabel(unit, fontsize=9.5)
 
-    return drawn(name, 1.0 + 0.3 * len(rows), says, draw)
+    return draw_svg(name, 1.0 + 0.3 * len(rows), says, draw)

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of, read_answer
+from auxtune.orchestrator.answer.answer import Answer, read_answer
+from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.answer_validity import NewReading, find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
@@ -26,7 +27,7 @@ from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.scores import scored_by, sign_in
-from auxtune.orchestrator.record.standing import is_alive, state_of
+from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selection, Selector
@@ -34,7 +35,7 @@ from auxtune.selectors.protocol import Problem, Selection, Selector
 
 @dataclass(frozen=True)
 class Material:
-    """A study as it stands. ``selection`` is the content of ``selection.json``, if there is one.
+    """A study as it stands. ``answer`` is that of ``selection.json``, if there is one.
 
     ``state`` is ``running``, ``done``, ``interrupted`` or ``failed``.
     """
@@ -44,7 +45,7 @@ class Material:
     events: Sequence[Event]
     accounts: Accounts
     state: str
-    selection: Mapping[str, Any] | None
+    answer: Answer | None
 
     @property
     def options(self) -> StudyOptions:
@@ -59,15 +60,14 @@ class Material:
     @property
     def outdated(self) -> bool:
         """Whether the answer is one that the study has gone on from since."""
-        return self.selection is not None and self.state != "done"
+        return self.answer is not None and self.state != "done"
 
     @cached_property
-    def cost(self) -> Mapping[str, Any]:
+    def cost(self) -> StudyCost:
         """What the study took: as the answer tells it, or, where that is not of now, so far."""
-        if self.selection is not None and not self.outdated:
-            cost: Mapping[str, Any] = self.selection["cost"]
-            return cost
-        return cost_of(self.accounts, price_of(self.options), time.time() if self.state == "running" else None)
+        if self.answer is not None and not self.outdated:
+            return self.answer.cost
+        return sum_cost(self.accounts, price_of(self.options), time.time() if self.state == "running" else None)
 
     @cached_property
     def metric(self) -> str:
@@ -139,9 +139,8 @@ class Material:
     @property
     def belief(self) -> Mapping[str, Any]:
         """What the selector holds true: as the answer has it, unless that is read anew."""
-        if self.selection is not None and not self.outdated and self.anew is None:
-            belief: Mapping[str, Any] = self.selection["belief"]
-            return belief
+        if self.answer is not None and not self.outdated and self.anew is None:
+            return self.answer.belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}
 
     @property
@@ -167,7 +166,7 @@ def read_material(folder: Path, study: StudyFile) -> Material:
     """
     events = read_events(folder / "ledger")
     accounts = Accounts(events)
-    state = state_of(accounts, is_alive(folder, accounts))
+    state = find_study_status(accounts, is_alive(folder, accounts))
     return Material(folder, study, events, accounts, state, read_answer(folder))
 
 
@@ -175,11 +174,11 @@ def finished_material(
     folder: Path,
     study: StudyFile,
     events: Sequence[Event],
-    selection: Mapping[str, Any],
+    answer: Answer,
     accounts: Accounts | None = None,
 ) -> Material:
     """The study that a session has just brought to its answer, and is about to close.
 
     ``accounts`` are of all ``events``, which are folded where they are not given.
     """
-    return Material(folder, study, events, Accounts(events) if accounts is None else accounts, "done", selection)
+    return Material(folder, study, events, Accounts(events) if accounts is None else accounts, "done", answer)

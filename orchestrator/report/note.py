@@ -6,10 +6,10 @@ what the page folds is left out, then the last parts. The whole is in ``report.h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import other_arm, verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
 from auxtune.orchestrator.typed import typed
@@ -19,16 +19,16 @@ _ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 
-def note_of(page: Page | None, selection: Mapping[str, Any], folder: Path) -> str:
+def note_of(page: Page | None, answer: Answer, folder: Path) -> str:
     """The answer's sentence, selection, lift, contributions and cost, and how to go on from the study's ``folder``.
 
-    Without a ``page``, which may have failed, the sentence alone; ``selection`` is the content of ``selection.json``.
+    Without a ``page``, which may have failed, the sentence alone.
     """
     known = {section.anchor: section for section in page.sections} if page else {}
     sections = [known[name] for name in _PARTS if name in known]
-    foot = _foot(folder, other_arm(selection) if selection else None)
+    foot = _foot(folder, other_arm(answer))
     for folded, count in ((True, len(sections)), *((False, count) for count in range(len(sections), 0, -1))):
-        parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(selection))}**"]
+        parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(answer))}**"]
         text = "\n\n".join([*parts, foot])
         if len(text) <= LONGEST:
             break

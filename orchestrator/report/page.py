@@ -28,7 +28,7 @@ def coded(text: str) -> Markup:
     return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
 
 
-def rendered(page: Page) -> str:
+def render_html(page: Page) -> str:
     """The page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),

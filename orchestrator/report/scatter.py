@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from auxtune.orchestrator.report.drawing import MARKS, SERIES, colour, drawn
+from auxtune.orchestrator.report.drawing import MARKS, SERIES, colour, draw_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,4 +79,4 @@ def scatter(
         axes.margins(0.06)
         figure.legend(loc="outside lower left", ncols=4, fontsize=8.5, handletextpad=0.3, columnspacing=1.4)
 
-    return drawn(name, 4.4, says, draw)
+    return draw_svg(name, 4.4, says, draw)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
 from auxtune.orchestrator.report.material import Material, finished_material
-from auxtune.orchestrator.report.page import rendered
+from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.sections.answer import answer_section
 from auxtune.orchestrator.report.sections.contribution import contribution_section
 from auxtune.orchestrator.report.sections.cost import cost_section
@@ -68,7 +68,7 @@ def _length(material: Material) -> str:
 
 def write_page(page: Page, to: Path) -> None:
     """Write ``page`` as HTML, whole or not at all. Raises ``OSError``."""
-    text = rendered(page)
+    text = render_html(page)
     write_whole(to, lambda file: file.write(text.encode()))
 
 
@@ -76,7 +76,7 @@ def write_report(
     folder: Path,
     study: StudyFile,
     events: Sequence[Event],
-    selection: Mapping[str, Any],
+    answer: Answer,
     accounts: Accounts | None = None,
 ) -> tuple[Page | None, str | None]:
     """Write ``report.html`` of a study that has just come to its answer into its ``folder``.
@@ -88,7 +88,7 @@ def write_report(
     """
     page = None
     try:
-        page = study_page(finished_material(folder, study, events, selection, accounts))
+        page = study_page(finished_material(folder, study, events, answer, accounts))
         write_page(page, folder / FILE)
     except Exception as error:
         with suppress(OSError):  # a former page would tell of another answer

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import answer, read_answer, write_answer
+from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
+from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.answer_validity import FailedPart
@@ -44,8 +45,7 @@ class Result:
     """What a finished study leaves."""
 
     folder: Path
-    selection: Mapping[str, Any]
-    """The content of ``selection.json``."""
+    answer: Answer
     accounts: Accounts
     tracking_trouble: str | None
     """Why MLflow could not be brought up to date, if it could not."""
@@ -53,6 +53,11 @@ class Result:
     """Why ``report.html`` could not be written, if it could not."""
     unpaid: str | None = None
     """The selector's new reading of its trials, where the budget does not allow to confirm it."""
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """The content of ``selection.json``."""
+        return self.answer.as_json()
 
 
 def run_session(
@@ -95,7 +100,7 @@ class Session:
         self._tracker = Tracker(mirrored(context), list(ledger.events))
         self._agenda: Agenda | None = None
         self._reason: Reason = "failed"
-        self._selection: Mapping[str, Any] = {}
+        self._answer: Answer | None = None
         self._page: Page | None = None
         self._report_trouble: str | None = "interrupted"
         self._failure = ""  # why there is no answer, up to what is to be done
@@ -138,11 +143,11 @@ class Session:
             raise
         except KeyboardInterrupt:  # at a moment when it could be obeyed at once
             self._reason = "done" if self._reason == "done" else "interrupted"
-            ending = ending_of(self._reason, self._context.folder, self._selection, self._page)
+            ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
             close(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
-                ending = ending_of("failed", self._context.folder, {}, None)
+                ending = ending_of("failed", self._context.folder, None, None)
                 close(self._ledger, self._tracker, "failed", ending, PATIENCE)
             raise
 
@@ -164,10 +169,11 @@ class Session:
         if self._reason == "done":
             metrics = {name: task.metrics[0] for name, task in self._prepared.tasks.items()}
             name, confirmation, price = context.options.study, context.confirmation, context.price
-            self._selection = answer(name, folder, agenda.accounts, confirmation, metrics, price)
-            write_answer(folder, self._selection)
+            answer = build_answer(name, folder, agenda.accounts, confirmation, metrics, price)
+            write_answer(folder, answer)
+            self._answer = answer
             self._page, self._report_trouble = write_report(
-                folder, context.study, self._ledger.events, self._selection, context.accounts
+                folder, context.study, self._ledger.events, answer, context.accounts
             )
         elif self._reason == "failed":
             discard_answer(folder, agenda.failed_part)
@@ -175,7 +181,7 @@ class Session:
 
     def close(self, agenda: Agenda) -> None:
         """Bring MLflow up to date and write the session's last events."""
-        ending = ending_of(self._reason, self._context.folder, self._selection, self._page)
+        ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
         message = self._failure or None
         for event in close(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
             agenda.accounts.add(event)
@@ -186,30 +192,30 @@ class Session:
         resume = f"`auxtune resume {typed(folder)}` goes on from here"
         if self._reason == "interrupted":
             raise Interrupted(f"Interrupted; {resume}.")
-        if self._reason == "failed" or self._agenda is None:
+        if self._reason == "failed" or self._agenda is None or self._answer is None:
             raise TooManyFailures(self._failure + resume)
         accounts, unpaid = self._agenda.accounts, self._agenda.unpaid
         limit = self._context.options.budget.trials
         said = unpaid.describe(folder, accounts.trained, limit) if unpaid else None
-        return Result(folder, self._selection, accounts, self._tracker.trouble, self._report_trouble, said)
+        return Result(folder, self._answer, accounts, self._tracker.trouble, self._report_trouble, said)
 
     def _hear(self, event: Event) -> None:
         self._tracker.hear(event)
         self._listener(event)
 
 
-def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+def ending_of(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
     """What MLflow keeps of the study, once it has ended for a ``reason``."""
-    if not selection:
+    if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
     files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
     try:
         drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
-        return Ending(reason, selection, note_of(page, selection, folder), files, drawings)
+        return Ending(reason, answer, note_of(page, answer, folder), files, drawings)
     except Exception as error:  # an answer must not be lost over what MLflow shows of it
         said = f"{type(error).__name__}: {error}"
         logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
-        return Ending(reason, selection, note_of(None, selection, folder), files)
+        return Ending(reason, answer, note_of(None, answer, folder), files)
 
 
 def close(
@@ -255,10 +261,10 @@ def discard_answer(folder: Path, part: FailedPart | None) -> None:
     if part is None:
         return
     try:
-        content = read_answer(folder)
+        answer = read_answer(folder)
     except AuxtuneError:  # of no use to anybody either
         return
-    if content is not None and (part == "search" or not content["report"]):
+    if answer is not None and (part == "search" or not answer.report):
         for name in ("selection.json", FILE):
             (folder / name).unlink(missing_ok=True)
 

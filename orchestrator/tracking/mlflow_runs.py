@@ -161,11 +161,11 @@ class StudyRuns:
             self._client.log_text(run_id, path.read_text(encoding="utf-8"), path.name)
         for name, drawing in ending.drawings.items():
             self._client.log_text(run_id, drawing, name)
-        if not ending.selection:
+        if ending.answer is None:
             return
         known = self._client.get_run(run_id).data.metrics
         former = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
-        values = former | answer_metrics(ending.selection)
+        values = former | answer_metrics(ending.answer)
         self._client.log_batch(run_id, [Metric(key, value, int(now * 1000), 0) for key, value in values.items()])
 
     def end(self, run_id: str, status: str) -> None:

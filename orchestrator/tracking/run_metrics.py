@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Trial
 
@@ -66,18 +67,18 @@ def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     return sums | ({"cost/peak_gpu_bytes": float(max(peaks))} if peaks else {})
 
 
-def answer_metrics(selection: Mapping[str, Any]) -> dict[str, float]:
-    """What an answer came to, from the content of ``selection.json``; unknown is left out.
+def answer_metrics(answer: Answer) -> dict[str, float]:
+    """What an answer came to; unknown is left out.
 
     ``test/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
     is the same training 0 without bounds.
     """
-    report = selection["report"]
-    values = {f"test/{task}/{name}": value for task, each in report.items() for name, value in each.items()}
-    for control, lift in selection["lift"].items():
+    values = {f"test/{task}/{name}": value for task, each in answer.report.items() for name, value in each.items()}
+    for control, lift in answer.lift.items():
         if lift is not None:
-            bounds = {f"lift/{control}/{end}": lift[end] for end in ("low", "high") if lift[end] is not None}
-            values |= {f"lift/{control}": lift["mean"], **bounds}
+            ends = {f"lift/{control}/low": lift.low, f"lift/{control}/high": lift.high}
+            bounds = {key: end for key, end in ends.items() if end is not None}
+            values |= {f"lift/{control}": lift.mean, **bounds}
     return values
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.scores import shown_score, value_noun
@@ -62,12 +63,12 @@ Reason: TypeAlias = Literal["done", "interrupted", "failed"]
 class Ending:
     """``reason`` is the session's, ``done``, ``interrupted`` or ``failed``.
 
-    ``selection`` is the content of ``selection.json`` and ``note`` what the run says of it in Markdown, both empty
-    where there is no answer. ``files`` are kept under their names, ``drawings`` (path in the run -> SVG) under theirs.
+    Where there is no ``answer``, ``note``, what the run says of it in Markdown, is empty. ``files`` are kept under
+    their names, ``drawings`` (path in the run -> SVG) under theirs.
     """
 
     reason: Reason
-    selection: Mapping[str, object] = field(default_factory=dict)
+    answer: Answer | None = None
     note: str = ""
     files: Sequence[Path] = ()
     drawings: Mapping[str, str] = field(default_factory=dict)

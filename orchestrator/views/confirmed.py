@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from auxtune.orchestrator.answer.answer import read_answer
-from auxtune.orchestrator.answer.recommendation import is_same_training
+from auxtune.orchestrator.answer.answer import Answer, read_answer
 from auxtune.orchestrator.answer.verdict import SAME, interval, verdict
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, Trainings, same_trainings
@@ -17,22 +15,22 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.trials.metrics import direction_of
 
 
-def answer_in(folder: Path) -> Mapping[str, Any] | None:
-    """The content of ``selection.json``; ``None`` before there is one that can be read."""
+def answer_in(folder: Path) -> Answer | None:
+    """The answer in ``selection.json``; ``None`` before there is one that can be read."""
     try:
         return read_answer(folder)
     except AuxtuneError:  # who reports on the study says what is wrong with it
         return None
 
 
-def confirmed(answer: Mapping[str, Any]) -> Iterator[str]:
-    """The verdict of ``selection.json``, then the lifts that it does not tell."""
+def confirmed(answer: Answer) -> Iterator[str]:
+    """The verdict, then the lifts that it does not tell."""
     yield verdict(answer)
-    for control, lift in answer["lift"].items():
-        if lift is not None and is_same_training(lift):
+    for control, lift in answer.lift.items():
+        if lift is not None and lift.same_training:
             yield f"{control} is {SAME}"
         elif lift is not None and control != "single_task":
-            yield f"{lift['mean']:+.4f} over {control} ({interval(lift, '95 % interval ')})"
+            yield f"{lift.mean:+.4f} over {control} ({interval(lift, '95 % interval ')})"
 
 
 def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.table import Table
 
 from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
 from auxtune.trials.encoded import SPLITS
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.session.smoke import SmokedTask
 
 SHOWN = 10  # classes named before the rest is counted
 # The columns that may be left out and the space between all of them, from the widest table to the narrowest.
@@ -71,3 +75,40 @@ def classes_line(task: InspectedTask) -> str:
     shown = [f"{name if name == name.strip() else repr(name)} {counts['train']}" for name, counts in first]
     more = f" and {len(task.classes) - SHOWN} more" if len(task.classes) > SHOWN else ""
     return f"{task.name}: {len(task.classes)} {many} with their training {unit}: {', '.join(shown)}{more}"
+
+
+def inspection_lines(inspection: Inspection) -> Iterator[str]:
+    """What is said below the rows: origins of the splits, classes, notes, warnings, and the trials it takes."""
+    yield "dropped: training rows whose input is in a held-out row of some task, and"
+    yield "validation and probe rows whose input is in a test row of their own task"
+    yield "lift ≥: the smallest lift that the test rows can tell from noise"
+    for task in inspection.tasks:
+        yield f"{task.name}: {splits_line(task.origins)}"
+    yield from map(classes_line, inspection.tasks)
+    yield from (f"note: {task.name}: {note}" for task in inspection.tasks for note in task.notes)
+    yield from (f"warning: {warning}" for warning in inspection.warnings)
+    if inspection.epochs is not None:
+        yield inspection.epochs
+    least = inspection.confirm_trials + inspection.fewest_search_trials
+    yield (
+        f"trials: at least {least} ({inspection.confirm_trials} to confirm, {inspection.fewest_search_trials} to "
+        f"search); the budget allows {inspection.budget_trials or 'any number'}"
+    )
+
+
+def describe_smoke(name: str, smoked: SmokedTask) -> str:
+    """What a smoke test of one task came to."""
+    figures = smoked.figures
+    if figures is None:
+        return f"smoke: {name}: FAILED ({smoked.why}): {smoked.message}"
+    if figures.peak_gpu_bytes is not None:
+        peak = f"peak {figures.peak_gpu_bytes / 1e6:.0f} MB of GPU memory"
+    elif figures.peak_growth_bytes is not None:
+        peak = f"peak {figures.peak_growth_bytes / 1e6:.0f} MB beyond what was held"
+    else:
+        peak = "peak memory unknown"
+    return (
+        f"smoke: {name}: {figures.seconds_per_step:.4g} s per step ({figures.fastest:.4g} – {figures.slowest:.4g}), "
+        f"{figures.seconds_per_evaluation:.4g} s per evaluation, {peak}, "
+        f"checkpoint {figures.checkpoint_bytes / 1e6:.1f} MB"
+    )

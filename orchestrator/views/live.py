@@ -1,7 +1,7 @@
-"""The live view: one scene of a study drawn for a terminal, from 40 columns on.
+"""The live view: one snapshot of a study drawn for a terminal, from 40 columns on.
 
-A pure function of the scene and the moment. What matters least goes first where there is no room: bars before numbers,
-trials beyond the terminal's height before the lines that sum up.
+A pure function of the snapshot and the moment. What matters least goes first where there is no room: bars before
+numbers, trials beyond the terminal's height before the lines that sum up.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import of_limit
-from auxtune.orchestrator.views.fitting import fitted
 from auxtune.orchestrator.views.remaining_work import duration
-from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
+from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
+from auxtune.orchestrator.views.terminal import fitted
 
 _WIDE = 70  # columns from which there is room for bars
 _BAR = 16  # columns of a trial's bar
@@ -27,32 +27,34 @@ _STATES = {"running": "bold cyan", "done": "bold green", "interrupted": "bold ye
 
 @dataclass(frozen=True)
 class LiveView:
-    """A scene at ``now``, in seconds since the epoch, as something that Rich can draw; ``None``: not begun yet."""
+    """A snapshot at ``now``, in seconds since the epoch, as something that Rich can draw; ``None``: not begun yet."""
 
-    scene: Scene | None
+    snapshot: StudySnapshot | None
     now: float
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """All of it, as wide as the terminal."""
-        if self.scene is None:
+        if self.snapshot is None:
             yield Text("preparing: data, encoder, workers", style="dim")
             return
         wide, room = options.max_width >= _WIDE, max(3, console.size.height - _SUMS)
-        yield _title(self.scene)
-        yield from _trials(self.scene.running, self.now, options.max_width, room)
+        yield _title(self.snapshot)
+        yield from _trials(self.snapshot.running, self.now, options.max_width, room)
         lines = Table.grid(padding=(0, 2, 0, 0), expand=True)
         lines.add_column(style="dim", width=7, no_wrap=True)
         lines.add_column(ratio=1, overflow="fold")
-        for label, content in _sums(self.scene, wide):
+        for label, content in _sums(self.snapshot, wide):
             lines.add_row(label, content)
         yield lines
 
 
-def _title(scene: Scene) -> Text:
-    counts = ", ".join(f"{count} {state}" for state, count in scene.counts.items() if count)
+def _title(snapshot: StudySnapshot) -> Text:
+    counts = ", ".join(f"{count} {state}" for state, count in snapshot.counts.items() if count)
     title = Text(overflow="fold")
-    title.append(scene.study, style="bold").append(f" by {scene.selector}  ")
-    return title.append(scene.state, style=_STATES.get(scene.state, "bold")).append(f"  {counts or 'no trial yet'}")
+    title.append(snapshot.study, style="bold").append(f" by {snapshot.selector}  ")
+    return title.append(snapshot.state, style=_STATES.get(snapshot.state, "bold")).append(
+        f"  {counts or 'no trial yet'}"
+    )
 
 
 def _trials(running: tuple[RunningTrial, ...], now: float, width: int, room: int) -> RenderResult:
@@ -89,15 +91,15 @@ def _steps(trial: RunningTrial) -> str:
     return f"{'–' if trial.step is None else trial.step}/{trial.steps}"
 
 
-def _sums(scene: Scene, wide: bool) -> list[tuple[str, RenderableType]]:
-    lines: list[tuple[str, RenderableType]] = [("best", Text(scene.best))]
-    lines += [("answer" if place == 0 else "", Text(line)) for place, line in enumerate(scene.answer)]
-    if scene.state != "done":
-        lines += [("belief", Text(scene.belief or "–"))]
-    lines += [("budget", Group(*(_spent(each, wide) for each in scene.budget)))]
-    if scene.coming:
-        lines += [("next", Text(scene.coming))]
-    return [*lines, *(("trouble", Text(line, style="yellow")) for line in scene.trouble)]
+def _sums(snapshot: StudySnapshot, wide: bool) -> list[tuple[str, RenderableType]]:
+    lines: list[tuple[str, RenderableType]] = [("best", Text(snapshot.best))]
+    lines += [("answer" if place == 0 else "", Text(line)) for place, line in enumerate(snapshot.answer)]
+    if snapshot.state != "done":
+        lines += [("belief", Text(snapshot.belief or "–"))]
+    lines += [("budget", Group(*(_spent(each, wide) for each in snapshot.budget)))]
+    if snapshot.remaining_work:
+        lines += [("next", Text(snapshot.remaining_work))]
+    return [*lines, *(("trouble", Text(line, style="yellow")) for line in snapshot.trouble)]
 
 
 def _spent(each: Spent, wide: bool) -> RenderableType:

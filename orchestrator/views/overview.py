@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.scores import shown_value
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
+from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.status import chosen, short
+
+_COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
 
 def study_folders(storage: Path) -> list[Path]:
@@ -58,11 +64,11 @@ def overview_of(folder: Path) -> dict[str, Any]:
     price, trouble = _price(accounts)
     return {
         **row,
-        "state": state_of(accounts, alive),
-        "trials": counted(accounts),
+        "state": find_study_status(accounts, alive),
+        "trials": count_trials(accounts),
         "best": short(best, accounts) if best else None,
         **chosen(selected.selection if selected else None),
-        "cost": cost_of(accounts, price, time.time() if alive else None),
+        "cost": asdict(sum_cost(accounts, price, time.time() if alive else None)),
         "error": trouble,
     }
 
@@ -74,3 +80,35 @@ def _price(accounts: Accounts) -> tuple[Price, str | None]:
         return price_of(parse_study(opened.study, "study.yaml", Path(), opened.overrides).options), None
     except AuxtuneError as error:
         return Price(), f"money is unknown: {error}"
+
+
+def overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    """A table of the studies, and below it what is wrong with some."""
+    yield Table("", _COLUMNS, tuple(map(_cells, rows)), rules="none")
+    yield from (Paragraph(f"{row['study']}: {row['error']}") for row in rows if row["error"])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    trials, best, active = row["trials"], row["best"], time.localtime(row["last_activity"])
+    return (
+        row["study"],
+        row["state"],
+        _count_ended(trials) if trials else "–",
+        shown_value(best["value"], best["search_score"]) if best else "–",
+        _describe_cost(row["cost"]) if row["cost"] else "–",
+        time.strftime("%Y-%m-%d %H:%M", active),
+        " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",
+    )
+
+
+def _count_ended(trials: Mapping[str, int]) -> str:
+    """How many trials have ended of those that were proposed, and how many of them failed; what was reused is none."""
+    ended, failed = trials["finished"] + trials["stopped"] + trials["failed"], trials["failed"]
+    return f"{ended} of {sum(trials.values()) - trials['reused']}" + (f", {failed} failed" if failed else "")
+
+
+def _describe_cost(cost: Mapping[str, Any]) -> str:
+    """Money where it is known, else the hours of what is dear."""
+    if cost["usd"] is not None:
+        return f"{cost['usd']:.2f} USD"
+    return f"{cost['gpu_hours']:.2f} GPU h" if cost["gpu_hours"] else f"{cost['cpu_hours']:.2f} CPU h"

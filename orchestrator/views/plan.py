@@ -1,13 +1,13 @@
-"""What a study would train and what that would cost: all that ``plan`` shows, as JSON values."""
+"""What a study would train and what that would cost: all that ``plan`` shows, as JSON values and as blocks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import fewest_search_trials
 from auxtune.orchestrator.planning.estimate import (
@@ -22,6 +22,7 @@ from auxtune.orchestrator.planning.estimate import (
 )
 from auxtune.orchestrator.planning.machines import Machines, this_machine
 from auxtune.orchestrator.planning.translate import epochs_in_words
+from auxtune.orchestrator.report.blocks import Block, Cell, Number, Paragraph, Table
 from auxtune.orchestrator.session.forecast import (
     ComparisonArm,
     Forecast,
@@ -35,6 +36,19 @@ from auxtune.selectors.protocol import Proposal
 UNFORESEEN = (
     "what the selector asks for after these trials depends on them: between such a trial and a plain one was assumed"
 )
+_COSTS = {
+    "trials": "trials",
+    "wall_hours": "wall hours",
+    "cpu_hours": "CPU hours",
+    "gpu_hours": "GPU hours",
+    "usd": "USD",
+}
+_ENDS = {
+    None: "the search is ended by: not known yet",
+    "selector": "the search is ended by: the selector, which asks for no more",
+    "selected": "the search is over: its selection is in the ledger",
+}
+_HOURS = "{:.3g}".format
 
 
 def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any]:
@@ -47,7 +61,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     fewest = fewest_search_trials(study.options, context.problem)
     foreseen, arms = seen.upcoming_trials(), comparison_arms(context.confirmation, accounts, context.is_searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
-    spent = cost_of(accounts, price, None)
+    spent = vars(sum_cost(accounts, price, None))
     coming = _seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
     each = average(coming or [])
     if not foreseen.alike and (plain := _seconds(seen.throughput, [seen.later()])):
@@ -144,3 +158,89 @@ def _arm(seen: Forecast, arm: ComparisonArm) -> dict[str, Any]:
         "weights": dict(first.weights) if alone and first.weights else None,
         "groups": [list(model.tasks) for model in arm.expected] if arm.known and not alone else None,
     }
+
+
+def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
+    """What ``plan_of`` tells, as lines and tables."""
+    yield from map(Paragraph, _search_lines(plan))
+    arms = [
+        (arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), _describe_tasks(arm))
+        for arm in plan["confirm"]
+    ]
+    yield Table("", ("confirm", "seeds", "to train", "steps", "tasks"), tuple(arms), rules="head")
+    if _is_measured(plan):
+        costs: list[tuple[Cell, ...]] = [
+            (name, *(Number(None, _describe_cost(bill, key)) for bill in plan["cost"].values()))
+            for key, name in _COSTS.items()
+        ]
+        yield Table("", ("cost", *plan["cost"]), tuple(costs), rules="head")
+    notes = (f"note: {note}" for note in plan["notes"])
+    yield from map(Paragraph, (*_ending_lines(plan), *_pace_lines(plan["pace"]), *notes))
+
+
+def _describe_tasks(arm: Mapping[str, Any]) -> str:
+    models = arm["groups"] or ([arm["tasks"]] if arm["tasks"] else [])
+    return " | ".join(map(" + ".join, models)) or "as selected"
+
+
+def _is_measured(plan: Mapping[str, Any]) -> bool:
+    """Whether anything is known of the cost; else a note says how to come by it, and that is enough."""
+    return any(bill is not None for bill in plan["cost"].values())
+
+
+def _search_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    search, spent = plan["search"], plan["spent"]
+    most = "an unknown number" if search["most"] is None else search["most"]
+    yield f"study {plan['study']}: {plan['at_once']} trials at once, {spent['trials']} in its ledger so far"
+    if plan["epochs"] is not None:
+        yield plan["epochs"]
+    yield f"search by {search['selector']}: at most {most} more trials; it can answer from {search['fewest']}"
+    for kind in search["kinds"]:
+        rounds = f" in {kind['rounds']} rounds" if kind["rounds"] else ""
+        yield f"  {kind['trials']} foreseen of {kind['steps']} steps{rounds}, {kind['tasks']} tasks each"
+
+
+def _describe_cost(bill: Mapping[str, Any] | None, key: str) -> str:
+    if bill is None:
+        return "unknown"
+    if key == "trials" or bill[key] is None:
+        return "unknown" if bill[key] is None else str(bill[key])
+    # The spread below its mean, so that the table keeps to a terminal's width.
+    return "\n".join(filter(None, [_HOURS(bill[key]["mean"]), _describe_range(bill[key], _HOURS)]))
+
+
+def _describe_range(spread: Mapping[str, float | None], shown: Callable[[float | None], str]) -> str | None:
+    """From lowest to highest; ``None`` where both are the mean."""
+    if spread["low"] is None or spread["high"] is None:
+        return "spread unknown"
+    exact = spread["low"] == spread["mean"] == spread["high"]
+    return None if exact else f"{shown(spread['low'])} – {shown(spread['high'])}"
+
+
+def _ending_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    for room in plan["budget"]:
+        if room["limit"] == "trials":
+            yield f"budget.trials: {_describe_trials(plan['trials'])}"
+            continue
+        if room["trials"] is None and not _is_measured(plan):
+            continue
+        spread = _describe_range({"mean": room["trials"], "low": room["few"], "high": room["many"]}, str)
+        counted = "unknown" if room["trials"] is None else f"{room['trials']}{f' ({spread})' if spread else ''}"
+        yield f"budget.{room['limit']}: room for {counted} more search trials"
+    ends = plan["search"]["ends"]
+    if ends is not None or _is_measured(plan):
+        yield _ENDS.get(ends, f"the search is ended by: budget.{ends}")
+
+
+def _describe_trials(planned: Mapping[str, int]) -> str:
+    """What the trials of the budget are for, as in ``24 trials: 20 confirm, 4 search``."""
+    before = f"{planned['trained']} trained before, " if planned["trained"] else ""
+    return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search"
+
+
+def _pace_lines(pace: Mapping[str, Any]) -> Iterator[str]:
+    if pace["source"] == "trials":
+        seconds = pace["seconds_per_step"]
+        yield f"estimated from this study's finished trials ({pace['trials']}): {seconds:.4g} s per step on average"
+    elif pace["source"] == "smoke":
+        yield "estimated from the last smoke test; starting Ray, saving, and neighbours on the machine are not in it"

@@ -1,4 +1,4 @@
-"""What comes next in a study, and about how long that will take at the pace of its finished trials."""
+"""The work that remains in a study, and about how long it will take at the pace of its finished trials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 
 
-def remaining_work(
+def describe_remaining_work(
     accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator
 ) -> str:
     """The trials that are still to begin, and, where their number is known, about how long they will take."""

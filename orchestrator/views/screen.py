@@ -1,4 +1,4 @@
-"""The foot of a terminal where a study is watched: the live view, with the lines of its events scrolling by above it.
+"""The foot of a terminal where a study is monitor: the live view, with the lines of its events scrolling by above it.
 
 The cursor is never hidden. So there is no way to die, not even the kernel's, that leaves a terminal without one.
 """
@@ -19,9 +19,9 @@ from rich.text import Text
 
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
-from auxtune.orchestrator.views.scene import Scene
-from auxtune.orchestrator.views.watched import Sparing, Watched
+from auxtune.orchestrator.views.snapshot import StudySnapshot
 
 INTERVAL = 0.5  # seconds between two looks at what there is to see
 _LONGEST = 5.0  # seconds between two where each takes long
@@ -63,9 +63,9 @@ class Screen:
         self._live.update(Text("", end=""))  # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
 
-    def draw(self, scene: Scene | None) -> None:
+    def draw(self, snapshot: StudySnapshot | None) -> None:
         """The view as it is now."""
-        self._live.update(LiveView(scene, time.time()), refresh=True)
+        self._live.update(LiveView(snapshot, time.time()), refresh=True)
 
 
 class RunScreen(threading.Thread):
@@ -75,15 +75,17 @@ class RunScreen(threading.Thread):
     hear of it.
     """
 
-    def __init__(self, console: Console, watched: Watched, lines: EventLines, earlier: Sequence[Event] = ()) -> None:
+    def __init__(
+        self, console: Console, monitor: StudyMonitor, lines: EventLines, earlier: Sequence[Event] = ()
+    ) -> None:
         """``lines`` are written to ``console``; ``earlier`` events are looked at once this session has begun."""
         super().__init__(name="live view", daemon=True)
-        self._console, self._watched, self._lines = console, watched, lines
+        self._console, self._monitor, self._lines = console, monitor, lines
         self._screen: Screen | None = Screen(console)
         self._earlier, self._heard = list(earlier), deque[Event]()
-        self._over, self._writing, self._sparing = threading.Event(), threading.Lock(), Sparing()
+        self._over, self._writing, self._limiter = threading.Event(), threading.Lock(), RateLimiter()
 
-    def hear(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
         """Called on the driver's thread for every event."""
         self._heard.append(event)
 
@@ -107,21 +109,21 @@ class RunScreen(threading.Thread):
 
     def run(self) -> None:
         """The thread: lines of what was heard, and the view, again and again."""
-        while not self._over.wait(max(INTERVAL, min(self._sparing.seconds, _LONGEST))):
+        while not self._over.wait(max(INTERVAL, min(self._limiter.seconds, _LONGEST))):
             events, screen = self._say(), self._screen
             if screen is not None:
-                with self._sparing.at_work():
+                with self._limiter.at_work():
                     self._look(screen, events)
 
     def _look(self, screen: Screen, events: Sequence[Event]) -> None:
         try:
             if events:
-                self._watched.hear([*self._earlier, *events])
+                self._monitor.observe([*self._earlier, *events])
                 self._earlier.clear()
-            scene = self._watched.scene("running", time.time())
+            snapshot = self._monitor.snapshot("running", time.time())
             with self._writing:
                 if not self._over.is_set():
-                    screen.draw(scene)
+                    screen.draw(snapshot)
         except Exception as error:
             with self._writing:
                 if self._over.is_set():  # it is gone, or goes, without that

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import cost_of
-from auxtune.orchestrator.answer.recommendation import recommendation_of
+from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
 from auxtune.orchestrator.record.events import PHASES
-from auxtune.orchestrator.record.scores import shown_score
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.scores import shown_score, shown_value
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
+from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.confirmed import answer_in
+from auxtune.orchestrator.views.summary import node_lines
 from auxtune.selectors.protocol import Selection
 
 
@@ -27,8 +29,8 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
     concurrency = concurrency_of(accounts)
-    cost = cost_of(accounts, price_of(options), time.time() if alive else None)
-    state = state_of(accounts, alive)
+    cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
+    state = find_study_status(accounts, alive)
     answer = answer_in(folder) if state == "done" else None
     return {
         "study": options.study,
@@ -37,13 +39,13 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "proposals": len(trials),
         "attempts": sum(len(trial.attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
-        "trials": counted(accounts),
+        "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": short(best, accounts) if best else None,
         "running": [short(trial, accounts) for trial in trials if trial.status == "running"],
         **chosen(selected.selection if selected else None),
-        "recommended": recommendation_of(answer).arm if answer else None,
+        "recommended": answer.recommendation.arm if answer else None,
         "answer": verdict(answer) if answer else None,
         "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),
@@ -51,6 +53,11 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
         "cost": cost,
     }
+
+
+def status_blocks(status: Mapping[str, Any]) -> Iterator[Paragraph]:
+    """What ``status_of`` tells, with ``differences`` where proposals were verified, as lines."""
+    return map(Paragraph, _status_lines(status))
 
 
 def chosen(selection: Selection | None) -> dict[str, Any]:
@@ -73,3 +80,46 @@ def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
         "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }
+
+
+def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    trials, cost, best = status["trials"], status["cost"], status["best"]
+    yield f"{status['study']}: {status['state']}, {status['sessions']} sessions"
+    yield (
+        f"{status['proposals']} proposals, {status['attempts']} attempts, {status['results']} results: "
+        + ", ".join(f"{count} {state}" for state, count in trials.items())
+    )
+    phases = [f"{phase} {count}" for phase, count in status["phases"].items() if count]
+    yield f"phases: {', '.join(phases) or 'none yet'}"
+    if status["concurrency"]:
+        yield "at once: {mean:.2f} trials on average, {peak} at the most".format(**status["concurrency"])
+    for trial in status["running"]:
+        yield f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}"
+    if best:
+        shown = shown_value(best["value"], best["search_score"])
+        yield f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}"
+    if status["selected"]:
+        yield f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}"
+    if status["answer"]:
+        yield f"answer: {status['answer']}"
+    money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
+    yield (
+        f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
+    )
+    for line in node_lines(StudyCost.from_json(cost)):
+        yield line[0].lower() + line[1:]
+    if status["hours_left"] is not None:
+        yield f"time left: {status['hours_left'] * 60:.1f} minutes"
+    if "differences" in status:
+        verified = "verified: every recorded proposal follows from the events before it"
+        yield from status["differences"] or [verified]
+        if status["not_asked_again"] is not None:
+            yield status["not_asked_again"]
+
+
+def _budget(status: Mapping[str, Any]) -> list[str]:
+    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
+    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
+    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
+    return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

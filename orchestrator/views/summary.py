@@ -1,113 +1,133 @@
-"""The answer as a table for the terminal: the same numbers as ``selection.json``."""
+"""The answer for the terminal, as a run ends with it: the same numbers as ``selection.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
-
-from auxtune.orchestrator.answer.verdict import interval, lift_words, other_arm, verdict
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.cost import StudyCost
+from auxtune.orchestrator.answer.lift import Lift, MeanLift
+from auxtune.orchestrator.answer.verdict import NEEDS_SEEDS, interval, lift_words, other_arm, verdict
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
+from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.typed import typed
-from auxtune.orchestrator.views.fitting import FittingLine, FittingTable
-from auxtune.orchestrator.views.groups import groups_tables
-from auxtune.orchestrator.views.node_cost import node_lines
 
 
-def summary(result: Result, limits: BudgetOptions, tracking_uri: str) -> RenderableType:
+def summarize(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
-    selection = result.selection
-    parts: list[RenderableType] = [FittingLine(verdict(selection), style="bold")]
-    parts += groups_tables(selection) if selection["primary"] is None else (_shares(selection), _lifts(selection))
-    parts += [FittingLine(line) for line in (*_rows_kept(selection), *_doubts(selection, result.accounts))]
-    parts += [FittingLine(result.unpaid, style="yellow")] if result.unpaid else []
-    spent = ", ".join(spent_of(limits, selection["cost"]))
-    lines = [_cost(selection["cost"]), *node_lines(selection["cost"]), *_at_once(result.accounts), f"Budget: {spent}"]
-    if (control := other_arm(selection)) is not None:
-        lines += [f"As a model: `auxtune export {typed(result.folder)} --to MODEL --arm {control}`"]
-    lines += [f"Answer: {result.folder / 'selection.json'}"]
+    answer, folder = result.answer, result.folder
+    yield Paragraph(verdict(answer), "answer")
+    yield from group_tables(answer) if answer.primary is None else (_shares_table(answer), _lift_table(answer))
+    yield from map(Paragraph, (*_rows_kept(answer), *_doubts(answer, result.accounts)))
+    if result.unpaid:
+        yield Paragraph(result.unpaid, "warning")
+    yield from map(Paragraph, _costs(answer, result.accounts, limits))
+    if (control := other_arm(answer)) is not None:
+        yield Paragraph(f"As a model: `auxtune export {typed(folder)} --to MODEL --arm {control}`")
+    yield Paragraph(f"Answer: {folder / 'selection.json'}")
     if result.report_trouble is None:
-        lines += [f"Report: {result.folder / 'report.html'}"]
-    looked_at = where_to_look(tracking_uri, result.folder, result.accounts.experiment_id)
-    parts += [FittingLine(line) for line in (*lines, f"MLflow: {looked_at}")]
+        yield Paragraph(f"Report: {folder / 'report.html'}")
+    yield Paragraph(f"MLflow: {where_to_look(tracking_uri, folder, result.accounts.experiment_id)}")
     if result.report_trouble:
-        parts += [
-            FittingLine(
-                f"report.html could not be written ({result.report_trouble}); "
-                f"`auxtune report {typed(result.folder)}` tries again.",
-                style="yellow",
-            )
-        ]
+        again = f"`auxtune report {typed(folder)}` tries again."
+        yield Paragraph(f"report.html could not be written ({result.report_trouble}); {again}", "warning")
     if result.tracking_trouble:
-        parts += [
-            FittingLine(
-                f"MLflow could not be brought up to date ({result.tracking_trouble}); "
-                f"`auxtune resume {typed(result.folder)}` fills it in.",
-                style="yellow",
-            )
-        ]
-    return Group(*parts)
+        again = f"`auxtune resume {typed(folder)}` fills it in."
+        yield Paragraph(f"MLflow could not be brought up to date ({result.tracking_trouble}); {again}", "warning")
 
 
-def _shares(selection: Mapping[str, Any]) -> RenderableType:
-    weights, by_loss = selection["weights"] or {}, selection["weighting"] == "loss"
-    table = FittingTable("task", "factor of the loss" if by_loss else "share", title="Selection", title_justify="left")
-    for task, share in weights.items():
-        table.add_row(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}")
-    scores = [f"{task} {metric} {v:.4f}" for task, each in selection["report"].items() for metric, v in each.items()]
-    table.caption = f"on the test split: {', '.join(scores)}"
-    return table
-
-
-def _rows_kept(selection: Mapping[str, Any]) -> list[str]:
-    """Of how many training rows each task was chosen that is not trained on all."""
-    kept = selection["instances"] or {}
-    return [f"Of {task} only {each['kept']} of {each['rows']} training rows." for task, each in kept.items()]
-
-
-def _lifts(selection: Mapping[str, Any]) -> RenderableType:
-    table = FittingTable("over", "lift", "95 % interval", "seeds", title="Lift on the test split")
-    table.title_justify = "left"
-    for control, lift in selection["lift"].items():
-        table.add_row(control, *lift_words(lift, lift["metric"] if lift else ""))
-    return table
-
-
-def _doubts(selection: Mapping[str, Any], accounts: Accounts) -> list[str]:
-    """What each chosen task contributes, how often other seeds chose it, and what the search went without."""
-    search = accounts.of_selector
-    failed = sum(trial.status == "failed" for trial in search)
-    lines = [f"{failed} of {len(search)} search trials failed; the choice rests on the others."] if failed else []
-    if why := selection["belief"].get("why"):
-        lines.append(f"The selector: {why}.")
-    for task, gain in (selection["contribution"] or {}).items():
-        if gain is not None:
-            lines.append(f"{task} contributes {gain['mean']:+.4f} ({interval(gain, '95 % interval ')}).")
-    if selection["stability"]:
-        often = ", ".join(
-            f"{task} {share:.0%}" for task, share in selection["stability"].items() if task != selection["primary"]
+def group_tables(answer: Answer) -> Iterator[Table]:
+    """Of an answer in groups who serves which task, the mean lift over each control, and each task's own."""
+    models = [(" + ".join(g.tasks), ", ".join(g.serves) or "nothing: others do better") for g in answer.groups or ()]
+    yield Table("Models", ("trained together", "serves"), tuple(models))
+    lifts = [
+        (control, str(lift.models) if isinstance(lift, MeanLift) else "–", *lift_words(lift))
+        for control, lift in answer.lift.items()
+    ]
+    columns = ("over", "models", "mean lift", "95 % interval", "seeds")
+    yield Table("Lift on the test split, on average", columns, tuple(lifts))
+    measured = {name: lift for name, lift in answer.measured_lifts.items() if isinstance(lift, MeanLift)}
+    own = [
+        (
+            task,
+            "\n".join(f"{metric} {value:.4f}" for metric, value in metrics.items()),
+            *(_describe_own(lift.tasks.get(task)) for lift in measured.values()),
         )
-        lines.append(f"Chosen by how many of the searches: {often or 'no auxiliary by any'}.")
-    return lines
+        for task, metrics in answer.report.items()
+    ]
+    # Without lines between the columns, so that a control in each fits a terminal.
+    yield Table("Each task's own lift over", ("task", "test", *measured), tuple(own), rules="tight")
 
 
-def _at_once(accounts: Accounts) -> list[str]:
-    found = concurrency_of(accounts)
-    return [f"At once: {found.mean:.2f} trials on average, {found.peak} at the most"] if found else []
+def node_lines(cost: StudyCost) -> list[str]:
+    """What a cluster's nodes took: hours by type and their price, or which types have none; no line off a cluster."""
+    nodes = cost.nodes
+    if nodes is None:
+        return []
+    hours = ", ".join(f"{kind} {node.hours:.3f}" for kind, node in nodes.items())
+    unpriced = [kind for kind, node in nodes.items() if node.usd is None]
+    if unpriced:
+        return [f"Cluster: node hours {hours}; money unknown (prices.nodes lacks {', '.join(unpriced)})"]
+    return [f"Cluster: node hours {hours}; {cost.cluster_usd:.2f} USD"]
 
 
-def _cost(cost: Mapping[str, Any]) -> str:
-    money = "money unknown (no prices)" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
-    phases = ", ".join(f"{phase} {part['trials']}" for phase, part in cost["phases"].items() if part["trials"])
-    reused = cost["reused"]
-    spared = f"; evidence of {reused['trials']} more was there already" if reused["trials"] else ""
-    return (
-        f"{cost['trials']} trials ({phases or 'none'}), {cost['attempts']} attempts{spared}; "
-        f"{cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, {cost['gpu_hours']:.3f} GPU hours, "
-        f"{money}"
+def _describe_own(lift: Lift | None) -> str:
+    """A task's lift over one control, and half the width of its interval."""
+    if lift is None:
+        return "–"
+    half = NEEDS_SEEDS if lift.high is None else f"±{lift.high - lift.mean:.4f}"
+    return f"{lift.mean:+.4f}\n{half}"
+
+
+def _shares_table(answer: Answer) -> Table:
+    weights, by_loss = answer.weights or {}, answer.weighting == "loss"
+    rows = [(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}") for task, share in weights.items()]
+    scores = [f"{task} {metric} {v:.4f}" for task, each in answer.report.items() for metric, v in each.items()]
+    note = f"on the test split: {', '.join(scores)}"
+    return Table("Selection", ("task", "factor of the loss" if by_loss else "share"), tuple(rows), note=note)
+
+
+def _lift_table(answer: Answer) -> Table:
+    rows = [(control, *lift_words(lift, lift.metric if lift else "")) for control, lift in answer.lift.items()]
+    return Table("Lift on the test split", ("over", "lift", "95 % interval", "seeds"), tuple(rows))
+
+
+def _rows_kept(answer: Answer) -> list[str]:
+    """Of how many training rows each task was chosen that is not trained on all."""
+    kept = answer.instances or {}
+    return [f"Of {task} only {each.kept} of {each.rows} training rows." for task, each in kept.items()]
+
+
+def _doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
+    """What the search went without, what each chosen task contributes, and how often other seeds chose it."""
+    search = accounts.of_selector
+    if failed := sum(trial.status == "failed" for trial in search):
+        yield f"{failed} of {len(search)} search trials failed; the choice rests on the others."
+    if why := answer.belief.get("why"):
+        yield f"The selector: {why}."
+    for task, gain in (answer.contribution or {}).items():
+        if gain is not None:
+            yield f"{task} contributes {gain.mean:+.4f} ({interval(gain, '95 % interval ')})."
+    if answer.stability:
+        others = {task: share for task, share in answer.stability.items() if task != answer.primary}
+        often = ", ".join(f"{task} {share:.0%}" for task, share in others.items())
+        yield f"Chosen by how many of the searches: {often or 'no auxiliary by any'}."
+
+
+def _costs(answer: Answer, accounts: Accounts, limits: BudgetOptions) -> Iterator[str]:
+    cost, reused = answer.cost, answer.cost.reused
+    money = "money unknown (no prices)" if cost.usd is None else f"{cost.usd:.2f} USD"
+    phases = ", ".join(f"{phase} {part.trials}" for phase, part in cost.phases.items() if part.trials)
+    spared = f"; evidence of {reused.trials} more was there already" if reused.trials else ""
+    yield (
+        f"{cost.trials} trials ({phases or 'none'}), {cost.attempts} attempts{spared}; "
+        f"{cost.wall_hours * 60:.1f} minutes, {cost.cpu_hours:.3f} CPU hours, {cost.gpu_hours:.3f} GPU hours, {money}"
     )
+    yield from node_lines(cost)
+    if found := concurrency_of(accounts):
+        yield f"At once: {found.mean:.2f} trials on average, {found.peak} at the most"
+    yield f"Budget: {', '.join(spent_of(limits, vars(cost)))}"

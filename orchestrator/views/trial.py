@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.scores import shown_score
-from auxtune.orchestrator.record.standing import is_alive
+from auxtune.orchestrator.record.scores import named_value, shown_score
+from auxtune.orchestrator.record.status import is_alive
+from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 
 
 def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:
@@ -46,6 +49,20 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "log": _tail(home / "log.txt", lines),
         "run_id": trial.run_id,
     }
+
+
+def trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
+    """What ``trial_of`` tells, as lines, its message and traceback as they are, and the end of its log."""
+    yield from map(Paragraph, _proposal_lines(shown))
+    for attempt in shown["attempts"]:
+        yield from map(Paragraph, _attempt_lines(attempt))
+    yield from map(Paragraph, _outcome_lines(shown))
+    for kind in ("message", "traceback"):
+        if shown[kind]:
+            yield Listing(kind, shown[kind].rstrip())
+    if shown["log"]:
+        yield Paragraph("the end of its log:")
+        yield Listing("log", "\n".join(f"  {line}" for line in shown["log"]))
 
 
 def _start(accounts: Accounts, trial: Trial) -> int | None:
@@ -97,3 +114,58 @@ def _tail(path: Path, lines: int) -> list[str]:
             return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
     except FileNotFoundError:
         return []
+
+
+def _proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    proposal = shown["proposal"]
+    shares, inner = proposal["weights"] or {}, proposal["inner"]
+    tasks = " + ".join(f"{task} {shares[task]:.1%}" if task in shares else task for task in proposal["tasks"])
+    stage = f" of stage {shown['stage']}" if shown["stage"] else ""
+    yield f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}"
+    yield f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}"
+    if inner:
+        rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
+        yield f"steered inside by {_describe_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}"
+    if proposal["continuation"]:
+        start = shown["goes_on_from"]
+        begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
+        yield f"goes on from {begin} for {proposal['continuation']['steps']} steps"
+    if proposal["measure"]:
+        yield f"measures {', '.join(_describe_options(each['probe'], each['options']) for each in proposal['measure'])}"
+    for task, kept in proposal["rows"].items():
+        yield f"trains on {kept['kept']} of {kept['rows']} rows of {task}"
+
+
+def _describe_options(name: str, options: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{key} {value}" for key, value in options.items())
+    return f"{name} ({given})" if given else name
+
+
+def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
+    begin = f"attempt {attempt['attempt']}: started {_clock(attempt['started'])}"
+    former = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
+    ended = f", ended {_clock(attempt['ended'])}" if attempt["ended"] else ""
+    yield f"{begin}{former}{ended}: {attempt['end']}{_describe_cost(attempt['cost'])}"
+    yield f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}"
+
+
+def _describe_cost(cost: Mapping[str, Any] | None) -> str:
+    if cost is None:
+        return ""
+    return f"; {cost['wall_seconds']:.1f} s, {cost['cpu_seconds']:.1f} CPU s, {cost['gpu_seconds']:.1f} GPU s"
+
+
+def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    outcome = shown["outcome"]
+    if shown["reused_from"]:
+        yield f"nothing was trained: measured before, by {shown['reused_from']}"
+    if shown["value"] is not None:
+        yield f"{named_value(shown['value'], shown['search_score'])} on the validation split"
+    splits = (("validation", outcome["metrics"] if outcome else {}), ("test", shown["test"]))
+    for split, tasks in splits:
+        for task, metrics in tasks.items():
+            yield f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.heat import diverging
 from auxtune.orchestrator.report.search.stages import beliefs, called, of_stage
@@ -58,7 +58,7 @@ def _drawn(name: str, told: Mapping[str, Any], groups: Sequence[Mapping[str, Any
     scale, unit = _scale(values[~np.eye(len(tasks), dtype=bool)])
     shown = groups if _shows(groups, tasks) else ()
     says = f"{name}: {told['measured']}, of {', '.join(tasks)}"
-    svg = drawn(
+    svg = draw_svg(
         called(f"affinity {name}", stage),
         1.25 + 0.37 * len(tasks),
         says,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.report.blocks import Block, Cell, Picture, Table, number
-from auxtune.orchestrator.report.drawing import SERIES, colour, drawn
+from auxtune.orchestrator.report.drawing import SERIES, colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
 from auxtune.selectors.kit.rounds import inside
@@ -68,7 +68,7 @@ def bandit_blocks(material: Material) -> Iterator[Block]:
     said = "; ".join(f"{task} ends at {last[task] / len(histories):.2f}" for task in shown)
     left = f" The {len(tasks) - _ROWS} tasks that ended lowest are left out." if len(tasks) > _ROWS else ""
     overall = belief["overall"] if ends else None
-    svg = drawn(
+    svg = draw_svg(
         "bandit",
         0.7 + 0.62 * len(shown),
         f"Belief of a bandit, mean by task: {said}",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auxtune.orchestrator.report.blocks import Block, Picture
-from auxtune.orchestrator.report.drawing import drawn
+from auxtune.orchestrator.report.drawing import draw_svg
 from auxtune.orchestrator.report.material import Material
+from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.heat import sequential
-from auxtune.orchestrator.report.search.measured import measured
 from auxtune.selectors.kit.head_profiles import profiles, rows_norm
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def head_blocks(material: Material) -> Iterator[Block]:
 
     Raises ``EvidenceError`` where they are gone.
     """
-    found = {task: arrays["importance"] for task, arrays in measured(material, "head_importance").items()}
+    found = {task: arrays["importance"] for task, arrays in evidence_by_task(material, "head_importance").items()}
     if not found:
         return
     tasks = sorted(found, key=lambda task: task != material.problem.primary)
@@ -35,7 +35,7 @@ def head_blocks(material: Material) -> Iterator[Block]:
     maps = {task: profiles(found[task], norm).reshape(found[task].shape) for task in shown}
     layers, heads = found[shown[0]].shape
     height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
-    svg = drawn(
+    svg = draw_svg(
         "heads",
         height,
         f"Importance of {layers} x {heads} attention heads to {', '.join(shown)}",

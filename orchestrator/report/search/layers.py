@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.search.measured import measured
+from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.stages import beliefs
 from auxtune.selectors.kit.similarity import FEWEST_TEXTS, layer_cka
 
@@ -26,7 +26,7 @@ def layer_blocks(material: Material) -> Iterator[Block]:
 
     Raises ``EvidenceError`` where they are gone.
     """
-    found = measured(material, "hidden_states")
+    found = evidence_by_task(material, "hidden_states")
     if len(found) < 2:
         return
     tasks = [task for task in material.problem.names if task in found]
@@ -47,7 +47,7 @@ def layer_blocks(material: Material) -> Iterator[Block]:
         for a, b in pairs
     }
     says = f"Linear CKA by layer of {len(lines)} pairs of tasks"
-    svg = drawn("layers", 3.8, says, lambda figure: _draw(figure, lines))
+    svg = draw_svg("layers", 3.8, says, lambda figure: _draw(figure, lines))
     whose = f"each task's model and that of {primary}" if primary else "two tasks' models"
     yield Picture(
         svg,

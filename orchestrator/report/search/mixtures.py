@@ -10,7 +10,7 @@ import numpy as np
 
 from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Picture
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import UnderWay, answering, of_stage
 from auxtune.selectors.extensions import Predicts
@@ -41,7 +41,7 @@ def mixture_blocks(material: Material) -> Iterator[Block]:
     mixtures = [(trial.proposal.shares, shown_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _columns(len(shown)))
-    svg = drawn(
+    svg = draw_svg(
         "mixtures",
         height,
         f"Score by share of each task, around {said}",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.report.blocks import Block, Picture
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, called, of_stage
 
@@ -27,7 +27,7 @@ def prefix_blocks(material: Material) -> Iterator[Block]:
 def _drawn(key: str, tried: Sequence[Mapping[str, Any]], stage: str, material: Material) -> Block:
     ordered = sorted(tried, key=lambda each: len(each["tasks"]))
     said = "; ".join(f"{len(each['tasks']) - 1} auxiliaries {material.sign * each['score']:.4f}" for each in ordered)
-    svg = drawn(
+    svg = draw_svg(
         called(key, stage),
         2.9,
         f"Score by number of auxiliaries: {said}",

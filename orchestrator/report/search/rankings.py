@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
-from auxtune.orchestrator.report.drawing import colour, drawn
+from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, called, handed_on, of_stage
 
@@ -45,8 +45,8 @@ def ranking_blocks(material: Material) -> Iterator[Block]:
 
 
 def _chosen(material: Material) -> set[str]:
-    if material.selection is not None and material.anew is None:
-        return set(material.selection["weights"] or {})
+    if material.answer is not None and material.anew is None:
+        return set(material.answer.weights or {})
     return set(getattr(material.leaning, "tasks", ()))
 
 
@@ -67,7 +67,7 @@ def _drawn(
     line = {"tau": belief.get("threshold"), "utility": utility, "onto_primary": 0.0}.get(key)
     twins = list(belief.get("twins") or ()) if key == "tau" else []
     said = "; ".join(f"{task} {value:.3g}" for task, value in shown)
-    svg = drawn(
+    svg = draw_svg(
         called(f"ranking {key}", stage),
         0.8 + 0.27 * len(shown) + (0.27 if twins else 0),
         f"{words}: {said}",

@@ -16,14 +16,14 @@ def answer_section(material: Material) -> Section:
 
 
 def _sentence(material: Material) -> str:
-    if material.selection is not None:
-        return verdict(material.selection)
+    if material.answer is not None:
+        return verdict(material.answer)
     return unanswered(material.accounts, material.state)
 
 
 def _blocks(material: Material) -> Iterator[Block]:
     yield Paragraph(_sentence(material), "answer")
-    if material.selection is not None and (control := other_arm(material.selection)) is not None:
+    if material.answer is not None and (control := other_arm(material.answer)) is not None:
         command = f"auxtune export {material.folder.name} --to MODEL --arm {control}"
         said = "in its storage trains and saves that model; without `--arm` it is what was chosen."
         yield Paragraph(f"`{command}` {said}", "note")
@@ -33,11 +33,11 @@ def _blocks(material: Material) -> Iterator[Block]:
             "Selection, lift and contributions are of then, all other sections of now.",
             "warning",
         )
-    if material.selection is None and material.state in ("interrupted", "failed"):
+    if material.answer is None and material.state in ("interrupted", "failed"):
         closed = material.accounts.sessions[-1].closed
         said = f" It said: {closed.message}" if closed and closed.message else ""
         yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{said}", "note")
-    if material.selection is not None and (anew := material.anew):
+    if material.answer is not None and (anew := material.anew):
         limit = material.options.budget.trials
         said = anew.describe(Path(material.folder.name), material.accounts.trained, limit)
         yield Paragraph(said, "warning" if anew.is_another else "note")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from auxtune.orchestrator.answer.answer import Contribution
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.intervals import intervals
 from auxtune.orchestrator.report.material import Material
@@ -17,29 +17,29 @@ def contribution_section(material: Material) -> Section:
 
 
 def _blocks(material: Material) -> Iterator[Block]:
-    selection = material.selection
-    if selection is None:
+    answer = material.answer
+    if answer is None:
         yield Paragraph("Known once the selection is confirmed.", "note")
-    elif selection["primary"] is None:
+    elif answer.primary is None:
         yield Paragraph(
             "Measured for a primary only: in groups every task counts, and each one's own lift is above.", "note"
         )
-    elif set(selection["weights"] or {}) <= {selection["primary"]}:
+    elif not answer.auxiliaries:
         yield Paragraph("No auxiliary was chosen, so there is none to leave out.", "note")
-    elif not selection["contribution"]:
+    elif not answer.contribution:
         yield Paragraph(
             "Not measured. With `confirm.leave_one_out: true` the selection is also trained without each "
             "of its auxiliaries, as often as it has seeds.",
             "note",
         )
     else:
-        yield from _measured(material.metric, selection["contribution"])
+        yield from _measured(material.metric, answer.contribution)
 
 
-def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
+def _measured(metric: str, contribution: Mapping[str, Contribution | None]) -> Iterator[Block]:
     known = [(task, gain) for task, gain in contribution.items() if gain is not None]
     if known:
-        said = "; ".join(f"{task} {gain['mean']:+.4f}" for task, gain in known)
+        said = "; ".join(f"{task} {gain.mean:+.4f}" for task, gain in known)
         unit = f"lost without it on the test split, {metric}"
         svg = intervals("contribution", known, unit, f"Contribution: {said}")
         yield Picture(
@@ -48,7 +48,7 @@ def _measured(metric: str, contribution: Mapping[str, Any]) -> Iterator[Block]:
             "alike neither seems to contribute: leaving out one, the other stands in.",
         )
     rows = [
-        (task, number(gain["mean"], "+.4f"), *bounds(gain), number(gain["seeds"]))
+        (task, number(gain.mean, "+.4f"), *bounds(gain), number(gain.seeds))
         if gain is not None
         else (task, "not measured", "–", "–", number(0))
         for task, gain in contribution.items()

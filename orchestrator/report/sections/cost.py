@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from auxtune.orchestrator.answer.cost import PhaseCost
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import concurrency_of
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number, plural, small
@@ -19,40 +19,40 @@ def cost_section(material: Material) -> Section:
 def _blocks(material: Material) -> Iterator[Block]:
     cost = material.cost
     columns = ("phase", "trials", "attempts", "GPU hours", "CPU hours", "USD")
-    rows = [_row(phase, part) for phase, part in cost["phases"].items() if part["trials"]]
+    rows = [_row(phase, part) for phase, part in cost.phases.items() if part.trials]
     yield Table(
         "Every attempt, by phase",
         columns,
-        (*rows, _row("in all", cost), _row("reused, not in it", cost["reused"])),
+        (*rows, _row("in all", cost), _row("reused, not in it", cost.reused)),
     )
-    if cost["usd"] is None:
+    if cost.usd is None:
         yield Paragraph("Money is unknown where a price is not given (`prices` in the study file).", "note")
-    spent = "; ".join(spent_of(material.options.budget, cost))
+    spent = "; ".join(spent_of(material.options.budget, vars(cost)))
     found = concurrency_of(material.accounts)
     at_once = f" At once: {found.mean:.2f} trials on average, {found.peak} at the most." if found else ""
     yield Paragraph(
-        f"{cost['wall_hours'] * 60:.1f} minutes in {plural(len(material.accounts.sessions), 'session')}. "
+        f"{cost.wall_hours * 60:.1f} minutes in {plural(len(material.accounts.sessions), 'session')}. "
         f"Budget: {spent}.{at_once}"
     )
-    if cost["nodes"] is not None:
-        nodes = [(kind, small(node["hours"], 3), small(node["usd"], 2)) for kind, node in cost["nodes"].items()]
+    if cost.nodes is not None:
+        nodes = [(kind, small(node.hours, 3), small(node.usd, 2)) for kind, node in cost.nodes.items()]
         whole = (
             "the cluster",
-            small(sum(node["hours"] for node in cost["nodes"].values()), 3),
-            small(cost["cluster_usd"], 2),
+            small(sum(node.hours for node in cost.nodes.values()), 3),
+            small(cost.cluster_usd, 2),
         )
         yield Table("Nodes, for as long as they were up", ("node type", "hours", "USD"), (*nodes, whole))
     yield from _reused(material)
 
 
-def _row(name: str, part: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _row(name: str, part: PhaseCost) -> tuple[Cell, ...]:
     return (
         name,
-        number(part["trials"]),
-        number(part["attempts"]),
-        small(part["gpu_hours"], 3),
-        small(part["cpu_hours"], 3),
-        small(part["usd"], 2),
+        number(part.trials),
+        number(part.attempts),
+        small(part.gpu_hours, 3),
+        small(part.cpu_hours, 3),
+        small(part.usd, 2),
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from auxtune.orchestrator.answer.lift import FEWEST_SEEDS
-from auxtune.orchestrator.answer.recommendation import is_same_training
+from auxtune.orchestrator.answer.answer import Answer, Contribution
+from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
 from auxtune.orchestrator.answer.verdict import SAME, interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.intervals import interval_grid, intervals
@@ -22,28 +21,27 @@ _READ = (
 
 def lift_section(material: Material) -> Section:
     """Lift over each control with its interval, on rows that no selector saw."""
-    if material.selection is None:
+    if material.answer is None:
         blocks: tuple[Block, ...] = (Paragraph("Known once the selection is confirmed.", "note"),)
-    elif not material.selection["lift"]:
+    elif not material.answer.lift:
         blocks = (Paragraph("No control was asked for (`confirm.controls`), so there is nothing to compare with."),)
     else:
-        blocks = tuple(_blocks(material.selection))
+        blocks = tuple(_blocks(material.answer))
     return Section("lift", "Lift over the controls", blocks)
 
 
-def bounds(lift: Mapping[str, Any]) -> tuple[Cell, Cell]:
+def bounds(lift: Lift | Contribution) -> tuple[Cell, Cell]:
     """Both ends of an interval, or what they would take."""
-    if lift["low"] is None:
+    if lift.low is None:
         return interval(lift), interval(lift)
-    return number(lift["low"], "+.4f"), number(lift["high"], "+.4f")
+    return number(lift.low, "+.4f"), number(lift.high, "+.4f")
 
 
-def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
-    lifts, grouped = selection["lift"], selection["primary"] is None
-    measured = {control: lift for control, lift in lifts.items() if lift is not None and not is_same_training(lift)}
-    what = "mean over the tasks" if grouped else selection["primary"]
+def _blocks(answer: Answer) -> Iterator[Block]:
+    measured, grouped = answer.measured_lifts, answer.primary is None
+    what = answer.primary or "mean over the tasks"
     if measured:
-        metric = next(iter(measured.values()))["metric"]
+        metric = next(iter(measured.values())).metric
         unit = (
             "lift on the test split, mean over the tasks of their main metrics"
             if grouped
@@ -51,22 +49,22 @@ def _blocks(selection: Mapping[str, Any]) -> Iterator[Block]:
                 f"lift on the test split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
             )
         )
-        said = "; ".join(f"over {control} {lift['mean']:+.4f}" for control, lift in measured.items())
+        said = "; ".join(f"over {control} {lift.mean:+.4f}" for control, lift in measured.items())
         svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
         yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_READ}")
     yield Table(
         "Lift on the test split",
         ("over", *(["models"] if grouped else []), "lift", "from", "to", "metric", "seeds"),
-        tuple(_row(control, lift, grouped) for control, lift in lifts.items()),
+        tuple(_row(control, lift, grouped) for control, lift in answer.lift.items()),
     )
-    if any(lift["low"] is None for lift in measured.values()):
+    if any(lift.low is None for lift in measured.values()):
         yield Paragraph(f"Intervals need {FEWEST_SEEDS} seeds (`confirm.seeds`).", "note")
     if grouped:
         yield from _by_task(measured)
 
 
-def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
-    own = {control: lift["tasks"] for control, lift in measured.items()}
+def _by_task(measured: Mapping[str, Lift]) -> Iterator[Block]:
+    own = {control: lift.tasks for control, lift in measured.items() if isinstance(lift, MeanLift)}
     tasks = list(dict.fromkeys(task for lifts in own.values() for task in lifts))
     if not tasks:
         return
@@ -76,7 +74,7 @@ def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
         "Each task's own lift over each control. A mean can hide a task that loses.",
     )
     rows = [
-        (task, control, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))
+        (task, control, number(lift.mean, "+.4f"), *bounds(lift), lift.metric, number(lift.seeds))
         for task in tasks
         for control, lifts in own.items()
         if (lift := lifts.get(task)) is not None
@@ -85,9 +83,9 @@ def _by_task(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[Block]:
     yield Table("Each task's own lift in numbers", columns, tuple(rows), folded=True)
 
 
-def _row(control: str, lift: Mapping[str, Any] | None, grouped: bool) -> tuple[Cell, ...]:
-    models = [number(lift["models"]) if lift else "–"] if grouped else []
-    if lift is None or is_same_training(lift):
-        seeds = number(lift["seeds"] if lift else 0)
+def _row(control: str, lift: Lift | None, grouped: bool) -> tuple[Cell, ...]:
+    models = [number(lift.models) if isinstance(lift, MeanLift) else "–"] if grouped else []
+    if lift is None or lift.same_training:
+        seeds = number(lift.seeds if lift else 0)
         return (control, *models, SAME if lift else "not measured", "–", "–", "–", seeds)
-    return (control, *models, number(lift["mean"], "+.4f"), *bounds(lift), lift["metric"], number(lift["seeds"]))
+    return (control, *models, number(lift.mean, "+.4f"), *bounds(lift), lift.metric, number(lift.seeds))

@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from auxtune.orchestrator.report.blocks import Block, Paragraph, Section, Table, number
+from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.selectors.protocol import Selection
 
 
 def selection_section(material: Material) -> Section:
     """The selection; before there is one, what the selector would choose now."""
-    if material.selection is None:
+    if material.answer is None:
         return Section("selection", "What it leans to so far", tuple(_leaning(material)))
-    return Section("selection", "The selection", tuple(_selected(material.selection)))
+    return Section("selection", "The selection", tuple(_selected(material.answer)))
 
 
-def _selected(selection: Mapping[str, Any]) -> Iterator[Block]:
-    if selection["primary"] is None:
+def _selected(answer: Answer) -> Iterator[Block]:
+    if answer.primary is None:
         models = tuple(
-            (" + ".join(group["tasks"]), ", ".join(group["serves"]) or "nothing: others do better")
-            for group in selection["groups"]
+            (" + ".join(group.tasks), ", ".join(group.serves) or "nothing: others do better")
+            for group in answer.groups or ()
         )
         yield Table("Models, each trained on all of its tasks", ("trained together", "serves"), models)
     else:
-        yield from _shares(selection)
-    for task, kept in (selection["instances"] or {}).items():
-        yield Paragraph(f"Of {task} only {kept['kept']} of {kept['rows']} training rows.")
-    if ranking := selection["ranking"]:
-        rows = [(each["task"], number(each["score"], ".4f")) for each in ranking]
+        yield from _shares(answer)
+    for task, kept in (answer.instances or {}).items():
+        yield Paragraph(f"Of {task} only {kept.kept} of {kept.rows} training rows.")
+    if answer.ranking:
+        rows = [(each.task, number(each.score, ".4f")) for each in answer.ranking]
         yield Table("The selector's ranking", ("task", "score"), tuple(rows))
     scores = [
-        (task, metric, number(value, ".4f"))
-        for task, each in selection["report"].items()
-        for metric, value in each.items()
+        (task, metric, number(value, ".4f")) for task, each in answer.report.items() for metric, value in each.items()
     ]
     if scores:
         yield Table("On the test split, mean over the seeds of confirm", ("task", "metric", "value"), tuple(scores))
 
 
-def _shares(selection: Mapping[str, Any]) -> Iterator[Table]:
-    weights, stability = selection["weights"] or {}, selection["stability"] or {}
-    by_loss = selection["weighting"] == "loss"
+def _shares(answer: Answer) -> Iterator[Table]:
+    weights, stability = answer.weights or {}, answer.stability or {}
+    by_loss = answer.weighting == "loss"
     columns = ["task", "factor of the loss" if by_loss else "share of the steps"]
     columns += ["chosen by how many of the searches"] if stability else []
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for task, share in weights.items():
         shown = number(share * len(weights), ".2f") if by_loss else number(share, ".1%", bar=share)
         rows.append((task, shown, *([number(stability.get(task), ".0%")] if stability else [])))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from auxtune.orchestrator.answer.answer import Answer, Group, groups_in
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.sections.trials import mean_scores
@@ -58,21 +58,20 @@ def _facts(task: TaskInfo) -> tuple[Cell, ...]:
 
 def _chosen(task: str, material: Material) -> tuple[str, ...]:
     """The task's part in the answer: whether it was chosen, or the models that train it and the one that serves it."""
-    primary, selection, leaning = material.problem.primary, material.selection, material.leaning
+    primary, answer, leaning = material.problem.primary, material.answer, material.leaning
     if primary is None:
-        groups = _groups(selection, leaning)
-        trained = [str(place) for place, group in enumerate(groups, start=1) if task in group["tasks"]]
-        serves = [str(place) for place, group in enumerate(groups, start=1) if task in group["serves"]]
+        groups = _groups(answer, leaning)
+        trained = [str(place) for place, group in enumerate(groups, start=1) if task in group.tasks]
+        serves = [str(place) for place, group in enumerate(groups, start=1) if task in group.serves]
         return ", ".join(trained) or "–", ", ".join(serves) or "–"
     if task == primary:
         return ("primary",)
-    if selection is not None:
-        return ("yes" if task in (selection["weights"] or {}) else "–",)
+    if answer is not None:
+        return ("yes" if task in (answer.weights or {}) else "–",)
     return ("leans to it" if isinstance(leaning, Selection) and task in leaning.tasks else "–",)
 
 
-def _groups(selection: Mapping[str, Any] | None, leaning: object) -> Sequence[Mapping[str, Any]]:
-    if selection is not None:
-        groups: Sequence[Mapping[str, Any]] = selection["groups"]
-        return groups
-    return (leaning.groups or ()) if isinstance(leaning, Selection) else ()
+def _groups(answer: Answer | None, leaning: object) -> Sequence[Group]:
+    if answer is not None:
+        return answer.groups or ()
+    return groups_in(leaning) if isinstance(leaning, Selection) else ()

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from auxtune.orchestrator.answer.recommendation import is_same_training
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.scores import shown_score, shown_value
@@ -68,12 +67,8 @@ def _of_primary(material: Material) -> Iterator[Block]:
 
 
 def _of_groups(material: Material) -> Iterator[Block]:
-    lifts = {} if material.selection is None else material.selection["lift"]
-    known = {
-        control: lift
-        for control, lift in lifts.items()
-        if lift is not None and not is_same_training(lift) and material.arms.get(control)
-    }
+    lifts = {} if material.answer is None else material.answer.measured_lifts
+    known = {control: lift for control, lift in lifts.items() if material.arms.get(control)}
     if not known:
         yield Paragraph(
             "Scores of trials of other tasks do not compare: what does are the arms of confirm, once they are trained.",
@@ -85,8 +80,8 @@ def _of_groups(material: Material) -> Iterator[Block]:
     costs = {name: _of_a_seed(material.arms[name], device) / size for name in (SELECTION, *known)}
     series = {SELECTION: [Point(costs[SELECTION], 0.0)]}
     for control, lift in known.items():
-        low, high = (None, None) if lift["low"] is None else (-lift["high"], -lift["low"])
-        series[control] = [Point(costs[control], -lift["mean"], low, high)]
+        low, high = (None, None) if lift.low is None or lift.high is None else (-lift.high, -lift.low)
+        series[control] = [Point(costs[control], -lift.mean, low, high)]
     said = "; ".join(f"{name} {each[0].quality:+.4f}" for name, each in series.items())
     across = f"{device} {unit} to train all models of an arm once"
     up = "mean over tasks on the test split,\nless that of the selection"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from auxtune.orchestrator.answer.answer import cost_of
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import StudyContext
@@ -21,20 +21,21 @@ from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import attempt_folder, steps_done
 from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
-from auxtune.orchestrator.record.standing import counted, is_alive, state_of
+from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
+from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.belief import belief_line
 from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
 from auxtune.orchestrator.views.progress import mixture
-from auxtune.orchestrator.views.remaining_work import remaining_work
-from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
-from auxtune.orchestrator.views.trouble import troubles
+from auxtune.orchestrator.views.remaining_work import describe_remaining_work
+from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 
 _REST = 20  # times what something took passes before it is done again
+_PATIENCE = 30.0  # seconds in which a server that answers has taken a run
 
 
-class Sparing:
-    """Keeps what is done again and again to a twentieth of the time."""
+class RateLimiter:
+    """Limits repeated work to 5 % of wall time."""
 
     def __init__(self) -> None:
         self._due = 0.0
@@ -55,19 +56,19 @@ class Sparing:
             self._due = ended + _REST * (ended - began)
 
 
-class Watched:
-    """The study in ``folder``. ``hear`` it the events of its ledger from the first on; then it has a ``scene``."""
+class StudyMonitor:
+    """The study in ``folder``; it has a ``snapshot`` once it has observed its ledger's events, from the first on."""
 
     def __init__(self, study: StudyFile, folder: Path) -> None:
         self._study, self._options, self._folder = study, study.options, folder
         self._accounts = Accounts()
         self._heard: list[Event] = []
         self._fold: SelectorFold | None = None
-        self._belief, self._asked, self._asking = "", -1, Sparing()
-        self._scene: Scene | None = None  # of the last event
+        self._belief, self._asked, self._limiter = "", -1, RateLimiter()
+        self._snapshot: StudySnapshot | None = None  # of the last event
         self._answer = answer_in(self._folder)
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def observe(self, events: Sequence[Event]) -> None:
         """Fold what is new."""
         for event in events:
             self._accounts.add(event)
@@ -78,33 +79,33 @@ class Watched:
             for event in events:
                 self._fold.add(event)
         if events:
-            self._scene = None
+            self._snapshot = None
 
     @property
     def state(self) -> str:
         """``running``, ``done``, ``interrupted`` or ``failed``, of a study that another process runs."""
-        return state_of(self._accounts, is_alive(self._folder, self._accounts))
+        return find_study_status(self._accounts, is_alive(self._folder, self._accounts))
 
     def closed(self) -> None:
         """The session is over: it may have left an answer."""
-        self._answer, self._scene = answer_in(self._folder), None
+        self._answer, self._snapshot = answer_in(self._folder), None
 
-    def scene(self, state: str, now: float) -> Scene | None:
+    def snapshot(self, state: str, now: float) -> StudySnapshot | None:
         """What there is to see at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
         if self._fold is None:
             return None
         # What follows from events alone is told once, and what the clock changes at every look.
-        scene = self._scene
-        if scene is None or scene.state != state:
-            scene = self._told(state, self._fold)
-        if self._asked != self._fold.after and not self._asking.seconds:
-            scene = replace(scene, belief=self._ask(self._fold))
-        self._scene = scene
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.state != state:
+            snapshot = self._told(state, self._fold)
+        if self._asked != self._fold.after and not self._limiter.seconds:
+            snapshot = replace(snapshot, belief=self._ask(self._fold))
+        self._snapshot = snapshot
         running = tuple(self._running(t) for t in self._accounts.trials.values() if t.status == "running")
-        cost = cost_of(self._accounts, price_of(self._options), now if state == "running" else None)
+        cost = sum_cost(self._accounts, price_of(self._options), now if state == "running" else None)
         limits = self._options.budget.model_dump(exclude_none=True)
-        budget = tuple(Spent(key, cost[key], limit) for key, limit in limits.items())
-        return replace(scene, running=running, budget=budget)
+        budget = tuple(Spent(key, getattr(cost, key), limit) for key, limit in limits.items())
+        return replace(snapshot, running=running, budget=budget)
 
     def _begin(self) -> None:
         context = StudyContext.from_accounts(self._study, self._accounts, self._folder)
@@ -112,23 +113,23 @@ class Watched:
         self._selector, self._evidence = context.selector, context.evidence
         self._fold = context.fold(self._heard)
 
-    def _told(self, state: str, fold: SelectorFold) -> Scene:
+    def _told(self, state: str, fold: SelectorFold) -> StudySnapshot:
         accounts = self._accounts
         settled = accounts.selected_under(self._options.budget) is not None
-        return Scene(
+        return StudySnapshot(
             study=self._options.study,
             state=state,
             selector=self._options.selector.name,
-            counts=counted(accounts),
+            counts=count_trials(accounts),
             running=(),
             best=self._best(),
             answer=self._shown(state, settled),
             belief=self._belief,
             budget=(),
-            coming=""
+            remaining_work=""
             if state == "done"
-            else remaining_work(accounts, self._confirmation, self._options.budget, self._translator),
-            trouble=tuple(troubles(accounts, self._options, state)),
+            else describe_remaining_work(accounts, self._confirmation, self._options.budget, self._translator),
+            trouble=tuple(warnings_of(accounts, self._options, state)),
         )
 
     def _best(self) -> str:
@@ -144,7 +145,7 @@ class Watched:
         return f"{shown}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
-        with self._asking.at_work():
+        with self._limiter.at_work():
             self._asked = fold.after
             try:
                 self._belief = belief_line(
@@ -175,3 +176,34 @@ class Watched:
             return partial
         said, *lifts = confirmed(self._answer)
         return (said if state == "done" else f"before this session went on: {said}", *lifts)
+
+
+def warnings_of(accounts: Accounts, options: StudyOptions, state: str) -> Iterator[str]:
+    """A line for each kind of trouble with a study: failed trials, lost attempts, runs that MLflow does not have.
+
+    ``state`` says whether it is ``running``.
+    """
+    failed = [trial for trial in accounts.trials.values() if trial.status == "failed"]
+    if failed:
+        last = max(failed, key=lambda trial: trial.told.time if trial.told else 0.0)
+        why = last.told.outcome.why if last.told else None
+        limit, streak = options.stop_after_failures, accounts.failed_in_a_row
+        row = f"; {streak} in a row, {limit} end the session" if streak else ""
+        yield f"{len(failed)} of {len(accounts.trials)} trials failed, last {last.id:04d} ({why}){row}"
+    if lost := sum(attempt.worker_died for trial in accounts.trials.values() for attempt in trial.attempts):
+        yield f"{lost} {'attempt was' if lost == 1 else 'attempts were'} lost with a worker"
+    yield from _untracked(accounts, options.tracking.children, state)
+
+
+def _untracked(accounts: Accounts, children: str, state: str) -> Iterator[str]:
+    """Runs that were to be there by now, by the clock of the ledger: what is not in it yet cannot be missed."""
+    late, running = accounts.sessions[-1].last - _PATIENCE, state == "running"
+    filled = "it is filled in when the server answers" if running else "`auxtune resume` fills it in"
+    if accounts.study_run_id is None:
+        if accounts.sessions[-1].opened.time < late:
+            yield f"MLflow has nothing of this study{' yet; trials go on, and' if running else ';'} {filled}"
+    elif children == "all":
+        ended = [trial for trial in accounts.trials.values() if trial.told is not None and trial.told.time < late]
+        if missing := sum(trial.run_id is None for trial in ended):
+            runs = "a trial that" if missing == 1 else f"{missing} trials that"
+            yield f"MLflow lacks {runs} ended; {filled}"

@@ -29,7 +29,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Scene:
+class StudySnapshot:
     """One study. ``answer`` are lines on what confirm has shown; ``trouble`` is what should worry people."""
 
     study: str
@@ -41,5 +41,5 @@ class Scene:
     answer: tuple[str, ...]
     belief: str
     budget: tuple[Spent, ...]
-    coming: str
+    remaining_work: str
     trouble: tuple[str, ...]

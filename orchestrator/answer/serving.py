@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from auxtune.orchestrator.answer.answer import Group
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.trials.metrics import direction_of
 
-Served: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
+ServingTrials: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
 
 
-def served(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> Served:
+def assign_tasks(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> ServingTrials:
     """Who serves each task of ``metrics`` (task -> main metric) with one seed; of equals the first.
 
     A task is absent where no finished training has it.
@@ -32,8 +33,8 @@ def served(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str])
     return found
 
 
-def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The arm's groups as ``{tasks, serves}``: a task is served by the one that is best for it on average over seeds.
+def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> tuple[Group, ...]:
+    """The arm's groups: a task is served by the one that is best for it on average over seeds.
 
     A group whose tasks all do better elsewhere serves none. Where no seed says anything of a task, the first group
     that has it serves it.
@@ -47,10 +48,10 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
                 scores = [score for _, score in _scores(accounts, group, task, metric)]
                 means[number] = fmean(scores) if scores else float("-inf")
         serves[task] = max(means, key=lambda number: means[number])
-    return [
-        {"tasks": list(group[0].tasks), "serves": [task for task, chosen in serves.items() if chosen == number]}
+    return tuple(
+        Group(tuple(group[0].tasks), tuple(task for task, chosen in serves.items() if chosen == number))
         for number, group in enumerate(columns)
-    ]
+    )
 
 
 def _scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:

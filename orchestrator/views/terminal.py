@@ -1,4 +1,4 @@
-"""Lines and tables that fit a terminal, and never break a name: names of tasks may have a hundred letters.
+"""Blocks as lines and tables that fit a terminal, and never break a name: names of tasks may have a hundred letters.
 
 A line is wrapped between words. A table keeps its columns as wide as their longest word; where even that is too wide,
 its rows are written below each other, each value on a line of its own. What goes into a file or a pipe is not wrapped.
@@ -9,16 +9,75 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import click
+from rich.box import SIMPLE
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from auxtune.orchestrator.report import blocks
+from auxtune.orchestrator.report.blocks import Block, Listing, Number, Paragraph
+
 UNLIMITED = 10_000  # columns: more than any line has
+_STYLES = {"answer": "bold", "warning": "yellow"}
+_RULES: dict[str, dict[str, Any]] = {
+    "grid": {},
+    "head": {"box": SIMPLE, "pad_edge": False},
+    "tight": {"box": SIMPLE, "pad_edge": False, "collapse_padding": True},
+    "none": {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)},
+}
+
+
+def render_terminal(page: Iterable[Block]) -> Group:
+    """Blocks for a Rich console, one below the other; of pictures their captions."""
+    return Group(*map(_render, page))
+
+
+def print_blocks(page: Iterable[Block]) -> None:
+    """Print blocks; what goes into a file or a pipe is not wrapped, tables apart."""
+    for block in page:
+        match block:
+            case Paragraph():
+                say(block.text)
+            case Listing():
+                click.echo(block.text)
+            case blocks.Table(rules="none"):
+                Console(width=terminal_columns() or UNLIMITED).print(_render(block), overflow="ignore", crop=False)
+            case _:
+                Console().print(_render(block), overflow="ignore", crop=False)
+
+
+def say(line: str) -> None:
+    """Print ``line``; on a terminal, wrapped between words. What a script reads is one line."""
+    click.echo(fitted(line))
+
+
+def _render(block: Block) -> RenderableType:
+    match block:
+        case Paragraph():
+            return FittingLine(block.text, _STYLES.get(block.tone, ""))
+        case blocks.Table():
+            return _render_table(block)
+        case Listing():
+            return Text(block.text, overflow="ignore", no_wrap=True)
+    return FittingLine(block.caption)
+
+
+def _render_table(block: blocks.Table) -> FittingTable:
+    table = FittingTable(title=block.caption or None, title_justify="left", **_RULES[block.rules])
+    table.caption = block.note or None
+    for column, is_numeric in zip(block.columns, block.numeric, strict=True):
+        style = "none" if block.rules == "none" else None
+        table.add_column(column, justify="right" if is_numeric else "left", header_style=style)
+    for row in block.rows:
+        table.add_row(*(cell.text if isinstance(cell, Number) else cell for cell in row))
+    return table
 
 
 def terminal_columns() -> int | None:
@@ -94,19 +153,6 @@ class FittingTable(Table):
             for head, value in zip(heads[1:], values, strict=True):
                 yield fitted(f"  {head}: {value}".replace("\n", ", "), columns)
         yield from [fitted(str(self.caption), columns)] if self.caption else []
-
-
-def plain_table(*headers: str) -> FittingTable:
-    """A table without lines: columns two spaces apart."""
-    table = FittingTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for header in headers:
-        table.add_column(header, header_style="none")
-    return table
-
-
-def print_table(table: Table) -> None:
-    """Print it as wide as the terminal, or as it wants to be where there is none."""
-    Console(width=terminal_columns() or UNLIMITED).print(table, overflow="ignore", crop=False)
 
 
 def _shrunk(natural: list[int], least: list[int], room: int) -> list[int]:

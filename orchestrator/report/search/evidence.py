@@ -9,7 +9,7 @@ import numpy as np
 from auxtune.orchestrator.report.material import Material
 
 
-def measured(material: Material, probe: str) -> dict[str, Mapping[str, np.ndarray]]:
+def evidence_by_task(material: Material, probe: str) -> dict[str, Mapping[str, np.ndarray]]:
     """Task -> what ``probe`` measured of its own run, without label-shuffled twins; of several runs the last.
 
     Raises ``EvidenceError`` where it is gone.

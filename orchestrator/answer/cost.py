@@ -1,0 +1,96 @@
+"""What a study took: every attempt, in all and by phase, and for as long as they were up the nodes of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auxtune.orchestrator.planning.budget import HOUR, Price
+from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import PHASES
+from auxtune.trials.result import Cost
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What some trials took. Hours are of allocated devices."""
+
+    trials: int
+    """Trials that trained; what was reused is counted apart."""
+    attempts: int
+    """Every attempt of them, also those that were lost."""
+    gpu_hours: int | float
+    cpu_hours: int | float
+    usd: int | float | None
+    """Allocated time by the study's prices; ``None``, unknown, where one of them is lacking."""
+
+
+@dataclass(frozen=True)
+class NodeCost:
+    """What the nodes of one type took."""
+
+    hours: int | float
+    usd: int | float | None
+    """``None``, unknown, where ``prices.nodes`` lacks the type."""
+
+
+@dataclass(frozen=True)
+class StudyCost(PhaseCost):
+    """What a whole study took."""
+
+    wall_hours: int | float
+    """The sum over its sessions."""
+    cluster_usd: int | float | None
+    """The price of all nodes; ``None`` off a cluster, and where a type that was up has no price."""
+    nodes: Mapping[str, NodeCost] | None
+    """By node type; ``None`` off a cluster."""
+    phases: Mapping[str, PhaseCost]
+    reused: PhaseCost
+    """What evidence taken from the cache had cost when it was made; in no other number."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StudyCost:
+        """What ``dataclasses.asdict`` made of one."""
+        nodes, phases = content["nodes"], content["phases"]
+        parts = {
+            "nodes": None if nodes is None else {kind: NodeCost(**node) for kind, node in nodes.items()},
+            "phases": {phase: PhaseCost(**cost) for phase, cost in phases.items()},
+            "reused": PhaseCost(**content["reused"]),
+        }
+        return cls(**{**content, **parts})
+
+
+def sum_cost(accounts: Accounts, price: Price, now: float | None) -> StudyCost:
+    """Add up the cost of the study so far.
+
+    ``now``, in seconds since the epoch, is given where a session is alive: its time counts until then.
+    """
+    trials = list(accounts.trials.values())
+    up = accounts.node_seconds(now)
+    whole = _sum_trained(trials, price)
+    return StudyCost(
+        **vars(whole),
+        wall_hours=accounts.elapsed_seconds(now) / HOUR,
+        cluster_usd=price.cluster_usd(up),
+        nodes=None
+        if up is None
+        else {kind: NodeCost(up[kind] / HOUR, price.node_usd(kind, up[kind])) for kind in sorted(up)},
+        phases={phase: _sum_trained(accounts.in_phase(phase), price) for phase in PHASES},
+        reused=_sum_costs([trial for trial in trials if trial.reused], accounts.reused_costs, price),
+    )
+
+
+def _sum_trained(trials: Sequence[Trial], price: Price) -> PhaseCost:
+    trained = [trial for trial in trials if not trial.reused]
+    return _sum_costs(trained, [cost for trial in trained for cost in trial.costs], price)
+
+
+def _sum_costs(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> PhaseCost:
+    return PhaseCost(
+        trials=len(trials),
+        attempts=sum(len(trial.attempts) for trial in trials),
+        gpu_hours=sum(cost.gpu_seconds for cost in costs) / HOUR,
+        cpu_hours=sum(cost.cpu_seconds for cost in costs) / HOUR,
+        usd=price.total(costs),
+    )
