@@ -83,8 +83,8 @@ def study() -> Prepared:
 def train(weights: Mapping[str, float], seed: int) -> dict[str, Any]:
     """One training: accuracy on validation and test, and its seconds."""
     prepared = study()
-    proposal = prepared.translator.execute(Proposal(tuple(weights), dict(weights), seed=1000 + seed))
-    recipe = prepared.translator.recipe(proposal, "confirm")
+    proposal = prepared.context.translator.execute(Proposal(tuple(weights), dict(weights), seed=1000 + seed))
+    recipe = prepared.context.translator.recipe(proposal, "confirm")
     tasks = {task: prepared.tasks[task] for task in recipe.tasks}
     with tempfile.TemporaryDirectory() as folder:
         run = TrainingRun(recipe, tasks, prepared.base, Path(folder))
@@ -123,14 +123,14 @@ def describe() -> None:
 
     What ``builtin_affinity.py`` says there of its own file stays.
     """
-    training = study().study.options.training.model_dump(mode="json")
+    training = study().context.options.training.model_dump(mode="json")
     table = {
         "format": 1,
         "kind": "groups",
         "metric": "accuracy",
         "mode": "max",
         "tasks": list(BUILTIN),
-        "primary_rows": study().study.options.tasks[PRIMARY].rows,
+        "primary_rows": study().context.options.tasks[PRIMARY].rows,
         "training": training,
         "data": builtin_digest(),
         "versions": {name: version(name) for name in ("auxtune", "torch", "numpy")},

@@ -134,7 +134,8 @@ def backward(subject: Subject, row: int) -> None:
     """The gradients of one row."""
     subject.model.zero_grad()
     batch = subject.collate(subject.tasks["one"], "train", np.array([row]))
-    torch.autograd.backward(subject.model.head(0).loss(subject.model(0, batch), batch.labels))
+    [task] = subject.model.tasks
+    torch.autograd.backward(subject.model.head(task).loss(subject.model(task, batch), batch.labels))
 
 
 if __name__ == "__main__":

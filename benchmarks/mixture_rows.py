@@ -26,8 +26,8 @@ import numpy as np
 from provenance import peak_memory_mb, provenance
 from scipy.stats import rankdata
 
-from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
-from auxtune.orchestrator.simulation.reading import read_recorded
+from auxtune.orchestrator.tables.mixtures import MixturesTable
+from auxtune.orchestrator.tables.reading import read_recorded
 from auxtune.selectors.kit.mixture_models import MODELS, blend, log_linear
 
 Row = dict[str, Any]

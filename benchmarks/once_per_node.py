@@ -48,11 +48,11 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.source import TaskSource
 from auxtune.trials.tokens import encode_tasks
 
 RESULT = Path(__file__).with_name("results") / "once_per_node.json"
@@ -129,7 +129,7 @@ class Shared(Measured, StudyTrainable):
         for task in self._tasks.values():
             for split in task.splits.values():
                 _ = [int(array.sum()) for array in vars(split).values()]
-        write_once(self._run._learner.model)
+        write_once(self._run._train_step.model)
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from provenance import peak_memory_mb, provenance
 
 from auxtune.orchestrator import simulate
 from auxtune.orchestrator.simulation.audit import audit
-from auxtune.orchestrator.simulation.reading import read_recorded
 from auxtune.orchestrator.simulation.simulate import Asked
+from auxtune.orchestrator.tables.reading import read_recorded
 
 RESULTS = Path(__file__).parent / "results"
 INSTALLED = Path(__file__).parents[1] / "examples" / "tables"

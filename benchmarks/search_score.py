@@ -80,18 +80,19 @@ def missing(
 ) -> Iterator[tuple[dict[str, float], int]]:
     """Arms and seeds that have not been trained, all arms of a seed before the next seed."""
     done = {(json.dumps(run["weights"]), run["seed"]) for run in runs}
-    primary = prepared.problem.require_primary()
+    primary = prepared.context.problem.require_primary()
     for seed in range(seeds):
-        for weights in arms(prepared.problem.names, primary, shares):
+        for weights in arms(prepared.context.problem.names, primary, shares):
             if (json.dumps(weights), seed) not in done:
                 yield weights, seed
 
 
 def train(prepared: Prepared, weights: Mapping[str, float], seed: int) -> dict[str, Any]:
     """One training: what a search could be told of it, and what it comes to."""
-    primary = prepared.problem.require_primary()
+    primary = prepared.context.problem.require_primary()
     asked = Proposal(tuple(weights), dict(weights), seed=2000 + seed)
-    recipe = prepared.translator.recipe(prepared.translator.execute(asked), "confirm")
+    translator = prepared.context.translator
+    recipe = translator.recipe(translator.execute(asked), "confirm")
     tasks = {task: prepared.tasks[task] for task in recipe.tasks}
     with tempfile.TemporaryDirectory() as folder:
         run = TrainingRun(recipe, tasks, prepared.base, Path(folder))

@@ -12,10 +12,10 @@ from synthetic_tasks import BASE, RECIPE, TASKS
 
 from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.learner import Learner
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.probe import Subject
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.train_step import TrainStep
 
 # Three topics of the rows of "sign": a label of each row, or any number of them.
 TOPICS = EncodedTask(
@@ -57,14 +57,14 @@ def recipe_of(names: Sequence[str], **changes: object) -> Recipe:
     return dataclasses.replace(RECIPE, tasks=tuple(names), shares=dict.fromkeys(names, 1 / len(names)), **values)
 
 
-def learner_of(
+def train_step_of(
     recipe: Recipe, steps: int = 0, tasks: dict[str, EncodedTask] = EVERY_KIND, base: BaseEncoder = BASE
-) -> Learner:
-    """A learner that has taken ``steps`` steps, the tasks in turn."""
-    learner = Learner(recipe, {name: tasks[name] for name in recipe.tasks}, base, gpus=0)
+) -> TrainStep:
+    """A train step that has taken ``steps`` steps, the tasks in turn."""
+    train_step = TrainStep(recipe, {name: tasks[name] for name in recipe.tasks}, base, gpus=0)
     for step in range(steps):
-        learner.train(recipe.tasks[step % len(recipe.tasks)])
-    return learner
+        train_step.train(recipe.tasks[step % len(recipe.tasks)])
+    return train_step
 
 
 def subject_of(
@@ -75,9 +75,9 @@ def subject_of(
     texts: EncodedTask | None = None,
 ) -> Subject:
     """The run of ``recipe`` after ``steps`` steps."""
-    learner = learner_of(recipe, steps, tasks, base)
+    train_step = train_step_of(recipe, steps, tasks, base)
     own = {name: tasks[name] for name in recipe.tasks}
-    return Subject(learner.model.eval(), own, learner.collate, base, recipe, texts)
+    return Subject(train_step.model.eval(), own, train_step.collate, base, recipe, texts)
 
 
 def in_double(model: MultiTaskModel) -> MultiTaskModel:
@@ -100,10 +100,10 @@ def row_vector(states: torch.Tensor, pooling: str) -> torch.Tensor:
 
 
 def slow_loss(
-    model: MultiTaskModel, number: int, task: EncodedTask, part: str, rows: np.ndarray, pooling: str = "cls"
+    model: MultiTaskModel, task: EncodedTask, part: str, rows: np.ndarray, pooling: str = "cls"
 ) -> torch.Tensor:
     """The mean loss over rows, one after the other."""
-    split, head = task.splits[part], model.head(number)
+    split, head = task.splits[part], model.head(task.name)
     total, scored = torch.zeros((), dtype=torch.float64), 0
     for row in rows:
         hidden = states_of_row(model, task, part, int(row))[-1]

@@ -110,7 +110,7 @@ def base_of(config: PretrainedConfig) -> BaseEncoder:
 def make_subject(family: str = "bert", kind: Kind = "classification", dtype: torch.dtype = torch.float64) -> Subject:
     base, task = base_of(CONFIGS[family]), make_task(kind)
     model = MultiTaskModel(build_encoder(base, 1), [task], "mean", seed=0).to(dtype).eval()
-    model.head(0).linear.weight.data.normal_(generator=torch.Generator().manual_seed(2))
+    model.head(task.name).linear.weight.data.normal_(generator=torch.Generator().manual_seed(2))
     collate = Collate(model.encoder.pad, 40, torch.device("cpu"))
     return Subject(model, {"one": task}, collate, base, RECIPE)
 

@@ -13,10 +13,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedTokenizerFast
 
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.source import TaskSource
 from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.training import TrainingRun
 

@@ -18,20 +18,16 @@ from test_agenda import World as Workers
 from auxtune.orchestrator.answer.answer import answer, write_answer
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, price_of
-from auxtune.orchestrator.planning.confirm import confirmation_of
-from auxtune.orchestrator.planning.selector import selector_of
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import Entry, EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.trials.checkpoint import write_checkpoint
-from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Cost, Result
 
 NAMES = ("p", "helps", "idle", "hurts", "aids")
@@ -68,7 +64,6 @@ class SimulatedStudy(Workers):
 
     def session(self) -> Agenda:
         study = self.study
-        translator = Translator(study.options, ModelOptions(), self.problem)
         opened = Opened(
             session=f"session{time.time_ns()}",
             time=time.time(),
@@ -80,14 +75,9 @@ class SimulatedStudy(Workers):
             fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
         )
-        return Agenda(
-            self.folder,
-            Ledger(self.folder / "ledger", opened),
-            SelectorFold(selector_of(study.options), self.problem, StoredEvidence(self.store)),
-            translator,
-            Budget(study.options, translator.steps, Slots(1, 0, 2)),
-            confirmation_of(study.options.confirm, self.problem, translator.execute),
-        )
+        ledger = Ledger(self.folder / "ledger", opened)
+        context = StudyContext.from_events(study, ledger.events, self.folder)
+        return Agenda(context, ledger, Budget(study.options, context.translator.steps, Slots(1, 0, 2)))
 
     def report(self, trial: Trial, **changes: object) -> None:
         proposal, folder = trial.proposal, self.attempt(trial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,20 +14,15 @@ import torch
 from auxtune.orchestrator.engine.search import LedgerSearcher
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget
-from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.selector import selector_of
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.verification import differences, not_asked_again
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Opened, Proposed, Told, from_json, to_json
-from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, from_json, to_json
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.results import attempt_folder, show_life, write_result
-from auxtune.orchestrator.study_file.reading import parse_study
+from auxtune.orchestrator.record.results import attempt_folder, touch_heartbeat, write_result
+from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
-from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Cost, Result
 
 NAMES = ("p", "a", "b", "c")
@@ -59,8 +55,6 @@ class World:
 
     def session(self) -> Agenda:
         study = self.study
-        translator = Translator(study.options, ModelOptions(), self.problem)
-        confirm = study.options.confirm
         opened = Opened(
             session=uuid.uuid4().hex,
             time=0.0,
@@ -72,16 +66,9 @@ class World:
             fingerprint={},
             versions={},
         )
-        return Agenda(
-            self.folder,
-            Ledger(self.folder / "ledger", opened),
-            SelectorFold(selector_of(study.options), self.problem, {}),
-            translator,
-            Budget(study.options, translator.steps, Slots(1, 0, 2)),
-            Confirmation(
-                self.problem, confirm.seeds, tuple(confirm.controls), translator.execute, confirm.leave_one_out
-            ),
-        )
+        ledger = Ledger(self.folder / "ledger", opened)
+        context = StudyContext.from_events(study, ledger.events, self.folder)
+        return Agenda(context, ledger, Budget(study.options, context.translator.steps, Slots(1, 0, 2)))
 
     def report(self, trial: Trial, **changes: object) -> None:
         """What a worker would leave for the trial's present attempt."""
@@ -117,6 +104,11 @@ class World:
             for e in read_events(self.folder / "ledger")
             if isinstance(e, (Proposed, Told))
         ]
+
+
+def differences(study: StudyFile, events: Sequence[Event]) -> list[str]:
+    """What ``auxtune status --verify`` would say."""
+    return list(StudyContext.from_events(study, events).differences(events))
 
 
 @pytest.fixture
@@ -168,7 +160,7 @@ def test_at_any_concurrency_the_ledger_verifies(tmp_path: Path) -> None:
     for slots in (1, 2, 5):
         world = World(tmp_path / str(slots))
         world.run(world.session(), slots)
-        assert list(differences(world.study, read_events(world.folder / "ledger"))) == []
+        assert differences(world.study, read_events(world.folder / "ledger")) == []
 
 
 def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> None:
@@ -184,14 +176,14 @@ def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> N
 def test_what_another_version_of_the_selector_proposed_is_not_asked_again(world: World) -> None:
     world.run(world.session())
     recorded = read_events(world.folder / "ledger")
-    assert not_asked_again(world.study, recorded) is None
+    assert StudyContext.from_events(world.study, recorded).describe_other_versions(recorded) is None
     problem = Problem(world.problem.tasks, "p", seed=6)  # with another seed, nothing recorded would follow
     events = [
         event if not isinstance(event, Opened) else Opened(**{**vars(event), "problem": problem, "selector_version": 2})
         for event in recorded
     ]
     assert list(differences(world.study, events)) == []
-    assert not_asked_again(world.study, events) == (
+    assert StudyContext.from_events(world.study, events).describe_other_versions(events) == (
         "not asked again: 7 proposals of version 2 of the selector, which is at version 1 now"
     )
 
@@ -220,7 +212,7 @@ def test_lost_work_goes_first_again_from_its_latest_checkpoint_and_is_charged(wo
     assert trial is not None
     folder = world.attempt(trial)
     write_checkpoint(folder / "checkpoint", {}, {})
-    show_life(folder)
+    touch_heartbeat(folder)
     after = world.session()
     again = after.next()
     assert again is not None and again.id == trial.id
@@ -238,7 +230,7 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
         assert (trial.id, len(trial.attempts)) == (0, attempt)
         agenda.ended(trial.id, attempt)
     assert agenda.accounts.trials[0].status == "failed"
-    assert "4 attempts ended without a report" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
+    assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
     following = agenda.next()
     assert following is not None and following.id == 1
 
@@ -252,7 +244,7 @@ def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:
 
 def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(world: World) -> None:
     """Ray's side of it: what the searcher hands out. Work that was lost waits for room as well."""
-    agenda, slots = world.session(), [Slots(1, 0, 2, coming=1)]
+    agenda, slots = world.session(), [Slots(1, 0, 2, after_scaling=1)]
     searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots[-1])  # type: ignore
 
     def asked(*names: str) -> list[int | None]:

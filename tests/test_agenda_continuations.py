@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_agenda import World
+from test_agenda import World, differences
 
 from auxtune.orchestrator.errors import BudgetTooSmall
-from auxtune.orchestrator.planning.plan_size import check_confirm
-from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Judged, Told
 from auxtune.orchestrator.record.ledger import read_events
@@ -56,7 +55,7 @@ def test_every_leg_finds_the_weights_that_it_starts_from(
         assert held <= kept(world)
         assert len(kept(world)) <= len(held) + searches  # and each search's incumbent
     assert agenda.finished
-    assert list(differences(world.study, read_events(world.folder / "ledger"))) == []
+    assert differences(world.study, read_events(world.folder / "ledger")) == []
 
 
 def test_pulls_really_go_side_by_side(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ FAMILIES: dict[str, tuple[PretrainedConfig, str]] = {  # and the module that mus
 
 def frozen(run: TrainingRun) -> TrainingRun:
     """The run, with its matrices never trained."""
-    for matrix in run._learner.model.alignments.parameters():
+    for matrix in run._train_step.model.alignments.parameters():
         matrix.requires_grad_(False)
     return run
 
@@ -84,22 +84,22 @@ def test_a_frozen_identity_changes_no_bit(
     without = trace(start(plain, tmp_path / "without"), tmp_path / "without")
     run = frozen(start(with_matrices, tmp_path / "with"))
     assert trace(run, tmp_path / "with") == without
-    assert len(run._learner.model.alignments) == len(TASKS)
+    assert len(run._train_step.model.alignments) == len(TASKS)
 
 
 def test_a_matrix_that_is_trained_changes_the_run(tmp_path: Path) -> None:
     without = trace(start(RECIPE, tmp_path / "without"), tmp_path / "without")
     run = start(dataclasses.replace(RECIPE, model=ALIGNED), tmp_path / "with")
     assert trace(run, tmp_path / "with") != without
-    eye = torch.eye(run._learner.model.encoder.width)
-    assert not any(torch.equal(matrix, eye) for matrix in run._learner.model.alignments.values())
+    eye = torch.eye(run._train_step.model.encoder.width)
+    assert not any(torch.equal(matrix, eye) for matrix in run._train_step.model.alignments.values())
 
 
 def test_a_step_trains_the_matrix_of_its_task_alone(tmp_path: Path) -> None:
     run = start(dataclasses.replace(RECIPE, model=ALIGNED), tmp_path)
-    eye = torch.eye(run._learner.model.encoder.width)
+    eye = torch.eye(run._train_step.model.encoder.width)
     run.advance()  # of `sign`, the first in the cycle
-    changed = [not torch.equal(matrix, eye) for matrix in run._learner.model.alignments.values()]
+    changed = [not torch.equal(matrix, eye) for matrix in run._train_step.model.alignments.values()]
     assert changed == [name == "sign" for name in TASKS]
 
 
@@ -162,7 +162,7 @@ def test_an_encoder_that_cannot_be_aligned_is_refused_before_any_trial(tmp_path:
 def test_a_matrix_does_not_decay(tmp_path: Path) -> None:
     recipe = single("sign", model=ALIGNED, weight_decay=0.5, loss_weights={"sign": 0.0})
     run = start(recipe, tmp_path)
-    model = run._learner.model
+    model = run._train_step.model
     before = model.state_dict()["encoder.module.encoder.layer.0.output.dense.weight"].clone()
     run.advance()
     assert torch.equal(model.alignments["0"], torch.eye(model.encoder.width))
@@ -178,13 +178,13 @@ def test_matrices_are_handed_on_under_their_tasks_names(tmp_path: Path) -> None:
 
     finish(leg("first", "sign"))
     second = leg("second", "tags", tmp_path / "first" / "weights")
-    assert torch.equal(second._learner.model.alignments["0"], torch.eye(BASE.config["hidden_size"]))
+    assert torch.equal(second._train_step.model.alignments["0"], torch.eye(BASE.config["hidden_size"]))
     finish(second)
     left, inherited = (read_checkpoint(tmp_path / folder / "weights")[0] for folder in ("first", "second"))
     assert {name for name in inherited if name.startswith("alignments")} == {"alignments/sign", "alignments/tags"}
     assert torch.equal(left["alignments/sign"], inherited["alignments/sign"])
     third = leg("third", "sign", tmp_path / "second" / "weights")
-    assert torch.equal(third._learner.model.alignments["0"], left["alignments/sign"])
+    assert torch.equal(third._train_step.model.alignments["0"], left["alignments/sign"])
 
 
 WORDS, CLUSTERS, WIDTH = 600, 6, 64
@@ -254,6 +254,6 @@ def transferred_scores(folder: Path, seed: int) -> dict[str, float]:
         again = dataclasses.replace(recipe, model=model, keep="best", steps=400)
         run = TrainingRun(again, target, base, folder / alignment, start=folder / "weights")
         # As the method is stated: what tasks share stays, what each has for itself is trained.
-        run._learner.model.encoder.requires_grad_(False)
+        run._train_step.model.encoder.requires_grad_(False)
         scores[alignment] = finish(run).score or 0.0
     return scores

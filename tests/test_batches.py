@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from auxtune.trials.batches import Collate, TaskBatches, by_length
-from auxtune.trials.cycle import Cycle, Draws, interleave
+from auxtune.trials.batches import Collate, TaskBatches, batch_by_length
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.schedule import InterleavedSchedule, SampledSchedule, interleave_tasks
 
 HOST = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def test_collating_pads_masks_and_aligns_labels() -> None:
     assert batch.segments.tolist() == [[0, 1, 0], [0, 1, 0]]
     assert batch.mask.tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.labels.tolist() == [[0, 1, IGNORED], [0, 1, IGNORED]]
-    assert batch.places.tolist() == [[6, 7, 8], [0, 1, -1]]
+    assert batch.positions.tolist() == [[6, 7, 8], [0, 1, -1]]
     assert batch.scored == 4
 
 
@@ -95,18 +95,18 @@ def test_lengths_are_rounded_up_but_not_beyond_what_the_encoder_holds(longest: i
 
 def test_evaluation_batches_hold_every_row_once_within_the_budget_of_tokens() -> None:
     split = random_split()
-    batches = list(by_length(split, tokens=300))
+    batches = list(batch_by_length(split, tokens=300))
     assert sorted(np.concatenate(batches)) == list(range(1003))
     assert all(len(rows) * split.lengths[rows].max() <= 300 for rows in batches)
-    assert [len(rows) for rows in by_length(split, tokens=1)] == [1] * 1003
+    assert [len(rows) for rows in batch_by_length(split, tokens=1)] == [1] * 1003
     some = np.array([900, 3, 501])
-    chosen = np.concatenate(list(by_length(split, 300, some)))
+    chosen = np.concatenate(list(batch_by_length(split, 300, some)))
     assert sorted(chosen) == sorted(some) and np.all(np.diff(split.lengths[chosen]) <= 0)
 
 
 @pytest.mark.parametrize("counts", [{"a": 1}, {"a": 3, "b": 1}, {"a": 5, "b": 3, "c": 7, "d": 1}, {"a": 20, "b": 19}])
 def test_any_full_window_of_a_cycle_holds_the_exact_counts(counts: dict[str, int]) -> None:
-    cycle, total = Cycle(counts), sum(counts.values())
+    cycle, total = InterleavedSchedule(counts), sum(counts.values())
     steps = [cycle.next_task() for _ in range(3 * total)]
     for start in range(2 * total):
         assert Counter(steps[start : start + total]) == counts
@@ -114,21 +114,23 @@ def test_any_full_window_of_a_cycle_holds_the_exact_counts(counts: dict[str, int
 
 def test_a_cycle_is_never_more_than_one_step_from_its_shares() -> None:
     counts = {"a": 5, "b": 3, "c": 7, "d": 1}
-    slots = interleave(counts)
+    slots = interleave_tasks(counts)
     for task, count in counts.items():
         served = itertools.accumulate(slot == task for slot in slots)
         assert all(abs(done - count * (step + 1) / 16) <= 1 for step, done in enumerate(served))
 
 
 def test_draws_follow_the_shares_and_leave_out_tasks_without_one() -> None:
-    draws = Draws({"a": 0.7, "none": 0.0, "b": 0.3}, seed=5)
+    draws = SampledSchedule({"a": 0.7, "none": 0.0, "b": 0.3}, seed=5)
     found = Counter(draws.next_task() for _ in range(4000))
     assert set(found) == {"a", "b"}
     assert abs(found["a"] / 4000 - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 4000)
 
 
-@pytest.mark.parametrize("make", [lambda: Cycle({"a": 3, "b": 2}), lambda: Draws({"a": 0.6, "b": 0.4}, seed=2)])
-def test_an_order_continues_from_what_it_saved(make: Callable[[], Cycle | Draws]) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: InterleavedSchedule({"a": 3, "b": 2}), lambda: SampledSchedule({"a": 0.6, "b": 0.4}, seed=2)]
+)
+def test_an_order_continues_from_what_it_saved(make: Callable[[], InterleavedSchedule | SampledSchedule]) -> None:
     whole = make()
     steps = [whole.next_task() for _ in range(30)]
     assert len(set(steps)) == 2

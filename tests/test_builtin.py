@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.trials import language
 from auxtune.trials.builtin import BUILTIN, builtin_digest, builtin_meta, builtin_rows
-from auxtune.trials.data import load_tasks
-from auxtune.trials.hashed_words import hashed_word
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
+from auxtune.trials.tokenizer import hash_word
 
 TABLE = files("auxtune.examples") / "tables" / "builtin"
 
@@ -55,7 +55,7 @@ def test_the_rows_are_always_the_same_and_of_the_kind_they_say() -> None:
 def test_words_share_no_bucket_of_the_tiny_encoder() -> None:
     spoken = language.make_language()
     words = (*spoken.content, *spoken.denials, *spoken.fillers)
-    assert len({hashed_word(word) for word in words}) == len(words) == 636
+    assert len({hash_word(word) for word in words}) == len(words) == 636
 
 
 def test_a_denial_at_the_start_turns_a_sentence_round_and_one_inside_does_not() -> None:

@@ -16,8 +16,7 @@ from mlflow.tracking import MlflowClient
 from ray.cluster_utils import Cluster
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Trial, concurrency_of
 from auxtune.orchestrator.record.events import Lost, Nodes
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.trials.checkpoint import usable

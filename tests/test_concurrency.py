@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial, concurrency_of
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.result import Cost
 

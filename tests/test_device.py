@@ -11,8 +11,8 @@ from synthetic_tasks import BASE, RECIPE, TASKS
 
 from auxtune.trials.device import choose_device, keep_to_share, memory_fraction
 from auxtune.trials.evidence_key import run_key
-from auxtune.trials.learner import Learner
 from auxtune.trials.progress import identity
+from auxtune.trials.train_step import TrainStep
 
 GIB = 2**30
 
@@ -35,7 +35,7 @@ def test_a_gpu_that_torch_does_not_see_is_an_error_unless_the_cpu_is_asked_for()
     with pytest.raises(RuntimeError, match=r"given 0\.5 GPUs, but torch sees none"):
         choose_device(0.5)
     assert choose_device(0.5, "cpu") == torch.device("cpu")
-    assert Learner(replace(RECIPE, device="cpu"), TASKS, BASE, gpus=0.5).device == torch.device("cpu")
+    assert TrainStep(replace(RECIPE, device="cpu"), TASKS, BASE, gpus=0.5).device == torch.device("cpu")
     keep_to_share(torch.device("cpu"), 0.5)  # nothing to share
 
 

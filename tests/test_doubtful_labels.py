@@ -12,11 +12,11 @@ import datasets
 import pytest
 from written_rows import FORMATS, TYPED, labelled, task_of, write_jsonl
 
-from auxtune.trials import cells
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data import cells
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
+from auxtune.trials.errors import DataError
 
 NAMES = ("contra", "entail", "neutral")
 
@@ -117,7 +117,7 @@ def test_marks_are_no_labels_and_words_without_tags_teach_nothing(tmp_path: Path
     bare = [{"tokens": [f"v{i}", "x"], "tags": [IGNORED, "O"] if i else [IGNORED, IGNORED]} for i in range(1)]
     good = [{"tokens": [f"w{i}", "x"], "tags": ["O", "B-x"]} for i in range(80)]
     parts = {"train": good, "validation": bare}
-    assert "all words of report are tagged -100" in mess(tmp_path, "jsonl", parts, **columns)
+    assert "all words of test are tagged -100" in mess(tmp_path, "jsonl", parts, **columns)
 
 
 @pytest.mark.parametrize("form", FORMATS)

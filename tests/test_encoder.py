@@ -106,13 +106,13 @@ def test_padding_changes_no_output(folders: dict[str, Path], family: str, poolin
     base = load_base(options(folders[family]))
     model = MultiTaskModel(build_encoder(base, 0), list(TASKS.values()), pooling, seed=0).eval()
     collate = Collate(model.encoder.pad, 40, torch.device("cpu"))
-    for number, task in enumerate(TASKS.values()):
+    for name, task in TASKS.items():
         together = collate(task, "train", np.arange(4))
         assert together.mask is not None
         with torch.no_grad():
-            outputs = model(number, together)
+            outputs = model(name, together)
             for row, length in enumerate(LENGTHS):
-                alone = model(number, collate(task, "train", np.array([row])))[0]
+                alone = model(name, collate(task, "train", np.array([row])))[0]
                 among = outputs[row, :length] if task.kind == "token" else outputs[row]
                 torch.testing.assert_close(among, alone, atol=1e-5, rtol=1e-4)
 
@@ -196,8 +196,8 @@ def test_tiny_is_drawn_from_the_seed_alone() -> None:
 
 def test_a_head_starts_the_same_whatever_it_is_trained_with() -> None:
     encoder = build_encoder(load_base(ModelOptions()), 0)
-    alone = MultiTaskModel(encoder, [TASKS["token"]], "cls", seed=4).head(0).state_dict()
-    among = MultiTaskModel(encoder, list(TASKS.values()), "cls", seed=4).head(2).state_dict()
+    alone = MultiTaskModel(encoder, [TASKS["token"]], "cls", seed=4).head("token").state_dict()
+    among = MultiTaskModel(encoder, list(TASKS.values()), "cls", seed=4).head("token").state_dict()
     assert all(torch.equal(alone[name], among[name]) for name in alone)
 
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, PreTrainedTokenizerFast
 
 from auxtune.trials import load_model
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base, save_encoder
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.tokens import encode_tasks

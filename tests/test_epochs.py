@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.planning.lengths import epochs_in_words, whole_steps
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.session.prepare import recorded_training
+from auxtune.orchestrator.planning.question import recorded_training
+from auxtune.orchestrator.planning.translate import Translator, epochs_in_words, whole_steps
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo

@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 from test_budget import ARMS, budget, spent
 
-from auxtune.orchestrator.planning.bill import bill, rooms
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.estimate import (
-    SmokePace,
+    SmokeThroughput,
     Spread,
-    TrialPace,
+    TrialThroughput,
     Work,
     average,
     combined,
+    estimate_cost,
+    find_room,
     work_of,
 )
 from auxtune.orchestrator.planning.slots import Slots
@@ -33,7 +34,7 @@ def figures(step: float, fastest: float, slowest: float) -> SmokeFigures:
     return SmokeFigures(step, fastest, slowest, 2.0, 40, None, None, 1)
 
 
-PACE = SmokePace({"p": figures(0.2, 0.1, 0.4), "a": figures(1.0, 0.8, 1.2)})
+PACE = SmokeThroughput({"p": figures(0.2, 0.1, 0.4), "a": figures(1.0, 0.8, 1.2)})
 
 
 def test_work_counts_every_row_that_is_scored() -> None:
@@ -66,18 +67,18 @@ def test_shares_that_are_not_known_lie_between_the_fastest_and_the_slowest_task(
 
 
 def test_a_task_without_figures_leaves_a_trial_unknown() -> None:
-    assert SmokePace({"p": PACE.figures["p"]}).seconds(work_of(RECIPE, ROWS, None)) is None
+    assert SmokeThroughput({"p": PACE.figures["p"]}).seconds(work_of(RECIPE, ROWS, None)) is None
     alone = replace(RECIPE, tasks=("a",), shares={"a": 1.0})  # its evaluation is of another task
-    assert SmokePace({"a": PACE.figures["a"]}).seconds(work_of(alone, ROWS, None)) is None
+    assert SmokeThroughput({"a": PACE.figures["a"]}).seconds(work_of(alone, ROWS, None)) is None
 
 
 def test_finished_trials_give_mean_and_spread_by_their_kind() -> None:
     plain, steered = work_of(RECIPE, ROWS, None), work_of(RECIPE, ROWS, 25)
-    pace = TrialPace(plain=(0.1, 0.2, 0.6), steered=(1.0,))
+    pace = TrialThroughput(plain=(0.1, 0.2, 0.6), steered=(1.0,))
     assert pace.seconds(plain) == Spread(pytest.approx(75.0), 25.0, 150.0)
     assert pace.seconds(steered) == Spread(250.0, None, None)  # one trial shows no spread
-    assert TrialPace((), (1.0,)).seconds(plain) == Spread(250.0, None, None)
-    assert TrialPace((), ()).seconds(plain) is None
+    assert TrialThroughput((), (1.0,)).seconds(plain) == Spread(250.0, None, None)
+    assert TrialThroughput((), ()).seconds(plain) is None
 
 
 def test_an_unknown_spread_stays_unknown_in_a_total() -> None:
@@ -88,19 +89,19 @@ def test_an_unknown_spread_stays_unknown_in_a_total() -> None:
 
 
 def test_a_bill_is_time_allocated_and_time_that_passes() -> None:
-    part = bill([Spread(3600.0, 1800.0, 7200.0)] * 3, SLOTS, PRICE)
+    part = estimate_cost([Spread(3600.0, 1800.0, 7200.0)] * 3, SLOTS, PRICE)
     # Three trials over two slots; 2 CPUs at 0.36 and a GPU at 3.6 an hour.
     assert part.trials == 3 and part.wall_hours == Spread(1.5, 0.75, 3.0)
     assert part.cpu_hours == Spread(6.0, 3.0, 12.0) and part.gpu_hours == Spread(3.0, 1.5, 6.0)
     assert part.usd is not None and part.usd.mean == pytest.approx(6 * 0.36 + 3 * 3.6)
-    assert bill([EXACT], SLOTS, Price()).usd is None
-    nothing = bill([], SLOTS, PRICE)
+    assert estimate_cost([EXACT], SLOTS, Price()).usd is None
+    nothing = estimate_cost([], SLOTS, PRICE)
     assert nothing.trials == 0 and nothing.wall_hours.mean == 0
-    assert (part + nothing).wall_hours == part.wall_hours and (part + bill([], SLOTS, Price())).usd is None
+    assert (part + nothing).wall_hours == part.wall_hours and (part + estimate_cost([], SLOTS, Price())).usd is None
 
 
 def test_one_trial_takes_its_time_however_many_slots_are_empty() -> None:
-    assert bill([Spread(3600.0, 1800.0, 7200.0)], SLOTS, PRICE).wall_hours == Spread(1.0, 0.5, 2.0)
+    assert estimate_cost([Spread(3600.0, 1800.0, 7200.0)], SLOTS, PRICE).wall_hours == Spread(1.0, 0.5, 2.0)
 
 
 NONE_SPENT = {"trials": 0, "wall_hours": 0.0, "gpu_hours": 0.0, "usd": 0.0}
@@ -118,7 +119,7 @@ NONE_SPENT = {"trials": 0, "wall_hours": 0.0, "gpu_hours": 0.0, "usd": 0.0}
 )
 def test_the_room_in_a_limit(limits: dict[str, float], few: int, trials: int, many: int) -> None:
     each = Spread(100.0, 50.0, 200.0)
-    [room] = rooms(limits, NONE_SPENT, each, bill([each] * 4, SLOTS, PRICE), 4, SLOTS, PRICE)
+    [room] = find_room(limits, NONE_SPENT, each, estimate_cost([each] * 4, SLOTS, PRICE), 4, SLOTS, PRICE)
     assert (room.few, room.trials, room.many) == (few, trials, many)
 
 
@@ -129,15 +130,15 @@ def test_the_room_is_what_the_budget_will_allow(limits: dict[str, float], done: 
     while budget(**limits).exhausted(spent(done + allowed), ARMS, now=0.0) is None:
         allowed += 1
     past = {"trials": done, "gpu_hours": done * 100 / 3600, "usd": done * 0.12}
-    [room] = rooms(limits, past, EXACT, bill([EXACT] * 4, SLOTS, PRICE), 4, SLOTS, PRICE)
+    [room] = find_room(limits, past, EXACT, estimate_cost([EXACT] * 4, SLOTS, PRICE), 4, SLOTS, PRICE)
     assert room.trials == allowed > 0
 
 
 def test_room_is_unknown_without_seconds_and_boundless_where_nothing_is_used() -> None:
     limits = {"trials": 9, "gpu_hours": 1.0, "wall_hours": 1.0}
-    unknown = rooms(limits, NONE_SPENT, None, None, 4, SLOTS, PRICE)
+    unknown = find_room(limits, NONE_SPENT, None, None, 4, SLOTS, PRICE)
     assert [(room.limit, room.trials) for room in unknown] == [("trials", 5), ("gpu_hours", None), ("wall_hours", None)]
-    on_cpus = rooms(limits, NONE_SPENT, None, None, 4, Slots(1, 0, 1), PRICE)
+    on_cpus = find_room(limits, NONE_SPENT, None, None, 4, Slots(1, 0, 1), PRICE)
     assert [room.limit for room in on_cpus] == ["trials", "wall_hours"]
-    [unpriced] = rooms({"usd": 1.0}, NONE_SPENT, EXACT, bill([EXACT], SLOTS, Price()), 1, SLOTS, Price())
+    [unpriced] = find_room({"usd": 1.0}, NONE_SPENT, EXACT, estimate_cost([EXACT], SLOTS, Price()), 1, SLOTS, Price())
     assert unpriced.trials is None

@@ -12,7 +12,7 @@ import torch
 from auxtune.orchestrator.errors import EvidenceError
 from auxtune.orchestrator.record import evidence as module
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.stale_evidence import stale_evidence
+from auxtune.orchestrator.record.leftovers import stale_evidence
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.result import Cost
 

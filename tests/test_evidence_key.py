@@ -68,7 +68,7 @@ def test_what_decides_nothing_changes_no_key(recipe: Recipe) -> None:
         with_model(max_length=8),
         recipe_of(("sign", "tags")),
         recipe_of(("sign", "tags"), evaluate=("sign",)),
-        recipe_of(("sign", "tags"), evaluate=("sign",), first=("tags",)),
+        recipe_of(("sign", "tags"), evaluate=("sign",), source_tasks=("tags",)),
     ],
 )
 def test_what_decides_the_weights_changes_the_key(recipe: Recipe) -> None:

@@ -25,12 +25,11 @@ from auxtune.orchestrator import Study, cli
 from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.errors import AuxtuneError, DriftError, Locked, StudyDataError
 from auxtune.orchestrator.export import making
-from auxtune.orchestrator.export.draft import Draft
-from auxtune.orchestrator.export.making import Workshop
-from auxtune.orchestrator.export.wanted import Wanted
-from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.export.exporter import ModelExporter
+from auxtune.orchestrator.export.model_spec import ModelSpec
+from auxtune.orchestrator.export.staging import StagingFolder
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
@@ -40,7 +39,7 @@ from auxtune.selectors.kit.kept_rows import digest_of
 from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.variants import with_rows
@@ -304,8 +303,8 @@ def test_a_model_that_comes_back_different_is_no_model(
 
 
 def test_a_draft_is_one_process_s_and_never_takes_the_place_of_a_model(tmp_path: Path) -> None:
-    with Draft(tmp_path / "model") as draft:
-        with pytest.raises(Locked), Draft(tmp_path / "model"):
+    with StagingFolder(tmp_path / "model") as draft:
+        with pytest.raises(Locked), StagingFolder(tmp_path / "model"):
             pass
         (draft.model("") / "a").write_text("ours")
         (tmp_path / "model").mkdir()
@@ -314,9 +313,12 @@ def test_a_draft_is_one_process_s_and_never_takes_the_place_of_a_model(tmp_path:
             draft.publish()
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "b"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(AuxtuneError, match="found a file; choose another --to"), Draft(tmp_path / "file"):
+    with pytest.raises(AuxtuneError, match="found a file; choose another --to"), StagingFolder(tmp_path / "file"):
         pass
-    with pytest.raises(AuxtuneError, match="cannot be written: Not a directory"), Draft(tmp_path / "file" / "model"):
+    with (
+        pytest.raises(AuxtuneError, match="cannot be written: Not a directory"),
+        StagingFolder(tmp_path / "file" / "model"),
+    ):
         pass
 
 
@@ -332,11 +334,10 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
     np.save(folder / "rows" / f"{digest_of(rows)}.npy", rows)
     kept = Kept({}, len(read["value"].splits["train"]), len(rows), digest_of(rows))
     shares = {"pair": 0.5, "value": 0.5}
-    wanted = Wanted("", Proposal(tuple(shares), shares, rows={"value": kept}), ("pair",))
-    translator = Translator(study.options, model_options(study), problem_of(study, read))
-    workshop = Workshop(folder, translator, read, tasks, base, Slots(1, 0, 1), print)
+    wanted = ModelSpec("", Proposal(tuple(shares), shares, rows={"value": kept}), ("pair",))
+    exporter = ModelExporter(StudyContext.from_data(study, read, base), read, tasks, base, Slots(1, 0, 1), print)
     with StopSignals() as signals:
-        workshop.train(wanted, tmp_path / "run", signals)
+        exporter.train(wanted, tmp_path / "run", signals)
     digests = read_checkpoint(tmp_path / "run" / "checkpoint")[1]["identity"]["data digests"]
     assert digests == {"pair": tasks["pair"].digest, "value": with_rows(tasks["value"], rows).digest}
     assert digests["value"] != tasks["value"].digest

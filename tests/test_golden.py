@@ -28,13 +28,12 @@ from golden_files import (
 )
 from pydantic import TypeAdapter
 
-from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.record.events import Proposed, Selected, from_json, to_json
-from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
+from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore, rows_of
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import read_result
-from auxtune.orchestrator.record.row_files import rows_of
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.study import Study
 from auxtune.selectors.registry import SELECTORS
@@ -92,7 +91,8 @@ def test_the_fold_comes_to_the_same_state(material: Material) -> None:
 
 
 def test_asked_again_the_selector_proposes_what_is_recorded(material: Material) -> None:
-    assert list(differences(material.study, material.events)) == []
+    context = StudyContext.from_events(material.study, material.events, material.folder)
+    assert list(context.differences(material.events)) == []
 
 
 def test_the_answer_follows_from_the_events(material: Material) -> None:

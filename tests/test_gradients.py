@@ -167,7 +167,7 @@ def test_gradients_are_those_of_a_slow_computation_in_float64(name: str) -> None
     assert found["projections"].shape == (2, 3, SIZE) and found["projections"].dtype == np.float32
     for number in range(2):
         rows = batch_rows(EVERY_KIND[name], subject.recipe, number)
-        loss = slow_loss(model, 0, EVERY_KIND[name], "train", rows)
+        loss = slow_loss(model, EVERY_KIND[name], "train", rows)
         sketches, norms = BlockSketches(str(found["point"]), blocks, CPU)(loss)
         np.testing.assert_allclose(found["norms"][number], norms.numpy(), rtol=1e-3)
         scale = norms.max().item()
@@ -205,14 +205,14 @@ def test_a_fitted_head_is_the_regression_that_scikit_learn_fits(pooling: str) ->
     fit, features = fitted(subject_of(recipe_of(("thirds",), model=model)))
     labels = THIRDS.splits["train"].labels
     known = LogisticRegression(C=1.0, max_iter=500, tol=1e-10, solver="newton-cg").fit(features.numpy(), labels)
-    head = fit.head(0).linear
+    head = fit.head("thirds").linear
     np.testing.assert_allclose(head.weight.detach().numpy(), known.coef_, atol=CLOSE)
     np.testing.assert_allclose(head.bias.detach().numpy(), known.intercept_, atol=10 * CLOSE)
     values, features = fitted(subject_of(recipe_of(("share.of",), model=model)))
     targets = TASKS["share.of"].splits["train"].labels.astype(np.float64)
     ridge = Ridge(alpha=0.5).fit(features.numpy(), (targets - targets.mean()) / targets.std())
-    np.testing.assert_allclose(values.head(0).linear.weight.detach().numpy()[0], ridge.coef_, atol=CLOSE)
-    assert values.head(0).linear.bias.item() == pytest.approx(ridge.intercept_, abs=10 * CLOSE)
+    np.testing.assert_allclose(values.head("share.of").linear.weight.detach().numpy()[0], ridge.coef_, atol=CLOSE)
+    assert values.head("share.of").linear.bias.item() == pytest.approx(ridge.intercept_, abs=10 * CLOSE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,8 +16,8 @@ from auxtune.orchestrator.answer.resampling import Predictions
 from auxtune.orchestrator.answer.served import groups_of, served
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
 from auxtune.orchestrator.planning.arms import same_trainings
+from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.plan_size import check_budget, confirm_trials
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told

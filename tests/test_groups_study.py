@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console, Group
 from small_study import StudyRun, kill
-from test_agenda import World
+from test_agenda import World, differences
 from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, problem
 
 from auxtune.orchestrator import cli
@@ -22,12 +22,11 @@ from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.planning.verification import differences
+from auxtune.orchestrator.planning.question import fingerprint_of
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import write_result
-from auxtune.orchestrator.session.prepare import fingerprint_of
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.groups import groups_tables
 from auxtune.orchestrator.views.progress import choice
@@ -75,7 +74,7 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
     world = Groups(tmp_path)
     agenda = world.session()
     world.run(agenda)
-    assert agenda.finished and list(differences(world.study, read_events(tmp_path / "ledger"))) == []
+    assert agenda.finished and differences(world.study, read_events(tmp_path / "ledger")) == []
     content = world.answer(agenda)
     assert content == json.loads(write_answer(tmp_path, content).read_text())
     assert (content["kind"], content["primary"], content["weights"], content["contribution"]) == (

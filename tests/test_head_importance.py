@@ -41,9 +41,10 @@ def alone(subject: Subject) -> Iterator[Batch]:
 def own_loss(subject: Subject, batch: Batch) -> torch.Tensor:
     """The mean loss of the only row, 0 where nothing is scored."""
     [kind] = {task.kind for task in subject.tasks.values()}
-    outputs, labels = subject.model(0, batch)[0], batch.labels[0]
+    [name] = subject.model.tasks
+    outputs, labels = subject.model(name, batch)[0], batch.labels[0]
     if kind == "regression":
-        head = subject.model.head(0)
+        head = subject.model.head(name)
         return ((labels - head.mean) / head.deviation - outputs[0]) ** 2
     if kind == "multi_label":
         return functional.binary_cross_entropy(outputs.sigmoid(), labels.double())
@@ -163,7 +164,7 @@ def test_one_pass_serves_a_batch_and_its_size_changes_nothing(form: str, monkeyp
 
 def test_keys_made_of_what_rows_share_are_measured_a_row_at_a_time() -> None:
     subject, rows = make_subject("deberta"), []
-    subject.model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[1].places)))
+    subject.model.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[1].positions)))
     measured(subject)
     measured(subject, form="key_value")
     assert rows == [5, 1, 1, 1, 1, 1]
@@ -240,7 +241,7 @@ def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     silent = replace(task, splits={"probe": replace(split, labels=np.full_like(split.labels, IGNORED))})
     with pytest.raises(ProbeError, match="task one: no row of its probe split has a scored label"):
         head_importance(replace(subject, tasks={"one": silent}), {})
-    subject.model.head(0).linear.weight.data[0, 0] = float("nan")
+    subject.model.head(task.name).linear.weight.data[0, 0] = float("nan")
     with pytest.raises(NonFiniteError, match="task one: the importance of a head on the probe split is not finite"):
         head_importance(subject, {})
 

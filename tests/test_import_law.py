@@ -29,6 +29,7 @@ FLOORS = (
     "storage",
     "study_file",
     "record",
+    "tables",
     "planning",
     "engine",
     "answer",
@@ -38,6 +39,7 @@ FLOORS = (
     "session",
     "views",
     "export",
+    "simulation",
     "study",
     "commands",
 )

@@ -27,7 +27,7 @@ def left(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_run_begins_with_the_encoder_and_the_heads_that_were_left(tmp_path: Path) -> None:
     finish(leg(tmp_path / "a", "sign"))
     stored = left(tmp_path / "a")
-    state = leg(tmp_path / "next", "sign", tmp_path / "a" / "weights")._learner.model.state_dict()
+    state = leg(tmp_path / "next", "sign", tmp_path / "a" / "weights")._train_step.model.state_dict()
     own = {name.replace("heads.0.", "heads/sign/"): tensor for name, tensor in state.items()}
     assert own.keys() == stored.keys()
     assert all(torch.equal(own[name], stored[name]) for name in own)
@@ -51,7 +51,7 @@ def test_the_last_weights_count_where_a_run_hands_them_on(tmp_path: Path) -> Non
     lines = run._progress.lines
     assert report.score == lines[-1]["score"] < max(line["score"] for line in lines)
     assert report.best_step == recipe.steps
-    state = run._learner.model.state_dict()
+    state = run._train_step.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in left(tmp_path).items() if name in state)
 
 

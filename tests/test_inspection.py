@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError, StudyDataError
-from auxtune.orchestrator.planning.plan_size import check_budget, confirm_trials
+from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile, read_study
 from auxtune.orchestrator.views.inspection import Inspection, inspect_study, smallest_lift

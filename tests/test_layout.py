@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "trials", "selectors", "examples")
 SOURCES = sorted(path for folder in (*PACKAGES, "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
-LONGEST = 350
+LONGEST = 400
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "misc", "common"}
 
 

@@ -154,8 +154,8 @@ def real_losses(subject: Subject, model: MultiTaskModel, part: str, places, rows
     for place in places:
         task = list(subject.tasks.values())[place]
         drawn = drawn_rows(task, part, rows, subject.recipe.seed)
-        outputs = model(place, subject.collate(task, part, drawn.rows))
-        labels, head = torch.from_numpy(drawn.label), model.head(place)
+        outputs = model(task.name, subject.collate(task, part, drawn.rows))
+        labels, head = torch.from_numpy(drawn.label), model.head(task.name)
         own = torch.arange(len(outputs)), torch.from_numpy(drawn.place)
         if isinstance(head, RegressionHead):
             found.append(head.loss(outputs, labels) / len(outputs))

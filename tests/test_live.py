@@ -23,8 +23,8 @@ from auxtune.orchestrator.record.ledger import LedgerReader, read_events
 from auxtune.orchestrator.record.results import steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
-from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.remaining_work import duration
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.status import status_of
 from auxtune.orchestrator.views.watched import Watched

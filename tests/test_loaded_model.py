@@ -20,9 +20,9 @@ from transformers import AutoModel, AutoTokenizer, dynamic_module_utils
 
 from auxtune.trials import load_model
 from auxtune.trials.encoded import Kind
+from auxtune.trials.errors import DataError
 from auxtune.trials.loaded_model import Prediction
 from auxtune.trials.model_folder import ABOUT, HEADS, ModelFolderError
-from auxtune.trials.problems import DataError
 
 KINDS: dict[str, Kind] = {
     "single": "classification",

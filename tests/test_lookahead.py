@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_subjects import EVERY_KIND, in_double, learner_of, recipe_of, slow_loss
+from probe_subjects import EVERY_KIND, in_double, recipe_of, slow_loss, train_step_of
 from synthetic_tasks import TASKS
 
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.failures import NonFiniteError
-from auxtune.trials.learner import Learner
 from auxtune.trials.model import Head, MultiTaskModel
-from auxtune.trials.optimisation import moments
+from auxtune.trials.optimisation import optimizer_state
 from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.probe import Arrays, ProbeError
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.train_step import TrainStep
 
 NAMES = ("sign", "share.of", "tags", "topics")
 RECIPE = recipe_of(NAMES, steps=40, learning_rate=3e-3, batch_size=6)
@@ -31,20 +31,22 @@ def probe_of(recipe: Recipe = RECIPE, **options: Any) -> Lookahead:
     return Lookahead(recipe, EVERY_KIND, {"every": 1, **options})
 
 
-def measured(learner: Learner, **options: Any) -> Arrays:
+def measured(train_step: TrainStep, **options: Any) -> Arrays:
     """What a single probe finds."""
     probe = probe_of(**options)
-    probe.observe(learner, "sign")
+    probe.observe(train_step, "sign")
     return probe.arrays()
 
 
-def stepped(learner: Learner, model: MultiTaskModel, gradients: list[torch.Tensor], step: str) -> MultiTaskModel:
+def stepped(train_step: TrainStep, model: MultiTaskModel, gradients: list[torch.Tensor], step: str) -> MultiTaskModel:
     """The model after a step on its encoder, taken by an optimiser of torch in float64."""
     if step == "sgd":
-        rate = learner.optimiser.param_groups[0]["lr"]
+        rate = train_step.optimiser.param_groups[0]["lr"]
         return _taken(model, gradients, lambda encoder: torch.optim.SGD(encoder.parameters(), lr=rate))
     none = [torch.zeros_like(part) for part in gradients]
-    with_it, without = (_taken(model, pull, lambda encoder: _continued(learner, encoder)) for pull in (gradients, none))
+    with_it, without = (
+        _taken(model, pull, lambda encoder: _continued(train_step, encoder)) for pull in (gradients, none)
+    )
     moved = copy.deepcopy(model)
     with torch.no_grad():
         for parameter, one, other in zip(
@@ -62,28 +64,28 @@ def _taken(model: MultiTaskModel, gradients: list[torch.Tensor], optimiser: Any)
     return moved
 
 
-def _continued(learner: Learner, encoder: torch.nn.Module) -> torch.optim.AdamW:
+def _continued(train_step: TrainStep, encoder: torch.nn.Module) -> torch.optim.AdamW:
     """An AdamW over the copy that stands where the run's stands."""
-    own = dict(learner.model.encoder.named_parameters())
-    group = learner.optimiser.param_groups[0]
+    own = dict(train_step.model.encoder.named_parameters())
+    group = train_step.optimiser.param_groups[0]
     fresh = torch.optim.AdamW(
         encoder.parameters(), lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=group["weight_decay"]
     )
     for name, parameter in encoder.named_parameters():
-        if held := learner.optimiser.state.get(own[name]):
+        if held := train_step.optimiser.state.get(own[name]):
             fresh.state[parameter] = {
                 key: tensor.clone() if key == "step" else tensor.double() for key, tensor in held.items()
             }
     return fresh
 
 
-def slowly(learner: Learner, probe: Lookahead, step: str) -> dict[str, np.ndarray]:
+def slowly(train_step: TrainStep, probe: Lookahead, step: str) -> dict[str, np.ndarray]:
     """Gains one at a time: copy the model, take the step, compute each loss again, row by row in float64."""
-    model, tasks = in_double(learner.model), [EVERY_KIND[name] for name in NAMES]
-    rows = {(name, part): probe.rows(name, part, learner.step) for name in NAMES for part in ("train", "probe")}
+    model, tasks = in_double(train_step.model), [EVERY_KIND[name] for name in NAMES]
+    rows = {(name, part): probe.rows(name, part, train_step.step) for name in NAMES for part in ("train", "probe")}
 
     def loss(of: MultiTaskModel, number: int, part: str) -> torch.Tensor:
-        return slow_loss(of, number, tasks[number], part, rows[NAMES[number], part])
+        return slow_loss(of, tasks[number], part, rows[NAMES[number], part])
 
     shared = list(model.encoder.parameters())
     gradients = [
@@ -92,7 +94,7 @@ def slowly(learner: Learner, probe: Lookahead, step: str) -> dict[str, np.ndarra
     ]
     gain, held = np.empty((len(NAMES), len(NAMES))), np.empty(len(NAMES))
     for source in range(len(NAMES)):
-        after = stepped(learner, model, gradients[source], step)
+        after = stepped(train_step, model, gradients[source], step)
         with torch.no_grad():
             for recipient in range(len(NAMES)):
                 gain[recipient, source] = 1 - loss(after, recipient, "train") / loss(model, recipient, "train")
@@ -103,9 +105,9 @@ def slowly(learner: Learner, probe: Lookahead, step: str) -> dict[str, np.ndarra
 
 @pytest.mark.parametrize("step", ["sgd", "optimiser"])
 def test_gains_are_those_of_a_slow_computation_in_float64(step: str) -> None:
-    learner, probe = learner_of(RECIPE, 6), probe_of(step=step)
-    probe.observe(learner, "sign")
-    found, slow = probe.arrays(), slowly(learner, probe, step)
+    train_step, probe = train_step_of(RECIPE, 6), probe_of(step=step)
+    probe.observe(train_step, "sign")
+    found, slow = probe.arrays(), slowly(train_step, probe, step)
     own = np.arange(len(NAMES))
     expected = slow["gain"].copy()
     expected[own, own] = slow["held"]
@@ -115,7 +117,7 @@ def test_gains_are_those_of_a_slow_computation_in_float64(step: str) -> None:
     np.testing.assert_allclose(found["gram"][0], slow["gram"], rtol=1e-4, atol=1e-6)
     norms = np.sqrt(np.diag(slow["gram"]))
     np.testing.assert_allclose(found["cosine"], slow["gram"] / np.outer(norms, norms), rtol=1e-3, atol=1e-6)
-    rate = learner.optimiser.param_groups[0]["lr"]
+    rate = train_step.optimiser.param_groups[0]["lr"]
     np.testing.assert_allclose(found["per_rate"], found["affinity"] / rate)
     assert found["tasks"].tolist() == list(NAMES) and found["probes"] == 1
 
@@ -124,15 +126,15 @@ def test_gains_are_those_of_a_slow_computation_in_float64(step: str) -> None:
 def test_the_first_order_is_what_small_steps_tend_to(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # In float64, since a small step's gain drowns in the rounding of float32.
     monkeypatch.setattr(Head, "forward", lambda head, vectors: head.linear(vectors))
-    learner = learner_of(RECIPE, 6)
-    learner.model.double()
-    for held in learner.optimiser.state.values():
+    train_step = train_step_of(RECIPE, 6)
+    train_step.model.double()
+    for held in train_step.optimiser.state.values():
         held.update({key: tensor.double() for key, tensor in held.items()})
     apart = []
     for rate in (1e-5, 1e-6):
-        for group in learner.optimiser.param_groups:
+        for group in train_step.optimiser.param_groups:
             group["lr"] = rate
-        exact, first = (measured(learner, step=step, order=order) for order in ("exact", "first"))
+        exact, first = (measured(train_step, step=step, order=order) for order in ("exact", "first"))
         scale = np.abs(first["affinity"]).max()
         apart.append(max(np.abs(exact[key] - first[key]).max() / scale for key in ("affinity", "train_diagonal")))
     assert apart[0] < 0.1 and apart[1] < 0.2 * apart[0]
@@ -142,13 +144,13 @@ def test_the_first_order_is_what_small_steps_tend_to(step: str, monkeypatch: pyt
 def test_training_is_bit_for_bit_the_same_with_the_probe_and_without(options: dict[str, str]) -> None:
     probe, ends = probe_of(**options), []
     for watched in (False, True):
-        learner = learner_of(RECIPE)  # seeds torch, as every run does
+        train_step = train_step_of(RECIPE)  # seeds torch, as every run does
         for step in range(9):
-            learner.train(NAMES[step % 4])
+            train_step.train(NAMES[step % 4])
             if watched:
-                probe.observe(learner, NAMES[step % 4])
-        tensors = {(part, name): tensor for part, held in learner.tensors().items() for name, tensor in held.items()}
-        ends.append((tensors, learner.document()))
+                probe.observe(train_step, NAMES[step % 4])
+        tensors = {(part, name): tensor for part, held in train_step.tensors().items() for name, tensor in held.items()}
+        ends.append((tensors, train_step.document()))
     assert probe.arrays()["probes"] == 8
     assert ends[0][1] == ends[1][1]
     assert len(ends[0][0]) > 100 and ends[0][0].keys() == ends[1][0].keys()
@@ -157,48 +159,48 @@ def test_training_is_bit_for_bit_the_same_with_the_probe_and_without(options: di
 
 @pytest.mark.parametrize("options", FORMS, ids=lambda form: "-".join(form.values()))
 def test_a_probe_leaves_the_run_as_it_was(options: dict[str, str]) -> None:
-    learner, probe = learner_of(RECIPE, 5), probe_of(**options)
-    learner.model.head(0).eval()  # a mode that is not the others'
-    modes = [module.training for module in learner.model.modules()]
-    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
-    held = {name: tensor.clone() for name, tensor in moments(learner.optimiser).items()}
+    train_step, probe = train_step_of(RECIPE, 5), probe_of(**options)
+    train_step.model.head(train_step.model.tasks[0]).eval()  # a mode that is not the others'
+    modes = [module.training for module in train_step.model.modules()]
+    before = {name: tensor.clone() for name, tensor in train_step.model.state_dict().items()}
+    held = {name: tensor.clone() for name, tensor in optimizer_state(train_step.optimiser).items()}
     random = torch.get_rng_state()
-    probe.observe(learner, "sign")
-    assert [module.training for module in learner.model.modules()] == modes and len(set(modes)) == 2
-    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.model.state_dict().items())
-    after = moments(learner.optimiser)
+    probe.observe(train_step, "sign")
+    assert [module.training for module in train_step.model.modules()] == modes and len(set(modes)) == 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in train_step.model.state_dict().items())
+    after = optimizer_state(train_step.optimiser)
     assert after.keys() == held.keys() and all(torch.equal(tensor, held[name]) for name, tensor in after.items())
     assert torch.equal(torch.get_rng_state(), random)
-    assert [name for name, parameter in learner.model.named_parameters() if parameter.grad is not None] == []
+    assert [name for name, parameter in train_step.model.named_parameters() if parameter.grad is not None] == []
 
 
 def test_what_was_gathered_survives_a_checkpoint(tmp_path: Path) -> None:
     whole, first = probe_of(), probe_of()
-    learner = learner_of(RECIPE)
+    train_step = train_step_of(RECIPE)
     assert probe_of().tensors() == {}
     for step in range(6):
-        learner.train(NAMES[step % 4])
-        whole.observe(learner, NAMES[step % 4])
+        train_step.train(NAMES[step % 4])
+        whole.observe(train_step, NAMES[step % 4])
         if step < 3:
-            first.observe(learner, NAMES[step % 4])
+            first.observe(train_step, NAMES[step % 4])
         if step == 2:
             write_checkpoint(tmp_path, first.tensors(), {})
             second = probe_of()
             second.load(read_checkpoint(tmp_path)[0])
         if step > 2:
-            second.observe(learner, NAMES[step % 4])
+            second.observe(train_step, NAMES[step % 4])
     expected, found = whole.arrays(), second.arrays()
     assert expected["probes"] == 5 and expected.keys() == found.keys()
     assert all(np.array_equal(array, found[key]) for key, array in expected.items())
 
 
 def test_means_are_over_the_probes() -> None:
-    probe, learner, single = probe_of(every=3), learner_of(RECIPE), []
+    probe, train_step, single = probe_of(every=3), train_step_of(RECIPE), []
     for step in range(6):
-        learner.train(NAMES[step % 4])
-        probe.observe(learner, NAMES[step % 4])
+        train_step.train(NAMES[step % 4])
+        probe.observe(train_step, NAMES[step % 4])
         if step in (2, 5):
-            single.append((measured(learner), learner.optimiser.param_groups[0]["lr"]))
+            single.append((measured(train_step), train_step.optimiser.param_groups[0]["lr"]))
     found = probe.arrays()
     assert found["probes"] == 2 and found["gram"].shape == (2, 4, 4) and single[0][1] != single[1][1]
     for key in ("affinity", "train_diagonal", "cosine"):
@@ -227,9 +229,9 @@ def test_tasks_with_the_same_inputs_are_compared_on_the_same_rows_and_every_step
 def test_the_first_steps_are_dropped(steps: int, every: int, expected: int) -> None:
     recipe = recipe_of(("sign",), steps=steps, batch_size=1)
     probe = Lookahead(recipe, EVERY_KIND, {"every": every, "order": "first"})
-    learner = learner_of(recipe)
-    for learner.step in range(1, steps + 1):
-        probe.observe(learner, "sign")
+    train_step = train_step_of(recipe)
+    for train_step.step in range(1, steps + 1):
+        probe.observe(train_step, "sign")
     assert probe.arrays()["probes"] == expected
 
 
@@ -244,13 +246,13 @@ def test_a_task_without_a_loss_is_refused_and_a_single_such_batch_is_not_counted
         part: dataclasses.replace(split, labels=np.full_like(split.labels, -100)) for part, split in tags.splits.items()
     }
     tasks = {**EVERY_KIND, "tags": dataclasses.replace(tags, splits=unlabelled)}
-    probe, learner = Lookahead(RECIPE, tasks, {"every": 1}), learner_of(RECIPE, 2)
-    probe.observe(learner, "sign")
+    probe, train_step = Lookahead(RECIPE, tasks, {"every": 1}), train_step_of(RECIPE, 2)
+    probe.observe(train_step, "sign")
     with pytest.raises(ProbeError, match="task tags: its loss was 0 at all 1 probes"):
         probe.arrays()
     lasting = probe_of()
-    learner.train("sign")
-    lasting.observe(learner, "sign")
+    train_step.train("sign")
+    lasting.observe(train_step, "sign")
     alone = lasting.arrays()
     probe.load({key: torch.cat([tensor, lasting.tensors()[key]]) for key, tensor in probe.tensors().items()})
     both = probe.arrays()
@@ -259,9 +261,9 @@ def test_a_task_without_a_loss_is_refused_and_a_single_such_batch_is_not_counted
 
 
 def test_a_loss_that_bursts_after_a_step_ends_the_run() -> None:
-    learner = learner_of(RECIPE, 3)
-    for group in learner.optimiser.param_groups:
+    train_step = train_step_of(RECIPE, 3)
+    for group in train_step.optimiser.param_groups:
         group["lr"] = 1e38
     with pytest.raises(NonFiniteError, match="its loss after a look-ahead step is not finite at step 3"):
-        measured(learner)
-    assert all(parameter.isfinite().all() for parameter in learner.model.parameters())
+        measured(train_step)
+    assert all(parameter.isfinite().all() for parameter in train_step.model.parameters())

@@ -17,8 +17,8 @@ TINY_NORM, HUGE_NORM = 1e-3, 1e6  # one that clips every gradient here, one that
 def gradients(recipe: Recipe, folder: Path) -> list[dict[str, torch.Tensor]]:
     """What the optimiser is given at each step, by parameter, with weights that stay as they are."""
     run = start(dataclasses.replace(recipe, learning_rate=0.0, weight_decay=0.0, checkpoint_every=60), folder)
-    model, found = run._learner.model, list[dict[str, torch.Tensor]]()
-    run._learner.optimiser.register_step_pre_hook(
+    model, found = run._train_step.model, list[dict[str, torch.Tensor]]()
+    run._train_step.optimiser.register_step_pre_hook(
         lambda *_: found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     )
     while not run.finished:
@@ -36,10 +36,10 @@ def test_a_step_of_plain_gradient_descent_goes_as_far_as_the_factor_says(
     for weight in (1.0, factor):
         recipe = single("sign", loss_weights={"sign": weight}, clip=clip, accumulate=accumulate, steps=1, warmup=0.0)
         run = start(dataclasses.replace(recipe, learning_rate=0.5), tmp_path / str(weight))
-        model = run._learner.model
-        run._learner.optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
+        model = run._train_step.model
+        run._train_step.optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
-        run._learner.train("sign")
+        run._train_step.train("sign")
         moved.append({name: (p.detach() - before[name]).double() for name, p in model.named_parameters()})
     one, other = (torch.cat([part.flatten() for part in each.values()]) for each in moved)
     assert one.norm() > 0

@@ -12,7 +12,7 @@ from synthetic_tasks import TASKS, finish, single, start
 
 from auxtune.orchestrator.answer.lift import mean_lift, paired_lift
 from auxtune.orchestrator.answer.resampling import load_predictions
-from auxtune.orchestrator.record.shown_scores import sign_of, sign_of_outcome
+from auxtune.orchestrator.record.scores import sign_of, sign_of_outcome
 from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.selectors.protocol import Outcome
 from auxtune.trials.metrics import Predictions

@@ -11,28 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_tasks import BASE, MODEL, TASKS
+from synthetic_tasks import BASE, TASKS
 
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, Price
-from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.measuring import Measuring
+from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
-from auxtune.orchestrator.planning.selector import selector_of
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.verification import differences
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
 from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.leftovers import stale_evidence
 from auxtune.orchestrator.record.results import attempt_folder, read_result
-from auxtune.orchestrator.record.row_files import rows_of
-from auxtune.orchestrator.record.stale_evidence import stale_evidence
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
@@ -95,7 +90,8 @@ class Session:
 
     def differences(self) -> list[str]:
         """What ``auxtune status --verify`` would say."""
-        return list(differences(self._file, read_events(self.folder / "ledger")))
+        events = read_events(self.folder / "ledger")
+        return list(StudyContext.from_events(self._file, events, self.folder).differences(events))
 
     @property
     def _file(self) -> StudyFile:
@@ -103,12 +99,11 @@ class Session:
         text = TEXT.format(study=self.study, tasks=tasks, selector=self.selector)
         return replace(parse_study(text, "x.yaml", self.home, ()), working_folder=self.home)
 
-    def _agenda(self) -> tuple[Agenda, Measuring]:
+    def _agenda(self) -> tuple[Agenda, MeasurePlanner]:
         tasks = {name: TASKS[name] for name in self.names}
         file = self._file
         infos = tuple(TaskInfo(name, task.kind, len(task.splits["train"])) for name, task in tasks.items())
         problem = Problem(infos, file.options.primary, file.options.seed)
-        translator = Translator(file.options, MODEL, problem)
         storage = self.home / "studies"
         opened = Opened(
             session=uuid.uuid4().hex,
@@ -123,21 +118,20 @@ class Session:
         )
         ledger = Ledger(self.folder / "ledger", opened)
         first = next(event for event in ledger.events if isinstance(event, Opened))
-        measuring = Measuring(
+        context = StudyContext.from_events(file, ledger.events, self.folder)
+        measuring = MeasurePlanner(
             self.folder,
-            translator,
+            context.translator,
             tasks,
             BASE,
             ProbeTexts(storage, tasks, "tiny"),
             0.0,
             f"{self.study} {first.session}",
         )
-        fold = SelectorFold(selector_of(file.options), problem, StoredEvidence(measuring.store))
-        budget = Budget(file.options, translator.steps, Slots(1, 0, 1))
-        confirmation = Confirmation(problem, 1, (), translator.execute)
-        return Agenda(self.folder, ledger, fold, translator, budget, confirmation, served=measuring.served), measuring
+        budget = Budget(file.options, context.translator.steps, Slots(1, 0, 1))
+        return Agenda(context, ledger, budget, find_known=measuring.find_known), measuring
 
-    def _assignment(self, agenda: Agenda, measuring: Measuring, trial: Trial) -> Assignment:
+    def _assignment(self, agenda: Agenda, measuring: MeasurePlanner, trial: Trial) -> Assignment:
         return Assignment(
             trial=trial.id,
             attempt=len(trial.attempts),
@@ -240,7 +234,7 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     accounts = session.run()
     first = accounts.trials[0]
     assert first.told is not None and (first.told.attempt, len(first.attempts), first.told.reused) == (0, 1, {})
-    assert (first.reused, first.status, first.tells_pace) == (False, "finished", False)
+    assert (first.reused, first.status, first.shows_throughput) == (False, "finished", False)
     assert [cost.wall_seconds > 0 for cost in first.costs] == [True], "up to its last sign of life"
     cost = cost_of(accounts, Price(), None)
     assert cost["phases"]["measure"]["trials"] == 2 and cost["reused"]["trials"] == 0
@@ -277,7 +271,7 @@ def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
     assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
     kept = [session.store.find(key) for key in session.store]
     assert [entry.score for entry in kept if entry] == [trial.score, trial.score], "of the run and of what was measured"
-    assert (trial.tells_pace, len(trial.costs)) == (False, 2)
+    assert (trial.shows_throughput, len(trial.costs)) == (False, 2)
 
 
 def _killed(*_: object) -> None:
@@ -325,7 +319,9 @@ def test_damaged_weights_are_trained_again_once(tmp_path: Path) -> None:
     for path in (tmp_path / "studies" / ".evidence").glob("*/weights/*"):
         path.write_bytes(path.read_bytes()[:-10])
     second = Session(tmp_path, released, study="y").run()
-    assert [trial.tells_pace for trial in second.in_phase("measure")] == [True, True], "what is damaged spares nothing"
+    assert [trial.shows_throughput for trial in second.in_phase("measure")] == [True, True], (
+        "what is damaged spares nothing"
+    )
     third = Session(tmp_path, "representation_gradient", study="z").run()
     told = [trial.told for trial in third.in_phase("measure")]
     assert [len(one.reused) for one in told if one] == [1, 1], "the weights, whole again"
@@ -358,7 +354,9 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
     first = next(trial for trial in accounts.in_phase("measure") if trial.proposal.tasks == ("share.of",))
-    assert (first.tells_pace, single[1].tells_pace) == (True, False), "what was spared does not tell what runs take"
+    assert (first.shows_throughput, single[1].shows_throughput) == (True, False), (
+        "what was spared does not tell what runs take"
+    )
     kept = instances["share.of"]
     path = session.folder / "rows" / f"{kept.sha256}.npy"
     rows, content = np.load(path), path.read_bytes()

@@ -14,20 +14,20 @@ from click.testing import CliRunner
 from auxtune.orchestrator.answer.resampling import load_predictions, resampled
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data.cells import Words
+from auxtune.trials.data.examples import Examples
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import IGNORED, SPLITS
 from auxtune.trials.encoder import load_base
-from auxtune.trials.examples import Examples, Words
-from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.metrics import MISSED
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
-from auxtune.trials.source import TaskSource
-from auxtune.trials.tokenizer import Pieces
+from auxtune.trials.token_checks import describe_missed_words
+from auxtune.trials.tokenizer import HashedWords, Pieces
 from auxtune.trials.tokens import encode_rows, encode_tasks
 from auxtune.trials.training import TrainingRun
-from auxtune.trials.truncation import missed_words
 
 METRICS = ("accuracy", "span_f1", "log_loss", "roc_auc")
 MODEL = ModelOptions(max_length=6, pooling="mean")  # room for four words
@@ -156,14 +156,14 @@ def test_a_prediction_of_a_missed_word_is_none(trained: tuple[Result, LoadedMode
 
 
 def test_missed_words_are_told_by_split_and_classes_that_are_lost_by_name(tasks: dict[str, Task]) -> None:
-    said = missed_words(tasks, MODEL)
+    said = describe_missed_words(tasks, MODEL)
     train = tasks["names"].splits["train"]
     words = [len(each) for each in train.first]
     cut = sum(max(0, count - 4) for count in words)
     assert said[0].startswith(f"names: {cut:,} of {sum(words):,} labelled words of train are cut off by max_length 6 ")
     assert [line.split(" labelled words of ")[1].split()[0] for line in said] == list(SPLITS)
-    assert not missed_words(tasks, dataclasses.replace(MODEL, max_length=16))
-    shorter = missed_words(tasks, dataclasses.replace(MODEL, max_length=4))
+    assert not describe_missed_words(tasks, dataclasses.replace(MODEL, max_length=16))
+    shorter = describe_missed_words(tasks, dataclasses.replace(MODEL, max_length=4))
     assert any("no word with the label I-name is left in train" in line for line in shorter)
 
 
@@ -179,4 +179,4 @@ def test_validate_warns_of_them(home: Path) -> None:
     assert shown.exit_code == 0, shown.output
     for task in ("names", "again"):
         assert f"warning: {task}: " in shown.output
-    assert "labelled words of report are cut off by max_length 6 and count as wrong" in shown.output
+    assert "labelled words of test are cut off by max_length 6 and count as wrong" in shown.output

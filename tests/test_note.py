@@ -19,7 +19,7 @@ from auxtune.orchestrator.report.blocks import Page, Paragraph, Picture, Section
 from auxtune.orchestrator.report.figures import figures
 from auxtune.orchestrator.report.note import LONGEST, note_of
 from auxtune.orchestrator.report.study_page import study_page
-from auxtune.orchestrator.session.closing import ending_of
+from auxtune.orchestrator.session.session import ending_of
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
 from auxtune.selectors.protocol import Proposal

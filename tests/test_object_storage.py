@@ -26,7 +26,7 @@ from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts, texts_of
 from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
-from auxtune.orchestrator.record.heartbeat import Heartbeat, living_driver
+from auxtune.orchestrator.record.heartbeat import Heartbeat, active_driver
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.segments import RANGE, Segments
 from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
@@ -139,12 +139,12 @@ def test_a_heartbeat_keeps_a_second_driver_away(home: ObjectPath, monkeypatch: p
     with Heartbeat(home, "one"):
         assert (home / "heartbeat.json").is_file()
         monkeypatch.setattr("os.getpid", lambda: 1)  # whoever asks is another process
-        sign = living_driver(home)
+        sign = active_driver(home)
         assert sign is not None and sign.session == "one"
         with pytest.raises(Locked, match=f"auxtune stop {home}"), Heartbeat(home, "two"):
             pass
         monkeypatch.undo()
-    assert living_driver(home) is None and not home.exists()
+    assert active_driver(home) is None and not home.exists()
 
 
 def test_a_folder_is_there_with_its_pointer_and_not_before(home: ObjectPath, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_store_that_cannot_be_reached_is_not_an_empty_one(nobody: pytest.Monke
     home = ObjectPath(f"s3://{BUCKET}/unreached")
     for question in (
         lambda: EvidenceStore(home).find("key"),
-        lambda: living_driver(home),
+        lambda: active_driver(home),
         lambda: read_events(home / "ledger"),
         lambda: home.is_file(),
     ):

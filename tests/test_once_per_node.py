@@ -17,11 +17,11 @@ from small_study import write_task
 from transformers import BertConfig, BertModel
 
 from auxtune.orchestrator.engine.trainable import StudyTrainable
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder, load_base
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.source import TaskSource
 from auxtune.trials.tokens import encode_tasks
 
 pytestmark = [

@@ -12,10 +12,10 @@ from other_metrics import COST, write_package
 from auxtune.orchestrator.answer.lift import paired_lift
 from auxtune.orchestrator.answer.resampling import resampled
 from auxtune.trials import metrics
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
+from auxtune.trials.errors import DataError
 from auxtune.trials.metrics import Answers, Metric, Predictions, direction_of, find_metric
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
 
 LABELS, SAID = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 0])
 

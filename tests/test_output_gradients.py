@@ -31,10 +31,10 @@ def slow(subject: Subject, part: str, rows: int, size: int) -> tuple[np.ndarray,
     length = sum(parameter.numel() for parameter in shared)
     sketch = RowSketch(f"output gradients {subject.recipe.seed}", length, size, CPU)
     margins, sketches = [], []
-    for number, task in enumerate(subject.tasks.values()):
+    for task in subject.tasks.values():
         drawn = drawn_rows(task, part, rows, subject.recipe.seed)
         for row, place, label in zip(drawn.rows, drawn.place, drawn.label, strict=True):
-            margin = slow_margin(model, number, task, part, (int(row), int(place), label), subject)
+            margin = slow_margin(model, task, part, (int(row), int(place), label), subject)
             gradient = torch.autograd.grad(margin, shared, materialize_grads=True)
             margins.append(margin.item())
             sketches.append(sketch([torch.cat([each.flatten() for each in gradient])[None]])[0].numpy())
@@ -43,14 +43,13 @@ def slow(subject: Subject, part: str, rows: int, size: int) -> tuple[np.ndarray,
 
 def slow_margin(
     model: MultiTaskModel,
-    number: int,
     task: EncodedTask,
     part: str,
     asked: tuple[int, int, np.generic],
     subject: Subject,
 ) -> torch.Tensor:
     row, place, label = asked
-    hidden, head = states_of_row(model, task, part, row)[-1], model.head(number)
+    hidden, head = states_of_row(model, task, part, row)[-1], model.head(task.name)
     vector = hidden[place] if task.kind == "token" else row_vector(hidden, subject.recipe.model.pooling)
     outputs = head.linear.weight @ vector + head.linear.bias
     if isinstance(head, RegressionHead):
@@ -149,7 +148,7 @@ def test_a_split_without_labels_and_weights_that_are_not_finite_are_refused() ->
     with pytest.raises(ProbeError, match="task tags: no row of its train split has a label"):
         drawn_rows(dataclasses.replace(tags, splits=bare), "train", 9, 0)
     subject = subject_of(recipe_of(("sign",)))
-    subject.model.head(0).linear.weight.data[0] = torch.nan
+    subject.model.head(subject.model.tasks[0]).linear.weight.data[0] = torch.nan
     with pytest.raises(NonFiniteError, match="task sign: an output or its gradient on the train split"):
         output_gradients(subject, {"rows": 2})
 
@@ -177,7 +176,7 @@ def test_a_model_that_cannot_be_followed_is_taken_row_by_row() -> None:
         taken.append(len(hidden))
         return hidden if bool(hidden.sum() < math.inf) else -hidden
 
-    handle = subject.model.head(0).register_forward_hook(looks_at_numbers)
+    handle = subject.model.head(subject.model.tasks[0]).register_forward_hook(looks_at_numbers)
     found = output_gradients(subject, {"rows": 6})
     handle.remove()
     np.testing.assert_allclose(

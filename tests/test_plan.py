@@ -11,15 +11,12 @@ from click.testing import CliRunner, Result
 from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.planning.foresight import arms_of
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, write_smoke
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.outlook import outlook
-from auxtune.orchestrator.session.prepare import fingerprint_of
-from auxtune.orchestrator.session.smoke import true_of
+from auxtune.orchestrator.session.forecast import comparison_arms, make_forecast
+from auxtune.orchestrator.session.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, true_of, write_smoke
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Outcome, Selection
 from auxtune.trials.result import Cost, SmokeFigures
@@ -48,20 +45,21 @@ def plan(*overrides: str) -> dict[str, Any]:
 def smoke_of(home: StudyRun, **differing: str) -> None:
     """A smoke test in which every task takes 0.1 s a step (0.05 to 0.2) and 1 s an evaluation."""
     study = read_study(home.home / "study.yaml")
-    tasks, base = load_study_data(study)
+    tasks, _ = load_study_data(study)
     home.folder.mkdir(parents=True, exist_ok=True)
     smoked = {
         name: SmokedTask(SmokeFigures(0.1, 0.05, 0.2, 1.0, len(task.splits["validation"]), None, None, 1))
         for name, task in tasks.items()
     }
-    now = true_of(study, tasks, base, outlook(study, this_machine()).slots)
+    seen = make_forecast(study, this_machine())
+    now = true_of(seen.context, seen.slots)
     write_smoke(home.folder, SmokeRecord({**now, **differing}, smoked))
 
 
 def trained(home: StudyRun, *seconds: float, selected: bool = False) -> None:
     """A ledger of search trials that took ``seconds`` each on one CPU, and perhaps of the answer after them."""
     study = read_study(home.home / "study.yaml")
-    seen, (tasks, base) = outlook(study, this_machine()), load_study_data(study)
+    seen = make_forecast(study, this_machine())
     opened = Opened(
         session="s",
         time=0.0,
@@ -69,12 +67,12 @@ def trained(home: StudyRun, *seconds: float, selected: bool = False) -> None:
         overrides=(),
         study_folder=str(study.folder),
         working_folder=str(study.working_folder),
-        problem=seen.translator.problem,
-        fingerprint=fingerprint_of(study, tasks, base),
+        problem=seen.context.problem,
+        fingerprint=seen.context.fingerprint,
         versions={},
     )
     ledger = Ledger(home.folder / "ledger", opened)
-    for number, (took, proposal) in enumerate(zip(seconds, seen.foreseen().proposals, strict=False)):
+    for number, (took, proposal) in enumerate(zip(seconds, seen.upcoming_trials().proposals, strict=False)):
         cost = Cost(wall_seconds=took, gpu_seconds=0.0, cpu_seconds=took)
         told: list[Event] = [
             Proposed(id=number, time=0.0, proposal=proposal, phase="search", after=2 * number),
@@ -255,9 +253,9 @@ def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
 def test_what_was_begun_and_has_not_ended_is_still_to_be_trained(home: StudyRun) -> None:
     trained(home, 4.0, 8.0, selected=True)
     study = read_study(home.home / "study.yaml")
-    seen = outlook(study, this_machine())
-    [begun] = arms_of(seen.confirmation, seen.accounts, searched=True)[0].missing
-    opened = seen.accounts.sessions[0].opened
+    seen = make_forecast(study, this_machine())
+    [begun] = comparison_arms(seen.context.confirmation, seen.context.accounts, searched=True)[0].missing
+    opened = seen.context.accounts.sessions[0].opened
     ledger = Ledger(home.folder / "ledger", replace(opened, session="t"))
     ledger.append(Proposed(id=2, time=12.0, proposal=begun, phase="confirm", after=4))
     ledger.append(Started(id=2, attempt=1, time=12.0, session="t", cpus=1.0, gpus=0.0))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator.simulation.audit import audit
-from auxtune.orchestrator.simulation.reading import read_recorded
 from auxtune.orchestrator.simulation.simulate import simulate
+from auxtune.orchestrator.tables.reading import read_recorded
 
 TABLES = Path(os.environ.get("AUXTUNE_DATA", "/nowhere")).parent / "tables"
 pytestmark = pytest.mark.skipif(not TABLES.is_dir(), reason="there is no folder of recorded tables beside AUXTUNE_DATA")

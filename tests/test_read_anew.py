@@ -14,13 +14,12 @@ from rich.console import Console
 from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.read_anew import read_anew
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.planning.answer_validity import find_new_reading
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.events import Selected, from_json, to_json
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.outlook import Outlook, _as_read_now
+from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import summary
 from auxtune.selectors.extensions import reading_of
@@ -31,7 +30,6 @@ from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo
-from auxtune.trials.recipe import ModelOptions
 
 FORMS = ["{name: thompson, rounds: 24}", "{name: thompson, mode: trials, rounds: 24}"]
 
@@ -213,11 +211,10 @@ def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -
 def test_a_plan_is_of_what_resume_would_confirm(tmp_path: Path) -> None:
     folder = find_older(tmp_path, FORMS[0], is_another)
     material, events = material_of(folder), read_events(folder / "ledger")
-    translator = Translator(material.options, ModelOptions(), material.problem)
-    ground = Outlook(material.study, {}, translator, material.confirmation, None, events, Accounts(events))
+    ground = Forecast(StudyContext.from_events(material.study, events, folder), None, events)
     seen = _as_read_now(ground)
-    assert seen.accounts.selected is not None
-    assert seen.accounts.selected.selection.tasks == readings(folder)[1].tasks
+    assert seen.context.accounts.selected is not None
+    assert seen.context.accounts.selected.selection.tasks == readings(folder)[1].tasks
     assert "auxtune resume" in seen.notes[0]
 
 
@@ -237,5 +234,5 @@ def test_what_is_read_as_it_was_recorded_stays(tmp_path: Path) -> None:
     fold = SelectorFold(material.selector, material.problem, {})
     for event in material.events:
         fold.add(event)
-    assert read_anew(material.accounts, fold, material.confirmation) is None
+    assert find_new_reading(material.accounts, fold, material.confirmation) is None
     assert again(folder).session().finished

@@ -13,9 +13,9 @@ import datasets
 import pytest
 from written_rows import Row, write_jsonl, write_parquet, write_saved, write_separated
 
-from auxtune.trials.data import Task, load_tasks
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import Task, load_tasks
+from auxtune.trials.errors import DataError
 
 AWKWARD = ('say "cheese", please', "tab\there", "two\nlines", "NA", "naïve ½ ﬁsh", "'quoted'", "back\\slash")
 

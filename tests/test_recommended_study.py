@@ -19,7 +19,7 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.comparison import comparison, named
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.export.wanted import wanted_models
+from auxtune.orchestrator.export.model_spec import model_specs
 from auxtune.orchestrator.planning.arms import SELECTION, same_training
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.note import note_of
@@ -85,7 +85,7 @@ def test_studies_that_are_compared_name_the_control(folder: Path, tmp_path: Path
 
 
 def wanted(material: Material, answer: Mapping[str, Any], arm: str, group: int | None = None) -> list[Any]:
-    return wanted_models(material.folder, answer, material.accounts, material.confirmation, 3, group, arm)
+    return model_specs(material.folder, answer, material.accounts, material.confirmation, 3, group, arm)
 
 
 def test_an_export_takes_any_arm(folder: Path) -> None:

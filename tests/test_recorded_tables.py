@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.reading import read_recorded, read_transfers
+from auxtune.orchestrator.tables.reading import read_recorded, read_transfers
+from auxtune.orchestrator.tables.rows import TableError
 from tests.recorded_tables import (
     ABCD,
     groups_rows,

@@ -60,7 +60,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The page of a study, or of two compared, and how many drawings it has."""
     home = tmp_path_factory.mktemp(request.param)
     if request.param == "compared":
-        return compared(home), 2
+        return compare_table(home), 2
     selector, text, changes = STUDIES[request.param]
     material = material_of(finished(home, selector, text, **changes))
     made = study_page(material)
@@ -70,7 +70,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return material.folder / "report.html", len(pictures)
 
 
-def compared(home: Path) -> Path:
+def compare_table(home: Path) -> Path:
     """The page of two studies of one question."""
     folders = []
     for name, selector in (("some", "{name: random_subset, trials: 4}"), ("everything-there-is", "all_tasks")):

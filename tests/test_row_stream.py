@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from auxtune.trials.problems import DataError
-from auxtune.trials.row_stream import stream_inputs
+from auxtune.trials.data.rows import stream_inputs
+from auxtune.trials.errors import DataError
 
 
 def read(path: Path, *columns: str, words: bool = False) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,13 @@ from rich.console import Console
 from simulated_study import GROUPS
 
 from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.closing import ending_of
-from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.session.session import Result, ending_of
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_file.paths import model_options, tracking_uri
+from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 from auxtune.orchestrator.views.summary import summary
 
@@ -70,8 +68,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert trouble is None
     problem = accounts.sessions[-1].opened.problem
     rows = {task.name: {"train": task.train_rows, "validation": task.validation_rows} for task in problem.tasks}
-    steps = Translator(study.options, model_options(study), problem).steps
-    tracker = Tracker(mirrored(study, folder, events, steps, price_of(study.options), rows), events)
+    tracker = Tracker(mirrored(replace(StudyContext.from_events(study, events, folder), rows=rows)), events)
     tracker.start()
     tracker.finish(ending_of("done", folder, answer, page), patience=200)
     assert tracker.trouble is None

@@ -16,13 +16,12 @@ from synthetic_tasks import RECIPE, TASKS, Follow, finish, single, start
 from test_multi_label import words_task
 from test_training import equal, lines, weights
 
+from auxtune.orchestrator.planning.question import find_drift, fingerprint_of
 from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import from_json, to_json
 from auxtune.orchestrator.record.results import attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, value_noun
-from auxtune.orchestrator.record.shown_scores import sign_of_outcome
-from auxtune.orchestrator.session.opening import drift_of
-from auxtune.orchestrator.session.prepare import fingerprint_of
+from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, sign_of_outcome, value_noun
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.belief import _grounds
 from auxtune.selectors.kit.networks import NetworkRuns
@@ -55,7 +54,7 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     run.advance()
     evaluation: Evaluation = run._evaluation
     _, losses = evaluation.scores_and_losses([name], "validation")
-    head = run._learner.model.head(0)
+    head = run._train_step.model.head(name)
     said = evaluation.predict_by(name, "validation", lambda outputs: outputs)
     outputs, labels = said.predictions.astype(float), said.labels
     if ALL[name].kind == "regression":
@@ -166,8 +165,8 @@ def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
     ]
     event = from_json(opened)
     assert event.search_score == "metric"  # type: ignore[union-attr]  # a ledger of before says nothing
-    assert drift_of([event], known()) == ()
-    assert drift_of([event], known("search_score=loss")) == ("search_score",)
+    assert find_drift(Accounts([event]), known()) == ()
+    assert find_drift(Accounts([event]), known("search_score=loss")) == ("search_score",)
 
 
 GROUPS = ("primary=null", "objective=groups", "models=1", "selector=random_groups")

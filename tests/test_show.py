@@ -59,7 +59,7 @@ def test_a_trial_without_an_outcome_was_interrupted(study: Path) -> None:
 def test_a_report_that_cannot_be_read_is_said(study: Path) -> None:
     (study / "trials" / "0001" / "1" / "result.json").write_text("{")
     result = show(study, "1")
-    assert result.exit_code == 0 and "not a readable report" in result.stdout
+    assert result.exit_code == 0 and "not a readable result" in result.stdout
 
 
 @pytest.mark.parametrize("number", ["3", "99"])

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.reading import read_recorded
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.replay import replay
 from auxtune.orchestrator.simulation.simulate import COLUMNS, simulate
+from auxtune.orchestrator.tables.reading import read_recorded
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Proposal
 from auxtune.selectors.registry import make
 from tests.recorded_tables import (

@@ -10,7 +10,7 @@ import pytest
 from auxtune.orchestrator.engine.cluster import startable
 from auxtune.orchestrator.errors import ResourceError
 from auxtune.orchestrator.planning.machines import Machines, Node, Startable, this_machine
-from auxtune.orchestrator.planning.slots import Slots, allot, resized
+from auxtune.orchestrator.planning.slots import Slots, allot, resize_slots
 from auxtune.orchestrator.study_file.models import ResourceOptions
 from auxtune.selectors.protocol import Measure, Proposal
 
@@ -91,8 +91,8 @@ def test_nodes_come_and_go_and_each_trial_gets_what_it_got() -> None:
     fast = replace(GPUS, has={**GPUS.has, "fast": 1.0})
     slots = allot(options, Machines((HEAD, fast)))
     assert (slots.concurrent, slots.wanted) == (2, {"CPU": 1, "GPU": 1.0, "fast": 0.5})
-    assert resized(slots, options, Machines((HEAD, fast, fast, GPUS))).concurrent == 4
-    gone = resized(slots, options, Machines((HEAD, CPUS)))
+    assert resize_slots(slots, options, Machines((HEAD, fast, fast, GPUS))).concurrent == 4
+    gone = resize_slots(slots, options, Machines((HEAD, CPUS)))
     assert (gone.gpus, gone.concurrent, gone.at_least_one.concurrent) == (1.0, 0, 1)
 
 
@@ -113,11 +113,11 @@ def test_what_the_cluster_could_start_is_not_refused_and_counts() -> None:
     assert empty == Machines(
         (HEAD,), (Startable("spot", {"CPU": 8.0, "GPU": 1.0}, 2), Startable("plain", {"CPU": 16.0}, 3)), room=3
     )
-    assert allot(ResourceOptions(), empty) == Slots(1, 1.0, 1, coming=2)  # one at least, for estimates
-    assert resized(Slots(1, 1.0, 1), ResourceOptions(gpus=1), empty) == Slots(1, 1.0, 0, coming=2)
+    assert allot(ResourceOptions(), empty) == Slots(1, 1.0, 1, after_scaling=2)  # one at least, for estimates
+    assert resize_slots(Slots(1, 1.0, 1), ResourceOptions(gpus=1), empty) == Slots(1, 1.0, 0, after_scaling=2)
     # Two plain ones and the larger of what is left.
-    assert allot(ResourceOptions(gpus=0), empty).coming == 48
-    assert allot(ResourceOptions(gpus=0, concurrent=5), empty).coming == 5
+    assert allot(ResourceOptions(gpus=0), empty).after_scaling == 48
+    assert allot(ResourceOptions(gpus=0, concurrent=5), empty).after_scaling == 5
     with pytest.raises(ResourceError, match=r"gpus: 2 .* a node of the kind spot, which can be started, with 8"):
         allot(ResourceOptions(gpus=2), empty)
 
@@ -126,7 +126,7 @@ def test_nodes_that_are_there_leave_less_to_be_started() -> None:
     spot = Node("10.0.0.4", {"CPU": 8.0, "GPU": 1.0})
     grown = startable((HEAD, spot), {"head": 1, "spot": 1}, CONFIG)
     assert (grown.room, [(kind.name, kind.most) for kind in grown.startable]) == (2, [("spot", 1), ("plain", 3)])
-    assert allot(ResourceOptions(gpus=0.5), grown) == Slots(1, 0.5, 2, coming=2)
+    assert allot(ResourceOptions(gpus=0.5), grown) == Slots(1, 0.5, 2, after_scaling=2)
     full = startable((HEAD, spot, spot, CPUS), {"head": 1, "spot": 2, "plain": 1}, CONFIG)
     assert full.room == 0
     with pytest.raises(ResourceError, match="cpus: 64"):
@@ -146,7 +146,7 @@ def test_machines_that_have_not_joined_yet_may_have_anything() -> None:
     config = {"head_node_type": "local", "max_workers": 2, "available_node_types": {"local": one_kind}}
     empty = startable((HEAD,), {"local": 1}, config)
     assert (empty.room, empty.startable) == (2, (Startable("local", None, 2),))
-    assert allot(ResourceOptions(gpus=8), empty).coming == 1
+    assert allot(ResourceOptions(gpus=8), empty).after_scaling == 1
     with pytest.raises(ResourceError, match="have not joined yet"):
         allot(ResourceOptions(gpus="auto"), empty)
     joined = startable((HEAD, CPUS, CPUS), {"local": 3}, config)

@@ -15,7 +15,8 @@ from small_study import StudyRun
 from synthetic_tasks import BASE, KINDS, TASKS, single
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.record.smoke import (
+from auxtune.orchestrator.session import smoke as session
+from auxtune.orchestrator.session.smoke import (
     FILE,
     DamagedSmokeError,
     SmokedTask,
@@ -23,7 +24,6 @@ from auxtune.orchestrator.record.smoke import (
     read_smoke,
     write_smoke,
 )
-from auxtune.orchestrator.session import smoke as session
 from auxtune.trials.result import SmokeFigures
 from auxtune.trials.smoke import RoundTripError, smoke_task
 from auxtune.trials.training import TrainingRun

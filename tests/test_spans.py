@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
+from auxtune.trials.errors import DataError
 from auxtune.trials.metrics import score
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
 from auxtune.trials.spans import not_bio, span_counts
 
 NAMES = ("O", "B-per", "I-per", "B-loc", "I-loc")

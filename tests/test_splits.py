@@ -14,13 +14,13 @@ import pytest
 from written_rows import FORMATS, labelled
 from written_rows import task_of as task_rows
 
-from auxtune.trials import examples as examples_module
-from auxtune.trials.data import Task, load_tasks
+from auxtune.trials.data import examples as examples_module
+from auxtune.trials.data.examples import Examples, hash_input
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.splits import count_cuts, divide_rows, take_rows
+from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import SPLITS, Kind
-from auxtune.trials.examples import Examples, input_key
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
-from auxtune.trials.splits import cut_counts, divide, take
+from auxtune.trials.errors import DataError
 
 SIZES = (50, 700, 1500, 5000, 50_000)
 HELD_OUT = ("test", "validation", "probe")
@@ -28,7 +28,7 @@ HELD_OUT = ("test", "validation", "probe")
 
 def examples(labels: Sequence[int | float], prefix: str = "train") -> Examples:
     texts = tuple(f"{prefix} {i}" for i in range(len(labels)))
-    return Examples(texts, None, tuple(labels), np.array([input_key(text) for text in texts], np.uint64))
+    return Examples(texts, None, tuple(labels), np.array([hash_input(text) for text in texts], np.uint64))
 
 
 def classes(rows: int) -> list[int]:
@@ -64,12 +64,12 @@ def lengths(task: Task) -> tuple[int, ...]:
     ("rows", "each"), [(50, 6), (700, 87), (1500, 187), (1600, 200), (5000, 500), (20_000, 2000), (50_000, 2000)]
 )
 def test_validation_and_probe_take_a_tenth_each_and_at_most_a_quarter_together(rows: int, each: int) -> None:
-    assert cut_counts(rows, ["validation", "probe"], {}) == {"validation": each, "probe": each}
+    assert count_cuts(rows, ["validation", "probe"], {}) == {"validation": each, "probe": each}
 
 
 @pytest.mark.parametrize(("rows", "probe"), [(50, 12), (700, 175), (1500, 200), (5000, 500), (50_000, 2000)])
 def test_probe_alone_takes_a_tenth_and_at_most_a_quarter(rows: int, probe: int) -> None:
-    assert cut_counts(rows, ["probe"], {}) == {"probe": probe}
+    assert count_cuts(rows, ["probe"], {}) == {"probe": probe}
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_probe_alone_takes_a_tenth_and_at_most_a_quarter(rows: int, probe: int) 
     [(50, 25, 3), (700, 200, 62), (1500, 300, 150), (5000, 1000, 400), (50_000, 2000, 2000)],
 )
 def test_a_lone_file_gives_a_fifth_to_test_first(rows: int, test: int, each: int) -> None:
-    assert cut_counts(rows, HELD_OUT, {}) == {"test": test, "validation": each, "probe": each}
+    assert count_cuts(rows, HELD_OUT, {}) == {"test": test, "validation": each, "probe": each}
 
 
 @pytest.mark.parametrize("rows", SIZES)
 @pytest.mark.parametrize("names", [("train",), ("train", "validation"), ("train", "validation", "test")])
 def test_every_row_is_in_one_split_and_keeps_the_order_of_its_file(rows: int, names: tuple[str, ...]) -> None:
     files = {name: examples(classes(rows if name == "train" else 40), name) for name in names}
-    parts = divide(files, {}, {}, "classification")
+    parts = divide_rows(files, {}, {}, "classification")
     assert sum(len(part) for part in parts.values()) == sum(len(file) for file in files.values())
     texts = {text for part in parts.values() for text in part.first}
     assert texts == {text for file in files.values() for text in file.first}
@@ -99,7 +99,7 @@ def test_every_row_is_in_one_split_and_keeps_the_order_of_its_file(rows: int, na
 @pytest.mark.parametrize("rows", SIZES)
 def test_cuts_keep_the_shares_of_the_classes_within_a_row(rows: int) -> None:
     train = examples(classes(rows))
-    parts = divide({"train": train, "validation": examples([0, 1], "validation")}, {}, {}, "classification")
+    parts = divide_rows({"train": train, "validation": examples([0, 1], "validation")}, {}, {}, "classification")
     left = Counter(train.labels)
     for part in ("validation", "probe"):  # the order in which they are cut
         counts = Counter(parts[part].labels)
@@ -110,7 +110,7 @@ def test_cuts_keep_the_shares_of_the_classes_within_a_row(rows: int) -> None:
 
 def test_a_regression_is_cut_within_fifths_of_its_values() -> None:
     values = np.random.default_rng(0).exponential(size=5000).astype(np.float32).tolist()
-    parts = divide({"train": examples(values), "validation": examples([0.5], "validation")}, {}, {}, "regression")
+    parts = divide_rows({"train": examples(values), "validation": examples([0.5], "validation")}, {}, {}, "regression")
     edges = np.quantile(values, [0.2, 0.4, 0.6, 0.8])
     for part in ("validation", "probe"):
         fifths = np.bincount(np.searchsorted(edges, parts[part].labels))
@@ -122,7 +122,7 @@ def test_cuts_do_not_depend_on_the_order_of_the_file(kind: Kind) -> None:
     labels = classes(1000)
     train = examples([float(label) for label in labels] if kind == "regression" else labels)
     shuffled = train.at(np.random.default_rng(0).permutation(1000))
-    cuts = [divide({"train": rows}, {}, {}, kind) for rows in (train, shuffled)]
+    cuts = [divide_rows({"train": rows}, {}, {}, kind) for rows in (train, shuffled)]
     assert all(set(cuts[0][part].first) == set(cuts[1][part].first) for part in SPLITS)
 
 
@@ -141,7 +141,7 @@ def test_cuts_do_not_depend_on_the_other_tasks_nor_on_limits(tmp_path: Path) -> 
 def test_taking_gives_the_smallest_keys_of_each_group() -> None:
     keys = np.array([5, 1, 4, 2, 3, 9, 8, 7], np.uint64)
     groups = np.array([0, 0, 0, 0, 0, 0, 1, 1])
-    assert take(4, keys, groups).tolist() == [1, 3, 4, 7]  # shares 3 and 1
+    assert take_rows(4, keys, groups).tolist() == [1, 3, 4, 7]  # shares 3 and 1
 
 
 def test_rows_limits_training_alone_and_keeps_the_shares_of_the_classes(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_splits_say_the_size_or_the_file_of_a_part(tmp_path: Path) -> None:
         ({"rows": 400, "splits": {"probe": 0}}, "splits.probe: expected a share between 0 and 1"),
         ({"rows": 400, "splits": {"probe": 400}}, "leave nothing of 400 training rows"),
         ({"rows": 400, "splits": {"probe": 0.0001}}, "probe would have no rows"),
-        ({"rows": 6}, "selection, probe would have no rows: 6 training rows are too few"),
+        ({"rows": 6}, "validation, probe would have no rows: 6 training rows are too few"),
         ({"rows": 400, "splits": {"probe": Path("nowhere.csv")}}, "splits.probe: nowhere.csv: there is no such file"),
     ],
 )
@@ -201,11 +201,11 @@ def test_a_limit_of_no_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_key_of_an_input_ignores_case_spacing_form_and_the_order_of_a_pair() -> None:
-    assert input_key("A  Plane\tflies ") == input_key("a plane flies")
-    assert input_key("ﬁve ½") == input_key("five 1⁄2")
-    assert input_key("one", "two") == input_key("two", "ONE")
-    assert input_key("one two") != input_key("one", "two")
-    assert len({input_key(f"text {i}") for i in range(1000)}) == 1000
+    assert hash_input("A  Plane\tflies ") == hash_input("a plane flies")
+    assert hash_input("ﬁve ½") == hash_input("five 1⁄2")
+    assert hash_input("one", "two") == hash_input("two", "ONE")
+    assert hash_input("one two") != hash_input("one", "two")
+    assert len({hash_input(f"text {i}") for i in range(1000)}) == 1000
 
 
 def test_the_example_in_the_docstring_runs() -> None:
@@ -278,7 +278,7 @@ def test_a_test_file_that_is_a_copy_of_the_validation_file_is_refused(tmp_path: 
     with pytest.raises(DataError, match="200 of 200 validation rows have an input that occurs in the 200 test rows"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": dev[::-1]})
     nearly = [*dev[:190], *labelled(["a", "b"] * 5, "fresh")]
-    with pytest.raises(DataError, match=r"190 of 200 validation rows .* say under `splits` where selection"):
+    with pytest.raises(DataError, match=r"190 of 200 validation rows .* say under `splits` where validation"):
         task_rows(tmp_path, form, {"train": train, "validation": dev, "test": nearly})
 
 

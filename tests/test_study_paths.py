@@ -9,7 +9,7 @@ import pytest
 
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, task_sources, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
 
 TASKS = """\
 study: paths
@@ -80,7 +80,7 @@ def test_an_encoder_is_a_folder_where_one_is_meant(
     monkeypatch.setenv("HOME", "/home/me")
     for name in ("here", "tiny"):
         (tmp_path / name).mkdir()
-    encoder = model_options(study(tmp_path, f"model.name={written}")).encoder
+    encoder = model_options(study(tmp_path, f"model.name={written}")).name
     assert encoder == meant.format(folder=tmp_path, parent=tmp_path.parent)
 
 

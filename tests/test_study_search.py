@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import concurrency_of
 
 pytestmark = pytest.mark.slow
 

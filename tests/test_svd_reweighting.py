@@ -12,7 +12,8 @@ from rich.console import Console
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.plan_size import fewest_search_trials, problem_of
+from auxtune.orchestrator.planning.context import fewest_search_trials
+from auxtune.orchestrator.planning.question import problem_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -20,9 +21,9 @@ from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.summary import _shares
 from auxtune.selectors.methods.svd_reweighting import SVDReweighting
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.data import load_tasks
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.source import TaskSource
 
 
 def problem(names, primary="p", inputs="same"):

@@ -7,7 +7,7 @@ import pytest
 
 from auxtune.orchestrator.simulation.affine import copied
 from auxtune.orchestrator.simulation.audit import audit
-from auxtune.orchestrator.simulation.reading import read_recorded
+from auxtune.orchestrator.tables.reading import read_recorded
 from tests.recorded_tables import ABCD, groups_rows, mixtures_rows, transfer_rows, write_table
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from auxtune.trials.data import load_tasks
-from auxtune.trials.problems import DataError
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import load_tasks
+from auxtune.trials.errors import DataError
 
 META = {"kind": "classification", "labels": ["no", "yes"], "metric": "accuracy", "pair": False}
 

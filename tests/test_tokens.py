@@ -16,14 +16,14 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from auxtune.trials import hashed_words as hashed_words_module
-from auxtune.trials.data import Task
+from auxtune.trials import tokenizer as tokenizer_module
+from auxtune.trials.data.examples import Examples, Label
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.examples import Examples, Label
-from auxtune.trials.hashed_words import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hashed_word, hashed_words
+from auxtune.trials.errors import DataError
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.problems import DataError
 from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hash_word, hash_words
 from auxtune.trials.tokenizer import Tokenizer as AnyTokenizer
 from auxtune.trials.tokens import encode_rows, encode_tasks, load_tokenizer
 
@@ -94,16 +94,16 @@ def encode(task: Task, tokenizer: AnyTokenizer, max_length: int = 64) -> Encoded
 
 def test_the_id_of_a_word_never_changes() -> None:
     """Fixed numbers: encoders trained on them must go on working with later versions."""
-    assert hashed_words("The cat") == [hashed_word("the"), hashed_word("cat")] == [3338, 2792]
+    assert hash_words("The cat") == [hash_word("the"), hash_word("cat")] == [3338, 2792]
     assert [PAD, CLS, SEP, RESERVED, VOCABULARY] == [0, 1, 2, 3, 4096]
-    ids = {hashed_word(f"word{i}") for i in range(20_000)}
+    ids = {hash_word(f"word{i}") for i in range(20_000)}
     assert min(ids) >= RESERVED and max(ids) < VOCABULARY
     assert len(ids) > 0.98 * (VOCABULARY - RESERVED)
 
 
 def test_hashed_words_ignore_case_and_form_and_split_signs() -> None:
-    assert hashed_words("ＤＯＮ'T stop") == hashed_words("don ' t stop")
-    assert hashed_words("naïve") != hashed_words("naive")
+    assert hash_words("ＤＯＮ'T stop") == hash_words("don ' t stop")
+    assert hash_words("naïve") != hash_words("naive")
 
 
 def test_single_sentences_are_framed_and_their_labels_kept(tokenizer: AnyTokenizer) -> None:
@@ -116,7 +116,7 @@ def test_single_sentences_are_framed_and_their_labels_kept(tokenizer: AnyTokeniz
 
 
 def test_hashed_words_stand_between_signs_of_their_own() -> None:
-    first, second = hashed_words("the cat"), hashed_words("a dog ran")
+    first, second = hash_words("the cat"), hash_words("a dog ran")
     split = encode(task("classification", examples(["the cat"], [0], ["a dog ran"])), HashedWords())
     assert split.tokens.tolist() == [CLS, *first, SEP, *second, SEP]
     assert split.segments.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
@@ -302,7 +302,7 @@ def test_processes_that_race_all_get_the_same_arrays_and_leave_one_entry(tmp_pat
 
 
 def test_the_example_in_the_docstring_runs() -> None:
-    assert doctest.testmod(hashed_words_module) == (0, 1)
+    assert doctest.testmod(tokenizer_module) == (0, 1)
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:

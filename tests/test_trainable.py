@@ -15,7 +15,7 @@ from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable, Te
 from auxtune.orchestrator.record.results import read_result
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.learner import Learner
+from auxtune.trials.train_step import TrainStep
 
 
 class Local(StudyTrainable):
@@ -85,14 +85,14 @@ def sigterm() -> Iterator[None]:
 def test_told_to_end_it_takes_its_step_saves_and_leaves_no_report(
     tmp_path: Path, sigterm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = Learner.train
+    train = TrainStep.train
 
-    def told_in_the_third_step(learner: Learner, name: str) -> None:
-        if learner.step == 2:
+    def told_in_the_third_step(train_step: TrainStep, name: str) -> None:
+        if train_step.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        train(learner, name)
+        train(train_step, name)
 
-    monkeypatch.setattr(Learner, "train", told_in_the_third_step)
+    monkeypatch.setattr(TrainStep, "train", told_in_the_third_step)
     worker = Local({"assignment": assignment(tmp_path / "a", evaluate_every=8)})
     with pytest.raises(Terminated, match="by step 3"):
         worker.step()

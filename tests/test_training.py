@@ -14,7 +14,7 @@ from synthetic_tasks import BASE, KINDS, MODEL, RECIPE, ROWS, TASKS, Follow, fin
 
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.encoded import IGNORED
-from auxtune.trials.failures import NonFiniteError, TimeLimitError, classify
+from auxtune.trials.failures import NonFiniteError, TimeLimitError, classify_failure
 from auxtune.trials.metrics import score
 from auxtune.trials.optimisation import adamw, learning_rate
 from auxtune.trials.progress import Progress
@@ -214,7 +214,7 @@ def test_a_run_that_diverges_ends_and_leaves_no_checkpoint(steps: int, what: str
     run = start(dataclasses.replace(RECIPE, steps=steps, learning_rate=1e30, checkpoint_every=60), tmp_path)
     with pytest.raises(NonFiniteError, match=what) as caught:
         run.advance()
-    assert classify(caught.value) == "non-finite"
+    assert classify_failure(caught.value) == "non-finite"
     assert not (tmp_path / "checkpoint").exists()
     assert run.cost().examples == 8 * run.step
 
@@ -223,16 +223,16 @@ def test_a_run_that_takes_too_long_ends(tmp_path: Path) -> None:
     run = start(dataclasses.replace(RECIPE, time_limit=0.0), tmp_path)
     with pytest.raises(TimeLimitError, match="by step 1 of 14, the limit is 0 s") as caught:
         run.advance()
-    assert classify(caught.value) == "time limit"
+    assert classify_failure(caught.value) == "time limit"
 
 
 def test_failures_have_the_reports_words() -> None:
-    assert classify(MemoryError()) == "out of memory"
-    assert classify(torch.OutOfMemoryError("CUDA out of memory")) == "out of memory"
+    assert classify_failure(MemoryError()) == "out of memory"
+    assert classify_failure(torch.OutOfMemoryError("CUDA out of memory")) == "out of memory"
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
-    assert classify(caught.value) == "out of memory"
-    assert classify(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == "error"
+    assert classify_failure(caught.value) == "out of memory"
+    assert classify_failure(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == "error"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[Recipe, Callable[[], TaskSchedule | None]]] = {
     "accumulation": (dataclasses.replace(RECIPE, accumulate=3, loss_weights={"tags": 0.3}), lambda: None),
     "steering": (dataclasses.replace(RECIPE, clip=None), Follow),
     "alignment": (dataclasses.replace(RECIPE, model=ALIGNED), lambda: None),
-    "transfer": (dataclasses.replace(RECIPE, model=ALIGNED, first=("share.of", "tags"), steps=13), lambda: None),
+    "transfer": (dataclasses.replace(RECIPE, model=ALIGNED, source_tasks=("share.of", "tags"), steps=13), lambda: None),
 }
 
 

@@ -16,11 +16,11 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.rules import broken_rules
 from auxtune.selectors.protocol import Continuation, Inner, Measure, Problem, Proposal, TaskInfo
-from auxtune.trials.cycle import plain_schedule
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.schedule import build_schedule
 
-TRANSFER = dataclasses.replace(RECIPE, first=("share.of", "tags"), steps=24)  # sign has half of the steps
+TRANSFER = dataclasses.replace(RECIPE, source_tasks=("share.of", "tags"), steps=24)  # sign has half of the steps
 STUDY: dict[str, Any] = {
     "study": "x",
     "primary": "p",
@@ -33,11 +33,11 @@ STUDY: dict[str, Any] = {
 
 def order(recipe: Recipe, interrupted: int | None = None) -> list[str]:
     """The task of every step; ``interrupted`` says after which one the schedule was saved and loaded."""
-    schedule, tasks = plain_schedule(recipe), []
+    schedule, tasks = build_schedule(recipe), []
     for step in range(recipe.steps):
         if step == interrupted:
             saved = json.loads(json.dumps(schedule.save()))
-            schedule = plain_schedule(recipe)
+            schedule = build_schedule(recipe)
             schedule.load(saved)
         tasks.append(schedule.next_task())
     return tasks
@@ -68,15 +68,15 @@ def test_drawn_tasks_keep_to_their_phase() -> None:
 )
 def test_the_primary_has_at_least_the_last_step(share: float, steps: int, turn: int) -> None:
     shares = {"sign": share, "tags": 1 - share}
-    recipe = dataclasses.replace(RECIPE, tasks=tuple(shares), shares=shares, first=("tags",), steps=steps)
-    assert recipe.turn == turn
-    assert dataclasses.replace(recipe, first=()).turn == 0
+    recipe = dataclasses.replace(RECIPE, tasks=tuple(shares), shares=shares, source_tasks=("tags",), steps=steps)
+    assert recipe.transfer_step == turn
+    assert dataclasses.replace(recipe, source_tasks=()).transfer_step == 0
 
 
 def test_the_learning_rate_of_a_fine_tuning_rises_and_falls_anew() -> None:
     shares = {"a": 0.5, "p": 0.5}
-    recipe = Recipe(("a", "p"), shares, ("p",), first=("a",), steps=20, warmup=0.2, learning_rate=1.0)
-    alone = dataclasses.replace(recipe, first=(), steps=10)
+    recipe = Recipe(("a", "p"), shares, ("p",), source_tasks=("a",), steps=20, warmup=0.2, learning_rate=1.0)
+    alone = dataclasses.replace(recipe, source_tasks=(), steps=10)
     once = [learning_rate(alone, step) for step in range(10)]
     assert [learning_rate(recipe, step) for step in range(20)] == once + once
 
@@ -98,7 +98,7 @@ def test_each_phase_trains_its_own_heads_and_the_encoder(tmp_path: Path) -> None
     run = start(TRANSFER, tmp_path)
 
     def parts() -> dict[str, torch.Tensor]:
-        state = run._learner.model.state_dict()
+        state = run._train_step.model.state_dict()
         word = state["encoder.module.embeddings.word_embeddings.weight"]
         return {"encoder": word.clone(), **{n: state[f"heads.{i}.linear.weight"].clone() for i, n in enumerate(TASKS)}}
 
@@ -116,7 +116,7 @@ def test_the_fine_tuning_begins_without_the_moments_of_the_sources(tmp_path: Pat
     run = start(TRANSFER, tmp_path)
     while run.step < 13:
         run.advance()
-    assert {float(state["step"]) for state in run._learner.optimiser.state.values()} == {1.0}
+    assert {float(state["step"]) for state in run._train_step.optimiser.state.values()} == {1.0}
 
 
 def test_a_task_alone_is_trained_as_ever(tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def test_a_study_fine_tunes_its_primary_last() -> None:
     made = translator()
     executed = made.execute(Proposal(("a", "p", "b")))
     recipe = made.recipe(executed, "confirm")
-    assert recipe.first == ("a", "b") and recipe.evaluate == ("p",)
-    assert recipe.turn == round(80 * 2 / 3)
-    assert order(recipe)[recipe.turn :] == ["p"] * (80 - recipe.turn)
-    assert translator(schedule="joint").recipe(executed, "confirm").first == ()
+    assert recipe.source_tasks == ("a", "b") and recipe.evaluate == ("p",)
+    assert recipe.transfer_step == round(80 * 2 / 3)
+    assert order(recipe)[recipe.transfer_step :] == ["p"] * (80 - recipe.transfer_step)
+    assert translator(schedule="joint").recipe(executed, "confirm").source_tasks == ()
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,25 @@ def test_a_study_fine_tunes_its_primary_last() -> None:
     ids=["steered", "leg", "measured"],
 )
 def test_what_steers_or_measures_a_run_trains_jointly(proposal: Proposal) -> None:
-    assert translator().recipe(proposal, "search").first == ()
+    assert translator().recipe(proposal, "search").source_tasks == ()
 
 
 def test_matched_examples_of_the_primary_are_all_in_the_second_phase() -> None:
     made = translator(match="primary_examples")
     recipe = made.recipe(made.execute(Proposal(("a", "p", "b"))), "search")
-    assert recipe.steps - recipe.turn == 80
+    assert recipe.steps - recipe.transfer_step == 80
 
 
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        (("sign",), "recipe.first: expected tasks that are not evaluated, found 'sign'"),
-        (("other",), "recipe.first: expected some of sign, share.of, tags, found 'other'"),
+        (("sign",), "recipe.source_tasks: expected tasks that are not evaluated, found 'sign'"),
+        (("other",), "recipe.source_tasks: expected some of sign, share.of, tags, found 'other'"),
     ],
 )
 def test_a_transfer_without_a_target_is_refused(first: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        start(dataclasses.replace(RECIPE, first=first), tmp_path)
+        start(dataclasses.replace(RECIPE, source_tasks=first), tmp_path)
 
 
 def test_a_study_without_a_primary_cannot_transfer() -> None:
@@ -178,5 +178,5 @@ def test_only_the_primary_is_aligned(tmp_path: Path) -> None:
     recipe = dataclasses.replace(TRANSFER, model=dataclasses.replace(RECIPE.model, alignment="covariance"))
     run = start(recipe, tmp_path, base=BASE)
     finish(run)
-    names = {name for name in run._learner.model.state_dict() if name.startswith("alignments.")}
+    names = {name for name in run._train_step.model.state_dict() if name.startswith("alignments.")}
     assert names == {f"alignments.{list(TASKS).index('sign')}"}

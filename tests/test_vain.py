@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from small_study import StudyRun
-from test_agenda import World
+from test_agenda import World, differences
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.vain import vain_part
+from auxtune.orchestrator.planning.answer_validity import find_failed_part
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Retried, Selected
-from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.trials.recipe import ModelOptions
 
 LIMITS = ("stop_after_failures=50", "budget.trials=24")
 THREE = ("stop_after_failures=50", "budget.trials=60", "selector={name: random_subset, trials: 3}")
@@ -42,21 +38,21 @@ def test_a_search_all_of_whose_trials_failed_selects_nothing_and_is_tried_again(
     agenda = world.session()
     failed = work(world, agenda, ("measure", "search"))
     assert failed and not agenda.finished and not agenda.failing
-    assert agenda.vain == "search"
+    assert agenda.failed_part == "search"
     assert agenda.accounts.selected is None, "nothing was learnt, so there is nothing to choose by"
     assert not any(isinstance(event, Selected) for event in read_events(tmp_path / "ledger"))
     # It was mended.
     world = World(tmp_path, overrides=("stop_after_failures=50", "budget.trials=60"))
     again = world.session()
     work(world, again, ())
-    assert again.finished and again.vain is None and again.accounts.selected is not None
+    assert again.finished and again.failed_part is None and again.accounts.selected is not None
 
 
 def test_where_the_selector_is_done_its_failed_trials_are_asked_for_anew(tmp_path: Path) -> None:
     world = World(tmp_path, overrides=THREE)
     agenda = world.session()
     first = work(world, agenda, ("measure", "search"))
-    assert len(first) == 3 and agenda.vain == "search"
+    assert len(first) == 3 and agenda.failed_part == "search"
     again = world.session()
     assert all(again.accounts.trials[number].tried_again for number in first)
     work(world, again, ())
@@ -67,9 +63,7 @@ def test_where_the_selector_is_done_its_failed_trials_are_asked_for_anew(tmp_pat
     assert again.accounts.trained == len(again.accounts.trials), "what failed was paid for all the same"
     events = read_events(tmp_path / "ledger")
     assert [event.ids for event in events if isinstance(event, Retried)] == [(0, 1, 2)]
-    options = world.study.options
-    translator = Translator(options, ModelOptions(), world.problem)
-    assert list(verify(events, SelectorFold(selector_of(options), world.problem, {}), translator.execute)) == []
+    assert differences(world.study, events) == []
 
 
 def test_a_selection_none_of_whose_trainings_ended_is_no_answer_and_is_confirmed_anew(tmp_path: Path) -> None:
@@ -77,10 +71,10 @@ def test_a_selection_none_of_whose_trainings_ended_is_no_answer_and_is_confirmed
     agenda = world.session()
     work(world, agenda, ("confirm",))
     assert agenda.accounts.selected is not None and agenda.owed == 0
-    assert agenda.vain == "confirm" and not agenda.finished
+    assert agenda.failed_part == "confirm" and not agenda.finished
     again = world.session()
     searched = len(again.accounts.of_selector)
-    assert again.owed > 0 and again.vain is None
+    assert again.owed > 0 and again.failed_part is None
     work(world, again, ())
     assert again.finished and len(again.accounts.of_selector) == searched, "what the search found still holds"
 
@@ -94,17 +88,17 @@ def test_one_success_is_enough_to_choose_and_to_confirm_by(tmp_path: Path) -> No
         seen.add(trial.phase)
         world.report(trial, **({"score": None, "why": "error", "message": "no", "test": {}} if fails else {}))
         agenda.ended(trial.id, len(trial.attempts))
-    assert agenda.finished and agenda.vain is None
+    assert agenda.finished and agenda.failed_part is None
     assert not any(isinstance(event, Retried) for event in read_events(tmp_path / "ledger"))
 
 
 def test_nothing_is_vain_before_anything_ended(tmp_path: Path) -> None:
     world = World(tmp_path)
     agenda = world.session()
-    assert agenda.vain is None
+    assert agenda.failed_part is None
     trial = agenda.next()
-    assert trial is not None and agenda.vain is None
-    assert vain_part(Accounts(read_events(tmp_path / "ledger")), agenda._confirmation) is None
+    assert trial is not None and agenda.failed_part is None
+    assert find_failed_part(Accounts(read_events(tmp_path / "ledger")), agenda._confirmation) is None
 
 
 @pytest.mark.slow

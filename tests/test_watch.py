@@ -31,7 +31,7 @@ def trial(name: str, status: str) -> Any:
 def test_what_waits_while_the_nodes_are_full_does_not_hang_and_what_has_room_does(
     there: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, slots = [0.0], [Slots(1, 0, there, coming=1)]
+    now, slots = [0.0], [Slots(1, 0, there, after_scaling=1)]
     monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0]))
     watch = HangWatch(60, lambda: slots[-1])
     trials = [*(trial(f"runs {n}", RayTrial.RUNNING) for n in range(there)), trial("waits", RayTrial.PENDING)]

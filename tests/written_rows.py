@@ -12,8 +12,8 @@ import datasets
 import pyarrow
 from pyarrow import parquet
 
-from auxtune.trials.data import Task, load_tasks
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.data.tasks import Task, load_tasks
 
 Row = Mapping[str, Any]
 

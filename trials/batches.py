@@ -23,15 +23,15 @@ WINDOW = 50  # batches sorted together: little padding, well mixed
 class Batch:
     """Rows filled up to one length, on the device.
 
-    ``mask`` is ``None`` where no row is padded. ``places`` (on the host) says where in the split's flat
-    arrays each position comes from, -1 for padding. ``scored`` counts the labels that enter the loss.
+    ``mask`` is ``None`` where no row is padded. ``positions`` (on the host) says where in the split's flat
+    arrays each token comes from, -1 for padding. ``scored`` counts the labels that enter the loss.
     """
 
     tokens: torch.Tensor  # (rows, length) int64
     segments: torch.Tensor  # (rows, length) int64
     mask: torch.Tensor | None  # (rows, length) int64, 1 on real tokens
     labels: torch.Tensor  # (rows,), (rows, labels) or, for a token task, (rows, length)
-    places: np.ndarray  # (rows, length) int64
+    positions: np.ndarray  # (rows, length) int64
     scored: int
 
 
@@ -51,19 +51,19 @@ class Collate:
         lengths = split.offsets[rows + 1] - starts
         columns = np.arange(self._length(int(lengths.max())))
         real = columns < lengths[:, None]
-        places = np.where(real, starts[:, None] + columns, -1)
+        positions = np.where(real, starts[:, None] + columns, -1)
         if task.kind == "token":
-            labels = np.where(real, split.labels[places], IGNORED)
+            labels = np.where(real, split.labels[positions], IGNORED)
             scored = int((labels != IGNORED).sum())
         else:
             labels = split.labels[rows]
             scored = labels.size  # a multi-label row counts once for each of its labels
         return Batch(
-            tokens=self._move(np.where(real, split.tokens[places], self.pad).astype(np.int64)),
-            segments=self._move(np.where(real, split.segments[places], 0).astype(np.int64)),
+            tokens=self._move(np.where(real, split.tokens[positions], self.pad).astype(np.int64)),
+            segments=self._move(np.where(real, split.segments[positions], 0).astype(np.int64)),
             mask=None if real.all() else self._move(real.astype(np.int64)),
             labels=self._move(labels),
-            places=places,
+            positions=positions,
             scored=scored,
         )
 
@@ -112,7 +112,7 @@ class TaskBatches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def by_length(split: EncodedSplit, tokens: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def batch_by_length(split: EncodedSplit, tokens: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """``rows``, by default all, longest first, in batches of at most ``tokens`` tokens, padding included, or of one."""
     wanted = np.arange(len(split)) if rows is None else rows
     order = wanted[np.argsort(-split.lengths[wanted], kind="stable")]

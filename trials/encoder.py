@@ -30,9 +30,9 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from auxtune.trials.alignment import aligned, embedding_layer
-from auxtune.trials.hashed_words import PAD, VOCABULARY
-from auxtune.trials.hub import refusal, settle
+from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 from auxtune.trials.recipe import ModelOptions, Pooling
+from auxtune.trials.tokenizer import PAD, VOCABULARY
 from auxtune.trials.tried_encoder import broken_weight, embedded, is_causal, is_finite, various
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
@@ -54,7 +54,23 @@ _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, Ru
 
 
 class EncoderError(ValueError):
-    """The encoder that the options name cannot serve."""
+    """The encoder that the options name cannot serve.
+
+    ``key`` is the study file's key that is wrong and ``reason`` why; ``name`` is the encoder's, where that is the key.
+    ``is_unread``: not even a configuration was found under the name, neither in a folder nor on the hub.
+    """
+
+    def __init__(self, key: str, reason: str, name: str | None = None, is_unread: bool = False) -> None:
+        super().__init__(key, reason, name, is_unread)  # all of them, so that it can be pickled
+        self.key, self.reason, self.name, self.is_unread = key, reason, name, is_unread
+
+    @property
+    def message(self) -> str:
+        """What is wrong, for whoever sees the key beside it."""
+        return self.reason if self.name is None else f"{self.name!r}: {self.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.key}{':' if self.name is None else ''} {self.message}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +125,9 @@ class Encoder(nn.Module):
         name = embedding_layer(self.module, self.pad)
         if name is None:
             raise EncoderError(
-                f"model.alignment: in {type(self.module).__name__} no part gives the embeddings as its first layer "
-                "takes them, so nothing can be put between; leave `alignment` out or name another encoder"
+                "model.alignment",
+                f"in {type(self.module).__name__} no part gives the embeddings as its first layer "
+                "takes them, so nothing can be put between; leave `alignment` out or name another encoder",
             )
         return name
 
@@ -200,11 +217,12 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
         raise _refusal(options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id")
-    settle(options.name)
+    use_cache_if_offline(options.name)
     try:
         config = AutoConfig.from_pretrained(options.name, trust_remote_code=options.trust_remote_code)
     except _UNLOADABLE as error:
-        raise _refusal(options, f"its configuration cannot be read: {refusal(error)}") from error
+        reason = f"its configuration cannot be read: {explain_refusal(error)}"
+        raise EncoderError("model.name", reason, options.name, is_unread=True) from error
     if config.is_encoder_decoder:
         raise _refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
     return cast(PretrainedConfig, config)
@@ -216,7 +234,7 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
         return
     held = getattr(config, "num_hidden_layers", 0)
     if not 1 <= options.layers <= held:
-        raise EncoderError(f"model.layers: expected 1 to {held} for {options.name!r}, found {options.layers}")
+        raise EncoderError("model.layers", f"expected 1 to {held} for {options.name!r}, found {options.layers}")
     config.num_hidden_layers = options.layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[: options.layers]
@@ -234,7 +252,7 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
                 output_loading_info=True,
             )
     except _UNLOADABLE as error:
-        raise _refusal(options, f"AutoModel cannot load it: {refusal(error)}") from error
+        raise _refusal(options, f"AutoModel cannot load it: {explain_refusal(error)}") from error
     weights = _without_pooler(module).state_dict()
     missing = sorted(set(info["missing_keys"]) & set(weights))
     if missing:
@@ -331,4 +349,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _refusal(options: ModelOptions, reason: str) -> EncoderError:
-    return EncoderError(f"model.name {options.name!r}: {reason}")
+    return EncoderError("model.name", reason, options.name)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from auxtune.trials.batches import Batch, Collate, by_length
+from auxtune.trials.batches import Batch, Collate, batch_by_length
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.losses import LossSum
@@ -25,7 +25,7 @@ Watch: TypeAlias = Callable[[torch.Tensor, Batch], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that scoring needs besides the split. ``tasks`` are in the order of the model's heads."""
+    """All that scoring needs besides the split. ``tasks`` are those that may be scored, by name."""
 
     model: MultiTaskModel
     tasks: Mapping[str, EncodedTask]
@@ -42,7 +42,7 @@ class Evaluation:
         """``scores``, and by task the mean loss per scored label with a token, both of one pass."""
         scores, losses = {}, {}
         for name in names:
-            total = LossSum(self.model.head(list(self.tasks).index(name)))
+            total = LossSum(self.model.head(name))
             scores[name] = self.predict(name, part, total.add).scores(self.tasks[name].metrics)
             losses[name] = total.mean()
         return scores, losses
@@ -58,7 +58,7 @@ class Evaluation:
         Labelled words without a token are among them, as missed. ``watch`` is shown the head's outputs on each batch,
         and the batch. Raises ``NonFiniteError`` where an output is not finite.
         """
-        task, head = self.tasks[name], self.model.head(list(self.tasks).index(name))
+        task, head = self.tasks[name], self.model.head(name)
         if any(find_metric(metric).needs_probabilities for metric in task.metrics):
             found = self.predict_by(name, part, lambda outputs: outputs, watch)
             outputs = torch.from_numpy(found.predictions).to(self.collate.device)  # (elements, outputs)
@@ -92,22 +92,22 @@ class Evaluation:
         self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What was read, in the order made, and the row (for tokens: flat position, or -1) that each is of."""
-        task, number = self.tasks[name], list(self.tasks).index(name)
+        task = self.tasks[name]
         per_token = task.kind == "token"
         size = CPU_TOKENS if self.collate.device.type == "cpu" else GPU_TOKENS
         values, places, finite = [], [], []
         self.model.eval()
         # Not inference mode: some models keep tensors of a forward pass, which training would then meet.
         with torch.no_grad(), self.autocast():
-            for rows in by_length(task.splits[part], size):
+            for rows in batch_by_length(task.splits[part], size):
                 batch = self.collate(task, part, rows)
-                outputs = self.model(number, batch)
+                outputs = self.model(name, batch)
                 finite.append(outputs.isfinite().all())
                 if watch is not None:
                     watch(outputs, batch)
                 found = read(outputs)
                 values.append(found.flatten(0, 1) if per_token else found)
-                places.append(batch.places.ravel() if per_token else rows)
+                places.append(batch.positions.ravel() if per_token else rows)
         self.model.train()
         if not torch.stack(finite).all():
             raise NonFiniteError(f"task {name}: an output on the {part} split is not finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from auxtune.trials.result import Why
+from auxtune.trials.result import FailureReason
 
 # Torch's allocators of host memory and of Apple's GPUs raise plain RuntimeErrors that begin or read so.
 _NO_MEMORY = ("DefaultCPUAllocator: ", "MPS backend out of memory")
@@ -18,7 +18,7 @@ class TimeLimitError(RuntimeError):
     """The attempt took longer than the recipe allows."""
 
 
-def classify(error: BaseException) -> Why:
+def classify_failure(error: BaseException) -> FailureReason:
     """The result's reason for ``error``."""
     if isinstance(error, NonFiniteError):
         return "non-finite"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 
-from auxtune.trials.problems import DataError
+from auxtune.trials.errors import DataError
 
 PATIENCE = 10.0  # seconds that the hub has to answer
 _CARD = "README.md"  # read of every dataset first, which leaves a trace of the commit
@@ -45,27 +45,30 @@ _REMEDIES = (
 )
 
 
-def settle(name: str) -> None:
-    """Before ``name`` is read: is it the hub's and the hub does not answer, the libraries shall read their cache alone.
+def use_cache_if_offline(name: str) -> None:
+    """Before ``name`` is read from the hub: have the libraries read their cache alone if the hub does not answer.
 
-    For the rest of the process. A folder is not the hub's.
+    For the rest of the process. A folder is not read from the hub.
     """
-    if not (Path(name).is_absolute() or Path(name).is_dir() or constants.HF_HUB_OFFLINE):
-        _knock()
-
-
-@cache
-def _knock() -> None:
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # of names, networks, proxies and certificates: it is not there
+    is_folder = Path(name).is_absolute() or Path(name).is_dir()
+    if not (is_folder or constants.HF_HUB_OFFLINE or check_reachable()):
         constants.HF_HUB_OFFLINE = True
         import datasets
 
         datasets.config.HF_HUB_OFFLINE = True
 
 
-def commit_of(dataset: str, revision: str | None, files: Sequence[Path]) -> str | None:
+@cache
+def check_reachable() -> bool:
+    """Whether the hub answers, asked once per process."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # errors of names, networks, proxies and certificates have no common class
+        return False
+    return True
+
+
+def find_commit(dataset: str, revision: str | None, files: Sequence[Path]) -> str | None:
     """The commit that rows in ``files`` of the cache are of; ``None`` where that cannot be told.
 
     Raises ``DataError`` if that is another than ``revision`` was when the hub was asked last.
@@ -73,7 +76,7 @@ def commit_of(dataset: str, revision: str | None, files: Sequence[Path]) -> str 
     # The cache has a folder for each commit, under the configuration's and the format's.
     commits = {file.parent.name for file in files if re.fullmatch("[0-9a-f]{40}", file.parent.name)}
     commit = commits.pop() if len(commits) == 1 else None
-    if revision is not None and constants.HF_HUB_OFFLINE and commit != _commit(dataset, revision):
+    if revision is not None and constants.HF_HUB_OFFLINE and commit != _find_cached_commit(dataset, revision):
         raise DataError(
             [
                 f"{dataset}: the hub at {constants.ENDPOINT} does not answer, and the copy in the cache is of the "
@@ -83,22 +86,22 @@ def commit_of(dataset: str, revision: str | None, files: Sequence[Path]) -> str 
     return commit
 
 
-def _commit(dataset: str, revision: str) -> str | None:
+def _find_cached_commit(dataset: str, revision: str) -> str | None:
     """The commit that ``revision``, perhaps one itself, was when the hub was asked last."""
     card = try_to_load_from_cache(dataset, _CARD, repo_type="dataset", revision=revision)
     return Path(card).parent.name if isinstance(card, str) else revision
 
 
-def refusal(error: BaseException) -> str:
+def explain_refusal(error: BaseException) -> str:
     """An error of the libraries in a line, with what to do about it where that is known."""
     said = " ".join(str(error).split())
     for words, remedy in _REMEDIES:
         if words in said.lower():
-            return f"{said.rstrip('.')}; {remedy or _absent()}"
+            return f"{said.rstrip('.')}; {remedy or _describe_absence()}"
     return said
 
 
-def _absent() -> str:
+def _describe_absence() -> str:
     return (
         f"the hub at {constants.ENDPOINT} does not answer, and this is not in the cache in {constants.HF_HOME}; try "
         "again when it does, or name a folder or files"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.trials.hashed_words import hashed_word
+from auxtune.trials.tokenizer import hash_word
 
 COMMON, RARE = 24, 600
 COMMON_SHARE = 0.65  # of the content words of ordinary speech
@@ -92,5 +92,5 @@ def _words(rng: np.random.Generator, size: int) -> tuple[str, ...]:
     found: dict[int, str] = {}
     while len(found) < size:
         word = "".join(str(rng.choice(letters)) for letters in (onsets, vowels, onsets, vowels, onsets))
-        found.setdefault(hashed_word(word), word)
+        found.setdefault(hash_word(word), word)
     return tuple(found.values())

@@ -19,20 +19,18 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Collate
+from auxtune.trials.data.cells import Words, parse_text, parse_words
+from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.device import autocast, choose_device
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
+from auxtune.trials.errors import DataError, join_names, suggest_name
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.examples import Examples, Words, text_of, words_of
-from auxtune.trials.hashed_words import HashedWords
-from auxtune.trials.inheritance import stored_name
-from auxtune.trials.labels import Label
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
-from auxtune.trials.problems import DataError, closest, listed
-from auxtune.trials.tokenizer import Tokenizer
+from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.tried_encoder import embedded
 
@@ -88,7 +86,7 @@ class LoadedModel:
         return self._evaluation(task, rows).predict(task, _GIVEN)
 
     def _predicted(self, name: str, task: SavedTask, rows: Examples, before: int) -> Iterator[Prediction]:
-        head = self._model.head(list(self.tasks).index(name))
+        head = self._model.head(name)
         found = self._evaluation(name, rows, before).predict_by(name, _GIVEN, lambda outputs: outputs)
         outputs = torch.from_numpy(found.predictions).to(self._collate.device)  # (elements, outputs)
         values = head.predict(outputs).cpu().numpy()
@@ -115,10 +113,7 @@ class LoadedModel:
         task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
         self._check_ids(split, before)
-        # Heads are addressed by their place among all tasks; only this one has rows.
-        tasks = {other: _encoded(other, held, {}) for other, held in self.tasks.items()}
-        tasks[name] = _encoded(name, task, {_GIVEN: split})
-        return Evaluation(self._model, tasks, self._collate, self._autocast)
+        return Evaluation(self._model, {name: _encoded(name, task, {_GIVEN: split})}, self._collate, self._autocast)
 
     def _check_ids(self, split: EncodedSplit, before: int) -> None:
         """Raise ``DataError`` for a row with a token that has no embedding: added to the tokenizer alone."""
@@ -138,7 +133,10 @@ class LoadedModel:
         """The task called ``name``. Raises ``DataError`` naming those there are."""
         if name not in self.tasks:
             raise DataError(
-                [f"the model has no head for a task {name!r}, it has {listed(self.tasks)}{closest(name, self.tasks)}"]
+                [
+                    f"the model has no head for a task {name!r}, it has {join_names(self.tasks)}"
+                    f"{suggest_name(name, self.tasks)}"
+                ]
             )
         return self.tasks[name]
 
@@ -164,20 +162,18 @@ def load_model(
     except (EncoderError, DataError) as error:
         raise ModelFolderError(f"{folder}: {error}") from error
     tasks = [_encoded(name, task, {}) for name, task in saved.tasks.items()]
-    aligned = [number for number, task in enumerate(saved.tasks.values()) if task.aligned]
+    aligned = [name for name, task in saved.tasks.items() if task.aligned]
     model = MultiTaskModel(encoder, tasks, saved.pooling, 0, aligned)
-    _give_heads(model, tuple(saved.tasks), stored, folder)
+    _give_heads(model, stored, folder)
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     where = choose_device(float(there), device)
     return LoadedModel(saved, model.to(where).eval(), tokenizer, where)
 
 
-def _give_heads(
-    model: MultiTaskModel, tasks: tuple[str, ...], stored: Mapping[str, torch.Tensor], folder: Path
-) -> None:
+def _give_heads(model: MultiTaskModel, stored: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` where they are of other tasks."""
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
-    named = {name: stored_name(name, tasks) for name in state}
+    named = {name: kept for name, kept in model.stored_names().items() if name in state}
     misfit = sorted(set(named.values()) ^ stored.keys()) or [
         kept for name, kept in named.items() if stored[kept].shape != state[name].shape
     ]
@@ -211,12 +207,12 @@ def _checked(task: SavedTask, given: Input, number: int) -> tuple[str | Words, .
     """One input as a row. Raises ``DataError`` where it has another form than those trained on."""
     try:
         if task.kind == "token":
-            return (words_of(list(given) if isinstance(given, tuple) else given),)
+            return (parse_words(list(given) if isinstance(given, tuple) else given),)
         if len(task.text) == 1:
-            return (text_of(given),)
+            return (parse_text(given),)
         if isinstance(given, str) or len(given) != 2:
             raise ValueError(f"expected a pair of texts, found {given!r:.80}")
-        return tuple(text_of(text) for text in given)
+        return tuple(parse_text(text) for text in given)
     except ValueError as error:
         raise DataError([f"input {number}: {error}"]) from error
 

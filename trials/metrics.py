@@ -9,7 +9,6 @@ third party arrives through the entry-point group ``auxtune.metrics`` of its own
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,6 +20,7 @@ import numpy as np
 from auxtune.trials import class_metrics, probability_metrics, value_metrics
 from auxtune.trials.class_metrics import Average, Measure
 from auxtune.trials.encoded import Kind
+from auxtune.trials.errors import suggest_name
 from auxtune.trials.metric import MISSED, Answers, Metric
 
 __all__ = ["ALIASES", "BUILT_IN", "METRICS", "MISSED", "Answers", "Metric", "Predictions", "find_metric", "score"]
@@ -154,9 +154,8 @@ def find_metric(name: str) -> Metric:
         return BUILT_IN[name]
     entries = _entries()
     if name not in entries:
-        near = difflib.get_close_matches(name, (*BUILT_IN, *entries), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"unknown metric {name!r}; expected one of {', '.join((*BUILT_IN, *entries))}{hint}")
+        known = (*BUILT_IN, *entries)
+        raise ValueError(f"unknown metric {name!r}; expected one of {', '.join(known)}{suggest_name(name, known)}")
     return _loaded(entries[name])
 
 

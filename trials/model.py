@@ -118,12 +118,11 @@ HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead] | type[MultiLa
 
 
 class MultiTaskModel(nn.Module):
-    """The shared encoder and the heads, each addressed by its task's position in ``tasks``.
+    """The shared encoder and the heads, each addressed by its task's name.
 
     Heads are drawn from ``seed`` and the task's name alone: a task starts from the same head whatever it is
-    trained with. They are a list because module names forbid dots and many words that tasks may be called. Tasks that
-    are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings. ``pooling`` is taken as it
-    is said: ``Encoder.reading`` says it of a recipe's.
+    trained with. Tasks that are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings.
+    ``pooling`` is taken as it is said: ``Encoder.reading`` says it of a recipe's.
     """
 
     def __init__(
@@ -132,29 +131,46 @@ class MultiTaskModel(nn.Module):
         tasks: Sequence[EncodedTask],
         pooling: Pooling,
         seed: int,
-        aligned: Collection[int] = (),
+        aligned: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleList(_head(encoder, task, seed) for task in tasks)
-        self.alignments = nn.ParameterDict({str(task): torch.eye(encoder.width) for task in aligned})
+        self.tasks = tuple(task.name for task in tasks)
+        # Modules are numbered: their names forbid dots and many words that tasks may be called.
+        self._numbers = {name: number for number, name in enumerate(self.tasks)}
+        self.heads = nn.ModuleList(_draw_head(encoder, task, seed) for task in tasks)
+        self.alignments = nn.ParameterDict({str(self._numbers[name]): torch.eye(encoder.width) for name in aligned})
         if aligned:
             _ = encoder.embeddings  # looked for here, not under a first pass's autocast
         self._pooling = pooling
-        self._per_token = [task.kind == "token" for task in tasks]
+        self._per_token = {task.name for task in tasks if task.kind == "token"}
 
-    def head(self, task: int) -> Head:
-        """The head of one task."""
-        return cast(Head, self.heads[task])
+    def head(self, task: str) -> Head:
+        """The head of one task. Raises ``KeyError`` for a task that the model has none for."""
+        return cast(Head, self.heads[self._numbers[task]])
 
-    def alignment(self, task: int) -> torch.Tensor | None:
+    def alignment(self, task: str) -> torch.Tensor | None:
         """The matrix (width, width) that multiplies the embeddings of one task, if it is aligned."""
-        return cast(torch.Tensor | None, self.alignments.get(str(task), None))
+        return cast(torch.Tensor | None, self.alignments.get(str(self._numbers[task]), None))
 
-    def forward(self, task: int, batch: Batch) -> torch.Tensor:
+    def stored_names(self) -> dict[str, str]:
+        """The names of ``state_dict``, each with one that does not depend on a model's tasks and their order.
+
+        ``heads.1.linear.bias`` is stored as ``heads/<task>/linear.bias``.
+        """
+        return {name: self._store_name(name) for name in self.state_dict()}
+
+    def _store_name(self, name: str) -> str:
+        part, _, rest = name.partition(".")
+        if part not in ("heads", "alignments"):  # what each task has for itself
+            return name
+        number, *leaf = rest.split(".", 1)
+        return "/".join([part, self.tasks[int(number)], *leaf])
+
+    def forward(self, task: str, batch: Batch) -> torch.Tensor:
         """Float32 outputs of the task's head: (rows, outputs), for a token task (rows, length, tags)."""
         hidden: torch.Tensor = self.encoder(batch.tokens, batch.segments, batch.mask, self.alignment(task))
-        vectors = hidden if self._per_token[task] else pool(hidden, batch.mask, self._pooling)
+        vectors = hidden if task in self._per_token else pool(hidden, batch.mask, self._pooling)
         return cast(torch.Tensor, self.head(task)(vectors))
 
 
@@ -174,7 +190,7 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor | None, pooling: Pooling) -> t
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def _head(encoder: Encoder, task: EncodedTask, seed: int) -> Head:
+def _draw_head(encoder: Encoder, task: EncodedTask, seed: int) -> Head:
     head = HEADS[task.kind](encoder.width, task, encoder.dropout)
     key = hashlib.sha256(f"{seed} {task.name}".encode()).digest()[:7]
     generator = torch.Generator().manual_seed(int.from_bytes(key, "big"))

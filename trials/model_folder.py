@@ -26,7 +26,6 @@ from safetensors.torch import load_file, save_file
 from auxtune.trials.durable import sync, write_durably
 from auxtune.trials.encoded import EncodedTask, Kind
 from auxtune.trials.encoder import save_encoder
-from auxtune.trials.inheritance import stored_name
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.pretrained_tokenizer import save_tokenizer
 from auxtune.trials.recipe import ModelOptions, Pooling, Precision, Recipe
@@ -90,8 +89,12 @@ def save_model(
     automodel = save_encoder(model.encoder, folder)
     if options.name != "tiny":
         save_tokenizer(options, folder, model.encoder.segments)
-    named = {stored_name(name, recipe.tasks): tensor for name, tensor in model.state_dict().items()}
-    own = {name: tensor.cpu().contiguous() for name, tensor in named.items() if not name.startswith("encoder.")}
+    state = model.state_dict()
+    own = {
+        stored: state[name].cpu().contiguous()
+        for name, stored in model.stored_names().items()
+        if not name.startswith("encoder.")
+    }
     save_file(own, folder / HEADS, metadata={"format": "pt"})
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:

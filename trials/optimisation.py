@@ -29,10 +29,10 @@ def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of optimisation step ``step``, counted from 0: a linear rise, then a linear fall or none.
 
-    Neither end is zero: the first step of the rise and the last of the fall still learn. What begins at ``recipe.turn``
-    is a fine-tuning of its own, with its own rise and fall.
+    Neither end is zero: the first step of the rise and the last of the fall still learn. What begins at
+    ``recipe.transfer_step`` is a fine-tuning of its own, with its own rise and fall.
     """
-    begin, end = (0, recipe.turn) if step < recipe.turn else (recipe.turn, recipe.steps)
+    begin, end = (0, recipe.transfer_step) if step < recipe.transfer_step else (recipe.transfer_step, recipe.steps)
     steps, step = end - begin, step - begin
     warm = round(recipe.warmup * steps)
     if step < warm:
@@ -42,14 +42,14 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (steps - step) / (steps - warm)
 
 
-def moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_state(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's tensors, ``<parameter's number>.<name>``. A head not trained yet has none."""
     state = optimiser.state_dict()["state"]
     return {f"{number}.{name}": tensor for number, held in state.items() for name, tensor in held.items()}
 
 
-def set_moments(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Continue from ``moments``."""
+def load_optimizer_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Continue from ``optimizer_state``."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.examples import Words
-from auxtune.trials.problems import DataError
+from auxtune.trials.data.cells import Words
+from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Pieces
 
@@ -41,7 +41,7 @@ class PretrainedTokenizer:
     def __init__(self, options: ModelOptions) -> None:
         """Raises ``DataError`` if ``options.name`` has no fast tokenizer that can be loaded."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
-        loaded = _loaded(options)
+        loaded = _load_tokenizer(options)
         backend = copy.deepcopy(loaded.backend_tokenizer)
         backend.no_padding()
         backend.no_truncation()
@@ -54,7 +54,7 @@ class PretrainedTokenizer:
         self._blank = Pieces((next(each for each in known if each is not None),), (0,), (None,))
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
         self._texts = backend
-        self._words = _with_spaces(backend)
+        self._words = _add_prefix_space(backend)
 
     def texts(self, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> Iterator[Pieces]:
         """See ``Tokenizer``."""
@@ -81,7 +81,7 @@ def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
 
     Raises ``DataError`` if it cannot be loaded.
     """
-    loaded = _loaded(options)
+    loaded = _load_tokenizer(options)
     if segments:  # which not every tokenizer gives that knows them
         loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
         loaded.init_kwargs["model_input_names"] = loaded.model_input_names  # what is not here is not saved
@@ -89,23 +89,23 @@ def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
     loaded.save_pretrained(folder)
 
 
-def _loaded(options: ModelOptions) -> PreTrainedTokenizerBase:
+def _load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    from auxtune.trials.hub import refusal, settle
+    from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 
-    settle(options.name)
+    use_cache_if_offline(options.name)
     try:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             options.name, trust_remote_code=options.trust_remote_code
         )
     except Exception as error:  # network, file, code and format errors: no common class
         if Path(options.name).is_dir() and not _has_vocabulary(options.name, ()):
-            raise _bare(options) from error
-        problem = f"encoder {options.name}: its tokenizer cannot be loaded: {refusal(error)}"
+            raise _missing_vocabulary_error(options) from error
+        problem = f"encoder {options.name}: its tokenizer cannot be loaded: {explain_refusal(error)}"
         raise DataError([problem]) from error
     if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.name, loaded.vocab_files_names.values())):
-        raise _bare(options)
+        raise _missing_vocabulary_error(options)
     if not loaded.is_fast:
         raise DataError(
             [
@@ -128,7 +128,7 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
     return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in {*_NAMES, *besides})
 
 
-def _bare(options: ModelOptions) -> DataError:
+def _missing_vocabulary_error(options: ModelOptions) -> DataError:
     return DataError(
         [
             f"encoder {options.name}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
@@ -138,7 +138,7 @@ def _bare(options: ModelOptions) -> DataError:
     )
 
 
-def _with_spaces(backend: RustTokenizer) -> RustTokenizer:
+def _add_prefix_space(backend: RustTokenizer) -> RustTokenizer:
     """The same tokenizer, for words that have lost the space before them."""
     from tokenizers.pre_tokenizers import ByteLevel
 

@@ -42,7 +42,7 @@ def _metric(line: Mapping[str, Any]) -> float:
     return float(line["metric"] if "metric" in line else line["score"])
 
 
-def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
+def check_recipe(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     """Raise ``ValueError`` for a recipe that cannot be run on ``tasks``."""
     for key in ("steps", "batch_size", "accumulate", "evaluate_every", "threads"):
         least = 0 if key == "steps" and recipe.probes else 1
@@ -50,13 +50,13 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
             raise ValueError(f"recipe.{key}: expected at least {least}, found {getattr(recipe, key)}")
     if not recipe.evaluate:
         raise ValueError("recipe.evaluate: expected a task, whose score picks the best weights, found none")
-    if both := sorted({*recipe.first} & {*recipe.evaluate}):
-        raise ValueError(f"recipe.first: expected tasks that are not evaluated, found {both[0]!r}")
+    if both := sorted({*recipe.source_tasks} & {*recipe.evaluate}):
+        raise ValueError(f"recipe.source_tasks: expected tasks that are not evaluated, found {both[0]!r}")
     for key, names, known in (
         ("tasks", recipe.tasks, tasks),
         ("evaluate", recipe.evaluate, recipe.tasks),
         ("test", recipe.test, recipe.tasks),
-        ("first", recipe.first, recipe.tasks),
+        ("source_tasks", recipe.source_tasks, recipe.tasks),
         ("shares", recipe.shares, recipe.tasks),
         ("cycle", recipe.cycle or (), recipe.tasks),
         ("loss_weights", recipe.loss_weights or (), recipe.tasks),
@@ -69,6 +69,7 @@ def check(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
 def identity(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it, as JSON."""
     values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
+    values["first"] = values.pop("source_tasks")  # the name in checkpoints and in keys of evidence
     if recipe.search_score == "metric":  # as runs were before there was a choice
         del values["search_score"]
     digests = {"encoder digest": base.digest, "data digests": {name: tasks[name].digest for name in tasks}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Why: TypeAlias = Literal["error", "non-finite", "out of memory", "time limit", "hang"]
+FailureReason: TypeAlias = Literal["error", "non-finite", "out of memory", "time limit", "hang"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Result:
     rounds: tuple[tuple[str, float], ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
     reused: Mapping[str, Cost] = field(default_factory=dict)
-    why: Why | None = None
+    why: FailureReason | None = None
     message: str | None = None
     traceback: str | None = None
 

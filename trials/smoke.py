@@ -17,10 +17,10 @@ from auxtune.trials.checkpoint import FILE, read_checkpoint
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.learner import Learner
 from auxtune.trials.memory import MemoryGrowth
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import SmokeFigures
+from auxtune.trials.train_step import TrainStep
 from auxtune.trials.training import TrainingRun
 
 BLOCKS, BLOCK_STEPS = 3, 2  # timed: batches differ in length, so a block averages some
@@ -43,15 +43,15 @@ def smoke_task(
     # The learning rate is a function of the step: it has none beyond the last one.
     recipe = replace(recipe, steps=max(recipe.steps, 1 + BLOCKS * BLOCK_STEPS))
     checkpoint, run_peak = _round_trip(recipe, tasks, base, folder, cpus, gpus)
-    learner = Learner(recipe, tasks, base, gpus)
-    evaluation = Evaluation(learner.model, tasks, learner.collate, learner.autocast)
-    learner.train(task.name)  # the first step also loads kernels and makes the moments
-    blocks = [_seconds_per_step(learner, task.name) for _ in range(BLOCKS)]
-    learner.mean_losses()  # raises: the time of steps on NaN is no measurement
-    begun = _now(learner.device)
+    train_step = TrainStep(recipe, tasks, base, gpus)
+    evaluation = Evaluation(train_step.model, tasks, train_step.collate, train_step.autocast)
+    train_step.train(task.name)  # the first step also loads kernels and makes the moments
+    blocks = [_seconds_per_step(train_step, task.name) for _ in range(BLOCKS)]
+    train_step.mean_losses()  # raises: the time of steps on NaN is no measurement
+    begun = _now(train_step.device)
     evaluation.scores([task.name], "validation")
-    evaluated = _now(learner.device) - begun
-    peaks = [peak for peak in (run_peak, learner.peak_gpu_bytes()) if peak is not None]
+    evaluated = _now(train_step.device) - begun
+    peaks = [peak for peak in (run_peak, train_step.peak_gpu_bytes()) if peak is not None]
     return SmokeFigures(
         seconds_per_step=sum(blocks) / BLOCKS,
         fastest=min(blocks),
@@ -92,11 +92,11 @@ def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     return one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def _seconds_per_step(learner: Learner, name: str) -> float:
-    begun = _now(learner.device)
+def _seconds_per_step(train_step: TrainStep, name: str) -> float:
+    begun = _now(train_step.device)
     for _ in range(BLOCK_STEPS):
-        learner.train(name)
-    return (_now(learner.device) - begun) / BLOCK_STEPS
+        train_step.train(name)
+    return (_now(train_step.device) - begun) / BLOCK_STEPS
 
 
 def _now(device: torch.device) -> float:

@@ -1,26 +1,36 @@
-"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped."""
+"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped by every process.
+
+An entry of the cache is a folder of arrays, written beside its place and renamed into it: of several processes that
+race, the first wins and the others use its files. A checksum of every file tells a damaged entry, which is made again:
+nothing in it is unique.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import uuid
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
 
-from auxtune.trials.data import Task
+from auxtune.trials.data.cells import Words
+from auxtune.trials.data.examples import Examples
+from auxtune.trials.data.tasks import Task
+from auxtune.trials.durable import put_in_place
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.examples import Examples, Words
-from auxtune.trials.hashed_words import HashedWords
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.stored_arrays import stored_arrays
-from auxtune.trials.tokenizer import Pieces, Tokenizer
+from auxtune.trials.tokenizer import HashedWords, Pieces, Tokenizer
 
+SUMS = "sha256.json"
+ATTEMPTS = 5  # racing processes may each replace a damaged entry once
 FORMAT = 2  # of the arrays: raise it when their meaning changes
 ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
@@ -48,13 +58,13 @@ def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) ->
     for name, task in tasks.items():
         content = f"{FORMAT} {task.digest} {tokenizer.digest} {model.max_length}"
         folder = cache / hashlib.sha256(content.encode()).hexdigest()
-        arrays = stored_arrays(folder, partial(_task_arrays, task, tokenizer, model.max_length))
+        arrays = load_or_make_arrays(folder, partial(_encode_arrays, task, tokenizer, model.max_length))
         splits = {part: EncodedSplit(*(arrays[f"{part}.{field}"] for field in ARRAYS)) for part in SPLITS}
         encoded[name] = EncodedTask(name, task.kind, task.labels, task.metrics, splits, task.digest)
     return encoded
 
 
-def _task_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
+def _encode_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[str, np.ndarray]:
     """The arrays of all four splits, named ``<split>.<field>``."""
     arrays = {}
     for part, rows in task.splits.items():
@@ -67,11 +77,13 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
     """The rows of one split end to end. A token row may lose words, even all, where it is cut at the end."""
     tokens, segments, tags, missed = array("i"), array("B"), array("q"), array("q")
     offsets = [0]
-    for row, (pieces, label) in enumerate(zip(_pieces(rows, kind, tokenizer, max_length), rows.labels, strict=True)):
+    for row, (pieces, label) in enumerate(
+        zip(_tokenise_rows(rows, kind, tokenizer, max_length), rows.labels, strict=True)
+    ):
         if kind == "token":
             of_words = cast(Sequence[int], label)
-            tags.extend(_piece_tags(pieces.words, of_words))
-            for word, place in _words_without_pieces(pieces.words, len(of_words)):
+            tags.extend(_tag_pieces(pieces.words, of_words))
+            for word, place in _find_words_without_pieces(pieces.words, len(of_words)):
                 if of_words[word] != IGNORED:
                     missed.extend((row, offsets[-1] + place, of_words[word]))
         tokens.extend(pieces.ids)
@@ -87,13 +99,13 @@ def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: in
     )
 
 
-def _pieces(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> Iterable[Pieces]:
+def _tokenise_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> Iterable[Pieces]:
     if kind == "token":
         return tokenizer.words(cast(Sequence[Words], rows.first), max_length)
     return tokenizer.texts(cast(Sequence[str], rows.first), rows.second, max_length)
 
 
-def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[int]:
+def _tag_pieces(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[int]:
     """The tag of each piece: its word's on the first piece of a word, ``IGNORED`` elsewhere."""
     before = None
     for word in words:
@@ -101,7 +113,7 @@ def _piece_tags(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[in
         before = word
 
 
-def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
+def _find_words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
     """Each of ``count`` words that has no piece, and the number of the piece that it would stand before."""
     first: dict[int, int] = {}
     for place, word in enumerate(words):
@@ -115,3 +127,50 @@ def _words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[t
     for word in reversed(range(count)):
         following = places.setdefault(word, following)
     yield from ((word, places[word]) for word in range(count) if word not in first)
+
+
+def load_or_make_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them where there are none.
+
+    Raises ``OSError`` where the disk refuses.
+    """
+    for _ in range(ATTEMPTS):
+        arrays = _load_entry(folder)
+        if arrays is not None:
+            return arrays
+        _write_entry(folder, make())
+    raise OSError(f"{folder}: cannot be read back after {ATTEMPTS} writes; is the disk full or failing?")
+
+
+def _load_entry(folder: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a whole entry, ``None`` if there is none or it is damaged."""
+    try:
+        sums = json.loads((folder / SUMS).read_text())
+        if any(_hash_file(folder / f"{name}.npy") != expected for name, expected in sums.items()):
+            return None
+        return {name: _map_array(folder / f"{name}.npy") for name in sums}
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return None
+
+
+def _map_array(file: Path) -> np.ndarray:
+    # A plain array over the map. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every process that
+    # reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def _write_entry(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        entry = Path(scratch, "entry")
+        entry.mkdir()
+        for name, array in arrays.items():
+            np.save(entry / f"{name}.npy", array, allow_pickle=False)
+        (entry / SUMS).write_text(json.dumps({name: _hash_file(entry / f"{name}.npy") for name in arrays}))
+        put_in_place(
+            entry, folder, lambda: _load_entry(folder) is not None, lambda: Path(scratch, f"damaged-{uuid.uuid4().hex}")
+        )
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

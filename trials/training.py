@@ -22,23 +22,22 @@ import numpy as np
 import torch
 
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
-from auxtune.trials.cycle import plain_schedule
 from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
-from auxtune.trials.inheritance import inherit, leave
-from auxtune.trials.learner import Learner
+from auxtune.trials.inheritance import load_weights, save_weights
 from auxtune.trials.losses import loss_scores
 from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.optimisation import learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
-from auxtune.trials.progress import Progress, check, identity
+from auxtune.trials.progress import Progress, check_recipe, identity
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
-from auxtune.trials.schedule import TaskSchedule
+from auxtune.trials.schedule import TaskSchedule, build_schedule
+from auxtune.trials.train_step import TrainStep
 
 SLICE = 5.0  # seconds after which ``advance`` shows that it is alive
 
@@ -64,15 +63,15 @@ class TrainingRun:
         gpus: float = 0,
     ) -> None:
         self._started = self._saved_at = time.monotonic()
-        check(recipe, tasks)
+        check_recipe(recipe, tasks)
         check_probes(recipe, tasks)
         self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
         self._tasks, self._base = {name: tasks[name] for name in recipe.tasks}, base
         self._identity = identity(recipe, self._tasks, base)
-        self._schedule = schedule or plain_schedule(recipe)
-        learner = self._learner = Learner(recipe, self._tasks, base, gpus)
-        self._inherited = inherit(learner.model, recipe, start) if start is not None else {}
-        self._evaluation = Evaluation(learner.model, self._tasks, learner.collate, learner.autocast)
+        self._schedule = schedule or build_schedule(recipe)
+        train_step = self._train_step = TrainStep(recipe, self._tasks, base, gpus)
+        self._inherited = load_weights(train_step.model, start) if start is not None else {}
+        self._evaluation = Evaluation(train_step.model, self._tasks, train_step.collate, train_step.autocast)
         self._progress = Progress()
         self._watching = {
             name: running_probe(name)(recipe, self._tasks, options)
@@ -88,7 +87,7 @@ class TrainingRun:
     @property
     def step(self) -> int:
         """Optimisation steps taken."""
-        return self._learner.step
+        return self._train_step.step
 
     @property
     def finished(self) -> bool:
@@ -116,9 +115,9 @@ class TrainingRun:
         end, evaluate = time.monotonic() + SLICE, self._recipe.steps == 0
         while not evaluate:
             task = self._schedule.next_task()
-            self._learner.train(task)
+            self._train_step.train(task)
             for probe in self._watching.values():
-                probe.observe(self._learner, task)
+                probe.observe(self._train_step, task)
             self._check_time()
             if self._schedule.probe_every and self.step % self._schedule.probe_every == 0:
                 self._probe(task)
@@ -136,13 +135,13 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
-        self._learner.mean_losses()  # raises: a run that is lost leaves no checkpoint
+        self._train_step.mean_losses()  # raises: a run that is lost leaves no checkpoint
         watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
-        parts = {**self._learner.tensors(), "best": self._best, **watching}
+        parts = {**self._train_step.tensors(), "best": self._best, **watching}
         tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
         document = {
             "identity": self._identity,
-            "learner": self._learner.document(),
+            "learner": self._train_step.document(),
             "schedule": self._schedule.save(),
             "progress": {**dataclasses.asdict(self._progress), "seconds": self.seconds},
         }
@@ -162,12 +161,12 @@ class TrainingRun:
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
             parts.setdefault(part, {})[name] = tensor
-        self._learner.load(parts, document["learner"])
+        self._train_step.load(parts, document["learner"])
         for name, probe in self._watching.items():
             probe.load(parts.get(f"probe {name}", {}))
         self._schedule.load(document["schedule"])
         self._progress = Progress(**document["progress"])
-        self._best = {name: tensor.to(self._learner.device) for name, tensor in parts["best"].items()}
+        self._best = {name: tensor.to(self._train_step.device) for name, tensor in parts["best"].items()}
         self._metrics.write_text("".join(map(_as_line, self._progress.lines)))
 
     def result(self) -> Result:
@@ -175,12 +174,12 @@ class TrainingRun:
         best = self._progress.best
         if not self.finished or best is None:
             raise RuntimeError(f"the run has taken {self.step} of {self._recipe.steps} steps; advance it first")
-        self._learner.model.load_state_dict(self._best)
+        self._train_step.model.load_state_dict(self._best)
         predictions = {name: self._evaluation.predict(name, "test") for name in self._recipe.test}
         arrays = {f"{name}/{key}": array for name, held in predictions.items() for key, array in held.arrays().items()}
         write_durably(self._folder / "predictions.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
         if self._recipe.keep == "last":
-            self.leave(self._folder / "weights")
+            self.save_weights(self._folder / "weights")
         line = self._progress.lines[best]
         return Result(
             score=line["score"],
@@ -201,18 +200,18 @@ class TrainingRun:
         """
         if probe in self._watching:
             return self._watching[probe].arrays()
-        learner = self._learner
-        subject = Subject(learner.model.eval(), self._tasks, learner.collate, self._base, self._recipe, texts)
+        train_step = self._train_step
+        subject = Subject(train_step.model.eval(), self._tasks, train_step.collate, self._base, self._recipe, texts)
         return final_probe(probe)(subject, self._recipe.probes[probe])
 
-    def leave(self, folder: Path) -> None:
+    def save_weights(self, folder: Path) -> None:
         """Write the weights that count into ``folder``, for another run to start from; after ``result``."""
-        leave(folder, self._learner.model, self._recipe, self._inherited)
+        save_weights(folder, self._train_step.model, self._inherited)
 
     def save_model(self, folder: Path, columns: Mapping[str, tuple[str, ...]], about: Mapping[str, Any]) -> SavedModel:
         """Write the weights that count as a model that others can load (``model_folder``); after ``result``."""
         own_code = self._base.code is not None
-        return save_model(folder, self._learner.model, self._tasks, self._recipe, columns, own_code, about)
+        return save_model(folder, self._train_step.model, self._tasks, self._recipe, columns, own_code, about)
 
     def cost(self) -> Cost:
         """What this attempt took so far; a failed one is charged too."""
@@ -221,14 +220,14 @@ class TrainingRun:
             wall_seconds=wall,
             gpu_seconds=self._gpus * wall,
             cpu_seconds=self._cpus * wall,
-            examples=self._learner.examples,
-            tokens=self._learner.tokens,
-            peak_gpu_bytes=self._learner.peak_gpu_bytes(),
+            examples=self._train_step.examples,
+            tokens=self._train_step.tokens,
+            peak_gpu_bytes=self._train_step.peak_gpu_bytes(),
         )
 
     def _probe(self, task: str) -> None:
         """Tell the schedule what the round that has just trained ``task`` was worth."""
-        self._learner.mean_losses()  # raises: no schedule learns from a run that is lost
+        self._train_step.mean_losses()  # raises: no schedule learns from a run that is lost
         scores = self._scores("probe", *self._evaluation.scores_and_losses(self._recipe.evaluate, "probe"))
         score = _mean(scores)
         self._schedule.observe(score)
@@ -236,10 +235,10 @@ class TrainingRun:
 
     def _evaluate(self) -> None:
         """Score the validation split, write a line of metrics, and keep the weights if their metric is the best."""
-        losses = self._learner.mean_losses()  # raises
-        if self._recipe.first and self.step <= self._recipe.turn:
+        losses = self._train_step.mean_losses()  # raises
+        if self._recipe.source_tasks and self.step <= self._recipe.transfer_step:
             return  # the heads to be scored have not been trained yet
-        self._learner.forget_losses()
+        self._train_step.forget_losses()
         validation, lost = self._evaluation.scores_and_losses(self._recipe.evaluate, "validation")
         scores = self._scores("validation", validation, lost)
         line = {
@@ -254,7 +253,7 @@ class TrainingRun:
             "learning_rate": learning_rate(self._recipe, self.step - 1) if self.step else 0.0,
         }
         if self._progress.add(line, self._recipe.keep):
-            self._best = {name: tensor.clone() for name, tensor in self._learner.model.state_dict().items()}
+            self._best = {name: tensor.clone() for name, tensor in self._train_step.model.state_dict().items()}
         with self._metrics.open("a") as file:
             file.write(_as_line(line))
 

@@ -26,7 +26,7 @@ from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.results import attempt_folder
-from auxtune.orchestrator.record.shown_scores import sign_of
+from auxtune.orchestrator.record.scores import sign_of
 from auxtune.trials.metrics import direction_of
 from auxtune.trials.result import Cost
 

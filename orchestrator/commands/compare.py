@@ -29,7 +29,7 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
     from auxtune.orchestrator.report.study_page import write_page
     from auxtune.orchestrator.session.answered import answered
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.comparison import compared
+    from auxtune.orchestrator.views.comparison import compare_table
 
     if len(study_dirs) < 2:
         raise click.UsageError("expected the folders of two studies or more")
@@ -42,4 +42,4 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(compared(found), overflow="ignore", crop=False)
+        Console().print(compare_table(found), overflow="ignore", crop=False)

@@ -39,9 +39,8 @@ def command(study: Path, overrides: tuple[str, ...], address: str | None, as_jso
     nodes, what a cluster has and could start says what a trial gets and how many run at once.
     """
     from auxtune.orchestrator.engine.cluster import machines_at
-    from auxtune.orchestrator.planning.budget import check_prices
+    from auxtune.orchestrator.planning.budget import check_budget, check_prices
     from auxtune.orchestrator.planning.machines import this_machine
-    from auxtune.orchestrator.planning.plan_size import check_budget
     from auxtune.orchestrator.planning.slots import allot
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.plan import plan_of

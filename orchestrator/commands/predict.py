@@ -49,10 +49,10 @@ def command(
     one is told by file, line and column.
     """
     from auxtune.orchestrator.errors import AuxtuneError
+    from auxtune.trials.data.rows import stream_inputs
+    from auxtune.trials.errors import DataError
     from auxtune.trials.loaded_model import load_model
     from auxtune.trials.model_folder import ModelFolderError
-    from auxtune.trials.problems import DataError
-    from auxtune.trials.row_stream import stream_inputs
 
     try:
         loaded = load_model(model, "cpu" if device == "cpu" else "auto", trust_remote_code)

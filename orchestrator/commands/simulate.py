@@ -16,8 +16,8 @@ from auxtune.orchestrator.commands.saying import say
 if TYPE_CHECKING:
     import pandas as pd
 
-    from auxtune.orchestrator.simulation.reading import Recorded
     from auxtune.orchestrator.simulation.simulate import Asked
+    from auxtune.orchestrator.tables.reading import Recorded
 
 _MEASURES = {
     "groups": ("total_test", "mean_test", "regret", "spearman"),
@@ -80,8 +80,8 @@ def command(
     first: what could make the figures say less than they seem to is printed before them.
     """
     from auxtune.orchestrator.simulation.audit import audit
-    from auxtune.orchestrator.simulation.reading import read_recorded
     from auxtune.orchestrator.simulation.simulate import simulate
+    from auxtune.orchestrator.tables.reading import read_recorded
 
     recorded = read_recorded(_folder(table_dir))
     for line in audit(recorded.table):

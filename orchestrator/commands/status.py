@@ -35,8 +35,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
         if watch:
             watch_there(address, ["status", *folder, "--watch"])
         ask_there(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
-    from auxtune.orchestrator.planning.verification import differences, not_asked_again
-    from auxtune.orchestrator.record.accounts import Accounts
+    from auxtune.orchestrator.planning.context import StudyContext
     from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.status import status_of
@@ -49,10 +48,11 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
         return
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
-    status = status_of(study_dir, Accounts(events), study.file.options)
+    context = StudyContext.from_events(study.file, events)
+    status = status_of(study_dir, context.accounts, study.file.options)
     if verify:
-        status["differences"] = list(differences(study.file, events))
-        status["not_asked_again"] = not_asked_again(study.file, events)
+        status["differences"] = list(context.differences(events))
+        status["not_asked_again"] = context.describe_other_versions(events)
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:

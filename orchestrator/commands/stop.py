@@ -13,7 +13,7 @@ from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.typed import typed
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.record.heartbeat import Sign
+    from auxtune.orchestrator.record.heartbeat import DriverLease
 
 
 @click.command("stop", epilog="Example: auxtune stop studies/quickstart")
@@ -58,7 +58,7 @@ def command(study_dir: Path, timeout: float, as_json: bool, address: str | None)
     _say({"study": folder.name, "process": driver.pid, "stopped": stopped, "state": state}, folder, as_json)
 
 
-def _asked(driver: Sign, timeout: float) -> str:
+def _asked(driver: DriverLease, timeout: float) -> str:
     """What is said before waiting."""
     begin = f"process {driver.pid} {'is stopping already' if driver.stopping else 'was asked to stop'}"
     return f"{begin}; waiting up to {timeout:g} s for running trials to save where they are" if timeout else begin

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.record.smoke import SmokedTask
+    from auxtune.orchestrator.session.smoke import SmokedTask
     from auxtune.orchestrator.views.inspection import Inspection
 
 
@@ -27,8 +27,8 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     evaluation and a checkpoint's way out and back; what that took is kept for `auxtune plan`. If a task fails it, the
     others are tried too, and the exit code is 2.
     """
-    from auxtune.orchestrator.planning.plan_size import check_budget
-    from auxtune.orchestrator.session.data import load_study_data, missed_words_of, told_of, unreachable_here
+    from auxtune.orchestrator.planning.budget import check_budget
+    from auxtune.orchestrator.session.data import encoder_notes, load_study_data, missed_words_of, unreachable_here
     from auxtune.orchestrator.study_file.paths import tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspection import inspect_study
@@ -36,7 +36,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     checked = read_study(study, overrides)
     tracking_uri(checked)  # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
-    besides = (*told_of(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
+    besides = (*encoder_notes(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
     inspection = inspect_study(checked, tasks, besides)
     if not as_json:
         _print(inspection)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.commands.lines import lines_after
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.heartbeat import CLEANING, living_driver
+from auxtune.orchestrator.record.heartbeat import CLEANING, active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
@@ -61,7 +61,7 @@ def _follow(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], Non
     """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
     pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
     with patient():
-        while (sign := living_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+        while (sign := active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(reader.read_new())
             time.sleep(pause)
         see(reader.read_new())  # a driver's last word is durable before its sign is gone

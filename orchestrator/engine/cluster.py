@@ -46,7 +46,7 @@ def connected_ray(address: str) -> Iterator[None]:
             f"--address {address}: expected HOST:PORT of the head, or auto, on a node of the cluster; from elsewhere "
             "submit the study as a job"
         )
-    _knock(address)
+    check_reachable(address)
     quiet_ray()
     import ray
     from ray._private import worker
@@ -155,7 +155,7 @@ class Watched(threading.Thread):
             self._time.look(self._seen.up, time.monotonic())
 
 
-def _knock(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes.
 
     ``auto`` is what the environment says, as in a job, or else Ray's to find out.

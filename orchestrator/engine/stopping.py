@@ -1,4 +1,4 @@
-"""Early stopping: Ray's ASHA, told again by the ledger what it was told before.
+"""Which trial a free worker takes, and early stopping: Ray's ASHA, told again by the ledger what it was told before.
 
 Ray's scheduler forgets with its process. Here every score that it is shown and what it decided is an event, and a fresh
 scheduler hears the events of former sessions first, under the study's own trial ids. Only whole trainings of the search
@@ -12,11 +12,23 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from auxtune.orchestrator.engine.scheduling import OwnActors
 from auxtune.orchestrator.engine.trainable import Assignment
 from auxtune.orchestrator.record.events import Judged
+
+
+class OwnActors(FIFOScheduler):
+    """First come, first served, and a trial keeps the actor that was requested for it.
+
+    Ray's scheduler names a waiting trial at every turn, and Ray then gives that trial the next actor that becomes free
+    and ends the one that is still starting for it. Where trials are shorter than the start of a process, that never
+    ends: one worker does all the work, and the others are started for nothing. Here no trial is named; Ray gives a free
+    actor to the next trial that has none.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None in particular."""
 
 
 class EarlyStopping(OwnActors):

@@ -4,8 +4,8 @@ Whatever ends an attempt is on disk before Ray hears of it: the result of a succ
 traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
 a kept actor that died would take the next, innocent trial with it.
 
-Files are made in a folder of this machine and come to the storage by way of an ``Outbox``. An attempt whose storage is
-lost leaves no result and goes on elsewhere, too.
+Files are made in a folder of this machine, and an ``AttemptUploader`` brings them to the storage. An attempt whose
+storage is lost leaves no result and continues elsewhere, too.
 
 SIGTERM, by which a machine that goes away warns its processes, is not the end yet: the step under way is taken, a
 checkpoint written, and the attempt given up without a result, so that it goes on elsewhere.
@@ -27,22 +27,22 @@ from typing import Any
 
 from ray import tune
 
-from auxtune.orchestrator.engine.measuring import Measurement
-from auxtune.orchestrator.engine.outbox import Outbox
+from auxtune.orchestrator.engine.measurement import Measurement
 from auxtune.orchestrator.engine.steering import SelectorSchedule
+from auxtune.orchestrator.engine.uploader import AttemptUploader
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.planning.measuring import MeasurePlan
-from auxtune.orchestrator.planning.variants import varied
+from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.results import show_life, write_result
+from auxtune.orchestrator.record.results import touch_heartbeat, write_result
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.storage.published import local_copy
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
+from auxtune.trials.run import Run
 from auxtune.trials.training import TrainingRun
 
 _OVER = object()
@@ -85,8 +85,8 @@ class StudyTrainable(tune.Trainable):
     way in the attempt's folder.
     """
 
-    _run: TrainingRun | None = None
-    _outbox: Outbox | None = None
+    _run: Run | None = None
+    _uploader: AttemptUploader | None = None
     _measurement: Measurement | None = None
     _ending: Iterator[None] | None = None  # what is left to do once the last step is taken
     _terminated = False
@@ -127,7 +127,7 @@ class StudyTrainable(tune.Trainable):
             if done:
                 self._run = None
             else:
-                self._show_life()
+                self._touch_heartbeat()
         except (Terminated, StorageError):
             raise
         except Exception as error:
@@ -138,10 +138,10 @@ class StudyTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""
         if self._run is not None and not self._run.finished:
-            show_life(self._box.folder)
+            touch_heartbeat(self._attempt_uploader.folder)
             self._run.save()
             with suppress(StorageError):  # the next attempt begins where the last checkpoint arrived
-                self._box.publish()
+                self._attempt_uploader.publish()
         self._clear()
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
@@ -152,16 +152,16 @@ class StudyTrainable(tune.Trainable):
         elif callable(self._former):
             self._former(number, frame)
 
-    def _give_up(self, run: TrainingRun) -> None:
+    def _give_up(self, run: Run) -> None:
         """Leave a checkpoint and no result, as a process that died would, but for the steps that it would lose."""
-        show_life(self._box.folder)
+        touch_heartbeat(self._attempt_uploader.folder)
         run.save()
-        self._box.publish()
+        self._attempt_uploader.publish()
         self._run = None
         logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to go on elsewhere", run.step)
         raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
 
-    def _end(self, run: TrainingRun) -> Iterator[None]:
+    def _end(self, run: Run) -> Iterator[None]:
         """Score the run, measure it, a probe at a time, and write the result."""
         result = run.result()
         if self._measurement is not None:
@@ -171,25 +171,25 @@ class StudyTrainable(tune.Trainable):
 
     def _leave(self, result: Result) -> None:
         """The attempt's last word: durable in the storage, with all its files, when this returns."""
-        write_result(self._box.folder, result)
-        self._box.publish_all()
+        write_result(self._attempt_uploader.folder, result)
+        self._attempt_uploader.publish_all()
 
-    def _show_life(self) -> None:
-        show_life(self._box.folder)
-        self._box.publish()
+    def _touch_heartbeat(self) -> None:
+        touch_heartbeat(self._attempt_uploader.folder)
+        self._attempt_uploader.publish()
 
     @property
-    def _box(self) -> Outbox:
-        """The present attempt's outbox."""
-        if self._outbox is None:
-            self._outbox = Outbox(self._assignment.folder)
-        return self._outbox
+    def _attempt_uploader(self) -> AttemptUploader:
+        """The present attempt's uploader."""
+        if self._uploader is None:
+            self._uploader = AttemptUploader(self._assignment.folder)
+        return self._uploader
 
     def _clear(self) -> None:
         """What was made of the former attempt is in the storage."""
-        if self._outbox is not None:
-            self._outbox.close()
-            self._outbox = None
+        if self._uploader is not None:
+            self._uploader.close()
+            self._uploader = None
 
     def _take(self, assignment: Assignment) -> None:
         self._clear()
@@ -197,12 +197,12 @@ class StudyTrainable(tune.Trainable):
         self._ending = self._measurement = None
         self._run = None  # the former one's memory is free before the next is built
 
-    def _begun(self) -> TrainingRun:
+    def _begun(self) -> Run:
         """The assignment's run at its first step, or where its checkpoint left it."""
         assignment = self._assignment
         self._started = time.time()
-        self._box.folder.mkdir(parents=True, exist_ok=True)
-        _log_to(self._box.folder / "log.txt")
+        self._attempt_uploader.folder.mkdir(parents=True, exist_ok=True)
+        _log_to(self._attempt_uploader.folder / "log.txt")
         run = self._new_run()
         if assignment.checkpoint is not None:
             try:
@@ -211,10 +211,10 @@ class StudyTrainable(tune.Trainable):
             except ValueError as error:  # damaged, or of a study that was allowed to drift
                 logging.getLogger(__name__).warning("%s", error)
                 run = self._new_run()
-        self._show_life()
+        self._touch_heartbeat()
         return run
 
-    def _new_run(self) -> TrainingRun:
+    def _new_run(self) -> Run:
         assignment, recipe, start = self._assignment, self._assignment.recipe, self._assignment.start
         store = EvidenceStore(assignment.study.parent)
         if assignment.measure is not None:
@@ -224,9 +224,9 @@ class StudyTrainable(tune.Trainable):
         with local_copy(start) if start is not None else nullcontext() as weights:
             return TrainingRun(
                 recipe,
-                varied(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),
+                apply_variant(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),
                 self._base,
-                self._box.folder,
+                self._attempt_uploader.folder,
                 schedule=SelectorSchedule(assignment.proposal, assignment.problem) if steered else None,
                 start=weights,
                 cpus=assignment.cpus,
@@ -241,11 +241,11 @@ class StudyTrainable(tune.Trainable):
         result = Result(
             score=None,
             cost=cost,
-            why=classify(error),
+            why=classify_failure(error),
             message=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
         )
-        with suppress(StorageError):  # unheard, the attempt is one that died
+        with suppress(StorageError):  # an attempt that cannot report it counts as one that died
             self._leave(result)
 
     def _cost_of_starting(self) -> Cost:

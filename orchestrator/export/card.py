@@ -14,7 +14,7 @@ from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.inspected import splits_line
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
 from auxtune.trials.recipe import Recipe
@@ -30,7 +30,7 @@ _HUB_TASKS = {
 
 
 @dataclass(frozen=True)
-class Made:
+class CardData:
     """What a card tells of: ``answer`` is the study's selection.json, ``saved`` the model's auxtune.json.
 
     ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
@@ -52,13 +52,13 @@ class Made:
         return self.saved.about
 
 
-def card(made: Made) -> str:
+def card(made: CardData) -> str:
     """The whole README.md."""
     parts = (_front_matter(made), *_answer(made), *_heads(made), *_cost(made), *_data(made), *_limits(made))
     return "\n".join([*parts, *_loading(made)]) + "\n"
 
 
-def _front_matter(made: Made) -> str:
+def _front_matter(made: CardData) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     options, about = made.study.options, made.about
@@ -88,7 +88,7 @@ def _front_matter(made: Made) -> str:
     return f"---\n{data.to_yaml()}\n---\n"
 
 
-def _answer(made: Made) -> Iterator[str]:
+def _answer(made: CardData) -> Iterator[str]:
     answer, about = made.answer, made.about
     yield f"# {made.name}\n"
     arm, best = about["arm"], recommendation_of(answer).arm
@@ -113,7 +113,7 @@ def _answer(made: Made) -> Iterator[str]:
         yield f"| {' | '.join((control, *lift_words(lift, lift['metric'] if lift else '')))} |"
 
 
-def _heads(made: Made) -> Iterator[str]:
+def _heads(made: CardData) -> Iterator[str]:
     about = made.about
     yield "\n## Scores\n\nOn the test split: of this model, and the mean over the seeds of the study's trials.\n"
     yield "| task | kind | answers with | read from | this model | the study |\n|---|---|---|---|---|---|"
@@ -127,7 +127,7 @@ def _heads(made: Made) -> Iterator[str]:
     yield f"\n{again}: {_differed(made.largest)}."
 
 
-def _cost(made: Made) -> Iterator[str]:
+def _cost(made: CardData) -> Iterator[str]:
     cost, search = made.about["cost"], made.answer["cost"]
     yield "\n## Cost\n\n| | trials | hours | CPU hours | GPU hours | USD |\n|---|---|---|---|---|---|"
     hours, cpu, gpu = (cost[key] / HOUR for key in ("wall_seconds", "cpu_seconds", "gpu_seconds"))
@@ -136,7 +136,7 @@ def _cost(made: Made) -> Iterator[str]:
     yield f"| the study that chose the tasks | {search['trials']} | {spent} | {_money(search['usd'])} |"
 
 
-def _data(made: Made) -> Iterator[str]:
+def _data(made: CardData) -> Iterator[str]:
     yield f"\n## Data\n\n| task | from | {', '.join(SPLITS)} rows | digest | licence |\n|---|---|---|---|---|"
     for name in made.recipe.tasks:
         task = made.tasks[name]
@@ -154,7 +154,7 @@ def _data(made: Made) -> Iterator[str]:
         yield f"\n**Changed since the study:** {', '.join(drift)}. Its scores are not of what this was trained on."
 
 
-def _limits(made: Made) -> Iterator[str]:
+def _limits(made: CardData) -> Iterator[str]:
     options, others = made.recipe.model, [t for t in made.recipe.tasks if t not in made.about["serves"]]
     yield "\n## Limits\n"
     yield "- auxtune knows no licences: whether this model may be passed on depends on those of its data and encoder."
@@ -165,8 +165,9 @@ def _limits(made: Made) -> Iterator[str]:
             f"- It also has heads for {', '.join(others)}, which were trained beside; the weights were chosen for "
             f"{', '.join(made.recipe.evaluate)} and may not be the best for them."
         )
-    if made.recipe.first:
-        yield f"- {', '.join(made.recipe.first)} came first; after their heads were trained the encoder moved on."
+    if made.recipe.source_tasks:
+        sources = ", ".join(made.recipe.source_tasks)
+        yield f"- {sources} came first; after their heads were trained the encoder moved on."
     if options.alignment == "covariance":
         yield (
             "- Each aligned task has a matrix (`alignments/…` in heads.safetensors) that multiplies the encoder's "
@@ -179,7 +180,7 @@ def _limits(made: Made) -> Iterator[str]:
         )
 
 
-def _loading(made: Made) -> Iterator[str]:
+def _loading(made: CardData) -> Iterator[str]:
     task = made.about["serves"][0]
     known, trusted = made.tasks[task], made.recipe.model.trust_remote_code
     example = '("One text", "another")' if known.pair else '["Some", "words"]' if known.kind == "token" else '"A text"'

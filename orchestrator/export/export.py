@@ -16,28 +16,22 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import main_metrics, reported
 from auxtune.orchestrator.answer.recommendation import recommendation_of
-from auxtune.orchestrator.errors import DriftError, StudyDataError
-from auxtune.orchestrator.export.card import Made, card
-from auxtune.orchestrator.export.draft import Draft, check_free
-from auxtune.orchestrator.export.making import Workshop
-from auxtune.orchestrator.export.wanted import Wanted, confirmed_answer, wanted_models
+from auxtune.orchestrator.errors import DriftError
+from auxtune.orchestrator.export.card import CardData, card
+from auxtune.orchestrator.export.exporter import ModelExporter
+from auxtune.orchestrator.export.model_spec import ModelSpec, confirmed_answer, model_specs
+from auxtune.orchestrator.export.staging import StagingFolder, check_free
 from auxtune.orchestrator.planning.arms import SELECTION
-from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import this_machine
-from auxtune.orchestrator.planning.plan_size import problem_of
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
-from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.data import ENCODER, load_study_data
-from auxtune.orchestrator.session.opening import drift_of
-from auxtune.orchestrator.session.prepare import fingerprint_of
+from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
+from auxtune.orchestrator.study_file.paths import study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.problems import DataError
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.result import Result
 
 _INDIFFERENT = {"auxtune", "selector", "earlier"}  # how the answer was found does not change what it trains
 
@@ -77,18 +71,15 @@ def export_study(
     accounts = read_accounts(folder)
     answer = confirmed_answer(folder, accounts)
     with StopSignals() as signals:
-        workshop, drift = _workshop(study, folder, allow_drift, tell)
-        options, problem = study.options, workshop.translator.problem
-        confirmation = confirmation_of(options.confirm, problem, workshop.translator.execute).recalling(accounts)
-        chosen = options.seed if seed is None else seed
-        wanted = wanted_models(folder, answer, accounts, confirmation, chosen, group, arm)
-        measured = _measured(answer, accounts, confirmation, arm)
-        with Draft(home) as draft:
-            models = tuple(
-                _made(study, workshop, each, draft, answer, drift, signals, arm, measured) for each in wanted
-            )
-            draft.publish()
-    return Exported(home, options.study, models, arm, recommendation_of(answer).arm)
+        exporter, drift = _make_exporter(study, accounts, allow_drift, tell)
+        confirmation = exporter.context.confirmation
+        chosen = study.options.seed if seed is None else seed
+        specs = model_specs(folder, answer, accounts, confirmation, chosen, group, arm)
+        export = _Export(exporter, drift, arm, answer, _measured(answer, accounts, confirmation, arm), signals)
+        with StagingFolder(home) as staging:
+            models = tuple(export.make(spec, staging) for spec in specs)
+            staging.publish()
+    return Exported(home, study.options.study, models, arm, recommendation_of(answer).arm)
 
 
 def _measured(
@@ -101,68 +92,69 @@ def _measured(
     return reported(accounts, confirmation.arms(accounts.selected.selection)[arm], main_metrics(answer))
 
 
-def _workshop(
-    study: StudyFile, folder: Path, allow_drift: bool, tell: Callable[[str], None]
-) -> tuple[Workshop, tuple[str, ...]]:
+def _make_exporter(
+    study: StudyFile, accounts: Accounts, allow_drift: bool, tell: Callable[[str], None]
+) -> tuple[ModelExporter, tuple[str, ...]]:
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
+    folder = study_folder(study)
     tell(f"reading the data of {folder}")
     slots = allot(study.options.resources, this_machine())
     read, base = load_study_data(study)
-    now = fingerprint_of(study, read, base)
-    drift = tuple(key for key in drift_of(read_events(folder / "ledger"), now) if key not in _INDIFFERENT)
+    context = StudyContext.from_data(study, read, base, accounts)
+    drift = tuple(key for key in context.drift if key not in _INDIFFERENT)
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was of: {', '.join(drift)}. Its scores say nothing of them; "
             "bring back what was there, or export all the same with --allow-drift"
         )
-    model = model_options(study)
-    try:
-        tasks = encode_tasks(read, model, tokens_folder(study))
-    except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
-    translator = Translator(study.options, model, problem_of(study, read))
-    return Workshop(folder, translator, read, tasks, base, slots, tell), drift
+    return ModelExporter(context, read, encode_study_data(study, read), base, slots, tell), drift
 
 
-def _made(
-    study: StudyFile,
-    workshop: Workshop,
-    wanted: Wanted,
-    draft: Draft,
-    answer: Mapping[str, Any],
-    drift: tuple[str, ...],
-    signals: StopSignals,
-    arm: str,
-    measured: Mapping[str, Mapping[str, float]],
-) -> Mapping[str, Any]:
-    """One model, in its folder of the draft with its card."""
-    proposal, tell = wanted.proposal, workshop.tell
-    tell(f"training {' + '.join(proposal.tasks)}, seed {proposal.seed}")
-    scratch, home = draft.run(wanted.name), draft.model(wanted.name)
-    run, result = workshop.train(wanted, scratch, signals)
-    recipe = workshop.recipe(wanted)
-    about = {
-        "study": study.options.study,
-        "arm": arm,
-        "serves": list(wanted.serves),
-        "weights": dict(recipe.shares),
-        "weighting": proposal.weighting,
-        "rows": {name: {"rows": kept.rows, "kept": kept.kept} for name, kept in proposal.rows.items()},
-        "seed": proposal.seed,
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "validation": result.validation,
-        "test": result.test,
-        "cost": {**asdict(result.cost), "usd": price_of(study.options).usd(result.cost)},
-        "digests": {name: workshop.read[name].digest for name in proposal.tasks},
-        "encoder": workshop.base.digest,
-        "drift": list(drift),
-        "auxtune": version("auxtune"),
-    }
-    saved = run.save_model(home, {name: workshop.read[name].text for name in proposal.tasks}, about)
-    largest = workshop.check(home, result, recipe)
-    tell(f"saved, loaded again and scored: the scores differ by {largest:.2g} at the most")
-    final = draft.home / wanted.name if wanted.name else draft.home
-    made = Made(study, answer, saved, workshop.read, recipe, final.name, largest, measured)
-    (home / "README.md").write_text(card(made), encoding="utf-8")
-    return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}
+@dataclass(frozen=True)
+class _Export:
+    """All that the models of one export have in common."""
+
+    exporter: ModelExporter
+    drift: tuple[str, ...]
+    arm: str
+    answer: Mapping[str, Any]
+    measured: Mapping[str, Mapping[str, float]]
+    signals: StopSignals
+
+    def make(self, spec: ModelSpec, staging: StagingFolder) -> Mapping[str, Any]:
+        """One model, in its folder of ``staging`` with its card; what is known of it, as JSON values."""
+        exporter, proposal = self.exporter, spec.proposal
+        exporter.tell(f"training {' + '.join(proposal.tasks)}, seed {proposal.seed}")
+        scratch, home = staging.run(spec.name), staging.model(spec.name)
+        run, result = exporter.train(spec, scratch, self.signals)
+        recipe, about = exporter.recipe(spec), self._describe(spec, result)
+        saved = run.save_model(home, {name: exporter.read[name].text for name in proposal.tasks}, about)
+        largest = exporter.check(home, result, recipe)
+        exporter.tell(f"saved, loaded again and scored: the scores differ by {largest:.2g} at the most")
+        final = staging.home / spec.name if spec.name else staging.home
+        study = exporter.context.study
+        data = CardData(study, self.answer, saved, exporter.read, recipe, final.name, largest, self.measured)
+        (home / "README.md").write_text(card(data), encoding="utf-8")
+        return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}
+
+    def _describe(self, spec: ModelSpec, result: Result) -> dict[str, Any]:
+        """What ``spec`` asked for, what training came to, and of what data."""
+        exporter, proposal = self.exporter, spec.proposal
+        return {
+            "study": exporter.context.options.study,
+            "arm": self.arm,
+            "serves": list(spec.serves),
+            "weights": dict(exporter.recipe(spec).shares),
+            "weighting": proposal.weighting,
+            "rows": {name: {"rows": kept.rows, "kept": kept.kept} for name, kept in proposal.rows.items()},
+            "seed": proposal.seed,
+            "steps": result.steps,
+            "best_step": result.best_step,
+            "validation": result.validation,
+            "test": result.test,
+            "cost": {**asdict(result.cost), "usd": exporter.context.price.usd(result.cost)},
+            "digests": {name: exporter.read[name].digest for name in proposal.tasks},
+            "encoder": exporter.base.digest,
+            "drift": list(self.drift),
+            "auxtune": version("auxtune"),
+        }

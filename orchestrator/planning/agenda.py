@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.planning.answer_validity import (
+    FailedPart,
+    NewReading,
+    failed_trials,
+    find_failed_part,
+    find_new_reading,
+)
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
-from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.continuations import start_of, useless_weights
-from auxtune.orchestrator.planning.measuring import Served
-from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
+from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.planning.vain import Vain, failed_in, vain_part
-from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.checkpoints import there
+from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -36,16 +38,17 @@ from auxtune.orchestrator.record.events import (
     Told,
     as_recorded,
 )
-from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
     attempt_folder,
     cost_until_lost,
     read_result,
+    start_of,
+    there,
+    useless_weights,
 )
-from auxtune.orchestrator.record.scores import value_noun
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.scores import sign_in, value_noun
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result
@@ -56,43 +59,39 @@ class Agenda:
 
     def __init__(
         self,
-        folder: Path,
+        context: StudyContext,
         ledger: Ledger,
-        fold: SelectorFold,
-        translator: Translator,
         budget: Budget,
-        confirmation: Confirmation,
         listener: Callable[[Event], None] = lambda event: None,
-        served: Callable[[Proposal], Served | None] = lambda proposal: None,
+        find_known: Callable[[Proposal], KnownOutcome | None] = lambda proposal: None,
     ) -> None:
-        """``folder`` is the study's; ``listener`` hears every event of this session as it is recorded.
+        """``context`` is of all events of ``ledger``, this session's opening included, and is kept up to date.
 
-        ``served`` gives what a proposal comes to that need not be trained, since all it measures is known.
+        ``listener`` hears every event of this session as it is recorded. ``find_known`` gives what a proposal comes to
+        that need not be trained, since all it measures is known.
         """
-        self.folder = folder
-        self.accounts = Accounts(ledger.events)
+        self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
-        self.unpaid: ReadAnew | None = None  # another answer by now, which the budget lets nobody confirm
-        self._ledger, self._fold, self._translator = ledger, fold, translator
-        self._budget, self._confirmation, self._listener, self._served = budget, confirmation, listener, served
+        self.unpaid: NewReading | None = None  # another answer by now, which the budget lets nobody confirm
+        self._ledger, self._fold = ledger, context.fold(ledger.events)
+        self._translator, self._confirmation = context.translator, context.confirmation
+        self._budget, self._listener, self._find_known = budget, listener, find_known
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
-        for event in ledger.events:
-            fold.add(event)
-        self._settled = self.accounts.selected_under(self._budget.options.budget) is not None
+        self._settled = context.is_searched
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
         self._retry()
-        self._read_anew()
+        self._apply_new_reading()
 
     @property
     def finished(self) -> bool:
         """Whether confirm is over too, and has confirmed something."""
-        return self._settled and not self.accounts.unfinished and not self.owed and self.vain is None
+        return self._settled and not self.accounts.unfinished and not self.owed and self.failed_part is None
 
     @property
-    def vain(self) -> Vain | None:
+    def failed_part(self) -> FailedPart | None:
         """The part that ended with nothing but failures, so that there can be no answer."""
-        return vain_part(self.accounts, self._confirmation)
+        return find_failed_part(self.accounts, self._confirmation)
 
     @property
     def failing(self) -> bool:
@@ -124,7 +123,7 @@ class Agenda:
                 return None
             if isinstance(asked, Wait):
                 raise SelectorError("the selector waits though nothing of its own is pending: a defect in it")
-            if self.vain == "search":
+            if self.failed_part == "search":
                 return None
             self._select()
         selected = self.accounts.selected
@@ -214,18 +213,18 @@ class Agenda:
 
     def _begin(self, trial: Trial) -> Trial | None:
         """Start ``trial``, or tell at once what it would come to where all that it measures is known."""
-        served = self._served(trial.proposal)
-        if served is None:
+        known = self._find_known(trial.proposal)
+        if known is None:
             return self._start(trial)
         self.record(
             Told(
                 id=trial.id,
                 attempt=0,
                 time=time.time(),
-                outcome=served.outcome,
+                outcome=known.outcome,
                 cost=NOTHING,
-                reused=served.reused,
-                source=served.source,
+                reused=known.reused,
+                source=known.source,
             )
         )
         return None
@@ -264,9 +263,9 @@ class Agenda:
         self.record(Selected(time=time.time(), selection=selection, after=after, budget=limits, reading=reading))
         self._settled = True
 
-    def _read_anew(self) -> None:
-        """Where the answer that stands was read in an older way, let it be the new one, if confirm can be paid."""
-        anew = read_anew(self.accounts, self._fold, self._confirmation) if self._settled else None
+    def _apply_new_reading(self) -> None:
+        """Replace an answer that was read in an older way by the new reading, if the budget allows to confirm it."""
+        anew = find_new_reading(self.accounts, self._fold, self._confirmation) if self._settled else None
         if anew is None:
             return
         unpaid = self._budget.forbids(self.accounts, anew.owed, time.time()) if anew.owed else None
@@ -276,7 +275,7 @@ class Agenda:
             self._settle(anew.now)
 
     def _reconcile(self) -> None:
-        """Settle what former sessions left open: finished unheard is told, the rest goes first again."""
+        """Recover earlier sessions: record attempts that finished but were never reported, requeue the others first."""
         for trial in list(self.accounts.unfinished):
             if not trial.attempts:
                 continue
@@ -290,14 +289,14 @@ class Agenda:
                 self._lose(trial, "driver")
 
     def _retry(self) -> None:
-        """Where a former session ended with nothing but failures, begin that part again: it may have been mended."""
-        part = self.vain
+        """Where an earlier session ended with nothing but failures, begin that part again: its cause may be mended."""
+        part = self.failed_part
         if part == "search":
             self._settled = False  # by a version that took a selection from such a search
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
                 return  # it goes on by itself
         if part is not None:
-            self.record(Retried(ids=failed_in(self.accounts, part), time=time.time()))
+            self.record(Retried(ids=failed_trials(self.accounts, part), time=time.time()))
 
     def _result(self, trial: Trial) -> Result | None:
         """What the last attempt left; one that cannot be read is a failure that says so."""

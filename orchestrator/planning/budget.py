@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.planning.arms import EQUAL, RANDOM, most_models
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
@@ -168,7 +169,7 @@ class Budget:
 
     def _per_step(self, accounts: Accounts, measure: Callable[[Cost], float]) -> float:
         """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
-        finished = [trial for trial in accounts.trials.values() if trial.tells_pace]
+        finished = [trial for trial in accounts.trials.values() if trial.shows_throughput]
         steps = sum(self.steps(trial.proposal) for trial in finished)
         return _total(finished, measure) / steps if steps else 0.0
 
@@ -185,3 +186,59 @@ def spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:
 
 def _total(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
     return sum(measure(cost) for trial in trials for cost in trial.costs)
+
+
+def confirm_arms(options: StudyOptions) -> int:
+    """The most arms confirm has: the selection, each control, and with leave-one-out each auxiliary left out."""
+    left_out = len(options.tasks) - 1 if options.confirm.leave_one_out else 0
+    return 1 + len(options.confirm.controls) + left_out
+
+
+def confirm_models(options: StudyOptions) -> int:
+    """The most models that confirm trains with each seed: with a primary one per arm."""
+    if options.objective is None:
+        return confirm_arms(options)
+    tasks = len(options.tasks)
+    groups = most_models(options.models, tasks)
+    # Groups are trained by the sampling rule; where that is equal shares, equal shares are the same training.
+    equal = 0 if options.training.sampling == "equal" else groups
+    several = {"single_task": tasks, RANDOM: groups, EQUAL: equal}
+    return groups + sum(several.get(control, 1) for control in options.confirm.controls)
+
+
+def confirm_trials(options: StudyOptions) -> int:
+    """The most trials confirm takes: one per seed and model."""
+    return options.confirm.seeds * confirm_models(options)
+
+
+def _levers(options: StudyOptions) -> list[str]:
+    """The keys whose smaller values need fewer trials."""
+    levers = ["confirm.seeds", "confirm.controls"]
+    levers += ["confirm.leave_one_out"] if options.confirm.leave_one_out else []
+    levers += ["models"] if options.objective else []
+    return levers + (["search_seeds"] if options.search_seeds > 1 else [])
+
+
+def check_budget(options: StudyOptions, fewest: int) -> None:
+    """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and ``fewest`` search trials."""
+    limit, confirm = options.budget.trials, confirm_trials(options)
+    if limit is not None and limit < confirm + fewest:
+        arms, models = confirm_arms(options), confirm_models(options)
+        each = f"{arms} arms" if models == arms else f"{models} models in {arms} arms"
+        raise BudgetTooSmall(
+            f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × {each}) and "
+            f"{options.selector.name} at least {fewest}; "
+            f"set it to {confirm + fewest} or more, or lower {', '.join(_levers(options))}"
+        )
+
+
+def check_confirm(limit: int | None, trained: int, owed: int) -> None:
+    """Raise ``BudgetTooSmall`` where an answer that stands is to be confirmed by more trials than there are left.
+
+    That happens to a finished study whose ``confirm`` was changed.
+    """
+    if limit is not None and owed and trained + owed > limit:
+        raise BudgetTooSmall(
+            f"budget.trials: {limit}, of which {trained} were trained; what `confirm` now asks for takes {owed} more; "
+            f"set it to {trained + owed} or more"
+        )

@@ -52,11 +52,11 @@ class Machines:
     room: int = 0
     cluster: bool = True
 
-    def there(self, wanted: Mapping[str, float]) -> int:
+    def fits_now(self, wanted: Mapping[str, float]) -> int:
         """How many trials that want as much fit on the nodes that are there."""
         return sum(node.fits(wanted) for node in self.nodes)
 
-    def coming(self, wanted: Mapping[str, float]) -> int:
+    def fits_after_scaling(self, wanted: Mapping[str, float]) -> int:
         """How many would fit on the nodes that could be started besides; one at the least where that is unknown."""
         each = sorted((node.fits(wanted) for kind, node in self._kinds() for _ in range(kind.most)), reverse=True)
         return max(sum(each[: self.room]), int(self.unknown))

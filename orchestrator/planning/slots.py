@@ -15,14 +15,14 @@ from auxtune.selectors.protocol import Proposal
 class Slots:
     """What one trial gets, and the most trials at a time.
 
-    ``concurrent`` fit on the nodes that are there, ``coming`` more on those that a cluster would start for them.
+    ``concurrent`` fit on the nodes that are there, ``after_scaling`` more on those that a cluster would start for them.
     ``probes`` is what a trial that measures gets, where that is other than what the rest get.
     """
 
     cpus: float
     gpus: float
     concurrent: int
-    coming: int = 0
+    after_scaling: int = 0
     custom: Mapping[str, float] = field(default_factory=dict)
     probes: Slots | None = None
 
@@ -44,7 +44,7 @@ class Slots:
     def share(self, proposal: Proposal) -> float:
         """The part of everything, also of what would be started, that a trial of ``proposal`` takes."""
         slots = self.of(proposal)
-        return 1 / max(1, slots.concurrent + slots.coming)
+        return 1 / max(1, slots.concurrent + slots.after_scaling)
 
 
 def allot(options: ResourceOptions, machines: Machines) -> Slots:
@@ -55,21 +55,21 @@ def allot(options: ResourceOptions, machines: Machines) -> Slots:
     if options.probe_gpus is not None and options.probe_gpus != gpus:
         slots = replace(slots, probes=replace(slots, gpus=float(options.probe_gpus)))
     for wanting in filter(None, (slots, slots.probes)):
-        if not machines.there(wanting.wanted) and not machines.coming(wanting.wanted):
+        if not machines.fits_now(wanting.wanted) and not machines.fits_after_scaling(wanting.wanted):
             raise ResourceError(_refusal(wanting.wanted, machines))
-    return resized(slots, options, machines).at_least_one
+    return resize_slots(slots, options, machines).at_least_one
 
 
-def resized(slots: Slots, options: ResourceOptions, machines: Machines) -> Slots:
+def resize_slots(slots: Slots, options: ResourceOptions, machines: Machines) -> Slots:
     """``slots`` on ``machines`` as they are now: nodes have come or gone, each trial gets what it got.
 
     ``concurrent`` is 0 where none fits at the moment.
     """
     most = float("inf") if options.concurrent == "auto" else options.concurrent
-    there = int(min(machines.there(slots.wanted), most))
-    coming = int(min(machines.coming(slots.wanted), most - there))
-    probes = None if slots.probes is None else resized(slots.probes, options, machines)
-    return replace(slots, concurrent=there, coming=coming, probes=probes)
+    now = int(min(machines.fits_now(slots.wanted), most))
+    after_scaling = int(min(machines.fits_after_scaling(slots.wanted), most - now))
+    probes = None if slots.probes is None else resize_slots(slots.probes, options, machines)
+    return replace(slots, concurrent=now, after_scaling=after_scaling, probes=probes)
 
 
 def _whole_if_any(machines: Machines) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from auxtune.orchestrator.planning.lengths import matches_examples, whole_steps
 from auxtune.orchestrator.record.events import Phase
-from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
@@ -59,7 +59,7 @@ class Translator:
             shares=shares,
             cycle=count_cycle(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
-            first=first,
+            source_tasks=first,
             evaluate=evaluated,
             test=evaluated if phase == "confirm" else (),
             model=self.model,
@@ -129,3 +129,43 @@ def search_score_of(options: StudyOptions) -> SearchScore:
 def _factors(shares: Mapping[str, float]) -> dict[str, float]:
     """Factors of the losses in proportion to ``shares``, 1 on average: the learning rate keeps its meaning."""
     return {task: share * len(shares) for task, share in shares.items()}
+
+
+def whole_steps(training: TrainingOptions, problem: Problem) -> int:
+    """The optimisation steps of a whole training; in epochs, those of the primary alone.
+
+    A pass over the rows is as many batches as hold each of them once, the last of which may be a small one.
+    """
+    if training.epochs is None or problem.primary is None:
+        return training.steps
+    batches = -(-_rows(problem) // training.batch_size)
+    return max(1, math.ceil(training.epochs * batches / training.accumulate))
+
+
+def matches_examples(training: TrainingOptions) -> bool:
+    """Whether trainings have the steps on the primary in common, and not all steps.
+
+    Epochs count passes over the primary's rows, so that is what they hold alike unless the study file says otherwise.
+    """
+    if training.epochs is not None and "match" not in training.model_fields_set:
+        return True
+    return training.match == "primary_examples"
+
+
+def epochs_in_words(training: TrainingOptions, problem: Problem) -> str | None:
+    """What the study's epochs come to; ``None`` where it counts in steps."""
+    if training.epochs is None or problem.primary is None:
+        return None
+    steps, primary = whole_steps(training, problem), problem.primary
+    times = "once" if training.epochs == 1 else f"{training.epochs:g} times"
+    alone = (
+        f"epochs: {times} over the {_rows(problem):,} training rows of {primary} is {steps} steps where it is trained "
+        "alone"
+    )
+    if matches_examples(training):
+        return f"{alone}; beside auxiliaries it gets as many at its share, so at a half a trial takes {2 * steps} steps"
+    return f"{alone}; beside auxiliaries {steps} steps too (`match: steps`), so at a half it is seen half as often"
+
+
+def _rows(problem: Problem) -> int:
+    return next(task.train_rows for task in problem.tasks if task.name == problem.primary)

@@ -1,7 +1,7 @@
-"""A sign that a study is being worked on, so that a second driver is refused early and politely.
+"""The lease of the driver that works on a study, so that a second driver is refused early and politely.
 
-The fence is the ledger's, not this file's: a driver that misses the sign is still stopped by the first segment it
-cannot create. The sign also says whom `auxtune stop` has to ask.
+The fence is the ledger's, not this file's: a driver that misses the lease is still stopped by the first segment it
+cannot create. The lease also says whom `auxtune stop` has to ask.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 
 from auxtune.orchestrator.errors import Locked, StorageError
-from auxtune.orchestrator.record.process import process_start
 from auxtune.orchestrator.storage.placing import replace_text
 from auxtune.orchestrator.typed import typed
 
@@ -29,8 +29,8 @@ STALE = 60.0  # seconds after which a silent driver elsewhere counts as dead
 
 
 @dataclass(frozen=True)
-class Sign:
-    """What a driver says of itself. ``time`` is that of the last beat, in seconds since the epoch."""
+class DriverLease:
+    """A driver's claim to a study. ``time`` is that of the last beat, in seconds since the epoch."""
 
     session: str
     pid: int
@@ -62,7 +62,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        other = living_driver(self._path.parent)
+        other = active_driver(self._path.parent)
         if other is not None:
             raise Locked(
                 f"{self._path.parent}: process {other.pid} on {other.host} is working on this study; "
@@ -77,9 +77,9 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        with suppress(StorageError):  # a sign that stays is known for a dead one
-            sign = _read(self._path)
-            if sign is not None and sign.session == self._session:  # it may be another's by now
+        with suppress(StorageError):  # a lease that stays is known for a dead one
+            lease = _read(self._path)
+            if lease is not None and lease.session == self._session:  # it may be another's by now
                 self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -95,37 +95,37 @@ class Heartbeat:
                 continue  # a full disk is the ledger's to report
 
     def _write(self) -> None:
-        sign = Sign(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
-        replace_text(self._path, json.dumps(asdict(sign)))
+        lease = DriverLease(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
+        replace_text(self._path, json.dumps(asdict(lease)))
 
 
-def living_driver(folder: Path) -> Sign | None:
-    """The sign of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
+def active_driver(folder: Path) -> DriverLease | None:
+    """The lease of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
 
     A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
     older version, a silence of ``STALE`` seconds is taken for its death.
     """
-    sign = _read(folder / "heartbeat.json")
-    if sign is None or (sign.here and sign.pid == os.getpid()):
+    lease = _read(folder / "heartbeat.json")
+    if lease is None or (lease.here and lease.pid == os.getpid()):
         return None
-    if sign.here and sign.started is not None:
-        return sign if sign.identified else None
-    if time.time() - sign.time > STALE or (sign.here and not _alive(sign.pid)):
+    if lease.here and lease.started is not None:
+        return lease if lease.identified else None
+    if time.time() - lease.time > STALE or (lease.here and not _alive(lease.pid)):
         return None
-    return sign
+    return lease
 
 
-def _read(path: Path) -> Sign | None:
-    """A sign that is whole, or ``None``. Raises ``StorageError``."""
+def _read(path: Path) -> DriverLease | None:
+    """A lease that is whole, or ``None``. Raises ``StorageError``."""
     try:
-        sign = json.loads(path.read_text(encoding="utf-8"))
-        return Sign(
-            session=str(sign["session"]),
-            pid=int(sign["pid"]),
-            host=str(sign["host"]),
-            time=float(sign["time"]),
-            started=sign.get("started"),
-            stopping=bool(sign.get("stopping", False)),
+        lease = json.loads(path.read_text(encoding="utf-8"))
+        return DriverLease(
+            session=str(lease["session"]),
+            pid=int(lease["pid"]),
+            host=str(lease["host"]),
+            time=float(lease["time"]),
+            started=lease.get("started"),
+            stopping=bool(lease.get("stopping", False)),
         )
     except StorageError:
         raise
@@ -141,3 +141,38 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+_PROC = Path("/proc")
+
+
+def process_start(pid: int) -> str | None:
+    """When the process began, as text that no other process of this id ever has; ``None``: not there, or unknown.
+
+    A process that has ended and is only waited for by its parent (a zombie) is not there any more.
+    """
+    return _linux_start(pid) if (_PROC / "self" / "stat").exists() else _posix_start(pid)
+
+
+def _linux_start(pid: int) -> str | None:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    # The name, in parentheses, may hold anything; after it the fields are numbered from 3, see proc_pid_stat(5).
+    fields = stat.rpartition(")")[2].split()
+    state, ticks = fields[0], fields[19]
+    return None if state in "ZX" else f"{ticks} ticks after boot {boot}"
+
+
+def _posix_start(pid: int) -> str | None:
+    # Two processes of different language or time zone must read the same text.
+    plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
+    try:
+        asked = subprocess.run(command, env=plain, capture_output=True, text=True, check=False)
+    except OSError:  # no ps here
+        return None
+    state, _, began = asked.stdout.strip().partition(" ")
+    return None if not began or state.startswith("Z") else began.strip()

@@ -1,16 +1,19 @@
-"""The worker's durable word: ``result.json`` in an attempt's folder, and where attempts live.
+"""An attempt's folder: where it is, its durable ``result.json``, its checkpoint and weights, and its heartbeat.
 
-A result is on disk before anyone is told of it, so an attempt that finished unheard is known by its file.
+A result is on disk before anyone is told of it, so an attempt that finished but was never reported is known by its
+file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.trials.result import Cost, Result
@@ -49,7 +52,7 @@ def read_result(folder: Path) -> Result | None:
         raise DamagedResultError(f"{path}: not a readable result: {error.error_count()} mistakes") from error
 
 
-def show_life(folder: Path) -> None:
+def touch_heartbeat(folder: Path) -> None:
     """Leave a sign of life, the process's id: what an attempt that leaves no result is charged up to."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
@@ -75,3 +78,39 @@ def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> C
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)
+
+
+def there(folder: Path) -> bool:
+    """Whether ``folder`` holds a whole checkpoint.
+
+    A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
+    use all the same, whoever loads it says so.
+    """
+    from auxtune.trials.checkpoint import FILE, usable  # it loads torch, which not everybody needs
+
+    return (folder / FILE).is_file() if isinstance(folder, ObjectPath) else usable(folder)
+
+
+def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
+    """The weights of another trial that ``trial`` begins with, if it continues one.
+
+    ``folder`` is the study's.
+    """
+    continued = trial.proposal.continuation
+    if continued is None or continued.start is None:
+        return None
+    former = accounts.of_selector[continued.start]
+    return weights_folder(folder, former.id, len(former.attempts))
+
+
+def useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> list[Path]:
+    """Weights on disk of ended trials, but for those of the attempts that count of the trials in ``held``."""
+    left = [
+        weights_folder(folder, trial.id, attempt.number)
+        for trial in accounts.trials.values()
+        for attempt in trial.attempts
+        if trial.proposal.continuation is not None
+        and trial.told is not None
+        and not (trial.id in held and attempt.number == trial.told.attempt)
+    ]
+    return [path for path in left if path.exists()]

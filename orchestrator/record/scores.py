@@ -1,10 +1,17 @@
-"""What the number that a search is told is called where people see it; its sign is turned in ``shown_scores``."""
+"""Scores as people read them: what they are called, and with which sign.
+
+For the search a higher score is always better, so that of an error or a loss is told to it with a minus. People are
+shown natural values.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every command line begins with this module, so it loads nothing
+    from auxtune.orchestrator.record.accounts import Accounts, Trial
+    from auxtune.selectors.protocol import Outcome
     from auxtune.trials.recipe import SearchScore
 
 _LOSSES = {"loss": "loss", "relative_loss": "relative loss"}
@@ -28,3 +35,38 @@ def value_noun(value: float, search_score: SearchScore) -> str:
 def scored_by(metric: str, search_score: SearchScore) -> str:
     """What an axis or a column of such values is called where the main metric is ``metric``."""
     return _LOSSES.get(search_score, metric)
+
+
+def sign_of(mains: Iterable[str], search_score: SearchScore = "metric") -> int:
+    """What turns a score by the main metrics ``mains`` into what was measured: −1 if lower is better in all, else 1.
+
+    Where ``search_score`` is a loss, lower is better whatever the metrics are.
+    """
+    from auxtune.trials.metrics import direction_of
+
+    if search_score != "metric":
+        return -1
+    directions = [direction_of(metric) for metric in mains]
+    return -1 if directions and max(directions) < 0 else 1
+
+
+def sign_of_outcome(outcome: Outcome, search_score: SearchScore = "metric") -> int:
+    """``sign_of`` the tasks that were scored; what was measured of a task begins with its main metric."""
+    return sign_of((next(iter(metrics)) for metrics in outcome.metrics.values() if metrics), search_score)
+
+
+def sign_in(accounts: Accounts) -> int:
+    """``sign_of`` the scores that the study compares; 1 before there is one."""
+    if accounts.search_score != "metric":
+        return -1
+    primary = accounts.sessions[-1].opened.problem.primary if accounts.sessions else None
+    told = (trial.told for trial in accounts.trials.values() if trial.told is not None)
+    scored = (each.outcome for each in told if each.outcome.ok)
+    return next((sign_of_outcome(outcome) for outcome in scored if primary is None or primary in outcome.metrics), 1)
+
+
+def shown_score(trial: Trial, search_score: SearchScore = "metric") -> float | None:
+    """The trial's score as it was measured, once told; ``search_score`` is what the study's scores are."""
+    if trial.told is None or trial.score is None:
+        return None
+    return sign_of_outcome(trial.told.outcome, search_score) * trial.score

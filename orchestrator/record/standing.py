@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.heartbeat import living_driver
+from auxtune.orchestrator.record.heartbeat import active_driver
 
 _STATES = ("waiting", "running", "finished", "reused", "stopped", "failed")
 
 
 def is_alive(folder: Path, accounts: Accounts) -> bool:
     """Whether a process is at work in the study's last session."""
-    last, sign = accounts.sessions[-1], living_driver(folder)
+    last, sign = accounts.sessions[-1], active_driver(folder)
     # The sign may be that of a clean-up, or of a session that is being prepared.
     return last.closed is None and sign is not None and sign.session == last.opened.session
 

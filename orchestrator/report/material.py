@@ -15,22 +15,19 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import cost_of, read_answer
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.answer_validity import NewReading, find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
-from auxtune.orchestrator.planning.read_anew import ReadAnew, read_anew
-from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.scores import scored_by
-from auxtune.orchestrator.record.shown_scores import sign_in
+from auxtune.orchestrator.record.scores import scored_by, sign_in
 from auxtune.orchestrator.record.standing import is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selection, Selector
 
@@ -57,7 +54,7 @@ class Material:
     @property
     def problem(self) -> Problem:
         """The question, as the last session asked it."""
-        return self.accounts.sessions[-1].opened.problem
+        return self.context.problem
 
     @property
     def outdated(self) -> bool:
@@ -90,29 +87,31 @@ class Material:
         return sign_in(self.accounts)
 
     @cached_property
-    def selector(self) -> Selector:
-        """The study's selector, made anew."""
-        return selector_of(self.options)
+    def context(self) -> StudyContext:
+        """The study as its last session understood it."""
+        return StudyContext.from_accounts(self.study, self.accounts, self.folder)
 
-    @cached_property
+    @property
+    def selector(self) -> Selector:
+        """The study's selector."""
+        return self.context.selector
+
+    @property
     def evidence(self) -> StoredEvidence:
         """What the trials of the storage measured."""
-        return StoredEvidence(EvidenceStore(self.folder.parent))
+        return self.context.evidence
 
     def fresh_fold(self) -> SelectorFold:
         """The selector before its first event."""
-        return SelectorFold(self.selector, self.problem, self.evidence)
+        return self.context.fold()
 
     @cached_property
     def fold(self) -> SelectorFold:
         """The selector after all events."""
-        fold = self.fresh_fold()
-        for event in self.events:
-            fold.add(event)
-        return fold
+        return self.context.fold(self.events)
 
     @cached_property
-    def anew(self) -> ReadAnew | None:
+    def anew(self) -> NewReading | None:
         """What the selector now reads out of the trials of an answer that was recorded in an older way.
 
         ``None`` also where the study searches on under another budget, and where the selector cannot be asked.
@@ -120,7 +119,7 @@ class Material:
         if self.accounts.selected_under(self.options.budget) is None:
             return None
         try:
-            return read_anew(self.accounts, self.fold, self.confirmation)
+            return find_new_reading(self.accounts, self.fold, self.confirmation)
         except AuxtuneError:
             return None
 
@@ -145,12 +144,10 @@ class Material:
             return belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}
 
-    @cached_property
+    @property
     def confirmation(self) -> Confirmation:
         """What confirm compares."""
-        translator = Translator(self.options, model_options(self.study), self.problem)
-        confirmation = confirmation_of(self.options.confirm, self.problem, translator.execute)
-        return confirmation.recalling(self.accounts)
+        return self.context.confirmation
 
     @cached_property
     def arms(self) -> Mapping[str, Sequence[Sequence[Trial]]]:
@@ -175,7 +172,14 @@ def read_material(folder: Path, study: StudyFile) -> Material:
 
 
 def finished_material(
-    folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]
+    folder: Path,
+    study: StudyFile,
+    events: Sequence[Event],
+    selection: Mapping[str, Any],
+    accounts: Accounts | None = None,
 ) -> Material:
-    """The study that a session has just brought to its answer, and is about to close."""
-    return Material(folder, study, events, Accounts(events), "done", selection)
+    """The study that a session has just brought to its answer, and is about to close.
+
+    ``accounts`` are of all ``events``, which are folded where they are not given.
+    """
+    return Material(folder, study, events, Accounts(events) if accounts is None else accounts, "done", selection)

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.planning.lengths import whole_steps
+from auxtune.orchestrator.planning.translate import whole_steps
+from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
 from auxtune.orchestrator.report.material import Material, finished_material
@@ -72,16 +73,22 @@ def write_page(page: Page, to: Path) -> None:
 
 
 def write_report(
-    folder: Path, study: StudyFile, events: Sequence[Event], selection: Mapping[str, Any]
+    folder: Path,
+    study: StudyFile,
+    events: Sequence[Event],
+    selection: Mapping[str, Any],
+    accounts: Accounts | None = None,
 ) -> tuple[Page | None, str | None]:
     """Write ``report.html`` of a study that has just come to its answer into its ``folder``.
+
+    ``accounts`` are of all ``events``, which are folded where they are not given.
 
     Return the page, if it could be drawn, and why it could not be drawn or written. The answer is there already and
     must not be lost over its picture, whatever cannot be drawn.
     """
     page = None
     try:
-        page = study_page(finished_material(folder, study, events, selection))
+        page = study_page(finished_material(folder, study, events, selection, accounts))
         write_page(page, folder / FILE)
     except Exception as error:
         with suppress(OSError):  # a former page would tell of another answer

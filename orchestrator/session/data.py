@@ -10,15 +10,16 @@ from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyData
 from auxtune.orchestrator.planning.budget import check_limits, unreachable
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.study_file.paths import model_options, task_sources
+from auxtune.orchestrator.study_file.paths import model_options, task_sources, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
-from auxtune.trials.data import Task, load_tasks
-from auxtune.trials.encoder import BaseEncoder, load_base
-from auxtune.trials.problems import DataError
+from auxtune.trials.data.tasks import Task, load_tasks
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base
+from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.tokenizer_check import check_tokenizer
-from auxtune.trials.truncation import missed_words
+from auxtune.trials.token_checks import check_tokenizer, describe_missed_words
+from auxtune.trials.tokens import encode_tasks
 
 ENCODER: KeyPath = ("model", "name")
 
@@ -41,23 +42,30 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
         wrong[ENCODER] = [
             message.replace(f"encoder {options.name}:", f"{options.name!r}:", 1) for message in error.messages
         ]
-    except ValueError as error:
-        key, _, rest = str(error).partition(" ")  # it says itself which key it is about
-        wrong[tuple(key.rstrip(":").split("."))] = [rest + _no_folder(study, options, rest)]
+    except EncoderError as error:
+        wrong[tuple(error.key.split("."))] = [error.message + _no_folder(study, options, error)]
     if wrong:
         raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
     return tasks, encoder
 
 
-def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
-    """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
+def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, EncodedTask]:
+    """The tasks on token ids. Raises ``StudyDataError`` where the encoder cannot read them."""
     try:
-        return missed_words(tasks, model_options(study))
+        return encode_tasks(tasks, model_options(study), tokens_folder(study))
     except DataError as error:
         raise StudyDataError(study.told({ENCODER: error.messages})) from error
 
 
-def told_of(study: StudyFile, base: BaseEncoder) -> list[str]:
+def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
+    """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
+    try:
+        return describe_missed_words(tasks, model_options(study))
+    except DataError as error:
+        raise StudyDataError(study.told({ENCODER: error.messages})) from error
+
+
+def encoder_notes(study: StudyFile, base: BaseEncoder) -> list[str]:
     """What whoever chose the encoder should know, each with its key."""
     return [f"model.name {study.options.model.name!r}: {note}" for note in base.notes]
 
@@ -75,12 +83,10 @@ def unreachable_here(study: StudyFile) -> list[str]:
     return list(unreachable(study.options, slots).values())
 
 
-def _no_folder(study: StudyFile, options: ModelOptions, said: str) -> str:
-    """That what was looked for on the hub is no folder either, where it may have been meant as one."""
-    folder = study.folder / options.name
-    is_hubs = options.name != "tiny" and not Path(options.name).is_absolute()
-    is_hubs = is_hubs and "its configuration cannot be read" in said
-    return f"; and on this machine there is no such folder: {folder}" if is_hubs else ""
+def _no_folder(study: StudyFile, options: ModelOptions, error: EncoderError) -> str:
+    """A hint that a name that the hub does not know is no folder either, where it may have been meant as one."""
+    may_be_folder = error.is_unread and not Path(options.name).is_absolute()
+    return f"; and on this machine there is no such folder: {study.folder / options.name}" if may_be_folder else ""
 
 
 def _moved(study: StudyFile) -> list[str]:

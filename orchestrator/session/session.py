@@ -1,43 +1,38 @@
-"""One session of a study: open the ledger, train what is left, answer. What ``run`` and ``resume`` do."""
+"""One session of a study: open the ledger, train what is left, answer, close. What ``run`` and ``resume`` do."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from auxtune.orchestrator.answer.answer import answer, write_answer
-from auxtune.orchestrator.engine.loop import run_tuner
-from auxtune.orchestrator.errors import Interrupted, LedgerError, Locked, TooManyFailures
+from auxtune.orchestrator.answer.answer import answer, read_answer, write_answer
+from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.lengths import whole_steps
-from auxtune.orchestrator.planning.measuring import Measuring
-from auxtune.orchestrator.planning.plan_size import check_confirm
-from auxtune.orchestrator.planning.slots import Slots, resized
+from auxtune.orchestrator.planning.answer_validity import FailedPart
+from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.record.evidence import StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.node_time import NodeTrail
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
-from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.closing import close, discard_answer, ending_of, failure_of
-from auxtune.orchestrator.session.ground import Ground, on_cluster, on_this_machine
-from auxtune.orchestrator.session.opening import open_ledger
-from auxtune.orchestrator.session.prepare import Prepared, prepare
+from auxtune.orchestrator.report.figures import FOLDER as FIGURES
+from auxtune.orchestrator.report.figures import figures
+from auxtune.orchestrator.report.note import note_of
+from auxtune.orchestrator.report.study_page import FILE, write_report
+from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
+from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.ending import Reason
+from auxtune.orchestrator.tracking.ending import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 from auxtune.orchestrator.typed import typed
 
@@ -46,19 +41,18 @@ PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished study leaves: its folder, the content of ``selection.json``, and the accounts.
-
-    ``unpaid`` says what the selector reads anew out of its trials where the budget does not allow to confirm it.
-    ``tracking_trouble`` says why MLflow could not be brought up to date, if it could not, and ``report_trouble`` why
-    ``report.html`` could not be written.
-    """
+    """What a finished study leaves."""
 
     folder: Path
     selection: Mapping[str, Any]
+    """The content of ``selection.json``."""
     accounts: Accounts
     tracking_trouble: str | None
+    """Why MLflow could not be brought up to date, if it could not."""
     report_trouble: str | None = None
+    """Why ``report.html`` could not be written, if it could not."""
     unpaid: str | None = None
+    """The selector's new reading of its trials, where the budget does not allow to confirm it."""
 
 
 def run_session(
@@ -67,177 +61,199 @@ def run_session(
     allow_drift: bool = False,
     address: str | None = None,
 ) -> Result:
-    """Run a study, or go on with it, to its answer: on this machine, or on the cluster at ``address``.
+    """Run a study, or resume it, to its answer: on this machine, or on the cluster at ``address``.
 
     Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError``
-    and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session goes on
+    and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
     from there.
     """
-    folder, session = study_folder(study), uuid.uuid4().hex[:12]
     tracking_uri(study)  # what is wrong with it is said before anything is begun
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        signals = stack.enter_context(StopSignals())
-        stack.enter_context(Heartbeat(folder, session, lambda: bool(signals.came)))
-        ground = stack.enter_context(on_cluster(address, signals) if address else on_this_machine())
-        prepared = prepare(study, ground.machines())
-        ledger = open_ledger(folder, prepared, session, allow_drift)
-        prepared = replace(prepared, confirmation=prepared.confirmation.recalling(Accounts(ledger.events)))
-        listener(ledger.events[-1])  # the opening itself
-        stack.enter_context(patient())  # not before: what cannot be reached at all is said at once
-        (folder / "study.yaml").write_text(study.text, encoding="utf-8")
-        steps, price = prepared.translator.steps, prepared.budget.price
-        runs = mirrored(study, folder, ledger.events, steps, price, prepared.rows)
-        tracker = Tracker(runs, list(ledger.events))
-        tracker.start()
-        reason: Reason = "failed"
-        selection: Mapping[str, Any] = {}
-        page: Page | None = None
-        untold: str | None = "interrupted"  # why there is no report.html
-        failure = ""  # why there is no answer, up to what is to be done
+    with Session.open(study, listener, allow_drift, address) as session:
+        session.run()
+    return session.result()
+
+
+class Session:
+    """A session whose ledger is open; ``run`` it once, and then ask for its ``result``."""
+
+    def __init__(
+        self,
+        key: str,
+        prepared: Prepared,
+        ledger: Ledger,
+        backend: RayBackend,
+        signals: StopSignals,
+        listener: Callable[[Event], None],
+    ) -> None:
+        """``key`` names it in the ledger. ``prepared`` knows of all events of ``ledger``."""
+        context = prepared.context
+        self._key, self._prepared, self._context = key, prepared, context
+        self._ledger, self._backend, self._signals, self._listener = ledger, backend, signals, listener
+        self._tracker = Tracker(mirrored(context), list(ledger.events))
+        self._agenda: Agenda | None = None
+        self._reason: Reason = "failed"
+        self._selection: Mapping[str, Any] = {}
+        self._page: Page | None = None
+        self._report_trouble: str | None = "interrupted"
+        self._failure = ""  # why there is no answer, up to what is to be done
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, study: StudyFile, listener: Callable[[Event], None], allow_drift: bool, address: str | None
+    ) -> Iterator[Session]:
+        """Take the study, read its data and begin a session in its ledger; within the context nobody else has it.
+
+        Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError`` and whatever ``prepare`` raises.
+        """
+        folder, key = study_folder(study), uuid.uuid4().hex[:12]
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            signals = stack.enter_context(StopSignals())
+            stack.enter_context(Heartbeat(folder, key, lambda: bool(signals.came)))
+            backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
+            ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift)
+            listener(ledger.events[-1])  # the opening itself
+            stack.enter_context(patient())  # not before: what cannot be reached at all is said at once
+            (folder / "study.yaml").write_text(study.text, encoding="utf-8")
+            yield cls(key, prepared, ledger, backend, signals, listener)
+
+    def run(self) -> None:
+        """Search, answer and close; an error closes the session too, as a failed one."""
+        self._tracker.start()
         try:
-            measuring = prepared.measuring(ledger.events)
-            agenda = _agenda(folder, ledger, prepared, measuring, tracker, listener)
-            check_confirm(study.options.budget.trials, agenda.accounts.trained, agenda.owed)
-            if not agenda.finished:
-                _train(prepared, agenda, measuring, tracker, folder, session, signals, ground)
-            reason = "done" if agenda.finished else "interrupted" if signals.came else "failed"
-            if reason == "done":
-                selection = _answer(prepared, agenda, folder)
-                page, untold = write_report(folder, study, ledger.events, selection)
-            elif reason == "failed":
-                discard_answer(folder, agenda.vain)
-                failure = failure_of(agenda, folder)
-            ending = ending_of(reason, folder, selection, page)
-            for event in close(ledger, tracker, reason, ending, PATIENCE, failure or None):
-                agenda.accounts.add(event)
+            agenda = self.search()
+            self.answer(agenda)
+            self.close(agenda)
         except Locked:
-            tracker.abandon()  # the runs are the other driver's now
+            self._tracker.abandon()  # the runs are the other driver's now
             raise
         except KeyboardInterrupt:  # at a moment when it could be obeyed at once
-            reason = "done" if reason == "done" else "interrupted"
-            close(ledger, tracker, reason, ending_of(reason, folder, selection, page), patience=0.0)
+            self._reason = "done" if self._reason == "done" else "interrupted"
+            ending = ending_of(self._reason, self._context.folder, self._selection, self._page)
+            close(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
-                close(ledger, tracker, "failed", ending_of("failed", folder, {}, None), PATIENCE)
+                ending = ending_of("failed", self._context.folder, {}, None)
+                close(self._ledger, self._tracker, "failed", ending, PATIENCE)
             raise
-    if reason == "done":
-        trained, limit = agenda.accounts.trained, study.options.budget.trials
-        unpaid = agenda.unpaid.describe(folder, trained, limit) if agenda.unpaid else None
-        return Result(folder, selection, agenda.accounts, tracker.trouble, untold, unpaid)
-    go_on = f"`auxtune resume {typed(folder)}` goes on from here"
-    if reason == "interrupted":
-        raise Interrupted(f"Interrupted; {go_on}.")
-    raise TooManyFailures(failure + go_on)
+
+    def search(self) -> Agenda:
+        """Recover what earlier sessions left open, and train until the agenda is through or a signal comes."""
+        planner = self._prepared.measure_planner()
+        agenda = Agenda(self._context, self._ledger, self._prepared.budget, self._hear, planner.find_known)
+        self._agenda = agenda
+        check_confirm(self._context.options.budget.trials, agenda.accounts.trained, agenda.owed)
+        if not agenda.finished:
+            search = RaySearch(self._prepared, agenda, planner, self._tracker, self._signals, self._backend, self._key)
+            search.run()
+        self._reason = "done" if agenda.finished else "interrupted" if self._signals.came else "failed"
+        return agenda
+
+    def answer(self, agenda: Agenda) -> None:
+        """Write the answer and its page where the study has come to one; else keep none that is not one."""
+        context, folder = self._context, self._context.folder
+        if self._reason == "done":
+            metrics = {name: task.metrics[0] for name, task in self._prepared.tasks.items()}
+            name, confirmation, price = context.options.study, context.confirmation, context.price
+            self._selection = answer(name, folder, agenda.accounts, confirmation, metrics, price)
+            write_answer(folder, self._selection)
+            self._page, self._report_trouble = write_report(
+                folder, context.study, self._ledger.events, self._selection, context.accounts
+            )
+        elif self._reason == "failed":
+            discard_answer(folder, agenda.failed_part)
+            self._failure = failure_of(agenda, folder)
+
+    def close(self, agenda: Agenda) -> None:
+        """Bring MLflow up to date and write the session's last events."""
+        ending = ending_of(self._reason, self._context.folder, self._selection, self._page)
+        message = self._failure or None
+        for event in close(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
+            agenda.accounts.add(event)
+
+    def result(self) -> Result:
+        """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
+        folder = self._context.folder
+        resume = f"`auxtune resume {typed(folder)}` goes on from here"
+        if self._reason == "interrupted":
+            raise Interrupted(f"Interrupted; {resume}.")
+        if self._reason == "failed" or self._agenda is None:
+            raise TooManyFailures(self._failure + resume)
+        accounts, unpaid = self._agenda.accounts, self._agenda.unpaid
+        limit = self._context.options.budget.trials
+        said = unpaid.describe(folder, accounts.trained, limit) if unpaid else None
+        return Result(folder, self._selection, accounts, self._tracker.trouble, self._report_trouble, said)
+
+    def _hear(self, event: Event) -> None:
+        self._tracker.hear(event)
+        self._listener(event)
 
 
-def _agenda(
-    folder: Path,
-    ledger: Ledger,
-    prepared: Prepared,
-    measuring: Measuring,
-    tracker: Tracker,
-    listener: Callable[[Event], None],
-) -> Agenda:
-    def heard(event: Event) -> None:
-        tracker.hear(event)
-        listener(event)
+def ending_of(reason: Reason, folder: Path, selection: Mapping[str, Any], page: Page | None) -> Ending:
+    """What MLflow keeps of the study, once it has ended for a ``reason``."""
+    if not selection:
+        return Ending(reason, files=(folder / "study.yaml",))
+    files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
+    try:
+        drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
+        return Ending(reason, selection, note_of(page, selection, folder), files, drawings)
+    except Exception as error:  # an answer must not be lost over what MLflow shows of it
+        said = f"{type(error).__name__}: {error}"
+        logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
+        return Ending(reason, selection, note_of(None, selection, folder), files)
 
-    fold = SelectorFold(prepared.selector, prepared.problem, StoredEvidence(measuring.store))
-    return Agenda(
-        folder, ledger, fold, prepared.translator, prepared.budget, prepared.confirmation, heard, measuring.served
+
+def close(
+    ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float, message: str | None = None
+) -> list[Tracked]:
+    """End the mirror and the session, with a ``message`` for whoever looks later.
+
+    Returns the runs that were made last, which are still noted.
+    """
+    tracker.finish(ending, patience)
+    made = tracker.made()
+    for event in made:
+        ledger.append(event)
+    ledger.close(reason, message)
+    return made
+
+
+def failure_of(agenda: Agenda, folder: Path) -> str:
+    """Why a study cannot go on, up to what is to be done."""
+    trials = agenda.accounts.trials.values()
+    part = agenda.failed_part
+    if part is None and not agenda.failing:
+        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
+        return f"Ray ended before the study did (its logs are in {logs}); "
+    failed = [trial for trial in trials if trial.status == "failed"]
+    last = failed[-1]
+    what = f"{len(failed)} of {len(trials)} trials failed, the last ones in a row"
+    if part == "search" and not agenda.failing:
+        what = f"There is no answer: nothing came of the search, {_each(agenda.accounts.of_selector)} failed"
+    elif part == "confirm":
+        what = "There is no answer: every training that was to confirm the selection failed"
+    return (
+        f"{what}. Trial {last.id} said: {last.told.message if last.told else 'nothing'} (log: "
+        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
     )
 
 
-def _train(
-    prepared: Prepared,
-    agenda: Agenda,
-    measuring: Measuring,
-    tracker: Tracker,
-    folder: Path,
-    session: str,
-    signals: StopSignals,
-    ground: Ground,
-) -> None:
-    """Let Ray work through the agenda, until it is through or a signal comes."""
-    with signals.held(), ground.ray():
-        signals.listen()
-        # These import Ray, whose settings must be in the environment before.
-        from auxtune.orchestrator.engine.search import LedgerSearcher
-        from auxtune.orchestrator.engine.trainable import Assignment
-        from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
+def discard_answer(folder: Path, part: FailedPart | None) -> None:
+    """Delete an answer that a former version took from what failed altogether in ``part``, and its page.
 
-        def slots() -> Slots:
-            return resized(prepared.slots, prepared.study.options.resources, ground.machines())
-
-        def assign(trial: Trial) -> Assignment:
-            attempt = trial.attempts[-1]
-            former, given = attempt.resume_from, prepared.slots.of(trial.proposal)
-            return Assignment(
-                trial=trial.id,
-                attempt=attempt.number,
-                recipe=prepared.translator.recipe(trial.proposal, trial.phase),
-                folder=attempt_folder(folder, trial.id, attempt.number),
-                checkpoint=attempt_folder(folder, trial.id, former) / "checkpoint" if former else None,
-                start=agenda.start_of(trial),
-                judged=agenda.may_stop(trial),
-                cpus=given.cpus,
-                gpus=given.gpus,
-                wanted=given.wanted,
-                proposal=trial.proposal,
-                problem=prepared.problem,
-                study=folder,
-                measure=measuring.plan(trial.proposal),
-            )
-
-        trail = NodeTrail(ground.node_time, agenda.record, agenda.flush)
-
-        def each_turn() -> None:
-            for event in tracker.made():
-                agenda.record(event)
-            agenda.resize(slots())
-            trail.each_turn()
-            signals.end_loop()
-
-        minutes = prepared.study.options.resources.trial_minutes
-        watch = LoopWatch(each_turn)
-        callbacks = [watch, *([HangWatch(minutes * 60, slots)] if minutes else [])]
-        searcher = LedgerSearcher(agenda, assign, watch.error_of, slots)
-        try:
-            with _scratch(folder) as scratch, contextlib.suppress(KeyboardInterrupt):  # the second Ctrl-C: at once
-                scheduler = _scheduler(prepared, agenda)
-                run_tuner(searcher, scheduler, callbacks, prepared.tasks, prepared.base, scratch / session)
-        finally:
-            trail.end()
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
-    if not isinstance(folder, ObjectPath):
-        yield folder / "tune"
+    What an earlier budget had confirmed stays.
+    """
+    if part is None:
         return
-    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
-        yield Path(scratch)
+    try:
+        content = read_answer(folder)
+    except AuxtuneError:  # of no use to anybody either
+        return
+    if content is not None and (part == "search" or not content["report"]):
+        for name in ("selection.json", FILE):
+            (folder / name).unlink(missing_ok=True)
 
 
-def _scheduler(prepared: Prepared, agenda: Agenda) -> Any:
-    """What hands trials to workers, and stops trials early if the study asks for it."""
-    from auxtune.orchestrator.engine.scheduling import OwnActors
-    from auxtune.orchestrator.engine.stopping import EarlyStopping
-
-    training = prepared.study.options.training
-    if training.early_stopping is None:
-        return OwnActors()
-    steps = whole_steps(training, prepared.problem)
-    grace = min(training.evaluate_every, steps)
-    return EarlyStopping(grace, steps, agenda.record, agenda.accounts.judged)
-
-
-def _answer(prepared: Prepared, agenda: Agenda, folder: Path) -> Mapping[str, Any]:
-    options = prepared.study.options
-    metrics = {name: task.metrics[0] for name, task in prepared.tasks.items()}
-    price = prepared.budget.price
-    content = answer(options.study, folder, agenda.accounts, prepared.confirmation, metrics, price)
-    write_answer(folder, content)
-    return content
+def _each(trials: Sequence[Trial]) -> str:
+    return "its one trial" if len(trials) == 1 else f"all of its {len(trials)} trials"

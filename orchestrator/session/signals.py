@@ -29,7 +29,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            # SIGUSR1 too: a Tune of former days may have left its handler in this process.
+            # SIGUSR1 too: an earlier Tune run in this process may have left its handler.
             self._former = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)
             self.listen()

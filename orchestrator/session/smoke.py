@@ -1,30 +1,39 @@
-"""The smoke test of a study: each task trained alone for a few steps, in this process and without Ray."""
+"""The smoke test of a study: each task trained alone for a few steps, in this process and without Ray.
+
+``smoke.json`` in the study's folder keeps how long parts of each task's training took, and of what that is true.
+Figures of another model, data, device or machine say nothing, so whoever reads them compares ``true_of`` first. The
+file is a convenience: the next smoke test writes it again, and a study runs without it.
+"""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import this_machine
-from auxtune.orchestrator.planning.plan_size import problem_of
+from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.smoke import DamagedSmokeError, SmokedTask, SmokeRecord, read_smoke, write_smoke
-from auxtune.orchestrator.session.prepare import digest_of, fingerprint_of
 from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.data import Task
+from auxtune.trials.data.tasks import Task
 from auxtune.trials.device import device_name
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify
+from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.result import FailureReason, SmokeFigures
 from auxtune.trials.smoke import smoke_task
 from auxtune.trials.tokens import encode_tasks
 
@@ -49,7 +58,7 @@ def run_smoke(
             for name, task in tasks.items():
                 smoked[name] = _smoked(study, task, base, slots, Path(scratch, name))
                 listener(name, smoked[name])
-        record = SmokeRecord(true_of(study, tasks, base, slots), smoked)
+        record = SmokeRecord(true_of(StudyContext.from_data(study, tasks, base), slots), smoked)
         write_smoke(folder, record)
     except OSError as error:
         raise AuxtuneError(f"{folder}: cannot be written: {error.strerror or error}; change `storage`") from error
@@ -73,15 +82,14 @@ def known_figures(folder: Path, now: Mapping[str, str]) -> tuple[Mapping[str, Sm
     ]
 
 
-def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slots: Slots) -> dict[str, str]:
+def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
     """What a smoke test's figures depend on: key -> its digest or name."""
-    meaning = fingerprint_of(study, tasks, base)
     return {
-        **{key: digest for key, digest in meaning.items() if key == "model" or key.startswith("tasks.")},
-        "training": digest_of(study.options.training.model_dump(mode="json", include=_TIMED)),
+        **{key: digest for key, digest in context.fingerprint.items() if key == "model" or key.startswith("tasks.")},
+        "training": digest_of(context.options.training.model_dump(mode="json", include=_TIMED)),
         "threads": str(max(1, int(slots.cpus))),
         "host": platform.node(),
-        "device": device_name(slots.gpus, study.options.resources.device),
+        "device": device_name(slots.gpus, context.options.resources.device),
         "auxtune": version("auxtune"),
         "torch": version("torch"),
     }
@@ -90,13 +98,73 @@ def true_of(study: StudyFile, tasks: Mapping[str, Task], base: BaseEncoder, slot
 def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
     try:
         encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
-        return SmokedTask(smoke_task(_recipe(study, task), encoded, base, scratch, slots.cpus, slots.gpus))
+        recipe = _recipe(study, task, base)
+        return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # whatever it is, the other tasks are tried too
-        return SmokedTask(None, classify(error), f"{type(error).__name__}: {error}")
+        return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 
 
-def _recipe(study: StudyFile, task: Task) -> Recipe:
+def _recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
     """The study's recipe as if ``task`` were the primary, alone."""
-    problem = replace(problem_of(study, {task.name: task}), primary=task.name)
-    translator = Translator(study.options, model_options(study), problem)
+    context = StudyContext.from_data(study, {task.name: task}, base)
+    translator = replace(context, problem=replace(context.problem, primary=task.name)).translator
     return translator.recipe(translator.execute(Proposal((task.name,), seed=study.options.seed)), "search")
+
+
+FILE = "smoke.json"
+
+
+@dataclass(frozen=True)
+class SmokedTask:
+    """One task's figures, or ``why`` it failed, with a ``message`` for people."""
+
+    figures: SmokeFigures | None
+    why: FailureReason | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class SmokeRecord:
+    """A whole smoke test. ``true_of`` maps what the figures depend on to its digest or name."""
+
+    true_of: Mapping[str, str]
+    tasks: Mapping[str, SmokedTask]
+    format: Literal[1] = 1  # raised where a reader would misunderstand it
+
+    def differs_in(self, now: Mapping[str, str]) -> tuple[str, ...]:
+        """The keys in which this is not true of ``now``."""
+        return tuple(key for key in sorted(self.true_of.keys() | now.keys()) if self.true_of.get(key) != now.get(key))
+
+
+class DamagedSmokeError(ValueError):
+    """There is a ``smoke.json``, but not one that a smoke test of this version wrote."""
+
+
+_record = TypeAdapter(SmokeRecord)
+
+
+def write_smoke(folder: Path, record: SmokeRecord) -> Path:
+    """Write ``folder/smoke.json``, whole or not at all, and return its path."""
+    path = folder / FILE
+    write_whole(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
+    return path
+
+
+def read_smoke(folder: Path) -> SmokeRecord | None:
+    """The last smoke test of the study in ``folder``; ``None`` without one. Raises ``DamagedSmokeError``."""
+    path = folder / FILE
+    try:
+        record = _record.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        reason = f"{error.error_count()} mistakes" if isinstance(error, ValidationError) else error.strerror
+        raise DamagedSmokeError(f"{path}: not a readable smoke test ({reason})") from error
+    if wrong := [name for name, task in record.tasks.items() if task.figures and not _possible(task.figures)]:
+        raise DamagedSmokeError(f"{path}: not a readable smoke test (impossible figures of {', '.join(wrong)})")
+    return record
+
+
+def _possible(figures: SmokeFigures) -> bool:
+    seconds = (figures.fastest, figures.seconds_per_step, figures.slowest, figures.seconds_per_evaluation)
+    return all(isfinite(value) and value > 0 for value in seconds) and figures.evaluated_rows > 0

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.heartbeat import CLEANING, Sign, living_driver
+from auxtune.orchestrator.record.heartbeat import CLEANING, DriverLease, active_driver
 from auxtune.orchestrator.record.ledger import read_events
 
-LOOK = 0.2  # seconds between looks at the driver's sign
+LOOK = 0.2  # seconds between looks at the driver's lease
 
 
-def ask_to_stop(folder: Path) -> Sign | None:
+def ask_to_stop(folder: Path) -> DriverLease | None:
     """Signal the driver that works on the study in ``folder``, once; ``None`` where there is none alive.
 
     A driver that is stopping already is left in peace: a second signal would not wait for running trials. Raises
     ``AuxtuneError`` where the driver is on another host, or cannot be told from another process.
     """
-    driver = living_driver(folder)
+    driver = active_driver(folder)
     if driver is None or driver.stopping:
         return driver
     if driver.session.startswith(CLEANING):
@@ -52,17 +52,17 @@ def ask_to_stop(folder: Path) -> Sign | None:
     return driver
 
 
-def wait_until_gone(folder: Path, driver: Sign, seconds: float) -> bool:
+def wait_until_gone(folder: Path, driver: DriverLease, seconds: float) -> bool:
     """Whether ``driver`` has let go of the study within ``seconds``: its session is closed then, or it died."""
     end = time.monotonic() + seconds
-    while (sign := living_driver(folder)) is not None and sign.session == driver.session:
+    while (lease := active_driver(folder)) is not None and lease.session == driver.session:
         if time.monotonic() >= end:
             return False
         time.sleep(LOOK)
     return True
 
 
-def ended_as(folder: Path, driver: Sign) -> str | None:
+def ended_as(folder: Path, driver: DriverLease) -> str | None:
     """How the session of ``driver`` ended: ``done``, ``interrupted``, ``failed``; ``None`` if it had not begun one."""
     for session in Accounts(read_events(folder / "ledger")).sessions:
         if session.opened.session == driver.session:

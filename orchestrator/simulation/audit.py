@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from auxtune.orchestrator.simulation.affine import copied, rank_correlation
-from auxtune.orchestrator.simulation.groups_table import GroupsTable
-from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
-from auxtune.orchestrator.simulation.reading import Table
-from auxtune.orchestrator.simulation.seeds import mean_over_seeds
-from auxtune.orchestrator.simulation.transfer_table import TransferTable
+from auxtune.orchestrator.tables.groups import GroupsTable
+from auxtune.orchestrator.tables.mixtures import MixturesTable
+from auxtune.orchestrator.tables.reading import Table
+from auxtune.orchestrator.tables.rows import mean_over_seeds
+from auxtune.orchestrator.tables.transfers import TransferTable
 
 _COPIED, _ONE_VALUE, _WEAK = 0.5, 0.5, 0.2
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.affinity_file import Affinities
-from auxtune.orchestrator.simulation.mistakes import TableError
+from auxtune.orchestrator.tables.reading import Affinities
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.kit.similarity import likenesses
 from auxtune.selectors.protocol import Measure, Proposal
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.groups_table import GroupsTable
-from auxtune.orchestrator.simulation.mistakes import TableError
 from auxtune.orchestrator.simulation.recorded_evidence import seed_of
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording, equal_shares
+from auxtune.orchestrator.tables.groups import GroupsTable
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 
 

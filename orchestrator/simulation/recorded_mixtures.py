@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
+from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 

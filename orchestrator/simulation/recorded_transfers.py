@@ -8,7 +8,7 @@ import numpy as np
 
 from auxtune.orchestrator.simulation.recorded_evidence import seed_of
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
-from auxtune.orchestrator.simulation.transfer_table import TransferTable
+from auxtune.orchestrator.tables.transfers import TransferTable
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.reading import Recorded
 from auxtune.orchestrator.simulation.recorded_evidence import measured
+from auxtune.orchestrator.tables.reading import Recorded
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 NOT_RECORDED = "not recorded"

@@ -15,16 +15,16 @@ import pandas as pd
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.simulation.controls import AsGroups
-from auxtune.orchestrator.simulation.groups_table import GroupsTable
 from auxtune.orchestrator.simulation.judging import judge
-from auxtune.orchestrator.simulation.mistakes import TableError
-from auxtune.orchestrator.simulation.mixtures_table import MixturesTable
-from auxtune.orchestrator.simulation.reading import Recorded, read_recorded
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
 from auxtune.orchestrator.simulation.recording import Recording
 from auxtune.orchestrator.simulation.replay import Replayed, replay
+from auxtune.orchestrator.tables.groups import GroupsTable
+from auxtune.orchestrator.tables.mixtures import MixturesTable
+from auxtune.orchestrator.tables.reading import Recorded, read_recorded
+from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.methods.controls import FixedMixture
 from auxtune.selectors.protocol import Selector
 from auxtune.selectors.registry import make

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
+from auxtune.trials.recipe import ModelOptions, Recipe
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default
@@ -70,22 +71,27 @@ class EncoderOptions(Section):
     """The encoder that all tasks share."""
 
     name: str = Field(
-        default="tiny",
+        default=ModelOptions.name,
         min_length=1,
         description="A hub id, a folder (relative to the study file), or `tiny`: a small BERT trained from scratch.",
     )
-    layers: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Keep only the first n layers.")
-    max_length: int = Field(default=128, ge=4, le=8192, description="Longest input in tokens; the rest is cut off.")
+    layers: Annotated[int, Field(ge=1)] | None = Field(
+        default=ModelOptions.layers, description="Keep only the first n layers."
+    )
+    max_length: int = Field(
+        default=ModelOptions.max_length, ge=4, le=8192, description="Longest input in tokens; the rest is cut off."
+    )
     pooling: Literal["cls", "mean"] = Field(
-        default="cls",
+        default=ModelOptions.pooling,
         description="One vector per sentence: the first token's, or the mean of all. Of a causal decoder, such as "
         "GPT-2 or Llama, `cls` is the last token's: its first has seen nothing else.",
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run Python code that a hub repository brings along. Only for authors you trust."
+        default=ModelOptions.trust_remote_code,
+        description="Run Python code that a hub repository brings along. Only for authors you trust.",
     )
     alignment: Literal["none", "covariance"] = Field(
-        default="none",
+        default=ModelOptions.alignment,
         description="`covariance` multiplies each task's embeddings by a matrix of its own, at first the identity, "
         "that is trained with the rest; under `training.schedule: transfer` those of the primary alone.",
     )
@@ -94,22 +100,24 @@ class EncoderOptions(Section):
 class TrainingOptions(Section):
     """How every trial is trained; search and controls get the same."""
 
-    steps: int = Field(default=600, ge=1, description="Optimisation steps of a trial, over all its tasks.")
+    steps: int = Field(default=Recipe.steps, ge=1, description="Optimisation steps of a trial, over all its tasks.")
     epochs: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
         description="In place of `steps`: how often a trial passes over the primary's training rows, at its share of "
         "the steps. Beside auxiliaries that takes more steps than alone, unless `match: steps` is given.",
     )
-    batch_size: int = Field(default=32, ge=1, description="Rows per batch.")
-    accumulate: int = Field(default=1, ge=1, description="Batches added up for one optimisation step.")
-    learning_rate: float = Field(default=5e-5, gt=0, description="Highest learning rate of AdamW.")
-    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of the steps with a rising learning rate.")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay.")
+    batch_size: int = Field(default=Recipe.batch_size, ge=1, description="Rows per batch.")
+    accumulate: int = Field(default=Recipe.accumulate, ge=1, description="Batches added up for one optimisation step.")
+    learning_rate: float = Field(default=Recipe.learning_rate, gt=0, description="Highest learning rate of AdamW.")
+    warmup: float = Field(
+        default=Recipe.warmup, ge=0, le=1, description="Share of the steps with a rising learning rate."
+    )
+    weight_decay: float = Field(default=Recipe.weight_decay, ge=0, description="AdamW's decoupled weight decay.")
     clip: Annotated[float, Field(gt=0)] | None = Field(
-        default=1.0, description="Largest gradient norm; `null` does not clip."
+        default=Recipe.clip, description="Largest gradient norm; `null` does not clip."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="`auto` is bfloat16 on a GPU that has it, else float32."
+        default=Recipe.precision, description="`auto` is bfloat16 on a GPU that has it, else float32."
     )
     sampling: Annotated[str, AfterValidator(_sampling)] = Field(
         default="equal",
@@ -135,8 +143,12 @@ class TrainingOptions(Section):
         description="`asha` stops trials of the search that are not among the best quarter of those that came as far. "
         "Saves steps and costs exactness: a stopped trial has no score, and a resumed study may stop others.",
     )
-    evaluate_every: int = Field(default=100, ge=1, description="Steps between evaluations; the best weights count.")
-    checkpoint_every: float = Field(default=60.0, gt=0, description="Seconds between checkpoints at the most.")
+    evaluate_every: int = Field(
+        default=Recipe.evaluate_every, ge=1, description="Steps between evaluations; the best weights count."
+    )
+    checkpoint_every: float = Field(
+        default=Recipe.checkpoint_every, gt=0, description="Seconds between checkpoints at the most."
+    )
 
 
 class StageOptions(Section):
@@ -196,7 +208,7 @@ class ResourceOptions(Section):
         default=None, description="GPUs of a trial that measures evidence; `null` is what other trials get."
     )
     device: Literal["auto", "cpu"] = Field(
-        default="auto",
+        default=Recipe.device,
         description="`cpu` leaves the GPUs that trials are given unused: to rehearse a study on nodes that only claim "
         "to have some.",
     )

@@ -7,6 +7,7 @@ runs it and start at the working directory.
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
@@ -15,11 +16,13 @@ from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
+from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.source import TaskSource
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _DEFAULT = f"{PLAIN}mlflow.db"
+# Keys of a task that mean the same in its source; the others hold paths or names to be resolved.
+_UNCHANGED = {field.name for field in fields(TaskSource)} & {*TaskOptions.model_fields} - {"path", "files", "splits"}
 
 
 def task_sources(study: StudyFile) -> list[TaskSource]:
@@ -97,21 +100,9 @@ def _source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
         name=name,
         path=_inside(study.folder, task.path) if task.path else None,
         files={part: _inside(study.folder, file) for part, file in files.items()},
-        hub=task.hub,
-        builtin=task.builtin,
-        config=task.config,
-        revision=task.revision,
-        split=task.split,
-        text=task.text,
-        label=task.label,
-        tokens=task.tokens,
-        tags=task.tags,
-        kind=task.kind,
-        labels=task.labels,
         metrics=tuple(metric.strip() for metric in task.metric.split(",")) if task.metric else (),
-        rows=task.rows,
         splits={part: _inside(study.folder, take) if isinstance(take, str) else take for part, take in splits.items()},
-        missing=task.missing,
+        **{key: getattr(task, key) for key in _UNCHANGED},
     )
 
 

@@ -7,13 +7,13 @@ misspelt ``steps``; and ``batch_size`` outside of ``training`` is named with its
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from auxtune.orchestrator.study_file.foreign_keys import FOREIGN, counterpart_of, plain
 from auxtune.orchestrator.study_file.keys import Schema, find, resolved, study_schema
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
+from auxtune.trials.errors import find_closest
 
 _SLIP = 0.7  # how alike a misspelt key is to one beside it
 _FAR_SLIP = 0.85  # and to one that belongs elsewhere: there are many of these
@@ -48,18 +48,18 @@ def meant(path: KeyPath, known: list[str]) -> str | None:
         return foreign.hint(task)
     if elsewhere:
         return _one_of(elsewhere, task)
-    if slip := get_close_matches(name, known, n=1, cutoff=_SLIP):
-        return f"did you mean `{slip[0]}`?"
+    if slip := find_closest(name, known, _SLIP):
+        return f"did you mean `{slip}`?"
     return _far_slip(plain(name), task)
 
 
 def _far_slip(name: str, task: str) -> str | None:
     """For a misspelt key of another section or tool; short names are alike by chance."""
     foreign = {key[1:]: counterpart for key, counterpart in FOREIGN.items() if key.startswith(".")}
-    found = get_close_matches(name, [*own_keys(), *foreign], n=1, cutoff=_FAR_SLIP) if len(name) > 6 else []
-    if not found:
+    found = find_closest(name, [*own_keys(), *foreign], _FAR_SLIP) if len(name) > 6 else None
+    if found is None:
         return None
-    return _one_of(own_keys()[found[0]], task) if found[0] in own_keys() else foreign[found[0]].hint(task)
+    return _one_of(own_keys()[found], task) if found in own_keys() else foreign[found].hint(task)
 
 
 def _one_of(keys: tuple[str, ...], task: str) -> str:

@@ -13,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from auxtune.orchestrator.study_file.paths import task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.source import TaskSource
+from auxtune.trials.data.sources import TaskSource
 
 CONTEXT = "mlflow.data.context"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.scores import value_noun
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score, value_noun
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.typed import typed
 

@@ -11,41 +11,28 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from auxtune.orchestrator.planning.budget import Price
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import tracking_uri
-from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.datasets import datasets_of
 from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mirror import Mirror, Mirrored
 from auxtune.orchestrator.tracking.trouble import is_refused, said_of
-from auxtune.selectors.protocol import Proposal
 
 INTERVAL = 2.0  # seconds between looks at running trials
 RETRY = 3.0  # seconds after the server did not answer
 REFUSED = 60.0  # seconds after it did not want our credentials
 
 
-def mirrored(
-    study: StudyFile,
-    folder: Path,
-    events: Sequence[Event],
-    steps: Callable[[Proposal], int],
-    price: Price,
-    rows: Mapping[str, Mapping[str, int]],
-) -> Mirrored:
-    """What the mirror of a study must know; ``events`` are the ledger's, this session's opening included.
-
-    ``rows``: task -> split -> rows.
-    """
-    options, sessions = study.options, Accounts(events).sessions
+def mirrored(context: StudyContext) -> Mirrored:
+    """A study as its mirror must know it, once this session's opening is in its ledger."""
+    study, options, sessions = context.study, context.options, context.accounts.sessions
     return Mirrored(
         uri=tracking_uri(study),
         experiment=options.tracking.experiment,
@@ -53,11 +40,11 @@ def mirrored(
         study=options.study,
         key=sessions[0].opened.session,
         selector=options.selector.name,
-        folder=folder,
+        folder=context.folder,
         params=_params(options),
-        datasets=datasets_of(study, rows, sessions[-1].opened.fingerprint),
-        steps=steps,
-        price=price,
+        datasets=datasets_of(study, context.rows, sessions[-1].opened.fingerprint),
+        steps=context.translator.steps,
+        price=context.price,
     )
 
 

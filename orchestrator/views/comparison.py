@@ -12,7 +12,7 @@ from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.views.fitting import FittingLine, FittingTable
 
 
-def compared(found: Mapping[str, Any]) -> RenderableType:
+def compare_table(found: Mapping[str, Any]) -> RenderableType:
     """The tables, and what follows from them in a sentence; ``found`` is as ``comparison`` gives it."""
     return Group(FittingLine(named(found), style="bold"), _studies(found), _pairs(found))
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from auxtune.orchestrator.planning.lengths import epochs_in_words
-from auxtune.orchestrator.planning.plan_size import confirm_trials, fewest_search_trials, problem_of
-from auxtune.orchestrator.planning.selector import unread_options
+from auxtune.orchestrator.planning.budget import confirm_trials
+from auxtune.orchestrator.planning.context import fewest_search_trials, unread_options
+from auxtune.orchestrator.planning.question import problem_of
+from auxtune.orchestrator.planning.translate import epochs_in_words
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.split_warnings import split_warnings
-from auxtune.trials.data import Task
-from auxtune.trials.label_counts import label_counts, value_range
+from auxtune.trials.data.tasks import Task, count_labels, find_value_range
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def _inspected(task: Task) -> InspectedTask:
 def _classes(task: Task) -> dict[str, dict[str, int]]:
     if task.kind == "regression":
         return {}
-    counts = {part: label_counts(rows, task.kind, task.labels).tolist() for part, rows in task.splits.items()}
+    counts = {part: count_labels(rows, task.kind, task.labels).tolist() for part, rows in task.splits.items()}
     return {name: {part: counts[part][label] for part in counts} for label, name in enumerate(task.labels)}
 
 
 def _values(task: Task) -> dict[str, tuple[float, float]]:
-    return {part: value_range(rows) for part, rows in task.splits.items()} if task.kind == "regression" else {}
+    return {part: find_value_range(rows) for part, rows in task.splits.items()} if task.kind == "regression" else {}

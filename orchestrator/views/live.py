@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import of_limit
-from auxtune.orchestrator.views.ahead import duration
 from auxtune.orchestrator.views.fitting import fitted
+from auxtune.orchestrator.views.remaining_work import duration
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 
 _WIDE = 70  # columns from which there is room for bars

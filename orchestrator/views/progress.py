@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Retried, Selected, Started, Told, Tracked
-from auxtune.orchestrator.record.scores import named_value
-from auxtune.orchestrator.record.shown_scores import sign_of_outcome
+from auxtune.orchestrator.record.scores import named_value, sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
 from auxtune.trials.recipe import SearchScore
 

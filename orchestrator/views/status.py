@@ -10,12 +10,10 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.answer.recommendation import recommendation_of
 from auxtune.orchestrator.answer.verdict import verdict
-from auxtune.orchestrator.planning.budget import price_of, spent_of
-from auxtune.orchestrator.planning.plan_size import confirm_trials
-from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
+from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
 from auxtune.orchestrator.record.events import PHASES
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.confirmed import answer_in

@@ -9,8 +9,7 @@ from rich.console import Group, RenderableType
 
 from auxtune.orchestrator.answer.verdict import interval, lift_words, other_arm, verdict
 from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.tracking.links import where_to_look

@@ -10,7 +10,7 @@ from typing import Any
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.record.standing import is_alive
 
 

@@ -15,23 +15,18 @@ from pathlib import Path
 from auxtune.orchestrator.answer.answer import cost_of
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import confirmation_of
-from auxtune.orchestrator.planning.selector import selector_of
-from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import attempt_folder, steps_done
-from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.shown_scores import shown_score, sign_in
+from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
 from auxtune.orchestrator.record.standing import counted, is_alive, state_of
-from auxtune.orchestrator.study_file.paths import model_options
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.ahead import coming
 from auxtune.orchestrator.views.belief import belief_line
 from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
 from auxtune.orchestrator.views.progress import mixture
+from auxtune.orchestrator.views.remaining_work import remaining_work
 from auxtune.orchestrator.views.scene import RunningTrial, Scene, Spent
 from auxtune.orchestrator.views.trouble import troubles
 
@@ -74,13 +69,11 @@ class Watched:
 
     def hear(self, events: Sequence[Event]) -> None:
         """Fold what is new."""
-        opened: Opened | None = None
         for event in events:
             self._accounts.add(event)
             self._heard.append(event)
-            opened = event if isinstance(event, Opened) else opened
-        if opened is not None:  # perhaps another question than the last session's
-            self._begin(opened)
+        if any(isinstance(event, Opened) for event in events):  # perhaps another question than the last session's
+            self._begin()
         elif self._fold is not None:
             for event in events:
                 self._fold.add(event)
@@ -113,17 +106,11 @@ class Watched:
         budget = tuple(Spent(key, cost[key], limit) for key, limit in limits.items())
         return replace(scene, running=running, budget=budget)
 
-    def _begin(self, opened: Opened) -> None:
-        problem = opened.problem
-        self._translator = Translator(self._options, model_options(self._study), problem)
-        self._confirmation = confirmation_of(self._options.confirm, problem, self._translator.execute).recalling(
-            self._accounts
-        )
-        self._selector = selector_of(self._options)
-        self._evidence = StoredEvidence(EvidenceStore(self._folder.parent))
-        self._fold = SelectorFold(self._selector, problem, self._evidence)
-        for event in self._heard:
-            self._fold.add(event)
+    def _begin(self) -> None:
+        context = StudyContext.from_accounts(self._study, self._accounts, self._folder)
+        self._translator, self._confirmation = context.translator, context.confirmation
+        self._selector, self._evidence = context.selector, context.evidence
+        self._fold = context.fold(self._heard)
 
     def _told(self, state: str, fold: SelectorFold) -> Scene:
         accounts = self._accounts
@@ -140,7 +127,7 @@ class Watched:
             budget=(),
             coming=""
             if state == "done"
-            else coming(accounts, self._confirmation, self._options.budget, self._translator),
+            else remaining_work(accounts, self._confirmation, self._options.budget, self._translator),
             trouble=tuple(troubles(accounts, self._options, state)),
         )
 

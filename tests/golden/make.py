@@ -30,7 +30,9 @@ from auxtune.orchestrator.errors import AuxtuneError  # noqa: E402
 from auxtune.orchestrator.record.evidence import FOLDER as EVIDENCE  # noqa: E402
 from auxtune.orchestrator.study import Study  # noqa: E402
 
-_TRACE_PATH = re.compile(r'File "[^"]*/(?=[^"/]+/[^"/]+\.py")')  # a traceback's, up to the last folder
+_TRACE_PATH = re.compile(
+    r'(?<=File \\")[^"]*/(?=[^"/]+/[^"/]+\.py\\")'
+)  # in JSON: a traceback's, up to the last folder
 _EMPTY = 22  # bytes of predictions.npz where nothing was predicted, as in the search
 EVERY_EVENT = "every_event"
 
@@ -103,7 +105,7 @@ def keep_study(name: str) -> None:
         target = kept / path.relative_to(made)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.name == "result.json":
-            target.write_text(_TRACE_PATH.sub('File "', path.read_text()), encoding="utf-8")
+            target.write_text(_TRACE_PATH.sub("", path.read_text()), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
     for entry in _evidence_of(MADE_IN / "storage", name):

@@ -28,7 +28,9 @@ def covariance(subject: Subject, options: Options) -> Arrays:
             moment, total, count = _of_embeddings(subject, task)
         else:
             model, pooling = subject.model, subject.recipe.model.pooling
-            features = pooled_features(model.encoder, task, "probe", subject.collate, pooling, model.alignment(0))
+            features = pooled_features(
+                model.encoder, task, "probe", subject.collate, pooling, model.alignment(task.name)
+            )
             moment, total, count = features.T @ features, features.sum(0), len(features)
     return {
         "covariance": (moment / count).cpu().numpy(),
@@ -39,7 +41,7 @@ def covariance(subject: Subject, options: Options) -> Arrays:
 
 def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Sums over all tokens of the probe split: of x xᵀ, of x, and of 1."""
-    encoder, alignment = subject.model.encoder, subject.model.alignment(0)
+    encoder, alignment = subject.model.encoder, subject.model.alignment(task.name)
     width = encoder.width
     moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     count = 0
@@ -50,7 +52,7 @@ def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, t
                 "probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
                 "measure `at: representation`"
             )
-        vectors = doubles(states[0][torch.from_numpy(batch.places >= 0).to(states[0].device)])
+        vectors = doubles(states[0][torch.from_numpy(batch.positions >= 0).to(states[0].device)])
         moment += (vectors.T @ vectors).cpu()
         total += vectors.sum(0).cpu()
         count += len(vectors)

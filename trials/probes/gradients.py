@@ -52,7 +52,7 @@ def gradients(subject: Subject, options: Options) -> Arrays:
         found = []
         for number in range(count):
             batch = collate(task, "train", batch_rows(task, recipe, number))
-            found.append(sketch(mean_loss(model, 0, batch)))
+            found.append(sketch(mean_loss(model, task.name, batch)))
     return {
         "projections": torch.stack([sketches for sketches, _ in found]).numpy().astype(np.float32),
         "norms": torch.stack([norms for _, norms in found]).numpy().astype(np.float32),
@@ -81,7 +81,7 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     ``ProbeError`` where the fit does not converge.
     """
     vectors, labels = _vectors(model, task, subject)
-    on_host = model.head(0).cpu()
+    on_host = model.head(task.name).cpu()
     center = vectors.mean(dim=0)
     centered = vectors - center
     scales = _scales(centered)

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from auxtune.trials.batches import Batch, by_length
+from auxtune.trials.batches import Batch, batch_by_length
 from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
@@ -94,7 +94,7 @@ def _by_row(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndar
         size = 1  # what all rows of a batch share has one gradient for all
     values, order = [], []
     with _frozen(subject.model):
-        for rows in by_length(task.splits[part], size):
+        for rows in batch_by_length(task.splits[part], size):
             values.append(gradients(subject.model, found, subject.collate(task, part, rows)))
             order.append(rows)
     summed = torch.cat(values).cpu().numpy()[np.argsort(np.concatenate(order))]
@@ -126,8 +126,9 @@ def _frozen(model: MultiTaskModel) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
-    return model.head(0).loss(model(0, batch), batch.labels)
+def _sum_loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
+    [task] = model.tasks
+    return model.head(task).loss(model(task, batch), batch.labels)
 
 
 def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
@@ -142,7 +143,7 @@ def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) 
     with ExitStack() as hooks:
         for layer in found.layers:  # called in this order, once each
             hooks.enter_context(layer.output.register_forward_pre_hook(multiply))
-        loss = _loss(model, batch)
+        loss = _sum_loss(model, batch)
     return torch.stack(torch.autograd.grad(loss, masks), 1).abs()
 
 
@@ -158,7 +159,7 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
     with ExitStack() as hooks:
         for linear in {projection.linear for layer in found.layers for projection in (layer.key, layer.value)}:
             hooks.enter_context(linear.register_forward_hook(note))
-        loss = _loss(model, batch)
+        loss = _sum_loss(model, batch)
     # DeBERTa makes keys of positions even where it is not told to use them: their gradient is 0.
     gradients = torch.autograd.grad(loss, [output for *_, output in calls], materialize_grads=True)
     uses: dict[nn.Module, list[Use]] = {}

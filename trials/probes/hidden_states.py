@@ -26,7 +26,7 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
     if texts is None:
         raise ProbeError("probes.hidden_states: expected texts that all tasks share, found none")
     # Of a run of several tasks there is no one matrix by which shared texts would be aligned.
-    alignment = subject.model.alignment(0) if len(subject.tasks) == 1 else None
+    alignment = subject.model.alignment(next(iter(subject.tasks))) if len(subject.tasks) == 1 else None
     layers = encoder.module.config.num_hidden_layers
     hidden = np.empty((layers + 1, len(texts.splits["probe"]), encoder.width), np.float32)
     pooling = encoder.reading(subject.recipe.model.pooling)

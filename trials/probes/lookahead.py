@@ -29,12 +29,12 @@ import torch
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.failures import NonFiniteError
-from auxtune.trials.learner import Learner
 from auxtune.trials.probes.gains import Gains, gains
 from auxtune.trials.probes.measuring import inputs_digest, mean_loss, undisturbed
 from auxtune.trials.probes.probe import Arrays, LookaheadOptions, Options, ProbeError, read_options
 from auxtune.trials.probes.steps import adamw_rule, sgd_rule
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.train_step import TrainStep
 
 DROPPED = 0.02  # of a run's steps: what the first ones say is soon untrue
 PARTS = ("train", "probe")
@@ -56,16 +56,16 @@ class Lookahead:
         }
         self._gathered: dict[str, list[torch.Tensor]] = {"gain": [], "held_out": [], "gram": [], "rate": []}
 
-    def observe(self, learner: Learner, task: str) -> None:
+    def observe(self, train_step: TrainStep, task: str) -> None:
         """Measure, if it is time. Raises ``NonFiniteError`` where a loss after a step is not finite."""
-        if not self._due(learner.step):
+        if not self._due(train_step.step):
             return
-        with undisturbed(learner.model, learner.device):
-            found, rate = self._measure(learner)
+        with undisturbed(train_step.model, train_step.device):
+            found, rate = self._measure(train_step)
         for name, at in zip(self._tasks, zip(found.gain, found.held_out, strict=True), strict=True):
             if any(part.isinf().any() for part in at):
                 raise NonFiniteError(
-                    f"task {name}: its loss after a look-ahead step is not finite at step {learner.step}; "
+                    f"task {name}: its loss after a look-ahead step is not finite at step {train_step.step}; "
                     "lower the learning rate"
                 )
         for key, tensor in (*vars(found).items(), ("rate", torch.tensor(rate, dtype=torch.float64))):
@@ -123,17 +123,20 @@ class Lookahead:
     def _due(self, step: int) -> bool:
         return step % self._options.every == 0 and step > math.ceil(DROPPED * self._recipe.steps)
 
-    def _measure(self, learner: Learner) -> tuple[Gains, float]:
+    def _measure(self, train_step: TrainStep) -> tuple[Gains, float]:
         losses = {
             part: [
                 partial(
-                    mean_loss, learner.model, number, learner.collate(task, part, self.rows(name, part, learner.step))
+                    mean_loss,
+                    train_step.model,
+                    name,
+                    train_step.collate(task, part, self.rows(name, part, train_step.step)),
                 )
-                for number, (name, task) in enumerate(self._tasks.items())
+                for name, task in self._tasks.items()
             ]
             for part in PARTS
         }
-        rate = float(learner.optimiser.param_groups[0]["lr"])
-        rule = sgd_rule(rate) if self._options.step == "sgd" else adamw_rule(learner.optimiser)
-        shared = [parameter for parameter in learner.model.encoder.parameters() if parameter.requires_grad]
+        rate = float(train_step.optimiser.param_groups[0]["lr"])
+        rule = sgd_rule(rate) if self._options.step == "sgd" else adamw_rule(train_step.optimiser)
+        shared = [parameter for parameter in train_step.model.encoder.parameters() if parameter.requires_grad]
         return gains(losses["train"], losses["probe"], shared, rule, self._options.order), rate

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from auxtune.trials.batches import Batch, Collate, by_length
+from auxtune.trials.batches import Batch, Collate, batch_by_length
 from auxtune.trials.device import random_state, set_random_state
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import Encoder
@@ -34,9 +34,9 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
         set_random_state(device, state)
 
 
-def mean_loss(model: MultiTaskModel, number: int, batch: Batch) -> torch.Tensor:
-    """The loss of a batch per scored label, of the task at position ``number``: a scalar."""
-    return model.head(number).loss(model(number, batch), batch.labels) / max(1, batch.scored)
+def mean_loss(model: MultiTaskModel, task: str, batch: Batch) -> torch.Tensor:
+    """The loss of a batch per scored label, under the head of ``task``: a scalar."""
+    return model.head(task).loss(model(task, batch), batch.labels) / max(1, batch.scored)
 
 
 def batches_of(
@@ -44,7 +44,7 @@ def batches_of(
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Row numbers and their batch, rows of like length together, until ``rows`` (by default all) are through."""
     size = CPU_TOKENS if collate.device.type == "cpu" else GPU_TOKENS
-    for chosen in by_length(task.splits[part], size, rows):
+    for chosen in batch_by_length(task.splits[part], size, rows):
         yield chosen, collate(task, part, chosen)
 
 

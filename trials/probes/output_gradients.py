@@ -57,13 +57,12 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
             found = [
                 _of_task(
                     subject,
-                    number,
                     task,
                     part,
                     drawn_rows(task, part, wanted.rows, subject.recipe.seed),
                     gradients,
                 )
-                for number, task in enumerate(subject.tasks.values())
+                for task in subject.tasks.values()
             ]
             arrays[f"{part}_margins"] = np.concatenate([margins for margins, _ in found])
             arrays[f"{part}_gradients"] = np.concatenate([sketches for _, sketches in found])
@@ -107,7 +106,6 @@ def _labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]
 
 def _of_task(
     subject: Subject,
-    number: int,
     task: EncodedTask,
     part: str,
     drawn: Drawn,
@@ -118,11 +116,11 @@ def _of_task(
     collate = dataclasses.replace(subject.collate, multiple=1)
     margins, sketches = [], []
     order = list(_of_one_length(task.splits[part], drawn.rows, gradients.most))
-    said = _margin(subject, number, task)
+    said = _margin(subject, task)
     for places in order:
         batch = collate(task, part, drawn.rows[places])
         asked = (torch.from_numpy(each[places]).to(collate.device) for each in (drawn.place, drawn.label))
-        found = gradients(number, said, batch.tokens, batch.segments, *asked)
+        found = gradients(task.name, said, batch.tokens, batch.segments, *asked)
         margins.append(found[0])
         sketches.append(found[1])
     back = np.argsort(np.concatenate(order))
@@ -140,9 +138,9 @@ def _of_one_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterator
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
-def _margin(subject: Subject, number: int, task: EncodedTask) -> Said:
+def _margin(subject: Subject, task: EncodedTask) -> Said:
     """The margin of a row's outputs, (outputs,) or (length, outputs), for the place and the label asked about."""
-    head = subject.model.head(number)
+    head = subject.model.head(task.name)
     if isinstance(head, RegressionHead):
         mean, deviation = head.mean, head.deviation
         return lambda outputs, place, label: (label - mean) / deviation - outputs[0]

@@ -15,9 +15,9 @@ from pydantic.fields import FieldInfo
 from auxtune.trials.batches import Collate
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.learner import Learner
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.train_step import TrainStep
 
 Options: TypeAlias = Mapping[str, Any]
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -50,7 +50,7 @@ FinalProbe: TypeAlias = Callable[[Subject, Options], Arrays]
 class RunningProbe(Protocol):
     """Looks on while a run is trained. What it has gathered is saved with the run's checkpoints."""
 
-    def observe(self, learner: Learner, task: str) -> None:
+    def observe(self, train_step: TrainStep, task: str) -> None:
         """An optimisation step on ``task`` has just been taken. What is measured must not change the coming ones."""
 
     def tensors(self) -> dict[str, torch.Tensor]:

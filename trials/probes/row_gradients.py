@@ -48,7 +48,7 @@ class RowGradients:
         self._way = 0
 
     def __call__(
-        self, task: int, said: Said, tokens: torch.Tensor, segments: torch.Tensor, *asked: torch.Tensor
+        self, task: str, said: Said, tokens: torch.Tensor, segments: torch.Tensor, *asked: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The numbers (rows,) and their gradients' sketches (rows, size), both float64 on the host.
 
@@ -59,7 +59,7 @@ class RowGradients:
         sketches = self._sketch(gradients[name].flatten(1) for name in self._parameters)
         return doubles(values).cpu(), sketches
 
-    def _number(self, task: int, said: Said) -> Said:
+    def _number(self, task: str, said: Said) -> Said:
         """The number of one row, as a function of the parameters, of whether a mask is given, and of its inputs."""
 
         def number(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score
 from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import colour, drawn
 from auxtune.orchestrator.report.material import Material

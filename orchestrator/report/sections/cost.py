@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.concurrency import concurrency_of
+from auxtune.orchestrator.record.accounts import concurrency_of
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, Table, number, plural, small
 from auxtune.orchestrator.report.material import Material
 

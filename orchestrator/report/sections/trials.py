@@ -9,8 +9,7 @@ from statistics import fmean
 from auxtune.orchestrator.answer.recommendation import is_same_training
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.record.shown_scores import shown_score
+from auxtune.orchestrator.record.scores import shown_score, shown_value
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter

@@ -1,0 +1,121 @@
+"""One model of an export: trained as confirm trains, saved, loaded again, and scored as often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from auxtune.orchestrator.errors import AuxtuneError, Interrupted
+from auxtune.orchestrator.export.model_spec import ModelSpec
+from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measure_plan import apply_variant
+from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.record.scores import named_value, sign_of
+from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.trials.data.tasks import Task
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.failures import classify_failure
+from auxtune.trials.loaded_model import load_model
+from auxtune.trials.recipe import Recipe
+from auxtune.trials.result import Cost, Result
+from auxtune.trials.training import TrainingRun
+
+# The same weights compute the same batches in the same process: on a CPU no score differs at all, on a GPU by rounding.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class ModelExporter:
+    """Trains, saves and checks models of one study, whose data is read once. ``tell`` hears of progress."""
+
+    context: StudyContext
+    read: Mapping[str, Task]
+    tasks: Mapping[str, EncodedTask]
+    base: BaseEncoder
+    slots: Slots
+    tell: Callable[[str], None]
+
+    def recipe(self, spec: ModelSpec) -> Recipe:
+        """Confirm's, with every task scored at the end; no trial waits for it, so no limit of time."""
+        recipe = self.context.translator.recipe(spec.proposal, "confirm")
+        return replace(recipe, test=recipe.tasks, time_limit=None)
+
+    def train(self, spec: ModelSpec, home: Path, signals: StopSignals) -> tuple[TrainingRun, Result]:
+        """Train in the folder ``home``, from the checkpoint there if it is of this training.
+
+        Raises ``AuxtuneError`` where the training fails, ``Interrupted`` once a signal came and a checkpoint is there.
+        """
+        recipe = self.recipe(spec)
+        run = self._begin_run(recipe, spec, home)
+        sign = sign_of((self.tasks[name].metrics[0] for name in recipe.evaluate), recipe.search_score)
+        try:
+            with signals.held():
+                while not run.finished:
+                    run.advance()
+                    if run.score is not None:
+                        said = named_value(sign * run.score, recipe.search_score)
+                        self.tell(f"step {run.step} of {recipe.steps}: {said} on the validation split")
+                    if signals.came:
+                        run.save()
+                        raise Interrupted(
+                            f"Interrupted by step {run.step}; the same command goes on from there, and "
+                            f"removing {home.parents[1]} gives it up."
+                        )
+                run.save()  # so that what comes now, interrupted, trains nothing again
+            return run, replace(run.result(), cost=self._cost(run))
+        except (ArithmeticError, MemoryError, RuntimeError) as error:
+            if (why := classify_failure(error)) == "error":
+                raise
+            raise AuxtuneError(
+                f"the training failed ({why}): {error}; another --seed may help, or fewer rows at once "
+                "with --set training.batch_size and --allow-drift"
+            ) from error
+
+    def check(self, home: Path, result: Result, recipe: Recipe) -> float:
+        """Load the model in ``home``, score it on the test rows as texts, and return the largest difference.
+
+        Raises ``AuxtuneError`` where a score differs by more than ``TOLERANCE`` from the one in ``result``.
+        """
+        device = recipe.device if self.slots.gpus else "cpu"
+        loaded, largest = load_model(home, device, recipe.model.trust_remote_code), 0.0
+        for name, scores in result.test.items():
+            answers = loaded.answers(name, self.read[name].splits["test"])
+            again = answers.scores(scores)
+            difference = max(abs(again[metric] - value) for metric, value in scores.items())
+            if not difference <= TOLERANCE:
+                raise AuxtuneError(
+                    f"task {name}: the model, saved and loaded again, does not score as it did: expected "
+                    f"{dict(scores)}, found {again}. Nothing was exported; this is a defect, please report it"
+                )
+            largest = max(largest, difference)
+        return largest
+
+    def _begin_run(self, recipe: Recipe, spec: ModelSpec, home: Path) -> TrainingRun:
+        try:
+            tasks = apply_variant(self.tasks, spec.proposal, self.context.folder, self.context.evidence)
+        except ValueError as error:  # under --allow-drift: fewer rows than there were
+            raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
+
+        def new() -> TrainingRun:
+            return TrainingRun(recipe, tasks, self.base, home, cpus=self.slots.cpus, gpus=self.slots.gpus)
+
+        run = new()
+        if not (home / "checkpoint").is_dir():
+            return run
+        try:
+            run.load(home / "checkpoint")
+        except ValueError as error:  # damaged, or of another seed, study or data
+            logging.getLogger(__name__).info("%s", error)
+            return new()
+        self.tell(f"goes on from step {run.step} of an export that was interrupted")
+        return run
+
+    def _cost(self, run: TrainingRun) -> Cost:
+        """With what former attempts took, as far as their checkpoints kept it."""
+        wall = run.seconds
+        return replace(
+            run.cost(), wall_seconds=wall, gpu_seconds=wall * self.slots.gpus, cpu_seconds=wall * self.slots.cpus
+        )

@@ -1,0 +1,206 @@
+"""The study as understood: its file, its question, and all that follows from these two, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.planning.budget import Price, price_of
+from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.question import SplitTask, find_drift, fingerprint_of, problem_of
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.fold import SelectorFold, verify
+from auxtune.orchestrator.study_file.models import StudyOptions
+from auxtune.orchestrator.study_file.paths import model_options, study_folder
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.extensions import version_of
+from auxtune.selectors.kit.pipeline import Pipeline
+from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.protocol import Problem, Selector
+from auxtune.selectors.registry import make
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.recipe import ModelOptions
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """A study as understood, from its data (``from_data``) or from its ledger (``from_events``).
+
+    The data itself is not part of it, and ``rows`` and ``fingerprint`` are empty where it was not read.
+    """
+
+    study: StudyFile
+    folder: Path
+    """The study's folder, ``<storage>/<study>``."""
+    problem: Problem
+    accounts: Accounts = field(default_factory=Accounts)
+    """What its ledger adds up to; without a session before the first. Who records events adds them here."""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    """What must not change under the study: key of the study file -> digest of its meaning."""
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Task -> split -> rows."""
+
+    @classmethod
+    def from_data(
+        cls,
+        study: StudyFile,
+        tasks: Mapping[str, SplitTask],
+        base: BaseEncoder,
+        accounts: Accounts | None = None,
+    ) -> StudyContext:
+        """The study over ``tasks``, in the order of its file, and the encoder ``base``.
+
+        ``accounts`` are those of its ledger, if it has one. Raises ``StudyDataError`` where the table of earlier
+        results that it names cannot be used.
+        """
+        problem = problem_of(study, tasks)
+        return cls(
+            study,
+            study_folder(study),
+            problem,
+            Accounts() if accounts is None else accounts,
+            fingerprint_of(study, tasks, base, problem.earlier),
+            {name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
+        )
+
+    @classmethod
+    def from_events(cls, study: StudyFile, events: Sequence[Event], folder: Path | None = None) -> StudyContext:
+        """The study as its last session understood it, without its data.
+
+        ``folder`` is the study's, by default where its file has it. Raises ``IndexError`` where ``events`` hold no
+        session.
+        """
+        return cls.from_accounts(study, Accounts(events), folder)
+
+    @classmethod
+    def from_accounts(cls, study: StudyFile, accounts: Accounts, folder: Path | None = None) -> StudyContext:
+        """As ``from_events``, of events that are folded already."""
+        opened = accounts.sessions[-1].opened
+        return cls(study, folder or study_folder(study), opened.problem, accounts, opened.fingerprint)
+
+    @property
+    def options(self) -> StudyOptions:
+        """The study file's."""
+        return self.study.options
+
+    @cached_property
+    def model(self) -> ModelOptions:
+        """The encoder that is asked for, a relative folder resolved."""
+        return model_options(self.study)
+
+    @cached_property
+    def price(self) -> Price:
+        """The study's prices."""
+        return price_of(self.options)
+
+    @cached_property
+    def translator(self) -> Translator:
+        """Proposals to recipes and results to outcomes."""
+        return Translator(self.options, self.model, self.problem)
+
+    @cached_property
+    def confirmation(self) -> Confirmation:
+        """What confirm compares; it knows what confirm had asked for up to the first use of it."""
+        confirmation = confirmation_of(self.options.confirm, self.problem, self.translator.execute)
+        return confirmation.recalling(self.accounts)
+
+    @cached_property
+    def selector(self) -> Selector:
+        """The selector that the study file asks for. Raises what the registry raises."""
+        return selector_of(self.options)
+
+    @cached_property
+    def evidence(self) -> StoredEvidence:
+        """What the trials of the storage measured."""
+        return StoredEvidence(EvidenceStore(self.folder.parent))
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the search is over under this budget."""
+        return self.accounts.selected_under(self.options.budget) is not None
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """The keys whose meaning differs from the last session's."""
+        return find_drift(self.accounts, self.fingerprint)
+
+    def fold(self, events: Sequence[Event] = ()) -> SelectorFold:
+        """The selector after ``events``."""
+        fold = SelectorFold(self.selector, self.problem, self.evidence)
+        for event in events:
+            fold.add(event)
+        return fold
+
+    def differences(self, events: Sequence[Event]) -> Iterator[str]:
+        """A line for each recorded proposal that does not follow from the events before it.
+
+        This is promise (2): folding the ledger in its order and asking again gives every recorded proposal. It needs
+        no data, but evidence.
+        """
+        return verify(events, self.fold(), self.translator.execute)
+
+    def describe_other_versions(self, events: Sequence[Event]) -> str | None:
+        """One line about the proposals of other versions of the selector, which never differ; ``None`` without any."""
+        now = version_of(self.selector)
+        version, others = now, list[int]()
+        for event in events:
+            if isinstance(event, Opened):
+                version = event.selector_version
+            elif isinstance(event, Proposed) and event.phase in SELECTORS and version != now:
+                others.append(version)
+        if not others:
+            return None
+        named = ", ".join(str(each) for each in sorted(set(others)))
+        return (
+            f"not asked again: {len(others)} proposals of version {named} of the selector, "
+            f"which is at version {now} now"
+        )
+
+
+def selector_of(options: StudyOptions) -> Selector:
+    """The selector of a study file: one method, or stages in turn, and as many searches as wanted.
+
+    The file's rules have checked names and options. Raises what the registry raises.
+    """
+    chosen = options.selector
+    names = _number_repeated([stage.name for stage in chosen.stages])
+    stages = tuple((name, make(stage.name, stage.options)) for name, stage in zip(names, chosen.stages, strict=True))
+    selector: Selector = Pipeline(stages) if stages else make(chosen.name, chosen.options)
+    return Searches(selector, options.search_seeds) if options.search_seeds > 1 else selector
+
+
+def fewest_search_trials(options: StudyOptions, problem: Problem) -> int:
+    """The fewest trials the study's selector can answer from. Raises ``SelectorError`` where it cannot answer."""
+    try:
+        selector = selector_of(options)
+        selector.start(problem)
+        return selector.fewest(problem)
+    except ValueError as error:
+        raise SelectorError(f"selector {options.selector.name}: {error}") from error
+
+
+def unread_options(options: StudyOptions) -> tuple[str, ...]:
+    """A sentence for each option that the file sets and its selector, in this version, does not read (``unread``).
+
+    Such options are still taken, so that older studies can be read. Raises what the registry raises.
+    """
+    chosen = options.selector
+    asked = [(stage.name, stage.options) for stage in chosen.stages] or [(chosen.name, chosen.options)]
+    unread = [(name, given, getattr(type(make(name, given)), "unread", {})) for name, given in asked]
+    return tuple(
+        f"selector {name}: the option {option} is not read: {why[option]}; remove it"
+        for name, given, why in unread
+        for option in given
+        if option in why
+    )
+
+
+def _number_repeated(names: Sequence[str]) -> list[str]:
+    """The names, a number after each that came before: two stages of one method must be told apart."""
+    return [f"{name}{n}" if (n := 1 + names[:i].count(name)) > 1 else name for i, name in enumerate(names)]

@@ -1,0 +1,110 @@
+"""The evidence of a proposal: its keys in the cache, what of it is known already, and the tasks it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
+from auxtune.selectors.protocol import Evidence, Outcome, Proposal
+from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.evidence_key import probe_key, run_key
+from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
+from auxtune.trials.result import Cost
+from auxtune.trials.variants import shuffled, with_rows
+
+
+@dataclass(frozen=True)
+class MeasurePlan:
+    """Keys of a proposal's evidence: of the run's weights, and of each probe. ``maker`` is what entries will name."""
+
+    run: str
+    keys: Mapping[str, str]
+    texts: Path | None  # the shared probe batch, where a probe reads it
+    maker: str
+
+
+@dataclass(frozen=True)
+class KnownOutcome:
+    """A proposal whose evidence was there: what its run had come to, and what that had cost, by key."""
+
+    outcome: Outcome
+    reused: Mapping[str, Cost]
+    source: str  # the study and trial that measured it
+
+
+@dataclass(frozen=True)
+class MeasurePlanner:
+    """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
+
+    study: Path  # the study's folder
+    translator: Translator
+    tasks: Mapping[str, EncodedTask]
+    base: BaseEncoder
+    texts: ProbeTexts
+    gpus: float
+    maker: str
+
+    @property
+    def store(self) -> EvidenceStore:
+        """The evidence of the storage."""
+        return EvidenceStore(self.study.parent)
+
+    def plan(self, proposal: Proposal) -> MeasurePlan | None:
+        """The keys of ``proposal``'s evidence; ``None`` where it measures nothing.
+
+        Raises ``SelectorError`` where it asks for a probe, or an option of one, that there is not, or for one twice.
+        """
+        if not proposal.measure:
+            return None
+        names = [measure.probe for measure in proposal.measure]
+        if len(set(names)) < len(names):
+            raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
+        tasks = apply_variant(self.tasks, proposal, self.study, StoredEvidence(self.store))
+        recipe = self.translator.recipe(proposal, "measure")
+        run = run_key(recipe, tasks, self.base, self.gpus)
+        probes = {measure.probe: measure.options for measure in proposal.measure}
+        texts = self.texts.folder if any(probe in READS_TEXTS for probe in probes) else None
+        try:
+            keys = {p: probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
+        except ProbeError as error:
+            raise SelectorError(f"the selector asks for what cannot be measured: {error}") from error
+        return MeasurePlan(run, keys, texts, self.maker)
+
+    def find_known(self, proposal: Proposal) -> KnownOutcome | None:
+        """What ``proposal`` would come to, where all that it measures is in the cache; else ``None``."""
+        plan = self.plan(proposal)
+        if plan is None:
+            return None
+        entries = {key: self.store.find(key) for key in plan.keys.values()}
+        found = {key: entry for key, entry in entries.items() if entry is not None}
+        if len(found) < len(entries):
+            return None
+        first = next(iter(found.values()))
+        # What looked on while a run was trained has that training in its own cost.
+        trained = None if any(entry.probe in RUNNING for entry in found.values()) else self.store.find(plan.run)
+        if trained is not None:
+            found[plan.run] = trained
+        # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
+        reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
+        outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
+        return KnownOutcome(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
+
+
+def apply_variant(
+    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: Path, evidence: Evidence
+) -> dict[str, EncodedTask]:
+    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
+    chosen = {name: tasks[name] for name in proposal.tasks}
+    if proposal.shuffled is not None:
+        chosen = {name: shuffled(task, proposal.shuffled) for name, task in chosen.items()}
+    for name, kept in proposal.rows.items():
+        if name in chosen and kept.kept < kept.rows:
+            chosen[name] = with_rows(chosen[name], rows_of(kept, study, evidence))
+    return chosen

@@ -1,0 +1,126 @@
+"""The question that a study asks, by its file and its data: the problem, and digests of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sized
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.study_file.models import TrainingOptions
+from auxtune.orchestrator.study_file.paths import earlier_folder
+from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.orchestrator.tables.reading import read_transfers
+from auxtune.orchestrator.tables.rows import TableError
+from auxtune.selectors.protocol import Problem, TaskInfo, Transfer
+from auxtune.trials.encoder import BaseEncoder
+
+
+class SplitTask(Protocol):
+    """A task as the question needs it: ``splits`` have their rows as length."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+
+    @property
+    def kind(self) -> str:
+        """What is predicted, as `kind` of the study file says it."""
+
+    @property
+    def inputs(self) -> str:
+        """A digest of the training inputs in their order."""
+
+    @property
+    def digest(self) -> str:
+        """A digest of all rows."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of its metrics, the main one first."""
+
+    @property
+    def splits(self) -> Mapping[str, Sized]:
+        """Train, probe, validation and test."""
+
+
+def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
+    """The question a study asks, with the sizes of its data.
+
+    Raises ``StudyDataError`` where the table of earlier results that it names cannot be used.
+    """
+    options = study.options
+    infos = tuple(
+        TaskInfo(
+            name=task.name,
+            kind=task.kind,
+            train_rows=len(task.splits["train"]),
+            probe_rows=len(task.splits["probe"]),
+            validation_rows=len(task.splits["validation"]),
+            inputs=task.inputs,
+        )
+        for task in tasks.values()
+    )
+    return Problem(infos, options.primary, options.seed, options.models, earlier=earlier_results(study))
+
+
+def earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
+    """The results in the table that the study names, except those on its primary; none where it names none.
+
+    Raises ``StudyDataError`` for a table that cannot be used.
+    """
+    folder = earlier_folder(study)
+    if folder is None:
+        return ()
+    try:
+        return read_transfers(folder).transfers(without=study.options.primary)
+    except TableError as error:
+        raise StudyDataError(f"{study.path}: earlier: {error}") from error
+
+
+def fingerprint_of(
+    study: StudyFile, tasks: Mapping[str, SplitTask], base: BaseEncoder, earlier: tuple[Transfer, ...] = ()
+) -> dict[str, str]:
+    """What must not change under a study: key of the study file -> digest of its meaning.
+
+    ``earlier`` are the study's ``earlier_results``.
+    """
+    options = study.options
+    return {
+        "study": options.study,
+        "primary": str(options.primary),
+        # Only where it is asked for: a study that was begun before there were groups has no such key.
+        **({"objective": f"{options.objective}, models {options.models}"} if options.objective else {}),
+        **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
+        # By content: the same encoder may lie elsewhere on the next machine.
+        "model": digest_of([options.model.model_dump(mode="json", exclude={"name"}), base.digest]),
+        "training": digest_of(recorded_training(options.training)),
+        **({"earlier": digest_of([asdict(one) for one in earlier])} if options.earlier else {}),
+        "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
+        # As with `objective`: a study that was begun before there was a choice has no such key.
+        **({"search_score": options.search_score} if options.search_score != "metric" else {}),
+        "seed": str(options.seed),
+        "auxtune": version("auxtune"),
+    }
+
+
+def recorded_training(training: TrainingOptions) -> dict[str, Any]:
+    """How trials are trained, as JSON; keys that studies begun earlier did not have are there where they are given."""
+    values = training.model_dump(mode="json")
+    return values if training.epochs is not None else {key: value for key, value in values.items() if key != "epochs"}
+
+
+def find_drift(accounts: Accounts, now: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys whose digests differ from the last session's; none before the first session."""
+    before = accounts.sessions[-1].opened.fingerprint if accounts.sessions else now
+    keys = sorted(before.keys() | now.keys())
+    return tuple(key for key in keys if before.get(key) != now.get(key))
+
+
+def digest_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

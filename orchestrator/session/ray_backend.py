@@ -1,0 +1,145 @@
+"""Ray as a session sees it: where its trials run, and how Ray works through the agenda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
+from auxtune.orchestrator.planning.agenda import Agenda
+from auxtune.orchestrator.planning.machines import Machines, this_machine
+from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
+from auxtune.orchestrator.planning.slots import Slots, resize_slots
+from auxtune.orchestrator.planning.translate import whole_steps
+from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
+from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.session.prepare import Prepared
+from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from auxtune.orchestrator.engine.trainable import Assignment
+
+
+@dataclass(frozen=True)
+class RayBackend:
+    """A machine or a cluster, and a Ray on it."""
+
+    machines: Callable[[], Machines]
+    """What there is, whenever it is asked."""
+    ray: Callable[[], AbstractContextManager[None]]
+    """Within this context a Ray on the machines is connected."""
+    node_time: Callable[[], NodeTime | None] = lambda: None
+    """For how long nodes of a cluster have been up; ``None`` off a cluster."""
+
+
+@contextmanager
+def local_ray() -> Iterator[RayBackend]:
+    """This machine, all of it; Ray is started only when there is something to train."""
+    machine = this_machine()
+    yield RayBackend(lambda: machine, lambda: embedded_ray(machine))
+
+
+@contextmanager
+def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
+    """The cluster at ``address``, connected from now on: only so its nodes are seen. Raises ``ClusterError``."""
+    from auxtune.orchestrator.engine.cluster import Watched, connected_ray
+
+    with connected_ray(address), Watched() as watched:
+        signals.listen()  # Ray's core has taken SIGTERM for itself
+        yield RayBackend(watched.machines, nullcontext, watched.node_time)
+
+
+@dataclass(frozen=True)
+class RaySearch:
+    """Lets Ray work through the agenda of one session, until it is through or a signal comes."""
+
+    prepared: Prepared
+    agenda: Agenda
+    planner: MeasurePlanner
+    tracker: Tracker
+    signals: StopSignals
+    backend: RayBackend
+    session: str
+
+    def run(self) -> None:
+        """Start or join Ray, and train. Raises what the agenda raised, and ``HangError``."""
+        with self.signals.held(), self.backend.ray():
+            self.signals.listen()
+            # These import Ray, whose settings must be in the environment before.
+            from auxtune.orchestrator.engine.search import LedgerSearcher
+            from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
+
+            trail = NodeTrail(self.backend.node_time, self.agenda.record, self.agenda.flush)
+            minutes = self.prepared.context.options.resources.trial_minutes
+            watch = LoopWatch(lambda: self._each_turn(trail))
+            callbacks = [watch, *([HangWatch(minutes * 60, self._slots)] if minutes else [])]
+            searcher = LedgerSearcher(self.agenda, self._assign, watch.error_of, self._slots)
+            tasks, base = self.prepared.tasks, self.prepared.base
+            try:
+                with _scratch_folder(self.agenda.folder) as scratch, suppress(KeyboardInterrupt):  # the second Ctrl-C
+                    run_tuner(searcher, self._make_scheduler(), callbacks, tasks, base, scratch / self.session)
+            finally:
+                trail.end()
+
+    def _each_turn(self, trail: NodeTrail) -> None:
+        """Between two looks of Ray's loop: record MLflow's runs and nodes, and end the loop if a signal came."""
+        for event in self.tracker.made():
+            self.agenda.record(event)
+        self.agenda.resize(self._slots())
+        trail.each_turn()
+        self.signals.end_loop()
+
+    def _slots(self) -> Slots:
+        """What there is for trials now."""
+        return resize_slots(self.prepared.slots, self.prepared.context.options.resources, self.backend.machines())
+
+    def _assign(self, trial: Trial) -> Assignment:
+        """What a worker is handed for the attempt at ``trial`` that was recorded last."""
+        from auxtune.orchestrator.engine.trainable import Assignment
+
+        context, attempt = self.prepared.context, trial.attempts[-1]
+        former, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
+        return Assignment(
+            trial=trial.id,
+            attempt=attempt.number,
+            recipe=context.translator.recipe(trial.proposal, trial.phase),
+            folder=attempt_folder(context.folder, trial.id, attempt.number),
+            checkpoint=attempt_folder(context.folder, trial.id, former) / "checkpoint" if former else None,
+            start=self.agenda.start_of(trial),
+            judged=self.agenda.may_stop(trial),
+            cpus=given.cpus,
+            gpus=given.gpus,
+            wanted=given.wanted,
+            proposal=trial.proposal,
+            problem=context.problem,
+            study=context.folder,
+            measure=self.planner.plan(trial.proposal),
+        )
+
+    def _make_scheduler(self) -> Any:
+        """What hands trials to workers, and stops trials early if the study asks for it."""
+        from auxtune.orchestrator.engine.stopping import EarlyStopping, OwnActors
+
+        training = self.prepared.context.options.training
+        if training.early_stopping is None:
+            return OwnActors()
+        steps = whole_steps(training, self.prepared.context.problem)
+        grace = min(training.evaluate_every, steps)
+        return EarlyStopping(grace, steps, self.agenda.record, self.agenda.accounts.judged)
+
+
+@contextmanager
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
+    if not isinstance(folder, ObjectPath):
+        yield folder / "tune"
+        return
+    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
+        yield Path(scratch)

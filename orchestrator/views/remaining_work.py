@@ -1,0 +1,66 @@
+"""What comes next in a study, and about how long that will take at the pace of its finished trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from auxtune.orchestrator.planning.budget import passing
+from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.translate import Translator
+from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
+from auxtune.orchestrator.study_file.models import BudgetOptions
+from auxtune.selectors.protocol import Proposal
+
+
+def remaining_work(
+    accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator
+) -> str:
+    """The trials that are still to begin, and, where their number is known, about how long they will take."""
+    if (selected := accounts.selected_under(limits)) is not None:
+        owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
+        if not owed:
+            return "the answer" if not accounts.unfinished else "the answer, when what runs has ended"
+        lasting = _lasting("about", owed, [], accounts, translator)
+        return f"{_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
+    held = confirmation.left(accounts)
+    confirming = f"then {_trials(len(held))} to confirm"
+    others = [key for key, limit in limits.model_dump().items() if limit is not None and key != "trials"]
+    if limits.trials is None:
+        return f"the search goes on until {' or '.join(others)} would not last for confirm, {confirming}"
+    left = max(0, limits.trials - accounts.trained - len(held))
+    unless = f", unless {' or '.join(others)} end it before" if others else ""
+    searching = f"at most {_trials(left, 'more ')} of the search{unless}" if left else "what runs of the search ends"
+    like = [trial.proposal for trial in accounts.of_selector if trial.proposal.trains]
+    lasting = _lasting("at most about" if left else "about", held, like[-1:] * left, accounts, translator)
+    return f"{searching}, {confirming}{lasting}"
+
+
+def _lasting(
+    about: str, held: Sequence[Proposal], search: Sequence[Proposal], accounts: Accounts, translator: Translator
+) -> str:
+    """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
+    told = [trial for trial in accounts.trials.values() if trial.shows_throughput and translator.steps(trial.proposal)]
+    at_once = concurrency_of(accounts)
+    if not told or at_once is None:
+        return ""
+    pace = fmean(sum(c.wall_seconds for c in trial.costs) / translator.steps(trial.proposal) for trial in told)
+    begun = [translator.steps(trial.proposal) / 2 for trial in accounts.unfinished]
+    steps = sum(
+        passing(each, at_once.peak)
+        for each in ([*begun, *map(translator.steps, search)], [translator.steps(each) for each in held])
+        if each
+    )
+    return f"; {about} {duration(steps * pace)} at the pace so far"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``42 s``, ``7 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _trials(count: int, more: str = "") -> str:
+    return f"1 {more}trial" if count == 1 else f"{count} {more}trials"

@@ -1,0 +1,164 @@
+"""Checks of a tokenizer against the encoder and the tasks: ids without embedding, unknown words, labels never shown.
+
+All three are silent otherwise. An id without an embedding breaks the trial that comes to its row; a model that is told
+"unknown" for every word trains and is scored like any other; and so does one whose longest input cuts words off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from auxtune.trials.data.tasks import Task
+from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
+from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.errors import DataError, join_names
+from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
+from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokenizer import Tokenizer
+from auxtune.trials.tokens import encode_rows, load_tokenizer
+
+SAMPLED = 200  # training rows of a task whose words are looked at
+ALL, MANY = 0.98, 0.5  # shares of the words that are unknown
+FEW = 0.5  # tokens for an embedding, under which the two do not belong
+
+
+class _Strange(NamedTuple):
+    """A token that has no embedding, and the first row that holds it."""
+
+    token: str
+    token_id: int
+    part: str
+    row: int
+
+
+def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, Task]) -> tuple[str, ...]:
+    """What is to be said of the tokenizer of the encoder ``model`` names, over these ``tasks``.
+
+    Raises ``DataError`` where it cannot be had, knows no word, or gives a row an id that has no embedding.
+    """
+    if model.name == "tiny":
+        return ()
+    tokenizer = PretrainedTokenizer(model)
+    problems = list(_find_ids_without_embedding(model, base, tokenizer, tasks))
+    shares = {name: _measure_unknown_share(task, tokenizer, model) for name, task in tasks.items()}
+    if shares and min(shares.values()) >= ALL:
+        problems.append(
+            f"encoder {model.name}: its tokenizer, of {tokenizer.size} entries, knows no word of any task; put "
+            "the one that it was trained with into its folder, or name another encoder"
+        )
+    if problems:
+        raise DataError(problems)
+    return (
+        *_find_misfits(base, tokenizer),
+        *(_describe_unknown(name, share) for name, share in shares.items() if share >= MANY),
+    )
+
+
+def _find_ids_without_embedding(
+    model: ModelOptions, base: BaseEncoder, tokenizer: PretrainedTokenizer, tasks: Mapping[str, Task]
+) -> Iterator[str]:
+    """Each task with a row that holds a token without an embedding; none is looked at where there is no such token."""
+    if base.embedded is None or tokenizer.largest < base.embedded:
+        return
+    for name, task in tasks.items():
+        found = next(_find_strange_tokens(task, tokenizer, base.embedded, model.max_length), None)
+        if found is not None:
+            yield (
+                f"encoder {model.name}: task {name}: row {found.row + 1} of its {found.part} rows has the token "
+                f"{found.token!r} with the id {found.token_id}, and the encoder has {base.embedded} embeddings, for "
+                "the ids below that; enlarge it with `resize_token_embeddings(len(tokenizer))` and save both again, or "
+                "leave the added tokens out"
+            )
+
+
+def _find_strange_tokens(task: Task, tokenizer: PretrainedTokenizer, embedded: int, longest: int) -> Iterator[_Strange]:
+    for part in SPLITS:
+        rows = encode_rows(task.splits[part], task.kind, tokenizer, longest)
+        for place in (rows.tokens >= embedded).nonzero()[0][:1]:
+            row = int(rows.offsets.searchsorted(place, side="right")) - 1
+            yield _Strange(tokenizer.token(int(rows.tokens[place])), int(rows.tokens[place]), part, row)
+
+
+def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator[str]:
+    """Where the tokenizer and the embeddings seem to be of different models, whatever the rows."""
+    if base.embedded is None:
+        return
+    if tokenizer.largest >= base.embedded:
+        yield (
+            f"its tokenizer has ids up to {tokenizer.largest} and the encoder {base.embedded} embeddings, for the ids "
+            "below that; no row of the tasks has such a token, but a text to predict may"
+        )
+    if tokenizer.size < FEW * base.embedded:
+        yield (
+            f"its tokenizer has {tokenizer.size} entries and the encoder {base.embedded} embeddings; is it the one "
+            "that the encoder was trained with?"
+        )
+
+
+def _measure_unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptions) -> float:
+    """The share of unknown ones among the tokens of the first training rows, special tokens aside."""
+    rows = task.splits["train"]
+    sample = rows.at(np.arange(min(SAMPLED, len(rows))))
+    if tokenizer.unknown is None or not len(sample):
+        return 0.0
+    tokens = encode_rows(sample, task.kind, tokenizer, model.max_length).tokens.tolist()
+    words = [token for token in tokens if token not in tokenizer.special]
+    return words.count(tokenizer.unknown) / len(words) if words else 1.0
+
+
+def _describe_unknown(name: str, share: float) -> str:
+    return f"task {name}: {share:.0%} of the words of its first rows are unknown to the encoder's tokenizer"
+
+
+def describe_missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
+    """What is to be said of the labelled words of token tasks that ``model`` is not shown, with the task's name.
+
+    Only token tasks are tokenised. Raises ``DataError`` for an encoder without a usable tokenizer.
+    """
+    tagged = [task for task in tasks.values() if task.kind == "token"]
+    tokenizer = load_tokenizer(model) if tagged else None
+    return [
+        f"{task.name}: {said}"
+        for task in tagged
+        if tokenizer
+        for said in _describe_split(task, tokenizer, model.max_length)
+    ]
+
+
+def _describe_split(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterator[str]:
+    for part, rows in task.splits.items():
+        split = encode_rows(rows, task.kind, tokenizer, max_length)
+        if not len(split.missed):
+            continue
+        words = int((split.labels != IGNORED).sum()) + len(split.missed)
+        is_cut = _are_cut(split, max_length)
+        if cut := int(is_cut.sum()):
+            yield (
+                f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
+                f"{_name_consequence(part)}; raise model.max_length, or divide the rows"
+            )
+        if empty := int((~is_cut).sum()):
+            yield (
+                f"{empty:,} of {words:,} labelled words of {part} are nothing to the encoder's tokenizer and "
+                f"{_name_consequence(part)}"
+            )
+        if part == "train":
+            seen, lost = set(split.labels.tolist()), sorted(set(split.missed[:, 2].tolist()))
+            if gone := [task.labels[label] for label in lost if label not in seen]:
+                yield f"no word with the label {join_names(gone)} is left in train: the model cannot learn it"
+
+
+def _name_consequence(part: str) -> str:
+    return "not trained on" if part == "train" else "count as wrong"
+
+
+def _are_cut(split: EncodedSplit, max_length: int) -> np.ndarray:
+    """Of each missed word whether it stands behind all that is left of a row that is full, (missed words,) bool."""
+    scored = np.flatnonzero(split.labels != IGNORED)
+    last = np.full(len(split), -1)
+    np.maximum.at(last, np.searchsorted(split.offsets, scored, side="right") - 1, scored)
+    rows, places = split.missed[:, 0], split.missed[:, 1]
+    return np.asarray((split.lengths[rows] >= max_length) & (places > last[rows]))
