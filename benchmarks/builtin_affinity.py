@@ -33,7 +33,7 @@ from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.kit.head_profiles import profiles, taus
 from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, normalised, similarity
-from auxtune.trials.builtin import BUILTIN, builtin_digest
+from auxtune.trials.builtin import BUILTIN, hash_builtin
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Row = dict[str, Any]
@@ -203,7 +203,7 @@ def describe(path: Path, seeds: int, overrides: Sequence[str]) -> None:
         "seeds": list(range(seeds)),
         "seconds": "what a method's evidence took, evenly over the pairs it serves (benchmarks/builtin_affinity.py)",
         "training": training.model_dump(mode="json"),
-        "data": builtin_digest(),
+        "data": hash_builtin(),
         "versions": {name: version(name) for name in ("auxtune", "torch", "numpy")},
     }
     path.write_text(json.dumps(table, indent=2) + "\n")

@@ -27,7 +27,7 @@ from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal
-from auxtune.trials.builtin import BUILTIN, builtin_digest
+from auxtune.trials.builtin import BUILTIN, hash_builtin
 from auxtune.trials.training import TrainingRun
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +132,7 @@ def describe() -> None:
         "tasks": list(BUILTIN),
         "primary_rows": study().context.options.tasks[PRIMARY].rows,
         "training": training,
-        "data": builtin_digest(),
+        "data": hash_builtin(),
         "versions": {name: version(name) for name in ("auxtune", "torch", "numpy")},
     }
     path = TABLE / "table.json"

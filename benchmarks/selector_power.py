@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from auxtune.selectors.kit.affinity import drawn_subsets, preferences, reliability_of
+from auxtune.selectors.kit.affinity import draw_subsets, preferences, reliability_of
 from auxtune.selectors.kit.linearised import linearised
 from auxtune.selectors.methods.grad_tag import skill_of
 from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
@@ -82,7 +82,7 @@ def grad_tag(tasks: int, signal: float, seed: int, rows: int = 20, numbers: int 
             f"{part}_margins": rng.normal(size=tasks * rows),
             f"{part}_task": np.repeat(np.arange(tasks), rows),
         }
-    masks = drawn_subsets(tasks, min(max(3, tasks // 4), tasks - 1), 200, np.random.default_rng([seed, 1]))
+    masks = draw_subsets(tasks, min(max(3, tasks // 4), tasks - 1), 200, np.random.default_rng([seed, 1]))
     lower = skill_of(linearised(arrays, 0.001), masks)["lower"]
     return lower is not None and lower > 0
 

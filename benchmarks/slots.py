@@ -239,11 +239,11 @@ def sleep_thin(gate: Path, slots: int, seconds: float) -> None:
             return True
 
         def step(self) -> dict[str, Any]:
-            from auxtune.orchestrator.record.results import show_life, write_result
+            from auxtune.orchestrator.record.results import touch_heartbeat, write_result
 
             folder: Path = self._assignment.folder
             folder.mkdir(parents=True, exist_ok=True)
-            show_life(folder)
+            touch_heartbeat(folder)
             run = Nap(gate, slots, seconds, self._assignment.proposal.tasks)
             run.advance()
             write_result(folder, run.result())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read
 if TYPE_CHECKING:
     from auxtune.orchestrator.export.export import Exported
     from auxtune.orchestrator.record.events import Event
+    from auxtune.orchestrator.record.ledger import LedgerReader
     from auxtune.orchestrator.session.session import Result
 
 
@@ -38,6 +39,8 @@ class Study:
     """One question, ready to be asked. Nothing is read or started before ``run``."""
 
     file: StudyFile
+    ledger: LedgerReader | None = field(default=None, repr=False, compare=False)
+    """The reader of its ledger, where that was read: what it has read is not read again."""
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -54,11 +57,12 @@ class Study:
         """
         from auxtune.orchestrator.errors import Mistake
         from auxtune.orchestrator.record.events import Opened
-        from auxtune.orchestrator.record.ledger import read_events
+        from auxtune.orchestrator.record.ledger import LedgerReader
         from auxtune.orchestrator.storage.object_path import stored_path
 
         folder = stored_path(str(folder)).resolve()
-        opened = [event for event in read_events(folder / "ledger") if isinstance(event, Opened)]
+        ledger = LedgerReader(folder / "ledger")
+        opened = [event for event in ledger.read_new() if isinstance(event, Opened)]
         if not opened:
             message = "expected the folder of a study (<storage>/<study>), found no ledger in it"
             raise StudyFileError(str(folder), [Mistake(1, "", message)])
@@ -71,7 +75,7 @@ class Study:
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
-        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)))
+        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)), ledger)
 
     @property
     def folder(self) -> Path:
@@ -100,7 +104,7 @@ class Study:
         """
         from auxtune.orchestrator.session.session import run_session
 
-        return run_session(self.file, listener, allow_drift, address)
+        return run_session(self.file, listener, allow_drift, address, self.ledger)
 
     def export(
         self,

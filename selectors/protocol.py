@@ -1,6 +1,6 @@
 """What a selector is: the words it speaks and the functions it must have.
 
-A selector decides what to train next. It is a frozen dataclass of options and six pure functions; all that it has
+A selector decides what to train next. It is a frozen dataclass of options and seven pure functions; all that it has
 learned is in a *state* that the caller keeps. The state is never stored: it is folded anew from the ledger's events.
 
     state = selector.start(problem)
@@ -19,15 +19,17 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 JSON: TypeAlias = Any
 Evidence: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
 Answer: TypeAlias = Literal["subset", "weights", "rows", "groups", "ranking"]
+Objective: TypeAlias = Literal["primary", "scored", "groups"]
+Inside: TypeAlias = Literal["measure", "steer", "continue", "rows", "loss_weights"]
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class Proposal:
     A probe of one task is scored on that task. With ``trains=False`` nothing is trained, and what is measured is of
     the encoder as it came. ``shuffled`` is the seed of a permutation of all labels: the run of a twin that can learn
     nothing. ``rows`` limits the training rows of some tasks. ``notes`` is JSON that ``proposed`` folds: what is costly
-    to compute enters the state only so. ``stage`` is for people: the part of the method that asks.
+    to compute enters the state only so. ``stage`` is for people: the part of the method that asks. ``params`` are
+    values of the recipe by name, in place of the study file's; a study that cannot apply them refuses the proposal.
     """
 
     tasks: tuple[str, ...]
@@ -187,6 +190,7 @@ class Proposal:
     rows: Mapping[str, Kept] = field(default_factory=dict)
     network: str = ""
     portion: float = 1.0
+    params: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -252,22 +256,46 @@ class Selection:
     instances: Mapping[str, Kept] | None = None
 
 
-class Selector(Protocol):
-    """The functions of a selector. Every one is pure; ``propose`` and ``select`` may be slow, the folds are
-    cheap.
+@dataclass(frozen=True)
+class Wants:
+    """What a selector, with its options, can answer, and what it asks of whoever runs it.
 
-    Facts about a method are declared on its class, so nobody ever branches on its name. Every option has a default.
-    One that answers a problem where something ``scored`` is no task declares ``mixes = True``. For people it may also
-    say, in a few words each, what it ``needs``, what it ``costs`` in runs, and when to ``avoid`` it: the method table
-    prints them. ``unread`` maps an option that is only taken because older study files have it to the reason why it is
-    not read any more; ``validate`` tells who sets it.
+    Every refusal reads it and so does the method table; the contract suite holds proposals and answers to it.
+
+    objectives: what may be asked of it: a ``primary`` to win, a mixture by something ``scored`` that is no task, or
+        ``groups`` that serve every task. ``start`` refuses a problem without a primary where ``groups`` are not among
+        them.
+    answers: what people get: a subset of the tasks, their weights, also their rows, groups, or a ranking.
+    inside: what its trainings need beside the training itself: arrays that are measured (``measure``), an inner
+        selector (``steer``), the weights of another trial (``continue``), chosen training rows (``rows``), factors of
+        the losses (``loss_weights``).
+    observes: whether it may be told of proposals that it did not make.
+    space: whether it also chooses values of the recipe.
+    bounds: whether it keeps to bounds on tasks' shares.
+    """
+
+    objectives: frozenset[Objective]
+    answers: Answer
+    inside: frozenset[Inside] = frozenset()
+    observes: bool = False
+    space: bool = False
+    bounds: bool = False
+
+
+class Selector(Protocol):
+    """The functions of a selector. Every one is pure; ``propose`` and ``select`` may be slow, the folds are cheap.
+
+    Facts about a method are declared on its class or said by ``wants``, so that no one branches on its name. Every
+    option has a default. For people it may also say, in a few words each, what it ``needs``, what it ``costs`` in runs,
+    and when to ``avoid`` it: the method table prints them. ``unread`` maps an option that is only accepted because
+    older study files have it to the reason why it is no longer read; ``validate`` tells whoever sets it.
     """
 
     version: ClassVar[int]  # raised when the same state may be answered by another proposal; 1 where undeclared
     paper: ClassVar[str | None]  # authors, title, year and link; None for a control
-    answers: ClassVar[Answer]
-    needs_primary: ClassVar[bool]  # start refuses a problem without one
-    groups: ClassVar[bool]  # answers a problem without a primary, in groups
+
+    def wants(self) -> Wants:
+        """What it can answer and what it asks of whoever runs it; the same at every call."""
 
     def start(self, problem: Problem) -> Any:
         """The state before anything is known. Raises ``ValueError`` where the problem cannot be answered."""
@@ -286,67 +314,3 @@ class Selector(Protocol):
 
     def fewest(self, problem: Problem) -> int:
         """The fewest trials from which ``select`` can answer."""
-
-
-@runtime_checkable
-class Continues(Protocol):
-    """What a selector has beside the six functions if its proposals continue each other (``Continuation``)."""
-
-    def checkpoints_in_use(self, state: Any) -> frozenset[int]:
-        """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
-
-
-@runtime_checkable
-class Wraps(Protocol):
-    """What a selector has beside the six functions if other selectors propose for it."""
-
-    @property
-    def parts(self) -> tuple[Selector, ...]:
-        """The selectors that propose."""
-
-
-@runtime_checkable
-class Reads(Protocol):
-    """What a selector has beside the six functions if it has learned to read another answer out of the same trials.
-
-    An answer is recorded with its reading. Where a study's recorded one is older, the study is read anew: its report
-    says what it would choose now, and `resume` confirms that.
-    """
-
-    def reading(self, state: Any) -> int:
-        """Which way of reading ``select`` uses in ``state``, counted from 1: that of all selectors without one."""
-
-
-@runtime_checkable
-class Predicts(Protocol):
-    """What a selector has beside the six functions if it can say what trials would come to that were never run."""
-
-    def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
-        """For each proposal the score (higher is better) it would give each task that counts, empty where unknown.
-
-        With a primary that is the primary, with something ``scored`` that; else every task of the proposal.
-        """
-
-
-def renumber(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
-    """``proposal`` with the start of its continuation under another count: a wrapper counts differently."""
-    if proposal.continuation is None or proposal.continuation.start is None:
-        return proposal
-    return replace(proposal, continuation=replace(proposal.continuation, start=numbers[proposal.continuation.start]))
-
-
-def checkpoints_used_by(selector: Selector, state: Any) -> frozenset[int]:
-    """The proposals whose checkpoints ``selector`` has in use; none where it never continues one."""
-    return selector.checkpoints_in_use(state) if isinstance(selector, Continues) else frozenset()
-
-
-def version_of(selector: Selector) -> int:
-    """The version of what ``selector`` proposes: its own, raised by one for each version of a part that it wraps."""
-    parts = selector.parts if isinstance(selector, Wraps) else ()
-    own: int = getattr(selector, "version", 1)
-    return own + sum(version_of(part) - 1 for part in parts)
-
-
-def reading_of(selector: Selector, state: Any) -> int:
-    """Which way of reading the answer of ``selector`` in ``state`` comes from; 1 where it has had only one."""
-    return selector.reading(state) if isinstance(selector, Reads) else 1

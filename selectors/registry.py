@@ -6,7 +6,7 @@ A third party's selector arrives through the entry-point group ``auxtune.selecto
     markov = "my_package.markov:Markov"
 
 What steers inside a run (``Inner``) has names of its own, group ``auxtune.inner_selectors``. All that is to be known
-of a method is declared on its class, so nothing here or elsewhere branches on a name.
+of a method is declared on its class or said by ``wants``, so nothing here or elsewhere branches on a name.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from auxtune.selectors.kit.options import Option, check_options, describe_options
-from auxtune.selectors.protocol import JSON, Selector
+from auxtune.selectors.protocol import JSON, Selector, Wants
 
-_FACTS = ("paper", "answers", "needs_primary", "groups")
+_FACTS = ("paper", "wants")
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,14 @@ def _origin(entry: EntryPoint) -> str:
 
 
 def _method(name: str, cls: type[Any]) -> Method:
+    wants: Wants = cls().wants()
     return Method(
         name=name,
         summary=(inspect.getdoc(cls) or name).splitlines()[0],
         paper=cls.paper,
-        answers=cls.answers,
-        needs_primary=cls.needs_primary,
-        groups=cls.groups,
+        answers=wants.answers,
+        needs_primary="groups" not in wants.objectives,
+        groups="groups" in wants.objectives,
         needs=getattr(cls, "needs", None),
         costs=getattr(cls, "costs", None),
         avoid=getattr(cls, "avoid", None),

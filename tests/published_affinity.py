@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from auxtune.selectors.kit.affinity import Affinity, affinity_of
+from auxtune.selectors.kit.affinity import Affinity, make_affinity
 
 
 def table(rows: str) -> Affinity:
     names, values = zip(*(line.split(maxsplit=1) for line in rows.strip().splitlines()), strict=True)
-    return affinity_of(names, np.array([[float(value) for value in row.split()] for row in values]), "tag", "published")
+    return make_affinity(
+        names, np.array([[float(value) for value in row.split()] for row in values]), "tag", "published"
+    )
 
 
 TASKONOMY = table("""

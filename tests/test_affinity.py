@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.affinity import affinity_of
+from auxtune.selectors.kit.affinity import make_affinity
 from auxtune.selectors.kit.grouping import at_least, ranked, top_k
 
 VALUES = np.array([[9.0, 1.0, 2.0], [3.0, 9.0, 4.0], [5.0, np.nan, 9.0]])
-ABC = affinity_of("abc", VALUES, "tag", "loss ratio", seed=7, details={"diagonal": "held-out"})
+ABC = make_affinity("abc", VALUES, "tag", "loss ratio", seed=7, details={"diagonal": "held-out"})
 
 
 def test_rows_are_recipients_and_columns_are_sources():
@@ -35,7 +35,7 @@ def test_both_directions_are_averaged_and_what_is_unknown_in_one_stays_unknown()
 
 
 def test_the_diagonal_may_be_unknown_where_all_else_is_known():
-    assert affinity_of("ab", np.array([[np.nan, 1], [2, np.nan]]), "m", "x").known
+    assert make_affinity("ab", np.array([[np.nan, 1], [2, np.nan]]), "m", "x").known
 
 
 def test_as_json_it_says_where_it_comes_from_and_nothing_stands_for_unknown():
@@ -52,7 +52,7 @@ def test_as_json_it_says_where_it_comes_from_and_nothing_stands_for_unknown():
 
 def test_nobody_can_write_to_it_not_even_through_what_it_was_made_of():
     values = np.eye(2)
-    made = affinity_of("ab", values, "m", "x")
+    made = make_affinity("ab", values, "m", "x")
     values[0, 1] = 5.0
     assert made.values[0, 1] == 0.0
     for table in (made, made.among("ba"), made.symmetrised()):
@@ -72,7 +72,7 @@ def test_nobody_can_write_to_it_not_even_through_what_it_was_made_of():
 )
 def test_what_is_no_table_is_refused(tasks, values, message):
     with pytest.raises(ValueError, match=message):
-        affinity_of(tasks, values, "m", "x")
+        make_affinity(tasks, values, "m", "x")
 
 
 def test_a_strange_task_is_refused_with_those_it_has():

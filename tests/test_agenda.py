@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from auxtune.orchestrator.engine.search import LedgerSearcher
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, from_json, to_json
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, as_recorded, from_json, to_json
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.results import attempt_folder, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
@@ -126,6 +127,13 @@ def test_a_study_runs_to_its_answer_within_its_budget(world: World) -> None:
     assert len(search) == 7  # every subset of three, before the budget's 14 - 6
     assert len(confirm) <= 6
     assert set(selected.selection.tasks) == {"p", "a", "b"}
+
+
+def test_values_of_the_recipe_are_recorded_and_refused_where_none_can_be_applied(world: World) -> None:
+    asked = Proposal(("p", "a"), params={"learning_rate": 1e-3})
+    assert as_recorded(asked) == asked != Proposal(("p", "a"))
+    with pytest.raises(SelectorError, match="values of the recipe \\(learning_rate\\)"):
+        world.session()._translator.execute(asked)
 
 
 def test_the_search_stops_where_confirm_begins_to_need_the_rest(tmp_path: Path) -> None:

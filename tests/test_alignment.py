@@ -24,11 +24,11 @@ from transformers import (
     RobertaConfig,
 )
 
-from auxtune.trials.alignment import aligned
+from auxtune.trials.alignment import align_embeddings
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.encoded import SPLITS, EncodedSplit, EncodedTask
 from auxtune.trials.encoder import BaseEncoder, Encoder, EncoderError, build_encoder, load_base
-from auxtune.trials.optimisation import adamw
+from auxtune.trials.optimisation import build_adamw
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.training import TrainingRun
 
@@ -109,7 +109,7 @@ def test_the_embeddings_are_multiplied_and_gradients_are_the_products() -> None:
         torch.randn(shape, generator=generator).requires_grad_() for shape in ((3, 5, 8), (8, 8), (3, 5, 8))
     )
     layer = torch.nn.Identity()
-    with aligned(layer, matrix):
+    with align_embeddings(layer, matrix):
         found = layer(hidden)
     expected = hidden.double() @ matrix.double()
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
@@ -133,7 +133,7 @@ def test_what_the_first_layer_is_given_is_multiplied(family: str) -> None:
     inputs = {"input_ids": tokens, "attention_mask": mask, "output_hidden_states": True}
     with torch.no_grad():
         plain = encoder.module(**inputs).hidden_states[0]
-        with aligned(encoder.module.get_submodule(encoder.embeddings), matrix):
+        with align_embeddings(encoder.module.get_submodule(encoder.embeddings), matrix):
             multiplied = encoder.module(**inputs)
         whole = encoder(tokens, torch.zeros_like(tokens), mask, matrix)
     torch.testing.assert_close(multiplied.hidden_states[0], plain @ matrix, atol=1e-5, rtol=1e-4)
@@ -167,7 +167,7 @@ def test_a_matrix_does_not_decay(tmp_path: Path) -> None:
     run.advance()
     assert torch.equal(model.alignments["0"], torch.eye(model.encoder.width))
     assert model.state_dict()["encoder.module.encoder.layer.0.output.dense.weight"].norm() < before.norm()
-    spared = adamw(model, recipe).param_groups[1]["params"]
+    spared = build_adamw(model, recipe).param_groups[1]["params"]
     assert sum(parameter.ndim > 1 for parameter in spared) == 1
 
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.trials import language
-from auxtune.trials.builtin import BUILTIN, builtin_digest, builtin_meta, builtin_rows
+from auxtune.trials.builtin import BUILTIN, describe_builtin, hash_builtin, make_builtin_rows
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.tokenizer import hash_word
@@ -38,12 +38,12 @@ def means() -> dict[frozenset[str], float]:
 
 
 def test_the_rows_are_always_the_same_and_of_the_kind_they_say() -> None:
-    first = builtin_rows("tint")["train"][:50]
-    builtin_rows.cache_clear()
-    assert builtin_rows("tint")["train"][:50] == first
+    first = make_builtin_rows("tint")["train"][:50]
+    make_builtin_rows.cache_clear()
+    assert make_builtin_rows("tint")["train"][:50] == first
     for name in BUILTIN:
-        meta = builtin_meta(name)
-        for row in builtin_rows(name)["test"]:
+        meta = describe_builtin(name)
+        for row in make_builtin_rows(name)["test"]:
             if meta["kind"] == "token":
                 assert len(row["tokens"]) == len(row["tags"]) > 0
                 assert set(row["tags"]) <= set(meta["labels"])
@@ -62,7 +62,7 @@ def test_a_denial_at_the_start_turns_a_sentence_round_and_one_inside_does_not() 
     spoken = language.make_language()
     light = {word: int(value) for word, value in zip(spoken.content, spoken.light, strict=True)}
     denied = 0
-    for row in builtin_rows("mood")["train"][:500]:
+    for row in make_builtin_rows("mood")["train"][:500]:
         words = row["sentence1"].split()
         balance = sum(light.get(word, 0) for word in words)
         denied += words[0] in spoken.denials
@@ -73,7 +73,7 @@ def test_a_denial_at_the_start_turns_a_sentence_round_and_one_inside_does_not() 
 def test_the_table_is_whole_and_of_these_very_rows_and_this_recipe() -> None:
     table = json.loads((TABLE / "table.json").read_text())
     assert (table["format"], table["kind"], table["mode"], table["tasks"]) == (1, "groups", "max", list(BUILTIN))
-    assert table["data"] == builtin_digest()
+    assert table["data"] == hash_builtin()
     quickstart = read_study(files("auxtune.examples") / "quickstart.yaml").options  # type: ignore[arg-type]
     assert table["training"] == quickstart.training.model_dump(mode="json")
     assert table["primary_rows"] == quickstart.tasks["mood"].rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auxtune.trials.builtin import BUILTIN, builtin_digest
+from auxtune.trials.builtin import BUILTIN, hash_builtin
 
 TABLE = files("auxtune.examples") / "tables" / "builtin"
 SEEDS = 5
@@ -47,7 +47,7 @@ def test_the_file_is_whole(rows: list[dict[str, str]], described: Any) -> None:
 
 
 def test_it_is_of_these_very_rows_and_of_the_recipe_of_the_table(described: Any) -> None:
-    assert described["data"] == builtin_digest()
+    assert described["data"] == hash_builtin()
     assert described["training"] == json.loads((TABLE / "table.json").read_text())["training"]
     assert described["seeds"] == list(range(SEEDS))
 

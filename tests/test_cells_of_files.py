@@ -30,7 +30,7 @@ def load(path: Path, **source: Any) -> Task:
     return load_tasks([TaskSource("one", path=path, **({"text": ("text",), "label": "label"} | source))])["one"]
 
 
-def explain_refusal(path: Path, **source: Any) -> str:
+def refusal(path: Path, **source: Any) -> str:
     with pytest.raises(DataError) as error:
         load(path, **source)
     return str(error.value)
@@ -47,7 +47,7 @@ def test_rows_of_a_tsv_file_joined_by_a_quotation_are_refused(tmp_path: Path, en
     lines = (UNQUOTED + JOINED + UNQUOTED.split("\n", 1)[1]).splitlines()
     numbered = [line + more.replace("id", str(number)) for number, line in enumerate(lines)]
     path = write(tmp_path / "one.tsv", end.join(numbered) + end)
-    said = explain_refusal(path)
+    said = refusal(path)
     cells = 3 if more else 2
     assert f"one.tsv, row 61: a quote joins 2 lines that have {cells} cells each" in said and "jsonl" in said
     with pytest.raises(DataError, match=r"one\.tsv, line 62: a quote joins 2 lines"):
@@ -117,7 +117,7 @@ def test_only_the_columns_that_a_study_names_must_be_utf8(tmp_path: Path, form: 
 @pytest.mark.parametrize("column", ["text", "label"])
 def test_a_byte_that_is_not_utf8_is_named_by_file_row_and_column(tmp_path: Path, form: str, column: str) -> None:
     path = with_bad_byte(tmp_path, form, column)
-    said = explain_refusal(path)
+    said = refusal(path)
     assert str(path) in said and f"row 11, column `{column}`" in said and "UTF-8" in said
     said.encode()  # can be printed
     if form in FILES and column == "text":
@@ -126,12 +126,10 @@ def test_a_byte_that_is_not_utf8_is_named_by_file_row_and_column(tmp_path: Path,
 
 
 def test_other_encodings_and_bad_names_of_columns_are_told(tmp_path: Path) -> None:
-    assert "line 1: not UTF-8 text (it begins as UTF-16 does)" in explain_refusal(
+    assert "line 1: not UTF-8 text (it begins as UTF-16 does)" in refusal(
         write(tmp_path / "one.csv", "text,label\na,b\n".encode("utf-16"))
     )
-    assert "line 1: not UTF-8 text; save" in explain_refusal(
-        write(tmp_path / "two.csv", b"text,label,caf\xe9\na,b,c\n")
-    )
+    assert "line 1: not UTF-8 text; save" in refusal(write(tmp_path / "two.csv", b"text,label,caf\xe9\na,b,c\n"))
 
 
 NUMBERS: dict[str, Sequence[Any]] = {
@@ -152,7 +150,7 @@ def test_numbers_of_every_width_are_values(tmp_path: Path, width: str, form: str
         datasets.Dataset(table).save_to_disk(str(path))
     else:
         parquet.write_table(table, path)
-    assert "row 90, column `label`: the label is missing" in explain_refusal(path, kind=kind)
+    assert "row 90, column `label`: the label is missing" in refusal(path, kind=kind)
     task = load(path, kind=kind, missing="drop")
     assert task.kind == "regression"
     values = {label for part in task.splits.values() for label in part.labels}
@@ -166,7 +164,7 @@ def test_whole_decimals_are_classes_and_dates_are_neither(tmp_path: Path) -> Non
     assert load(path).labels == ("0", "1")
     cells = [datetime.date(2024, 1, 1 + i % 2) for i in range(80)]
     parquet.write_table(pyarrow.table({"text": [f"t {i}" for i in range(80)], "label": cells}), path)
-    assert "row 1, column `label`: expected text or a number, found date" in explain_refusal(path)
+    assert "row 1, column `label`: expected text or a number, found date" in refusal(path)
 
 
 def test_columns_of_parquet_are_made_when_they_are_asked_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auxtune.trials.checkpoint import FILE, DamagedCheckpointError, read_checkpoint, usable, write_checkpoint
+from auxtune.trials.checkpoint import FILE, DamagedCheckpointError, is_usable, read_checkpoint, write_checkpoint
 
 DOCUMENT = {"step": 3, "score": 0.1 + 0.2, "rounds": [["a", 1 / 3]], "none": None}
 
@@ -39,7 +39,7 @@ def assert_holds(folder: Path, expected: dict[str, torch.Tensor]) -> None:
 
 def test_tensors_and_document_come_back_exactly(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "new" / "checkpoint", tensors(), DOCUMENT)
-    assert usable(tmp_path / "new" / "checkpoint")
+    assert is_usable(tmp_path / "new" / "checkpoint")
     assert_holds(tmp_path / "new" / "checkpoint", tensors())
 
 
@@ -64,7 +64,7 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path) -> None:
         changed = bytearray(whole)
         changed[place] ^= 1
         (tmp_path / FILE).write_bytes(changed)
-        if usable(tmp_path):
+        if is_usable(tmp_path):
             assert_holds(tmp_path, tensors())
             assert whole[place] == ord(" ")
 
@@ -73,14 +73,14 @@ def test_a_changed_byte_anywhere_is_noticed(tmp_path: Path) -> None:
 def test_a_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     write_checkpoint(tmp_path, tensors(), DOCUMENT)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:kept])
-    assert not usable(tmp_path)
-    with pytest.raises(DamagedCheckpointError, match=r"no whole checkpoint: .*; start the run anew"):
+    assert not is_usable(tmp_path)
+    with pytest.raises(DamagedCheckpointError, match=r"no whole checkpoint: .*; start the run again"):
         read_checkpoint(tmp_path)
 
 
 def test_no_checkpoint_is_not_usable(tmp_path: Path) -> None:
-    assert not usable(tmp_path)
-    assert not usable(tmp_path / "nowhere")
+    assert not is_usable(tmp_path)
+    assert not is_usable(tmp_path / "nowhere")
 
 
 def test_a_disk_that_fills_up_leaves_the_former_checkpoint(tmp_path: Path) -> None:

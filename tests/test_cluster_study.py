@@ -19,7 +19,7 @@ from small_study import StudyRun, kill
 from auxtune.orchestrator.record.accounts import Trial, concurrency_of
 from auxtune.orchestrator.record.events import Lost, Nodes
 from auxtune.orchestrator.record.results import attempt_folder
-from auxtune.trials.checkpoint import usable
+from auxtune.trials.checkpoint import is_usable
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def placed(run: StudyRun) -> dict[int, int]:
 
 def node_of(run: StudyRun, trial: Trial) -> int | None:
     folder = attempt_folder(run.folder, trial.id, len(trial.attempts))
-    if not usable(folder / "checkpoint"):
+    if not is_usable(folder / "checkpoint"):
         return None
     try:
         return psutil.Process(int((folder / "alive").read_text())).ppid()

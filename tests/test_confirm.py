@@ -165,7 +165,7 @@ def test_what_trains_as_the_selection_does_is_not_trained_again(chosen: Selectio
     question = confirmation(controls)
     arms = question.arms(chosen)
     assert all(same_trainings(arms["selection"], arms[name]) for name in controls)
-    assert list(question.missing(chosen, Accounts())) == [arm for (arm,) in arms["selection"]]
+    assert [proposal for _, proposal in question.missing(chosen, Accounts())] == [arm for (arm,) in arms["selection"]]
 
 
 def test_other_shares_rows_or_factors_are_another_training() -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.selectors.kit.mixtures import sampling_shares
+from auxtune.selectors.kit.mixtures import share_by_sampling
 from auxtune.selectors.methods.controls import AllTasks, RandomSubset, SingleTask, SizeProportional, SizeSqrt
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
-from auxtune.selectors.testing.study import as_executed, simulate_study
+from auxtune.selectors.testing.study import execute_proposal, simulate_study
 
 ROWS = {"p": 100, "a": 300, "b": 500, "c": 100}
 SQRT = {"p": 100**0.5, "a": 300**0.5, "b": 500**0.5, "c": 100**0.5}
@@ -128,7 +128,7 @@ def test_a_draw_counts_as_drawn_though_a_task_of_it_gets_no_step():
     selector, problem = RandomSubset(), problem_of(rows)
     state, drawn, trained = selector.start(problem), [], []
     while isinstance(asked := selector.propose(state, {}), Proposal):
-        run = as_executed(problem, replace(asked, weights=sampling_shares("proportional", rows, asked.tasks)))
+        run = execute_proposal(problem, replace(asked, weights=share_by_sampling("proportional", rows, asked.tasks)))
         drawn.append(asked.tasks)
         trained.append(run.tasks)
         state = selector.proposed(state, len(drawn), run)

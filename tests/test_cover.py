@@ -9,14 +9,14 @@ import pytest
 from published_affinity import CELEBA, CELEBA_COSINE, TASKONOMY
 
 from auxtune.selectors.kit import cover as covers
-from auxtune.selectors.kit.affinity import affinity_of
+from auxtune.selectors.kit.affinity import make_affinity
 from auxtune.selectors.kit.cover import clustered, cover
-from auxtune.selectors.kit.grouping import Group, Grouping, complete_linkage, served_by_best, spectral, worth
+from auxtune.selectors.kit.grouping import Group, Grouping, assign_to_best, complete_linkage, spectral, worth
 
 
 def random_table(tasks, seed=0):
     values = np.random.default_rng(seed).normal(size=(tasks, tasks))
-    return affinity_of([f"t{i}" for i in range(tasks)], values, "random", "nothing")
+    return make_affinity([f"t{i}" for i in range(tasks)], values, "random", "nothing")
 
 
 def groups_of(grouping):
@@ -137,21 +137,21 @@ def test_the_order_of_the_tasks_changes_nothing():
 
 def test_a_constant_shifts_the_objective_and_keeps_the_groups():
     for table, models in ((TASKONOMY, 3), (CELEBA, 3), (random_table(8), 2)):
-        shifted = affinity_of(table.tasks, table.values + 17.25, "tag", "shifted")
+        shifted = make_affinity(table.tasks, table.values + 17.25, "tag", "shifted")
         assert cover(shifted, models).groups == cover(table, models).groups
         assert cover(shifted, models).score == pytest.approx(cover(table, models).score + 17.25)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e9])
 def test_the_scale_of_the_affinities_does_not_matter(scale):
-    scaled = affinity_of(CELEBA.tasks, CELEBA.values * scale, "tag", "scaled")
+    scaled = make_affinity(CELEBA.tasks, CELEBA.values * scale, "tag", "scaled")
     assert cover(scaled, 3).groups == cover(CELEBA, 3).groups
 
 
 def test_of_equal_groupings_the_one_with_fewer_and_smaller_groups_wins():
-    same = affinity_of("abcd", np.full((4, 4), 0.1), "m", "x")
+    same = make_affinity("abcd", np.full((4, 4), 0.1), "m", "x")
     assert cover(same, 3).groups == (Group(("a", "b", "c", "d"), ("a", "b", "c", "d")),)
-    blocks = affinity_of("abcd", np.kron(np.eye(2), np.ones((2, 2))), "m", "x")
+    blocks = make_affinity("abcd", np.kron(np.eye(2), np.ones((2, 2))), "m", "x")
     assert groups_of(cover(blocks, 4)) == sets("a b", "c d")
 
 
@@ -187,9 +187,9 @@ def test_thirteen_tasks_are_proven_too():
 
 
 def test_one_task_is_a_group_by_itself_and_its_worth_is_unknown_unless_measured():
-    unknown = affinity_of("a", np.array([[np.nan]]), "m", "x")
+    unknown = make_affinity("a", np.array([[np.nan]]), "m", "x")
     assert cover(unknown, 2) == Grouping((Group(("a",), ("a",)),), None, True)
-    assert cover(affinity_of("a", np.array([[0.3]]), "m", "x"), 2, singletons=True).score == pytest.approx(0.3)
+    assert cover(make_affinity("a", np.array([[0.3]]), "m", "x"), 2, singletons=True).score == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_cannot_be_covered_is_refused(tasks, models, unknown, singletons, m
     if unknown is not None:
         values[unknown] = np.nan
     with pytest.raises(ValueError, match=message):
-        cover(affinity_of([f"t{i}" for i in range(tasks)], values, "m", "x"), models, singletons)
+        cover(make_affinity([f"t{i}" for i in range(tasks)], values, "m", "x"), models, singletons)
 
 
 def in_blocks(sizes, noise, seed=0):
@@ -216,7 +216,7 @@ def in_blocks(sizes, noise, seed=0):
     values += noise * np.random.default_rng(seed + 1).normal(size=values.shape)
     names = [f"t{i}" for i in range(len(labels))]
     members = {frozenset(n for n, own in zip(names, labels, strict=True) if own == label) for label in set(labels)}
-    return affinity_of(names, values, "blocks", "made"), members
+    return make_affinity(names, values, "blocks", "made"), members
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
@@ -253,7 +253,7 @@ def test_in_a_cluster_every_pair_reaches_the_threshold():
 
 def test_where_clusters_are_too_many_the_nearest_are_joined():
     values = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [1, 1, 0, 2], [1, 1, 2, 0]], dtype=float)
-    table = affinity_of("abcd", values, "m", "x")
+    table = make_affinity("abcd", values, "m", "x")
     assert complete_linkage(table, 2.0) == (("a", "b"), ("c", "d"))
     assert complete_linkage(table, 2.5) == (("a", "b"), ("c",), ("d",))
     assert complete_linkage(table, 2.5, most=2) == (("a", "b"), ("c", "d"))
@@ -263,12 +263,12 @@ def test_where_clusters_are_too_many_the_nearest_are_joined():
 def test_more_clusters_than_tasks_leave_each_alone_and_unknown_affinities_are_refused():
     table = random_table(3)
     assert spectral(table, 3) == (("t0",), ("t1",), ("t2",))
-    unknown = affinity_of("ab", np.array([[0, np.nan], [1, 0]]), "m", "x")
+    unknown = make_affinity("ab", np.array([[0, np.nan], [1, 0]]), "m", "x")
     for cluster in (lambda: spectral(unknown, 1), lambda: complete_linkage(unknown, 0.0)):
         with pytest.raises(ValueError, match="clusters need every affinity"):
             cluster()
 
 
 def test_each_task_is_served_by_the_group_that_is_worth_most_to_it():
-    found = served_by_best(TASKONOMY, [(0, 1), (1, 2), (3, 4), (0, 1, 2, 3, 4)], proven=False)
+    found = assign_to_best(TASKONOMY, [(0, 1), (1, 2), (3, 4), (0, 1, 2, 3, 4)], proven=False)
     assert {group.serves for group in found.groups} == {("segmentation", "depth"), ("normals",), ("keypoints", "edges")}

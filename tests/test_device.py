@@ -9,9 +9,9 @@ import pytest
 import torch
 from synthetic_tasks import BASE, RECIPE, TASKS
 
-from auxtune.trials.device import choose_device, keep_to_share, memory_fraction
-from auxtune.trials.evidence_key import run_key
-from auxtune.trials.progress import identity
+from auxtune.trials.device import choose_device, compute_memory_fraction, keep_to_share
+from auxtune.trials.evidence_key import make_run_key
+from auxtune.trials.progress import describe_run
 from auxtune.trials.train_step import TrainStep
 
 GIB = 2**30
@@ -20,14 +20,14 @@ GIB = 2**30
 @pytest.mark.parametrize(("gpus", "total"), [(0.5, 80 * GIB), (0.25, 24 * GIB), (0.2, 16 * GIB), (1 / 3, 12 * GIB)])
 def test_those_who_share_a_gpu_leave_room_for_a_context_each(gpus: float, total: int) -> None:
     sharing = round(1 / gpus)
-    left = total - sharing * memory_fraction(gpus, total) * total
+    left = total - sharing * compute_memory_fraction(gpus, total) * total
     assert left / sharing >= 600 * 2**20
-    assert 0 < memory_fraction(gpus, total) < gpus
+    assert 0 < compute_memory_fraction(gpus, total) < gpus
 
 
 def test_a_whole_gpu_is_not_limited_and_a_small_part_is_never_nothing() -> None:
-    assert memory_fraction(1.0, 8 * GIB) == memory_fraction(2.0, 8 * GIB) == 1.0
-    assert memory_fraction(0.05, 8 * GIB) == pytest.approx(0.025)
+    assert compute_memory_fraction(1.0, 8 * GIB) == compute_memory_fraction(2.0, 8 * GIB) == 1.0
+    assert compute_memory_fraction(0.05, 8 * GIB) == pytest.approx(0.025)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is of machines without CUDA")
@@ -53,8 +53,8 @@ def test_a_part_of_a_gpu_is_kept_to() -> None:
 
 def test_the_device_changes_no_run_but_where_it_was_computed_names_what_was_measured() -> None:
     on_cpu = replace(RECIPE, device="cpu")
-    assert identity(on_cpu, TASKS, BASE) == identity(RECIPE, TASKS, BASE)  # a checkpoint may move
-    keys = [run_key(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
+    assert describe_run(on_cpu, TASKS, BASE) == describe_run(RECIPE, TASKS, BASE)  # a checkpoint may move
+    keys = [make_run_key(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
     assert keys[0] == keys[2] == keys[3] != keys[1]
 
 
@@ -74,7 +74,7 @@ def test_a_process_that_is_kept_goes_by_the_share_of_its_present_trial(driver: l
     shares = (0.5, 0.25, 1.0, 2.0, 0.5)
     for gpus in shares:
         keep_to_share(torch.device("cuda"), gpus)
-    assert driver == [(memory_fraction(gpus, 8 * GIB), 0) for gpus in shares]
+    assert driver == [(compute_memory_fraction(gpus, 8 * GIB), 0) for gpus in shares]
     assert [fraction for fraction, _ in driver] == pytest.approx([0.42, 0.17, 1, 1, 0.42], abs=0.01)
     keep_to_share(torch.device("cuda", 1), 0.5)
     assert driver[-1][1] == 1

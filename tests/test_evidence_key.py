@@ -11,17 +11,17 @@ from probe_subjects import recipe_of
 from synthetic_tasks import BASE, TASKS
 
 from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.evidence_key import probe_key, run_key
+from auxtune.trials.evidence_key import make_probe_key, make_run_key
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.variants import shuffled, with_rows
+from auxtune.trials.variants import keep_rows, shuffle_labels
 
 RECIPE = recipe_of(("sign",))
 SIGN = TASKS["sign"]
 
 
 def key(recipe: Recipe = RECIPE, task: EncodedTask = SIGN, gpus: float = 0.0) -> str:
-    return run_key(recipe, {**TASKS, "sign": task}, BASE, gpus)
+    return make_run_key(recipe, {**TASKS, "sign": task}, BASE, gpus)
 
 
 def changed(**values: Any) -> Recipe:
@@ -81,8 +81,8 @@ def test_what_decides_the_weights_changes_the_key(recipe: Recipe) -> None:
         dataclasses.replace(SIGN, digest="other rows"),
         dataclasses.replace(SIGN, metrics=("f1", "accuracy")),  # the main metric picks the best weights
         in_other_token_ids(),
-        shuffled(SIGN, 1),
-        with_rows(SIGN, np.arange(10)),
+        shuffle_labels(SIGN, 1),
+        keep_rows(SIGN, np.arange(10)),
     ],
     ids=["rows", "metric", "tokenizer", "twin", "some rows"],
 )
@@ -91,7 +91,7 @@ def test_what_a_run_learns_from_changes_its_key(task: EncodedTask) -> None:
 
 
 def test_other_tasks_of_the_study_change_nothing() -> None:
-    assert run_key(RECIPE, {"sign": SIGN}, BASE, 0.0) == key()
+    assert make_run_key(RECIPE, {"sign": SIGN}, BASE, 0.0) == key()
 
 
 def test_a_gpu_and_what_is_automatic_there_are_something_else() -> None:
@@ -100,20 +100,20 @@ def test_a_gpu_and_what_is_automatic_there_are_something_else() -> None:
 
 
 def test_defaults_may_be_spelled_out() -> None:
-    assert probe_key("run", "gradients", {}, None) == probe_key("run", "gradients", {"batches": 8}, None)
+    assert make_probe_key("run", "gradients", {}, None) == make_probe_key("run", "gradients", {"batches": 8}, None)
     spelled = {"order": "exact", "step": "sgd", "every": 10}
-    assert probe_key("run", "lookahead", {}, None) == probe_key("run", "lookahead", spelled, None)
+    assert make_probe_key("run", "lookahead", {}, None) == make_probe_key("run", "lookahead", spelled, None)
 
 
 def test_another_option_run_or_batch_of_texts_is_another_key() -> None:
     keys = {
-        probe_key(run, probe, options, texts)
+        make_probe_key(run, probe, options, texts)
         for run in ("run", "other")
         for probe, options in [("gradients", {}), ("gradients", {"batches": 4}), ("covariance", {})]
         for texts in (None, "digest")  # which these do not read
     }
     assert len(keys) == 6
-    assert probe_key("run", "hidden_states", {}, "one") != probe_key("run", "hidden_states", {}, "other")
+    assert make_probe_key("run", "hidden_states", {}, "one") != make_probe_key("run", "hidden_states", {}, "other")
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_another_option_run_or_batch_of_texts_is_another_key() -> None:
 )
 def test_what_cannot_be_measured_has_no_key(probe: str, options: dict[str, Any]) -> None:
     with pytest.raises(ProbeError, match="expected"):
-        probe_key("run", probe, options, None)
+        make_probe_key("run", probe, options, None)

@@ -24,7 +24,7 @@ from written_study import written_study
 from auxtune.orchestrator import Study, cli
 from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.errors import AuxtuneError, DriftError, Locked, StudyDataError
-from auxtune.orchestrator.export import making
+from auxtune.orchestrator.export import exporter as exporting
 from auxtune.orchestrator.export.exporter import ModelExporter
 from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.export.staging import StagingFolder
@@ -42,7 +42,7 @@ from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.tokens import encode_tasks
-from auxtune.trials.variants import with_rows
+from auxtune.trials.variants import keep_rows
 
 pytestmark = pytest.mark.slow
 
@@ -296,7 +296,7 @@ def test_a_model_that_comes_back_different_is_no_model(
         model._model.encoder.module.embeddings.word_embeddings.weight.data.neg_()
         return model
 
-    monkeypatch.setattr(making, "load_model", spoilt)
+    monkeypatch.setattr(exporting, "load_model", spoilt)
     with pytest.raises(AuxtuneError, match=r"task \w+: the model, saved and loaded again, does not score as it did"):
         Study.from_folder(whole.folder).export(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -339,5 +339,5 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
     with StopSignals() as signals:
         exporter.train(wanted, tmp_path / "run", signals)
     digests = read_checkpoint(tmp_path / "run" / "checkpoint")[1]["identity"]["data digests"]
-    assert digests == {"pair": tasks["pair"].digest, "value": with_rows(tasks["value"], rows).digest}
+    assert digests == {"pair": tasks["pair"].digest, "value": keep_rows(tasks["value"], rows).digest}
     assert digests["value"] != tasks["value"].digest

@@ -41,7 +41,7 @@ FROM_ELSEWHERE = [
     ("timeout", "budget.wall_hours", "in hours and not in seconds"),
     ("model_name_or_path", "model.name", "a hub id"),
     ("model.model_name", "model.name", ""),
-    ("model.name", "model.name", ""),
+    ("model.encoder", "model.name", ""),
     ("base_model", "model.name", ""),
     ("model.pretrained", "model.name", ""),
     ("max_seq_length", "model.max_length", "in tokens"),

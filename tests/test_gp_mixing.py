@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.mixtures import SMALLEST, cycle_counts, executed, to_point, to_shares
+from auxtune.selectors.kit.mixtures import SMALLEST, count_cycle, executed, to_point, to_shares
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
 
@@ -28,7 +28,7 @@ def search(selector: GPMixing, problem: Problem, objective: Objective, order: Se
         if isinstance(asked, Done):
             return scores
         assert isinstance(asked, Proposal)
-        shares = executed(cycle_counts(asked.weights or {}, problem.primary))
+        shares = executed(count_cycle(asked.weights or {}, problem.primary))
         state = selector.proposed(state, number, replace(asked, weights=shares))
         scores.append(objective(np.array([shares.get(name, 0.0) for name in order])))
         state = selector.told(state, number, Outcome(scores[-1]))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.affinity import drawn_subsets, independent
+from auxtune.selectors.extensions import Predicts
+from auxtune.selectors.kit.affinity import draw_subsets, independent
 from auxtune.selectors.kit.linearised import linearised
 from auxtune.selectors.methods.grad_tag import GradTag, skill_of
-from auxtune.selectors.protocol import Done, Kept, Measure, Outcome, Predicts, Problem, Proposal, TaskInfo
+from auxtune.selectors.protocol import Done, Kept, Measure, Outcome, Problem, Proposal, TaskInfo
 
 TASKS = ("a", "b", "c", "d", "e", "f")
 BLOCKS = (("a", "c", "e"), ("b", "d", "f"))
@@ -194,7 +195,7 @@ def test_the_skill_of_many_tasks_counts_only_numbers_that_their_subsets_make_ind
     """Of every subset of a size all are; 200 of five of 20 tasks are worth half of the 360, 63 of 12 as little."""
 
     def worth(tasks, size, count):
-        return independent(drawn_subsets(tasks, size, count, np.random.default_rng(0)))
+        return independent(draw_subsets(tasks, size, count, np.random.default_rng(0)))
 
     assert worth(5, 3, 200) == pytest.approx(15) and worth(8, 3, 200) == pytest.approx(48)
     assert worth(20, 5, 200) == pytest.approx(174, abs=8)
@@ -208,6 +209,6 @@ def test_noise_in_20_tasks_shows_no_skill_more_often_than_is_promised():
     tasks, believed = [f"t{i}" for i in range(20)], 0
     for seed in range(100):
         model = linearised(arrays(tasks, strength=0.0, rows=20, seed=1000 + seed, blocks=((), ())), 0.001)
-        masks = drawn_subsets(20, 5, 200, np.random.default_rng([seed, 1]))
+        masks = draw_subsets(20, 5, 200, np.random.default_rng([seed, 1]))
         believed += skill_of(model, masks)["lower"] > 0
     assert believed <= 11

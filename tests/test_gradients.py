@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from auxtune.trials.encoder import build_encoder, load_base
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.probes.blocks import BlockSketches, blocks_of
-from auxtune.trials.probes.gradients import CLOSE, batch_rows, common_point, fit_head, gradients
-from auxtune.trials.probes.measuring import pooled_features
+from auxtune.trials.probes.blocks import BlockSketches, find_blocks
+from auxtune.trials.probes.gradients import CLOSE, choose_batch_rows, fit_head, gradients, name_common_point
+from auxtune.trials.probes.measuring import compute_pooled_features
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import SIZE, Sketch
 
@@ -40,7 +40,7 @@ def fitted(subject: Subject) -> tuple[MultiTaskModel, torch.Tensor]:
     encoder = build_encoder(subject.base, subject.recipe.seed)
     model = MultiTaskModel(encoder, [task], subject.recipe.model.pooling, subject.recipe.seed).eval()
     fit_head(model, task, subject)
-    features = pooled_features(encoder, task, "train", subject.collate, subject.recipe.model.pooling)
+    features = compute_pooled_features(encoder, task, "train", subject.collate, subject.recipe.model.pooling)
     return model, features
 
 
@@ -101,7 +101,7 @@ class Layered(nn.Module):
 
 
 def sketched(module: Layered, loss: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    found: tuple[torch.Tensor, torch.Tensor] = BlockSketches("here", blocks_of(module), CPU)(loss)
+    found: tuple[torch.Tensor, torch.Tensor] = BlockSketches("here", find_blocks(module), CPU)(loss)
     return found
 
 
@@ -162,11 +162,11 @@ def test_gradients_are_those_of_a_slow_computation_in_float64(name: str) -> None
     subject = subject_of(recipe_of((name,)), steps=3)
     found = gradients(subject, {"batches": 2})
     model = in_double(fitted(subject)[0])
-    blocks = blocks_of(model.encoder.module)
+    blocks = find_blocks(model.encoder.module)
     assert found["blocks"].tolist() == list(blocks) == ["embeddings", "layer.0", "layer.1"]
     assert found["projections"].shape == (2, 3, SIZE) and found["projections"].dtype == np.float32
     for number in range(2):
-        rows = batch_rows(EVERY_KIND[name], subject.recipe, number)
+        rows = choose_batch_rows(EVERY_KIND[name], subject.recipe, number)
         loss = slow_loss(model, EVERY_KIND[name], "train", rows)
         sketches, norms = BlockSketches(str(found["point"]), blocks, CPU)(loss)
         np.testing.assert_allclose(found["norms"][number], norms.numpy(), rtol=1e-3)
@@ -196,7 +196,7 @@ def test_the_point_is_the_encoder_as_it_came() -> None:
     assert other["point"] != untrained["point"]
     weights = {name: tensor.numpy() for name, tensor in build_encoder(BASE, 0).module.state_dict().items()}
     pretrained = dataclasses.replace(BASE, weights=weights)
-    assert common_point(pretrained, 0) == common_point(pretrained, 7) == BASE.digest
+    assert name_common_point(pretrained, 0) == name_common_point(pretrained, 7) == BASE.digest
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -220,7 +220,7 @@ def test_the_blocks_of_every_family_are_found(folders: dict[str, Path], family: 
     model = options(folders[family])
     subject = subject_of(recipe_of(("classification",), model=model), tasks=SMALL, base=load_base(model))
     module = build_encoder(subject.base, 0).module
-    blocks = blocks_of(module)
+    blocks = find_blocks(module)
     assert list(blocks) == ["embeddings", "layer.0", "layer.1", "layer.2"]
     held = [parameter for block in blocks.values() for parameter in block]
     assert len(held) == len(list(module.parameters())) and {*map(id, held)} == {*map(id, module.parameters())}
@@ -232,7 +232,7 @@ def test_the_blocks_of_every_family_are_found(folders: dict[str, Path], family: 
 
 def test_an_encoder_without_layers_and_a_run_of_several_tasks_are_refused() -> None:
     with pytest.raises(ProbeError, match=r"whose parameters are named by layer .* found none in a Linear"):
-        blocks_of(nn.Linear(2, 2))
+        find_blocks(nn.Linear(2, 2))
     with pytest.raises(ProbeError, match=r"probes.gradients: expected a run of one task, found sign, tags"):
         gradients(subject_of(recipe_of(("sign", "tags"))), {})
 

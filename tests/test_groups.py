@@ -114,7 +114,7 @@ def test_equal_trainings_of_different_arms_are_trained_once() -> None:
     question, chosen = confirmation(("single_task", "all_tasks"), seeds=2), groups("dac", "b")
     arms = question.arms(chosen)
     assert arms["selection"][1][1] == arms["single_task"][1][3]  # b alone
-    missing = list(question.missing(chosen, Accounts()))
+    missing = [proposal for _, proposal in question.missing(chosen, Accounts())]
     assert len(missing) == 2 * (2 + 4 + 1 - 1)
     assert [proposal.seed for proposal in missing] == sorted((p.seed for p in missing), key=missing[0].seed.__ne__)
 

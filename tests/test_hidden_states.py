@@ -18,10 +18,10 @@ from auxtune.trials.encoder import load_base
 from auxtune.trials.probes.covariance import covariance
 from auxtune.trials.probes.hidden_states import hidden_states
 from auxtune.trials.probes.probe import ProbeError, Subject
-from auxtune.trials.probes.shared_texts import shared_texts
+from auxtune.trials.probes.shared_texts import make_shared_texts
 
 __all__ = ["folders"]  # a fixture
-TEXTS = shared_texts(EVERY_KIND, 40)
+TEXTS = make_shared_texts(EVERY_KIND, 40)
 
 
 def slow_states(subject: Subject) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_hidden_states_are_pooled_layer_by_layer(pooling: str) -> None:
 def test_every_family_shows_its_layers(folders: dict[str, Path], family: str) -> None:
     model = encoder_options(folders[family], pooling="mean")
     recipe = recipe_of(("classification",), model=model)
-    subject = subject_of(recipe, tasks=SMALL, base=load_base(model), texts=shared_texts(SMALL, 12))
+    subject = subject_of(recipe, tasks=SMALL, base=load_base(model), texts=make_shared_texts(SMALL, 12))
     found = hidden_states(subject, {})["hidden"]
     assert found.shape == (4, 12, 16)
     np.testing.assert_allclose(found, slow_states(subject), atol=1e-5)

@@ -122,3 +122,14 @@ def test_help_loads_nothing_heavy() -> None:
     added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module in COMMANDS.values()))
     assert len(added) == len(COMMANDS)
     assert {name: loaded_of(HEAVY, names) for name, names in added.items() if loaded_of(HEAVY, names)} == {}
+
+
+def test_pandas_is_for_simulations_alone() -> None:
+    """What else loads it, torch does, where it is installed."""
+    files = {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+        for file in ROOT.glob("orchestrator/**/*.py")
+    }
+    importing = {name for name, text in files.items() if re.search(r"^ *(import|from) pandas\b", text, re.M)}
+    rooms = ("orchestrator/simulation/", "orchestrator/commands/simulate.py")
+    assert importing and all(name.startswith(rooms) for name in importing)

@@ -138,7 +138,7 @@ def test_labels_and_tags_that_a_part_lacks_are_warned_of() -> None:
     said = list(split_warnings(task, is_tested=True))
     assert said == [
         "every test row has the label c: a model that always says so is right on all of them",
-        "no selection row has the labels b, d: how well they are learned is not seen there",
+        "no validation row has the labels b, d: how well they are learned is not seen there",
     ]
     words = {"O": some, "B-x": some | {"probe": 0}}
     tags = InspectedTask("one", "token", "accuracy", counts, {}, None, (), words)

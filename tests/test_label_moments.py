@@ -10,7 +10,7 @@ import torch
 from probe_subjects import EVERY_KIND, THIRDS, TOPICS, in_double, recipe_of, row_vector, states_of_row, subject_of
 from synthetic_tasks import MODEL, TASKS
 
-from auxtune.trials.probes.label_moments import label_columns, label_moments
+from auxtune.trials.probes.label_moments import build_label_columns, label_moments
 from auxtune.trials.probes.probe import ProbeError
 
 EXPECTED = {"sign": 1, "share.of": 1, "topics": 3, "thirds": 3}
@@ -21,7 +21,7 @@ EXPECTED = {"sign": 1, "share.of": 1, "topics": 3, "thirds": 3}
 def test_moments_are_a_sum_over_rows(name: str, pooling: str) -> None:
     recipe, task = recipe_of((name,), model=dataclasses.replace(MODEL, pooling=pooling)), EVERY_KIND[name]
     found = label_moments(subject_of(recipe, steps=3), {})
-    model, columns = in_double(subject_of(recipe).model), label_columns(task)
+    model, columns = in_double(subject_of(recipe).model), build_label_columns(task)
     total = np.zeros((64, EXPECTED[name]))
     with torch.no_grad():
         for row in range(240):
@@ -32,7 +32,7 @@ def test_moments_are_a_sum_over_rows(name: str, pooling: str) -> None:
 
 
 def test_columns_are_centred_labels() -> None:
-    shares = {name: label_columns(task) for name, task in EVERY_KIND.items() if name in EXPECTED}
+    shares = {name: build_label_columns(task) for name, task in EVERY_KIND.items() if name in EXPECTED}
     assert {name: columns.shape for name, columns in shares.items()} == {n: (240, c) for n, c in EXPECTED.items()}
     assert max(np.abs(columns.mean(axis=0)).max() for columns in shares.values()) < 1e-12
     sign = TASKS["sign"].splits["train"].labels

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from auxtune.selectors.extensions import Predicts
 from auxtune.selectors.kit.membership import coefficient_map, fitted, held_out
 from auxtune.selectors.kit.skill import rank_skill
 from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
-from auxtune.selectors.protocol import Done, Outcome, Predicts, Proposal, Wait
+from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.selectors.testing.contract import SelectorContract, problem_of
 from auxtune.selectors.testing.study import fold, simulate_study

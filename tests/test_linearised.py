@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from auxtune.selectors.kit.linearised import Linearised, fitted, linearised
 from auxtune.trials.model import MultiTaskModel, RegressionHead
-from auxtune.trials.probes.output_gradients import drawn_rows, output_gradients
+from auxtune.trials.probes.output_gradients import draw_rows, output_gradients
 from auxtune.trials.probes.probe import Subject
 
 WIDTH = 12
@@ -153,7 +153,7 @@ def real_losses(subject: Subject, model: MultiTaskModel, part: str, places, rows
     found = []
     for place in places:
         task = list(subject.tasks.values())[place]
-        drawn = drawn_rows(task, part, rows, subject.recipe.seed)
+        drawn = draw_rows(task, part, rows, subject.recipe.seed)
         outputs = model(task.name, subject.collate(task, part, drawn.rows))
         labels, head = torch.from_numpy(drawn.label), model.head(task.name)
         own = torch.arange(len(outputs)), torch.from_numpy(drawn.place)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.mixtures import Draws, cycle_counts, draws_of, executed
+from auxtune.selectors.extensions import Predicts
+from auxtune.selectors.kit.mixtures import Draws, count_cycle, executed, make_draws
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.mixture_regression import MixtureRegression, RegressionState
-from auxtune.selectors.protocol import Done, Outcome, Predicts, Problem, Proposal, Selection, TaskInfo, Wait
+from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, TaskInfo, Wait
 from auxtune.selectors.testing.contract import SelectorContract
 
 Law = Callable[[np.ndarray], float]
@@ -63,7 +64,7 @@ def search(selector: Any, problem: Problem, law: Law, noise: float = 0.0, whole_
         if isinstance(asked, Done):
             return state
         assert isinstance(asked, Proposal)
-        counts = cycle_counts(asked.weights or {}, problem.primary)
+        counts = count_cycle(asked.weights or {}, problem.primary)
         shares = {name: share for name, share in executed(counts).items() if share > 0}
         trained = replace(asked, tasks=tuple(shares), weights=shares) if whole_steps else asked
         state = selector.proposed(state, number, trained)
@@ -72,7 +73,7 @@ def search(selector: Any, problem: Problem, law: Law, noise: float = 0.0, whole_
 
 
 def test_draws_are_mixtures_around_the_sizes_with_room_for_the_primary() -> None:
-    draws = draws_of(problem_of(5), min_primary=0.1)
+    draws = make_draws(problem_of(5), min_primary=0.1)
     assert draws.prior == pytest.approx(np.sqrt([1, 2, 3, 4, 5]) / np.sqrt([1, 2, 3, 4, 5]).sum())
     drawn = draws.draw(np.random.default_rng(0), 4000)
     assert drawn.sum(axis=1) == pytest.approx(np.ones(4000))

@@ -20,8 +20,7 @@ from auxtune.orchestrator.report.figures import figures
 from auxtune.orchestrator.report.note import LONGEST, note_of
 from auxtune.orchestrator.report.study_page import study_page
 from auxtune.orchestrator.session.session import ending_of
-from auxtune.orchestrator.tracking.ending import Ending
-from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
+from auxtune.orchestrator.tracking.run_words import Ending, standing_note, trial_name, trial_note
 from auxtune.selectors.protocol import Proposal
 
 SAID = Section("answer", "The answer", (Paragraph("Train p with a.", "answer"),))

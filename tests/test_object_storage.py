@@ -34,7 +34,7 @@ from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.storage.placing import create, delete_tree, size_of, write_whole
 from auxtune.orchestrator.storage.published import POINTER, local_copy, publish, upload, whole
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
-from auxtune.trials.probes.shared_texts import shared_texts
+from auxtune.trials.probes.shared_texts import make_shared_texts
 from auxtune.trials.result import Cost
 
 
@@ -312,7 +312,7 @@ def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> No
 
     two = {name: TASKS[name] for name in ("sign", "share.of")}
     first = ProbeTexts(home, two, "one").folder
-    assert first == home / ".texts" / shared_texts(two).digest
+    assert first == home / ".texts" / make_shared_texts(two).digest
     assert texts_of(first).digest == first.name
     assert ProbeTexts(home, TASKS, "one").folder == first, "a new candidate changes nothing"
 

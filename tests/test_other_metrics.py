@@ -24,9 +24,9 @@ LABELS, SAID = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 0])
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of packages, looked into by this process; what was known of it is forgotten before and after."""
     monkeypatch.syspath_prepend(tmp_path)
-    metrics._entries.cache_clear()
+    metrics._find_entries.cache_clear()
     yield tmp_path
-    metrics._entries.cache_clear()
+    metrics._find_entries.cache_clear()
 
 
 def source(folder: Path, metric: str) -> TaskSource:

@@ -17,7 +17,7 @@ from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes import row_gradients
-from auxtune.trials.probes.output_gradients import Drawn, drawn_rows, output_gradients
+from auxtune.trials.probes.output_gradients import Drawn, draw_rows, output_gradients
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import RowSketch
 
@@ -32,7 +32,7 @@ def slow(subject: Subject, part: str, rows: int, size: int) -> tuple[np.ndarray,
     sketch = RowSketch(f"output gradients {subject.recipe.seed}", length, size, CPU)
     margins, sketches = [], []
     for task in subject.tasks.values():
-        drawn = drawn_rows(task, part, rows, subject.recipe.seed)
+        drawn = draw_rows(task, part, rows, subject.recipe.seed)
         for row, place, label in zip(drawn.rows, drawn.place, drawn.label, strict=True):
             margin = slow_margin(model, task, part, (int(row), int(place), label), subject)
             gradient = torch.autograd.grad(margin, shared, materialize_grads=True)
@@ -97,16 +97,16 @@ def test_without_a_projection_a_gradient_says_what_a_small_move_of_the_encoder_d
     subject = subject_of(recipe_of(("sign",)), steps=4)
     length = sum(parameter.numel() for parameter in subject.model.encoder.parameters())
     found = output_gradients(subject, {"rows": 5, "size": length})
-    model, drawn = in_double(subject.model), drawn_rows(TASKS["sign"], "probe", 5, 0)
+    model, drawn = in_double(subject.model), draw_rows(TASKS["sign"], "probe", 5, 0)
     move = torch.randn(length, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-6
     asked = [(int(row), 0, label) for row, label in zip(drawn.rows, drawn.label, strict=True)]
-    before = [slow_margin(model, 0, TASKS["sign"], "probe", each, subject).item() for each in asked]
+    before = [slow_margin(model, TASKS["sign"], "probe", each, subject).item() for each in asked]
     with torch.no_grad():
         for parameter, part in zip(
             model.encoder.parameters(), move.split([p.numel() for p in model.encoder.parameters()]), strict=True
         ):
             parameter.add_(part.view_as(parameter))
-    after = [slow_margin(model, 0, TASKS["sign"], "probe", each, subject).item() for each in asked]
+    after = [slow_margin(model, TASKS["sign"], "probe", each, subject).item() for each in asked]
     np.testing.assert_allclose(
         found["probe_gradients"] @ move.numpy(), np.subtract(after, before), rtol=1e-3, atol=1e-9
     )
@@ -115,17 +115,17 @@ def test_without_a_projection_a_gradient_says_what_a_small_move_of_the_encoder_d
 def test_rows_are_drawn_by_seed_and_inputs_and_only_of_those_that_have_a_label() -> None:
     sign, tags = TASKS["sign"], TASKS["tags"]
     twin = dataclasses.replace(sign, name="twin")
-    first = drawn_rows(sign, "train", 40, 3)
-    assert np.array_equal(first.rows, drawn_rows(twin, "train", 40, 3).rows)
-    assert not np.array_equal(first.rows, drawn_rows(sign, "train", 40, 4).rows)
+    first = draw_rows(sign, "train", 40, 3)
+    assert np.array_equal(first.rows, draw_rows(twin, "train", 40, 3).rows)
+    assert not np.array_equal(first.rows, draw_rows(sign, "train", 40, 4).rows)
     assert len(np.unique(first.rows)) == 40 and (np.diff(first.rows) > 0).all() and first.place.max() == 0
     assert np.array_equal(first.label, sign.splits["train"].labels[first.rows])
-    assert len(drawn_rows(sign, "train", 10_000, 3).rows) == len(sign.splits["train"])
-    drawn = drawn_rows(tags, "train", 240, 3)
+    assert len(draw_rows(sign, "train", 10_000, 3).rows) == len(sign.splits["train"])
+    drawn = draw_rows(tags, "train", 240, 3)
     split = tags.splits["train"]
     assert np.array_equal(drawn.label, split.labels[split.offsets[drawn.rows] + drawn.place])
     assert (drawn.label != IGNORED).all() and len(np.unique(drawn.place)) > 5
-    topics = drawn_rows(EVERY_KIND["topics"], "probe", 60, 3)
+    topics = draw_rows(EVERY_KIND["topics"], "probe", 60, 3)
     assert set(topics.place.tolist()) == {0, 1, 2} and set(topics.label.tolist()) == {0, 1}
 
 
@@ -135,7 +135,7 @@ def test_a_value_that_happens_to_be_the_mark_of_no_label_is_a_value() -> None:
         part: dataclasses.replace(split, labels=np.full(len(split), float(IGNORED), np.float32))
         for part, split in share.splits.items()
     }
-    drawn: Drawn = drawn_rows(dataclasses.replace(share, splits=marked), "train", 9, 0)
+    drawn: Drawn = draw_rows(dataclasses.replace(share, splits=marked), "train", 9, 0)
     assert (drawn.label == IGNORED).all() and len(drawn.rows) == 9
 
 
@@ -146,7 +146,7 @@ def test_a_split_without_labels_and_weights_that_are_not_finite_are_refused() ->
         for part, split in tags.splits.items()
     }
     with pytest.raises(ProbeError, match="task tags: no row of its train split has a label"):
-        drawn_rows(dataclasses.replace(tags, splits=bare), "train", 9, 0)
+        draw_rows(dataclasses.replace(tags, splits=bare), "train", 9, 0)
     subject = subject_of(recipe_of(("sign",)))
     subject.model.head(subject.model.tasks[0]).linear.weight.data[0] = torch.nan
     with pytest.raises(NonFiniteError, match="task sign: an output or its gradient on the train split"):

@@ -12,15 +12,15 @@ from probe_subjects import EVERY_KIND, recipe_of
 from auxtune.trials.probes import probe as probe_module
 from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.probe import OPTIONS, LookaheadOptions, ProbeError
-from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, final_probe, running_probe
+from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, load_final_probe, load_running_probe
 
 
 def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
     for name in FINAL:
-        assert final_probe(name).__name__ == name
-    assert running_probe("lookahead") is Lookahead
+        assert load_final_probe(name).__name__ == name
+    assert load_running_probe("lookahead") is Lookahead
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_what_can_be_measured_is_not() -> None:
 
 def test_probes_are_looked_for_where_they_belong() -> None:
     with pytest.raises(ProbeError, match="found 'lookahead'"):
-        final_probe("lookahead")
+        load_final_probe("lookahead")
     with pytest.raises(ProbeError, match="expected some of lookahead, found 'gradients'"):
-        running_probe("gradients")
+        load_running_probe("gradients")
     assert LookaheadOptions().every == 10
 
 

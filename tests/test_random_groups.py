@@ -11,7 +11,7 @@ from test_groups import problem
 from auxtune.selectors.methods.random_groups import RandomGroups
 from auxtune.selectors.protocol import Done, Outcome, Proposal
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
-from auxtune.selectors.testing.contract import check_selection
+from auxtune.selectors.testing.checks import check_selection
 from auxtune.selectors.testing.study import simulate_study
 
 

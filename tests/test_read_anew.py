@@ -23,13 +23,14 @@ from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import summarize
 from auxtune.orchestrator.views.terminal import render_terminal
+from auxtune.selectors.extensions import reading_of
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.methods.autosem import AutoSeM
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.thompson import Thompson
-from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo, reading_of
+from auxtune.selectors.protocol import Outcome, Problem, Selection, TaskInfo
 
 FORMS = ["{name: thompson, rounds: 24}", "{name: thompson, mode: trials, rounds: 24}"]
 

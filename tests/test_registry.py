@@ -203,5 +203,5 @@ def test_one_that_cannot_be_loaded_is_named_with_its_origin(install, value):
 
 def test_one_that_declares_no_facts_is_refused(install):
     install("markov-selector", "[auxtune.selectors]\nmarkov = my_markov:Undeclared\n")
-    with pytest.raises(ValueError, match="must declare paper, answers, needs_primary, groups"):
+    with pytest.raises(ValueError, match="must declare paper, wants"):
         registry.make("markov", {})

@@ -29,8 +29,8 @@ from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, Sele
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import load_base
 from auxtune.trials.evaluation import Evaluation
-from auxtune.trials.losses import constant_loss, loss_scores
-from auxtune.trials.progress import Progress, identity
+from auxtune.trials.losses import compute_constant_loss, score_losses
+from auxtune.trials.progress import Progress, describe_run
 from auxtune.trials.recipe import ModelOptions
 
 ALL = {**TASKS, "words": words_task()}
@@ -83,12 +83,12 @@ def test_a_loss_is_the_mean_over_scored_labels_of_what_the_head_says(name: str, 
     ],
 )
 def test_the_loss_of_a_constant_prediction(given: EncodedTask, expected: float) -> None:
-    assert constant_loss(given, "validation") == pytest.approx(expected)
+    assert compute_constant_loss(given, "validation") == pytest.approx(expected)
 
 
 def test_one_loss_is_told_as_it_is_and_several_in_parts_of_a_constants() -> None:
-    assert loss_scores({"sign": 0.4}, TASKS, "validation") == {"sign": -0.4}
-    told = loss_scores({"sign": constant_loss(TASKS["sign"], "validation"), "tags": 0.0}, TASKS, "validation")
+    assert score_losses({"sign": 0.4}, TASKS, "validation") == {"sign": -0.4}
+    told = score_losses({"sign": compute_constant_loss(TASKS["sign"], "validation"), "tags": 0.0}, TASKS, "validation")
     assert told == {"sign": pytest.approx(-1.0), "tags": 0.0}
 
 
@@ -97,8 +97,8 @@ def test_the_search_is_told_the_loss_of_the_weights_that_the_metric_picks(tmp_pa
     by_metric = finish(start(recipe, tmp_path / "metric"))
     by_loss = finish(start(dataclasses.replace(recipe, search_score="loss"), tmp_path / "loss"))
     assert by_loss.score == -by_loss.losses["sign"] == by_loss.scores["sign"] < 0
-    assert by_metric.score == by_metric.selection["sign"]["accuracy"] == by_metric.scores["sign"]
-    kept = ("best_step", "selection", "report", "losses")
+    assert by_metric.score == by_metric.validation["sign"]["accuracy"] == by_metric.scores["sign"]
+    kept = ("best_step", "validation", "test", "losses")
     assert all(getattr(by_loss, key) == getattr(by_metric, key) for key in kept)
     assert equal(weights(tmp_path / "loss", "best"), weights(tmp_path / "metric", "best"))
     told = lines(tmp_path / "loss")
@@ -109,7 +109,7 @@ def test_the_search_is_told_the_loss_of_the_weights_that_the_metric_picks(tmp_pa
 
 def test_of_several_tasks_the_score_is_the_mean_of_their_relative_losses(tmp_path: Path) -> None:
     report = finish(start(dataclasses.replace(BY_LOSS, evaluate=("sign", "tags")), tmp_path))
-    relative = {name: loss / constant_loss(TASKS[name], "validation") for name, loss in report.losses.items()}
+    relative = {name: loss / compute_constant_loss(TASKS[name], "validation") for name, loss in report.losses.items()}
     assert report.scores == {name: pytest.approx(-value) for name, value in relative.items()}
     assert report.score == pytest.approx(-np.mean(list(relative.values())))
 
@@ -125,7 +125,9 @@ def test_what_steers_a_run_hears_losses_on_the_probe_split(tmp_path: Path) -> No
 def test_what_was_kept_before_there_was_a_choice_goes_on(tmp_path: Path) -> None:
     progress = Progress([{"score": 0.5, "step": 1}], best=0)  # as an old checkpoint has it
     assert progress.add({"score": -0.3, "metric": 0.6, "step": 2}) and not progress.add({"score": -0.1, "metric": 0.6})
-    assert "search_score" not in identity(RECIPE, TASKS, BASE) and identity(BY_LOSS, TASKS, BASE)["search_score"]
+    assert (
+        "search_score" not in describe_run(RECIPE, TASKS, BASE) and describe_run(BY_LOSS, TASKS, BASE)["search_score"]
+    )
     cost = {"wall_seconds": 1, "gpu_seconds": 0, "cpu_seconds": 1}
     (tmp_path / "result.json").write_text(json.dumps({"score": 0.5, "cost": cost, "validation": {"p": {"f1": 0.5}}}))
     old = read_result(tmp_path)
@@ -193,7 +195,7 @@ def test_it_reaches_the_recipe_and_the_outcome(overrides: tuple[str, ...], kind:
         {
             "metric": report.validation["sign"]["accuracy"],
             "loss": -report.losses["sign"],
-            "relative_loss": -report.losses["sign"] / constant_loss(TASKS["sign"], "validation"),
+            "relative_loss": -report.losses["sign"] / compute_constant_loss(TASKS["sign"], "validation"),
         }[kind]
     )
     outcome = translator.outcome(report)

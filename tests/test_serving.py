@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.networks import best_served
+from auxtune.selectors.kit.networks import choose_networks
 
 
 def total(scores, opened):
@@ -31,18 +31,18 @@ def test_it_is_the_best_of_all_choices(seed) -> None:
         for choice in itertools.combinations(range(networks), size)
         if costs[list(choice)].sum() <= budget and np.isfinite(scores[list(choice)]).any(axis=0).all()
     ]
-    found = best_served(scores, costs.tolist(), budget)
+    found = choose_networks(scores, costs.tolist(), budget)
     assert costs[found].sum() <= budget
     assert total(scores, found) == pytest.approx(max(total(scores, choice) for choice in every), rel=1e-6, abs=1e-9)
 
 
 def test_of_equals_the_smaller_network_serves_and_none_is_opened_for_nothing() -> None:
     scores = np.array([[1.0, 1.0], [1.0, np.nan], [np.nan, 1.0], [1.0, 1.0]])
-    assert best_served(scores, [1, 1, 1, 1], 4) == [0]
+    assert choose_networks(scores, [1, 1, 1, 1], 4) == [0]
 
 
 def test_what_cannot_be_served_is_refused() -> None:
     with pytest.raises(ValueError, match="no score is known"):
-        best_served(np.array([[1.0, np.nan]]), [1], 1)
+        choose_networks(np.array([[1.0, np.nan]]), [1], 1)
     with pytest.raises(ValueError, match=r"within a budget of 0.5 must serve all tasks"):
-        best_served(np.array([[1.0, 1.0]]), [1], 0.5)
+        choose_networks(np.array([[1.0, 1.0]]), [1], 0.5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.kit import mixtures as shares
-from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
+from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
 
 RATIOS = [  # published by AutoSeM's reproduction, primary first
     (1, 5, 5),
@@ -36,32 +36,32 @@ def misplaced(counts, weights):
 
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_a_ratio_that_fits_is_executed_exactly(ratio):
-    assert tuple(cycle_counts(weights_of(ratio), "t0").values()) == ratio
+    assert tuple(count_cycle(weights_of(ratio), "t0").values()) == ratio
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 3, 7, 20, 21, 40])
 def test_equal_shares_are_one_step_each(tasks):
     weights = {f"t{i}": 1 / tasks for i in range(tasks)}
-    assert cycle_counts(weights, "t0") == dict.fromkeys(weights, 1)
+    assert count_cycle(weights, "t0") == dict.fromkeys(weights, 1)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 7, 0.1, 1e-6, 1e6])
 def test_multiplying_all_weights_keeps_the_cycle(factor):
     for weights in [*map(weights_of, RATIOS), *random_weights(20)]:
         scaled = {task: weight * factor for task, weight in weights.items()}
-        assert cycle_counts(scaled, "t0") == cycle_counts(weights, "t0")
+        assert count_cycle(scaled, "t0") == count_cycle(weights, "t0")
 
 
 def test_a_common_factor_is_taken_out():
-    assert cycle_counts({"p": 4, "a": 6}, "p") == {"p": 2, "a": 3}
+    assert count_cycle({"p": 4, "a": 6}, "p") == {"p": 2, "a": 3}
     for weights in random_weights(50):
-        assert math.gcd(*cycle_counts(weights, "t0").values()) == 1
+        assert math.gcd(*count_cycle(weights, "t0").values()) == 1
 
 
 def test_asking_for_executed_shares_gives_the_same_cycle():
     for weights in random_weights(100):
-        counts = cycle_counts(weights, "t0")
-        assert cycle_counts(executed(counts), "t0") == counts
+        counts = count_cycle(weights, "t0")
+        assert count_cycle(executed(counts), "t0") == counts
 
 
 @pytest.mark.parametrize("primary", [None, "t0", "t2"])
@@ -73,7 +73,7 @@ def test_no_cycle_within_the_length_comes_nearer(primary):
     for weights in [*random_weights(20, tasks=(3,)), weights_of((0, 0.5, 0.5)), weights_of((0.001, 0.9, 0.1))]:
         allowed = [counts for counts in cycles if primary is None or counts[primary] >= 1]
         best = min(misplaced(counts, weights) for counts in allowed)
-        chosen = cycle_counts(weights, primary, longest)
+        chosen = count_cycle(weights, primary, longest)
         assert misplaced(chosen, weights) == pytest.approx(best, abs=1e-9)
         nearest = [sum(counts.values()) for counts in allowed if misplaced(counts, weights) < best + 1e-9]
         assert sum(chosen.values()) == min(nearest)
@@ -82,26 +82,26 @@ def test_no_cycle_within_the_length_comes_nearer(primary):
 @pytest.mark.parametrize(("tasks", "longest"), [(2, 20), (10, 20), (11, 22), (40, 80)])
 def test_a_cycle_is_no_longer_than_twenty_or_two_steps_a_task(tasks, longest):
     weights = weights_of(np.random.default_rng(tasks).dirichlet(np.ones(tasks)))
-    counts = cycle_counts(weights, "t0")
+    counts = count_cycle(weights, "t0")
     assert sum(counts.values()) <= longest
     assert misplaced(counts, weights) <= (tasks / 2 + 1) / longest
 
 
 def test_the_primary_is_always_trained():
-    assert cycle_counts({"a": 0.5, "p": 0.0, "b": 0.5}, "p", longest=1) == {"a": 0, "p": 1, "b": 0}
-    assert cycle_counts({"a": 0.999, "p": 0.001}, "p") == {"a": 19, "p": 1}
-    assert cycle_counts({"a": 0.999, "p": 0.001}, None) == {"a": 1, "p": 0}
+    assert count_cycle({"a": 0.5, "p": 0.0, "b": 0.5}, "p", longest=1) == {"a": 0, "p": 1, "b": 0}
+    assert count_cycle({"a": 0.999, "p": 0.001}, "p") == {"a": 19, "p": 1}
+    assert count_cycle({"a": 0.999, "p": 0.001}, None) == {"a": 1, "p": 0}
 
 
 def test_a_tiny_share_may_get_no_step_and_that_is_what_is_executed():
-    counts = cycle_counts({"p": 0.5, "a": 0.495, "b": 0.005}, "p")
+    counts = count_cycle({"p": 0.5, "a": 0.495, "b": 0.005}, "p")
     assert counts == {"p": 1, "a": 1, "b": 0}
     assert executed(counts) == {"p": 0.5, "a": 0.5, "b": 0.0}
 
 
 def test_a_tie_goes_to_the_task_that_comes_first():
-    assert cycle_counts({"b": 0.5, "a": 0.5}, None, longest=1) == {"b": 1, "a": 0}
-    assert cycle_counts(dict.fromkeys("dcba", 0.25), None, longest=2) == {"d": 1, "c": 1, "b": 0, "a": 0}
+    assert count_cycle({"b": 0.5, "a": 0.5}, None, longest=1) == {"b": 1, "a": 0}
+    assert count_cycle(dict.fromkeys("dcba", 0.25), None, longest=2) == {"d": 1, "c": 1, "b": 0, "a": 0}
 
 
 @pytest.mark.parametrize(
@@ -117,27 +117,27 @@ def test_a_tie_goes_to_the_task_that_comes_first():
 )
 def test_what_is_no_cycle_is_refused(weights, primary, longest, message):
     with pytest.raises(ValueError, match=message):
-        cycle_counts(weights, primary, longest)
+        count_cycle(weights, primary, longest)
 
 
 def test_sampling_rules_by_hand():
     rows = {"a": 900, "b": 100, "unused": 5}
-    assert sampling_shares("equal", rows, ["a", "b"]) == {"a": 0.5, "b": 0.5}
-    assert sampling_shares("proportional", rows, ["b", "a"]) == {"b": 0.1, "a": 0.9}
-    assert sampling_shares("size^0.5", rows, ["a", "b"]) == {"a": 0.75, "b": 0.25}
-    assert sampling_shares("size^0", rows, ["a", "b"]) == sampling_shares("equal", rows, ["a", "b"])
-    assert sampling_shares("size^1", rows, ["a", "b"]) == sampling_shares("proportional", rows, ["a", "b"])
+    assert share_by_sampling("equal", rows, ["a", "b"]) == {"a": 0.5, "b": 0.5}
+    assert share_by_sampling("proportional", rows, ["b", "a"]) == {"b": 0.1, "a": 0.9}
+    assert share_by_sampling("size^0.5", rows, ["a", "b"]) == {"a": 0.75, "b": 0.25}
+    assert share_by_sampling("size^0", rows, ["a", "b"]) == share_by_sampling("equal", rows, ["a", "b"])
+    assert share_by_sampling("size^1", rows, ["a", "b"]) == share_by_sampling("proportional", rows, ["a", "b"])
 
 
 @pytest.mark.parametrize("rule", ["sqrt", "size^", "size^x", "size^-1", "size^inf", "size^nan", ""])
 def test_an_unknown_sampling_rule_is_refused(rule):
     with pytest.raises(ValueError, match="must be equal, proportional or size"):
-        sampling_shares(rule, {"a": 1}, ["a"])
+        share_by_sampling(rule, {"a": 1}, ["a"])
 
 
 def test_a_task_without_rows_is_refused():
     with pytest.raises(ValueError, match="got none for b"):
-        sampling_shares("equal", {"a": 1, "b": 0}, ["a", "b"])
+        share_by_sampling("equal", {"a": 1, "b": 0}, ["a", "b"])
 
 
 def test_examples_in_docstrings_hold():

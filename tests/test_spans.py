@@ -13,7 +13,7 @@ from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.errors import DataError
 from auxtune.trials.metrics import score
-from auxtune.trials.spans import not_bio, span_counts
+from auxtune.trials.spans import count_spans, find_non_bio_tags
 
 NAMES = ("O", "B-per", "I-per", "B-loc", "I-loc")
 
@@ -38,7 +38,7 @@ def ids(tags: str) -> np.ndarray:
 )
 def test_a_span_is_right_if_it_is_found_whole(true: str, predicted: str, counts: tuple[int, int, int]) -> None:
     rows = np.zeros(4, int)
-    assert span_counts(ids(true), ids(predicted), rows, NAMES).tolist() == [list(counts)]
+    assert count_spans(ids(true), ids(predicted), rows, NAMES).tolist() == [list(counts)]
     right, *spans = counts
     assert score("span_f1", ids(true), ids(predicted), rows, NAMES) == pytest.approx(2 * right / sum(spans))
 
@@ -47,7 +47,7 @@ def test_rows_are_counted_apart_and_no_span_crosses_them() -> None:
     rows = np.array([0, 0, 2, 2, 2])
     # As one row, the true span would have three words, and the one found would be the same.
     true, predicted = ids("Ppp.L"), ids("Pp..L")
-    assert span_counts(true, predicted, rows, NAMES).tolist() == [[1, 1, 1], [0, 0, 0], [1, 2, 1]]
+    assert count_spans(true, predicted, rows, NAMES).tolist() == [[1, 1, 1], [0, 0, 0], [1, 2, 1]]
     assert score("span_f1", true, predicted, rows, NAMES) == pytest.approx(2 * 2 / (3 + 2))
     assert score("span_f1", true, predicted, rows * 0, NAMES) == pytest.approx(2 * 1 / (2 + 2))
 
@@ -76,7 +76,7 @@ def test_without_any_span_the_score_is_zero_and_without_rows_or_names_there_is_n
     ],
 )
 def test_tags_are_known_as_bio_or_not(tags: tuple[str, ...], wrong: tuple[str, ...]) -> None:
-    assert not_bio(tags) == wrong
+    assert find_non_bio_tags(tags) == wrong
 
 
 def tagged(path: Path, tags: list[str]) -> TaskSource:
@@ -111,7 +111,7 @@ def test_read_strictly_a_span_begins_with_b_and_goes_on_by_its_own_name(
     true: str, predicted: str, counts: tuple[int, int, int]
 ) -> None:
     rows = np.zeros(4, int)
-    assert span_counts(ids(true), ids(predicted), rows, NAMES, strict=True).tolist() == [list(counts)]
+    assert count_spans(ids(true), ids(predicted), rows, NAMES, strict=True).tolist() == [list(counts)]
     right, *spans = counts
     assert score("span_f1_strict", ids(true), ids(predicted), rows, NAMES) == pytest.approx(2 * right / sum(spans))
 
@@ -119,4 +119,4 @@ def test_read_strictly_a_span_begins_with_b_and_goes_on_by_its_own_name(
 def test_a_word_that_was_missed_is_in_no_span() -> None:
     missed = ids("Pp.L")
     missed[1] = missed[3] = -1
-    assert span_counts(ids("Pp.L"), missed, np.zeros(4, int), NAMES).tolist() == [[0, 2, 1]]
+    assert count_spans(ids("Pp.L"), missed, np.zeros(4, int), NAMES).tolist() == [[0, 2, 1]]

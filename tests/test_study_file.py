@@ -13,10 +13,9 @@ import yaml
 from study_text import BASE, mistakes, study
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.study_file.environment import expand
 from auxtune.orchestrator.study_file.keys import expected, find, key_table, study_schema
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.orchestrator.study_file.yaml_source import KeyPath, read_tree
+from auxtune.orchestrator.study_file.yaml_source import KeyPath, expand, read_tree
 
 
 def test_omitted_keys_have_their_defaults() -> None:

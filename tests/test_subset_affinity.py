@@ -7,24 +7,24 @@ import itertools
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.affinity import drawn_subsets, mean_gains
+from auxtune.selectors.kit.affinity import average_gains, draw_subsets
 
 
 @pytest.mark.parametrize(("tasks", "size", "count"), [(8, 3, 40), (40, 10, 200), (40, 2, 5), (30, 3, 1), (99, 25, 200)])
 def test_subsets_differ_have_the_size_and_hold_every_pair(tasks, size, count):
-    masks = drawn_subsets(tasks, size, count, np.random.default_rng(2))
+    masks = draw_subsets(tasks, size, count, np.random.default_rng(2))
     assert masks.dtype == bool and (masks.sum(axis=1) == size).all() and len(masks) >= count
     assert len({mask.tobytes() for mask in masks[:count]}) == count
     assert (masks.T.astype(int) @ masks > 0).all()
-    assert np.array_equal(masks, drawn_subsets(tasks, size, count, np.random.default_rng(2)))
+    assert np.array_equal(masks, draw_subsets(tasks, size, count, np.random.default_rng(2)))
 
 
 def test_all_there_are_where_these_are_few():
-    masks = drawn_subsets(5, 3, 10, np.random.default_rng(0))
+    masks = draw_subsets(5, 3, 10, np.random.default_rng(0))
     assert {tuple(np.flatnonzero(mask)) for mask in masks} == set(itertools.combinations(range(5), 3))
     for size in (1, 6):
         with pytest.raises(ValueError, match=f"subsets must have 2 to 5 tasks, got {size}"):
-            drawn_subsets(5, size, 10, np.random.default_rng(0))
+            draw_subsets(5, size, 10, np.random.default_rng(0))
 
 
 def test_the_published_worked_example_of_averaging():
@@ -34,7 +34,7 @@ def test_the_published_worked_example_of_averaging():
     scores = np.array([np.mean([place - 1 for place in pair]) for pair in pairs])
     losses = np.zeros((6, 5))
     losses[:, 0] = 10 - scores
-    gains = mean_gains(masks, losses)[0]
+    gains = average_gains(masks, losses)[0]
     np.testing.assert_allclose(10 - 8.5 * (1 - gains[1:]), [1, 4 / 3, 5 / 3, 2])
     assert gains[0] == 0
 
@@ -42,6 +42,6 @@ def test_the_published_worked_example_of_averaging():
 def test_what_is_in_no_subset_is_not_known_and_what_is_not_in_one_is_not_read():
     masks = np.array([[1, 1, 0], [1, 1, 0]], bool)
     losses = np.array([[1.0, 2.0, np.nan], [3.0, 2.0, np.inf]])
-    gains = mean_gains(masks, losses)
+    gains = average_gains(masks, losses)
     assert gains[:2, :2].tolist() == [[0, 0], [0, 0]] and np.isnan(gains[2]).all() and np.isnan(gains[:2, 2]).all()
-    assert mean_gains(masks[:, :2], np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]], "no loss, nothing to gain"
+    assert average_gains(masks[:, :2], np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]], "no loss, nothing to gain"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.simulation.affine import copied
-from auxtune.orchestrator.simulation.audit import audit
+from auxtune.orchestrator.simulation.audit import audit, copied
 from auxtune.orchestrator.tables.reading import read_recorded
 from tests.recorded_tables import ABCD, groups_rows, mixtures_rows, transfer_rows, write_table
 

@@ -56,7 +56,7 @@ def validate(home: Path, *changes: str) -> Result:
     return CliRunner().invoke(cli.main, ["validate", str(home / "study.yaml"), *settings])
 
 
-def parse_words(folder: Path, words: tuple[str, ...]) -> None:
+def words_of(folder: Path, words: tuple[str, ...]) -> None:
     """Give the encoder in ``folder`` a tokenizer that knows these words."""
     rust = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -86,14 +86,14 @@ def test_a_folder_without_a_vocabulary_is_refused_by_name(mine: Path, left: tupl
 
 
 def test_a_tokenizer_that_knows_no_word_is_refused(mine: Path) -> None:
-    parse_words(mine / "encoder", (*SPECIAL, *(f"other{number}" for number in range(30))))
+    words_of(mine / "encoder", (*SPECIAL, *(f"other{number}" for number in range(30))))
     said = validate(mine)
     assert said.exit_code == 2
     assert "knows no word of any task" in said.output
 
 
 def test_a_tokenizer_that_knows_some_words_only_is_warned_of(mine: Path) -> None:
-    parse_words(mine / "encoder", (*SPECIAL, *WORDS[:8], *(f"other{number}" for number in range(22))))
+    words_of(mine / "encoder", (*SPECIAL, *WORDS[:8], *(f"other{number}" for number in range(22))))
     said = validate(mine)
     assert said.exit_code == 0, said.output
     assert "warning: model.name 'encoder': task single: 7" in said.output.replace("\n", " ")
@@ -101,7 +101,7 @@ def test_a_tokenizer_that_knows_some_words_only_is_warned_of(mine: Path) -> None
 
 
 def test_a_tokenizer_with_far_fewer_entries_than_the_encoder_is_warned_of(mine: Path) -> None:
-    parse_words(mine / "encoder", (*SPECIAL, *WORDS[:12]))
+    words_of(mine / "encoder", (*SPECIAL, *WORDS[:12]))
     assert "its tokenizer has 16 entries and the encoder 34 embeddings" in validate(mine).output
 
 

@@ -24,8 +24,8 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
-from auxtune.orchestrator.tracking.ending import Ending, Reason
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
+from auxtune.orchestrator.tracking.run_words import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import TaskInfo
 

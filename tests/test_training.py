@@ -16,7 +16,7 @@ from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.encoded import IGNORED
 from auxtune.trials.failures import NonFiniteError, TimeLimitError, classify_failure
 from auxtune.trials.metrics import score
-from auxtune.trials.optimisation import adamw, learning_rate
+from auxtune.trials.optimisation import build_adamw, compute_learning_rate
 from auxtune.trials.progress import Progress
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.training import TrainingRun
@@ -123,7 +123,7 @@ def test_metrics_are_written_at_every_evaluation_and_at_the_end(tmp_path: Path) 
     }
     # Steps 13 and 14 took slots 1 and 2 of the cycle: the means are of these alone.
     assert set(last["loss"]) == {"sign", "share.of"}
-    assert last["learning_rate"] == learning_rate(recipe, 13)
+    assert last["learning_rate"] == compute_learning_rate(recipe, 13)
 
 
 def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path) -> None:
@@ -195,15 +195,15 @@ def test_a_task_whose_loss_weighs_nothing_trains_nothing(weight: float, tmp_path
 
 def test_the_learning_rate_rises_then_falls() -> None:
     recipe = Recipe(tasks=(), shares={}, evaluate=(), steps=10, warmup=0.2, learning_rate=1.0)
-    rates = [learning_rate(recipe, step) for step in range(10)]
+    rates = [compute_learning_rate(recipe, step) for step in range(10)]
     assert rates == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
     flat = dataclasses.replace(recipe, warmup=0.0, decay="none")
-    assert {learning_rate(flat, step) for step in range(10)} == {1.0}
+    assert {compute_learning_rate(flat, step) for step in range(10)} == {1.0}
 
 
 def test_weight_decay_spares_biases_and_norms() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3))
-    decayed, spared = adamw(model, dataclasses.replace(RECIPE, weight_decay=0.1)).param_groups
+    decayed, spared = build_adamw(model, dataclasses.replace(RECIPE, weight_decay=0.1)).param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert [parameter.shape for parameter in decayed["params"]] == [(3, 2)]
     assert len(spared["params"]) == 3

@@ -145,7 +145,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_run_is_refused(tmp_path: Pat
     checkpoint = tmp_path / "1" / "checkpoint"
     start(dataclasses.replace(RECIPE, checkpoint_every=9, time_limit=99), tmp_path / "2").load(checkpoint)
     other = start(dataclasses.replace(RECIPE, seed=1, batch_size=4), tmp_path / "3")
-    with pytest.raises(ValueError, match="another run's, it differs in seed, batch_size; start anew"):
+    with pytest.raises(ValueError, match="another run's, it differs in seed, batch_size; start again without it"):
         other.load(checkpoint)
     rows = {**TASKS, "tags": dataclasses.replace(TASKS["tags"], digest="other rows")}
     with pytest.raises(ValueError, match="it differs in data digests"):

@@ -16,7 +16,7 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.rules import broken_rules
 from auxtune.selectors.protocol import Continuation, Inner, Measure, Problem, Proposal, TaskInfo
-from auxtune.trials.optimisation import learning_rate
+from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.schedule import build_schedule
 
@@ -77,8 +77,8 @@ def test_the_learning_rate_of_a_fine_tuning_rises_and_falls_anew() -> None:
     shares = {"a": 0.5, "p": 0.5}
     recipe = Recipe(("a", "p"), shares, ("p",), source_tasks=("a",), steps=20, warmup=0.2, learning_rate=1.0)
     alone = dataclasses.replace(recipe, source_tasks=(), steps=10)
-    once = [learning_rate(alone, step) for step in range(10)]
-    assert [learning_rate(recipe, step) for step in range(20)] == once + once
+    once = [compute_learning_rate(alone, step) for step in range(10)]
+    assert [compute_learning_rate(recipe, step) for step in range(20)] == once + once
 
 
 def test_nothing_is_scored_before_the_primary_was_trained(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.kit.skill import ndcg, regret_at
-from auxtune.selectors.kit.transfer import chosen, likeness_of, predicted, rules, transfer_log
+from auxtune.selectors.kit.transfer import build_transfer_log, chosen, compute_likeness, predicted, rules
 from auxtune.selectors.methods.transfer_prior import TransferPrior
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo, Transfer
 from auxtune.selectors.testing.contract import SelectorContract
@@ -156,12 +156,12 @@ def test_rows_of_the_target_itself_change_nothing():
 
 
 def test_in_the_log_too_a_target_left_out_is_ranked_without_its_own_rows():
-    transfers = transfer_log(problem_of(planted(1, families(1)))).transfers.values
+    transfers = build_transfer_log(problem_of(planted(1, families(1)))).transfers.values
     spoiled = transfers.copy()
     spoiled[5] = -3 * spoiled[5][::-1]
     spoiled[5, 5] = np.nan
     options, nothing = rules(None, True), np.full((12, 1), np.nan)
-    before, after = (predicted(options, each, likeness_of(each), nothing)[:, 5] for each in (transfers, spoiled))
+    before, after = (predicted(options, each, compute_likeness(each), nothing)[:, 5] for each in (transfers, spoiled))
     assert len(options) == 6 and after == pytest.approx(before)
 
 
@@ -247,7 +247,7 @@ def test_a_log_that_says_nothing_leaves_all_tasks(rows):
 
 def test_one_scale_by_hand():
     rows = [Transfer("t1", "t0", 2.0), Transfer("t2", "t0", 4.0), Transfer(None, "t0", 5.0), Transfer("t0", "t0", 99.0)]
-    log = transfer_log(problem_of(rows))
+    log = build_transfer_log(problem_of(rows))
     assert log.transfers.onto("t0")["t1"] == -1 and log.transfers.onto("t0")["t2"] == 1
     assert log.nothing[0] == 2 and log.targets == 1 and log.place("t3") == 3
     assert np.isfinite(log.transfers.values).sum() == 2
@@ -257,7 +257,7 @@ def test_few_seeds_are_drawn_to_the_mean():
     # One source in four seeds, two in one: the spread over seeds is 0.5 on the scale of the target.
     scores = {"t1": [1.0, 2.0, 1.0, 2.0], "t2": [4.5], "t4": [0.0]}
     rows = [Transfer(source, "t0", score, seed) for source, of in scores.items() for seed, score in enumerate(of)]
-    found = transfer_log(problem_of(rows)).transfers.onto("t0")
+    found = build_transfer_log(problem_of(rows)).transfers.onto("t0")
     spread = np.std([1.5, 4.5, 0.0])
     noise = 1 / 3 / spread**2
     signal = 1 - noise * np.mean([1 / 4, 1, 1])
@@ -281,7 +281,7 @@ def test_likeness_is_the_correlation_of_what_two_tasks_do_for_the_targets_of_bot
     transfers = rng.normal(size=(8, 8))
     transfers[rng.random((8, 8)) < 0.2] = np.nan
     np.fill_diagonal(transfers, np.nan)
-    found = likeness_of(transfers)
+    found = compute_likeness(transfers)
     for one in range(8):
         for other in range(8):
             both = np.isfinite(transfers[:, one]) & np.isfinite(transfers[:, other])
@@ -299,8 +299,8 @@ def test_a_given_direct_share_is_used():
         ("pivots, direct 0.5", 0.5),
     ]
     assert all(sum((rule.popularity, rule.pivots, rule.direct)) == pytest.approx(1) for rule in rules(0.5, True))
-    log = transfer_log(problem_of(planted(1, families(1)))).transfers.values
-    assert set(chosen(rules(0.5, True), log, likeness_of, 0).ndcg) == {rule.name for rule in rules(0.5, True)}
+    log = build_transfer_log(problem_of(planted(1, families(1)))).transfers.values
+    assert set(chosen(rules(0.5, True), log, compute_likeness, 0).ndcg) == {rule.name for rule in rules(0.5, True)}
 
 
 def test_the_best_are_tried_and_share_out_their_places_by_what_they_score():

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 
-def aligned(layer: nn.Module, matrix: torch.Tensor) -> RemovableHandle:
+def align_embeddings(layer: nn.Module, matrix: torch.Tensor) -> RemovableHandle:
     """While this context is open, what ``layer`` gives, (…, width), is multiplied by ``matrix`` (width, width)."""
 
     def hook(_layer: nn.Module, _inputs: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -34,7 +34,7 @@ def aligned(layer: nn.Module, matrix: torch.Tensor) -> RemovableHandle:
     return layer.register_forward_hook(hook)
 
 
-def embedding_layer(module: nn.Module, pad: int) -> str | None:
+def find_embedding_layer(module: nn.Module, pad: int) -> str | None:
     """The name of the submodule that gives what the first layer is given; ``None`` if there is none.
 
     Runs a short row of tokens other than ``pad`` through ``module``, a transformers encoder.
@@ -57,7 +57,7 @@ def embedding_layer(module: nn.Module, pad: int) -> str | None:
             handle.remove()
     if not hidden:
         return None
-    names = [name for name, output in outputs if isinstance(output, torch.Tensor) and _equal(output, hidden[0])]
+    names = [name for name, output in outputs if isinstance(output, torch.Tensor) and _are_equal(output, hidden[0])]
     found = names[0] if names else None
     for name in names:  # children end before their parents: the outermost of its line
         if found is not None and found.startswith(f"{name}."):
@@ -65,5 +65,5 @@ def embedding_layer(module: nn.Module, pad: int) -> str | None:
     return found
 
 
-def _equal(output: torch.Tensor, hidden: torch.Tensor) -> bool:
+def _are_equal(output: torch.Tensor, hidden: torch.Tensor) -> bool:
     return output.shape == hidden.shape and torch.equal(output, hidden)

@@ -1,7 +1,7 @@
 """Batches of one task: rows of like length together, in an order that seed, task and epoch decide.
 
 Bucketing by length (shuffle, sort inside windows, shuffle the batches) wastes little on padding and stays
-random. As an epoch's order is computed anew and not drawn from a generator that lives on, where a task
+random. As an epoch's order is computed from its number and not drawn from a running generator, where a task
 stands is two integers.
 """
 

@@ -106,7 +106,7 @@ BUILTIN: tuple[str, ...] = tuple(_TASKS)
 
 
 @cache
-def builtin_rows(name: str) -> Mapping[str, list[Row]]:
+def make_builtin_rows(name: str) -> Mapping[str, list[Row]]:
     """The rows of a built-in task: ``train``, ``validation`` and ``test``, always the same. ``KeyError`` if unknown."""
     task, language = _TASKS[name], make_language()
     rng = np.random.default_rng([BUILTIN.index(name), 2026])
@@ -117,13 +117,13 @@ def builtin_rows(name: str) -> Mapping[str, list[Row]]:
     return {part: list(islice(rows, size)) for part, size in parts}
 
 
-def builtin_meta(name: str) -> dict[str, Any]:
+def describe_builtin(name: str) -> dict[str, Any]:
     """What a task folder's meta.json would say: kind, labels, metric, pair."""
     task = _TASKS[name]
     return {"kind": task.kind, "labels": list(task.labels), "metric": task.metric, "pair": task.pair}
 
 
-def builtin_digest() -> str:
+def hash_builtin() -> str:
     """Identifies all rows of all built-in tasks: recorded results are true of these and no others."""
-    rows = json.dumps({name: builtin_rows(name) for name in BUILTIN}, sort_keys=True)
+    rows = json.dumps({name: make_builtin_rows(name) for name in BUILTIN}, sort_keys=True)
     return hashlib.sha256(rows.encode()).hexdigest()

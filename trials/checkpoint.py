@@ -2,7 +2,7 @@
 
 Tensors and a JSON document travel in the same file, the document in its header beside a SHA-256 of both;
 nothing stored is ever unpickled. The file is written beside its final name, fsynced and renamed: a full disk
-or a kill while writing leaves the former checkpoint as it was.
+or a kill while writing leaves the previous checkpoint as it was.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class DamagedCheckpointError(ValueError):
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], document: Any) -> None:
-    """Replace the checkpoint in ``folder``. Raises ``OSError`` where the disk refuses; the former one stays."""
+    """Replace the checkpoint in ``folder``. Raises ``OSError`` where the disk refuses; the previous one stays."""
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     text = json.dumps({"format": FORMAT, "document": document}, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
     try:
-        save_file(arrays, partial, metadata={"document": text, "sha256": _digest(arrays, text)})
+        save_file(arrays, partial, metadata={"document": text, "sha256": _hash_files(arrays, text)})
         sync(partial)
         partial.replace(folder / FILE)
         sync(folder)
@@ -53,11 +53,11 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         text = header["document"]
-        intact = header["sha256"] == _digest(arrays, text)
+        intact = header["sha256"] == _hash_files(arrays, text)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise DamagedCheckpointError(f"{path}: no whole checkpoint: {error}; start the run anew") from error
+        raise DamagedCheckpointError(f"{path}: no whole checkpoint: {error}; start the run again") from error
     if not intact:
-        raise DamagedCheckpointError(f"{path}: its content does not match its SHA-256; start the run anew")
+        raise DamagedCheckpointError(f"{path}: its content does not match its SHA-256; start the run again")
     content = json.loads(text)
     if content["format"] != FORMAT:
         raise DamagedCheckpointError(
@@ -67,7 +67,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], Any]:
     return {name: torch.tensor(array) for name, array in arrays.items()}, content["document"]
 
 
-def usable(folder: Path) -> bool:
+def is_usable(folder: Path) -> bool:
     """Whether ``folder`` holds a whole checkpoint; reads all of it."""
     try:
         read_checkpoint(folder)
@@ -76,7 +76,7 @@ def usable(folder: Path) -> bool:
     return True
 
 
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
+def _hash_files(arrays: Mapping[str, np.ndarray], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, precision_score, recall_score
 
 from auxtune.trials.metric import Answers
-from auxtune.trials.spans import span_counts
+from auxtune.trials.spans import count_spans
 
 Average: TypeAlias = Literal["main", "macro", "weighted", "micro"]  # main: the second class of two, else macro
 Measure: TypeAlias = Literal["f1", "precision", "recall"]
@@ -128,7 +128,7 @@ def span_f1(strict: bool, answers: Answers) -> float:
     """F1 of whole spans, of all names together; 0 where there are none. ``strict``: only a B- begins one."""
     if not answers.names:
         raise ValueError("span_f1: expected the row of each token and the names of the tags, found none")
-    hits, true, predicted = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict).sum(
+    hits, true, predicted = count_spans(answers.labels, answers.predictions, answers.rows, answers.names, strict).sum(
         axis=0
     )
     return 2 * float(hits) / float(true + predicted) if true + predicted else 0.0
@@ -138,7 +138,7 @@ def resample_span_f1(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray
     """``span_f1`` of each resample."""
 
     def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
-        counts = span_counts(answers.labels, answers.predictions, answers.rows, answers.names, strict)
+        counts = count_spans(answers.labels, answers.predictions, answers.rows, answers.names, strict)
         hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T  # the last rows may have no word
         return _ratio(2 * hits, true + predicted)
 

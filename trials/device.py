@@ -36,10 +36,10 @@ def keep_to_share(device: torch.device, gpus: float) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         # By number: without one, as in `cuda`, torch takes a device for an error here. None is the present one.
-        torch.cuda.set_per_process_memory_fraction(memory_fraction(gpus, total), device.index)
+        torch.cuda.set_per_process_memory_fraction(compute_memory_fraction(gpus, total), device.index)
 
 
-def memory_fraction(gpus: float, total: int) -> float:
+def compute_memory_fraction(gpus: float, total: int) -> float:
     """The fraction of a GPU's ``total`` bytes that torch may allocate for a run that was given ``gpus``.
 
     Each process also has a CUDA context, of which torch's allocator knows nothing; without leaving room for it two
@@ -48,7 +48,7 @@ def memory_fraction(gpus: float, total: int) -> float:
     return 1.0 if gpus >= 1 else max(gpus - _CONTEXT_BYTES / total, gpus / 2)
 
 
-def device_name(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
+def name_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
     """What ``choose_device`` chooses, by its model: measurements of one hold for its like."""
     device = choose_device(gpus, wanted)
     if device.type == "cuda":
@@ -64,7 +64,7 @@ def autocast(precision: Precision, device: torch.device) -> Callable[[], Abstrac
     return nullcontext
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Torch's random state on the host and on ``device``."""
     state = {"host": torch.get_rng_state()}
     if device.type != "cpu":
@@ -73,7 +73,7 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(device: torch.device, state: Mapping[str, torch.Tensor]) -> None:
-    """Continue from ``random_state``; after a change of device, that device's state stays as seeded."""
+    """Continue from ``get_random_state``; after a change of device, that device's state stays as seeded."""
     torch.set_rng_state(state["host"])
     if device.type != "cpu" and "device" in state:
         torch.get_device_module(device).set_rng_state(state["device"])

@@ -29,11 +29,11 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
-from auxtune.trials.alignment import aligned, embedding_layer
+from auxtune.trials.alignment import align_embeddings, find_embedding_layer
 from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 from auxtune.trials.recipe import ModelOptions, Pooling
 from auxtune.trials.tokenizer import PAD, VOCABULARY
-from auxtune.trials.tried_encoder import broken_weight, embedded, is_causal, is_finite, various
+from auxtune.trials.tried_encoder import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
 TINY: dict[str, Any] = {
@@ -81,7 +81,7 @@ class BaseEncoder:
     seed. ``digest`` is the SHA-256 of configuration and weights, whatever their path. ``code`` names the
     repository or folder of a model that brings its own code (``trust_remote_code``), which workers must be
     able to read; ``None`` for all others. ``causal``: a token's vector says nothing of the tokens after it.
-    ``embedded`` counts the token ids that have an embedding, ``None`` where the model does not tell.
+    ``count_embeddings`` counts the token ids that have an embedding, ``None`` where the model does not tell.
     ``notes`` are what whoever chose it should know.
     """
 
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
     @cached_property
     def embeddings(self) -> str:
         """The name of the submodule that gives what the first layer is given. Raises ``EncoderError``."""
-        name = embedding_layer(self.module, self.pad)
+        name = find_embedding_layer(self.module, self.pad)
         if name is None:
             raise EncoderError(
                 "model.alignment",
@@ -166,7 +166,7 @@ class Encoder(nn.Module):
     def _aligned(self, alignment: torch.Tensor | None) -> AbstractContextManager[object]:
         if alignment is None:
             return nullcontext()
-        return aligned(self.module.get_submodule(self.embeddings), alignment)
+        return align_embeddings(self.module.get_submodule(self.embeddings), alignment)
 
 
 def load_base(options: ModelOptions) -> BaseEncoder:
@@ -176,14 +176,14 @@ def load_base(options: ModelOptions) -> BaseEncoder:
             **TINY, vocab_size=VOCABULARY, pad_token_id=PAD, max_position_embeddings=options.max_length
         )
         _keep_layers(config, options)
-        base = _base(config, None, None)
+        base = _build_base(config, None, None)
     else:
         config = _read_config(options)
         _keep_layers(config, options)
         weights = _read_weights(options, config)
         own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
-        base = _base(config, weights, options.name if own_code else None)
-    return _tried(base, options)
+        base = _build_base(config, weights, options.name if own_code else None)
+    return _try_encoder(base, options)
 
 
 def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
@@ -191,9 +191,9 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     if base.weights is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return Encoder(_module(base), base.causal)
+            return Encoder(_build_module(base), base.causal)
     with no_init_weights():
-        module = _module(base)
+        module = _build_module(base)
     module.tie_weights()
     with warnings.catch_warnings():  # that they cannot be written to is what is wanted
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -207,7 +207,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
 
     Returns what to say to that besides, lest it draws a pooler at random.
     """
-    with _quiet():
+    with _silence():
         encoder.module.save_pretrained(folder)
     return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
 
@@ -216,7 +216,9 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     folder = Path(options.name)
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
-        raise _refusal(options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id")
+        raise _explain_refusal(
+            options, f"expected the folder of an encoder, {found}; correct the path, or name a hub id"
+        )
     use_cache_if_offline(options.name)
     try:
         config = AutoConfig.from_pretrained(options.name, trust_remote_code=options.trust_remote_code)
@@ -224,7 +226,7 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
         reason = f"its configuration cannot be read: {explain_refusal(error)}"
         raise EncoderError("model.name", reason, options.name, is_unread=True) from error
     if config.is_encoder_decoder:
-        raise _refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
+        raise _explain_refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
     return cast(PretrainedConfig, config)
 
 
@@ -242,7 +244,7 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
 
 def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, np.ndarray]:
     try:
-        with _quiet():
+        with _silence():
             module, info = AutoModel.from_pretrained(
                 options.name,
                 config=config,
@@ -252,26 +254,26 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
                 output_loading_info=True,
             )
     except _UNLOADABLE as error:
-        raise _refusal(options, f"AutoModel cannot load it: {explain_refusal(error)}") from error
-    weights = _without_pooler(module).state_dict()
+        raise _explain_refusal(options, f"AutoModel cannot load it: {explain_refusal(error)}") from error
+    weights = _drop_pooler(module).state_dict()
     missing = sorted(set(info["missing_keys"]) & set(weights))
     if missing:
-        raise _refusal(options, f"its files lack {len(missing)} weights, the first is {missing[0]!r}")
-    if (broken := broken_weight(module)) is not None:
-        raise _refusal(
+        raise _explain_refusal(options, f"its files lack {len(missing)} weights, the first is {missing[0]!r}")
+    if (broken := find_broken_weight(module)) is not None:
+        raise _explain_refusal(
             options,
             f"its weights {broken!r} hold values that are not finite (NaN or infinity), so no "
             "training can start from them; take another copy of its files, or another encoder",
         )
-    return {name: _float32(tensor).numpy() for name, tensor in weights.items()}
+    return {name: _convert_to_float32(tensor).numpy() for name, tensor in weights.items()}
 
 
-def _float32(tensor: torch.Tensor) -> torch.Tensor:
+def _convert_to_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Code that a model brings along may not ask in which type its weights are wanted."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None, code: str | None) -> BaseEncoder:
+def _build_base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None, code: str | None) -> BaseEncoder:
     values = json.loads(config.to_json_string(use_diff=False))
     for incidental in ("_name_or_path", "transformers_version"):
         values.pop(incidental, None)
@@ -282,12 +284,12 @@ def _base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None, code:
     return BaseEncoder(values, weights, digest.hexdigest(), code)
 
 
-def _tried(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
+def _try_encoder(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
     """Run a row of the full length, so that what cannot work is known before any trial; note how rows are read."""
     try:
         encoder = build_encoder(base, seed=0).eval()
-        count = embedded(encoder.module)
-        row = various(count, encoder.pad, options.max_length).unsqueeze(0)
+        count = count_embeddings(encoder.module)
+        row = spread_token_ids(count, encoder.pad, options.max_length).unsqueeze(0)
         with torch.no_grad():
             alignment = None if options.alignment == "none" else torch.eye(encoder.width)
             hidden = encoder(row, torch.zeros_like(row), torch.ones_like(row), alignment)
@@ -295,11 +297,11 @@ def _tried(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
     except EncoderError:
         raise
     except _UNLOADABLE as error:
-        raise _refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
+        raise _explain_refusal(options, f"a row of model.max_length {options.max_length} fails: {error}") from error
     if hidden.shape != (*row.shape, encoder.width):
-        raise _refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
+        raise _explain_refusal(options, f"expected one vector per token, found the shape {tuple(hidden.shape)}")
     if not is_finite(hidden):
-        raise _refusal(
+        raise _explain_refusal(
             options,
             "its vectors are not finite (NaN or infinity) for a row of ordinary tokens, so no "
             "training can start from it; take another copy of its files, or another encoder",
@@ -310,7 +312,7 @@ def _tried(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
     return replace(base, causal=causal, embedded=count, digest=digest, notes=notes)
 
 
-def _module(base: BaseEncoder) -> PreTrainedModel:
+def _build_module(base: BaseEncoder) -> PreTrainedModel:
     own = base.config.get("auto_map", {}).get("AutoConfig")
     if base.code and own:
         kind: Any = get_class_from_dynamic_module(own, base.code)
@@ -320,10 +322,10 @@ def _module(base: BaseEncoder) -> PreTrainedModel:
     config.dtype = torch.float32  # not what its files were saved in
     module = AutoModel.from_config(config, trust_remote_code=base.code is not None, dtype=torch.float32)
     # A part that is built from a configuration of its own may have gone by that one's type.
-    return _without_pooler(module.float())
+    return _drop_pooler(module.float())
 
 
-def _without_pooler(module: Any) -> PreTrainedModel:
+def _drop_pooler(module: Any) -> PreTrainedModel:
     """Models that may be built without a pooler allow ``None`` in its place."""
     if _may_lack_pooler(module):
         module.pooler = None
@@ -335,7 +337,7 @@ def _may_lack_pooler(module: Any) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence() -> Iterator[None]:
     """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -348,5 +350,5 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refusal(options: ModelOptions, reason: str) -> EncoderError:
+def _explain_refusal(options: ModelOptions, reason: str) -> EncoderError:
     return EncoderError("model.name", reason, options.name)

@@ -33,7 +33,7 @@ class ErrorCollector:
 
     @contextmanager
     def collect(self, prefix: str = "") -> Iterator[None]:
-        """Keep the messages of a ``DataError`` raised inside, each behind ``prefix``, and go on."""
+        """Keep the messages of a ``DataError`` raised inside, each behind ``prefix``, and continue."""
         try:
             yield
         except DataError as error:

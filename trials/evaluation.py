@@ -70,7 +70,7 @@ class Evaluation:
             )
         else:
             found = self.predict_by(name, part, head.predict, watch)
-        return _with_missed(found, task.splits[part])
+        return _add_missed(found, task.splits[part])
 
     def predict_by(
         self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None = None
@@ -114,7 +114,7 @@ class Evaluation:
         return torch.cat(values).cpu().numpy(), np.concatenate(places)
 
 
-def _with_missed(found: Predictions, split: EncodedSplit) -> Predictions:
+def _add_missed(found: Predictions, split: EncodedSplit) -> Predictions:
     """``found`` with the missed words of ``split``, in the order of the words: predicted as nothing, equally likely."""
     if not len(split.missed):
         return found

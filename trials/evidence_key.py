@@ -10,14 +10,14 @@ from typing import Any
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.probes.measuring import inputs_digest
+from auxtune.trials.probes.measuring import hash_inputs
 from auxtune.trials.probes.probe import all_options
 from auxtune.trials.probes.registry import READS_TEXTS, VERSIONS
-from auxtune.trials.progress import identity
+from auxtune.trials.progress import describe_run
 from auxtune.trials.recipe import Recipe
 
 
-def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> str:
+def make_run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> str:
     """SHA-256 of all that decides a run's weights and scores: tasks, data, metrics, encoder, recipe, seed.
 
     What is measured of it and what it is tested on are left out, and where the encoder lies: its digest stands for
@@ -27,26 +27,26 @@ def run_key(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder,
     on_gpu = gpus > 0 and recipe.device != "cpu"
     precision = "float32" if recipe.precision == "auto" and not on_gpu else recipe.precision
     model = replace(recipe.model, name="", trust_remote_code=False)
-    known = identity(replace(recipe, probes={}, test=(), precision=precision, model=model), used, base)
-    return _digest(
+    known = describe_run(replace(recipe, probes={}, test=(), precision=precision, model=model), used, base)
+    return _hash_json(
         {
             **known,
             "device": "gpu" if on_gpu else "cpu",
             "metrics": {name: list(task.metrics) for name, task in used.items()},  # the main one picks the best weights
-            "token ids": {name: inputs_digest(task.splits["probe"]) for name, task in used.items()},
+            "token ids": {name: hash_inputs(task.splits["probe"]) for name, task in used.items()},
         }
     )
 
 
-def probe_key(run: str, probe: str, options: Mapping[str, Any], texts: str | None) -> str:
+def make_probe_key(run: str, probe: str, options: Mapping[str, Any], texts: str | None) -> str:
     """SHA-256 of what a probe measures of a run. ``texts`` is the digest of the shared probe batch, if one is read.
 
     Options that are left out are those by default. Raises ``ProbeError`` for a probe or an option that there is not.
     """
     full = all_options(probe, options)
     read = texts if probe in READS_TEXTS else None
-    return _digest({"run": run, "probe": probe, "version": VERSIONS[probe], "options": full, "texts": read})
+    return _hash_json({"run": run, "probe": probe, "version": VERSIONS[probe], "options": full, "texts": read})
 
 
-def _digest(value: Mapping[str, Any]) -> str:
+def _hash_json(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()

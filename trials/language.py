@@ -53,9 +53,9 @@ class Sentence:
 def make_language() -> Language:
     """The language, always the same. Half of the words of each tier are light, half are wet."""
     rng = np.random.default_rng(_SEED)
-    names = _words(rng, COMMON + RARE + DENIALS + FILLERS)
-    light = np.concatenate([_halves(rng, COMMON), _halves(rng, RARE)])
-    wet = np.concatenate([_halves(rng, COMMON), _halves(rng, RARE)])
+    names = _make_words(rng, COMMON + RARE + DENIALS + FILLERS)
+    light = np.concatenate([_draw_halves(rng, COMMON), _draw_halves(rng, RARE)])
+    wet = np.concatenate([_draw_halves(rng, COMMON), _draw_halves(rng, RARE)])
     # Slang is a false friend: what the few labelled rows teach of the common words fits it, and the rare words it turns
     # round, so that a rare word means the wrong thing wherever slang was learnt.
     slang = light * np.concatenate([np.ones(COMMON, int), -np.ones(RARE, int)])
@@ -82,11 +82,11 @@ def speak(
         yield Sentence(tuple(words), np.array(content), denied)
 
 
-def _halves(rng: np.random.Generator, size: int) -> np.ndarray:
+def _draw_halves(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.permutation(np.arange(size) % 2 * 2 - 1)
 
 
-def _words(rng: np.random.Generator, size: int) -> tuple[str, ...]:
+def _make_words(rng: np.random.Generator, size: int) -> tuple[str, ...]:
     """Pronounceable words that the tiny encoder's hashing keeps apart."""
     onsets, vowels = list("bdfgklmnprstvz"), list("aeiou")
     found: dict[int, str] = {}

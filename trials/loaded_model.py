@@ -28,11 +28,11 @@ from auxtune.trials.errors import DataError, join_names, suggest_name
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, options_of, read_model
+from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, read_model, restore_options
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
-from auxtune.trials.tried_encoder import embedded
+from auxtune.trials.tried_encoder import count_embeddings
 
 BATCH = 1000  # rows at a time: enough to sort by length, little to keep
 _GIVEN = "given"  # the split that holds the rows of a batch
@@ -78,7 +78,7 @@ class LoadedModel:
             raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
         rows, done = iter(inputs), 0
         while batch := list(islice(rows, batch_size)):
-            yield from self._predicted(task, known, _examples(known, batch, done), done)
+            yield from self._predicted(task, known, _build_examples(known, batch, done), done)
             done += len(batch)
 
     def answers(self, task: str, rows: Examples) -> Predictions:
@@ -94,7 +94,9 @@ class LoadedModel:
         shares = None if known is None else known.cpu().numpy()  # (elements, labels)
         if task.kind != "token":
             for number, value in enumerate(values):
-                yield Prediction(_value(task, value), None if shares is None else _shares(task, shares[number]))
+                yield Prediction(
+                    _name_value(task, value), None if shares is None else _name_shares(task, shares[number])
+                )
             return
         assert shares is not None
         bounds = np.searchsorted(found.rows, np.arange(len(rows) + 1))
@@ -105,7 +107,7 @@ class LoadedModel:
             tags = [places.get(word) for word in cast(tuple[int, ...], words)]
             yield Prediction(
                 tuple(None if place is None else task.labels[values[place]] for place in tags),
-                tuple(None if place is None else _shares(task, shares[place]) for place in tags),
+                tuple(None if place is None else _name_shares(task, shares[place]) for place in tags),
             )
 
     def _evaluation(self, name: str, rows: Examples, before: int = 0) -> Evaluation:
@@ -113,11 +115,11 @@ class LoadedModel:
         task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
         self._check_ids(split, before)
-        return Evaluation(self._model, {name: _encoded(name, task, {_GIVEN: split})}, self._collate, self._autocast)
+        return Evaluation(self._model, {name: _build_task(name, task, {_GIVEN: split})}, self._collate, self._autocast)
 
     def _check_ids(self, split: EncodedSplit, before: int) -> None:
         """Raise ``DataError`` for a row with a token that has no embedding: added to the tokenizer alone."""
-        count = embedded(self._model.encoder.module)
+        count = count_embeddings(self._model.encoder.module)
         for place in () if count is None else (split.tokens >= count).nonzero()[0][:1]:
             row = int(split.offsets.searchsorted(place, side="right"))
             token = int(split.tokens[place])
@@ -155,13 +157,13 @@ def load_model(
             f"{folder}: its encoder needs Python code that it brings along, which is not run unless "
             "you say trust_remote_code; only for authors you trust"
         )
-    options = options_of(saved, folder, trust_remote_code)
+    options = restore_options(saved, folder, trust_remote_code)
     try:
         encoder = build_encoder(load_base(options), seed=0)
         tokenizer = HashedWords() if saved.tokenizer == "hashed words" else PretrainedTokenizer(options)
     except (EncoderError, DataError) as error:
         raise ModelFolderError(f"{folder}: {error}") from error
-    tasks = [_encoded(name, task, {}) for name, task in saved.tasks.items()]
+    tasks = [_build_task(name, task, {}) for name, task in saved.tasks.items()]
     aligned = [name for name, task in saved.tasks.items() if task.aligned]
     model = MultiTaskModel(encoder, tasks, saved.pooling, 0, aligned)
     _give_heads(model, stored, folder)
@@ -179,18 +181,19 @@ def _give_heads(model: MultiTaskModel, stored: Mapping[str, torch.Tensor], folde
     ]
     if misfit:
         raise ModelFolderError(
-            f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; export the model anew"
+            f"{folder}: its heads are not of the tasks that it names, they differ in {misfit[0]}; "
+            "export the model again"
         )
     model.load_state_dict({name: stored[kept] for name, kept in named.items()}, strict=False)
 
 
-def _encoded(name: str, task: SavedTask, splits: Mapping[str, EncodedSplit]) -> EncodedTask:
+def _build_task(name: str, task: SavedTask, splits: Mapping[str, EncodedSplit]) -> EncodedTask:
     return EncodedTask(name, task.kind, task.labels, task.metrics, splits, digest="")
 
 
-def _examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
+def _build_examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
     """The rows of a batch, with labels of the right form that nothing looks at; of a token task the words' numbers."""
-    checked = [_checked(task, each, before + number) for number, each in enumerate(batch, start=1)]
+    checked = [_check_input(task, each, before + number) for number, each in enumerate(batch, start=1)]
     first: Any = tuple(row[0] for row in checked)
     second: Any = tuple(row[1] for row in checked) if len(task.text) == 2 else None
     labels: tuple[Label, ...]
@@ -203,7 +206,7 @@ def _examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
     return Examples(first, second, labels, np.zeros(len(batch), np.uint64))
 
 
-def _checked(task: SavedTask, given: Input, number: int) -> tuple[str | Words, ...]:
+def _check_input(task: SavedTask, given: Input, number: int) -> tuple[str | Words, ...]:
     """One input as a row. Raises ``DataError`` where it has another form than those trained on."""
     try:
         if task.kind == "token":
@@ -217,7 +220,7 @@ def _checked(task: SavedTask, given: Input, number: int) -> tuple[str | Words, .
         raise DataError([f"input {number}: {error}"]) from error
 
 
-def _value(task: SavedTask, value: Any) -> str | float | tuple[str, ...]:
+def _name_value(task: SavedTask, value: Any) -> str | float | tuple[str, ...]:
     if task.kind == "regression":
         return float(value)
     if task.kind == "multi_label":
@@ -225,5 +228,5 @@ def _value(task: SavedTask, value: Any) -> str | float | tuple[str, ...]:
     return task.labels[int(value)]
 
 
-def _shares(task: SavedTask, shares: np.ndarray) -> dict[str, float]:
+def _name_shares(task: SavedTask, shares: np.ndarray) -> dict[str, float]:
     return dict(zip(task.labels, shares.tolist(), strict=True))

@@ -32,7 +32,7 @@ class LossSum:
         return sum(torch.stack(self._sums).tolist()) / max(1, self._scored)
 
 
-def loss_scores(
+def score_losses(
     losses: Mapping[str, float], tasks: Mapping[str, EncodedTask], part: str, relative: bool = False
 ) -> dict[str, float]:
     """Task -> what a search is told of its loss, higher is better: minus the loss itself where there is one task.
@@ -43,10 +43,10 @@ def loss_scores(
     """
     if len(losses) == 1 and not relative:
         return {name: -loss for name, loss in losses.items()}
-    return {name: -loss / constant_loss(tasks[name], part) for name, loss in losses.items()}
+    return {name: -loss / compute_constant_loss(tasks[name], part) for name, loss in losses.items()}
 
 
-def constant_loss(task: EncodedTask, part: str) -> float:
+def compute_constant_loss(task: EncodedTask, part: str) -> float:
     """The mean loss, on the split called ``part``, of saying the same of every row; above 0.
 
     What is said is what the training labels are like: the frequency of each class (of each label, in a multi-label
@@ -56,26 +56,26 @@ def constant_loss(task: EncodedTask, part: str) -> float:
     """
     train, labels = np.asarray(task.splits["train"].labels), np.asarray(task.splits[part].labels)
     if task.kind == "regression":
-        loss = _constant_value(train.astype(float), labels.astype(float))
+        loss = _fit_constant_value(train.astype(float), labels.astype(float))
     elif task.kind == "multi_label":
-        loss = _constant_sets(train.astype(float), labels.astype(float))
+        loss = _fit_constant_sets(train.astype(float), labels.astype(float))
     else:
-        loss = _constant_class(train, labels, len(task.labels))
+        loss = _fit_constant_class(train, labels, len(task.labels))
     return loss if loss > 0 else 1.0
 
 
-def _constant_value(train: np.ndarray, labels: np.ndarray) -> float:
+def _fit_constant_value(train: np.ndarray, labels: np.ndarray) -> float:
     """Squared error of the mean of ``train``, (rows,), in its variances: as ``RegressionHead`` counts it."""
     return float(np.mean((labels - train.mean()) ** 2) / (train.var() or 1.0))
 
 
-def _constant_sets(train: np.ndarray, labels: np.ndarray) -> float:
+def _fit_constant_sets(train: np.ndarray, labels: np.ndarray) -> float:
     """Binary cross-entropy of each label's frequency; both (rows, labels) of 0 and 1."""
     likely = (train.sum(axis=0) + 1) / (len(train) + 2)
     return float(-np.mean(labels * np.log(likely) + (1 - labels) * np.log1p(-likely)))
 
 
-def _constant_class(train: np.ndarray, labels: np.ndarray, classes: int) -> float:
+def _fit_constant_class(train: np.ndarray, labels: np.ndarray, classes: int) -> float:
     """Cross-entropy of the frequencies of class ids, ``IGNORED`` ones left out; both flat."""
     counts = np.bincount(train[train != IGNORED], minlength=classes) + 1.0
     scored = labels[labels != IGNORED]

@@ -18,20 +18,20 @@ class MemoryGrowth:
     """From construction on, watches how far the process grows beyond what it held then."""
 
     def __init__(self) -> None:
-        gc.collect()  # what a former run left behind is not held by the next one
+        gc.collect()  # what a previous run left is not counted as the next one's
         with contextlib.suppress(OSError):  # no Linux, or a container that forbids it
             (_PROC / "clear_refs").write_text("5")
-        self._held, self._highest = _resident("VmRSS"), _resident("VmHWM")
+        self._held, self._highest = _read_resident("VmRSS"), _read_resident("VmHWM")
 
     def peak_bytes(self) -> int | None:
         """Bytes of the peak beyond what was held at the start; unknown where no new peak was seen."""
-        highest = _resident("VmHWM")
+        highest = _read_resident("VmHWM")
         if highest is None or self._held is None or self._highest is None or highest <= self._highest:
             return None
         return highest - self._held
 
 
-def _resident(key: str) -> int | None:
+def _read_resident(key: str) -> int | None:
     """A size in bytes from the kernel's account of this process."""
     try:
         found = re.search(rf"^{key}:\s+(\d+) kB$", (_PROC / "status").read_text(), re.MULTILINE)

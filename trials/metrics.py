@@ -149,69 +149,71 @@ def find_metric(name: str) -> Metric:
     Raises ``ValueError`` for an unknown name and for a third party's that is not in order, ``ImportError`` where that
     cannot be loaded.
     """
-    name = canonical_name(name)
+    name = resolve_alias(name)
     if name in BUILT_IN:
         return BUILT_IN[name]
-    entries = _entries()
+    entries = _find_entries()
     if name not in entries:
         known = (*BUILT_IN, *entries)
         raise ValueError(f"unknown metric {name!r}; expected one of {', '.join(known)}{suggest_name(name, known)}")
-    return _loaded(entries[name])
+    return _load_metric(entries[name])
 
 
-def canonical_name(name: str) -> str:
+def resolve_alias(name: str) -> str:
     """The name under which a metric is stored: ``macro-F1`` is ``f1_macro``. An unknown one stays as it is."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     found = ALIASES.get(plain, plain)
     return found if found in BUILT_IN else name
 
 
-def third_party_names() -> tuple[str, ...]:
+def list_third_party_names() -> tuple[str, ...]:
     """The names of metrics that installed packages bring. Raises ``ValueError`` for one that is given twice."""
-    return tuple(_entries())
+    return tuple(_find_entries())
 
 
 def direction_of(name: str) -> int:
     """1 where higher is better, else −1; 1 too for a metric that is not known here, as a recorded table may have."""
-    if canonical_name(name) not in BUILT_IN and name not in _entries():
+    if resolve_alias(name) not in BUILT_IN and name not in _find_entries():
         return 1
     return find_metric(name).direction
 
 
 @lru_cache(maxsize=1)
-def _entries() -> Mapping[str, EntryPoint]:
+def _find_entries() -> Mapping[str, EntryPoint]:
     """The entry points by name; looked for once, since workers ask for every evaluation."""
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        if canonical_name(entry.name) in BUILT_IN:
+        if resolve_alias(entry.name) in BUILT_IN:
             raise ValueError(
-                f"metric {entry.name!r}, {_origin(entry)}: the name means the metric "
-                f"{canonical_name(entry.name)!r} of auxtune; rename it"
+                f"metric {entry.name!r}, {_describe_origin(entry)}: the name means the metric "
+                f"{resolve_alias(entry.name)!r} of auxtune; rename it"
             )
-        if entry.name in entries and _origin(entry) != _origin(entries[entry.name]):
+        if entry.name in entries and _describe_origin(entry) != _describe_origin(entries[entry.name]):
             raise ValueError(
-                f"metric {entry.name!r} must be given once, got {_origin(entries[entry.name])} and "
-                f"{_origin(entry)}; rename one"
+                f"metric {entry.name!r} must be given once, got {_describe_origin(entries[entry.name])} and "
+                f"{_describe_origin(entry)}; rename one"
             )
         entries[entry.name] = entry
     return entries
 
 
 @lru_cache(maxsize=64)
-def _loaded(entry: EntryPoint) -> Metric:
+def _load_metric(entry: EntryPoint) -> Metric:
     try:
         found = entry.load()
     except Exception as error:  # somebody else's module: anything may be raised
         raise ImportError(
-            f"metric {entry.name!r}, {_origin(entry)}, cannot be loaded: {type(error).__name__}: {error}"
+            f"metric {entry.name!r}, {_describe_origin(entry)}, cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(found, Metric) or found.name != entry.name:
         shown = f"the metric {found.name!r}" if isinstance(found, Metric) else type(found).__name__
-        raise ValueError(f"metric {entry.name!r}, {_origin(entry)}: expected a `Metric` of that name, found {shown}")
+        raise ValueError(
+            f"metric {entry.name!r}, {_describe_origin(entry)}: expected a `Metric` of that name, found {shown}"
+        )
     return found
 
 
-def _origin(entry: EntryPoint) -> str:
+def _describe_origin(entry: EntryPoint) -> str:
     return f"{entry.value} of {entry.dist.name if entry.dist else 'an unknown package'}"
 
 

@@ -89,29 +89,13 @@ def save_model(
     automodel = save_encoder(model.encoder, folder)
     if options.name != "tiny":
         save_tokenizer(options, folder, model.encoder.segments)
-    state = model.state_dict()
-    own = {
-        stored: state[name].cpu().contiguous()
-        for name, stored in model.stored_names().items()
-        if not name.startswith("encoder.")
-    }
-    save_file(own, folder / HEADS, metadata={"format": "pt"})
+    _save_heads(model, folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         path.chmod((folder / "config.json").stat().st_mode)  # safetensors writes for its owner alone
         sync(path)
     saved = SavedModel(
-        tasks={
-            name: SavedTask(
-                task.kind,
-                task.labels,
-                task.metrics,
-                tuple(columns[name]),
-                f"alignments/{name}" in own,
-                name in recipe.evaluate,
-            )
-            for name, task in tasks.items()
-        },
+        tasks={name: _describe_task(task, tuple(columns[name]), model, recipe) for name, task in tasks.items()},
         tokenizer="hashed words" if options.name == "tiny" else "pretrained",
         pooling=model.encoder.reading(options.pooling),
         max_length=options.max_length,
@@ -119,12 +103,27 @@ def save_model(
         own_code=own_code,
         automodel=automodel,
         auxtune=version("auxtune"),
-        files={path.name: _sha256(path) for path in files},
+        files={path.name: _hash_file(path) for path in files},
         about=about,
     )
     text = json.dumps(asdict(saved), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_durably(folder / ABOUT, lambda file: file.write(text.encode()))
     return saved
+
+
+def _save_heads(model: MultiTaskModel, folder: Path) -> None:
+    state = model.state_dict()
+    own = {
+        stored: state[name].cpu().contiguous()
+        for name, stored in model.stored_names().items()
+        if not name.startswith("encoder.")
+    }
+    save_file(own, folder / HEADS, metadata={"format": "pt"})
+
+
+def _describe_task(task: EncodedTask, text: tuple[str, ...], model: MultiTaskModel, recipe: Recipe) -> SavedTask:
+    is_aligned = model.alignment(task.name) is not None
+    return SavedTask(task.kind, task.labels, task.metrics, text, is_aligned, task.name in recipe.evaluate)
 
 
 def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
@@ -137,23 +136,23 @@ def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
         inner = sorted(each.parent.name for each in folder.glob(f"*/{ABOUT}")) if folder.is_dir() else []
         hint = f"; its models are in {', '.join(inner)}" if inner else ""
         raise ModelFolderError(f"{folder}: expected a folder that `auxtune export` wrote, found no {ABOUT} in it{hint}")
-    saved = _understood(path)
+    saved = _parse_about(path)
     for name, digest in saved.files.items():
         file = folder / name
         if not file.is_file():
-            raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model anew")
-        if _sha256(file) != digest:
+            raise ModelFolderError(f"{file}: there is no such file; restore it from a copy, or export the model again")
+        if _hash_file(file) != digest:
             raise ModelFolderError(
                 f"{file}: its content is not what {ABOUT} says (SHA-256); restore it from a copy, "
-                "or export the model anew"
+                "or export the model again"
             )
     try:
         return saved, load_file(folder / HEADS)
     except (OSError, SafetensorError) as error:
-        raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model anew") from error
+        raise ModelFolderError(f"{folder / HEADS}: cannot be read: {error}; export the model again") from error
 
 
-def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
+def restore_options(saved: SavedModel, folder: Path, trust_remote_code: bool) -> ModelOptions:
     """The encoder in ``folder`` as training would name it."""
     aligned = any(task.aligned for task in saved.tasks.values())
     return ModelOptions(
@@ -165,7 +164,7 @@ def options_of(saved: SavedModel, folder: Path, trust_remote_code: bool) -> Mode
     )
 
 
-def _understood(path: Path) -> SavedModel:
+def _parse_about(path: Path) -> SavedModel:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or "format" not in content:
@@ -175,20 +174,20 @@ def _understood(path: Path) -> SavedModel:
                 f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
                 f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one"
             )
-        tasks = {name: _task(task) for name, task in content.pop("tasks").items()}
+        tasks = {name: _parse_task(task) for name, task in content.pop("tasks").items()}
         return SavedModel(tasks=tasks, **content)
     except ModelFolderError:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model anew") from error
+        raise ModelFolderError(f"{path}: not what `auxtune export` wrote: {error}; export the model again") from error
 
 
-def _task(content: Mapping[str, Any]) -> SavedTask:
+def _parse_task(content: Mapping[str, Any]) -> SavedTask:
     if content["kind"] not in get_args(Kind):
         raise ValueError(f"expected one of the kinds {', '.join(get_args(Kind))}, found {content['kind']!r}")
     lists = {key: tuple(content[key]) for key in ("labels", "metrics", "text")}
     return SavedTask(**{**content, **lists})
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

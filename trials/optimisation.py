@@ -10,7 +10,7 @@ from torch import nn
 from auxtune.trials.recipe import Recipe
 
 
-def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Fused AdamW over all parameters. Weight decay spares biases and norms, those of one dimension, and alignments.
 
     An alignment that does nothing is the identity: to decay towards zero would be to forget the embeddings.
@@ -26,7 +26,7 @@ def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
+def compute_learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of optimisation step ``step``, counted from 0: a linear rise, then a linear fall or none.
 
     Neither end is zero: the first step of the rise and the last of the fall still learn. What begins at

@@ -30,15 +30,15 @@ class Progress:
 
     def add(self, line: dict[str, Any], keep: str = "best") -> bool:
         """Note an evaluation; whether its weights are to be kept. The earliest of equals stays the best."""
-        better = self.best is None or keep == "last" or _metric(line) > _metric(self.lines[self.best])
+        better = self.best is None or keep == "last" or _read_metric(line) > _read_metric(self.lines[self.best])
         self.lines.append(line)
         if better:
             self.best = len(self.lines) - 1
         return better
 
 
-def _metric(line: Mapping[str, Any]) -> float:
-    """What weights are kept by. Checkpoints of before there was another score to tell have that alone."""
+def _read_metric(line: Mapping[str, Any]) -> float:
+    """What weights are kept by. Checkpoints of earlier versions have the score alone, which was this metric."""
     return float(line["metric"] if "metric" in line else line["score"])
 
 
@@ -66,7 +66,7 @@ def check_recipe(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
                 raise ValueError(f"recipe.{key}: expected some of {', '.join(known)}, found {name!r}")
 
 
-def identity(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
+def describe_run(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
     """What a checkpoint must share with the run that continues it, as JSON."""
     values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
     values["first"] = values.pop("source_tasks")  # the name in checkpoints and in keys of evidence

@@ -34,7 +34,7 @@ class Run(Protocol):
         """The score at this very step, higher is better; ``None`` where it was not evaluated here."""
 
     def advance(self) -> None:
-        """Train a few seconds further at the most, and do what is due: evaluate, save. Raises once finished."""
+        """Train for at most a few more seconds, and evaluate or save where that is due. Raises once finished."""
 
     def interrupt(self) -> None:
         """Have ``advance`` return after the step that it is taking; for a signal's handler."""

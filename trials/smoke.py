@@ -42,15 +42,15 @@ def smoke_task(
     tasks = {task.name: task}
     # The learning rate is a function of the step: it has none beyond the last one.
     recipe = replace(recipe, steps=max(recipe.steps, 1 + BLOCKS * BLOCK_STEPS))
-    checkpoint, run_peak = _round_trip(recipe, tasks, base, folder, cpus, gpus)
+    checkpoint, run_peak = _check_round_trip(recipe, tasks, base, folder, cpus, gpus)
     train_step = TrainStep(recipe, tasks, base, gpus)
     evaluation = Evaluation(train_step.model, tasks, train_step.collate, train_step.autocast)
     train_step.train(task.name)  # the first step also loads kernels and makes the moments
-    blocks = [_seconds_per_step(train_step, task.name) for _ in range(BLOCKS)]
+    blocks = [_time_step(train_step, task.name) for _ in range(BLOCKS)]
     train_step.mean_losses()  # raises: the time of steps on NaN is no measurement
-    begun = _now(train_step.device)
+    begun = _read_clock(train_step.device)
     evaluation.scores([task.name], "validation")
-    evaluated = _now(train_step.device) - begun
+    evaluated = _read_clock(train_step.device) - begun
     peaks = [peak for peak in (run_peak, train_step.peak_gpu_bytes()) if peak is not None]
     return SmokeFigures(
         seconds_per_step=sum(blocks) / BLOCKS,
@@ -64,7 +64,7 @@ def smoke_task(
     )
 
 
-def _round_trip(
+def _check_round_trip(
     recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, folder: Path, cpus: float, gpus: float
 ) -> tuple[int, int | None]:
     """One step, an evaluation, and a checkpoint into a new run and out again: its bytes, and the GPU's peak bytes."""
@@ -79,27 +79,27 @@ def _round_trip(
     second.save()
     saved, _ = read_checkpoint(folder / "first" / "checkpoint")
     again, _ = read_checkpoint(folder / "second" / "checkpoint")
-    changed = sorted(name for name in saved.keys() | again.keys() if not _same(saved.get(name), again.get(name)))
+    changed = sorted(name for name in saved.keys() | again.keys() if not _are_same(saved.get(name), again.get(name)))
     if changed:
         raise RoundTripError(f"{len(changed)} of {len(saved)} tensors came back changed, the first is {changed[0]}")
     return (folder / "first" / "checkpoint" / FILE).stat().st_size, peak
 
 
-def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+def _are_same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
     """Whether both are there and equal bit for bit, so that a NaN is itself and -0 is not 0."""
     if one is None or other is None or one.dtype != other.dtype or one.shape != other.shape:
         return False
     return one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def _seconds_per_step(train_step: TrainStep, name: str) -> float:
-    begun = _now(train_step.device)
+def _time_step(train_step: TrainStep, name: str) -> float:
+    begun = _read_clock(train_step.device)
     for _ in range(BLOCK_STEPS):
         train_step.train(name)
-    return (_now(train_step.device) - begun) / BLOCK_STEPS
+    return (_read_clock(train_step.device) - begun) / BLOCK_STEPS
 
 
-def _now(device: torch.device) -> float:
+def _read_clock(device: torch.device) -> float:
     """Seconds, once ``device`` has done all that it was asked to do."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()

@@ -19,13 +19,13 @@ BIO = re.compile(r"O|[BI](-.+)?")
 _OUTSIDE = "O"
 
 
-def not_bio(tags: Sequence[str]) -> tuple[str, ...]:
+def find_non_bio_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """The tags that are not BIO tags; all of them where none begins a span."""
     wrong = tuple(tag for tag in tags if not BIO.fullmatch(tag))
     return wrong if wrong or any(tag.startswith("B") for tag in tags) else tuple(tags)
 
 
-def span_counts(
+def count_spans(
     labels: np.ndarray, predictions: np.ndarray, rows: np.ndarray, names: Sequence[str], strict: bool = False
 ) -> np.ndarray:
     """How many spans of each row are right, true and predicted: (highest row + 1, 3) int64.
@@ -39,20 +39,20 @@ def span_counts(
     begins = np.flatnonzero(np.diff(rows[order], prepend=-1))
     for places in np.split(order, begins[1:]):
         true, predicted = (
-            _spans([names[tag] if tag >= 0 else _OUTSIDE for tag in tags[places].tolist()], strict)
+            _find_spans([names[tag] if tag >= 0 else _OUTSIDE for tag in tags[places].tolist()], strict)
             for tags in (labels, predictions)
         )
         counts[rows[places[0]]] = len(true & predicted), len(true), len(predicted)
     return counts
 
 
-def _spans(tags: list[str], strict: bool) -> set[tuple[str, int, int]]:
+def _find_spans(tags: list[str], strict: bool) -> set[tuple[str, int, int]]:
     """Name, first and last word of each span."""
-    read = _continued(tags) if strict else tags
+    read = _is_continued(tags) if strict else tags
     return {(span["label"], span["start"], span["end"]) for span in collect_named_entities(read)}
 
 
-def _continued(tags: list[str]) -> list[str]:
+def _is_continued(tags: list[str]) -> list[str]:
     """``tags`` without the I- that continue no span of their name."""
     kept: list[str] = []
     for tag in tags:

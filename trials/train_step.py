@@ -10,12 +10,12 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from auxtune.trials.batches import Collate, TaskBatches
-from auxtune.trials.device import autocast, choose_device, keep_to_share, random_state, set_random_state
+from auxtune.trials.device import autocast, choose_device, get_random_state, keep_to_share, set_random_state
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.optimisation import adamw, learning_rate, load_optimizer_state, optimizer_state
+from auxtune.trials.optimisation import build_adamw, compute_learning_rate, load_optimizer_state, optimizer_state
 from auxtune.trials.recipe import Recipe
 
 
@@ -49,7 +49,7 @@ class TrainStep:
         self.step = self.examples = self.tokens = 0
         self._recipe, self._tasks = recipe, tasks
         self._parameters = list(self.model.parameters())
-        self.optimiser = adamw(self.model, recipe)
+        self.optimiser = build_adamw(self.model, recipe)
         self._batches = {
             name: TaskBatches(name, task.splits["train"], recipe.batch_size, recipe.seed)
             for name, task in tasks.items()
@@ -79,7 +79,7 @@ class TrainStep:
             clip_grad_norm_(self._parameters, recipe.clip, foreach=True)
         self._weigh((recipe.loss_weights or {}).get(name, 1.0))
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, self.step)
+            group["lr"] = compute_learning_rate(recipe, self.step)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self._steps[name] += 1
@@ -122,7 +122,7 @@ class TrainStep:
         return {
             "model": self.model.state_dict(),
             "optimiser": optimizer_state(self.optimiser),
-            "random": random_state(self.device),
+            "random": get_random_state(self.device),
             "losses": {"sums": self._sums},
         }
 

@@ -28,12 +28,12 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.inheritance import load_weights, save_weights
-from auxtune.trials.losses import loss_scores
+from auxtune.trials.losses import score_losses
 from auxtune.trials.model_folder import SavedModel, save_model
-from auxtune.trials.optimisation import learning_rate
+from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
-from auxtune.trials.probes.registry import RUNNING, check_probes, final_probe, running_probe
-from auxtune.trials.progress import Progress, check_recipe, identity
+from auxtune.trials.probes.registry import RUNNING, check_probes, load_final_probe, load_running_probe
+from auxtune.trials.progress import Progress, check_recipe, describe_run
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.schedule import TaskSchedule, build_schedule
@@ -67,14 +67,14 @@ class TrainingRun:
         check_probes(recipe, tasks)
         self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
         self._tasks, self._base = {name: tasks[name] for name in recipe.tasks}, base
-        self._identity = identity(recipe, self._tasks, base)
+        self._identity = describe_run(recipe, self._tasks, base)
         self._schedule = schedule or build_schedule(recipe)
         train_step = self._train_step = TrainStep(recipe, self._tasks, base, gpus)
         self._inherited = load_weights(train_step.model, start) if start is not None else {}
         self._evaluation = Evaluation(train_step.model, self._tasks, train_step.collate, train_step.autocast)
         self._progress = Progress()
         self._watching = {
-            name: running_probe(name)(recipe, self._tasks, options)
+            name: load_running_probe(name)(recipe, self._tasks, options)
             for name, options in recipe.probes.items()
             if name in RUNNING
         }
@@ -134,7 +134,7 @@ class TrainingRun:
         self._interrupted = True
 
     def save(self) -> None:
-        """Write checkpoint/ now. Raises ``OSError`` where that fails; the former checkpoint then stays."""
+        """Write checkpoint/ now. Raises ``OSError`` where that fails; the previous checkpoint then stays."""
         self._train_step.mean_losses()  # raises: a run that is lost leaves no checkpoint
         watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
         parts = {**self._train_step.tensors(), "best": self._best, **watching}
@@ -156,7 +156,7 @@ class TrainingRun:
         tensors, document = read_checkpoint(checkpoint)
         differ = [key for key in self._identity if document["identity"].get(key) != self._identity[key]]
         if differ:
-            raise ValueError(f"{checkpoint}: another run's, it differs in {', '.join(differ)}; start anew")
+            raise ValueError(f"{checkpoint}: another run's, it differs in {', '.join(differ)}; start again without it")
         parts: dict[str, dict[str, torch.Tensor]] = {"best": {}, "optimiser": {}}
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
@@ -167,7 +167,7 @@ class TrainingRun:
         self._schedule.load(document["schedule"])
         self._progress = Progress(**document["progress"])
         self._best = {name: tensor.to(self._train_step.device) for name, tensor in parts["best"].items()}
-        self._metrics.write_text("".join(map(_as_line, self._progress.lines)))
+        self._metrics.write_text("".join(map(_format_line, self._progress.lines)))
 
     def result(self) -> Result:
         """Score the best weights on the test split, write predictions.npz, and say what it all took."""
@@ -188,7 +188,7 @@ class TrainingRun:
             best_step=line["step"],
             validation=line["validation"],
             test={name: held.scores(self._tasks[name].metrics) for name, held in predictions.items()},
-            losses=line.get("validation_loss", {}),  # a checkpoint of before has none
+            losses=line.get("validation_loss", {}),  # checkpoints of earlier versions have none
             scores=line.get("scores", {}),
             rounds=tuple((task, score) for task, score in self._progress.rounds),
         )
@@ -202,7 +202,7 @@ class TrainingRun:
             return self._watching[probe].arrays()
         train_step = self._train_step
         subject = Subject(train_step.model.eval(), self._tasks, train_step.collate, self._base, self._recipe, texts)
-        return final_probe(probe)(subject, self._recipe.probes[probe])
+        return load_final_probe(probe)(subject, self._recipe.probes[probe])
 
     def save_weights(self, folder: Path) -> None:
         """Write the weights that count into ``folder``, for another run to start from; after ``result``."""
@@ -229,7 +229,7 @@ class TrainingRun:
         """Tell the schedule what the round that has just trained ``task`` was worth."""
         self._train_step.mean_losses()  # raises: no schedule learns from a run that is lost
         scores = self._scores("probe", *self._evaluation.scores_and_losses(self._recipe.evaluate, "probe"))
-        score = _mean(scores)
+        score = _average(scores)
         self._schedule.observe(score)
         self._progress.rounds.append((task, score))
 
@@ -247,15 +247,15 @@ class TrainingRun:
             "loss": losses,
             "validation": validation,
             "validation_loss": lost,
-            "metric": _mean(self._evaluation.main_scores(validation)),
+            "metric": _average(self._evaluation.main_scores(validation)),
             "scores": scores,
-            "score": _mean(scores),
-            "learning_rate": learning_rate(self._recipe, self.step - 1) if self.step else 0.0,
+            "score": _average(scores),
+            "learning_rate": compute_learning_rate(self._recipe, self.step - 1) if self.step else 0.0,
         }
         if self._progress.add(line, self._recipe.keep):
             self._best = {name: tensor.clone() for name, tensor in self._train_step.model.state_dict().items()}
         with self._metrics.open("a") as file:
-            file.write(_as_line(line))
+            file.write(_format_line(line))
 
     def _scores(
         self, part: str, metrics: Mapping[str, Mapping[str, float]], losses: Mapping[str, float]
@@ -263,7 +263,7 @@ class TrainingRun:
         """Task -> what is told of its ``metrics`` and its loss on ``part``, higher is better."""
         if self._recipe.search_score == "metric":
             return self._evaluation.main_scores(metrics)
-        return loss_scores(losses, self._tasks, part, relative=self._recipe.search_score == "relative_loss")
+        return score_losses(losses, self._tasks, part, relative=self._recipe.search_score == "relative_loss")
 
     def _checkpoint_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._recipe.checkpoint_every
@@ -274,9 +274,9 @@ class TrainingRun:
             raise TimeLimitError(f"{taken:.0f} s by step {self.step} of {self._recipe.steps}, the limit is {limit:g} s")
 
 
-def _mean(scores: Mapping[str, float]) -> float:
+def _average(scores: Mapping[str, float]) -> float:
     return float(np.mean(list(scores.values())))
 
 
-def _as_line(values: object) -> str:
+def _format_line(values: object) -> str:
     return json.dumps(values) + "\n"

@@ -21,7 +21,7 @@ _SAME = 1e-6
 _UNKNOWN_ROWS = 1000  # ids that any vocabulary has
 
 
-def embedded(module: PreTrainedModel) -> int | None:
+def count_embeddings(module: PreTrainedModel) -> int | None:
     """How many token ids have an embedding, ``None`` where the model does not tell."""
     try:
         weight = getattr(module.get_input_embeddings(), "weight", None)
@@ -32,7 +32,7 @@ def embedded(module: PreTrainedModel) -> int | None:
     return cast("int | None", getattr(module.config, "vocab_size", None))
 
 
-def various(count: int | None, pad: int, length: int) -> torch.Tensor:
+def spread_token_ids(count: int | None, pad: int, length: int) -> torch.Tensor:
     """A row (length,) of token ids spread over all ``count`` of them, without ``pad``, from which some count places."""
     ids = torch.linspace(0, (count or _UNKNOWN_ROWS) - 1, length).long()
     ordinary = pad + 1 if count is None or pad + 1 < count else 0
@@ -44,7 +44,7 @@ def is_finite(hidden: torch.Tensor) -> bool:
     return bool(torch.isfinite(hidden).all())
 
 
-def broken_weight(module: PreTrainedModel) -> str | None:
+def find_broken_weight(module: PreTrainedModel) -> str | None:
     """The name of the first parameter that holds a value that is not finite, if there is one."""
     return next((name for name, weight in module.named_parameters() if not is_finite(weight)), None)
 
@@ -62,21 +62,21 @@ def is_causal(encoder: Encoder, count: int | None, longest: int) -> bool:
 
 
 def _is_causal(encoder: Encoder, count: int | None, length: int) -> bool:
-    row = various(count, encoder.pad, length)
+    row = spread_token_ids(count, encoder.pad, length)
     other = row.flip(0)
     first, last = other.clone(), other.clone()
     first[0], last[-1] = row[0], row[-1]
     with torch.no_grad():
-        kept, of_first, of_last = (_vectors(encoder, each) for each in (row, first, last))
-    return _alike(kept[0], of_first[0]) and not _alike(kept[-1], of_last[-1])
+        kept, of_first, of_last = (_encode_row(encoder, each) for each in (row, first, last))
+    return _are_alike(kept[0], of_first[0]) and not _are_alike(kept[-1], of_last[-1])
 
 
-def _vectors(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
+def _encode_row(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
     """(length, width)."""
     rows = row.unsqueeze(0)
     hidden: torch.Tensor = encoder(rows, torch.zeros_like(rows), torch.ones_like(rows))
     return hidden[0]
 
 
-def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((one - other).abs().max() <= _SAME * one.abs().max())

@@ -10,7 +10,7 @@ import numpy as np
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 
 
-def shuffled(task: EncodedTask, seed: int) -> EncodedTask:
+def shuffle_labels(task: EncodedTask, seed: int) -> EncodedTask:
     """A twin of ``task`` with the labels of each split permuted: the same inputs and labels, nothing to learn.
 
     Rows trade their labels; in a token task, tokens that are scored do.
@@ -22,10 +22,10 @@ def shuffled(task: EncodedTask, seed: int) -> EncodedTask:
         scored = np.flatnonzero(labels != IGNORED) if task.kind == "token" else np.arange(len(labels))
         labels[scored] = labels[rng.permutation(scored)]
         splits[part] = replace(split, labels=labels)
-    return replace(task, splits=splits, digest=_digest(task, f"shuffled {seed}"))
+    return replace(task, splits=splits, digest=_hash_variant(task, f"shuffled {seed}"))
 
 
-def with_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
+def keep_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
     """``task`` trained on ``rows`` only, (kept,) row numbers of its train split in rising order.
 
     Raises ``ValueError`` for rows that it has not, and for none.
@@ -41,8 +41,10 @@ def with_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
         labels=train.labels[tokens] if task.kind == "token" else train.labels[rows],
     )
     splits = {**task.splits, "train": kept}
-    return replace(task, splits=splits, digest=_digest(task, hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()))
+    return replace(
+        task, splits=splits, digest=_hash_variant(task, hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest())
+    )
 
 
-def _digest(task: EncodedTask, what: str) -> str:
+def _hash_variant(task: EncodedTask, what: str) -> str:
     return hashlib.sha256(f"{task.digest} {what}".encode()).hexdigest()

@@ -11,12 +11,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from auxtune.orchestrator.cluster.parcel import Parcel
-from auxtune.orchestrator.cluster.there import BEGIN
+from auxtune.orchestrator.cluster.bundle import Bundle
+from auxtune.orchestrator.cluster.entrypoint import BEGIN
 from auxtune.orchestrator.errors import AuxtuneError
 
-_STUDY, _PARCEL = "auxtune.study", "auxtune.parcel"
-_ENTRY = "python -m auxtune.orchestrator.cluster.there"
+_STUDY, _BUNDLE = "auxtune.study", "auxtune.bundle"
+_ENTRY = "python -m auxtune.orchestrator.cluster.entrypoint"
 # Ray ends a job with SIGTERM and three seconds unless told otherwise; a study stops in order on SIGINT, in its time.
 _STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "300"}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)", re.ASCII)
@@ -46,14 +46,14 @@ class Jobs:
             ) from error
         self.address = address
 
-    def submit(self, parcel: Parcel, study: str, text: str) -> str:
-        """Start the study of ``parcel``; the job's id. Variables that ``text`` names go along with their values."""
+    def submit(self, bundle: Bundle, study: str, text: str) -> str:
+        """Start the study of ``bundle``; the job's id. Variables that ``text`` names go along with their values."""
         variables = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
         return self._start(
-            f"{_ENTRY} parcel",
+            f"{_ENTRY} bundle",
             study,
-            parcel.digest,
-            {"working_dir": str(parcel.folder), "env_vars": {**variables, **_STOP}},
+            bundle.digest,
+            {"working_dir": str(bundle.folder), "env_vars": {**variables, **_STOP}},
         )
 
     def command(self, arguments: Sequence[str], study: str = "") -> str:
@@ -61,11 +61,11 @@ class Jobs:
         return self._start(f"{_ENTRY} {shlex.join(arguments)}", study, "", {"env_vars": _STOP})
 
     def running(self, study: str) -> tuple[str, str] | None:
-        """The id of the study's job that has not ended, and the digest of its parcel; ``None`` where there is none."""
+        """The id of the study's job that has not ended, and the digest of its bundle; ``None`` where there is none."""
         for job in self._client.list_jobs():
             told = job.metadata or {}
             if told.get(_STUDY) == study and not job.status.is_terminal() and job.submission_id:
-                return job.submission_id, told.get(_PARCEL, "")
+                return job.submission_id, told.get(_BUNDLE, "")
         return None
 
     def follow(self, job: str, write: Callable[[str], None]) -> int:
@@ -107,7 +107,7 @@ class Jobs:
 
     def _start(self, entrypoint: str, study: str, digest: str, environment: Mapping[str, Any]) -> str:
         job = f"auxtune-{study or 'command'}-{uuid.uuid4().hex[:8]}"
-        metadata = {_STUDY: study, _PARCEL: digest} if study else {}
+        metadata = {_STUDY: study, _BUNDLE: digest} if study else {}
         end = time.monotonic() + _PATIENCE
         while True:
             try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.commands.elsewhere import run_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.remote import run_remote
 
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
@@ -28,7 +28,7 @@ def command(
     if address is not None and "://" in address:
         settings = [part for override in overrides for part in ("--set", override)]
         flags = [flag for flag, given in {"--allow-drift": allow_drift, "--json": as_json}.items() if given]
-        run_there(address, ["resume", str(study_dir), *settings, *flags, "--address", "auto"], study_dir.name)
+        run_remote(address, ["resume", str(study_dir), *settings, *flags, "--address", "auto"], study_dir.name)
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 

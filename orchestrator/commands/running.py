@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import click
 from rich.console import Console
 
 from auxtune.orchestrator.commands.lines import lines_after, print_line
 from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
@@ -28,7 +29,9 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
             click.echo(f"report.html could not be written: {result.report_trouble}", err=True)
         return
     folder = study_folder(study.file)
-    earlier = read_events(folder / "ledger")
+    reader = study.ledger or LedgerReader(folder / "ledger")
+    reader.read_new()
+    study, earlier = replace(study, ledger=reader), list(reader.events)
     print_line(f"study {study.file.options.study} in {folder}")
     terminal = Terminal()
     if plain or not has_live_view(terminal):

@@ -185,8 +185,7 @@ def _unit(recorded: Recorded) -> str:
 
 
 def _draw(rows: pd.DataFrame, recorded: Recorded, path: Path) -> None:
-    from auxtune.orchestrator.simulation.picture import draw
-    from auxtune.orchestrator.simulation.summary import summarise
+    from auxtune.orchestrator.simulation.summary import draw, summarise
 
     measures = _MEASURES[recorded.table.header.kind]
     measure = next((name for name in measures if rows[name].notna().any()), measures[0])

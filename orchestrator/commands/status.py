@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there, watch_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.remote import ADDRESS, follow_remote, query_remote
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -30,8 +30,8 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
         asked = {"--verify": verify, "--json": as_json}
         folder = [str(study_dir)] if study_dir else []
         if watch:
-            watch_there(address, ["status", *folder, "--watch"])
-        ask_there(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
+            follow_remote(address, ["status", *folder, "--watch"])
+        query_remote(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
     from auxtune.orchestrator.planning.context import StudyContext
     from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study

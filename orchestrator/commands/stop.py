@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auxtune.orchestrator.commands.elsewhere import ADDRESS, ask_there
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.commands.remote import ADDRESS, query_remote
 from auxtune.orchestrator.typed import typed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(study_dir: Path, timeout: float, as_json: bool, address: str | None)
     the study runs. Where nothing runs, that is said. The exit code is 2 if it does not end in time.
     """
     if address is not None:
-        ask_there(address, ["stop", str(study_dir), "--timeout", f"{timeout:g}", *(["--json"] if as_json else [])])
+        query_remote(address, ["stop", str(study_dir), "--timeout", f"{timeout:g}", *(["--json"] if as_json else [])])
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.record.accounts import read_accounts
     from auxtune.orchestrator.session.stopping import ask_to_stop, ended_as, wait_until_gone

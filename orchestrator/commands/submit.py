@@ -22,22 +22,22 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
     On the head it runs in ~/auxtune, or in $AUXTUNE_HOME there. Submitted again, a study that runs is attached to, and
     any other goes on where it was. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
     """
+    from auxtune.orchestrator.cluster.bundle import pack
     from auxtune.orchestrator.cluster.jobs import Jobs, mlflow_tunnel
-    from auxtune.orchestrator.cluster.parcel import pack
-    from auxtune.orchestrator.commands.elsewhere import follow as follow_job
+    from auxtune.orchestrator.commands.remote import follow as follow_job
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.study_file.reading import read_study
 
     file = read_study(study, overrides)
     name, jobs = file.options.study, Jobs(address)
     with tempfile.TemporaryDirectory() as folder:
-        parcel = pack(file, Path(folder), ship=not no_ship)
+        bundle = pack(file, Path(folder), ship=not no_ship)
         if (running := jobs.running(name)) is None:
-            job = jobs.submit(parcel, name, file.text)
-            click.echo(f"{name}: submitted as {job}, with {parcel.size / 2**20:.1f} MiB of files")
+            job = jobs.submit(bundle, name, file.text)
+            click.echo(f"{name}: submitted as {job}, with {bundle.size / 2**20:.1f} MiB of files")
         else:
             job, digest = running
-            if digest not in ("", parcel.digest):
+            if digest not in ("", bundle.digest):
                 raise AuxtuneError(
                     f"{name}: {job} runs another version of this study; stop it first with "
                     f"`auxtune stop studies/{name} --address {address}`, then submit again"

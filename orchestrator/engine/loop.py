@@ -131,22 +131,25 @@ def run_tuner(
         tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),
         lambda config: tune.PlacementGroupFactory([dict(config["assignment"].wanted)]),
     )
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=ConcurrencyLimiter(searcher, max_concurrent=_ALWAYS_MORE),
-            scheduler=scheduler,
-            num_samples=-1,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name=scratch.name,
-            storage_path=str(scratch.parent),
-            callbacks=list(callbacks),
-            failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            verbose=0,
-        ),
+    tune_config = tune.TuneConfig(
+        search_alg=ConcurrencyLimiter(searcher, max_concurrent=_ALWAYS_MORE),
+        scheduler=scheduler,
+        num_samples=-1,
+        reuse_actors=True,
+        trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    tuner.fit()
+    tune.Tuner(trainable, tune_config=tune_config, run_config=_make_run_config(callbacks, scratch)).fit()
+
+
+def _make_run_config(callbacks: Sequence[Any], scratch: Path) -> Any:
+    """Tune's own files go to ``scratch``; it neither retries, saves checkpoints nor prints."""
+    from ray import tune
+
+    return tune.RunConfig(
+        name=scratch.name,
+        storage_path=str(scratch.parent),
+        callbacks=list(callbacks),
+        failure_config=tune.FailureConfig(max_failures=0),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        verbose=0,
+    )

@@ -19,9 +19,10 @@ from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import model_options, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.extensions import version_of
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
-from auxtune.selectors.protocol import Problem, Selector, version_of
+from auxtune.selectors.protocol import Problem, Selector
 from auxtune.selectors.registry import make
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.recipe import ModelOptions

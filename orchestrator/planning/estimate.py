@@ -227,29 +227,36 @@ def find_room(
         if limit == "trials":
             left = max(0, int(most) - int(spent["trials"] or 0) - held)
             found.append(Room(limit, left, left, left))
-            continue
-        per_second = {
-            "wall_hours": 1 / HOUR / slots.concurrent,
-            "gpu_hours": slots.gpus / HOUR,
-            "usd": usd_of_second(slots, price),
-        }[limit]
-        reserve: Spread | None = getattr(confirm, limit, None)
-        past = spent[limit]
-        if per_second == 0:
-            continue
-        if per_second is None or each is None or reserve is None or past is None:
-            found.append(Room(limit, None))
-            continue
-        at_once = slots.concurrent if limit == "wall_hours" else 1
-        found.append(
-            Room(
-                limit,
-                _count(most - past - reserve.mean, each.mean * per_second, at_once),
-                _bound(most - past, reserve.high, each.high, per_second, at_once),
-                _bound(most - past, reserve.low, each.low, per_second, at_once),
-            )
-        )
+        elif (per_second := _limit_per_second(limit, slots, price)) != 0:
+            reserve: Spread | None = getattr(confirm, limit, None)
+            left_over = None if (past := spent[limit]) is None else most - past
+            at_once = slots.concurrent if limit == "wall_hours" else 1
+            found.append(_find_room_in(limit, left_over, reserve, each, per_second, at_once))
     return found
+
+
+def _limit_per_second(limit: str, slots: Slots, price: Price) -> float | None:
+    """How much of a limit one second of a trial takes; ``None`` where that is unknown."""
+    per_second = {
+        "wall_hours": 1 / HOUR / slots.concurrent,
+        "gpu_hours": slots.gpus / HOUR,
+        "usd": usd_of_second(slots, price),
+    }
+    return per_second[limit]
+
+
+def _find_room_in(
+    limit: str, left: float | None, reserve: Spread | None, each: Spread | None, per_second: float | None, at_once: int
+) -> Room:
+    """The room in what is ``left`` of a limit, of which confirm takes ``reserve``; unknown where any of it is."""
+    if per_second is None or each is None or reserve is None or left is None:
+        return Room(limit, None)
+    return Room(
+        limit,
+        _count(left - reserve.mean, each.mean * per_second, at_once),
+        _bound(left, reserve.high, each.high, per_second, at_once),
+        _bound(left, reserve.low, each.low, per_second, at_once),
+    )
 
 
 def _bound(left: float, reserve: float | None, each: float | None, per_second: float, at_once: int) -> int | None:

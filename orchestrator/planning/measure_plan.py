@@ -13,11 +13,11 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, 
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.evidence_key import probe_key, run_key
+from auxtune.trials.evidence_key import make_probe_key, make_run_key
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
 from auxtune.trials.result import Cost
-from auxtune.trials.variants import shuffled, with_rows
+from auxtune.trials.variants import keep_rows, shuffle_labels
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class MeasurePlanner:
             raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
         tasks = apply_variant(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "measure")
-        run = run_key(recipe, tasks, self.base, self.gpus)
+        run = make_run_key(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
         texts = self.texts.folder if any(probe in READS_TEXTS for probe in probes) else None
         try:
-            keys = {p: probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
+            keys = {p: make_probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
         except ProbeError as error:
             raise SelectorError(f"the selector asks for what cannot be measured: {error}") from error
         return MeasurePlan(run, keys, texts, self.maker)
@@ -103,8 +103,8 @@ def apply_variant(
     """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
     chosen = {name: tasks[name] for name in proposal.tasks}
     if proposal.shuffled is not None:
-        chosen = {name: shuffled(task, proposal.shuffled) for name, task in chosen.items()}
+        chosen = {name: shuffle_labels(task, proposal.shuffled) for name, task in chosen.items()}
     for name, kept in proposal.rows.items():
         if name in chosen and kept.kept < kept.rows:
-            chosen[name] = with_rows(chosen[name], rows_of(kept, study, evidence))
+            chosen[name] = keep_rows(chosen[name], rows_of(kept, study, evidence))
     return chosen

@@ -47,9 +47,9 @@ class ProbeTexts:
         return all(name in self.tasks and self.tasks[name].digest == digest for name, digest in tasks.items())
 
     def _made(self, root: Path) -> Path:
-        from auxtune.trials.probes.shared_texts import save_texts, shared_texts
+        from auxtune.trials.probes.shared_texts import make_shared_texts, save_texts
 
-        texts = shared_texts(self.tasks)
+        texts = make_shared_texts(self.tasks)
         home = root / texts.digest
         about = {
             "encoder": self.encoder,

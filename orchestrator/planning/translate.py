@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
-from auxtune.selectors.kit.mixtures import cycle_counts, executed, sampling_shares
+from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
@@ -25,16 +26,22 @@ class Translator:
     def execute(self, proposal: Proposal) -> Proposal:
         """The proposal with the shares that will really be trained: its own or the sampling rule's, as a cycle.
 
-        What steers itself inside a run, or weighs losses, keeps what it asked for.
+        What steers itself inside a run, or weighs losses, keeps what it asked for. Raises ``SelectorError`` where it
+        asks for values of the recipe: trials take all of them from the study file.
         """
+        if proposal.params:
+            raise SelectorError(
+                f"the selector asks for values of the recipe ({', '.join(proposal.params)}), and trials of this study "
+                "take all of them from its file; choose a selector that asks for tasks and shares alone"
+            )
         if proposal.inner is not None or proposal.weighting == "loss":
             return proposal
         training = self.options.training
         rows = {task.name: task.train_rows for task in self.problem.tasks}
-        weights = proposal.weights or sampling_shares(training.sampling, rows, proposal.tasks)
+        weights = proposal.weights or share_by_sampling(training.sampling, rows, proposal.tasks)
         if not proposal.cycle or training.cycle == 0:
             return replace(proposal, weights=dict(weights), cycle=False)
-        counts = cycle_counts(weights, self._primary_of(proposal), self._longest_cycle)
+        counts = count_cycle(weights, self._primary_of(proposal), self._longest_cycle)
         if (self.problem.primary is None or proposal.measure) and not all(counts.values()):
             # Every task counts, or is to be measured beside the others: none is left out.
             return replace(proposal, weights=dict(weights), cycle=False)
@@ -57,7 +64,7 @@ class Translator:
         return Recipe(
             tasks=proposal.tasks,
             shares=shares,
-            cycle=cycle_counts(shares, primary, self._longest_cycle) if proposal.cycle else None,
+            cycle=count_cycle(shares, primary, self._longest_cycle) if proposal.cycle else None,
             loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
             source_tasks=first,
             evaluate=evaluated,

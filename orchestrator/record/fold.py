@@ -8,19 +8,8 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, as_recorded
-from auxtune.selectors.protocol import (
-    Done,
-    Evidence,
-    Predicts,
-    Problem,
-    Proposal,
-    Selection,
-    Selector,
-    Wait,
-    checkpoints_used_by,
-    reading_of,
-    version_of,
-)
+from auxtune.selectors.extensions import Predicts, checkpoints_used_by, reading_of, version_of
+from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
 
 class SelectorFold:

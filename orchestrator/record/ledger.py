@@ -44,6 +44,7 @@ class LedgerReader:
 
     def __init__(self, folder: Path) -> None:
         self._segments = Segments(folder)
+        self.events: list[Event] = []  # all that were read up to now
         self.digests: list[str] = []  # of the segments read up to now
         self.has_head = False
 
@@ -60,6 +61,7 @@ class LedgerReader:
                 )
             self.digests.append(segment.sha256)
             events += segment.events
+        self.events += events
         self._check_head(head)
         return events
 
@@ -106,14 +108,17 @@ class LedgerReader:
 class Ledger:
     """The writing side: one session of one study."""
 
-    def __init__(self, folder: Path, opened: Opened) -> None:
+    def __init__(self, folder: Path, opened: Opened, reader: LedgerReader | None = None) -> None:
         """Read what is there and open a session.
+
+        ``reader`` is of this ledger, if it was read before: what it has read is not read again.
 
         Raises ``LedgerDamaged``, ``LedgerError``, or ``Locked`` if another was faster.
         """
-        self._segments, written = Segments(folder), LedgerReader(folder)
+        self._segments, written = Segments(folder), reader or LedgerReader(folder)
         self.session = opened.session
-        self.events = written.read_new()  # all, flushed or not
+        written.read_new()
+        self.events = list(written.events)  # all, flushed or not
         self._waiting: list[Event] = []
         self._closed = False
         self._last = _Head(len(written.digests), written.digests[-1]) if written.digests else _EMPTY

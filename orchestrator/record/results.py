@@ -86,9 +86,9 @@ def there(folder: Path) -> bool:
     A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
     use all the same, whoever loads it says so.
     """
-    from auxtune.trials.checkpoint import FILE, usable  # it loads torch, which not everybody needs
+    from auxtune.trials.checkpoint import FILE, is_usable  # it loads torch, which not everybody needs
 
-    return (folder / FILE).is_file() if isinstance(folder, ObjectPath) else usable(folder)
+    return (folder / FILE).is_file() if isinstance(folder, ObjectPath) else is_usable(folder)
 
 
 def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:

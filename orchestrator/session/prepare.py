@@ -19,10 +19,10 @@ from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.selectors.protocol import version_of
+from auxtune.selectors.extensions import version_of
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -84,15 +84,22 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     )
 
 
-def open_ledger(prepared: Prepared, session: str, allow_drift: bool) -> tuple[Ledger, Prepared]:
+def open_ledger(
+    prepared: Prepared, session: str, allow_drift: bool, reader: LedgerReader | None = None
+) -> tuple[Ledger, Prepared]:
     """Begin ``session`` in the study's ledger, which the study then knows of.
+
+    ``reader`` is of that ledger, if it was read before.
 
     Raises ``DriftError`` where tasks, model, recipe, selector or code differ from the last session's and that was
     not allowed; ``Locked`` and ``LedgerDamaged`` as the ledger does.
     """
     context = prepared.context
     study, folder = context.study, context.folder
-    drift = find_drift(Accounts(read_events(folder / "ledger")), context.fingerprint)
+    reader = reader or LedgerReader(folder / "ledger")
+    reader.read_new()
+    accounts = Accounts(reader.events)
+    drift, folded = find_drift(accounts, context.fingerprint), len(reader.events)
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was begun with: {', '.join(drift)}. Give the changed study "
@@ -113,5 +120,7 @@ def open_ledger(prepared: Prepared, session: str, allow_drift: bool) -> tuple[Le
         splits=prepared.origins,
         selector_version=version_of(context.selector),
     )
-    ledger = Ledger(folder / "ledger", opened)
-    return ledger, replace(prepared, context=replace(context, accounts=Accounts(ledger.events)))
+    ledger = Ledger(folder / "ledger", opened, reader)
+    for event in ledger.events[folded:]:
+        accounts.add(event)
+    return ledger, replace(prepared, context=replace(context, accounts=accounts))

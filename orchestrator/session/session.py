@@ -19,7 +19,7 @@ from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.heartbeat import Heartbeat
-from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.figures import FOLDER as FIGURES
@@ -33,7 +33,7 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.ending import Ending, Reason
+from auxtune.orchestrator.tracking.run_words import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 from auxtune.orchestrator.typed import typed
 
@@ -65,15 +65,18 @@ def run_session(
     listener: Callable[[Event], None] = lambda event: None,
     allow_drift: bool = False,
     address: str | None = None,
+    reader: LedgerReader | None = None,
 ) -> Result:
     """Run a study, or resume it, to its answer: on this machine, or on the cluster at ``address``.
+
+    ``reader`` is of the study's ledger, if it was read before: what it has read is not read again.
 
     Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError``
     and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
     from there.
     """
     tracking_uri(study)  # what is wrong with it is said before anything is begun
-    with Session.open(study, listener, allow_drift, address) as session:
+    with Session.open(study, listener, allow_drift, address, reader) as session:
         session.run()
     return session.result()
 
@@ -105,7 +108,12 @@ class Session:
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, study: StudyFile, listener: Callable[[Event], None], allow_drift: bool, address: str | None
+        cls,
+        study: StudyFile,
+        listener: Callable[[Event], None],
+        allow_drift: bool,
+        address: str | None,
+        reader: LedgerReader | None,
     ) -> Iterator[Session]:
         """Take the study, read its data and begin a session in its ledger; within the context nobody else has it.
 
@@ -117,7 +125,7 @@ class Session:
             signals = stack.enter_context(StopSignals())
             stack.enter_context(Heartbeat(folder, key, lambda: bool(signals.came)))
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
-            ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift)
+            ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
             stack.enter_context(patient())  # not before: what cannot be reached at all is said at once
             (folder / "study.yaml").write_text(study.text, encoding="utf-8")

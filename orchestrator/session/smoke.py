@@ -29,7 +29,7 @@ from auxtune.orchestrator.study_file.paths import model_options, study_folder, t
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.device import device_name
+from auxtune.trials.device import name_device
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
@@ -89,7 +89,7 @@ def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
         "training": digest_of(context.options.training.model_dump(mode="json", include=_TIMED)),
         "threads": str(max(1, int(slots.cpus))),
         "host": platform.node(),
-        "device": device_name(slots.gpus, context.options.resources.device),
+        "device": name_device(slots.gpus, context.options.resources.device),
         "auxtune": version("auxtune"),
         "torch": version("torch"),
     }

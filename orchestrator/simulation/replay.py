@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import Opened, Proposed, Started, Told
+from auxtune.orchestrator.record.events import Opened, Phase, Proposed, Started, Told
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.simulation.recording import Ended, Recording
 from auxtune.selectors.protocol import Problem, Proposal, Selection, Selector, Wait
@@ -73,18 +73,8 @@ def replay(
                     raise SelectorError("the selector waits though nothing of its own is pending: a defect in it")
                 waiting = True
                 break
-            number, proposal = len(accounts.trials), recording.execute(asked)
-            proposed = Proposed(
-                id=number,
-                time=clock,
-                proposal=proposal,
-                phase="measure" if proposal.measure else "search",
-                after=fold.after,
-            )
-            accounts.add(proposed)
-            fold.add(proposed)
-            accounts.add(Started(id=number, attempt=1, time=clock, session=_SESSION))
-            ended = recording.run(proposal, number)
+            number = len(accounts.trials)
+            ended = _train(recording, asked, clock, fold, accounts)
             spent += ended.seconds
             heapq.heappush(running, (clock + ended.seconds, number, ended))
         if not running:
@@ -95,6 +85,17 @@ def replay(
         accounts.add(told)
         fold.add(told)
         waiting = False
+
+
+def _train(recording: Recording, asked: Proposal, clock: float, fold: SelectorFold, accounts: Accounts) -> Ended:
+    """Begin the next trial at ``clock`` in both folds; what the table says of its end."""
+    number, proposal = len(accounts.trials), recording.execute(asked)
+    phase: Phase = "measure" if proposal.measure else "search"
+    proposed = Proposed(id=number, time=clock, proposal=proposal, phase=phase, after=fold.after)
+    accounts.add(proposed)
+    fold.add(proposed)
+    accounts.add(Started(id=number, attempt=1, time=clock, session=_SESSION))
+    return recording.run(proposal, number)
 
 
 def _opened(problem: Problem) -> Opened:

@@ -6,15 +6,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.simulation.controls import AsGroups
 from auxtune.orchestrator.simulation.judging import judge
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
@@ -26,7 +25,7 @@ from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import Recorded, read_recorded
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.methods.controls import FixedMixture
-from auxtune.selectors.protocol import Selector
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wants
 from auxtune.selectors.registry import make
 
 COLUMNS = (
@@ -186,7 +185,7 @@ def _questions(
     table, selector = recorded.table, asked.make()
     limits: Sequence[int | None] = budgets or (None,)
     together = isinstance(table, GroupsTable) and not targets and table.targets == table.header.tasks
-    if together and (selector.groups or isinstance(selector, FixedMixture)):
+    if together and ("groups" in selector.wants().objectives or isinstance(selector, FixedMixture)):
         for limit in limits:
             for many in models or (() if inference_budgets else (3,)):
                 yield Question(None, many, None, limit)
@@ -227,3 +226,48 @@ def _check(
         raise TableError(f"{recorded.name}: expected a split of {', '.join(splits)} to judge on, got {split!r}")
     for one in asked:
         one.make()
+
+
+@dataclass(frozen=True)
+class AsGroups:
+    """A fixed mixture for each task in turn; equal ones are one group. Trains nothing: its answer is known."""
+
+    version: ClassVar[int] = 1
+    paper: ClassVar[str | None] = None
+
+    control: FixedMixture
+
+    def wants(self) -> Wants:
+        """Groups."""
+        return Wants(frozenset({"groups"}), "groups")
+
+    def start(self, problem: Problem) -> Problem:
+        """The problem is all there is to know."""
+        return problem
+
+    def propose(self, state: Problem, evidence: Evidence) -> Done:
+        """Nothing."""
+        return Done()
+
+    def proposed(self, state: Problem, number: int, proposal: Proposal) -> Problem:
+        """The same state."""
+        return state
+
+    def told(self, state: Problem, number: int, outcome: Outcome) -> Problem:
+        """The same state."""
+        return state
+
+    def select(self, state: Problem, evidence: Evidence) -> Selection:
+        """Each task is served by its own mixture, or by the one that another task has, too."""
+        serves: dict[frozenset[str], list[str]] = {}
+        for task in state.names:
+            serves.setdefault(frozenset(self.control.shares(replace(state, primary=task))), []).append(task)
+        groups = tuple(
+            {"tasks": [name for name in state.names if name in group], "serves": served}
+            for group, served in serves.items()
+        )
+        return Selection("groups", state.names, groups=groups)
+
+    def fewest(self, problem: Problem) -> int:
+        """0: the answer is known."""
+        return 0

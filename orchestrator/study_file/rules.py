@@ -130,11 +130,13 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
     if chosen.stages:
         yield ("selector",), "stages narrow down the auxiliaries of a primary, and groups have none; name one selector"
         return
-    methods = registry.describe()
-    answered = ", ".join(method.name for method in methods if method.groups) or "none yet"
-    for method in methods:
-        if method.name == chosen.name and not method.groups:
-            yield ("selector",), f"{method.name} answers with {method.answers}; groups are answered by: {answered}"
+    try:
+        wants = registry.make(chosen.name, chosen.options).wants()
+    except (ValueError, ImportError):  # said by another rule
+        return
+    if "groups" not in wants.objectives:
+        answered = ", ".join(method.name for method in registry.describe() if method.groups) or "none yet"
+        yield ("selector",), f"{chosen.name} answers with {wants.answers}; groups are answered by: {answered}"
 
 
 def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from auxtune.orchestrator.tables.rows import (
     seconds_of,
     whole_numbers,
 )
-from auxtune.selectors.kit.networks import best_served
+from auxtune.selectors.kit.networks import choose_networks
 from auxtune.selectors.protocol import Network
 
 SPLITS = ("validation", "test", "early")
@@ -64,7 +64,7 @@ class GroupsTable:
         if key not in self._best:
             scores = self.header.sign * self.mean(split)
             costs = [network.cost if by_cost else 1.0 for network in self.networks]
-            opened = best_served(scores, costs, budget)
+            opened = choose_networks(scores, costs, budget)
             best = np.where(np.isfinite(scores[opened]), scores[opened], -np.inf).max(axis=0)
             self._best[key] = float(best.sum())
         return self._best[key]

@@ -17,10 +17,9 @@ from mlflow.entities import Dataset
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
-from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
 from auxtune.orchestrator.tracking.run_metrics import trained_shares
-from auxtune.orchestrator.tracking.run_words import standing_note, trial_name, trial_note
+from auxtune.orchestrator.tracking.run_words import Ending, standing_note, trial_name, trial_note
 from auxtune.selectors.protocol import Problem, Proposal
 
 

@@ -23,7 +23,6 @@ from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
 from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
 from auxtune.orchestrator.tracking.datasets import as_inputs
-from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.run_metrics import (
     answer_metrics,
     cost_metrics,
@@ -31,6 +30,7 @@ from auxtune.orchestrator.tracking.run_metrics import (
     final_metrics,
     line_metrics,
 )
+from auxtune.orchestrator.tracking.run_words import Ending
 from auxtune.orchestrator.tracking.store import quiet_client
 
 NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description

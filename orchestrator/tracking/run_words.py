@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
+from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.scores import shown_score, value_noun
-from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.typed import typed
 
 _NAMED = 3  # tasks in a name
@@ -52,3 +54,26 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
         yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"
     command, what = ("status", "tells more") if state == "running" else ("resume", "goes on")
     yield f"The study is in `{folder}`; `auxtune {command} {typed(folder)}` {what}."
+
+
+Reason: TypeAlias = Literal["done", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """``reason`` is the session's, ``done``, ``interrupted`` or ``failed``.
+
+    Where there is no ``answer``, ``note``, what the run says of it in Markdown, is empty. ``files`` are kept under
+    their names, ``drawings`` (path in the run -> SVG) under theirs.
+    """
+
+    reason: Reason
+    answer: Answer | None = None
+    note: str = ""
+    files: Sequence[Path] = ()
+    drawings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """The same in MLflow's words."""
+        return {"done": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}[self.reason]

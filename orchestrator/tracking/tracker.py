@@ -21,8 +21,8 @@ from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.tracking.datasets import datasets_of
-from auxtune.orchestrator.tracking.ending import Ending
 from auxtune.orchestrator.tracking.mirror import Mirror, Mirrored
+from auxtune.orchestrator.tracking.run_words import Ending
 from auxtune.orchestrator.tracking.trouble import is_refused, said_of
 
 INTERVAL = 2.0  # seconds between looks at running trials

@@ -55,7 +55,7 @@ from auxtune.selectors.protocol import JSON
 
 @dataclass(frozen=True, eq=False)
 class Affinity:
-    """A number for each (recipient, source); ``nan`` where it is not known. Made by ``affinity_of``."""
+    """A number for each (recipient, source); ``nan`` where it is not known. Made by ``make_affinity``."""
 
     tasks: tuple[str, ...]
     values: np.ndarray  # (tasks, tasks) float64, [recipient, source], not to be written
@@ -101,7 +101,7 @@ class Affinity:
         return {"tasks": list(self.tasks), "recipient_by_source": rows, **told}
 
 
-def affinity_of(
+def make_affinity(
     tasks: Sequence[str],
     values: np.ndarray,
     method: str,
@@ -111,7 +111,7 @@ def affinity_of(
 ) -> Affinity:
     """An affinity with a copy of ``values``, (tasks, tasks), ``[recipient, source]``, that nobody can write to.
 
-    >>> affinity_of(["a", "b"], np.array([[0, 2], [1, 0]]), "tag", "loss ratio").onto("a")
+    >>> make_affinity(["a", "b"], np.array([[0, 2], [1, 0]]), "tag", "loss ratio").onto("a")
     {'b': 2.0}
 
     Raises ``ValueError`` for tasks given twice, another shape, and infinite numbers.
@@ -125,7 +125,7 @@ def _frozen(values: np.ndarray) -> np.ndarray:
     return copied
 
 
-def drawn_subsets(tasks: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw_subsets(tasks: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Different subsets of ``size``, (subsets, tasks) bool, in which every pair is together at least once.
 
     All there are, if these are no more than ``count``. Raises ``ValueError`` unless 2 ≤ ``size`` ≤ ``tasks``.
@@ -147,13 +147,13 @@ def drawn_subsets(tasks: int, size: int, count: int, rng: np.random.Generator) -
     return masks
 
 
-def mean_gains(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
+def average_gains(masks: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """The share of its mean loss that each task is spared beside each other, (tasks, tasks), [recipient, source].
 
     ``losses``, (subsets, tasks), are read where ``masks`` is true. 0 on the diagonal; nan for a pair that is in no
     subset. A loss that is 0 throughout leaves nothing to gain: 0.
 
-    >>> mean_gains(np.array([[1, 1, 0], [1, 0, 1]], bool), np.array([[1.0, 4, 0], [3, 0, 5]])).round(2)
+    >>> average_gains(np.array([[1, 1, 0], [1, 0, 1]], bool), np.array([[1.0, 4, 0], [3, 0, 5]])).round(2)
     array([[ 0. ,  0.5, -0.5],
            [ 0. ,  0. ,  nan],
            [ 0. ,  nan,  0. ]])

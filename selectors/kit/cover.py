@@ -33,7 +33,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from auxtune.selectors.kit.affinity import Affinity
-from auxtune.selectors.kit.grouping import Grouping, served_by_best, spectral
+from auxtune.selectors.kit.grouping import Grouping, assign_to_best, spectral
 
 ALL_BLOCKS, LARGEST, MOST_COLUMNS = 12, 20, 30_000
 _RANGE = 1e4  # HiGHS stops within 1e-6: affinities span 1e4 for it
@@ -53,14 +53,14 @@ def cover(affinity: Affinity, models: int, singletons: bool = False) -> Grouping
         raise ValueError(f"a cover is for at most {LARGEST} tasks, got {tasks}; cluster them")
     scaled = _scaled(affinity, models, singletons)
     if tasks == 1:
-        return served_by_best(affinity, [(0,)], proven=True)
+        return assign_to_best(affinity, [(0,)], proven=True)
     blocks = _blocks(scaled, singletons)
     if tasks <= ALL_BLOCKS:
         chosen, proven = _partition(blocks, np.arange(1, 2**tasks), models), True
     else:
         chosen, proven = _generated(blocks, models)
     trained = [_best_group(scaled, blocks, block) for block in chosen.tolist()]
-    return served_by_best(affinity, trained, proven)
+    return assign_to_best(affinity, trained, proven)
 
 
 def clustered(affinity: Affinity, models: int, singletons: bool = False) -> Grouping:
@@ -75,7 +75,7 @@ def clustered(affinity: Affinity, models: int, singletons: bool = False) -> Grou
     masks = masks[masks.any(axis=1)]
     _, sizes = _worth(scaled, masks, singletons)
     trained = [_members(scaled, mask, size) for mask, size in zip(masks, sizes.tolist(), strict=True)]
-    return served_by_best(affinity, trained, proven=False)
+    return assign_to_best(affinity, trained, proven=False)
 
 
 @dataclass(frozen=True)

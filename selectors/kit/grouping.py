@@ -165,7 +165,7 @@ def worth(values: np.ndarray, members: Iterable[int]) -> np.ndarray:
     return onto
 
 
-def served_by_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], proven: bool) -> Grouping:
+def assign_to_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], proven: bool) -> Grouping:
     """The ``trained`` groups, places in ``affinity``, each task served by the one that is worth most to it.
 
     Of groups worth the same the smaller serves, then the one whose members come first. A group that would serve nobody
@@ -185,11 +185,11 @@ def served_by_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], prove
 def alone_or_together(problem: Problem) -> Grouping:
     """What to say before anything is known: the primary alone; without one a single model for all tasks."""
     if problem.primary is None:
-        return all_together(problem)
+        return group_all(problem)
     return Grouping((Group((problem.primary,), (problem.primary,)),), score=None, proven=False)
 
 
-def all_together(problem: Problem) -> Grouping:
+def group_all(problem: Problem) -> Grouping:
     """A single model for all tasks: what is left where nothing can be told from chance."""
     return Grouping((Group(problem.names, problem.names),), score=None, proven=False)
 
@@ -208,7 +208,7 @@ def row_of(affinity: Affinity, primary: str) -> dict[str, float]:
     return {source: known[source] for source in ranked(known)}
 
 
-def primary_with(
+def answer_for_primary(
     problem: Problem, sources: Collection[str], row: Mapping[str, float], belief: Mapping[str, JSON]
 ) -> Selection:
     """The primary with ``sources``, in the study's order; ``belief`` also holds the ``row`` they were chosen by."""

@@ -90,7 +90,7 @@ def _chunk_taus(others: np.ndarray, count: np.ndarray, untied: int) -> np.ndarra
 RELEASED = "importance as the authors' code has it, but for dropout and batches"
 
 
-def heads_measured(released: bool, probe: str = "head_importance") -> Measure:
+def measure_heads(released: bool, probe: str = "head_importance") -> Measure:
     """The importance by the gradient of head masks, or of key and value weights as the authors' code has it.
 
     The latter reads the training rows; the importance for each row is always of those.
@@ -120,7 +120,7 @@ def taus_of(runs: SingleRuns, evidence: Evidence, norm: RowsNorm) -> dict[Run, f
     return {run: tau(found[primary], profile) for run, profile in found.items() if run != primary}
 
 
-def auxiliaries_by_tau(taus: Mapping[Run, float]) -> dict[str, float]:
+def rank_by_tau(taus: Mapping[Run, float]) -> dict[str, float]:
     """The auxiliaries, twins left out, with their taus from the largest; on ties in the study's order."""
     alone = {task: tau for (task, shuffled), tau in taus.items() if shuffled is None}
     return {task: alone[task] for task in ranked(alone)}

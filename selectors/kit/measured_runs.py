@@ -1,20 +1,21 @@
-"""A run of each task alone, and of label-shuffled twins of some: the evidence that many methods share.
+"""Runs that are there to be measured: of each task alone, with label-shuffled twins of some, or of all tasks together.
 
-No source: the methods that measure single-task runs all ask for the same ones, with the problem's own seed (in a
-pipeline, that of its first stage), so that what one stage or study has measured serves the next. All runs may go side
-by side.
+No source: methods that measure the same runs all ask for the same ones, with the problem's own seed (in a pipeline,
+that of its first stage), so that what one stage or study has measured serves the next. All single runs may go side by
+side.
 """
 
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Done, Evidence, Measure, Outcome, Problem, Proposal
 
 Run: TypeAlias = tuple[str, int | None]  # a task, and the seed that shuffles its labels, if any does
 
@@ -80,6 +81,47 @@ class FromSingleRuns:
     def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
         """One run more is over."""
         return state.ended(number, outcome)
+
+
+@dataclass(frozen=True)
+class JointRun:
+    """Whether the joint run was asked for, and where its evidence is once it went well."""
+
+    problem: Problem
+    asked: bool = False
+    key: str | None = None
+
+
+class FromJointRun(ABC):
+    """The folds of a selector whose evidence is one run of all tasks together."""
+
+    @property
+    @abstractmethod
+    def measure(self) -> Measure:
+        """What is measured of the joint run."""
+
+    def start(self, problem: Problem) -> JointRun:
+        """Nothing asked for."""
+        return JointRun(problem)
+
+    def propose(self, state: JointRun, evidence: Evidence) -> Proposal | Done:
+        """All tasks together, once; nothing where there is one task only."""
+        if state.asked or len(state.problem.names) == 1:
+            return Done()
+        seed = state.problem.measure_seed
+        return Proposal(state.problem.names, measure=(self.measure,), seed=seed, stage="joint")
+
+    def proposed(self, state: JointRun, number: int, proposal: Proposal) -> JointRun:
+        """The joint run is under way."""
+        return replace(state, asked=True)
+
+    def told(self, state: JointRun, number: int, outcome: Outcome) -> JointRun:
+        """The joint run is over, well or not."""
+        return replace(state, key=outcome.evidence.get(self.measure.probe))
+
+    def fewest(self, problem: Problem) -> int:
+        """The joint run, unless there is one task only."""
+        return min(1, len(problem.names) - 1)
 
 
 def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:

@@ -38,12 +38,12 @@ _DIGITS = 9  # a smaller difference is float noise, not intent
 _POWERS = {"equal": 0.0, "proportional": 1.0}
 
 
-def cycle_counts(weights: Mapping[str, float], primary: str | None, longest: int | None = None) -> dict[str, int]:
+def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int | None = None) -> dict[str, int]:
     """Steps of each task in one cycle, together at most ``longest``, by default ``max(20, 2 * tasks)``.
 
     ``weights`` need not sum to 1. ``primary`` gets at least one step, also where its weight is 0.
 
-    >>> cycle_counts({"rte": 0.2, "qqp": 0.4, "mnli": 0.4}, "rte")
+    >>> count_cycle({"rte": 0.2, "qqp": 0.4, "mnli": 0.4}, "rte")
     {'rte': 1, 'qqp': 2, 'mnli': 2}
 
     Raises ``ValueError`` for weights that are negative, not finite or all zero, for an absent primary, for a
@@ -68,10 +68,10 @@ def executed(counts: Mapping[str, int]) -> dict[str, float]:
     return {task: count / total for task, count in counts.items()}
 
 
-def sampling_shares(rule: str, rows: Mapping[str, int], tasks: Sequence[str]) -> dict[str, float]:
+def share_by_sampling(rule: str, rows: Mapping[str, int], tasks: Sequence[str]) -> dict[str, float]:
     """Shares of ``tasks``: ``equal``, ``proportional`` to their training rows, or to rows to a power, ``size^0.5``.
 
-    >>> sampling_shares("size^0.5", {"a": 900, "b": 100}, ["a", "b"])
+    >>> share_by_sampling("size^0.5", {"a": 900, "b": 100}, ["a", "b"])
     {'a': 0.75, 'b': 0.25}
 
     Raises ``ValueError`` for an unknown rule and for a task without training rows.
@@ -209,7 +209,7 @@ class Draws:
         return np.stack(chosen)
 
 
-def draws_of(problem: Problem, min_primary: float) -> Draws:
+def make_draws(problem: Problem, min_primary: float) -> Draws:
     """Draws around the square roots of the training rows; a primary has at least ``min_primary``."""
     roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
     floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])

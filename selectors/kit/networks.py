@@ -28,7 +28,7 @@ from auxtune.selectors.protocol import JSON, Network, Outcome, Problem, Proposal
 _MEMBER = 1e-7  # of the scores' range: what a further member must bring
 
 
-def best_served(scores: np.ndarray, costs: Sequence[float], budget: float) -> list[int]:
+def choose_networks(scores: np.ndarray, costs: Sequence[float], budget: float) -> list[int]:
     """The networks to open, in their order: those whose costs sum to at most ``budget`` and serve all tasks best.
 
     ``scores`` is (networks, tasks), higher is better, ``nan`` where a network cannot serve a task. For at most b models
@@ -119,7 +119,7 @@ class FromNetworkRuns:
         return state.told(number, outcome)
 
 
-def on_offer(problem: Problem, largest: int | None = None) -> tuple[Network, ...]:
+def list_networks(problem: Problem, largest: int | None = None) -> tuple[Network, ...]:
     """Every network that may be trained, small groups first; with a primary those that hold it.
 
     Where any group may be, and there are more than ``MOST``, the sizes that come to no more are listed, 2 at least.
@@ -172,7 +172,7 @@ def served(problem: Problem, networks: Sequence[Network], scores: np.ndarray, be
     costs = [1.0 if budget is None else network.cost for network in networks]
     limit = float(problem.models or 1) if budget is None else budget
     try:
-        opened = best_served(scores, costs, limit) if len(networks) else []
+        opened = choose_networks(scores, costs, limit) if len(networks) else []
     except ValueError:  # not every task has a score yet
         opened = []
     if not opened:

@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from auxtune.selectors.extensions import checkpoints_used_by, reading_of, renumber
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
     JSON,
-    Answer,
     Done,
     Evidence,
     Outcome,
@@ -31,9 +31,7 @@ from auxtune.selectors.protocol import (
     Selection,
     Selector,
     Wait,
-    checkpoints_used_by,
-    reading_of,
-    renumber,
+    Wants,
 )
 
 _ANY = (("random_subset", RandomSubset()),)  # a default, as every option has one
@@ -58,8 +56,6 @@ class Staged(ABC):
     """The functions of a selector that is a row of ``stages``."""
 
     version: ClassVar[int] = 1
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -70,6 +66,11 @@ class Staged(ABC):
     def parts(self) -> tuple[Selector, ...]:
         """The selector of each stage."""
         return tuple(selector for _, selector in self.stages)
+
+    def wants(self) -> Wants:
+        """What the last stage answers, for a primary; what any of the stages needs inside a run."""
+        each = [selector.wants() for selector in self.parts]
+        return Wants(frozenset({"primary"}), each[-1].answers, frozenset().union(*(wants.inside for wants in each)))
 
     def start(self, problem: Problem) -> PipelineState:
         """At the first stage. Raises ``ValueError`` without a primary, and what the first stage raises."""
@@ -157,12 +158,11 @@ class Pipeline(Staged):
     """Any selectors in a row, by name and options: what a list under ``selector`` in a study file means."""
 
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "subset"
 
     chain: tuple[tuple[str, Selector], ...] = _ANY
 
     def __post_init__(self) -> None:
-        early = [name for name, selector in self.chain[:-1] if selector.answers == "rows"]
+        early = [name for name, selector in self.chain[:-1] if selector.wants().answers == "rows"]
         if early:
             raise ValueError(f"{early[0]} must be the last stage, got others after it: they would train on all rows")
 

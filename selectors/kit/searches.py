@@ -18,20 +18,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from auxtune.selectors.extensions import checkpoints_used_by, reading_of, renumber
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
-    Answer,
     Done,
     Evidence,
+    Objective,
     Outcome,
     Problem,
     Proposal,
     Selection,
     Selector,
     Wait,
-    checkpoints_used_by,
-    reading_of,
-    renumber,
+    Wants,
 )
 
 _ANY = RandomSubset()  # a default, as every option has one
@@ -62,9 +61,6 @@ class Searches:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = False
 
     selector: Selector = _ANY
     times: int = 2
@@ -73,6 +69,10 @@ class Searches:
     def parts(self) -> tuple[Selector, ...]:
         """What is searched."""
         return (self.selector,)
+
+    def wants(self) -> Wants:
+        """What a single search wants, for a primary."""
+        return replace(self.selector.wants(), objectives=frozenset[Objective]({"primary"}))
 
     def start(self, problem: Problem) -> SearchesState:
         """Every search at its start. The first has the problem's own seed. Raises what the selector raises."""

@@ -56,7 +56,7 @@ def recorded(arrays: Mapping[str, np.ndarray], method: str, source: str) -> floa
     return float(arrays[f"recorded/{method}"][places.index(source)])
 
 
-def recorded_table(names: Sequence[str], runs: Mapping[str, Mapping[str, np.ndarray]], method: str) -> np.ndarray:
+def read_recorded_table(names: Sequence[str], runs: Mapping[str, Mapping[str, np.ndarray]], method: str) -> np.ndarray:
     """All pairs of the runs' evidence, (names, names), ``nan`` where a run has none that was recorded."""
     table = np.full((len(names),) * 2, np.nan)
     for row, name in enumerate(names):

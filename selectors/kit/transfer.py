@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.selectors.kit.affinity import Affinity, affinity_of
+from auxtune.selectors.kit.affinity import Affinity, make_affinity
 from auxtune.selectors.kit.skill import Skill, beyond_chance, ndcg_by_row
 from auxtune.selectors.protocol import Problem, Transfer
 
@@ -65,7 +65,7 @@ class TransferLog:
         return self.transfers.tasks.index(task)
 
 
-def transfer_log(problem: Problem) -> TransferLog:
+def build_transfer_log(problem: Problem) -> TransferLog:
     """All that ``problem.earlier`` says of targets other than the primary. Raises ``ValueError`` without a primary."""
     target = problem.require_primary()
     rows = [row for row in problem.earlier if row.target != target and row.source != row.target]
@@ -78,7 +78,7 @@ def transfer_log(problem: Problem) -> TransferLog:
         source = len(tasks) if row.source is None else places[row.source]
         scores.setdefault((places[row.target], source), []).append(row.score)
     scaled = _on_one_scale(scores, len(tasks))
-    transfers = affinity_of(tasks, scaled[:, :-1], "transfer_prior", "standard deviations of each target's sources")
+    transfers = make_affinity(tasks, scaled[:, :-1], "transfer_prior", "standard deviations of each target's sources")
     return TransferLog(transfers, scaled[:, -1])
 
 
@@ -154,7 +154,7 @@ def rules(direct: float | None, likeness: bool) -> tuple[Rule, ...]:
     return tuple(dict.fromkeys((popular, *mixed)))
 
 
-def likeness_of(transfers: np.ndarray) -> np.ndarray:
+def compute_likeness(transfers: np.ndarray) -> np.ndarray:
     """L (tasks, tasks) from Z: correlations of columns over the targets that both have, drawn to 0 by few of them."""
     known = np.isfinite(transfers)
     values, counts = np.where(known, transfers, 0.0), known.astype(float)

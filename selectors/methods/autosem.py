@@ -18,7 +18,7 @@ from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.pipeline import Staged
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.thompson import Thompson
-from auxtune.selectors.protocol import Answer, Selector
+from auxtune.selectors.protocol import Selector
 
 
 @options
@@ -27,7 +27,6 @@ class AutoSeM(Staged):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM (2019), https://arxiv.org/abs/1904.04153"
-    answers: ClassVar[Answer] = "weights"
     needs: ClassVar[str] = "a budget of some thirty runs before confirm"
     costs: ClassVar[str] = "`seeds` long runs, then `samples` runs"
     avoid: ClassVar[str] = "there are two candidates or fewer: `gp_mixing` alone does as well"

@@ -55,7 +55,7 @@ from scipy.special import betaln, logsumexp
 from scipy.stats import beta as beta_distribution
 
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _LEVEL = 0.95  # of the intervals
 
@@ -159,14 +159,15 @@ class BetaBandit:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
-    answers: ClassVar[Answer] = "ranking"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
 
     options_of: ClassVar[str] = "inner"
 
     gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each round")
     prior: float = Field(default=1.0, gt=0, description="both parameters of every task's first Beta")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "ranking")
 
     def start(self, problem: Problem) -> BanditState:
         """Every task at the prior. Raises ``ValueError`` without a primary."""

@@ -27,9 +27,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.mixtures import sampling_shares
+from auxtune.selectors.kit.mixtures import share_by_sampling
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,6 @@ class FixedMixture(ABC):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
-    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "none, the answer is known beforehand"
     avoid: ClassVar[str] = "the question is which tasks help: it does not look"
@@ -58,9 +55,13 @@ class FixedMixture(ABC):
     def shares(self, problem: Problem) -> dict[str, float]:
         """Each trained task's share of the steps; they sum to 1."""
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "subset")
+
     def start(self, problem: Problem) -> ControlState:
         """Nothing made yet. Raises ``ValueError`` without a primary, unless something else is scored."""
-        if problem.scored is None or not self.mixes:
+        if problem.scored is None or "scored" not in self.wants().objectives:
             problem.require_primary()
         return ControlState(problem)
 
@@ -92,8 +93,9 @@ class FixedMixture(ABC):
 class SingleTask(FixedMixture):
     """The primary alone."""
 
-    answers: ClassVar[Answer] = "subset"
-    mixes: ClassVar[bool] = False
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset")
 
     def shares(self, problem: Problem) -> dict[str, float]:
         """All of it for the primary."""
@@ -103,8 +105,6 @@ class SingleTask(FixedMixture):
 class AllTasks(FixedMixture):
     """Every task, equal shares."""
 
-    answers: ClassVar[Answer] = "subset"
-
     def shares(self, problem: Problem) -> dict[str, float]:
         """The same for each."""
         return {name: 1 / len(problem.names) for name in problem.names}
@@ -113,14 +113,17 @@ class AllTasks(FixedMixture):
 class SizeProportional(FixedMixture):
     """Every task, share by training rows, drawn from the trial's seed and not in a cycle."""
 
-    answers: ClassVar[Answer] = "weights"
     cycle: ClassVar[bool] = False
     rule: ClassVar[str] = "proportional"
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "weights")
+
     def shares(self, problem: Problem) -> dict[str, float]:
-        """By the rule of the class, a sampling rule of ``shares.sampling_shares``."""
+        """By the rule of the class, a sampling rule of ``share_by_sampling``."""
         rows = {task.name: task.train_rows for task in problem.tasks}
-        return sampling_shares(self.rule, rows, problem.names)
+        return share_by_sampling(self.rule, rows, problem.names)
 
 
 class SizeSqrt(SizeProportional):
@@ -152,10 +155,6 @@ class RandomSubset:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
-    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "a run per subset"
     avoid: ClassVar[str] = "the subsets outnumber the runs a hundred times"
@@ -164,6 +163,10 @@ class RandomSubset:
     trials: int | None = Field(
         default=None, ge=1, description="subsets to try; null tries all, or as many as the budget allows"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "subset")
 
     def start(self, problem: Problem) -> RandomState:
         """Nothing drawn yet. Raises ``ValueError`` without anything to be won or with too few auxiliaries."""

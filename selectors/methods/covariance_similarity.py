@@ -29,7 +29,7 @@ from auxtune.selectors.kit.grouping import at_least, ranked, top_k
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised, recorded, similarity
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 
 @options
@@ -38,9 +38,6 @@ class CovarianceSimilarity(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "a run per task, or a pass over its probe rows with `trained: false`"
     avoid: ClassVar[str] = "tasks share their texts and differ in their labels"
@@ -58,6 +55,10 @@ class CovarianceSimilarity(FromSingleRuns):
     centred: bool = Field(default=False, description="about the mean, not about zero")
     keep: int | None = Field(default=2, ge=1, description="auxiliaries kept at the most; null: no such limit")
     threshold: float | None = Field(default=None, ge=0, le=1, description="the least score kept; null: no such limit")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing measured yet. Raises ``ValueError`` without a primary."""

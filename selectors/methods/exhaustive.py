@@ -20,9 +20,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
+from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Done, Evidence, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Wants
 
 EARLY = 0.2
 
@@ -33,9 +33,6 @@ class Exhaustive(FromNetworkRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "2^n - 1 runs, with a primary 2^(n - 1); a fifth of that with `split: early`"
     avoid: ClassVar[str] = "there are more than a handful of tasks"
@@ -44,9 +41,13 @@ class Exhaustive(FromNetworkRuns):
         default="validation", description="scores after the whole training, or after a fifth of it"
     )
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups")
+
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""
-        return NetworkRuns(problem, on_offer(problem))
+        return NetworkRuns(problem, list_networks(problem))
 
     def propose(self, state: NetworkRuns, evidence: Evidence) -> Proposal | Done:
         """The next group, small ones first; any number of them may run at once."""

@@ -30,7 +30,7 @@ from pydantic import Field
 
 from auxtune.selectors.kit.mixtures import to_point, to_shares
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,6 @@ class GPMixing:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 2 (2019), https://arxiv.org/abs/1904.04153"
-    answers: ClassVar[Answer] = "weights"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
-    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "tasks that belong together"
     costs: ClassVar[str] = "`samples` runs"
     avoid: ClassVar[str] = "there are more tasks than a third of the samples"
@@ -79,6 +75,10 @@ class GPMixing:
     samples: int = Field(default=20, ge=1, description="mixtures to train")
     startup: int | None = Field(default=None, ge=1, description="random mixtures first; null: tasks, but at least 4")
     min_primary: float = Field(default=0.1, ge=0, le=1, description="the least share of the primary")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "weights")
 
     def start(self, problem: Problem) -> MixingState:
         """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""

@@ -39,7 +39,6 @@ estimated is a small step on from weights that all tasks shaped already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -49,11 +48,11 @@ from scipy.stats import norm, spearmanr
 from auxtune.selectors.kit.affinity import (
     SURE,
     Affinity,
-    affinity_of,
+    average_gains,
     correlation_bound,
-    drawn_subsets,
+    draw_subsets,
     independent,
-    mean_gains,
+    make_affinity,
     preferences,
 )
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
@@ -61,40 +60,29 @@ from auxtune.selectors.kit.grouping import (
     MODELS,
     MODELS_UNREAD,
     Grouping,
-    all_together,
     alone_or_together,
     answer,
-    primary_with,
+    answer_for_primary,
+    assign_to_best,
+    group_all,
     row_of,
-    served_by_best,
     spectral,
 )
 from auxtune.selectors.kit.linearised import Linearised, linearised
+from auxtune.selectors.kit.measured_runs import FromJointRun, JointRun
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 PROBE = "output_gradients"
 _MEASURED = "share of the recipient's mean estimated loss that it is spared in subsets with the source; itself: alone"
 
 
-@dataclass(frozen=True)
-class GradTagState:
-    """Whether the joint run was asked for, and where its evidence is once it went well."""
-
-    problem: Problem
-    asked: bool = False
-    key: str | None = None
-
-
 @options
-class GradTag:
+class GradTag(FromJointRun):
     """The groups of tasks that are estimated to help each other most, from one joint run's gradients."""
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Sharma, Zhang: Grad-TAG (2024), https://arxiv.org/abs/2409.06091"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "three tasks; a gradient per row in memory"
     costs: ClassVar[str] = "1 run, and a backward pass for each of 2 `rows` rows of each task"
     avoid: ClassVar[str] = "training moves the encoder far, as from scratch: it is linearised"
@@ -112,26 +100,16 @@ class GradTag:
         default="clusters", description="of groups: disjoint, or they may overlap"
     )
 
-    def start(self, problem: Problem) -> GradTagState:
-        """Nothing asked for."""
-        return GradTagState(problem)
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
-    def propose(self, state: GradTagState, evidence: Evidence) -> Proposal | Done:
-        """All tasks together, once; nothing where there is one task only."""
-        if state.asked or len(state.problem.names) == 1:
-            return Done()
-        measure = Measure(PROBE, {"rows": self.rows, "size": self.projection})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
+    @property
+    def measure(self) -> Measure:
+        """The gradients of outputs row by row, projected."""
+        return Measure(PROBE, {"rows": self.rows, "size": self.projection})
 
-    def proposed(self, state: GradTagState, number: int, proposal: Proposal) -> GradTagState:
-        """The joint run is under way."""
-        return replace(state, asked=True)
-
-    def told(self, state: GradTagState, number: int, outcome: Outcome) -> GradTagState:
-        """The joint run is over, well or not."""
-        return replace(state, key=outcome.evidence.get(PROBE))
-
-    def select(self, state: GradTagState, evidence: Evidence) -> Selection:
+    def select(self, state: JointRun, evidence: Evidence) -> Selection:
         """The best groups, or the primary with what helps it; all tasks together where nothing sure is known.
 
         Before anything is known the primary alone, without one all tasks in one.
@@ -140,7 +118,7 @@ class GradTag:
         if model is None:
             return answer(problem, alone_or_together(problem), {"affinity": None})
         if len(problem.names) < 3:
-            return answer(problem, all_together(problem), {"affinity": None, "skill": None})
+            return answer(problem, group_all(problem), {"affinity": None, "skill": None})
         masks = self._subsets(problem)
         losses = _losses(model, masks)
         affinity = _affinity(model, masks, losses, problem)
@@ -148,7 +126,7 @@ class GradTag:
         belief = {"affinity": affinity.as_json(), "skill": skill, "subsets": len(masks)}
         if skill["lower"] is None or skill["lower"] <= 0:
             why = f"the halves of the rows do not agree: {'one model' if problem.primary is None else 'all tasks'}"
-            return answer(problem, all_together(problem), {**belief, "why": why})
+            return answer(problem, group_all(problem), {**belief, "why": why})
         if problem.primary is not None:
             return _for_primary(problem, problem.primary, model, affinity, belief)
         means = losses.mean(axis=0, where=masks)
@@ -156,16 +134,12 @@ class GradTag:
         estimate, grouping = max(estimates, key=lambda each: each[0])  # of equals the one of fewer clusters
         return answer(problem, grouping, {**belief, "estimate": estimate, "score": grouping.score})
 
-    def fewest(self, problem: Problem) -> int:
-        """The joint run, unless there is one task only."""
-        return min(1, len(problem.names) - 1)
-
-    def predict(self, state: GradTagState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+    def predict(self, state: JointRun, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """Minus the estimated loss of each task that counts; nothing before the joint run, and of other runs."""
         model = self._model(state, evidence)
         return [{} if model is None else _predicted(model, proposal, state.problem) for proposal in asked]
 
-    def _model(self, state: GradTagState, evidence: Evidence) -> Linearised | None:
+    def _model(self, state: JointRun, evidence: Evidence) -> Linearised | None:
         return None if state.key is None else linearised(evidence[state.key], self.regularisation)
 
     def _subsets(self, problem: Problem) -> np.ndarray:
@@ -173,7 +147,7 @@ class GradTag:
         tasks = len(problem.names)
         size = max(3, tasks // 4) if self.size is None else self.size
         # Of three tasks the pairs: there is one subset of all of them only, which compares nothing.
-        return drawn_subsets(tasks, min(size, tasks - 1), self.subsets, np.random.default_rng([problem.seed, 1]))
+        return draw_subsets(tasks, min(size, tasks - 1), self.subsets, np.random.default_rng([problem.seed, 1]))
 
     def _groupings(self, affinity: Affinity, problem: Problem) -> list[Grouping]:
         """Those to choose from, each of at most as many groups as may be served."""
@@ -193,11 +167,11 @@ def _losses(model: Linearised, masks: np.ndarray) -> np.ndarray:
 
 def _affinity(model: Linearised, masks: np.ndarray, losses: np.ndarray, problem: Problem) -> Affinity:
     """Gains beside each other; on the diagonal what a task trained alone gains over its mean."""
-    values = mean_gains(masks, losses)
+    values = average_gains(masks, losses)
     alone = np.diag(_losses(model, np.eye(len(model.tasks), dtype=bool)))
     np.fill_diagonal(values, _gains(alone, losses.mean(axis=0, where=masks)))
     details = {"subsets": len(masks), "size": int(masks[0].sum())}
-    return affinity_of(model.tasks, values, "grad_tag", _MEASURED, problem.measure_seed, details).among(problem.names)
+    return make_affinity(model.tasks, values, "grad_tag", _MEASURED, problem.measure_seed, details).among(problem.names)
 
 
 def _gains(losses: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -208,7 +182,7 @@ def _gains(losses: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 def skill_of(model: Linearised, masks: np.ndarray) -> dict[str, JSON]:
     """How well the tables of the two halves of the rows agree; ``None`` where that cannot be said."""
-    one, other = (preferences(mean_gains(masks, _losses(half, masks))) for half in model.halves())
+    one, other = (preferences(average_gains(masks, _losses(half, masks))) for half in model.halves())
     unknown = {"spearman": None, "lower": None}
     if not np.isfinite([one, other]).all() or np.ptp(one) == 0 or np.ptp(other) == 0:
         return unknown
@@ -232,12 +206,12 @@ def _for_primary(
     told = {**belief, "estimates": [{"with": number, "loss": loss} for number, loss in enumerate(means.tolist())]}
     if kept == 0:
         told["why"] = f"every task is estimated to harm {primary}: the primary alone"
-    return primary_with(problem, order[:kept], row, told)
+    return answer_for_primary(problem, order[:kept], row, told)
 
 
 def _disjoint(affinity: Affinity, clusters: Sequence[Sequence[str]]) -> Grouping:
     places = [tuple(affinity.tasks.index(task) for task in cluster) for cluster in clusters]
-    return served_by_best(affinity, places, proven=False)
+    return assign_to_best(affinity, places, proven=False)
 
 
 def _estimate(model: Linearised, grouping: Grouping, means: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import Field
 
-from auxtune.selectors.kit.head_profiles import RELEASED, heads_measured, rows_norm
+from auxtune.selectors.kit.head_profiles import RELEASED, measure_heads, rows_norm
 from auxtune.selectors.kit.kept_rows import kept_at, rule_for
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
@@ -42,7 +42,6 @@ from auxtune.selectors.kit.pipeline import Staged
 from auxtune.selectors.methods.gradts_trial import GradTSTrial
 from auxtune.selectors.protocol import (
     JSON,
-    Answer,
     Done,
     Evidence,
     Kept,
@@ -52,6 +51,7 @@ from auxtune.selectors.protocol import (
     Selection,
     Selector,
     Wait,
+    Wants,
 )
 
 Threshold: TypeAlias = Annotated[float, Field(ge=-1)]  # the least tau of a row with the primary
@@ -96,14 +96,15 @@ class InstanceFilter:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "rows"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
 
     threshold: Threshold | Thresholds = Field(
         default=0.42, description="the least tau of a row with the primary; of a list the best wins"
     )
     released: bool = Field(default=False, description=RELEASED)
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "rows", frozenset({"measure", "rows"}))
 
     def start(self, problem: Problem) -> FilterState:
         """No run yet. Raises ``ValueError`` without a primary."""
@@ -115,11 +116,11 @@ class InstanceFilter:
         problem = state.problem
         if not problem.auxiliaries:
             return Done()
-        single = state.runs.next((heads_measured(self.released),))
+        single = state.runs.next((measure_heads(self.released),))
         if single is not None:
             if single.tasks[0] == problem.primary:  # of the primary all rows are kept
                 return single
-            instances = heads_measured(self.released, "instance_importance")
+            instances = measure_heads(self.released, "instance_importance")
             return replace(single, measure=(*single.measure, instances))
         if not state.runs.over:
             return Wait()
@@ -193,7 +194,6 @@ class GradTSInstance(Staged):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "rows"
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "`gradts_trial`, and a run per threshold"
     avoid: ClassVar[str] = "auxiliaries have few rows to spare"

@@ -47,8 +47,8 @@ from scipy import stats
 from auxtune.selectors.kit.grouping import at_least
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
-    auxiliaries_by_tau,
-    heads_measured,
+    measure_heads,
+    rank_by_tau,
     rows_norm,
     taus_of,
     twins_of,
@@ -56,7 +56,7 @@ from auxtune.selectors.kit.head_profiles import (
 )
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Problem, Proposal, Selection, Wants
 
 _SURE = 0.95  # how surely one more twin would stay below the threshold
 _PUBLISHED = {"bert-base-cased": 0.60, "bert-large-cased": 0.62}
@@ -68,9 +68,6 @@ class GradTSThreshold(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "a run per task, and `twins` for the default threshold"
     avoid: ClassVar[str] = "helping goes one way only: tau is symmetric"
@@ -93,6 +90,10 @@ class GradTSThreshold(FromSingleRuns):
                 f"got {self.threshold!r} and {self.backbone!r}; set both, or leave out both for a measured threshold"
             )
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
+
     def start(self, problem: Problem) -> SingleRuns:
         """No run yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
@@ -102,7 +103,7 @@ class GradTSThreshold(FromSingleRuns):
         """The next run, any number side by side; none where there is no auxiliary to compare."""
         if not state.problem.auxiliaries:
             return Done()
-        return state.next((heads_measured(self.released),)) or Done()
+        return state.next((measure_heads(self.released),)) or Done()
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """The primary and what is like it, or all tasks where that was not tested.
@@ -111,7 +112,7 @@ class GradTSThreshold(FromSingleRuns):
         """
         problem = state.problem
         taus = taus_of(state, evidence, rows_norm(self.released))
-        ranking, twins = auxiliaries_by_tau(taus), twins_of(state, taus)
+        ranking, twins = rank_by_tau(taus), twins_of(state, taus)
         threshold = self._threshold(twins)
         belief: dict[str, JSON] = {"tau": ranking, "twins": twins, "threshold": threshold, "failed": unmeasured(state)}
         like: Collection[str] = () if threshold is None else at_least(ranking, threshold)

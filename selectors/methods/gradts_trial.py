@@ -33,15 +33,15 @@ from pydantic import Field
 
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
-    auxiliaries_by_tau,
-    heads_measured,
+    measure_heads,
+    rank_by_tau,
     rows_norm,
     taus_of,
     unmeasured,
 )
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 Ranking: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -81,9 +81,6 @@ class GradTSTrial:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Ma, Lou, Zhang, Wang, Vosoughi: GradTS (2021), https://arxiv.org/abs/2109.05748"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "an encoder with attention heads"
     costs: ClassVar[str] = "a run per task, and one per prefix tried"
     avoid: ClassVar[str] = "a score is so noisy that the first drop is luck"
@@ -95,6 +92,10 @@ class GradTSTrial:
     compare_alone: bool = Field(default=False, description="the primary alone is the first prefix and may win")
     released: bool = Field(default=False, description=RELEASED)
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
+
     def start(self, problem: Problem) -> TrialState:
         """No run yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
@@ -104,7 +105,7 @@ class GradTSTrial:
         """Every single-task run, then prefixes in their order; the first one carries the ranking."""
         if not state.problem.auxiliaries:
             return Done()
-        single = state.runs.next((heads_measured(self.released),))
+        single = state.runs.next((measure_heads(self.released),))
         if single is not None:
             return single
         if not state.runs.over:
@@ -160,7 +161,7 @@ class GradTSTrial:
         return len(problem.names) + 1 if problem.auxiliaries else 0
 
     def _ranking(self, state: TrialState, evidence: Evidence) -> Ranking:
-        return tuple(auxiliaries_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
+        return tuple(rank_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
 
     def _reading(self, state: TrialState) -> Reading:
         """What is to be read of the prefixes, whatever else has come in."""

@@ -24,9 +24,9 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, on_offer, served, table_of
+from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Answer, Done, Evidence, Network, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Network, Problem, Proposal, Selection, Wants
 
 Pairs: TypeAlias = Mapping[tuple[str, str], float]  # (task, other) -> the task's score when both are trained
 
@@ -37,16 +37,17 @@ class HOA(FromNetworkRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Standley et al.: Which Tasks Together? (2020), https://arxiv.org/abs/1905.07553"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "n (n + 1) / 2 runs, with a primary one per task"
     avoid: ClassVar[str] = "what tasks do only together matters"
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups")
+
     def start(self, problem: Problem) -> NetworkRuns:
         """Nothing trained."""
-        return NetworkRuns(problem, on_offer(problem, largest=2))
+        return NetworkRuns(problem, list_networks(problem, largest=2))
 
     def propose(self, state: NetworkRuns, evidence: Evidence) -> Proposal | Done:
         """The next single task or pair; any number of them may run at once."""
@@ -55,7 +56,7 @@ class HOA(FromNetworkRuns):
     def select(self, state: NetworkRuns, evidence: Evidence) -> Selection:
         """The best groups by what is known so far; all tasks together, or the primary alone, while too little is."""
         measured = _measured(state)
-        larger = [network for network in on_offer(state.problem) if len(network.tasks) > 2]
+        larger = [network for network in list_networks(state.problem) if len(network.tasks) > 2]
         predicted = [_predicted(_pairs(measured, network.name), network.tasks) for network in larger]
         scores = table_of(state.problem, [*measured.values(), *predicted])
         pairs = {f"{task} with {other}": score for (task, other), score in _pairs(measured).items()}

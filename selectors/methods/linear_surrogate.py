@@ -35,7 +35,7 @@ from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.membership import Fit, fitted, held_out
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.skill import Skill, rank_skill
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _PER_AUXILIARY = 6
 
@@ -66,9 +66,6 @@ class LinearSurrogate:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Li, Nguyen, Zhang: Surrogate Models (2023), https://arxiv.org/abs/2303.14582"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "6 runs per task, and differences as large as a score's noise (twice that under 10 tasks)"
     costs: ClassVar[str] = "6 runs per auxiliary, all at once, then `verify`"
     avoid: ClassVar[str] = "there are fewer than five auxiliaries"
@@ -85,6 +82,10 @@ class LinearSurrogate:
     verify: int = Field(
         default=5, ge=2, description="how many of the best to keep: so many numbers are tried, none and all among them"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "subset")
 
     def start(self, problem: Problem) -> SurrogateState:
         """Nothing drawn yet. Raises ``ValueError`` without a primary."""

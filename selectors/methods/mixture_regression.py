@@ -31,10 +31,10 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
-from auxtune.selectors.kit.mixtures import draws_of
+from auxtune.selectors.kit.mixtures import make_draws
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import process
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _NO_SCORES = f"fewer than {LEAST} mixtures gave scores that differ: all tasks, equal shares"
 _NO_SKILL = "what was not seen is not predicted better than by chance: all tasks, equal shares"
@@ -86,10 +86,6 @@ class MixtureRegression:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
-    answers: ClassVar[Answer] = "weights"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
-    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "many cheap runs, best at once"
     costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
     avoid: ClassVar[str] = "fewer than three runs per task can be paid for"
@@ -103,6 +99,10 @@ class MixtureRegression:
     )
     kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "scored"}), "weights")
 
     def start(self, problem: Problem) -> RegressionState:
         """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""
@@ -119,7 +119,7 @@ class MixtureRegression:
             return Done()
         wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
         if state.sampled < wanted:
-            return _proposal(state, draws_of(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
+            return _proposal(state, make_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
         if len(state.scores) < len(state.mixtures):
             return Wait()
         model = _learnt(state)
@@ -180,7 +180,7 @@ class MixtureRegression:
         def careful(shares: np.ndarray) -> np.ndarray:
             return model.mean(shares) - self.kappa * model.spread(shares)
 
-        best = draws_of(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
+        best = make_draws(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
         found: list[list[float]] = best.tolist()
         return found
 

@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 _TRIES = 200
 Grouping: TypeAlias = tuple[tuple[str, ...], ...]  # the groups that count, tasks in the study's order
@@ -53,9 +53,6 @@ class RandomGroups:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "nothing"
     costs: ClassVar[str] = "none, the answer is drawn; a run per group of several `groupings`"
     avoid: ClassVar[str] = "the question is which tasks help"
@@ -64,6 +61,10 @@ class RandomGroups:
     models: int = Field(
         default=3, ge=1, description="groups where the study does not say how many, that is with a primary"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups")
 
     def start(self, problem: Problem) -> RandomGroupsState:
         """Nothing drawn yet."""

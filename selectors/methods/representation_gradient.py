@@ -33,20 +33,20 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.affinity import Affinity, affinity_of
+from auxtune.selectors.kit.affinity import Affinity, make_affinity
 from auxtune.selectors.kit.grouping import (
     Group,
     Grouping,
     alone_or_together,
     answer,
+    answer_for_primary,
     complete_linkage,
-    primary_with,
     row_of,
 )
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, magnitude_similarities, recorded_table
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, magnitude_similarities, read_recorded_table
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 _MEASURED = {
     "representation": "least linear CKA of hidden states over the layers",
@@ -66,9 +66,6 @@ class RepresentationGradient(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "idea of Sehanobish et al. (2022), the rule is ours: https://arxiv.org/abs/2205.02979"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "200 texts on the probe splits"
     costs: ClassVar[str] = "a run per task"
     avoid: ClassVar[str] = "the question is who helps whom: it says who is alike"
@@ -80,6 +77,10 @@ class RepresentationGradient(FromSingleRuns):
     )
     unbiased: bool = Field(default=True, description="the index of representations without its bias over few texts")
     batches: int = Field(default=8, ge=1, description="batches in which each task's gradients are taken")
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing asked for."""
@@ -104,7 +105,7 @@ class RepresentationGradient(FromSingleRuns):
         between = tables["margin"].values[~np.eye(len(problem.names), dtype=bool)]
         if np.isnan(between).all():
             return answer(problem, alone_or_together(problem), {**belief, "joined_against_the_rule": False})
-        margin = affinity_of(problem.names, np.nan_to_num(tables["margin"].values, nan=_APART), "", "")
+        margin = make_affinity(problem.names, np.nan_to_num(tables["margin"].values, nan=_APART), "", "")
         clusters = complete_linkage(margin, 0.0, problem.models)
         joined = problem.models is not None and len(complete_linkage(margin, 0.0)) > problem.models
         groups = Grouping(tuple(Group(tasks, tasks) for tasks in clusters), score=None, proven=False)
@@ -120,7 +121,7 @@ class RepresentationGradient(FromSingleRuns):
         values = {name: np.full((len(names),) * 2, np.nan) for name in _MEASURED}
         for name, probe in (("representation", "hidden_states"), ("gradient", "gradients")):
             runs = {task: evidence[key] for task in names if (key := state.key(task, probe))}
-            values[name] = recorded_table(names, runs, name)
+            values[name] = read_recorded_table(names, runs, name)
         for places, arrays in _comparable(state, evidence, "hidden_states", "texts"):
             layers = layer_cka([run["hidden"] for run in arrays], unbiased=self.unbiased)
             # A layer that is the same for all texts, such as the embedding of a first token, says nothing.
@@ -136,7 +137,7 @@ class RepresentationGradient(FromSingleRuns):
         alike = values["representation" if self.layers == "min" else "representation_mean"] - self.representation
         values["margin"] = np.minimum(alike, values["gradient"] - self.gradient)
         return {
-            name: affinity_of(names, values[name], "representation_gradient", measured, state.problem.measure_seed)
+            name: make_affinity(names, values[name], "representation_gradient", measured, state.problem.measure_seed)
             for name, measured in _MEASURED.items()
         }
 
@@ -146,10 +147,10 @@ def _for_primary(problem: Problem, primary: str, margin: Affinity, belief: Mappi
     row = row_of(margin, primary)
     kept = [task for task, above in row.items() if above >= 0]
     if kept:
-        return primary_with(problem, kept, row, belief)
+        return answer_for_primary(problem, kept, row, belief)
     nearest = f", the nearest is {next(iter(row))}, by {-next(iter(row.values())):.2f}" if row else ""
     why = f"no task reaches both thresholds with {primary}{nearest}" if row else f"nothing compares with {primary}"
-    return primary_with(problem, (), row, {**belief, "why": f"{why}: the primary alone"})
+    return answer_for_primary(problem, (), row, {**belief, "why": f"{why}: the primary alone"})
 
 
 def _comparable(state: SingleRuns, evidence: Evidence, probe: str, common: str) -> Iterator[_Comparable]:

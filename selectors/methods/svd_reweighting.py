@@ -29,7 +29,7 @@ from pydantic import Field
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import svd_weights
-from auxtune.selectors.protocol import Answer, Done, Evidence, Measure, Problem, Proposal, Selection
+from auxtune.selectors.protocol import Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 
 @options
@@ -38,9 +38,6 @@ class SVDReweighting(FromSingleRuns):
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Wu, Zhang, Ré: Information Transfer (2020), https://arxiv.org/abs/2005.00944"
-    answers: ClassVar[Answer] = "weights"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "tasks that label the same rows"
     costs: ClassVar[str] = "a pass over each task's rows, nothing is trained"
     avoid: ClassVar[str] = "labels are on scales that do not compare"
@@ -48,6 +45,10 @@ class SVDReweighting(FromSingleRuns):
     r: int | None = Field(
         default=None, ge=1, description="directions that count as shared; null: half the rank of all label columns"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary"}), "weights", frozenset({"measure", "loss_weights"}))
 
     def start(self, problem: Problem) -> SingleRuns:
         """Nothing measured yet. Raises ``ValueError`` without a primary, and for tasks with different inputs."""

@@ -46,25 +46,25 @@ correlate weakly with the gain that comes of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, affinity_of, preferences, reliability_of
+from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, make_affinity, preferences, reliability_of
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
 from auxtune.selectors.kit.grouping import (
     MODELS,
     MODELS_UNREAD,
-    all_together,
     alone_or_together,
     answer,
-    primary_with,
+    answer_for_primary,
+    group_all,
     row_of,
 )
+from auxtune.selectors.kit.measured_runs import FromJointRun, JointRun
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import JSON, Answer, Done, Evidence, Measure, Outcome, Problem, Proposal, Selection
+from auxtune.selectors.protocol import JSON, Evidence, Measure, Problem, Selection, Wants
 
 PROBE = "lookahead"
 _MEASURED = {
@@ -74,24 +74,12 @@ _MEASURED = {
 }
 
 
-@dataclass(frozen=True)
-class TagState:
-    """Whether the joint run was asked for, and where its evidence is once it went well."""
-
-    problem: Problem
-    asked: bool = False
-    key: str | None = None
-
-
 @options
-class Tag:
+class Tag(FromJointRun):
     """The groups of tasks that help each other most when trained together, from one joint run."""
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Fifty et al.: Task Affinity Groupings (2021), https://arxiv.org/abs/2109.04617"
-    answers: ClassVar[Answer] = "groups"
-    needs_primary: ClassVar[bool] = False
-    groups: ClassVar[bool] = True
     needs: ClassVar[str] = "memory for a gradient per task"
     costs: ClassVar[str] = "1 run, for n tasks 1 + 3 n / `probe_every` times as long"
     avoid: ClassVar[str] = "what tasks do only together matters"
@@ -123,28 +111,18 @@ class Tag:
         if self.singletons and self.variant == "cosine":
             raise ValueError("selector.singletons must be false with variant: cosine, 1 for each task with itself")
 
-    def start(self, problem: Problem) -> TagState:
-        """Nothing asked for."""
-        return TagState(problem)
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        return Wants(frozenset({"primary", "groups"}), "groups", frozenset({"measure"}))
 
-    def propose(self, state: TagState, evidence: Evidence) -> Proposal | Done:
-        """All tasks together, once; nothing where there is one task only."""
-        if state.asked or len(state.problem.names) == 1:
-            return Done()
+    @property
+    def measure(self) -> Measure:
+        """The look-ahead of every task's steps onto every other's loss."""
         step = "optimiser" if self.released else self.lookahead
         order = self.order or ("first" if step == "sgd" else "exact")
-        measure = Measure(PROBE, {"every": self.probe_every, "step": step, "order": order})
-        return Proposal(state.problem.names, measure=(measure,), seed=state.problem.measure_seed, stage="joint")
+        return Measure(PROBE, {"every": self.probe_every, "step": step, "order": order})
 
-    def proposed(self, state: TagState, number: int, proposal: Proposal) -> TagState:
-        """The joint run is under way."""
-        return replace(state, asked=True)
-
-    def told(self, state: TagState, number: int, outcome: Outcome) -> TagState:
-        """The joint run is over, well or not."""
-        return replace(state, key=outcome.evidence.get(PROBE))
-
-    def select(self, state: TagState, evidence: Evidence) -> Selection:
+    def select(self, state: JointRun, evidence: Evidence) -> Selection:
         """The best groups, or the primary with what helps it; all tasks together where the table is noise.
 
         Before anything is known the primary alone, without one all tasks in one.
@@ -159,28 +137,24 @@ class Tag:
             return _for_primary(problem, problem.primary, affinity, reliability, belief)
         if reliability is not None and not reliability.shown:
             why = f"{_noise(reliability, affinity)}: one model"
-            return answer(problem, all_together(problem), {**belief, "why": why})
+            return answer(problem, group_all(problem), {**belief, "why": why})
         finalise = cover if len(affinity.tasks) <= LARGEST else clustered
         grouped = finalise(affinity, problem.models or self.models or MODELS, self.singletons)
         return answer(problem, grouped, {**belief, "score": grouped.score, "proven": grouped.proven})
-
-    def fewest(self, problem: Problem) -> int:
-        """The joint run, unless there is one task only."""
-        return min(1, len(problem.names) - 1)
 
     @property
     def _table(self) -> Literal["affinity", "per_rate", "cosine"]:
         """The array that counts."""
         return "cosine" if self.variant == "cosine" else "per_rate" if self.per_rate or self.released else "affinity"
 
-    def _affinity(self, state: TagState, evidence: Evidence) -> Affinity | None:
+    def _affinity(self, state: JointRun, evidence: Evidence) -> Affinity | None:
         """What the joint run measured; ``None`` where it has not, or was too short for a probe."""
         if state.key is None:
             return None
         arrays = evidence[state.key]
         details = {"probes": int(arrays["probes"]), "diagonal": "held-out" if self._table != "cosine" else "train"}
         tasks, seed = [str(task) for task in arrays["tasks"]], state.problem.measure_seed
-        affinity = affinity_of(tasks, arrays[self._table], "tag", _MEASURED[self._table], seed, details)
+        affinity = make_affinity(tasks, arrays[self._table], "tag", _MEASURED[self._table], seed, details)
         alone = self.singletons and state.problem.primary is None
         needed = np.isfinite(np.diag(affinity.values)).all() or not alone
         return affinity.among(state.problem.names) if affinity.known and needed else None
@@ -225,10 +199,10 @@ def _for_primary(
     row = row_of(affinity, primary)
     if reliability is not None and not reliability.shown:
         why = f"{_noise(reliability, affinity)}: all tasks"
-        return primary_with(problem, problem.names, row, {**belief, "why": why})
+        return answer_for_primary(problem, problem.names, row, {**belief, "why": why})
     kept = [source for source, gain in row.items() if gain > 0]
     alone = {} if kept else {"why": f"no task does anything for {primary}: the primary alone"}
-    return primary_with(problem, kept, row, {**belief, **alone})
+    return answer_for_primary(problem, kept, row, {**belief, **alone})
 
 
 def _noise(reliability: Reliability, affinity: Affinity) -> str:

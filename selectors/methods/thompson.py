@@ -56,16 +56,17 @@ from auxtune.selectors.kit.rounds import fold_rounds
 from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, draw_task
 from auxtune.selectors.protocol import (
     JSON,
-    Answer,
     Continuation,
     Done,
     Evidence,
     Inner,
+    Inside,
     Outcome,
     Problem,
     Proposal,
     Selection,
     Wait,
+    Wants,
 )
 
 
@@ -227,9 +228,6 @@ class Thompson:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "Guo, Pasunuru, Bansal: AutoSeM, stage 1 (2019), https://arxiv.org/abs/1904.04153"
-    answers: ClassVar[Answer] = "subset"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "a primary that learns within a few hundred steps"
     costs: ClassVar[str] = "`seeds` long runs, or `rounds` short ones"
     avoid: ClassVar[str] = "a round is so short that the score moves by noise alone"
@@ -250,6 +248,11 @@ class Thompson:
     released: bool = Field(
         default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
     )
+
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        inside: Inside = "steer" if self.mode == "rounds" else "continue"
+        return Wants(frozenset({"primary"}), "subset", frozenset({inside}))
 
     def start(self, problem: Problem) -> Any:
         """No pull yet. Raises ``ValueError`` without a primary."""

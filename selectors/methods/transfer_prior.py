@@ -39,18 +39,27 @@ from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised
-from auxtune.selectors.kit.transfer import Choice, TransferLog, chosen, likeness_of, predicted, rules, transfer_log
+from auxtune.selectors.kit.transfer import (
+    Choice,
+    TransferLog,
+    build_transfer_log,
+    chosen,
+    compute_likeness,
+    predicted,
+    rules,
+)
 from auxtune.selectors.protocol import (
     JSON,
-    Answer,
     Done,
     Evidence,
+    Inside,
     Measure,
     Outcome,
     Problem,
     Proposal,
     Selection,
     Wait,
+    Wants,
 )
 
 Ranking: TypeAlias = tuple[tuple[str, float], ...]
@@ -88,9 +97,6 @@ class TransferPrior:
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = "ours, after Kim et al.: TaskWeb (2023), https://arxiv.org/abs/2305.13256"
-    answers: ClassVar[Answer] = "ranking"
-    needs_primary: ClassVar[bool] = True
-    groups: ClassVar[bool] = False
     needs: ClassVar[str] = "`earlier` results on other targets: two to be asked, five or more to be believed"
     costs: ClassVar[str] = "none; a run per source tried, a pass over probe rows with `similarity: covariance`"
     avoid: ClassVar[str] = "earlier studies had another encoder or recipe"
@@ -110,11 +116,16 @@ class TransferPrior:
         default=0, ge=0, description="of the best so many are tried, primary and source alone, and re-ranked"
     )
 
+    def wants(self) -> Wants:
+        """What it can answer and what its runs need."""
+        inside: frozenset[Inside] = frozenset({"measure"}) if self.similarity == "covariance" else frozenset()
+        return Wants(frozenset({"primary"}), "ranking", inside)
+
     def start(self, problem: Problem) -> PriorState:
         """Nothing measured yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
         runs = single_runs(problem)
-        measures = self.similarity == "covariance" and problem.auxiliaries and transfer_log(problem).targets
+        measures = self.similarity == "covariance" and problem.auxiliaries and build_transfer_log(problem).targets
         return PriorState(runs if measures else replace(runs, wanted=()))
 
     def propose(self, state: PriorState, evidence: Evidence) -> Proposal | Wait | Done:
@@ -123,7 +134,7 @@ class TransferPrior:
         if single is not None:
             return single
         left = min(self.try_top, len(state.problem.auxiliaries)) - len(state.tried)
-        if left <= 0 or not transfer_log(state.problem).targets:
+        if left <= 0 or not build_transfer_log(state.problem).targets:
             return Done()
         if not state.runs.over:
             return Wait()
@@ -184,13 +195,13 @@ class TransferPrior:
 
     def _prior(self, state: PriorState, evidence: Evidence) -> Prior:
         problem = state.problem
-        log = transfer_log(problem)
+        log = build_transfer_log(problem)
         transfers, row = log.transfers.values, log.place(problem.require_primary())
         from_log = self.similarity == "log"
-        like = likeness_of(transfers) if from_log else self._covariances(state, log, evidence)
+        like = compute_likeness(transfers) if from_log else self._covariances(state, log, evidence)
         # Where nothing is known of what is like this target, pivots would rank all sources alike.
         options = rules(self.direct, bool(like[row].any()))
-        choice = chosen(options, transfers, likeness_of if from_log else lambda _: like, problem.seed)
+        choice = chosen(options, transfers, compute_likeness if from_log else lambda _: like, problem.seed)
         rule = choice.rule if choice.skill is not None and choice.skill.shown else options[0]
         scores = predicted([rule], transfers, like, log.nothing[:, None])[0, row]
         by_source = {name: float(scores[log.place(name)]) for name in problem.auxiliaries}

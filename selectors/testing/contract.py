@@ -17,28 +17,34 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import math
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from auxtune.selectors.extensions import checkpoints_used_by, version_of
 from auxtune.selectors.protocol import (
+    Answer,
     Done,
+    Inside,
+    Objective,
     Outcome,
     Problem,
     Proposal,
-    Selection,
     Selector,
     TaskInfo,
     Wait,
-    checkpoints_used_by,
-    version_of,
 )
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
-from auxtune.selectors.testing.study import Event, SimulatedStudy, as_executed, fold, simulate_study
+from auxtune.selectors.testing.checks import (
+    check_json,
+    check_plain,
+    check_selection,
+    check_tasks,
+    check_weights,
+    needs_inside,
+)
+from auxtune.selectors.testing.study import Event, SimulatedStudy, execute_proposal, fold, simulate_study
 
 SMALL = ("helpful", "target", "useless", "harmful")  # the primary is not the first, neither here nor by name
 FORTY = (*(f"task{i}" for i in range(39)), "target")
@@ -68,7 +74,7 @@ class Contract:
     def test_facts_are_declared_and_options_have_defaults(self) -> None:
         """The class says what it is; it is a frozen dataclass and can be made without options."""
         cls = type(self.selector)
-        for fact in ("paper", "answers", "needs_primary", "groups"):
+        for fact in ("paper", "wants"):
             assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
         assert version_of(self.selector) >= 1, f"{cls.__name__}.version must be a whole number from 1 on"
         assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
@@ -79,6 +85,24 @@ class Contract:
             raise AssertionError(f"options must have defaults: {error}") from error
         undecorated = [name for name, value in vars(made).items() if isinstance(value, FieldInfo)]
         assert not undecorated, f"{cls.__name__} must be decorated with @options, as its base is"
+
+    def test_what_it_wants_is_what_it_asks_for(self) -> None:
+        """``wants`` never changes, no proposal asks for more, and ``start`` refuses what it leaves out."""
+        wants = self.selector.wants()
+        assert wants == self.selector.wants(), "wants must say the same at every call"
+        assert wants.objectives <= set(get_args(Objective)), f"unknown objectives, got {wants.objectives}"
+        assert wants.inside <= set(get_args(Inside)), f"unknown needs inside a run, got {wants.inside}"
+        assert wants.answers in get_args(Answer), f"unknown answers, got {wants.answers}"
+        for problem in self.problems(SMALL):
+            for proposal in self.simulate(problem).proposals:
+                more = needs_inside(proposal) - wants.inside
+                assert not more, f"wants().inside must name all that a proposal needs, got one that needs {more}"
+        if "groups" not in wants.objectives:
+            try:
+                self.selector.start(problem_of(SMALL, None))
+            except ValueError:
+                return
+            raise AssertionError("without groups among its objectives it must refuse a problem without a primary")
 
     def test_proposals_are_legal(self) -> None:
         """Tasks of the problem, each once; shares of them that sum to 1."""
@@ -155,7 +179,7 @@ class Contract:
         told: list[Event] = []
         evidence: dict[str, Any] = {}
         while len(told) < 4 and isinstance(reply := self.selector.propose(state, evidence), Proposal):
-            proposal = as_executed(problem, reply)
+            proposal = execute_proposal(problem, reply)
             state = self.selector.proposed(state, len(told), proposal)
             told.append((len(told), benchmark.train(problem, len(told), proposal)))
             evidence.update(benchmark.evidence(problem, proposal))
@@ -186,9 +210,10 @@ class Contract:
 
     def problems(self, *cases: Sequence[str]) -> list[Problem]:
         """A problem of the tasks of each case, without a primary too where the selector groups or mixes."""
-        primaries = ("target", None) if self.selector.groups else ("target",)
+        objectives = self.selector.wants().objectives
+        primaries = ("target", None) if "groups" in objectives else ("target",)
         found = [problem_of(names, primary) for names in cases for primary in primaries]
-        if getattr(self.selector, "mixes", False):
+        if "scored" in objectives:
             found += [dataclasses.replace(problem_of(names, None), models=None, scored="loss") for names in cases]
         return found
 
@@ -250,70 +275,3 @@ class InnerContract(Contract):
         super().check_proposal(problem, proposal)
         assert len(proposal.tasks) == 1, f"a round must train one task, got {proposal.tasks}"
         assert proposal == Proposal(proposal.tasks), f"a round must be a task and nothing else, got {proposal}"
-
-
-def check_tasks(problem: Problem, tasks: Collection[str]) -> None:
-    """Raise ``AssertionError`` unless ``tasks`` are some of the problem's, each once."""
-    assert tasks, "there must be a task"
-    assert set(tasks) <= set(problem.names), f"tasks must be of the problem, got {tasks}"
-    assert len(set(tasks)) == len(tasks), f"tasks must differ, got {tasks}"
-
-
-def check_weights(tasks: Collection[str], weights: Mapping[str, float] | None) -> None:
-    """Raise ``AssertionError`` unless ``weights`` are ``None`` or a share of each task, together 1."""
-    if weights is not None:
-        assert set(weights) == set(tasks), f"weights must be given for the tasks, got {dict(weights)}"
-        assert all(0 <= share <= 1 for share in weights.values()), f"shares must lie in [0, 1], got {weights}"
-        assert math.isclose(sum(weights.values()), 1), f"weights must sum to 1, got {sum(weights.values())}"
-
-
-def check_selection(problem: Problem, selection: Selection) -> None:
-    """Raise ``AssertionError`` unless ``selection`` is a legal answer of its kind."""
-    if problem.scored is not None:
-        assert selection.kind == "mixture", f"of what is scored the answer must be a mixture, got {selection.kind}"
-    elif problem.primary is None:
-        assert selection.kind == "groups", f"without a primary the answer must be groups, got a {selection.kind}"
-    if selection.kind == "mixture":
-        check_tasks(problem, selection.tasks)
-        check_weights(selection.tasks, selection.weights)
-        assert problem.primary in (None, *selection.tasks), "a mixture must train the primary"
-    elif selection.kind == "ranking":
-        assert selection.ranking is not None, "a ranking must be given"
-        check_tasks(problem, [task for task, _ in selection.ranking])
-        assert not selection.tasks or problem.primary in selection.tasks, "what is trained must train the primary"
-    else:
-        assert selection.groups, "groups must be given"
-        for group in selection.groups:
-            check_tasks(problem, group["tasks"])
-            check_tasks(problem, group["serves"])
-            assert set(group["serves"]) <= set(group["tasks"]), f"a group must train what it serves, got {group}"
-        served = Counter(task for group in selection.groups for task in group["serves"])
-        assert served == Counter(problem.names), f"each task must be served by one group, got {selection.groups}"
-        models = problem.models or len(problem.names)
-        assert len(selection.groups) <= models, f"at most {models} groups may be served, got {len(selection.groups)}"
-
-
-def check_plain(where: str, value: object) -> None:
-    """Raise ``AssertionError`` unless ``value`` is native Python all through: no NumPy scalar, no array."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            check_plain(f"{where}.{field.name}", getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            check_plain(f"{where} key", key)
-            check_plain(f"{where}[{key!r}]", item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            check_plain(f"{where}[]", item)
-    else:
-        native = (str, int, float, bool, type(None))
-        assert type(value) in native, f"{where} must be a native type, got {type(value).__module__} {value!r}"
-
-
-def check_json(where: str, value: Mapping[str, Any]) -> None:
-    """Raise ``AssertionError`` unless ``value`` comes back from JSON as it was."""
-    try:
-        back = json.loads(json.dumps(dict(value), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"{where} must be JSON: {error}") from error
-    assert back == value, f"{where} must come back from JSON as it was: {value} became {back}"

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.kit.mixtures import cycle_counts, executed
+from auxtune.selectors.kit.mixtures import count_cycle, executed
 from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wait
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 
@@ -66,7 +66,7 @@ def simulate_study(
             reply = selector.propose(state, evidence)
             steps.append(SimulatedStep(len(events), state, reply, selector.select(state, evidence)))
             if isinstance(reply, Proposal):
-                proposal = as_executed(problem, reply)
+                proposal = execute_proposal(problem, reply)
                 pending.append((7 + 3 * made, proposal))
                 events.append(pending[-1])
                 state = fold(selector, state, events[-1:])
@@ -92,11 +92,11 @@ def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:
     return state
 
 
-def as_executed(problem: Problem, proposal: Proposal) -> Proposal:
+def execute_proposal(problem: Problem, proposal: Proposal) -> Proposal:
     """The proposal with the shares that would be trained, and without the tasks that got none."""
     if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle or proposal.measure:
         return proposal
     weights = proposal.shares
     primary = problem.primary if problem.primary in weights else None
-    shares = {task: share for task, share in executed(cycle_counts(weights, primary)).items() if share > 0}
+    shares = {task: share for task, share in executed(count_cycle(weights, primary)).items() if share > 0}
     return replace(proposal, tasks=tuple(shares), weights=shares)

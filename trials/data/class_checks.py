@@ -158,7 +158,7 @@ def _warn_of_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
 
 
 def find_ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
-    """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order nobody declared."""
+    """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order no one declared."""
     numbers = {name: canonicalise(name) for name in names if parse_number(name, untyped=True) is not None}
     others = len(names) - len(numbers)
     if not numbers or not all(value.isdecimal() and int(value) < others for value in numbers.values()):

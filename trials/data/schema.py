@@ -35,8 +35,8 @@ from auxtune.trials.data.sources import TaskSource, TaskTables
 from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
-from auxtune.trials.metrics import METRICS, canonical_name, find_metric, third_party_names
-from auxtune.trials.spans import not_bio
+from auxtune.trials.metrics import METRICS, find_metric, list_third_party_names, resolve_alias
+from auxtune.trials.spans import find_non_bio_tags
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # what stands for a missing value in many files
@@ -102,7 +102,7 @@ def read_schema(source: TaskSource, found: TaskTables) -> Schema:
     # Columns of several labels are called as these; regressions have no names.
     names = {} if kind == "regression" or len(label) > 1 else count_names(train.columns[label[0]])
     labels = () if kind == "regression" else _choose_labels(train, label, declared.labels, names)
-    metrics = tuple(dict.fromkeys(map(canonical_name, declared.metrics))) or METRICS[kind][:1]
+    metrics = tuple(dict.fromkeys(map(resolve_alias, declared.metrics))) or METRICS[kind][:1]
     errors = ErrorCollector()
     errors.messages += _find_wrong_labels(train, kind, label, labels, declared.labels)
     errors.messages += _find_wrong_metrics(kind, metrics, labels)
@@ -165,7 +165,7 @@ def _find_wrong_labels(
 
 def _find_wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str]) -> list[str]:
     try:
-        known = (*METRICS[kind], *third_party_names())
+        known = (*METRICS[kind], *list_third_party_names())
         wrong = [
             f"metric: `{metric}` is not a metric of {kind} tasks; there are {', '.join(known)}"
             f"{suggest_name(metric, known)}"
@@ -180,10 +180,10 @@ def _find_wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str
         for metric in asked
         if kind not in metric.kinds
     ]
-    if kind == "token" and not_bio(labels):
+    if kind == "token" and find_non_bio_tags(labels):
         wrong += [
             f"metric: `{metric.name}` needs BIO tags (O, B-NAME at the first word of a span and I-NAME at its "
-            f"others), found {join_names(not_bio(labels))}; ask for accuracy, f1, or change the tags"
+            f"others), found {join_names(find_non_bio_tags(labels))}; ask for accuracy, f1, or change the tags"
             for metric in asked
             if metric.needs_spans
         ]

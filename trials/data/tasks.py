@@ -87,27 +87,24 @@ def _read_task(source: TaskSource) -> Task:
     check_sizes(source)
     found = read_tables(source)
     schema = read_schema(source, found)
-    tables = dict(found.tables)
-    notes = list(schema.notes)
+    tables, notes = dict(found.tables), list(schema.notes)
     if "test" in tables and _is_unlabelled(tables["test"], schema):
         notes.append(f"{tables.pop('test').place} has no labels: ignored")
     paths = {part: path for part, path in source.splits.items() if isinstance(path, Path)}
     sizes = {part: size for part, size in source.splits.items() if not isinstance(size, Path)}
-    named_elsewhere = set(map(str, paths.values()))
     parts = _PartReader(schema, source.missing)
-    files = parts.read_tables(
-        {part: table for part, table in tables.items() if part == "train" or table.place not in named_elsewhere}
-    )
+    named = {str(path) for path in paths.values()}  # these are read there
+    files = parts.read_tables({part: t for part, t in tables.items() if part == "train" or t.place not in named})
     given = parts.read_paths(paths)
     parts.errors.raise_any()
     splits = divide_rows(files, given, sizes, schema.kind)
-    missing = {place: count for place, count in parts.missing.items() if count}
     notes += parts.notes
     notes += [
         f"{tables[part].place} is not used: `splits` replaces it"
         for part, rows in files.items()
         if part != "train" and not any(rows is used for used in splits.values())
     ]
+    missing = {place: count for place, count in parts.missing.items() if count}
     notes += [f"{place}: {count} rows without text or label are left out" for place, count in missing.items()]
     origins = name_origins(splits, parts.sources)
     splits, shared = drop_test_rows(splits)

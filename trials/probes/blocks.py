@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from auxtune.trials.probes.measuring import doubles
+from auxtune.trials.probes.measuring import convert_to_double
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.sketch import SIZE, Sketch
 
@@ -17,7 +17,7 @@ _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 _OUTSIDE = "embeddings"
 
 
-def blocks_of(module: nn.Module) -> dict[str, list[nn.Parameter]]:
+def find_blocks(module: nn.Module) -> dict[str, list[nn.Parameter]]:
     """``embeddings`` (whatever is in no layer: position biases and a last norm too), then ``layer.0``, ``layer.1`` …
 
     Raises ``ProbeError`` where no layers can be made out.
@@ -52,5 +52,5 @@ class BlockSketches:
         for number, held in enumerate(self._blocks):
             vector = torch.cat([next(parts).flatten() for _ in held])
             sketches[number] = self._sketches[number](vector)
-            norms.append(doubles(torch.linalg.vector_norm(doubles(vector))).cpu())
+            norms.append(convert_to_double(torch.linalg.vector_norm(convert_to_double(vector))).cpu())
         return sketches, torch.stack(norms)

@@ -12,7 +12,13 @@ import numpy as np
 import torch
 
 from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.probes.measuring import batches_of, doubles, only_task, pooled_features, undisturbed
+from auxtune.trials.probes.measuring import (
+    compute_pooled_features,
+    convert_to_double,
+    iterate_batches,
+    leave_undisturbed,
+    require_one_task,
+)
 from auxtune.trials.probes.probe import Arrays, CovarianceOptions, Options, ProbeError, Subject, read_options
 
 
@@ -22,13 +28,13 @@ def covariance(subject: Subject, options: Options) -> Arrays:
     With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included, with
     ``representation`` a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
     """
-    task, at = only_task(subject.tasks, "covariance"), read_options(CovarianceOptions, options).at
-    with undisturbed(subject.model, subject.collate.device), torch.no_grad():
+    task, at = require_one_task(subject.tasks, "covariance"), read_options(CovarianceOptions, options).at
+    with leave_undisturbed(subject.model, subject.collate.device), torch.no_grad():
         if at == "embeddings":
-            moment, total, count = _of_embeddings(subject, task)
+            moment, total, count = _sum_embeddings(subject, task)
         else:
             model, pooling = subject.model, subject.recipe.model.pooling
-            features = pooled_features(
+            features = compute_pooled_features(
                 model.encoder, task, "probe", subject.collate, pooling, model.alignment(task.name)
             )
             moment, total, count = features.T @ features, features.sum(0), len(features)
@@ -39,20 +45,20 @@ def covariance(subject: Subject, options: Options) -> Arrays:
     }
 
 
-def _of_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
+def _sum_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Sums over all tokens of the probe split: of x xᵀ, of x, and of 1."""
     encoder, alignment = subject.model.encoder, subject.model.alignment(task.name)
     width = encoder.width
     moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
     count = 0
-    for _, batch in batches_of(task, "probe", subject.collate):
+    for _, batch in iterate_batches(task, "probe", subject.collate):
         states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
         if not states:
             raise ProbeError(
                 "probes.covariance: expected the encoder to show its embeddings, found no hidden states; "
                 "measure `at: representation`"
             )
-        vectors = doubles(states[0][torch.from_numpy(batch.positions >= 0).to(states[0].device)])
+        vectors = convert_to_double(states[0][torch.from_numpy(batch.positions >= 0).to(states[0].device)])
         moment += (vectors.T @ vectors).cpu()
         total += vectors.sum(0).cpu()
         count += len(vectors)

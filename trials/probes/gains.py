@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from auxtune.trials.probes.measuring import doubles
+from auxtune.trials.probes.measuring import convert_to_double
 from auxtune.trials.probes.steps import Rule
 
 Loss: TypeAlias = Callable[[], torch.Tensor]
@@ -47,26 +47,26 @@ def gains(
 ) -> Gains:
     """The gains of each of ``losses`` from a step on each, and of each of ``held_out`` from the step on its task.
 
-    A loss is computed anew at each call, from ``parameters`` as they then are. These are bit for bit what they were
+    A loss is computed again at each call, from ``parameters`` as they then are. These are bit for bit what they were
     when this returns or raises, and gradients are not left in them.
     """
-    gradients = [_gradient(loss, parameters) for loss in losses]
-    before, before_held = _values(losses), _values(held_out)
+    gradients = [_compute_gradient(loss, parameters) for loss in losses]
+    before, before_held = _compute_values(losses), _compute_values(held_out)
     if order == "first":
-        lowered = -_products(gradients, gradients, parameters, rule)
+        lowered = -_multiply(gradients, gradients, parameters, rule)
         own = [
-            -_products([_gradient(loss, parameters)], [gradient], parameters, rule)[0, 0]
+            -_multiply([_compute_gradient(loss, parameters)], [gradient], parameters, rule)[0, 0]
             for loss, gradient in zip(held_out, gradients, strict=True)
         ]
         gain, held = lowered / before[:, None], torch.stack(own) / before_held
     else:
         columns, own = [], []
         for gradient, loss in zip(gradients, held_out, strict=True):
-            after = _values_after(gradient, [*losses, loss], parameters, rule)
+            after = _compute_values_after(gradient, [*losses, loss], parameters, rule)
             columns.append(after[:-1])
             own.append(after[-1])
         gain, held = 1 - torch.stack(columns, 1) / before[:, None], 1 - torch.stack(own) / before_held
-    return Gains(_known(gain, before[:, None]), _known(held, before_held), _products(gradients, gradients))
+    return Gains(_known(gain, before[:, None]), _known(held, before_held), _multiply(gradients, gradients))
 
 
 def _known(gain: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
@@ -74,18 +74,18 @@ def _known(gain: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     return gain.nan_to_num(-torch.inf, torch.inf, -torch.inf).where(before != 0, torch.nan)
 
 
-def _gradient(loss: Loss, parameters: Sequence[torch.Tensor]) -> Gradient:
+def _compute_gradient(loss: Loss, parameters: Sequence[torch.Tensor]) -> Gradient:
     return torch.autograd.grad(loss(), tuple(parameters), materialize_grads=True)
 
 
 @torch.no_grad()
-def _values(losses: Iterable[Loss]) -> torch.Tensor:
+def _compute_values(losses: Iterable[Loss]) -> torch.Tensor:
     """(losses,) float64 on the host."""
-    return doubles(torch.stack([loss() for loss in losses])).cpu()
+    return convert_to_double(torch.stack([loss() for loss in losses])).cpu()
 
 
 @torch.no_grad()
-def _values_after(
+def _compute_values_after(
     gradient: Gradient, losses: Iterable[Loss], parameters: Sequence[torch.Tensor], rule: Rule
 ) -> torch.Tensor:
     """The losses one step on. The parameters are put back from copies: subtracting the step would round."""
@@ -93,14 +93,14 @@ def _values_after(
     try:
         for parameter, part in zip(parameters, gradient, strict=True):
             parameter.add_(rule(parameter, part))
-        return _values(losses)
+        return _compute_values(losses)
     finally:
         for parameter, copy in zip(parameters, copies, strict=True):
             parameter.copy_(copy)
 
 
 @torch.no_grad()
-def _products(
+def _multiply(
     first: Sequence[Gradient],
     second: Sequence[Gradient],
     parameters: Sequence[torch.Tensor] = (),
@@ -116,6 +116,8 @@ def _products(
         right = [gradient[block] if rule is None else rule(parameters[block], gradient[block]) for gradient in second]
         right = [part.flatten() for part in right]
         for start in range(0, left[0].numel(), CHUNK):
-            pieces = [torch.stack([doubles(part[start : start + CHUNK]) for part in side]) for side in (left, right)]
+            pieces = [
+                torch.stack([convert_to_double(part[start : start + CHUNK]) for part in side]) for side in (left, right)
+            ]
             total += (pieces[0] @ pieces[1].T).cpu()
     return total

@@ -26,8 +26,14 @@ from torch.nn import functional
 from auxtune.trials.encoded import IGNORED, EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel, pool
-from auxtune.trials.probes.blocks import BlockSketches, blocks_of
-from auxtune.trials.probes.measuring import batches_of, doubles, mean_loss, only_task, undisturbed
+from auxtune.trials.probes.blocks import BlockSketches, find_blocks
+from auxtune.trials.probes.measuring import (
+    compute_mean_loss,
+    convert_to_double,
+    iterate_batches,
+    leave_undisturbed,
+    require_one_task,
+)
 from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.recipe import Recipe
 
@@ -40,19 +46,19 @@ def gradients(subject: Subject, options: Options) -> Arrays:
 
     ``point`` tells what may be compared. Raises ``ProbeError`` for a run of several tasks or an encoder without layers.
     """
-    task, count = only_task(subject.tasks, "gradients"), read_options(GradientsOptions, options).batches
+    task, count = require_one_task(subject.tasks, "gradients"), read_options(GradientsOptions, options).batches
     collate, recipe = subject.collate, subject.recipe
-    with undisturbed(subject.model, collate.device):
+    with leave_undisturbed(subject.model, collate.device):
         encoder = build_encoder(subject.base, recipe.seed)
         pooling = encoder.reading(recipe.model.pooling)
         model = MultiTaskModel(encoder, [task], pooling, recipe.seed).to(collate.device).eval()
         fit_head(model, task, subject)
-        blocks, point = blocks_of(encoder.module), common_point(subject.base, recipe.seed)
+        blocks, point = find_blocks(encoder.module), name_common_point(subject.base, recipe.seed)
         sketch = BlockSketches(point, blocks, collate.device)
         found = []
         for number in range(count):
-            batch = collate(task, "train", batch_rows(task, recipe, number))
-            found.append(sketch(mean_loss(model, task.name, batch)))
+            batch = collate(task, "train", choose_batch_rows(task, recipe, number))
+            found.append(sketch(compute_mean_loss(model, task.name, batch)))
     return {
         "projections": torch.stack([sketches for sketches, _ in found]).numpy().astype(np.float32),
         "norms": torch.stack([norms for _, norms in found]).numpy().astype(np.float32),
@@ -61,12 +67,12 @@ def gradients(subject: Subject, options: Options) -> Arrays:
     }
 
 
-def common_point(base: BaseEncoder, seed: int) -> str:
+def name_common_point(base: BaseEncoder, seed: int) -> str:
     """The encoder's digest; for one from scratch also the seed its weights are drawn from."""
     return base.digest if base.weights is not None else f"{base.digest} seed {seed}"
 
 
-def batch_rows(task: EncodedTask, recipe: Recipe, number: int) -> np.ndarray:
+def choose_batch_rows(task: EncodedTask, recipe: Recipe, number: int) -> np.ndarray:
     """Which train rows are in a batch: not by the task's name, so that tasks of the same rows get the same batches."""
     rows = len(task.splits["train"])
     rng = np.random.default_rng([recipe.seed, rows, number])
@@ -80,11 +86,11 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     is logistic regression with C = 1, without which labels that can be separated would have no best fit. Raises
     ``ProbeError`` where the fit does not converge.
     """
-    vectors, labels = _vectors(model, task, subject)
+    vectors, labels = _collect_vectors(model, task, subject)
     on_host = model.head(task.name).cpu()
     center = vectors.mean(dim=0)
     centered = vectors - center
-    scales = _scales(centered)
+    scales = _scale_directions(centered)
     shape = (on_host.linear.out_features, len(scales))
     scaled = centered @ scales.T
 
@@ -95,7 +101,7 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     values = _minimise(objective, shape[0] * shape[1] + shape[0])
     weight = values[: shape[0] * shape[1]].view(shape) @ scales
     bias = values[shape[0] * shape[1] :] - weight @ center
-    slope = _slope(lambda w, b: on_host.loss(functional.linear(vectors, w, b), labels), weight, bias)
+    slope = _measure_slope(lambda w, b: on_host.loss(functional.linear(vectors, w, b), labels), weight, bias)
     if not slope <= CLOSE:
         raise ProbeError(
             f"probes.gradients: the head of {task.name} cannot be fitted: expected a slope of at most "
@@ -107,7 +113,7 @@ def fit_head(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> None
     on_host.to(subject.collate.device)
 
 
-def _scales(vectors: torch.Tensor) -> torch.Tensor:
+def _scale_directions(vectors: torch.Tensor) -> torch.Tensor:
     """(rank, width): unknowns z with weights z @ scales, of which the loss over centred ``vectors`` is alike steep.
 
     An encoder's vectors lie close together along most directions, so that a search in the weights themselves stops far
@@ -138,7 +144,7 @@ def _minimise(objective: Callable[[torch.Tensor], torch.Tensor], size: int) -> t
     return torch.tensor(found.x)
 
 
-def _slope(loss: Callable[..., torch.Tensor], weight: torch.Tensor, bias: torch.Tensor) -> float:
+def _measure_slope(loss: Callable[..., torch.Tensor], weight: torch.Tensor, bias: torch.Tensor) -> float:
     """The length of the gradient of ``loss(weight, bias)`` plus half the squared weights.
 
     It bounds how far the weights are from the best ones, where the bias is at its best: the penalty alone curves by 1
@@ -151,7 +157,7 @@ def _slope(loss: Callable[..., torch.Tensor], weight: torch.Tensor, bias: torch.
 
 
 @torch.no_grad()
-def _vectors(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
+def _collect_vectors(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
     """What the head sees and should say of it: (labels, width) float64 and (labels, …), on the host."""
     split = task.splits["train"]
     per_row = max(1.0, float((split.labels != IGNORED).sum()) / len(split)) if task.kind == "token" else 1.0
@@ -159,11 +165,11 @@ def _vectors(model: MultiTaskModel, task: EncodedTask, subject: Subject) -> tupl
     rows = np.linspace(0, len(split) - 1, count).astype(np.int64)
     pooling = model.encoder.reading(subject.recipe.model.pooling)
     vectors, labels = [], []
-    for _, batch in batches_of(task, "train", subject.collate, rows):
+    for _, batch in iterate_batches(task, "train", subject.collate, rows):
         hidden = model.encoder(batch.tokens, batch.segments, batch.mask)
         scored = batch.labels != IGNORED
         taken = hidden[scored] if task.kind == "token" else pool(hidden, batch.mask, pooling)
-        vectors.append(doubles(taken).cpu())
+        vectors.append(convert_to_double(taken).cpu())
         labels.append((batch.labels[scored] if task.kind == "token" else batch.labels).cpu())
     targets = torch.cat(labels)
     return torch.cat(vectors), targets.double() if targets.is_floating_point() else targets

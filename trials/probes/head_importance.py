@@ -65,7 +65,7 @@ def head_importance(subject: Subject, options: Options) -> Arrays:
     without a scored label, and ``NonFiniteError``.
     """
     chosen = read_options(HeadImportanceOptions, options)
-    importance, scored = _by_row(subject, chosen.form, chosen.split)
+    importance, scored = _measure_rows(subject, chosen.form, chosen.split)
     return {"importance": importance[scored > 0].mean(0, dtype=np.float64).astype(np.float32)}
 
 
@@ -76,16 +76,16 @@ def instance_importance(subject: Subject, options: Options) -> Arrays:
     ``head_importance``.
     """
     chosen = read_options(InstanceImportanceOptions, options)
-    return {"importance": _by_row(subject, chosen.form, "train")[0].astype(np.float32)}
+    return {"importance": _measure_rows(subject, chosen.form, "train")[0].astype(np.float32)}
 
 
-def _by_row(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _measure_rows(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Importances in each row, (rows, layers, heads), and the number of its scored labels, (rows,)."""
     gradients = _mask_gradients if form == "mask" else _weight_gradients
     if len(subject.tasks) != 1:
         raise ProbeError(f"head importance is measured of one task: expected its own run, found {list(subject.tasks)}")
     [(name, task)] = subject.tasks.items()
-    scored = _scored(task, part)
+    scored = _count_scored(task, part)
     if not scored.any():
         raise ProbeError(f"task {name}: no row of its {part} split has a scored label; give it more rows")
     found = find_heads(subject.model.encoder)
@@ -93,7 +93,7 @@ def _by_row(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndar
     if form != "mask" and not found.by_row:
         size = 1  # what all rows of a batch share has one gradient for all
     values, order = [], []
-    with _frozen(subject.model):
+    with _freeze(subject.model):
         for rows in batch_by_length(task.splits[part], size):
             values.append(gradients(subject.model, found, subject.collate(task, part, rows)))
             order.append(rows)
@@ -104,7 +104,7 @@ def _by_row(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndar
     return summed / np.maximum(scored, 1).astype(summed.dtype)[:, None, None], scored
 
 
-def _scored(task: EncodedTask, part: str) -> np.ndarray:
+def _count_scored(task: EncodedTask, part: str) -> np.ndarray:
     """Labels that enter the loss of each row, (rows,)."""
     split = task.splits[part]
     if task.kind == "token":
@@ -114,7 +114,7 @@ def _scored(task: EncodedTask, part: str) -> np.ndarray:
 
 
 @contextmanager
-def _frozen(model: MultiTaskModel) -> Iterator[None]:
+def _freeze(model: MultiTaskModel) -> Iterator[None]:
     """No gradient is computed for any weight."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learning:
@@ -167,12 +167,12 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
         uses.setdefault(module, []).append((vectors, gradient))
 
     def means(projection: Projection) -> torch.Tensor:
-        return _block_means(projection, uses[projection.linear], found.heads)
+        return _average_blocks(projection, uses[projection.linear], found.heads)
 
     return torch.stack([means(layer.key) + means(layer.value) for layer in found.layers], 1)
 
 
-def _block_means(projection: Projection, uses: list[Use], heads: int) -> torch.Tensor:
+def _average_blocks(projection: Projection, uses: list[Use], heads: int) -> torch.Tensor:
     """(rows, heads) means of |∂L/∂W| over each head's slice of the inputs, as released."""
     step = max(1, WEIGHT_GRADIENTS // (projection.size * projection.linear.in_features))
     means = []

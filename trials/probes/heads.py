@@ -73,28 +73,28 @@ def find_heads(encoder: Encoder) -> AttentionHeads:
     config = encoder.module.config
     heads = getattr(config, "num_attention_heads", None)
     expected = getattr(config, "num_hidden_layers", None)
-    attentions = {value.linear: (key, value) for key, value in _attentions(encoder)}
+    attentions = {value.linear: (key, value) for key, value in _find_attentions(encoder)}
     if not isinstance(heads, int) or not attentions or any(value.size % heads for _, value in attentions.values()):
-        raise _refusal(encoder, f"{len(attentions)} of the first kind, for {heads} heads")
+        raise _explain_refusal(encoder, f"{len(attentions)} of the first kind, for {heads} heads")
     calls = _try(encoder, {linear: value for linear, (_, value) in attentions.items()}, heads)
     layers: list[AttentionLayer] = []
     for place, call in enumerate(calls):
         if call.linear in attentions:
-            output = _output(calls[place + 1 :], set(attentions))
+            output = _find_output(calls[place + 1 :], set(attentions))
             if output is None:
-                raise _refusal(encoder, f"none of the second kind after {len(layers)} layers")
+                raise _explain_refusal(encoder, f"none of the second kind after {len(layers)} layers")
             layers.append(AttentionLayer(*attentions[call.linear], output))
     if len(layers) != expected:
-        raise _refusal(encoder, f"them in {len(layers)} of {expected} layers")
+        raise _explain_refusal(encoder, f"them in {len(layers)} of {expected} layers")
     times = Counter(call.linear for call in calls)
     if any(times[linear] > 1 for layer in layers for linear in (layer.value.linear, layer.output)):
-        raise _refusal(encoder, "one layer that is used several times")
+        raise _explain_refusal(encoder, "one layer that is used several times")
     makers = {projection.linear for layer in layers for projection in (layer.key, layer.value)}
     by_row = all(call.by_row and times[call.linear] == 1 for call in calls if call.linear in makers)
     return AttentionHeads(heads, tuple(layers), by_row)
 
 
-def _attentions(encoder: Encoder) -> Iterator[tuple[Projection, Projection]]:
+def _find_attentions(encoder: Encoder) -> Iterator[tuple[Projection, Projection]]:
     """Key and value of what looks like an attention."""
     for module in encoder.module.modules():
         linears = {name: child for name, child in module.named_children() if isinstance(child, nn.Linear)}
@@ -116,7 +116,7 @@ def _try(encoder: Encoder, values: dict[nn.Linear, Projection], heads: int) -> l
 
     def note(linear: nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         by_row = inputs[0].shape[:-1] == TRIED
-        calls.append(_Call(linear, by_row, by_row and _holds(inputs[0], numbers)))
+        calls.append(_Call(linear, by_row, by_row and _holds_numbers(inputs[0], numbers)))
         if linear in values:
             output = output.clone()
             values[linear].of(output).unflatten(-1, (heads, -1)).copy_(numbers[:, None])
@@ -131,7 +131,7 @@ def _try(encoder: Encoder, values: dict[nn.Linear, Projection], heads: int) -> l
     return calls
 
 
-def _holds(vectors: torch.Tensor, numbers: torch.Tensor) -> bool:
+def _holds_numbers(vectors: torch.Tensor, numbers: torch.Tensor) -> bool:
     """Is every vector made of equal blocks, filled with ``numbers`` in their order?"""
     if vectors.shape[-1] % len(numbers):
         return False
@@ -140,7 +140,7 @@ def _holds(vectors: torch.Tensor, numbers: torch.Tensor) -> bool:
     return bool((blocks - numbers[:, None]).abs().max() < 0.1)
 
 
-def _output(later: list[_Call], values: set[nn.Linear]) -> nn.Linear | None:
+def _find_output(later: list[_Call], values: set[nn.Linear]) -> nn.Linear | None:
     """The first map that takes the heads' results, before the next attention makes its own."""
     for call in later:
         if call.linear in values:
@@ -150,7 +150,7 @@ def _output(later: list[_Call], values: set[nn.Linear]) -> nn.Linear | None:
     return None
 
 
-def _refusal(encoder: Encoder, found: str) -> ProbeError:
+def _explain_refusal(encoder: Encoder, found: str) -> ProbeError:
     return ProbeError(
         f"the heads of a {encoder.module.config.model_type} encoder cannot be told apart: expected in every layer "
         "(1) linear maps q…, k… and v… of one shape side by side, or one …qkv…, and (2) one linear map that takes "

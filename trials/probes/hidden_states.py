@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from auxtune.trials.model import pool
-from auxtune.trials.probes.measuring import batches_of, undisturbed
+from auxtune.trials.probes.measuring import iterate_batches, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, HiddenStatesOptions, Options, ProbeError, Subject, read_options
 
 
@@ -30,8 +30,8 @@ def hidden_states(subject: Subject, options: Options) -> Arrays:
     layers = encoder.module.config.num_hidden_layers
     hidden = np.empty((layers + 1, len(texts.splits["probe"]), encoder.width), np.float32)
     pooling = encoder.reading(subject.recipe.model.pooling)
-    with undisturbed(subject.model, subject.collate.device), torch.no_grad():
-        for rows, batch in batches_of(texts, "probe", subject.collate):
+    with leave_undisturbed(subject.model, subject.collate.device), torch.no_grad():
+        for rows, batch in iterate_batches(texts, "probe", subject.collate):
             states = encoder.hidden_states(batch.tokens, batch.segments, batch.mask, alignment)
             if len(states) != layers + 1:
                 raise ProbeError(

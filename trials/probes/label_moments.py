@@ -13,7 +13,7 @@ import numpy as np
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import build_encoder
-from auxtune.trials.probes.measuring import inputs_digest, only_task, pooled_features, undisturbed
+from auxtune.trials.probes.measuring import compute_pooled_features, hash_inputs, leave_undisturbed, require_one_task
 from auxtune.trials.probes.probe import Arrays, LabelMomentsOptions, Options, ProbeError, Subject, read_options
 
 
@@ -23,19 +23,19 @@ def label_moments(subject: Subject, options: Options) -> Arrays:
     Raises ``ProbeError`` for a run of several tasks and for a task whose labels are of tokens.
     """
     read_options(LabelMomentsOptions, options)
-    task = only_task(subject.tasks, "label_moments")
-    columns, recipe = label_columns(task), subject.recipe
-    with undisturbed(subject.model, subject.collate.device):
+    task = require_one_task(subject.tasks, "label_moments")
+    columns, recipe = build_label_columns(task), subject.recipe
+    with leave_undisturbed(subject.model, subject.collate.device):
         encoder = build_encoder(subject.base, recipe.seed).to(subject.collate.device).eval()
-        features = pooled_features(encoder, task, "train", subject.collate, recipe.model.pooling).numpy()
+        features = compute_pooled_features(encoder, task, "train", subject.collate, recipe.model.pooling).numpy()
     return {
         "moments": features.T @ columns / len(columns),
-        "inputs": np.array(inputs_digest(task.splits["train"]), np.str_),
+        "inputs": np.array(hash_inputs(task.splits["train"]), np.str_),
         "rows": np.array(len(columns)),
     }
 
 
-def label_columns(task: EncodedTask) -> np.ndarray:
+def build_label_columns(task: EncodedTask) -> np.ndarray:
     """The train split's labels as centred columns, (rows, columns) float64.
 
     Of two classes one column of -1 and 1, of more a column of 0 and 1 for each; of a multi-label task a column of -1

@@ -30,9 +30,9 @@ import torch
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.probes.gains import Gains, gains
-from auxtune.trials.probes.measuring import inputs_digest, mean_loss, undisturbed
+from auxtune.trials.probes.measuring import compute_mean_loss, hash_inputs, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, LookaheadOptions, Options, ProbeError, read_options
-from auxtune.trials.probes.steps import adamw_rule, sgd_rule
+from auxtune.trials.probes.steps import build_adamw_rule, build_sgd_rule
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.train_step import TrainStep
 
@@ -52,7 +52,7 @@ class Lookahead:
                 f"{self._options.every} apart; give the run more steps or lower `every`"
             )
         self._inputs = {
-            (name, part): inputs_digest(task.splits[part]) for name, task in self._tasks.items() for part in PARTS
+            (name, part): hash_inputs(task.splits[part]) for name, task in self._tasks.items() for part in PARTS
         }
         self._gathered: dict[str, list[torch.Tensor]] = {"gain": [], "held_out": [], "gram": [], "rate": []}
 
@@ -60,7 +60,7 @@ class Lookahead:
         """Measure, if it is time. Raises ``NonFiniteError`` where a loss after a step is not finite."""
         if not self._due(train_step.step):
             return
-        with undisturbed(train_step.model, train_step.device):
+        with leave_undisturbed(train_step.model, train_step.device):
             found, rate = self._measure(train_step)
         for name, at in zip(self._tasks, zip(found.gain, found.held_out, strict=True), strict=True):
             if any(part.isinf().any() for part in at):
@@ -127,7 +127,7 @@ class Lookahead:
         losses = {
             part: [
                 partial(
-                    mean_loss,
+                    compute_mean_loss,
                     train_step.model,
                     name,
                     train_step.collate(task, part, self.rows(name, part, train_step.step)),
@@ -137,6 +137,6 @@ class Lookahead:
             for part in PARTS
         }
         rate = float(train_step.optimiser.param_groups[0]["lr"])
-        rule = sgd_rule(rate) if self._options.step == "sgd" else adamw_rule(train_step.optimiser)
+        rule = build_sgd_rule(rate) if self._options.step == "sgd" else build_adamw_rule(train_step.optimiser)
         shared = [parameter for parameter in train_step.model.encoder.parameters() if parameter.requires_grad]
         return gains(losses["train"], losses["probe"], shared, rule, self._options.order), rate

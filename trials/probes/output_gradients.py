@@ -32,7 +32,7 @@ import torch
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import RegressionHead
-from auxtune.trials.probes.measuring import inputs_digest, undisturbed
+from auxtune.trials.probes.measuring import hash_inputs, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, Options, OutputGradientsOptions, ProbeError, Subject, read_options
 from auxtune.trials.probes.row_gradients import RowGradients, Said
 
@@ -52,14 +52,14 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
         "tasks": np.array(list(subject.tasks), np.str_),
         "kinds": np.array([task.kind for task in subject.tasks.values()], np.str_),
     }
-    with undisturbed(subject.model, device):
+    with leave_undisturbed(subject.model, device):
         for part in PARTS:
             found = [
-                _of_task(
+                _measure_task(
                     subject,
                     task,
                     part,
-                    drawn_rows(task, part, wanted.rows, subject.recipe.seed),
+                    draw_rows(task, part, wanted.rows, subject.recipe.seed),
                     gradients,
                 )
                 for task in subject.tasks.values()
@@ -82,13 +82,13 @@ class Drawn:
     label: np.ndarray  # (rows,) int64 or float32
 
 
-def drawn_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
+def draw_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
     """At most ``count`` rows of a split that have a label. Raises ``ProbeError`` where there is none."""
     split = task.splits[part]
-    key = hashlib.sha256(f"output gradients {inputs_digest(split)}".encode()).digest()[:8]
+    key = hashlib.sha256(f"output gradients {hash_inputs(split)}".encode()).digest()[:8]
     rng = np.random.default_rng([seed, int.from_bytes(key, "big")])
     order, spots = rng.permutation(len(split)), rng.random(len(split))
-    labels = _labels(task, split)
+    labels = _list_labels(task, split)
     rows = np.sort(np.array([row for row in order if len(labels[row])][:count], np.int64))
     if not len(rows):
         raise ProbeError(f"task {task.name}: no row of its {part} split has a label; give it more rows")
@@ -96,7 +96,7 @@ def drawn_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
     return Drawn(rows, np.array(place, np.int64), np.array(label))
 
 
-def _labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]]]:
+def _list_labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]]]:
     """The labels of each row, with their places: of its tokens, of its set, or the one it has."""
     if task.kind != "token":
         return [list(enumerate(row)) for row in split.labels.reshape(len(split), -1)]
@@ -104,7 +104,7 @@ def _labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]
     return [[(at, tag) for at, tag in enumerate(row) if tag != IGNORED] for row in rows]
 
 
-def _of_task(
+def _measure_task(
     subject: Subject,
     task: EncodedTask,
     part: str,
@@ -115,8 +115,8 @@ def _of_task(
     # Rounding lengths up would need a mask.
     collate = dataclasses.replace(subject.collate, multiple=1)
     margins, sketches = [], []
-    order = list(_of_one_length(task.splits[part], drawn.rows, gradients.most))
-    said = _margin(subject, task)
+    order = list(_split_by_length(task.splits[part], drawn.rows, gradients.most))
+    said = _choose_margin(subject, task)
     for places in order:
         batch = collate(task, part, drawn.rows[places])
         asked = (torch.from_numpy(each[places]).to(collate.device) for each in (drawn.place, drawn.label))
@@ -130,7 +130,7 @@ def _of_task(
     return both[0].astype(np.float32), both[1].astype(np.float32)
 
 
-def _of_one_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
+def _split_by_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Places in ``rows`` whose rows are equally long, at most ``most`` at a time."""
     lengths = split.lengths[rows]
     for length in np.unique(lengths):
@@ -138,24 +138,24 @@ def _of_one_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterator
         yield from (places[start : start + most] for start in range(0, len(places), most))
 
 
-def _margin(subject: Subject, task: EncodedTask) -> Said:
+def _choose_margin(subject: Subject, task: EncodedTask) -> Said:
     """The margin of a row's outputs, (outputs,) or (length, outputs), for the place and the label asked about."""
     head = subject.model.head(task.name)
     if isinstance(head, RegressionHead):
         mean, deviation = head.mean, head.deviation
         return lambda outputs, place, label: (label - mean) / deviation - outputs[0]
     if task.kind == "multi_label":
-        return lambda outputs, place, label: (2 * label.float() - 1) * _at(outputs, place)
+        return lambda outputs, place, label: (2 * label.float() - 1) * _select(outputs, place)
     if task.kind == "token":
-        return lambda outputs, place, label: _log_odds(_at(outputs, place), label)
-    return lambda outputs, place, label: _log_odds(outputs, label)
+        return lambda outputs, place, label: _compute_log_odds(_select(outputs, place), label)
+    return lambda outputs, place, label: _compute_log_odds(outputs, label)
 
 
-def _at(values: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+def _select(values: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     return values.index_select(0, place[None])[0]
 
 
-def _log_odds(outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+def _compute_log_odds(outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Of class ``label`` against all others together."""
     own = torch.arange(len(outputs), device=outputs.device) == label
-    return _at(outputs, label) - outputs.masked_fill(own, -torch.inf).logsumexp(0)
+    return _select(outputs, label) - outputs.masked_fill(own, -torch.inf).logsumexp(0)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.label_moments import require_row_labels
-from auxtune.trials.probes.measuring import only_task
+from auxtune.trials.probes.measuring import require_one_task
 from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe, all_options
 from auxtune.trials.recipe import Recipe
 
@@ -30,14 +30,14 @@ READS_TEXTS = ("hidden_states",)  # of what all tasks of a study share
 _SINGLE = ("head_importance", "instance_importance", "covariance", "gradients", "label_moments")
 
 
-def final_probe(name: str) -> FinalProbe:
+def load_final_probe(name: str) -> FinalProbe:
     """The function that measures a run that has ended. Raises ``ProbeError`` for a name that is none."""
-    return cast(FinalProbe, _loaded(name, FINAL))
+    return cast(FinalProbe, _load(name, FINAL))
 
 
-def running_probe(name: str) -> Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe]:
+def load_running_probe(name: str) -> Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe]:
     """The class that looks on while a run is trained. Raises ``ProbeError`` for a name that is none."""
-    return cast(Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe], _loaded(name, RUNNING))
+    return cast(Callable[[Recipe, Mapping[str, EncodedTask], Options], RunningProbe], _load(name, RUNNING))
 
 
 def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
@@ -45,14 +45,14 @@ def check_probes(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
     for name, options in recipe.probes.items():
         all_options(name, options)
         if name in _SINGLE:
-            task = only_task({each: tasks[each] for each in recipe.tasks}, name)
+            task = require_one_task({each: tasks[each] for each in recipe.tasks}, name)
             if name == "label_moments":
                 require_row_labels(task)
         if name in RUNNING:
-            running_probe(name)(recipe, tasks, options)
+            load_running_probe(name)(recipe, tasks, options)
 
 
-def _loaded(name: str, known: Mapping[str, str]) -> Any:
+def _load(name: str, known: Mapping[str, str]) -> Any:
     if name not in known:
         raise ProbeError(f"recipe.probes: expected some of {', '.join(known)}, found {name!r}")
     module, attribute = known[name].split(":")

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auxtune.trials.batches import Batch
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.probes.measuring import doubles
+from auxtune.trials.probes.measuring import convert_to_double
 from auxtune.trials.probes.sketch import RowSketch
 
 # Numbers of the gradients held at once, 4 bytes each.
@@ -57,7 +57,7 @@ class RowGradients:
         """
         gradients, values = self._found(self._number(task, said), (tokens, segments, *asked))
         sketches = self._sketch(gradients[name].flatten(1) for name in self._parameters)
-        return doubles(values).cpu(), sketches
+        return convert_to_double(values).cpu(), sketches
 
     def _number(self, task: str, said: Said) -> Said:
         """The number of one row, as a function of the parameters, of whether a mask is given, and of its inputs."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from auxtune.trials.probes.measuring import doubles
+from auxtune.trials.probes.measuring import convert_to_double
 
 SIZE = 4096
 _CHUNK = 2**20  # coordinates at a time: bounds what is in float64 or 64 bits
@@ -38,12 +38,12 @@ class Sketch:
         """(length,) to (4096,) float64, on the host."""
         found = torch.zeros(SIZE, dtype=torch.float64)
         if self._codes is None:
-            found[: self._length] = doubles(vector).cpu()
+            found[: self._length] = convert_to_double(vector).cpu()
             return found
         found = found.to(self._codes.device)
         for start in range(0, self._length, _CHUNK):
             codes = self._codes[start : start + _CHUNK].long()
-            found.index_add_(0, codes >> 1, doubles(vector[start : start + _CHUNK]) * (1 - 2 * (codes & 1)))
+            found.index_add_(0, codes >> 1, convert_to_double(vector[start : start + _CHUNK]) * (1 - 2 * (codes & 1)))
         return found.cpu()
 
 
@@ -83,7 +83,7 @@ class RowSketch:
             codes = self._codes[start : start + count].long()
             places, values = codes >> 1, piece * (1 - 2 * (codes & 1))
         sums = piece.new_zeros(rows * self._size)
-        return doubles(sums.index_add_(0, (offsets + places).flatten(), values.flatten())).cpu()
+        return convert_to_double(sums.index_add_(0, (offsets + places).flatten(), values.flatten())).cpu()
 
 
 def _codes(name: str, length: int) -> np.ndarray:

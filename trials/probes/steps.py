@@ -1,10 +1,10 @@
 """The step that a gradient would cause, as a function: how far each parameter would move, nothing moved.
 
-A rule takes a parameter and a gradient of its shape and returns the displacement. ``adamw_rule`` is the step that the
-run's own optimiser would take next with that gradient *minus* the one that it would take with none, so that momentum
-and decay, which are not the gradient's doing, cancel. Element by element it is a multiple of the gradient, though one
-that depends on it: its own square is in the second moment. Without that, rows of an embedding that were never met,
-whose second moment is 0, would move by 1 / epsilon and drown everything. Neither rule clips.
+A rule takes a parameter and a gradient of its shape and returns the displacement. ``build_adamw_rule`` is the step that
+the run's own optimiser would take next with that gradient *minus* the one that it would take with none, so that
+momentum and decay, which are not the gradient's doing, cancel. Element by element it is a multiple of the gradient,
+though one that depends on it: its own square is in the second moment. Without that, rows of an embedding that were
+never met, whose second moment is 0, would move by 1 / epsilon and drown everything. Neither rule clips.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 Rule: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def sgd_rule(rate: float) -> Rule:
+def build_sgd_rule(rate: float) -> Rule:
     """Plain gradient descent with a learning rate of ``rate``."""
     return lambda parameter, gradient: -rate * gradient
 
 
-def adamw_rule(optimiser: torch.optim.AdamW) -> Rule:
+def build_adamw_rule(optimiser: torch.optim.AdamW) -> Rule:
     """The next step of ``optimiser`` with a gradient, less the one without. Its state is read, never changed.
 
     A parameter that it has not moved yet starts from moments of zero, as it would.

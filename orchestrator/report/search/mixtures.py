@@ -13,7 +13,8 @@ from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import UnderWay, answering, of_stage
-from auxtune.selectors.protocol import Predicts, Problem, Proposal, Selection
+from auxtune.selectors.extensions import Predicts
+from auxtune.selectors.protocol import Problem, Proposal, Selection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ _PANELS = 12
 def mixture_blocks(material: Material) -> Iterator[Block]:
     """A panel per task: score by its share, the others in proportion; nothing where no mixtures are modelled."""
     present = answering(material)
-    if not isinstance(present.selector, Predicts) or not getattr(present.selector, "mixes", False):
+    if not isinstance(present.selector, Predicts) or "scored" not in present.selector.wants().objectives:
         return
     problem: Problem = present.state.problem
     tried = [t for t in material.accounts.in_phase("search") if present.asked(t) and t.score is not None]

@@ -1,7 +1,7 @@
 """What a study takes along to a cluster: its file as written, and the local files that it names.
 
-A parcel is a folder: ``study.yaml``, copies of task files, of the table of earlier results and of the encoder, and
-``parcel.json`` with the overrides that name the copies, the versions here, and a digest of it all. What is too large to
+A bundle is a folder: ``study.yaml``, copies of task files, of the table of earlier results and of the encoder, and
+``bundle.json`` with the overrides that name the copies, the versions here, and a digest of it all. What is too large to
 be sent belongs on a disk that all nodes share; ``ship=False`` takes all paths for the cluster's own.
 """
 
@@ -22,12 +22,12 @@ from auxtune.orchestrator.study_file.paths import earlier_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
 
 MOST = 90 * 2**20  # bytes; Ray's own limit for a job's files is 100 MiB
-MANIFEST = "parcel.json"
+MANIFEST = "bundle.json"
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """A parcel that was packed: its folder, and a digest that is alike for the same study, files and overrides."""
+class Bundle:
+    """A bundle that was packed: its folder, and a digest that is alike for the same study, files and overrides."""
 
     folder: Path
     digest: str
@@ -43,7 +43,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def pack(study: StudyFile, folder: Path, ship: bool = True) -> Parcel:
+def pack(study: StudyFile, folder: Path, ship: bool = True) -> Bundle:
     """Put ``study`` into the empty ``folder``.
 
     Raises ``StudyDataError`` for files that are not there and for more than can be sent.
@@ -66,11 +66,11 @@ def pack(study: StudyFile, folder: Path, ship: bool = True) -> Parcel:
     manifest: dict[str, Any] = {"study": study.options.study, "overrides": overrides, "versions": versions()}
     digest = _digest(folder, manifest)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "digest": digest}, indent=1), encoding="utf-8")
-    return Parcel(folder, digest, sum(sizes.values()))
+    return Bundle(folder, digest, sum(sizes.values()))
 
 
 def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
-    """The key of the study file, where the file or folder is, and where in the parcel it goes."""
+    """The key of the study file, where the file or folder is, and where in the bundle it goes."""
     options = study.options
     for name, task in options.tasks.items():
         parts = task.splits.model_dump(exclude_none=True).items()

@@ -1,4 +1,4 @@
-"""Commands that are asked of a cluster from elsewhere: they run on its head, as a job, and say here what they say."""
+"""Runs auxtune commands on a remote cluster's head as Ray jobs, and relays their output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WINDING_DOWN = 30.0  # seconds in which a stopped study's job has ended, too
 ADDRESS = "Ask a cluster's job server, http://HEAD:8265; STUDY_DIR is then there, as in studies/NAME."
 
 
-def ask_there(address: str, arguments: Sequence[str]) -> NoReturn:
+def query_remote(address: str, arguments: Sequence[str]) -> NoReturn:
     """Run an ``auxtune`` command on the head at ``address``; ends this process with its output and exit code."""
     from auxtune.orchestrator.cluster.jobs import Jobs
 
@@ -26,8 +26,8 @@ def ask_there(address: str, arguments: Sequence[str]) -> NoReturn:
     sys.exit(code)
 
 
-def watch_there(address: str, arguments: Sequence[str]) -> NoReturn:
-    """The same of a command that goes on for long: what it says is shown as it comes; Ctrl-C ends it there too."""
+def follow_remote(address: str, arguments: Sequence[str]) -> NoReturn:
+    """Likewise, and show the output of a long command as it comes; Ctrl-C ends the command too."""
     from auxtune.orchestrator.cluster.jobs import Jobs
 
     jobs = Jobs(address)
@@ -39,7 +39,7 @@ def watch_there(address: str, arguments: Sequence[str]) -> NoReturn:
         raise
 
 
-def run_there(address: str, arguments: Sequence[str], study: str) -> NoReturn:
+def run_remote(address: str, arguments: Sequence[str], study: str) -> NoReturn:
     """Run a study on the cluster and show its lines; Ctrl-C leaves it running."""
     from auxtune.orchestrator.cluster.jobs import Jobs
     from auxtune.orchestrator.errors import AuxtuneError

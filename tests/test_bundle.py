@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.cluster import parcel as parcels
-from auxtune.orchestrator.cluster.parcel import MANIFEST, pack, versions
-from auxtune.orchestrator.cluster.there import _unpacked
+from auxtune.orchestrator.cluster import bundle as bundles
+from auxtune.orchestrator.cluster.bundle import MANIFEST, pack, versions
+from auxtune.orchestrator.cluster.entrypoint import _unpacked
 from auxtune.orchestrator.errors import AuxtuneError, StudyDataError
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
@@ -39,24 +39,24 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFile:
     return read_study(home / "study.yaml", ["budget.trials=5"])
 
 
-def packed(study: StudyFile, folder: Path) -> parcels.Parcel:
+def packed(study: StudyFile, folder: Path) -> bundles.Bundle:
     folder.mkdir()
     return pack(study, folder)
 
 
-def test_a_study_finds_its_files_in_the_parcel_and_nowhere_else(study: StudyFile, tmp_path: Path) -> None:
-    parcel = packed(study, tmp_path / "parcel")
-    manifest = json.loads((parcel.folder / MANIFEST).read_text())
-    assert (parcel.folder / "study.yaml").read_text() == STUDY  # unexpanded, as it was written
-    there = parse_study(STUDY, "there", parcel.folder, manifest["overrides"])
+def test_a_study_finds_its_files_in_the_bundle_and_nowhere_else(study: StudyFile, tmp_path: Path) -> None:
+    bundle = packed(study, tmp_path / "bundle")
+    manifest = json.loads((bundle.folder / MANIFEST).read_text())
+    assert (bundle.folder / "study.yaml").read_text() == STUDY  # unexpanded, as it was written
+    there = parse_study(STUDY, "there", bundle.folder, manifest["overrides"])
     assert there.options.budget.trials == 5
     tasks = there.options.tasks
     paths = [tasks["tickets"].path, tasks["parts"].files.train, tasks["parts"].files.test, tasks["parts"].splits.probe]
     names = ["data/tickets.csv", "train.csv", "test.csv", "probe.csv"]
     for path, name in zip(paths, names, strict=True):
-        assert (parcel.folder / path).read_text() == f"a,b\n{name},1\n"
-    assert (parcel.folder / tasks["folder"].path / "train.jsonl").exists()
-    assert (parcel.folder / there.options.earlier / "rows.csv").exists()
+        assert (bundle.folder / path).read_text() == f"a,b\n{name},1\n"
+    assert (bundle.folder / tasks["folder"].path / "train.jsonl").exists()
+    assert (bundle.folder / there.options.earlier / "rows.csv").exists()
     assert tasks["mood"].builtin == "mood"
 
 
@@ -68,7 +68,7 @@ def test_the_digest_follows_content_overrides_and_nothing_else(study: StudyFile,
 
 
 def test_what_is_too_large_or_missing_is_refused_with_a_way_out(study: StudyFile, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(parcels, "MOST", 50)
+    monkeypatch.setattr(bundles, "MOST", 50)
     with pytest.raises(StudyDataError, match=r"at most 0 MiB can be sent .* --no-ship"):
         packed(study, tmp_path / "1")
     (study.folder / "train.csv").unlink()
@@ -80,14 +80,14 @@ def test_what_is_too_large_or_missing_is_refused_with_a_way_out(study: StudyFile
 
 
 def test_it_is_unpacked_where_the_next_job_finds_it(study: StudyFile, tmp_path: Path) -> None:
-    home, parcel = tmp_path / "there", packed(study, tmp_path / "parcel")
+    home, bundle = tmp_path / "there", packed(study, tmp_path / "bundle")
     home.mkdir()
-    command = _unpacked(parcel.folder, home)
+    command = _unpacked(bundle.folder, home)
     kept = home / "submitted" / "shipped"
     assert command[:2] == ["run", str(kept / "study.yaml")]
     assert command[-2:] == ["--address", "auto"]
     (kept / "files" / "mark").write_text("as it was")
-    _unpacked(parcel.folder, home)
+    _unpacked(bundle.folder, home)
     assert (kept / "files" / "mark").exists()
     (study.folder / "test.csv").write_text("a,b\nother,1\n")
     _unpacked(packed(study, tmp_path / "other").folder, home)
@@ -95,11 +95,11 @@ def test_it_is_unpacked_where_the_next_job_finds_it(study: StudyFile, tmp_path: 
 
 
 def test_other_versions_there_are_refused(study: StudyFile, tmp_path: Path) -> None:
-    parcel = packed(study, tmp_path / "parcel")
-    manifest = json.loads((parcel.folder / MANIFEST).read_text())
+    bundle = packed(study, tmp_path / "bundle")
+    manifest = json.loads((bundle.folder / MANIFEST).read_text())
     assert manifest["versions"] == versions()
     manifest["versions"]["ray"] = "1.0.0"
-    (parcel.folder / MANIFEST).write_text(json.dumps(manifest))
+    (bundle.folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(AuxtuneError, match=r"ray is .* here and 1\.0\.0 where the study was submitted"):
-        _unpacked(parcel.folder, tmp_path)
+        _unpacked(bundle.folder, tmp_path)
     assert versions()["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -1,10 +1,10 @@
-"""What runs on the head of a cluster for those who work from elsewhere: a submitted study, or any command.
+"""The entrypoint of Ray jobs on the head of a cluster: a submitted study, or any command.
 
-    python -m auxtune.orchestrator.cluster.there parcel           the study in the job's folder
-    python -m auxtune.orchestrator.cluster.there status studies/x
+    python -m auxtune.orchestrator.cluster.entrypoint bundle           the study in the job's folder
+    python -m auxtune.orchestrator.cluster.entrypoint status studies/x
 
 Both work in ``$AUXTUNE_HOME``, ``~/auxtune`` unless set, so that relative storage and tracking are found again by the
-next job. A parcel is unpacked there first, since a job's own folder goes away with it.
+next job. A bundle is unpacked there first, since a job's own folder goes away with it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.cli import main as auxtune
-from auxtune.orchestrator.cluster.parcel import MANIFEST, versions
+from auxtune.orchestrator.cluster.bundle import MANIFEST, versions
 from auxtune.orchestrator.errors import AuxtuneError
 
 BEGIN = "--- auxtune ---"  # what Ray says of a job comes before this line
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the parcel in the working directory, or a command. Ends the process with the command's exit code."""
+    """Run the bundle in the working directory, or a command. Ends the process with the command's exit code."""
     home = Path(os.environ.get("AUXTUNE_HOME") or "~/auxtune").expanduser()
     home.mkdir(parents=True, exist_ok=True)
     print(BEGIN, flush=True)
-    if list(arguments) == ["parcel"]:
+    if list(arguments) == ["bundle"]:
         try:
             arguments = _unpacked(Path.cwd(), home)
         except AuxtuneError as error:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _unpacked(job: Path, home: Path) -> list[str]:
-    """The command that runs the parcel in ``job``, which is kept in ``home``.
+    """The command that runs the bundle in ``job``, which is kept in ``home``.
 
     Raises ``AuxtuneError`` for other versions than those it was packed with.
     """
