@@ -17,15 +17,15 @@ from rich.terminal_theme import MONOKAI
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
-from auxtune.orchestrator.views.watched import Watched
+from auxtune.orchestrator.views.monitor import StudyMonitor
 
 
 def picture_of(folder: Path, now: float) -> str:
     """The view at ``now``, in seconds since the epoch, as an SVG that asks nothing of anywhere."""
-    watched = Watched(Study.from_folder(folder).file, folder)
-    watched.hear(read_events(folder / "ledger"))
+    monitor = StudyMonitor(Study.from_folder(folder).file, folder)
+    monitor.observe(read_events(folder / "ledger"))
     console = Console(width=104, height=40, record=True, force_terminal=True, file=io.StringIO())
-    console.print(LiveView(watched.scene(watched.state, now), now))
+    console.print(LiveView(monitor.snapshot(monitor.state, now), now))
     svg = console.export_svg(title=f"auxtune status studies/{folder.name} --watch", theme=MONOKAI, unique_id="live")
     return re.sub(r"@font-face\s*\{[^}]*\}\s*", "", svg)  # they name fonts of another server
 
