@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from auxtune.selectors import registry
+from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.methods.autosem import AutoSeM
@@ -110,7 +111,7 @@ def caught_by(test):
     """Expect that ``test`` of the suite fails for the class."""
 
     def note(cls):
-        made = dataclass(frozen=True)(cls)
+        made = options(cls)
         FAULTS.append((made, test.__name__))
         return made
 
@@ -131,6 +132,12 @@ class Correct(RandomSubset):
 @caught_by(SelectorContract.test_facts_are_declared_and_options_have_defaults)
 class WithoutDefault(Correct):
     depth: int = field(kw_only=True)
+
+
+@caught_by(SelectorContract.test_what_it_wants_is_what_it_asks_for)
+class SteersUnsaid(Thompson):
+    def wants(self):
+        return replace(super().wants(), inside=frozenset())
 
 
 @caught_by(SelectorContract.test_proposals_are_legal)
@@ -331,14 +338,14 @@ def test_the_suite_catches(fault, test):
 
 def test_the_suite_passes_what_the_faults_are_made_from():
     suite = SelectorContract()
-    suite.selector = dataclass(frozen=True)(Correct)()
+    suite.selector = options(Correct)()
     for test in properties():
         getattr(suite, test)()
 
 
 def test_every_property_has_a_fault_that_it_catches():
     assert {test for _, test in FAULTS} == set(properties())
-    assert len(properties()) == 14
+    assert len(properties()) == 15
 
 
 def properties():
