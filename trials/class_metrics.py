@@ -195,4 +195,5 @@ def _parts(measure: Measure, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """``above / below``, 0 where ``below`` is."""
-    return np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
+    ratios: np.ndarray = np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
+    return ratios

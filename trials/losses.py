@@ -29,7 +29,8 @@ class LossSum:
 
     def mean(self) -> float:
         """The loss per scored label, in nats (of a regression: in variances of the training labels)."""
-        return sum(torch.stack(self._sums).tolist()) / max(1, self._scored)
+        mean: float = sum(torch.stack(self._sums).tolist()) / max(1, self._scored)
+        return mean
 
 
 def score_losses(

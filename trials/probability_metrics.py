@@ -177,7 +177,8 @@ def _mean_of_columns(
         values, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
         sums += values * weight
         weights += weight
-    return np.divide(sums, weights, out=np.full(len(times), otherwise), where=weights > 0)
+    means: np.ndarray = np.divide(sums, weights, out=np.full(len(times), otherwise), where=weights > 0)
+    return means
 
 
 def _sorted_column(is_true: np.ndarray, share: np.ndarray) -> _Column:

@@ -14,7 +14,8 @@ def resample_mean(values: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np
     count = times.shape[1]
     sums = np.bincount(rows, values, minlength=count), np.bincount(rows, minlength=count).astype(float)
     total, elements = (times @ each for each in sums)
-    return np.divide(total, elements, out=np.zeros_like(total), where=elements > 0)
+    means: np.ndarray = np.divide(total, elements, out=np.zeros_like(total), where=elements > 0)
+    return means
 
 
 def sum_ties(values: np.ndarray, ties: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from auxtune.trials.resamples import resample_mean, split_resamples, sum_ties
 
 def absolute_errors(answers: Answers) -> np.ndarray:
     """(elements,)."""
-    return np.abs(_difference(answers))
+    errors: np.ndarray = np.abs(_difference(answers))
+    return errors
 
 
 def squared_errors(answers: Answers) -> np.ndarray:
@@ -126,7 +127,8 @@ def _correlations(one: np.ndarray, other: np.ndarray, drawn: np.ndarray) -> np.n
     a, b = _centred(one, drawn), _centred(other, drawn)
     spread = np.sqrt((drawn * a * a).sum(axis=1) * (drawn * b * b).sum(axis=1))
     fine = _varies(one, drawn) & _varies(other, drawn) & (spread > 0)
-    return np.divide((drawn * a * b).sum(axis=1), spread, out=np.zeros(len(drawn)), where=fine)
+    correlations: np.ndarray = np.divide((drawn * a * b).sum(axis=1), spread, out=np.zeros(len(drawn)), where=fine)
+    return correlations
 
 
 def _ranked(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

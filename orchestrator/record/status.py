@@ -17,7 +17,7 @@ class _Word(str, Enum):
 
     def __str__(self) -> str:
         """The word."""
-        return self.value
+        return str(self.value)
 
 
 class TrialStatus(_Word):

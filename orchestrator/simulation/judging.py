@@ -100,7 +100,8 @@ def _beyond_tasks(scores: np.ndarray) -> np.ndarray:
     filled = np.where(known, scores, 0.0)
     centred = np.where(known, filled - filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
     counts = known.sum(axis=1)
-    return np.divide(centred.sum(axis=1), counts, out=np.full(len(scores), np.nan), where=counts > 0)
+    means: np.ndarray = np.divide(centred.sum(axis=1), counts, out=np.full(len(scores), np.nan), where=counts > 0)
+    return means
 
 
 def _subset(replayed: Replayed, recording: RecordedGroups, split: str) -> Quality:

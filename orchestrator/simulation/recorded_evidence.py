@@ -84,7 +84,8 @@ def _has_values(values: np.ndarray) -> np.ndarray:
 
 def _recorded(values: np.ndarray) -> np.ndarray:
     """The tables, (seeds, tasks, tasks), of the seeds that have values."""
-    return values[_has_values(values)]
+    recorded: np.ndarray = values[_has_values(values)]
+    return recorded
 
 
 def _methods(measure: Measure, found: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:

@@ -46,7 +46,8 @@ def resolved(node: Schema) -> Schema:
     """The schema that a reference, or a reference or null, stands for."""
     for choice in node.get("anyOf", (node,)):
         if "$ref" in choice:
-            return study_schema()["$defs"][choice["$ref"].rpartition("/")[2]]
+            meant: Schema = study_schema()["$defs"][choice["$ref"].rpartition("/")[2]]
+            return meant
     return node
 
 
@@ -101,7 +102,8 @@ def _default(node: Schema) -> str:
 def _child(node: Schema, step: str | int) -> Schema | None:
     node = resolved(node)
     if step in node.get("properties", ()):
-        return node["properties"][step]
+        child: Schema = node["properties"][step]
+        return child
     if isinstance(step, int):
         return node.get("items")
     entries = node.get("additionalProperties")

@@ -137,7 +137,8 @@ def whole_numbers(rows: Rows, column: str, mistakes: Mistakes) -> np.ndarray:
     values = numbers(rows, column, mistakes)
     for row in np.flatnonzero(np.isfinite(values) & (values != np.round(values))).tolist():
         mistakes.add(f"expected a whole number, found {values[row]:g}", row, column)
-    return np.nan_to_num(values).astype(int)
+    whole: np.ndarray = np.nan_to_num(values).astype(int)
+    return whole
 
 
 def seconds_of(rows: Rows, mistakes: Mistakes) -> np.ndarray | None:

@@ -252,7 +252,8 @@ def _hash_rows(task: Task) -> str:
 def count_labels(rows: Examples, kind: Kind, labels: Sequence[str]) -> np.ndarray:
     """Rows of each class or label, or words of each tag, in the order of the ids, (labels,) int64."""
     if kind == "multi_label":
-        return np.array(rows.labels, np.int64).reshape(-1, len(labels)).sum(axis=0)
+        counts: np.ndarray = np.array(rows.labels, np.int64).reshape(-1, len(labels)).sum(axis=0)
+        return counts
     ids = (tag for row in rows.labels for tag in (row if isinstance(row, tuple) else (row,)))
     return np.bincount([int(each) for each in ids if each != IGNORED], minlength=len(labels))
 

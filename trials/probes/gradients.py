@@ -121,7 +121,8 @@ def _scale_directions(vectors: torch.Tensor) -> torch.Tensor:
     logistic loss with its penalty, so w = V (S²/4 + 1)^(-1/2) z has one of at most 1 in every direction.
     """
     _, sizes, directions = torch.linalg.svd(vectors, full_matrices=False)
-    return directions / (sizes.square() / 4 + 1).sqrt()[:, None]
+    conditioned: torch.Tensor = directions / (sizes.square() / 4 + 1).sqrt()[:, None]
+    return conditioned
 
 
 def _minimise(objective: Callable[[torch.Tensor], torch.Tensor], size: int) -> torch.Tensor:

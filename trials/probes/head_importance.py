@@ -138,7 +138,8 @@ def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) 
     def multiply(_: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
         mask = inputs[0].new_ones(len(inputs[0]), found.heads, requires_grad=True)
         masks.append(mask)
-        return (inputs[0].unflatten(-1, (found.heads, -1)) * mask[:, None, :, None]).flatten(-2)
+        masked: torch.Tensor = (inputs[0].unflatten(-1, (found.heads, -1)) * mask[:, None, :, None]).flatten(-2)
+        return masked
 
     with ExitStack() as hooks:
         for layer in found.layers:  # called in this order, once each

@@ -94,7 +94,7 @@ def _together(masked: bool) -> Callable[[Said, dict[str, torch.Tensor], Inputs],
 
     def way(number: Said, parameters: dict[str, torch.Tensor], inputs: Inputs) -> Found:
         axes = (None, None, *(0 for _ in inputs))
-        found: Any = vmap(grad_and_value(number), axes)(parameters, masked, *inputs)
+        found: Found = vmap(grad_and_value(number), axes)(parameters, masked, *inputs)
         return found
 
     return way

@@ -113,4 +113,5 @@ def _mixed(name: str, start: int, stop: int) -> np.ndarray:
     mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + seed
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    scrambled: np.ndarray = mixed ^ (mixed >> np.uint64(31))
+    return scrambled

@@ -43,4 +43,5 @@ def _moved(state: dict[str, Any], group: dict[str, Any], gradient: torch.Tensor)
     step = state.get("step", 0) + 1
     mean = torch.lerp(state.get("exp_avg", zero), gradient, 1 - beta1) / (1 - beta1**step)
     square = torch.lerp(state.get("exp_avg_sq", zero), gradient * gradient, 1 - beta2) / (1 - beta2**step)
-    return -group["lr"] * mean / (square.sqrt() + group["eps"])
+    change: torch.Tensor = -group["lr"] * mean / (square.sqrt() + group["eps"])
+    return change
