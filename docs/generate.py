@@ -40,7 +40,7 @@ def _between_marks(page: Path, text: str) -> str:
 
 def _methods() -> Iterator[str]:
     """The method table: what to know of each selector before choosing it, its name a link to how it works."""
-    headings = re.findall(r"^## (.+)$", (DOCS / "selectors.md").read_text(encoding="utf-8"), re.M)
+    headings = re.findall(r"^## (.+)$", (DOCS / "selectors.md").read_text(encoding="utf-8"), re.MULTILINE)
     anchors = {name: "-".join(heading.split(", ")) for heading in headings for name in heading.split(", ")}
     yield "| selector | answers with | costs | needs | not where | paper |"
     yield "|---|---|---|---|---|---|"

@@ -1,7 +1,7 @@
-"""Signs that an output cannot write, in letters that it can: Latin-1 has no ``≥``, and ASCII no ``ü``.
+r"""Signs that an output cannot write, in letters that it can: Latin-1 has no ``≥``, and ASCII no ``ü``.
 
 Done once, for all that is printed, in the streams themselves. Our own signs become what one would type for them; any
-other letter becomes its ``\\uXXXX``, from which it can be had again, and which JSON reads as that letter. Under
+other letter becomes its ``\uXXXX``, from which it can be had again, and which JSON reads as that letter. Under
 ``--json`` all become that.
 """
 
@@ -73,7 +73,7 @@ def _typed(sign: str) -> str:
 
 
 def _escaped(sign: str) -> str:
-    """``\\uXXXX``, twice beyond the first 65,536 signs, as in JSON."""
+    r"""``\uXXXX``, twice beyond the first 65,536 signs, as in JSON."""
     units = sign.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
 

@@ -46,7 +46,7 @@ MADE_IN = Path("/tmp/golden")  # the folder that every recorded path starts with
 NEW = "not expected, found"  # how a difference ends that is a field which has come since
 SIMULATE = ("simulate", "builtin", "--selector", "hoa", "--selector", "random_groups", "--seeds", "2", "--json")
 
-_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.S)  # how a page looks is no format, and is the same on each
+_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.DOTALL)  # how a page looks is no format, and is the same on each
 _selection = TypeAdapter(Selection)
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "python": (sys.executable, "-c"),
     "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),  # a change of files that are there
 }
-_BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.M)
+_BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

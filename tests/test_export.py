@@ -187,7 +187,7 @@ def test_every_kind_under_a_pretrained_encoder(tmp_path: Path) -> None:
     rows = run.finish("predict", "models/pair", "--task", "pair", "tasks/pair.jsonl")
     assert len(rows.splitlines()) == 240
     # Both ways to use it, as the card shows them, beside the model.
-    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
         command = [sys.executable, "-c", block]

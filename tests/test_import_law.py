@@ -130,6 +130,6 @@ def test_pandas_is_for_simulations_alone() -> None:
         file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
         for file in ROOT.glob("orchestrator/**/*.py")
     }
-    importing = {name for name, text in files.items() if re.search(r"^ *(import|from) pandas\b", text, re.M)}
+    importing = {name for name, text in files.items() if re.search(r"^ *(import|from) pandas\b", text, re.MULTILINE)}
     rooms = ("orchestrator/simulation/", "orchestrator/commands/simulate.py")
     assert importing and all(name.startswith(rooms) for name in importing)

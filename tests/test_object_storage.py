@@ -59,7 +59,7 @@ def test_a_place_in_a_store_reads_like_a_path() -> None:
     assert isinstance(path, Path) and str(path / "a" / "ledger") == "s3://bucket/studies/a/ledger"
     assert str((path / "a").parent) == "s3://bucket/studies" and (path / "a.json").name == "a.json"
     assert path.resolve() == path == path.absolute() and path.is_absolute()
-    copy = pickle.loads(pickle.dumps(path / "a"))  # noqa: S301 (our own)
+    copy = pickle.loads(pickle.dumps(path / "a"))
     assert type(copy) is ObjectPath and copy == path / "a" and str(copy) == "s3://bucket/studies/a"
     assert stored_path("studies") == Path("studies") and type(stored_path("/s3:/x")) is type(Path())
 

@@ -40,5 +40,5 @@ def test_the_tests_can_be_run_without_mkldnn() -> None:
 
 def test_the_target_runs_them_all() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    [kinds] = re.findall(r"^PORTABLE := (.*)$", makefile, re.M)
+    [kinds] = re.findall(r"^PORTABLE := (.*)$", makefile, re.MULTILINE)
     assert kinds.split() == ["own", "default", "avx2", "without-mkldnn"]

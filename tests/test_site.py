@@ -75,7 +75,7 @@ def test_links_lead_somewhere_and_nothing_is_asked_of_others(site: Path) -> None
 
 
 def test_tables_and_docstrings_arrive_as_such(site: Path) -> None:
-    keys = re.findall(r"^\| `(\S+)` \|", (ROOT / "docs" / "study-file.md").read_text(), re.M)
+    keys = re.findall(r"^\| `(\S+)` \|", (ROOT / "docs" / "study-file.md").read_text(), re.MULTILINE)
     _, _, text = made_of(ROOT / "docs" / "study-file.md", site).read_text().partition('id="every-key"')
     table, _, _ = text.partition("</table>")
     shown = re.findall(r'<tr class="row-\w+"><td><p><code[^>]*><span class="pre">([^<]+)', table)

@@ -128,7 +128,7 @@ def test_problems_of_all_columns_files_and_tasks_are_shown_at_once(tmp_path: Pat
     )
     assert all(place in message for place, message in zip(places, error.value.messages, strict=True))
     assert str(error.value).count("\n") == 3
-    assert pickle.loads(pickle.dumps(error.value)).messages == error.value.messages  # noqa: S301  # our own bytes
+    assert pickle.loads(pickle.dumps(error.value)).messages == error.value.messages  # our own bytes
 
 
 def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -224,9 +224,10 @@ def test_a_silence_of_the_storage_does_not_end_the_watching(monkeypatch: pytest.
 def test_a_study_shows_itself_while_it_runs_and_only_its_lines_and_answer_stay(small: StudyRun) -> None:
     terminal = CommandTerminal(small.home, "run", "study.yaml")
     # The first trial waits for its worker to begin; a later one may be over between two drawings.
-    terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+ s$", terminal.screen, re.M) is not None)
+    terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+ s$", terminal.screen, re.MULTILINE) is not None)
     seen = terminal.screen
-    assert re.search(r"^belief +leans to moods", seen, re.M) and re.search(r"^budget +trials .* of 8$", seen, re.M)
+    assert re.search(r"^belief +leans to moods", seen, re.MULTILINE)
+    assert re.search(r"^budget +trials .* of 8$", seen, re.MULTILINE)
     assert terminal.ended() == 0
     lines = shown(terminal.text)
     assert not any(line.startswith(("belief", "budget", "next", "small by")) for line in lines)
@@ -239,7 +240,7 @@ def test_a_study_shows_itself_while_it_runs_and_only_its_lines_and_answer_stay(s
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_terminal_clean(small: StudyRun) -> None:
     terminal = CommandTerminal(small.home, "run", "study.yaml", "--set", "training.steps=100000")
-    terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+/100000 ", terminal.screen, re.M) is not None)
+    terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+/100000 ", terminal.screen, re.MULTILINE) is not None)
     terminal.interrupt()
     assert terminal.ended() == 130 and is_left_clean(terminal)
     *lines, last = filter(None, shown(terminal.text))

@@ -89,7 +89,7 @@ def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
 
 
 def test_every_file_that_names_a_task_kind_is_on_its_page() -> None:
-    listed = "".join(re.findall(r"^\| (`[^|]+) \|", text_of(IN_A_CLONE), re.M))
+    listed = "".join(re.findall(r"^\| (`[^|]+) \|", text_of(IN_A_CLONE), re.MULTILINE))
     files = {file for folder in ("orchestrator", "trials", "selectors") for file in (ROOT / folder).rglob("*.py")}
     naming = {file.relative_to(ROOT).as_posix() for file in files if names_a_kind(file)}
     assert len(naming) > 20 and set(re.findall(r"`([\w/]+\.py)`", listed)) == naming
@@ -144,18 +144,18 @@ def test_what_is_shown_of_a_study_file_is_accepted(block: Block, monkeypatch: py
 
 
 def test_the_commands_of_make_are_its_targets_and_the_readme_names_two() -> None:
-    targets = set(re.findall(r"^([\w-]+): .*## ", text_of(ROOT / "Makefile"), re.M))
-    named = {page: set(re.findall(r"(?:^|`)make ([\w-]+)", text_of(page), re.M)) for page in PAGES}
+    targets = set(re.findall(r"^([\w-]+): .*## ", text_of(ROOT / "Makefile"), re.MULTILINE))
+    named = {page: set(re.findall(r"(?:^|`)make ([\w-]+)", text_of(page), re.MULTILINE)) for page in PAGES}
     assert named[README] == {"demo", "test"}
     assert set().union(*named.values()) <= targets
 
 
 @pytest.mark.parametrize("method", SHIPPED, ids=lambda method: method.name)
 def test_every_selector_is_described_with_its_options_and_paper(method: Method) -> None:
-    heading = next((h for h in re.findall(r"^## .*", text_of(METHODS), re.M) if method.name in h), None)
+    heading = next((h for h in re.findall(r"^## .*", text_of(METHODS), re.MULTILINE) if method.name in h), None)
     assert heading is not None
     section = text_of(METHODS).partition(f"{heading}\n")[2].partition("\n## ")[0]
-    shown = re.findall(r"^\| `(\w+)` \| `(.+)` \| (.+) \|$", section, re.M)
+    shown = re.findall(r"^\| `(\w+)` \| `(.+)` \| (.+) \|$", section, re.MULTILINE)
     defaults = [d if isinstance(d := option.default, str) else json.dumps(d) for option in method.options]
     assert shown == [(o.name, default, o.meaning) for o, default in zip(method.options, defaults, strict=True)]
     assert all(link in text_of(METHODS) for link in re.findall(r"https://\S+", method.paper or ""))
@@ -202,10 +202,10 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """What a link may name after ``#``, as GitHub makes it of headings."""
-    headings = re.findall(r"^#+ (.+)$", text_of(page), re.M)
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_changelog_tells_of_this_version() -> None:
-    version = re.search(r'^version = "(.+)"$', text_of(ROOT / "pyproject.toml"), re.M)
+    version = re.search(r'^version = "(.+)"$', text_of(ROOT / "pyproject.toml"), re.MULTILINE)
     assert version is not None and f"## [{version[1]}]" in text_of(ROOT / "CHANGELOG.md")

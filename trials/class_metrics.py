@@ -95,8 +95,9 @@ def count_balanced_accuracy(counts: Counts, answers: Answers) -> np.ndarray:
 
 
 def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
-    """Matthews' coefficient for any number of classes: Gorodkin, "Comparing two K-category assignments by a
-    K-category correlation coefficient", 2004, eq. 8, by sums; what was missed is a prediction of its own.
+    """Matthews' coefficient for any number of classes, by sums; what was missed is a prediction of its own.
+
+    Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004, eq. 8.
     """
     total = counts.total[:, 0]
     missed = total - counts.predicted.sum(axis=1)

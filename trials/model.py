@@ -109,7 +109,7 @@ class MultiLabelHead(Head):
         return outputs.sigmoid()
 
 
-HEADS: dict[Kind, type[ClassificationHead] | type[RegressionHead] | type[MultiLabelHead]] = {
+HEADS: dict[Kind, type[ClassificationHead | RegressionHead | MultiLabelHead]] = {
     "classification": ClassificationHead,
     "regression": RegressionHead,
     "token": ClassificationHead,

@@ -1,5 +1,4 @@
-"""The tokenizer that belongs to a pretrained encoder: any fast tokenizer of the Hugging Face hub or of a
-folder.
+"""The tokenizer of a pretrained encoder: any fast tokenizer of the Hugging Face hub or of a folder.
 
 Its Rust part is used directly, a thousand rows at a time; the Python class around it would only repack the
 result. Byte-level tokenizers tell "word" from " word", so sentences already cut into words are read with the

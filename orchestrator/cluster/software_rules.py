@@ -11,7 +11,7 @@ from auxtune.orchestrator.cluster.cluster_file import ClusterFile
 from auxtune.orchestrator.cluster.finding import Finding
 from auxtune.orchestrator.cluster.placeholders import PLACEHOLDER
 
-_INSTALLS = re.compile(r"\bpip3?\b.*\binstall\b", re.S)
+_INSTALLS = re.compile(r"\bpip3?\b.*\binstall\b", re.DOTALL)
 _RAY = re.compile(r"(?<![\w./-])ray(?:\[[\w,]*\])?(?![\w./\[-])\s*(?P<pin>==\s*(?P<version>[\w.]+))?")
 _WHEEL = re.compile(r"(?P<path>[^\s\"']*?auxtune-(?P<version>\d[\w.]*?)-[\w.-]+\.whl)")
 _PACKAGE = re.compile(r"(?<![\w./-])auxtune(?:\[[\w,]*\])?\s*==\s*(?P<version>[\w.]+)")

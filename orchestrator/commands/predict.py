@@ -120,8 +120,7 @@ def _write(out: Path, lines: Iterator[str]) -> None:
     from auxtune.trials.durable import write_durably
 
     def write(file: BinaryIO) -> None:
-        for line in lines:
-            file.write(line.encode())
+        file.writelines(line.encode() for line in lines)
 
     try:
         write_durably(out, write)

@@ -81,7 +81,7 @@ def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]
 
     ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` is for who cannot see it.
     """
-    import matplotlib  # slow to import, and only wanted where something is draw_svg
+    import matplotlib  # slow to import, and only wanted where something is drawn
     from matplotlib.figure import Figure
 
     written = io.StringIO()
@@ -97,7 +97,7 @@ def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]
 
 def _inlined(svg: str, name: str, says: str) -> str:
     svg = svg[svg.index("<svg ") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]+)"', svg)
     start = f'<svg role="img" aria-label="{escape(says)}" viewBox="{view[1] if view else ""}" '
     start += 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'

@@ -161,8 +161,9 @@ class Material:
 
 
 def read_material(folder: Path, study: StudyFile) -> Material:
-    """The study in ``folder``, from its ledger and its answer. Raises ``LedgerDamaged``, and ``AuxtuneError`` where
-    ``selection.json`` cannot be read.
+    """The study in ``folder``, from its ledger and its answer.
+
+    Raises ``LedgerDamaged``, and ``AuxtuneError`` where ``selection.json`` cannot be read.
     """
     events = read_events(folder / "ledger")
     accounts = Accounts(events)

@@ -34,7 +34,7 @@ _STEPS = 60  # of the log-linear fit
 
 
 def log_linear(shares: np.ndarray, scores: np.ndarray) -> Predict:
-    """c - exp(t . shares), by Huber's loss: every task pushes the score to its ceiling, ever less the nearer it is."""
+    """C - exp(t . shares), by Huber's loss: every task pushes the score to its ceiling, ever less the nearer it is."""
     centre, scale = float(scores.mean()), float(scores.std())
     target = (scores - centre) / scale
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 else:  # in the standard library from Python 3.11 on
 
-    def dataclass_transform(**_):
+    def dataclass_transform(**_: Any) -> Any:
         """Tell type checkers, and nobody else, that a decorator makes dataclasses."""
         return lambda decorator: decorator
 

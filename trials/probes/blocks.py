@@ -18,7 +18,7 @@ _OUTSIDE = "embeddings"
 
 
 def find_blocks(module: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """``embeddings`` (whatever is in no layer: position biases and a last norm too), then ``layer.0``, ``layer.1`` …
+    """``embeddings`` (whatever is in no layer: position biases and a last norm too) and ``layer.0``, ``layer.1``.
 
     Raises ``ProbeError`` where no layers can be made out.
     """

@@ -40,11 +40,12 @@ PARTS = ("train", "probe")
 
 
 def output_gradients(subject: Subject, options: Options) -> Arrays:
-    """``tasks`` (n,) names and ``kinds`` (n,), and of each of the splits train and probe, rows in the tasks' order:
+    """Projected gradients of margins, and the margins, of rows of the splits train and probe, in the tasks' order.
 
-    ``<split>_gradients`` (rows, size) float32, projected, ``<split>_margins`` (rows,) float32, and ``<split>_task``
-    (rows,) int, each row's place in ``tasks``. At most the option ``rows`` are of one task and split. Raises
-    ``ProbeError`` for a split without a labelled row, ``NonFiniteError`` for outputs or gradients that are not finite.
+    ``tasks`` (n,) names and ``kinds`` (n,), and of each split ``<split>_gradients`` (rows, size) float32,
+    projected, ``<split>_margins`` (rows,) float32, and ``<split>_task`` (rows,) int, each row's place in ``tasks``. At
+    most the option ``rows`` are of one task and split. Raises ``ProbeError`` for a split without a labelled row,
+    ``NonFiniteError`` for outputs or gradients that are not finite.
     """
     wanted, device = read_options(OutputGradientsOptions, options), subject.collate.device
     gradients = RowGradients(subject.model, f"output gradients {subject.recipe.seed}", wanted.size, device)
