@@ -1,11 +1,13 @@
 # Every target works in a fresh clone with Python >= 3.10 and make: the first one asked for makes .venv.
 
 PYTHON ?= python3
+# What a user gets, and with what contributors need besides.
+USABLE := .venv/usable
 INSTALLED := .venv/installed
 
 .PHONY: demo test test-portable check cluster-test docs golden screenshots scoreboard scoreboard-run wheel
 
-demo: $(INSTALLED)       ## the quickstart study, in a folder of its own under ./studies
+demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
 	cd "$$(mktemp -d studies/demo-XXXXXX)" && ../../.venv/bin/auxtune run ../../examples/quickstart.yaml
 
@@ -57,7 +59,11 @@ wheel: $(INSTALLED)      ## dist/*.whl; what an earlier build left behind must n
 	rm -rf build/lib build/bdist.* dist
 	.venv/bin/python -m build --wheel --no-isolation
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(USABLE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --editable . --constraint constraints.txt
+	touch $@
+
+$(INSTALLED): $(USABLE)
 	.venv/bin/python -m pip install --editable ".[dev]" --constraint constraints.txt
 	touch $@

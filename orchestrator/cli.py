@@ -15,27 +15,28 @@ import click
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
 from auxtune.orchestrator.written_signs import write_any_sign
 
-COMMANDS = {
-    "validate": "validate",
-    "plan": "plan",
-    "run": "run",
-    "submit": "submit",
-    "status": "status",
-    "list": "studies",
-    "show": "show",
-    "report": "report",
-    "stop": "stop",
-    "resume": "resume",
-    "clean": "clean",
-    "compare": "compare",
-    "ui": "ui",
-    "doctor": "doctor",
-    "export": "export",
-    "predict": "predict",
-    "simulate": "simulate",
-    "selectors": "selector_table",
-    "examples": "examples",
-    "completion": "completion",
+# Name -> its module, and its line in `auxtune --help`, for which no module is imported.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "validate": ("validate", "Check a study and its data, and say what its splits can show."),
+    "plan": ("plan", "Show what a study would train, and what that would cost."),
+    "run": ("run", "Search, confirm and answer a study, or continue it."),
+    "submit": ("submit", "Run a study on a cluster."),
+    "status": ("status", "Show how far a study is, its best score and its cost."),
+    "list": ("studies", "List the studies of a storage folder."),
+    "show": ("show", "Show one trial: its proposal, attempts, traceback and log."),
+    "report": ("report", "Write a study's page, report.html."),
+    "stop": ("stop", "Stop a running study in order."),
+    "resume": ("resume", "Continue an interrupted study, or extend a finished one."),
+    "clean": ("clean", "Show what a study no longer needs, then delete it."),
+    "compare": ("compare", "Compare the answers of finished studies at equal cost."),
+    "ui": ("ui", "Open MLflow's pages on the runs of a study."),
+    "doctor": ("doctor", "Examine a cluster file, or a cluster that is up."),
+    "export": ("export", "Train on a study's answer, and save the model."),
+    "predict": ("predict", "Predict the rows of a file with a saved model."),
+    "simulate": ("simulate", "Run selectors against a recorded table, without training."),
+    "selectors": ("selector_table", "List the selectors, with what they need and their options."),
+    "examples": ("examples", "List study and cluster files to start from, or copy one."),
+    "completion": ("completion", "Print the script that completes commands in a shell."),
 }
 
 
@@ -51,11 +52,16 @@ class _Commands(click.Group):
         """The commands in the order in which one meets them."""
         return list(COMMANDS)
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the line of each command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command, or ``None`` for a name that is none."""
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"auxtune.orchestrator.commands.{COMMANDS[name]}").command
+        command: click.Command = import_module(f"auxtune.orchestrator.commands.{COMMANDS[name][0]}").command
         return command
 
     def invoke(self, context: click.Context) -> Any:

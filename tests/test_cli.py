@@ -91,6 +91,12 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert auxtune_raising(KeyboardInterrupt(), monkeypatch).exit_code == 130
 
 
+def test_no_line_of_the_help_is_cut_at_80_columns() -> None:
+    shown = CliRunner().invoke(cli.main, ["--help"], terminal_width=80).stdout
+    lines = dict(re.findall(r"^  (\w+) {2,}(\S.*)$", shown.partition("Commands:")[2], re.MULTILINE))
+    assert lines == {name: line for name, (_, line) in cli.COMMANDS.items()}
+
+
 def auxtune_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Result:
     """The end of a command that raises ``error``."""
 
@@ -98,7 +104,7 @@ def auxtune_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Re
     def command() -> None:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "broken", "broken")
+    monkeypatch.setitem(cli.COMMANDS, "broken", ("broken", "Breaks."))
     monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(command=command))
     return auxtune("broken")
 

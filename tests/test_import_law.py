@@ -119,7 +119,7 @@ def test_metrics_load_no_torch() -> None:
 def test_help_loads_nothing_heavy() -> None:
     from auxtune.orchestrator.cli import COMMANDS
 
-    added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module in COMMANDS.values()))
+    added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module, _ in COMMANDS.values()))
     assert len(added) == len(COMMANDS)
     assert {name: loaded_of(HEAVY, names) for name, names in added.items() if loaded_of(HEAVY, names)} == {}
 
