@@ -33,7 +33,14 @@ NAVIGATION = {
         "docs/cluster",
         "docs/python",
     ],
-    "Understand": ["docs/how-it-works", "docs/selectors", "docs/results", "docs/scoreboard", "docs/builtin-tasks"],
+    "Understand": [
+        "docs/architecture",
+        "docs/how-it-works",
+        "docs/selectors",
+        "docs/results",
+        "docs/scoreboard",
+        "docs/builtin-tasks",
+    ],
     "Extend": [
         "docs/simulating",
         "docs/adding-a-selector",
