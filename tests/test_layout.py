@@ -65,6 +65,17 @@ def test_every_file_is_short_and_says_what_it_is(path: Path) -> None:
     assert not VAGUE & set(path.stem.split("_")), "a name that says what the file is for"
 
 
+def test_no_function_of_the_product_goes_on_for_more_than_a_screen() -> None:
+    """A docstring and a signature, which is long where a command has many options, do not count."""
+    longest = {}
+    for path in (path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[min(1, len(node.body) - 1)] if ast.get_docstring(node) else node.body[0]
+                longest[f"{path.name}:{node.name}"] = (node.body[-1].end_lineno or 0) - first.lineno + 1
+    assert len(longest) > 2000 and {name: lines for name, lines in longest.items() if lines > 40} == {}
+
+
 def test_the_files_that_pages_name_are_there() -> None:
     pages = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"]
     named = {

@@ -11,6 +11,7 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import fewest_search_trials
 from auxtune.orchestrator.planning.estimate import (
+    CostEstimate,
     Room,
     Spread,
     Throughput,
@@ -73,10 +74,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(accounts.unfinished)}
     room = find_room(limits, past, each, confirm, len(missing), seen.slots, price)
     most, ends = (0, "selected") if context.is_searched else _most(foreseen, room)
-    search = None
-    if most is not None and (each is not None or most == 0):
-        known = (coming or [])[:most]
-        search = estimate_cost([*known, *([each] * (most - len(known)) if each else [])], seen.slots, price)
+    search = _estimate_search(seen, coming or [], each, most)
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
@@ -90,16 +88,29 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
             "kinds": _kinds(seen, foreseen.proposals),
         },
         "confirm": [_arm(seen, arm) for arm in arms],
-        "cost": {
-            "search": asdict(search) if search else None,
-            "confirm": asdict(confirm) if confirm else None,
-            "total": asdict(search + confirm) if search and confirm else None,
-        },
+        "cost": _costs(search, confirm),
         "budget": [asdict(one) for one in room],
         "trials": _trials(limits.get("trials"), past["trials"], len(missing)),
         "pace": dict(seen.measured),
         "notes": [*seen.notes, *_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
+
+
+def _estimate_search(
+    seen: Forecast, coming: Sequence[Spread], each: Spread | None, most: int | None
+) -> CostEstimate | None:
+    """What the search still costs: trials of ``coming`` seconds, and then of ``each``; ``None`` where unknown."""
+    if most is None or (each is None and most > 0):
+        return None
+    known = list(coming[:most])
+    later = [each] * (most - len(known)) if each else []
+    return estimate_cost([*known, *later], seen.slots, seen.context.price)
+
+
+def _costs(search: CostEstimate | None, confirm: CostEstimate | None) -> dict[str, Any]:
+    total = search + confirm if search and confirm else None
+    parts = {"search": search, "confirm": confirm, "total": total}
+    return {part: asdict(cost) if cost else None for part, cost in parts.items()}
 
 
 def _trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:

@@ -53,17 +53,23 @@ def _of_primary(material: Material) -> Iterator[Block]:
         "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and parts of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
     )
+    costs = [_seconds(trial, device) / size for trial in best]
+    yield _front_table(material, best, costs, f"{device} {unit}")
+
+
+def _front_table(material: Material, best: Sequence[Trial], costs: Sequence[float], unit: str) -> Table:
+    """The trials that nothing cheaper reaches, with what each took in ``unit``."""
     rows = [
         (
             f"{trial.id:04d}",
             trial.phase,
             " + ".join(trial.proposal.tasks),
-            number(shown_score(trial, search_score), ".4f"),
-            number(_seconds(trial, device) / size, ".3g"),
+            number(shown_score(trial, material.accounts.search_score), ".4f"),
+            number(cost, ".3g"),
         )
-        for trial in best
+        for trial, cost in zip(best, costs, strict=True)
     ]
-    yield Table("On the front", ("trial", "phase", "tasks", material.scored, f"{device} {unit}"), tuple(rows))
+    return Table("On the front", ("trial", "phase", "tasks", material.scored, unit), tuple(rows))
 
 
 def _of_groups(material: Material) -> Iterator[Block]:
