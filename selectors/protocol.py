@@ -261,25 +261,23 @@ class Wants:
     """What a selector, with its options, can answer, and what it asks of whoever runs it.
 
     Every refusal reads it and so does the method table; the contract suite holds proposals and answers to it.
-
-    objectives: what may be asked of it: a ``primary`` to win, a mixture by something ``scored`` that is no task, or
-        ``groups`` that serve every task. ``start`` refuses a problem without a primary where ``groups`` are not among
-        them.
-    answers: what people get: a subset of the tasks, their weights, also their rows, groups, or a ranking.
-    inside: what its trainings need beside the training itself: arrays that are measured (``measure``), an inner
-        selector (``steer``), the weights of another trial (``continue``), chosen training rows (``rows``), factors of
-        the losses (``loss_weights``).
-    observes: whether it may be told of proposals that it did not make.
-    space: whether it also chooses values of the recipe.
-    bounds: whether it keeps to bounds on tasks' shares.
     """
 
     objectives: frozenset[Objective]
+    """What may be asked of it: a ``primary`` to win, a mixture by something ``scored`` that is no task, or ``groups``
+    that serve every task. ``start`` refuses a problem without a primary where ``groups`` are not among them."""
     answers: Answer
+    """What people get: a subset of the tasks, their weights, also their rows, groups, or a ranking."""
     inside: frozenset[Inside] = frozenset()
+    """What its trainings need beside the training itself: arrays that are measured (``measure``), an inner selector
+    (``steer``), the weights of another trial (``continue``), chosen training rows (``rows``), factors of the losses
+    (``loss_weights``)."""
     observes: bool = False
+    """Whether it may be told of proposals that it did not make."""
     space: bool = False
+    """Whether it also chooses values of the recipe."""
     bounds: bool = False
+    """Whether it keeps to bounds on tasks' shares."""
 
 
 class Selector(Protocol):
