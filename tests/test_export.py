@@ -156,7 +156,7 @@ def test_the_card_says_what_is_known_elsewhere(whole: StudyRun, tmp_path: Path) 
     assert (card.license, card.library_name, card.model_name) == ("unknown", "transformers", "model")
     reported = {(each.dataset_name, each.metric_type): each.metric_value for each in card.eval_results}
     assert reported == {(t, m): round(v, 6) for t, scores in made["test"].items() for m, v in scores.items()}
-    ours, theirs = (each["report"]["moods"]["accuracy"] for each in (made, answer))
+    ours, theirs = (scores["moods"]["accuracy"] for scores in (made["test"], answer["report"]))
     assert f"accuracy {ours:.4f} | accuracy {theirs:.4f}" in text
     for control, lift in answer["lift"].items():
         shown = "– | the same training" if lift["same_training"] else f"{lift['mean']:+.4f} accuracy | needs 3 seeds"
@@ -322,7 +322,8 @@ def test_a_draft_is_one_process_s_and_never_takes_the_place_of_a_model(tmp_path:
         pass
 
 
-def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path) -> None:
+def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the study's storage begins
     (tmp_path / "study.yaml").write_text(ALL_KINDS.replace("./encoder", "tiny").replace("covariance", "none"))
     write_tasks(tmp_path / "tasks")
     study = read_study(tmp_path / "study.yaml")
