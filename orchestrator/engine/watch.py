@@ -20,7 +20,15 @@ from auxtune.trials.result import Cost, Result
 GRACE = 30.0  # seconds beyond the limit at which a worker ends itself
 
 
-class LoopWatch(tune.Callback):
+class _Watch(tune.Callback):
+    """A callback of this process alone."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles callbacks into its scratch folder, which is never read back."""
+        return {}
+
+
+class LoopWatch(_Watch):
     """Calls ``each_turn`` in every turn of Ray's loop, and knows what Ray says of a trial that broke."""
 
     def __init__(self, each_turn: Callable[[], None]) -> None:
@@ -39,12 +47,8 @@ class LoopWatch(tune.Callback):
         lines = Path(file).read_text(encoding="utf-8").split("\n") if file and Path(file).is_file() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles callbacks into its scratch folder, which is never read back."""
-        return {}
 
-
-class HangWatch(tune.Callback):
+class HangWatch(_Watch):
     """Ends attempts that show no sign of life for ``limit`` seconds: a failed result, and the actor is killed.
 
     A worker ends itself at its own time limit; this is for one that cannot, in a deadlock or a dead mount. One that
