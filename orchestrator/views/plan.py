@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from auxtune.orchestrator.answer.cost import sum_cost
-from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import fewest_search_trials
 from auxtune.orchestrator.planning.estimate import (
     CostEstimate,
@@ -61,7 +60,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     context, accounts = seen.context, seen.context.accounts
     fewest = fewest_search_trials(study.options, context.problem)
     foreseen, arms = seen.upcoming_trials(), comparison_arms(context.confirmation, accounts, context.is_searched)
-    limits, price = study.options.budget.model_dump(exclude_none=True), price_of(study.options)
+    limits, price = study.options.budget.model_dump(exclude_none=True), context.price
     spent = vars(sum_cost(accounts, price, None))
     coming = _seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
     each = average(coming or [])

@@ -9,6 +9,7 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Section, 
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.sections.trials import mean_scores
 from auxtune.selectors.protocol import Selection, TaskInfo
+from auxtune.trials.encoded import SPLITS
 
 
 def tasks_section(material: Material) -> Section:
@@ -39,7 +40,7 @@ def _origins(material: Material) -> Iterator[Block]:
     """Which file became which split; a session of an earlier version did not record it."""
     splits = material.accounts.sessions[-1].opened.splits
     if splits:
-        held_out = ("probe", "validation", "test")
+        _, *held_out = SPLITS
         rows = tuple((task, *(origins[part] for part in held_out)) for task, origins in splits.items())
         yield Table("Where the splits come from", ("task", *held_out), rows)
 
