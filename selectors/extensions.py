@@ -6,11 +6,12 @@ selectors without the method too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
-from auxtune.selectors.protocol import Evidence, Proposal, Selector
+from auxtune.selectors.beliefs import Belief
+from auxtune.selectors.protocol import JSON, Evidence, Proposal, Selector
 
 
 @runtime_checkable
@@ -51,6 +52,88 @@ class Predicts(Protocol):
 
         With a primary that is the primary, with something ``scored`` that; else every task of the proposal.
         """
+
+
+@runtime_checkable
+class Believes(Protocol):
+    """What a selector has beside the seven functions if reports and live views shall show what it believes."""
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterable[Belief]:
+        """What the JSON of a ``Selection.belief`` of its own says, the first things to be told first.
+
+        It reads what is there and computes nothing: the answer may be one of an earlier version.
+        """
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a pull of a bandit taught."""
+
+    task: str
+    rewarded: bool | None
+    """``None`` where the pull taught nothing."""
+    posterior: Mapping[str, float]
+    """Task -> the mean of its posterior afterwards, which may forget."""
+    rates: Mapping[str, float]
+    """Task -> its utility afterwards by all rewards so far."""
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """What a selector has beside the seven functions if it learns of tasks pull by pull; an inner one too."""
+
+    def learned(self, before: Any, after: Any) -> Lesson | None:
+        """What the one outcome between two states taught; ``None`` where no pull ended."""
+
+
+@dataclass(frozen=True)
+class ActivePart:
+    """A selector that wraps no other, as it is at work within those that wrap it."""
+
+    stage: str
+    """What the stages of its proposals begin with; empty where nothing wraps it."""
+    selector: Selector
+    state: Any
+    best: float | None = None
+    """Of several searches, the best score of this one."""
+    handed_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Each stage that is over -> the tasks that it left to the next."""
+
+    def has_asked(self, stage: str) -> bool:
+        """Whether a proposal of ``stage`` is its own."""
+        return not self.stage or stage == self.stage or stage.startswith(f"{self.stage}.")
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """What a wrapper has beside the seven functions so that its parts can be shown apart."""
+
+    def active_parts(self, state: Any) -> Iterable[ActivePart]:
+        """The parts at work in ``state``, with their own states."""
+
+    def divide_belief(self, belief: Mapping[str, JSON]) -> Iterable[tuple[str, Selector, Mapping[str, JSON]]]:
+        """Stage, selector and own belief of each part that ``belief`` tells of."""
+
+
+def find_active_parts(selector: Selector, state: Any) -> Iterator[ActivePart]:
+    """The selectors at work within ``selector``, whatever wraps them; itself where it wraps none."""
+    if not isinstance(selector, Divides):
+        yield ActivePart("", selector, state)
+        return
+    for part in selector.active_parts(state):
+        for inner in find_active_parts(part.selector, part.state):
+            stage = ".".join(filter(None, (part.stage, inner.stage)))
+            best = part.best if inner.best is None else inner.best
+            yield replace(inner, stage=stage, best=best, handed_on={**part.handed_on, **inner.handed_on})
+
+
+def read_beliefs(selector: Selector, belief: Mapping[str, JSON]) -> Iterator[tuple[str, Belief]]:
+    """What ``selector`` and all that it wraps believe, each with its stage: empty where there are none."""
+    if isinstance(selector, Believes):
+        yield from (("", each) for each in selector.beliefs(belief))
+    if isinstance(selector, Divides):
+        for stage, part, own in selector.divide_belief(belief):
+            yield from ((".".join(filter(None, (stage, inner))), each) for inner, each in read_beliefs(part, own))
 
 
 def renumber(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:

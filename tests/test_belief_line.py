@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from watched_study import RANDOM, begun, snapshot_of
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
+from auxtune.selectors.beliefs import Belief, Expectation, Ranking
 from auxtune.selectors.methods.controls import RandomState, RandomSubset
-from auxtune.selectors.protocol import Evidence, Selection
+from auxtune.selectors.protocol import JSON, Evidence, Selection
 from auxtune.selectors.registry import SELECTORS
 
 RATES = (
@@ -86,6 +88,29 @@ class Confused(RandomSubset):
         if not state.scores:
             raise ZeroDivisionError("no scores")
         return replace(super().select(state, evidence), belief={"tried": [{"score": 0.5}]})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        yield Expectation(belief["tried"][0]["mean"], None)
+
+
+class Outsider(RandomSubset):
+    """A selector from elsewhere that says what it believes in the words of all."""
+
+    def select(self, state: RandomState, evidence: Evidence) -> Selection:
+        return replace(super().select(state, evidence), belief={"liking": {"p": 0.9, "helps": 0.7}})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        yield Ranking("liking", "liking, in [0, 1]", "liked", belief["liking"])
+
+
+def test_a_selector_from_elsewhere_has_its_line(tmp_path: Path) -> None:
+    study = simulated(tmp_path, RANDOM)
+    begun(study, 3)
+    watched = StudyMonitor(study.study, study.folder)
+    watched.observe(read_events(study.folder / "ledger"))
+    watched._selector = Outsider()
+    snapshot = watched.snapshot("running", time.time())
+    assert snapshot is not None and snapshot.belief.endswith("; liked: helps 0.70")
 
 
 @pytest.mark.parametrize(("ended", "why"), [(0, "ZeroDivisionError: no scores"), (3, "KeyError: 'mean'")])

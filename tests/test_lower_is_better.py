@@ -13,7 +13,7 @@ from synthetic_tasks import TASKS, finish, single, start
 from auxtune.orchestrator.answer.lift import mean_lift, paired_lift
 from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.record.scores import sign_of, sign_of_outcome
-from auxtune.orchestrator.report.scatter import Point, front
+from auxtune.orchestrator.report.charts import Point, find_front
 from auxtune.selectors.protocol import Outcome
 from auxtune.trials.metrics import Predictions
 
@@ -71,4 +71,4 @@ def test_the_sign_of_a_score_is_that_of_its_main_metrics() -> None:
 
 def test_the_front_of_a_loss_is_below() -> None:
     points = [Point(1, 0.7), Point(2, 0.5), Point(3, 0.6), Point(4, 0.4)]
-    assert [point.quality for point in front(points, direction=-1)] == [0.7, 0.5, 0.4]
+    assert [point.quality for point in find_front(points, direction=-1)] == [0.7, 0.5, 0.4]

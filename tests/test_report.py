@@ -23,8 +23,8 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.report.charts import Point, find_front
 from auxtune.orchestrator.report.page import render_html
-from auxtune.orchestrator.report.scatter import Point, front
 from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import summarize
@@ -110,7 +110,7 @@ def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_pa
 
 def test_the_front_is_what_nothing_cheaper_reaches() -> None:
     points = [Point(1, 0.3), Point(2, 0.5), Point(2, 0.6), Point(3, 0.6), Point(4, 0.9), Point(5, 0.1)]
-    assert front(points) == [Point(1, 0.3), Point(2, 0.6), Point(4, 0.9)]
+    assert find_front(points) == [Point(1, 0.3), Point(2, 0.6), Point(4, 0.9)]
 
 
 def test_the_trials_on_the_front_are_the_best_for_their_cost(tmp_path: Path) -> None:
@@ -178,16 +178,16 @@ def test_searches_with_several_seeds_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_bandit_is_drawn_as_it_was_folded(tmp_path: Path) -> None:
-    from auxtune.orchestrator.report.search.bandit import _by_trials, _inside_runs, _posterior_means, _rates
+    from auxtune.orchestrator.report.search.bandit import list_histories
 
-    for means, chosen_by in ((_rates, ""), (_posterior_means, ", released: true")):
-        home = tmp_path / means.__name__
+    for forgets, chosen_by in ((False, ""), (True, ", released: true")):
+        home = tmp_path / f"forgets {forgets}"
         material = material_of(finished(home, f"{{name: thompson, rounds: 12{chosen_by}}}"))
-        runs = list(_inside_runs(material, means))
+        runs = list_histories(material, forgets)
         assert [run.pulls[-1].means for run in runs] == [pytest.approx(each) for each in material.belief["runs"]]
         assert [pull.rewarded for run in runs for pull in run.pulls].count(None) == 2  # first rounds teach nothing
         pulls = material_of(finished(home / "pulls", f"{{name: thompson, mode: trials, rounds: 12{chosen_by}}}"))
-        (history,) = _by_trials(pulls, means)
+        (history,) = list_histories(pulls, forgets)
         assert len(history.pulls) == 12 and history.pulls[0].rewarded is None
         assert history.pulls[-1].means == pytest.approx(pulls.belief["utility"])
         assert {pull.rewarded for pull in history.pulls} == {None, True, False}

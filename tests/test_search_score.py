@@ -23,9 +23,10 @@ from auxtune.orchestrator.record.events import from_json, to_json
 from auxtune.orchestrator.record.results import attempt_folder, read_result
 from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, sign_of_outcome, value_noun
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.belief import _grounds
+from auxtune.orchestrator.views.belief import describe_grounds
+from auxtune.selectors.beliefs import BestDrawn, Expectation
 from auxtune.selectors.kit.networks import NetworkRuns
-from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, Selection, TaskInfo
+from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import load_base
 from auxtune.trials.evaluation import Evaluation
@@ -220,10 +221,10 @@ def test_people_see_what_was_measured() -> None:
 
 
 def test_a_belief_about_losses_is_told_in_losses() -> None:
-    belief = {"tried": [{"mean": -0.5, "score": -0.43118}], "best_score": -0.25}
-    told = list(_grounds(Selection("mixture", ("p",), belief=belief), "p", -1, "loss"))
+    believed = [Expectation(-0.5, -0.43118), BestDrawn(-0.25)]
+    told = list(describe_grounds(believed, "p", lambda score: shown_value(-score, "loss")))
     assert told == ["expects loss 0.5000 of it, seen loss 0.4312", "no belief: the best that it drew, loss 0.2500"]
-    assert "expects -0.5000 of it" in "; ".join(_grounds(Selection("mixture", belief=belief), "p", 1, "metric"))
+    assert "expects -0.5000 of it" in next(describe_grounds(believed, "p", lambda score: shown_value(score, "metric")))
 
 
 @pytest.mark.slow

@@ -8,8 +8,7 @@ from auxtune.orchestrator.answer.comparison import UNITS, Comparison, describe_c
 from auxtune.orchestrator.answer.lift import Lift
 from auxtune.orchestrator.answer.verdict import interval
 from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, number, small
-from auxtune.orchestrator.report.intervals import intervals
-from auxtune.orchestrator.report.scatter import Point, scatter
+from auxtune.orchestrator.report.charts import Point, draw_intervals, draw_scatter
 from auxtune.orchestrator.report.sections.lift import bounds
 from auxtune.trials.metrics import direction_of
 
@@ -78,7 +77,7 @@ def _studies(found: Comparison) -> Iterator[Block]:
         points = {study.study: [Point(study.cost, test.mean, test.low, test.high)] for study, test in scored}
         said = "; ".join(f"{study.study} {test.mean:.4f} for {study.cost:.3g} {unit}" for study, test in scored)
         across, up = f"cost of the search ({unit})", f"{metric} on the test split"
-        svg = scatter("cost", points, across, up, said, direction_of(metric))
+        svg = draw_scatter("cost", points, across, up, said, direction_of(metric))
         yield Picture(
             svg,
             "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
@@ -111,7 +110,7 @@ def _differences(found: Comparison) -> Iterator[Block]:
         unit = f"difference on the test split, {next(iter(known.values())).metric}"
         said = "; ".join(f"{label} {lift.mean:+.4f}" for label, lift in known.items())
         yield Picture(
-            intervals("differences", list(known.items()), unit, said),
+            draw_intervals("differences", list(known.items()), unit, said),
             f"Each difference with its {found.level:.1%} interval: all of them hold together with 95 %.",
         )
     rows = [

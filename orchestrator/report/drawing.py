@@ -51,25 +51,25 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def signed(value: float, pattern: str = "+.2f") -> str:
+def format_signed(value: float, pattern: str = "+.2f") -> str:
     """A number with its sign, which nothing has none of.
 
-    >>> signed(-0.001), signed(0.25)
+    >>> format_signed(-0.001), format_signed(0.25)
     ('0.00', '+0.25')
     """
     text = format(value, pattern)
     return text if float(text) else text.lstrip("+-")
 
 
-def colour(name: str) -> str:
+def encode_colour(name: str) -> str:
     """What to give matplotlib for a colour of the style sheet."""
     return _NUMBERS[name]
 
 
-def level(value: float, largest: float) -> int:
+def choose_step(value: float, largest: float) -> int:
     """Which of the nine steps of ``DIVERGING`` stands for a value in [-largest, largest].
 
-    >>> level(-1.0, 1.0), level(0.0, 1.0), level(1.0, 1.0)
+    >>> choose_step(-1.0, 1.0), choose_step(0.0, 1.0), choose_step(1.0, 1.0)
     (0, 4, 8)
     """
     part = 0.0 if largest <= 0 else max(-1.0, min(1.0, value / largest))
@@ -92,10 +92,10 @@ def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return Markup(_inlined(written.getvalue(), name, says))
+    return Markup(_inline_svg(written.getvalue(), name, says))
 
 
-def _inlined(svg: str, name: str, says: str) -> str:
+def _inline_svg(svg: str, name: str, says: str) -> str:
     svg = svg[svg.index("<svg ") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     view = re.search(r'viewBox="([^"]+)"', svg)
@@ -107,3 +107,12 @@ def _inlined(svg: str, name: str, says: str) -> str:
     for known, number in _NUMBERS.items():
         svg = svg.replace(number, f"var(--{known})")
     return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def name_drawing(name: str, stage: str) -> str:
+    """A name for a drawing that no other stage's has: letters, digits and hyphens.
+
+    >>> name_drawing("ranking tau", "gradts_trial")
+    'ranking-tau-gradts-trial'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {stage}".lower()).strip("-")

@@ -30,6 +30,8 @@ from auxtune.orchestrator.record.scores import scored_by, sign_in
 from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.beliefs import Belief, Repeats
+from auxtune.selectors.extensions import ActivePart, find_active_parts, read_beliefs
 from auxtune.selectors.protocol import Problem, Selection, Selector
 
 
@@ -143,6 +145,17 @@ class Material:
             return self.answer.belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}
 
+    @cached_property
+    def beliefs(self) -> tuple[tuple[str, Belief], ...]:
+        """The same as values, each with the stage of the method that believes it; empty where it has no stages."""
+        return tuple(read_beliefs(self.selector, self.belief))
+
+    @property
+    def answering_part(self) -> ActivePart:
+        """The selector at work whose answer counts: of several searches the winner's."""
+        winner = next((each.winner for _, each in self.beliefs if isinstance(each, Repeats)), 0)
+        return list(find_active_parts(self.selector, self.fold.state))[winner]
+
     @property
     def confirmation(self) -> Confirmation:
         """What confirm compares."""
@@ -183,3 +196,8 @@ def finished_material(
     ``accounts`` are of all ``events``, which are folded where they are not given.
     """
     return Material(folder, study, events, Accounts(events) if accounts is None else accounts, "done", answer)
+
+
+def describe_stage(stage: str) -> str:
+    """The words to put behind a caption of what a stage has done; none where there are no stages."""
+    return f" (stage {stage})" if stage else ""

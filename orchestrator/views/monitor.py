@@ -24,7 +24,7 @@ from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.belief import belief_line
+from auxtune.orchestrator.views.belief import describe_belief
 from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.orchestrator.views.remaining_work import describe_remaining_work
@@ -148,7 +148,7 @@ class StudyMonitor:
         with self._limiter.at_work():
             self._asked = fold.after
             try:
-                self._belief = belief_line(
+                self._belief = describe_belief(
                     self._selector, fold.state, self._evidence, sign_in(self._accounts), self._accounts.search_score
                 )
             except AuxtuneError as error:  # evidence that is gone, say: the study itself will tell

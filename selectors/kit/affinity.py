@@ -217,6 +217,11 @@ class Reliability:
         """For ``Selection.belief``."""
         return {**vars(self), "shown": self.shown}
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, JSON]) -> Reliability:
+        """What ``as_json`` told."""
+        return cls(told["halves"], told["full"], told["p"], told["replicates"])
+
 
 def preferences(table: np.ndarray, own: bool = False) -> np.ndarray:
     """What each recipient's sources do for it, less the mean of its row: (tasks * (tasks - 1),) of (tasks, tasks).

@@ -24,15 +24,16 @@ primary's there is no ranking at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from auxtune.selectors.beliefs import Ranking
 from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.measured_runs import Run, SingleRuns
 from auxtune.selectors.kit.similarity import recorded
-from auxtune.selectors.protocol import Evidence, Measure
+from auxtune.selectors.protocol import JSON, Evidence, Measure
 
 RowsNorm: TypeAlias = Literal["l2", "sum"]
 
@@ -137,3 +138,13 @@ def unmeasured(runs: SingleRuns) -> list[str]:
     """The tasks whose own run has ended without importances."""
     ended = [task for task, shuffled in runs.wanted if shuffled is None and (task, None) in runs.told]
     return [task for task in ended if runs.key(task, "head_importance") is None]
+
+
+def read_taus(belief: Mapping[str, JSON]) -> Iterator[Ranking]:
+    """The taus that stand in a belief, with the threshold and the twins where it was measured."""
+    if not (found := belief["tau"]):
+        return
+    threshold, meaning = belief.get("threshold"), "Kendall's τ with the primary's head profile"
+    beyond = ", which no task can reach" if threshold is not None and threshold > 1 else ""
+    line = "" if threshold is None else f"the threshold, {threshold:.3f}{beyond}"
+    yield Ranking("tau", meaning, "heads alike by τ", found, threshold, line, tuple(belief.get("twins") or ()))

@@ -13,13 +13,13 @@ alone. Runs that are measured keep the problem's seed in every stage: what one h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from auxtune.selectors.extensions import checkpoints_used_by, reading_of, renumber
+from auxtune.selectors.extensions import ActivePart, checkpoints_used_by, reading_of, renumber
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
     JSON,
@@ -39,7 +39,7 @@ _ANY = (("random_subset", RandomSubset()),)  # a default, as every option has on
 
 @dataclass(frozen=True)
 class PipelineState:
-    """The stage under way with its state, and what the stages before it believed.
+    """The stage under way with its state, what the stages before it believed, and the tasks that they left.
 
     ``numbers`` gives the present stage's own count of a proposal; of former stages nothing is pending.
     """
@@ -50,6 +50,7 @@ class PipelineState:
     numbers: Mapping[int, int] = field(default_factory=dict)
     pending: frozenset[int] = frozenset()
     beliefs: Mapping[str, JSON] = field(default_factory=dict)
+    handed_on: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 class Staged(ABC):
@@ -124,6 +125,17 @@ class Staged(ABC):
         selection = selector.select(state.inner, evidence)
         return replace(selection, belief={**state.beliefs, name: dict(selection.belief)})
 
+    def active_parts(self, state: PipelineState) -> Iterator[ActivePart]:
+        """The stage under way."""
+        name, selector = self.stages[state.stage]
+        yield ActivePart(name, selector, state.inner, handed_on=state.handed_on)
+
+    def divide_belief(self, belief: Mapping[str, JSON]) -> Iterator[tuple[str, Selector, Mapping[str, JSON]]]:
+        """Each stage that has come to a belief."""
+        for name, selector in self.stages:
+            if isinstance(own := belief.get(name), Mapping):
+                yield name, selector, own
+
     def fewest(self, problem: Problem) -> int:
         """The fewest of all stages together, should none leave out a task."""
         return sum(selector.fewest(problem) for _, selector in self.stages)
@@ -147,7 +159,9 @@ class Staged(ABC):
             measured_with=problem.measure_seed,
         )
         beliefs = {**state.beliefs, name: handed["belief"]}
-        return PipelineState(problem, stage, self._selector(stage).start(narrowed), beliefs=beliefs)
+        handed_on = {**state.handed_on, name: frozenset(handed["tasks"])}
+        inner = self._selector(stage).start(narrowed)
+        return PipelineState(problem, stage, inner, beliefs=beliefs, handed_on=handed_on)
 
     def _selector(self, stage: int) -> Selector:
         return self.stages[stage][1]

@@ -12,15 +12,17 @@ its own, or how sure it is could not be seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from auxtune.selectors.extensions import checkpoints_used_by, reading_of, renumber
+from auxtune.selectors.beliefs import Belief, Repeats, Search
+from auxtune.selectors.extensions import ActivePart, checkpoints_used_by, reading_of, renumber
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
+    JSON,
     Done,
     Evidence,
     Objective,
@@ -129,6 +131,21 @@ class Searches:
         ]
         belief = {**answers[winner].belief, "searches": each, "winner": winner}
         return replace(answers[winner], belief=belief, stability=stability)
+
+    def active_parts(self, state: SearchesState) -> Iterator[ActivePart]:
+        """Every search."""
+        for search, (inner, best) in enumerate(zip(state.inner, state.best, strict=True)):
+            yield ActivePart(f"search{search}", self.selector, inner, best)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """What each search chose."""
+        if searches := belief.get("searches"):
+            answers = tuple(Search(tuple(each["tasks"]), each["best_score"]) for each in searches)
+            yield Repeats(answers, belief["winner"])
+
+    def divide_belief(self, belief: Mapping[str, JSON]) -> Iterator[tuple[str, Selector, Mapping[str, JSON]]]:
+        """That of the search which answers, without a stage."""
+        yield "", self.selector, belief
 
     def fewest(self, problem: Problem) -> int:
         """The fewest of every search."""

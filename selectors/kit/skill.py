@@ -29,6 +29,7 @@ Values are higher-is-better. A true value of ``nan`` is a source that was not re
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,11 @@ class Skill:
     def shown(self) -> bool:
         """Whether the predictions are better than chance."""
         return self.low > 0
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, JSON]) -> Skill:
+        """What ``as_json`` told."""
+        return cls(told["measure"], told["found"], told["chance"], told["low"], told["results"])
 
     def as_json(self) -> dict[str, JSON]:
         """For ``Selection.belief``."""

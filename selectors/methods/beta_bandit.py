@@ -54,6 +54,7 @@ from pydantic import Field
 from scipy.special import betaln, logsumexp
 from scipy.stats import beta as beta_distribution
 
+from auxtune.selectors.extensions import Lesson
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -202,6 +203,10 @@ class BetaBandit:
         """Every task by posterior mean, the best first."""
         return Selection("ranking", ranking=tuple(sorted(state.means.items(), key=lambda item: -item[1])))
 
+    def learned(self, before: BanditState, after: BanditState) -> Lesson | None:
+        """What the round that was pending taught."""
+        return None if before.pending is None else learn_from(before, after, before.pending)
+
     def fewest(self, problem: Problem) -> int:
         """0: the prior is an answer."""
         return 0
@@ -227,6 +232,12 @@ class BetaBandit:
 def _one_more(counts: tuple[int, ...], place: int, happened: bool) -> tuple[int, ...]:
     """``counts`` with one more at ``place``, if it ``happened``."""
     return tuple(count + (happened and other == place) for other, count in enumerate(counts))
+
+
+def learn_from(before: BanditState, after: BanditState, task: str) -> Lesson:
+    """What a pull of ``task`` that ended between two states taught: nothing where no reward was counted."""
+    counted = (before.won, before.lost) != (after.won, after.lost)
+    return Lesson(task, before.won != after.won if counted else None, after.means, after.rates.utility)
 
 
 def draw_task(rng: np.random.Generator, alpha: tuple[float, ...], beta: tuple[float, ...]) -> int:

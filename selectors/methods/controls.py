@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, BestDrawn
 from auxtune.selectors.kit.mixtures import share_by_sampling
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,10 @@ class RandomSubset:
             return Selection("mixture", (primary,) if primary else state.problem.names, belief={"best_score": None})
         best = max(sorted(state.scores), key=lambda number: state.scores[number])
         return Selection("mixture", state.trained[best], belief={"best_score": state.scores[best]})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """No belief, but the best that was drawn."""
+        yield BestDrawn(belief["best_score"])
 
     def fewest(self, problem: Problem) -> int:
         """1, or 0 where there is no auxiliary to draw."""

@@ -19,17 +19,18 @@ such tasks differ by noise. An auxiliary may be kept though none is of use: conf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Ranking
 from auxtune.selectors.kit.grouping import at_least, ranked, top_k
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised, recorded, similarity
-from auxtune.selectors.protocol import Done, Evidence, Measure, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 
 @options
@@ -77,6 +78,12 @@ class CovarianceSimilarity(FromSingleRuns):
         chosen = {state.problem.require_primary(), *(task for task in best if task in able)}
         tasks = tuple(task for task in state.problem.names if task in chosen)
         return Selection("mixture", tasks, belief={"similarity": {task: scores[task] for task in ranked(scores)}})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """How alike each task's covariance is to the primary's."""
+        if similarity := belief["similarity"]:
+            meaning = "similarity to the primary's covariance, in [0, 1]"
+            yield Ranking("similarity", meaning, "alike by covariance", similarity)
 
     def fewest(self, problem: Problem) -> int:
         """A run of each task, or none where there is nothing to choose from."""

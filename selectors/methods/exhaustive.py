@@ -16,13 +16,15 @@ report a correlation of 0.49).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Remark
 from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Problem, Proposal, Selection, Wants
 
 EARLY = 0.2
 
@@ -59,6 +61,10 @@ class Exhaustive(FromNetworkRuns):
         networks = [network for network, _ in known]
         belief = {"trained": len(networks), "of": len(state.wanted)}
         return served(state.problem, networks, table_of(state.problem, [scores for _, scores in known]), belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """How many of the groups are trained."""
+        yield Remark(f"{belief['trained']} of {belief['of']} groups trained")
 
     def fewest(self, problem: Problem) -> int:
         """One: the best of one is an answer."""

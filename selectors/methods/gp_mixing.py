@@ -21,16 +21,17 @@ do as well, and cost nothing to find).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Expectation, read_why
 from auxtune.selectors.kit.mixtures import to_point, to_shares
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,13 @@ class GPMixing:
         tasks = tuple(name for name in state.problem.names if state.mixtures[best].get(name, 0.0) > 0)
         weights = {name: state.mixtures[best][name] for name in tasks}
         return Selection("mixture", tasks, weights, belief={"tried": tried})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """What the process expects of the mixture that it answers with."""
+        yield from read_why(belief)
+        if tried := belief.get("tried"):
+            best = max(tried, key=lambda each: each["mean"])
+            yield Expectation(best["mean"], best["score"])
 
     def predict(self, state: MixingState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """The posterior mean at each mixture; nothing before there are three scores that differ."""

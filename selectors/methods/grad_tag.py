@@ -38,13 +38,14 @@ estimated is a small step on from weights that all tasks shaped already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy.stats import norm, spearmanr
 
+from auxtune.selectors.beliefs import Belief, PredictionQuality, read_onto_primary, read_pairs, read_why
 from auxtune.selectors.kit.affinity import (
     SURE,
     Affinity,
@@ -133,6 +134,14 @@ class GradTag(FromJointRun):
         estimates = [(_estimate(model, grouping, means), grouping) for grouping in self._groupings(affinity, problem)]
         estimate, grouping = max(estimates, key=lambda each: each[0])  # of equals the one of fewer clusters
         return answer(problem, grouping, {**belief, "estimate": estimate, "score": grouping.score})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The affinities, the primary's row of them, and how far the halves of the rows agree."""
+        yield from read_why(belief)
+        yield from read_onto_primary(belief)
+        if skill := belief.get("skill"):
+            yield PredictionQuality({measure: value for measure, value in skill.items() if value is not None})
+        yield from read_pairs("affinity", belief["affinity"])
 
     def predict(self, state: JointRun, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """Minus the estimated loss of each task that counts; nothing before the joint run, and of other runs."""

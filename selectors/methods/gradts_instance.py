@@ -28,12 +28,13 @@ a trial. Thresholds that keep the same rows share one, the first of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Filter, Filters, read_why
 from auxtune.selectors.kit.head_profiles import RELEASED, measure_heads, rows_norm
 from auxtune.selectors.kit.kept_rows import kept_at, rule_for
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
@@ -157,6 +158,12 @@ class InstanceFilter:
         belief = {"threshold": cut.threshold, "cuts": tried}
         return Selection("mixture", cut.tasks(state.problem), belief=belief, instances=cut.rows or None)
 
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The cuts of the rows, with their scores."""
+        yield from read_why(belief)
+        if cuts := belief["cuts"]:
+            yield Filters(tuple(_read_filter(cut) for cut in cuts))
+
     def fewest(self, problem: Problem) -> int:
         """Every run and one cut; 0 where there is no auxiliary."""
         return len(problem.names) + 1 if problem.auxiliaries else 0
@@ -180,6 +187,12 @@ class InstanceFilter:
 
 def _cut(told: Mapping[str, JSON]) -> Cut:
     return Cut(told["threshold"], {task: Kept(**kept) for task, kept in told["kept"].items()})
+
+
+def _read_filter(told: Mapping[str, JSON]) -> Filter:
+    """A cut as ``_seen`` told it."""
+    kept = {task: (each["kept"], each["rows"]) for task, each in told["kept"].items()}
+    return Filter(told["threshold"], kept, told["score"])
 
 
 def _seen(cut: Cut, score: float | None) -> dict[str, JSON]:

@@ -37,18 +37,20 @@ who helps whom.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy import stats
 
+from auxtune.selectors.beliefs import Belief, read_why
 from auxtune.selectors.kit.grouping import at_least
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
     measure_heads,
     rank_by_tau,
+    read_taus,
     rows_norm,
     taus_of,
     twins_of,
@@ -122,6 +124,11 @@ class GradTSThreshold(FromSingleRuns):
             belief["why"] = f"{_why_none(ranking, threshold)}: the primary alone"
         tasks = tuple(name for name in problem.names if name in like or name == problem.primary)
         return Selection("mixture", tasks, belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """How alike each task's heads are to the primary's, with the twins and the threshold."""
+        yield from read_why(belief)
+        yield from read_taus(belief)
 
     def fewest(self, problem: Problem) -> int:
         """Every run; 0 where there is no auxiliary."""

@@ -25,16 +25,18 @@ noise can stop the search early (raise ``patience``), nor where what helps diffe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, read_prefixes, read_why
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
     measure_heads,
     rank_by_tau,
+    read_taus,
     rows_norm,
     taus_of,
     unmeasured,
@@ -155,6 +157,12 @@ class GradTSTrial:
         if reading.best is None:
             belief["why"] = "no prefix gave a score: the primary alone"
         return Selection("mixture", state.trained.get(reading.best or 0, primary), belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """How alike each task's heads are to the primary's, and the prefixes that were read."""
+        yield from read_why(belief)
+        yield from read_taus(belief)
+        yield from read_prefixes("prefixes", "prefixes", belief["prefixes"])
 
     def fewest(self, problem: Problem) -> int:
         """Every single-task run and one prefix; 0 where there is no auxiliary."""

@@ -24,13 +24,14 @@ there are too few subsets to show skill by, and ``random_subset`` simply tries t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Ranking, read_prefixes, read_why
 from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.membership import Fit, fitted, held_out
 from auxtune.selectors.kit.options import options
@@ -148,6 +149,16 @@ class LinearSurrogate:
         belief["why"] = "no number of tasks was tried yet: those above the average task"
         above = [task for task in worth if worth[task] > 0]
         return Selection("mixture", _with_primary(problem, above), belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """Each task's worth in the fit, what that is worth in turn, and the numbers of tasks that were tried."""
+        yield from read_why(belief)
+        if worth := belief.get("coefficients"):
+            meaning = "worth in the linear fit, units of the score"
+            yield Ranking("coefficients", meaning, "worth in the linear fit", worth)
+        if skill := belief.get("skill"):
+            yield Skill.from_json(skill)
+        yield from read_prefixes("nested", "numbers of tasks", belief.get("nested"))
 
     def predict(
         self, state: SurrogateState, evidence: Evidence, asked: Sequence[Proposal]

@@ -22,7 +22,7 @@ matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -30,6 +30,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Expectation, PredictionQuality, read_why
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
 from auxtune.selectors.kit.mixtures import make_draws
 from auxtune.selectors.kit.options import options
@@ -156,6 +157,14 @@ class MixtureRegression:
         chosen = {"score": state.scores[best], "mean": float(means[at]), "verified": best in state.verified}
         weights = {name: state.mixtures[best][name] for name in state.problem.names if state.mixtures[best].get(name)}
         return Selection("mixture", tuple(weights), weights, belief={**belief, "chosen": chosen})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """How well the unseen is predicted, and what is expected of the answer."""
+        yield from read_why(belief)
+        if skill := belief.get("skill"):
+            yield PredictionQuality({measure: value for measure, value in skill.items() if value is not None})
+        if chosen := belief.get("chosen"):
+            yield Expectation(chosen["mean"], chosen["score"])
 
     def fewest(self, problem: Problem) -> int:
         """The scores that a regression needs; 1 where there is nothing to mix."""

@@ -16,13 +16,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, BestDrawn
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
@@ -105,6 +106,10 @@ class RandomGroups:
         if state.problem.primary is not None:
             return Selection("mixture", drawn[best][0], belief=belief)
         return Selection("groups", state.problem.names, groups=_served(drawn[best]), belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """No belief, but the best grouping that was drawn."""
+        yield BestDrawn(belief["best_score"])
 
     def fewest(self, problem: Problem) -> int:
         """0: without a score any grouping is as good."""

@@ -33,6 +33,7 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Caution, read_onto_primary, read_pairs, read_why
 from auxtune.selectors.kit.affinity import Affinity, make_affinity
 from auxtune.selectors.kit.grouping import (
     Group,
@@ -56,6 +57,7 @@ _MEASURED = {
     "magnitude": "mean magnitude similarity of the same gradients",
     "margin": "the smaller of what similarity and cosine have above their thresholds",
 }
+_DECIDING = ("representation", "gradient", "margin")  # the others are told, and decide nothing
 _Comparable: TypeAlias = tuple[tuple[np.ndarray, ...], list[Mapping[str, np.ndarray]]]
 _APART = -4.0  # below every margin of numbers in [-1, 1] over thresholds there
 
@@ -110,6 +112,17 @@ class RepresentationGradient(FromSingleRuns):
         joined = problem.models is not None and len(complete_linkage(margin, 0.0)) > problem.models
         groups = Grouping(tuple(Group(tasks, tasks) for tasks in clusters), score=None, proven=False)
         return answer(problem, groups, {**belief, "joined_against_the_rule": joined})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """What each task does for the primary, and the tables that decide."""
+        yield from read_why(belief)
+        yield from read_onto_primary(belief)
+        for name in _DECIDING:
+            yield from read_pairs(name, belief[name])
+        if belief.get("joined_against_the_rule"):
+            yield Caution(
+                "More groups agree than models may be served: the nearest were joined although they do not agree."
+            )
 
     def fewest(self, problem: Problem) -> int:
         """A run of each task, unless there is one only."""

@@ -20,16 +20,17 @@ columns differ in scale for no good reason, since α grows with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, Ranking
 from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import svd_weights
-from auxtune.selectors.protocol import Done, Evidence, Measure, Problem, Proposal, Selection, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 
 @options
@@ -82,6 +83,11 @@ class SVDReweighting(FromSingleRuns):
             weighting="loss",
             belief={"alpha": alpha, "not_measured": [task for task in tasks if task not in alpha]},
         )
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The weight of each task's labels."""
+        if alpha := belief["alpha"]:
+            yield Ranking("alpha", "weight α of the task's labels", "weight of the labels", alpha)
 
     def fewest(self, problem: Problem) -> int:
         """A measurement of each task."""

@@ -45,12 +45,13 @@ correlate weakly with the gain that comes of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, read_onto_primary, read_pairs, read_why
 from auxtune.selectors.kit.affinity import FEWEST, Affinity, Reliability, make_affinity, preferences, reliability_of
 from auxtune.selectors.kit.cover import LARGEST, clustered, cover
 from auxtune.selectors.kit.grouping import (
@@ -141,6 +142,14 @@ class Tag(FromJointRun):
         finalise = cover if len(affinity.tasks) <= LARGEST else clustered
         grouped = finalise(affinity, problem.models or self.models or MODELS, self.singletons)
         return answer(problem, grouped, {**belief, "score": grouped.score, "proven": grouped.proven})
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The affinities, the primary's row of them, and how far their probes agree."""
+        yield from read_why(belief)
+        yield from read_onto_primary(belief)
+        if reliability := belief.get("reliability"):
+            yield Reliability.from_json(reliability)
+        yield from read_pairs("affinity", belief["affinity"])
 
     @property
     def _table(self) -> Literal["affinity", "per_rate", "cosine"]:

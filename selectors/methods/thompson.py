@@ -43,7 +43,7 @@ A failed pull is a pull without reward. While there is no incumbent, the primary
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any, ClassVar, Literal
@@ -51,9 +51,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, CountedRewards, Utilities, read_why
+from auxtune.selectors.extensions import Lesson
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.rounds import fold_rounds
-from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, draw_task
+from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit, add_rates, draw_task, learn_from
 from auxtune.selectors.protocol import (
     JSON,
     Continuation,
@@ -283,6 +285,19 @@ class Thompson:
         chosen = {primary, *ranked[:_ALWAYS_KEPT], *(name for name in ranked if name in helpful)}
         return Selection("mixture", tuple(name for name in problem.names if name in chosen), belief=belief)
 
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """Utilities, with how sure they are where all rewards count."""
+        yield from read_why(belief)
+        if "utility" in belief:
+            yield Utilities(belief["utility"], _read_counted(belief))
+
+    def learned(self, before: Any, after: Any) -> Lesson | None:
+        """What a pull that is a trial taught; those inside a run are the inner selector's."""
+        if not isinstance(before, TrialsState) or not isinstance(after, TrialsState):
+            return None
+        ended = before.pending.keys() - after.pending.keys()
+        return learn_from(before.bandit, after.bandit, before.pending[ended.pop()].task) if ended else None
+
     def reading(self, state: Any) -> int:
         """2 where all rewards are read, 1 where the last posterior is: so all answers were read at first."""
         return _LAST_POSTERIOR if self.released else _ALL_REWARDS
@@ -316,6 +331,14 @@ def _by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]
         "runs": [run.rates.utility for run in runs],
     }
     return {task for task, chance in better.items() if chance >= level}, belief
+
+
+def _read_counted(belief: Mapping[str, JSON]) -> CountedRewards | None:
+    """What ``_by_rewards`` told; ``None`` of an answer that the last posterior gave."""
+    if "interval" not in belief:
+        return None
+    interval = {task: (low, high) for task, (low, high) in belief["interval"].items()}
+    return CountedRewards(interval, belief["better"], belief["rounds"], belief["overall"], belief["level"])
 
 
 def _by_last_posterior(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:

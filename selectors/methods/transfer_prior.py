@@ -28,17 +28,19 @@ Do not use it where earlier studies had another encoder or recipe: what helps ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief, read_why
 from auxtune.selectors.kit.grouping import ranked
 from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.similarity import centred, normalised
+from auxtune.selectors.kit.skill import Skill
 from auxtune.selectors.kit.transfer import (
     Choice,
     TransferLog,
@@ -188,6 +190,12 @@ class TransferPrior:
         kept = {problem.primary, *helpful[: self.keep]}
         tasks = tuple(name for name in problem.names if name in kept)
         return Selection("ranking", tasks, ranking=ranking, belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """What the ranking of targets that were left out is worth."""
+        yield from read_why(belief)
+        if skill := belief.get("skill"):
+            yield Skill.from_json(skill)
 
     def fewest(self, problem: Problem) -> int:
         """0, or with covariances those of every task."""

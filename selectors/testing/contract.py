@@ -22,7 +22,8 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from auxtune.selectors.extensions import checkpoints_used_by, version_of
+from auxtune.selectors.beliefs import BELIEFS
+from auxtune.selectors.extensions import checkpoints_used_by, read_beliefs, version_of
 from auxtune.selectors.protocol import (
     Answer,
     Done,
@@ -122,6 +123,8 @@ class Contract:
             check_plain("propose", step.reply)
             check_plain("select", step.selection)
             check_json("belief", step.selection.belief)
+            for _, each in read_beliefs(self.selector, step.selection.belief):
+                assert isinstance(each, BELIEFS), f"beliefs must be those of selectors.beliefs, got {each}"
             if isinstance(step.reply, Proposal):
                 check_json("notes", step.reply.notes)
                 check_json("inner", step.reply.inner.options if step.reply.inner else {})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from auxtune.orchestrator.answer.answer import Contribution
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
-from auxtune.orchestrator.report.intervals import intervals
+from auxtune.orchestrator.report.charts import draw_intervals
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.sections.lift import bounds
 
@@ -41,7 +41,7 @@ def _measured(metric: str, contribution: Mapping[str, Contribution | None]) -> I
     if known:
         said = "; ".join(f"{task} {gain.mean:+.4f}" for task, gain in known)
         unit = f"lost without it on the test split, {metric}"
-        svg = intervals("contribution", known, unit, f"Contribution: {said}")
+        svg = draw_intervals("contribution", known, unit, f"Contribution: {said}")
         yield Picture(
             svg,
             "The selection less the selection without the task, with 95 % intervals. What two tasks do "

@@ -8,7 +8,7 @@ from auxtune.orchestrator.answer.answer import Answer, Contribution
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
 from auxtune.orchestrator.answer.verdict import SAME, interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
-from auxtune.orchestrator.report.intervals import interval_grid, intervals
+from auxtune.orchestrator.report.charts import draw_interval_grid, draw_intervals
 from auxtune.orchestrator.report.material import Material
 from auxtune.trials.metrics import direction_of
 
@@ -50,7 +50,7 @@ def _blocks(answer: Answer) -> Iterator[Block]:
             )
         )
         said = "; ".join(f"over {control} {lift.mean:+.4f}" for control, lift in measured.items())
-        svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
+        svg = draw_intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
         yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_READ}")
     yield Table(
         "Lift on the test split",
@@ -70,7 +70,7 @@ def _by_task(measured: Mapping[str, Lift]) -> Iterator[Block]:
         return
     unit = "each task's own lift on the test split, in its main metric"
     yield Picture(
-        interval_grid("lift-by-task", own, tasks, unit, f"{unit}, of {', '.join(tasks)}"),
+        draw_interval_grid("lift-by-task", own, tasks, unit, f"{unit}, of {', '.join(tasks)}"),
         "Each task's own lift over each control. A mean can hide a task that loses.",
     )
     rows = [

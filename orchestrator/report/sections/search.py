@@ -8,26 +8,23 @@ from collections.abc import Callable, Iterator
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, plural
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.search.affinities import affinity_blocks
-from auxtune.orchestrator.report.search.bandit import bandit_blocks
-from auxtune.orchestrator.report.search.heads import head_blocks
-from auxtune.orchestrator.report.search.layers import layer_blocks
-from auxtune.orchestrator.report.search.mixtures import mixture_blocks
-from auxtune.orchestrator.report.search.prefixes import prefix_blocks
-from auxtune.orchestrator.report.search.rankings import ranking_blocks
-from auxtune.orchestrator.report.search.tried import tried_blocks
+from auxtune.orchestrator.report.search.bandit import list_bandit_blocks
+from auxtune.orchestrator.report.search.measured import list_head_blocks, list_layer_blocks
+from auxtune.orchestrator.report.search.mixtures import list_mixture_blocks
+from auxtune.orchestrator.report.search.pairs import list_pair_blocks
+from auxtune.orchestrator.report.search.rankings import list_prefix_blocks, list_ranking_blocks, list_tried_blocks
 from auxtune.selectors.protocol import Selection
 
 # From what was measured to what was made of it; each yields nothing where it does not apply.
 DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
-    bandit_blocks,
-    head_blocks,
-    layer_blocks,
-    affinity_blocks,
-    ranking_blocks,
-    prefix_blocks,
-    mixture_blocks,
-    tried_blocks,
+    list_bandit_blocks,
+    list_head_blocks,
+    list_layer_blocks,
+    list_pair_blocks,
+    list_ranking_blocks,
+    list_prefix_blocks,
+    list_mixture_blocks,
+    list_tried_blocks,
 )
 
 

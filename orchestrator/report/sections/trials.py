@@ -10,8 +10,8 @@ from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.scores import shown_score, shown_value
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
+from auxtune.orchestrator.report.charts import Point, draw_scatter, find_front
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.scatter import Point, front, scatter
 from auxtune.trials.recipe import SearchScore
 
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
@@ -44,11 +44,11 @@ def _of_primary(material: Material) -> Iterator[Block]:
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
     up, across = f"{material.scored} of {primary}, validation split", f"{device} {unit} of a trial, all its attempts"
-    best = [at[point] for point in front(list(at), material.sign)]
+    best = [at[point] for point in find_front(list(at), material.sign)]
     highest = material.sign * max(trial.score or 0.0 for trial in trials)
     said = f"{len(trials)} trials; the best scored {shown_value(highest, search_score)}"
     yield Picture(
-        scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
+        draw_scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
         "by this. The front joins what nothing cheaper reaches. Runs that are steered inside, and parts of a longer "
         "run, last as long as the selector says, all others as many steps as each other.",
@@ -92,7 +92,7 @@ def _of_groups(material: Material) -> Iterator[Block]:
     across = f"{device} {unit} to train all models of an arm once"
     up = "mean over tasks on the test split,\nless that of the selection"
     yield Picture(
-        scatter("trials", series, across, up, f"Quality of each arm less that of the selection: {said}"),
+        draw_scatter("trials", series, across, up, f"Quality of each arm less that of the selection: {said}"),
         "Each arm of confirm against the selection, which lies at 0; the vertical lines are the 95 % intervals of the "
         "lifts above. Scores of the trials themselves do not compare, being of other tasks.",
     )
