@@ -10,9 +10,9 @@ all rows and all seeds, is known exactly: with effects of variance v in all, the
 at the level that four controls taken together ask for; ``width`` the present interval's median width over that of the
 old one.
 
-The old formula is ± sqrt((t s / sqrt(S))² + (z e)²); the present one is ``answer.lift.half_width``. ``satterthwaite``
-is the interval of the crossed random-effects variance MS_seed + MS_row - MS_interaction with Satterthwaite's (1946)
-degrees of freedom, which was tried and not taken: under few seeds it covers too little.
+The old formula is ± sqrt((t s / sqrt(S))² + (z e)²); the present one is ``answer.lift.estimate_half_width``.
+``satterthwaite`` is the interval of the crossed random-effects variance MS_seed + MS_row - MS_interaction with
+Satterthwaite's (1946) degrees of freedom, which was tried and not taken: under few seeds it covers too little.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from provenance import provenance
 from scipy import stats
 
-from auxtune.orchestrator.answer.lift import LEVEL, half_width
+from auxtune.orchestrator.answer.lift import LEVEL, estimate_half_width
 
 SEEDS, ROWS = (2, 3, 4, 8), (50, 200, 750, 2000)
 FOUR = 1 - (1 - LEVEL) / 4  # the level of each of four intervals that hold together
@@ -149,7 +149,7 @@ def _halves(found: Confirms, seeds: int, rows: int, level: float) -> Mapping[str
     freedom = np.maximum(np.divide(variance**2, parts, out=np.ones_like(parts), where=parts > 0), 1)
     return {
         "old": old,
-        "new": half_width(spread, error, shared, seeds, level),
+        "new": estimate_half_width(spread, error, shared, seeds, level),
         "satterthwaite": stats.t.ppf(tail, freedom) * np.sqrt(variance),
     }
 

@@ -90,9 +90,9 @@ class Study:
         Raises ``LedgerError`` where it was never begun or cannot be read.
         """
         from auxtune.orchestrator.record.accounts import read_accounts
-        from auxtune.orchestrator.views.status import status_of
+        from auxtune.orchestrator.views.status import describe_status
 
-        return status_of(self.folder, read_accounts(self.folder), self.file.options)
+        return describe_status(self.folder, read_accounts(self.folder), self.file.options)
 
     def run(
         self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False, address: str | None = None

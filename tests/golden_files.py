@@ -27,15 +27,15 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Told
+from auxtune.orchestrator.report.markdown import write_note
 from auxtune.orchestrator.report.material import Material, read_material
-from auxtune.orchestrator.report.note import note_of
 from auxtune.orchestrator.report.page import render_html
-from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.report.study_page import build_study_page
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import tracking_uri
-from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.status import describe_status
+from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.protocol import Selection
 
@@ -65,9 +65,9 @@ def readings(name: str) -> dict[str, str]:
     """File name -> what is read from a fixture and shown of it, as text."""
     material = read_study(name)
     texts = {"folded.json": to_text(fold_study(material)), "status.json": to_text(read_status(material))}
-    texts["report.html"] = _STYLE.sub("", render_html(study_page(material)))
+    texts["report.html"] = _STYLE.sub("", render_html(build_study_page(material)))
     if material.answer is not None:
-        texts["note.md"] = note_of(study_page(material), material.answer, material.folder) + "\n"
+        texts["note.md"] = write_note(build_study_page(material), material.answer, material.folder) + "\n"
         texts["summary.txt"] = print_summary(material, material.answer)
     return {file: as_made(text) for file, text in texts.items()}
 
@@ -96,7 +96,7 @@ def count_trials(accounts: Accounts) -> dict[str, int]:
 
 def read_status(material: Material) -> dict[str, Any]:
     """What ``auxtune status --json`` prints."""
-    return status_of(material.folder, Accounts(material.events), material.options)
+    return describe_status(material.folder, Accounts(material.events), material.options)
 
 
 def rebuild_answer(material: Material) -> Answer:
@@ -113,7 +113,7 @@ def print_summary(material: Material, answer: Answer) -> str:
     result = Result(material.folder, answer, material.accounts, tracking_trouble=None)
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=False, no_color=True)
-    blocks = summarize(result, material.options.budget, tracking_uri(material.study))
+    blocks = list_summary_blocks(result, material.options.budget, tracking_uri(material.study))
     console.print(render_terminal(blocks), no_wrap=True, overflow="ignore", crop=False)
     return text.getvalue()
 

@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.status import describe_status
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.result import Cost
 
@@ -73,10 +73,10 @@ def test_a_study_whose_driver_died_keeps_the_hours_it_had_left(tmp_path: Path, l
             "budget": {"wall_hours": limit},
         }
     )
-    status = status_of(tmp_path, accounts(HOUR_ON_CPU), options)
+    status = describe_status(tmp_path, accounts(HOUR_ON_CPU), options)
     assert (status["state"], status["hours_left"]) == ("interrupted", pytest.approx(left))
     unbounded = options.model_copy(update={"budget": options.budget.model_copy(update={"wall_hours": None})})
-    assert status_of(tmp_path, accounts(HOUR_ON_CPU), unbounded)["hours_left"] is None
+    assert describe_status(tmp_path, accounts(HOUR_ON_CPU), unbounded)["hours_left"] is None
 
 
 def test_an_attempt_knows_what_it_was_given() -> None:

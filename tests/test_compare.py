@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from small_study import StudyRun
 
-from auxtune.orchestrator.answer.comparison import Difference, _winner
+from auxtune.orchestrator.answer.comparison import Difference, _find_winner
 from auxtune.orchestrator.answer.lift import Lift
 from auxtune.orchestrator.cli import main
 
@@ -24,12 +24,12 @@ def pair(a: str, b: str, low: float | None, high: float | None) -> Difference:
 def test_the_winner_is_above_every_other_by_its_interval_and_no_dearer() -> None:
     cheap = {"a": 1.0, "b": 1.0, "c": 0.95}
     clear = [pair("a", "b", 0.01, 0.03), pair("a", "c", 0.01, 0.05), pair("b", "c", -0.02, 0.02)]
-    assert _winner("abc", clear, cheap) == "a"
-    assert _winner("abc", clear, {**cheap, "a": 1.2}) is None  # more than a tenth dearer than b
-    assert _winner("abc", [pair("a", "b", -0.01, 0.03), *clear[1:]], cheap) is None
-    assert _winner("abc", [pair("a", "b", None, None), *clear[1:]], cheap) is None
+    assert _find_winner("abc", clear, cheap) == "a"
+    assert _find_winner("abc", clear, {**cheap, "a": 1.2}) is None  # more than a tenth dearer than b
+    assert _find_winner("abc", [pair("a", "b", -0.01, 0.03), *clear[1:]], cheap) is None
+    assert _find_winner("abc", [pair("a", "b", None, None), *clear[1:]], cheap) is None
     turned = [pair("b", "a", -0.03, -0.01), pair("c", "a", -0.05, -0.01), clear[2]]
-    assert _winner("abc", turned, cheap) == "a"
+    assert _find_winner("abc", turned, cheap) == "a"
 
 
 def compare(*arguments: object) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.answer.lift import paired_lift
+from auxtune.orchestrator.answer.lift import estimate_paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions
 
 STUDIES = 200
@@ -44,7 +44,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(seeds: int, rows: int,
         rng = np.random.default_rng([study, seeds, rows])
         difficulty = rng.normal(1.0, 1.5, rows)
         arms = [[answers(rng, difficulty, strength, noise) for _ in range(seeds)] for strength in (ours, theirs)]
-        lift = paired_lift("accuracy", *arms, seed=study)
+        lift = estimate_paired_lift("accuracy", *arms, seed=study)
         assert lift is not None and lift.low is not None and lift.high is not None
         held += lift.low <= truth <= lift.high
     # Two standard errors of 200 studies are 3 points. Joining both doubts errs towards caution, never the other way.

@@ -21,8 +21,8 @@ from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summarize
-from auxtune.orchestrator.views.terminal import FittingTable, fitted, render_terminal
+from auxtune.orchestrator.views.summary import list_summary_blocks
+from auxtune.orchestrator.views.terminal import FittingTable, fit_line, render_terminal
 
 # 38 letters each, alike in their beginnings and ends, as names of one collection are.
 MIDDLES = ("helpful", "stars", "urgent", "topic", "team")
@@ -101,7 +101,7 @@ def test_the_summary_of_a_run_keeps_names_whole(study: SimulatedStudy) -> None:
     assert answer is not None
     result = Result(study.folder, answer, read_accounts(study.folder), None)
     file = io.StringIO()
-    shown = render_terminal(summarize(result, study.study.options.budget, "sqlite:///x"))
+    shown = render_terminal(list_summary_blocks(result, study.study.options.budget, "sqlite:///x"))
     Console(width=80, file=file).print(shown, overflow="ignore", crop=False)
     lines = [line for line in file.getvalue().splitlines() if str(study.folder) not in line]
     check_fit("\n".join(lines), [name for name in NAMES if name in file.getvalue()])
@@ -150,7 +150,7 @@ def test_a_table_breaks_no_word_whatever_the_width(width: int) -> None:
 
 def test_a_line_is_wrapped_between_words_with_what_follows_indented() -> None:
     line = f"  running: {' + '.join(NAMES)}"
-    first, *others = fitted(line, 80).splitlines()
+    first, *others = fit_line(line, 80).splitlines()
     assert first == f"  running: {NAMES[0]} +" and all(other.startswith("      ") for other in others)
     assert " ".join(part.strip() for part in (first, *others)) == line.strip()
-    assert fitted("short", 80) == "short" and fitted("x" * 100, 80) == "x" * 100
+    assert fit_line("short", 80) == "short" and fit_line("x" * 100, 80) == "x" * 100

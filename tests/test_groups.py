@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from auxtune.orchestrator.answer.answer import Group
-from auxtune.orchestrator.answer.lift import mean_lift, paired_lift
+from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift
 from auxtune.orchestrator.answer.resampling import Predictions
-from auxtune.orchestrator.answer.serving import assign_tasks, groups_of
+from auxtune.orchestrator.answer.serving import assign_tasks, form_groups
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
 from auxtune.orchestrator.planning.arms import same_trainings
 from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
@@ -226,7 +226,7 @@ def test_each_seed_serves_by_its_own_scores_and_the_answer_by_their_mean() -> No
     first, second = (assign_tasks(accounts, trainings, ACCURACY) for trainings in ARM)
     assert {task: trial.id for task, trial in first.items()} == {"d": 0, "a": 0, "c": 0, "b": 1}  # c: a tie
     assert {task: trial.id for task, trial in second.items()} == {"d": 2, "a": 3, "c": 3, "b": 3}
-    assert groups_of(accounts, ARM, ACCURACY) == (  # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
+    assert form_groups(accounts, ARM, ACCURACY) == (  # a: 0.6 on the left, 0.7 on the right; c: 0.6 and 0.75
         Group(("d", "a", "c"), ("d",)),
         Group(("a", "c", "b"), ("a", "c", "b")),
     )
@@ -239,7 +239,7 @@ def test_where_a_model_failed_another_serves_if_it_can() -> None:
         "c": 1,
         "b": 1,
     }
-    assert groups_of(accounts, ARM, ACCURACY)[0] == Group(("d", "a", "c"), ("d",))  # nobody else has it
+    assert form_groups(accounts, ARM, ACCURACY)[0] == Group(("d", "a", "c"), ("d",))  # nobody else has it
 
 
 # Lift
@@ -256,14 +256,14 @@ TWO = {"a": "accuracy", "b": "accuracy"}
 
 def test_identical_seeds_leave_only_the_doubt_of_every_tasks_own_rows() -> None:
     pair = {name: (answers(LABELS[name], 0.8, 1), answers(LABELS[name], 0.7, 2)) for name in TWO}
-    lift = mean_lift(TWO, [pair] * 4, models=2, seed=0)
+    lift = estimate_mean_lift(TWO, [pair] * 4, models=2, seed=0)
     assert lift is not None and lift.high is not None and (lift.metric, lift.models, lift.seeds) == ("mean", 2, 4)
     per_row = {n: (a.predictions == a.labels).astype(float) - (b.predictions == b.labels) for n, (a, b) in pair.items()}
     assert lift.mean == pytest.approx(np.mean([rows.mean() for rows in per_row.values()]))
     errors = [rows.std() / np.sqrt(len(rows)) for rows in per_row.values()]
     assert lift.high - lift.mean == pytest.approx(1.96 * np.hypot(*errors) / 2, rel=0.1)
     for name, (ours, theirs) in pair.items():
-        assert lift.tasks[name] == paired_lift("accuracy", [ours] * 4, [theirs] * 4, seed=0)
+        assert lift.tasks[name] == estimate_paired_lift("accuracy", [ours] * 4, [theirs] * 4, seed=0)
 
 
 def test_rows_without_doubt_leave_only_the_spread_of_the_seeds_means() -> None:
@@ -271,7 +271,7 @@ def test_rows_without_doubt_leave_only_the_spread_of_the_seeds_means() -> None:
     right, wrong = Predictions(ones, ones, rows), Predictions(ones, ones * 0, rows)
     won, lost = (right, wrong), (wrong, wrong)
     pairs = [{"a": won, "b": lost}, {"a": lost, "b": won}, {"a": won, "b": won}, {"a": won, "b": lost}]
-    lift = mean_lift(TWO, pairs, models=1, seed=0)
+    lift = estimate_mean_lift(TWO, pairs, models=1, seed=0)
     assert lift is not None and lift.high is not None
     assert lift.mean == pytest.approx(np.mean([0.5, 0.5, 1, 0.5]))
     half = stats.t.ppf(0.975, 3) * np.std([0.5, 0.5, 1, 0.5], ddof=1) / 2
@@ -281,8 +281,8 @@ def test_rows_without_doubt_leave_only_the_spread_of_the_seeds_means() -> None:
 
 def test_the_mean_is_over_seeds_that_have_every_task_and_a_tasks_own_over_those_that_have_it() -> None:
     pair = {name: (answers(LABELS[name], 0.8, 1), answers(LABELS[name], 0.7, 2)) for name in TWO}
-    lift = mean_lift(TWO, [pair, pair, {"b": pair["b"]}], models=1, seed=0)
+    lift = estimate_mean_lift(TWO, [pair, pair, {"b": pair["b"]}], models=1, seed=0)
     assert lift is not None
     assert (lift.seeds, lift.tasks["a"].seeds, lift.tasks["b"].seeds) == (2, 2, 3)
     assert lift.low is None and lift.tasks["b"].low is not None
-    assert mean_lift(TWO, [{"b": pair["b"]}], models=1, seed=0) is None
+    assert estimate_mean_lift(TWO, [{"b": pair["b"]}], models=1, seed=0) is None

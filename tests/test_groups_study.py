@@ -19,7 +19,7 @@ from test_groups import ACCURACY, LABELS, ROWS, SPENT, STUDY, answers, groups, p
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
 from auxtune.orchestrator.answer.build import build_answer
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
@@ -29,8 +29,8 @@ from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import write_result
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.progress import choice
-from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.progress import describe_choice
+from auxtune.orchestrator.views.status import describe_status
 from auxtune.orchestrator.views.summary import group_tables
 from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.methods.random_groups import RandomGroups
@@ -108,7 +108,7 @@ def test_a_study_answers_with_groups_their_lift_and_each_tasks_own(tmp_path: Pat
         assert lift["low"] < lift["mean"] < lift["high"]
         assert lift["mean"] == pytest.approx(np.mean([one["mean"] for one in lift["tasks"].values()]))
     assert list(content["report"]) == list(ROWS) and agenda.accounts.best is None
-    status = status_of(tmp_path, agenda.accounts, world.study.options)
+    status = describe_status(tmp_path, agenda.accounts, world.study.options)
     assert status["groups"] == [group["tasks"] for group in content["groups"]]
     assert sorted(status["selected"]) == sorted(ROWS) and status["best"] is None
 
@@ -167,7 +167,7 @@ def content_of(lift: dict[str, Any] | None) -> Answer:
     ],
 )
 def test_the_sentence_says_what_to_serve_and_is_honest(lift: dict[str, Any] | None, said: str) -> None:
-    sentence = verdict(content_of(lift))
+    sentence = write_verdict(content_of(lift))
     assert sentence.startswith("Serve 2 models: d + a (for d); a + c + b") and said in sentence
 
 
@@ -180,8 +180,8 @@ def test_the_tables_show_every_model_and_every_task() -> None:
 
 
 def test_a_line_names_the_groups() -> None:
-    assert choice(groups("da", "cb")) == "d + a | c + b"
-    assert choice(Selection("mixture", ("d", "a"))) == "d + a"
+    assert describe_choice(groups("da", "cb")) == "d + a | c + b"
+    assert describe_choice(Selection("mixture", ("d", "a"))) == "d + a"
 
 
 # The study file and the ledger

@@ -13,7 +13,7 @@ from written_rows import Row, labelled, write_jsonl, write_separated
 
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.views.inspection import InspectedTask
-from auxtune.orchestrator.views.split_warnings import split_warnings, standard_error
+from auxtune.orchestrator.views.split_warnings import estimate_standard_error, list_split_warnings
 from auxtune.trials.encoded import SPLITS
 
 LONG = "stance_of_replies_to_posts_about_public_transport_in_large_cities"
@@ -135,14 +135,14 @@ def test_labels_and_tags_that_a_part_lacks_are_warned_of() -> None:
     some = {"train": 60, "probe": 40, "validation": 40, "test": 90}
     classes = {"a": some, "b": some | {"validation": 0}, "c": some | {"test": 600}, "d": some | {"validation": 0}}
     task = InspectedTask("one", "multi_label", "f1_micro", counts, {}, None, (), classes)
-    said = list(split_warnings(task, is_tested=True))
+    said = list(list_split_warnings(task, is_tested=True))
     assert said == [
         "every test row has the label c: a model that always says so is right on all of them",
         "no validation row has the labels b, d: how well they are learned is not seen there",
     ]
     words = {"O": some, "B-x": some | {"probe": 0}}
     tags = InspectedTask("one", "token", "accuracy", counts, {}, None, (), words)
-    assert list(split_warnings(tags, is_tested=False)) == [
+    assert list(list_split_warnings(tags, is_tested=False)) == [
         "all words of the probe rows have the tag O and none the tag B-x: a model that always says so is right on all "
         "of them"
     ]
@@ -153,22 +153,22 @@ def test_small_splits_are_told_in_points_of_standard_error() -> None:
     rows = {"train": 75, "probe": 25, "validation": 25, "test": 600}
     classes = {name: dict.fromkeys(rows, 10) for name in ("no", "yes")}
     task = InspectedTask("one", "classification", "accuracy", rows, {}, 0.1, (), classes)
-    assert list(split_warnings(task, is_tested=True)) == [
+    assert list(list_split_warnings(task, is_tested=True)) == [
         "only 25 validation and probe rows each: one row is 4.0 points, and a score of 0.8 has a standard error of 8.0 "
         "points"
     ]
-    assert list(split_warnings(task, is_tested=False)) == []
+    assert list(list_split_warnings(task, is_tested=False)) == []
     uneven = InspectedTask(
         "one", "regression", "spearman", rows | {"probe": 150}, {}, None, (), values=dict.fromkeys(rows, (0.0, 1.0))
     )
-    first, second = split_warnings(uneven, is_tested=True)
+    first, second = list_split_warnings(uneven, is_tested=True)
     assert first == "only 25 validation rows: a correlation of 0.8 has a standard error of 7.3 points"
     assert second.startswith("only 150 probe rows: ")
-    assert standard_error("classification", 25) == pytest.approx(0.08)
+    assert estimate_standard_error("classification", 25) == pytest.approx(0.08)
     enough = InspectedTask(
         "one", "classification", "accuracy", rows | {"probe": 200, "validation": 200}, {}, 0.1, (), classes
     )
-    assert list(split_warnings(enough, is_tested=True)) == []
+    assert list(list_split_warnings(enough, is_tested=True)) == []
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 200])

@@ -11,7 +11,7 @@ from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError, StudyData
 from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile, read_study
-from auxtune.orchestrator.views.inspection import Inspection, inspect_study, smallest_lift
+from auxtune.orchestrator.views.inspection import Inspection, estimate_smallest_lift, inspect_study
 
 STUDY = """\
 study: small
@@ -101,7 +101,7 @@ def test_only_few_test_rows_of_the_primary_are_warned_of(folder: Path) -> None:
     ],
 )
 def test_the_smallest_lift_is_known_for_accuracy_of_rows(kind: str, metric: str, lift: float | None) -> None:
-    assert smallest_lift(kind, metric, 500) == (None if lift is None else pytest.approx(lift))
+    assert estimate_smallest_lift(kind, metric, 500) == (None if lift is None else pytest.approx(lift))
 
 
 def test_wrong_data_and_a_wrong_encoder_are_told_together(folder: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from auxtune.orchestrator.answer.lift import bootstrap, half_width, paired_lift, row_doubt
-from auxtune.orchestrator.answer.resampling import Predictions, load_predictions, resampled
+from auxtune.orchestrator.answer.lift import bootstrap, estimate_half_width, estimate_paired_lift, estimate_row_doubt
+from auxtune.orchestrator.answer.resampling import Predictions, load_predictions, score_resamples
 from auxtune.trials.metrics import BUILT_IN, METRICS, score
 
 
@@ -26,7 +26,7 @@ LABELS = np.random.default_rng(0).integers(2, size=800)
 def test_the_mean_is_the_mean_of_the_paired_differences() -> None:
     ours = [arm(LABELS, 0.8, seed) for seed in range(5)]
     theirs = [arm(LABELS, 0.7, 100 + seed) for seed in range(5)]
-    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    lift = estimate_paired_lift("accuracy", ours, theirs, seed=0)
     expected = np.mean(
         [np.mean(a.predictions == LABELS) - np.mean(b.predictions == LABELS) for a, b in zip(ours, theirs, strict=True)]
     )
@@ -39,7 +39,7 @@ def test_the_mean_is_the_mean_of_the_paired_differences() -> None:
 
 def test_identical_seeds_leave_only_the_doubt_of_the_rows() -> None:
     ours, theirs = [arm(LABELS, 0.8, 1)] * 4, [arm(LABELS, 0.7, 2)] * 4
-    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    lift = estimate_paired_lift("accuracy", ours, theirs, seed=0)
     per_row = (ours[0].predictions == LABELS).astype(float) - (theirs[0].predictions == LABELS)
     assert lift is not None and lift.high is not None
     assert lift.high - lift.mean == pytest.approx(1.96 * per_row.std() / np.sqrt(len(LABELS)), rel=0.1)
@@ -50,7 +50,7 @@ def test_rows_without_doubt_leave_only_the_spread_of_the_seeds() -> None:
     rows = np.arange(400)
     right, wrong = Predictions(always, always, rows), Predictions(always, always * 0, rows)
     ours, theirs = [right, right, right, wrong], [wrong, wrong, wrong, wrong]
-    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    lift = estimate_paired_lift("accuracy", ours, theirs, seed=0)
     spread = np.std([1, 1, 1, 0], ddof=1)
     assert lift is not None and lift.high is not None
     assert lift.mean == pytest.approx(0.75)
@@ -59,11 +59,11 @@ def test_rows_without_doubt_leave_only_the_spread_of_the_seeds() -> None:
 
 def test_under_three_seeds_there_is_no_interval_and_without_a_common_seed_no_lift() -> None:
     ours, theirs = [arm(LABELS, 0.8, s) for s in range(3)], [arm(LABELS, 0.7, 9 + s) for s in range(3)]
-    two, three = (paired_lift("accuracy", ours[:count], theirs[:count], seed=0) for count in (2, 3))
+    two, three = (estimate_paired_lift("accuracy", ours[:count], theirs[:count], seed=0) for count in (2, 3))
     assert two is not None and three is not None
     assert (two.low, two.high, two.seeds) == (None, None, 2)
     assert three.low is not None and three.low < three.mean
-    assert paired_lift("accuracy", [], [], seed=0) is None
+    assert estimate_paired_lift("accuracy", [], [], seed=0) is None
 
 
 def test_the_noise_of_seeds_on_single_rows_counts_once() -> None:
@@ -77,11 +77,11 @@ def test_the_noise_of_seeds_on_single_rows_counts_once() -> None:
     by_row = seeds * ((of_row - mean) ** 2).sum() / (rows - 1)
     by_both = ((per_row - of_seed - of_row + mean) ** 2).sum() / ((seeds - 1) * (rows - 1))
     draws = bootstrap("accuracy", tuple(ours), 0) - bootstrap("accuracy", tuple(theirs), 0)
-    doubt = row_doubt(draws)
+    doubt = estimate_row_doubt(draws)
     # A standard deviation from 1,000 draws is off by 2.2 % (one standard error), a mean of four of them by less.
     assert doubt.error == pytest.approx(np.sqrt(by_row / (seeds * rows)), rel=0.1)
     assert doubt.shared == pytest.approx(np.sqrt(by_both / (seeds * rows)), rel=0.1)
-    lift = paired_lift("accuracy", ours, theirs, seed=0)
+    lift = estimate_paired_lift("accuracy", ours, theirs, seed=0)
     assert lift is not None and lift.high is not None
     spread = stats.t.ppf(0.975, 3) * of_seed.std(ddof=1) / 2
     among = max(spread, 1.96 * np.sqrt(by_both / (seeds * rows)))
@@ -90,10 +90,10 @@ def test_the_noise_of_seeds_on_single_rows_counts_once() -> None:
 
 
 def test_seeds_that_agree_by_chance_leave_the_whole_doubt_of_the_rows() -> None:
-    assert half_width(0.0, 0.02, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.02)
-    assert half_width(0.0, 0.03, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.03)
-    assert half_width(0.01, 0.0, 0.0, seeds=3) == pytest.approx(stats.t.ppf(0.975, 2) * 0.01)
-    assert half_width(0.01, 0.02, 0.01, 3, level=0.99) > half_width(0.01, 0.02, 0.01, 3)
+    assert estimate_half_width(0.0, 0.02, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.02)
+    assert estimate_half_width(0.0, 0.03, 0.02, seeds=3) == pytest.approx(stats.norm.ppf(0.975) * 0.03)
+    assert estimate_half_width(0.01, 0.0, 0.0, seeds=3) == pytest.approx(stats.t.ppf(0.975, 2) * 0.01)
+    assert estimate_half_width(0.01, 0.02, 0.01, 3, level=0.99) > estimate_half_width(0.01, 0.02, 0.01, 3)
 
 
 @pytest.mark.parametrize(("seeds", "rows"), [(3, 50), (3, 200), (4, 200), (8, 200)])
@@ -108,7 +108,7 @@ def test_the_interval_holds_the_true_lift_as_often_as_it_says(seeds: int, rows: 
         error = of_row.std(axis=1, ddof=1) / np.sqrt(rows)
         rest = values - of_seed[:, :, None] - of_row[:, None, :] + mean[:, None, None]
         shared = np.sqrt((rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (rows - 1) * seeds * rows))
-        held = np.mean(np.abs(mean) <= half_width(spread, error, shared, seeds))
+        held = np.mean(np.abs(mean) <= estimate_half_width(spread, error, shared, seeds))
         assert held > 0.95 - 4 * np.sqrt(0.05 * 0.95 / count)  # four standard errors of this simulation
 
 
@@ -123,7 +123,7 @@ def test_counting_gives_what_the_metric_gives_on_every_resample(metric: str, cla
     for draw in draws:
         chosen = np.concatenate([np.flatnonzero(rows == row) for row in draw])
         expected.append(score(metric, labels[chosen], predictions[chosen]))
-    assert resampled(metric, Predictions(labels, predictions, rows), draws) == pytest.approx(np.array(expected))
+    assert score_resamples(metric, Predictions(labels, predictions, rows), draws) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize("metric", [name for name in METRICS["multi_label"] if not BUILT_IN[name].needs_probabilities])
@@ -135,7 +135,7 @@ def test_counting_labels_gives_what_the_metric_gives_on_every_resample(metric: s
     expected = [score(metric, labels[draw], predictions[draw]) for draw in draws]
     assert len(set(expected)) > 10 or metric == "accuracy"
     answers = Predictions(labels, predictions, np.arange(40))
-    assert resampled(metric, answers, draws) == pytest.approx(np.array(expected))
+    assert score_resamples(metric, answers, draws) == pytest.approx(np.array(expected))
 
 
 def test_counting_spans_gives_what_the_metric_gives_on_every_resample() -> None:
@@ -151,7 +151,7 @@ def test_counting_spans_gives_what_the_metric_gives_on_every_resample() -> None:
         tokens = np.concatenate(chosen)
         expected.append(score("span_f1", labels[tokens], predictions[tokens], again, names))
     answers = Predictions(labels, predictions, rows, names)
-    assert resampled("span_f1", answers, draws) == pytest.approx(np.array(expected))
+    assert score_resamples("span_f1", answers, draws) == pytest.approx(np.array(expected))
     assert len(set(expected)) > 10
 
 
@@ -169,7 +169,7 @@ def test_many_classes_take_memory_in_proportion_and_no_more() -> None:
     labels, predictions = np.random.default_rng(5).integers(classes, size=(2, rows))
     draws = np.random.default_rng(6).integers(rows, size=(10, rows))
     tracemalloc.start()
-    resampled("f1", Predictions(labels, predictions, np.arange(rows)), draws)
+    score_resamples("f1", Predictions(labels, predictions, np.arange(rows)), draws)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * 8 * rows * classes  # a column for each pair of classes would be 200 times as much
@@ -181,12 +181,12 @@ def test_correlations_are_resampled_by_row() -> None:
     answers = Predictions(labels, labels + rng.normal(size=60), np.arange(60))
     draws = rng.integers(60, size=(20, 60))
     expected = [np.corrcoef(labels[d], answers.predictions[d])[0, 1] for d in draws]
-    assert resampled("pearson", answers, draws) == pytest.approx(np.array(expected))
+    assert score_resamples("pearson", answers, draws) == pytest.approx(np.array(expected))
 
 
 def test_both_arms_are_drawn_the_same_rows() -> None:
     same, copy = (arm(LABELS, 0.8, 1),), (arm(LABELS, 0.8, 1),)
     assert np.array_equal(bootstrap("accuracy", same, 7), bootstrap("accuracy", copy, 7))
-    twin = paired_lift("f1", same * 4, copy * 4, seed=7)
+    twin = estimate_paired_lift("f1", same * 4, copy * 4, seed=7)
     assert twin is not None
     assert (twin.mean, twin.low, twin.high) == (0, 0, 0)

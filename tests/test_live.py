@@ -25,9 +25,9 @@ from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.monitor import StudyMonitor
-from auxtune.orchestrator.views.remaining_work import duration
+from auxtune.orchestrator.views.remaining_work import format_duration
 from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
-from auxtune.orchestrator.views.status import status_of
+from auxtune.orchestrator.views.status import describe_status
 
 SNAPSHOT = StudySnapshot("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
@@ -45,7 +45,7 @@ def test_the_view_tells_what_status_tells(tmp_path: Path) -> None:
     text = FOUR.replace("{trials: 80}", "{trials: 80, wall_hours: 2, usd: 3}")
     study = simulated(tmp_path, RANDOM, text)
     begun(study, 5)
-    status = status_of(study.folder, Accounts(read_events(study.folder / "ledger")), study.study.options)
+    status = describe_status(study.folder, Accounts(read_events(study.folder / "ledger")), study.study.options)
     snapshot = snapshot_of(study, "interrupted")
     assert snapshot.counts == status["trials"] and snapshot.counts["running"] == 1
     assert [trial.id for trial in snapshot.running] == [trial["trial"] for trial in status["running"]]
@@ -221,7 +221,7 @@ def test_before_a_session_has_begun_it_says_so() -> None:
 
 
 def test_durations_read_as_people_say_them() -> None:
-    assert [duration(s) for s in (0.4, 89, 90, 3000, 5400, 11_100)] == [
+    assert [format_duration(s) for s in (0.4, 89, 90, 3000, 5400, 11_100)] == [
         "0 s",
         "89 s",
         "2 min",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_tasks import TASKS, finish, single, start
 
-from auxtune.orchestrator.answer.lift import mean_lift, paired_lift
+from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift
 from auxtune.orchestrator.answer.resampling import load_predictions
 from auxtune.orchestrator.record.scores import sign_of, sign_of_outcome
 from auxtune.orchestrator.report.charts import Point, find_front
@@ -53,12 +53,12 @@ def sure(confidence: float) -> Predictions:
 def test_a_lower_loss_is_a_positive_lift_alone_and_in_a_mean_over_tasks() -> None:
     better, worse = sure(0.9), sure(0.6)
     expected = -np.log(0.6) + np.log(0.9)
-    lift = paired_lift("log_loss", [better] * 4, [worse] * 4, 0)
+    lift = estimate_paired_lift("log_loss", [better] * 4, [worse] * 4, 0)
     assert lift is not None and lift.metric == "log_loss" and lift.mean == pytest.approx(expected, abs=1e-6)
-    loss = paired_lift("log_loss", [worse] * 4, [better] * 4, 0)
+    loss = estimate_paired_lift("log_loss", [worse] * 4, [better] * 4, 0)
     assert loss is not None and loss.mean == pytest.approx(-expected, abs=1e-6)
     both = [{"a": (better, worse), "b": (better, worse)}] * 4
-    mean = mean_lift({"a": "log_loss", "b": "accuracy"}, both, 2, 0)
+    mean = estimate_mean_lift({"a": "log_loss", "b": "accuracy"}, both, 2, 0)
     assert mean is not None and mean.mean == pytest.approx(expected / 2, abs=1e-6)
 
 

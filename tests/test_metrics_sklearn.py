@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from auxtune.orchestrator.answer.resampling import resampled
+from auxtune.orchestrator.answer.resampling import score_resamples
 from auxtune.trials.encoded import Kind
 from auxtune.trials.metrics import ALIASES, BUILT_IN, METRICS, MISSED, Answers, Predictions, find_metric, score
 
@@ -154,7 +154,7 @@ def test_many_resamples_at_once_give_what_the_metric_gives_on_each(metric: str, 
     assert len(set(expected)) > 3
     # scikit-learn takes the log of float32 probabilities in float32.
     tolerance = 1e-6 if metric == "log_loss" else 1e-9
-    assert resampled(metric, answers, draws) == pytest.approx(np.array(expected), abs=tolerance)
+    assert score_resamples(metric, answers, draws) == pytest.approx(np.array(expected), abs=tolerance)
 
 
 @pytest.mark.parametrize(("metric", "answers"), EVERY)
@@ -173,7 +173,7 @@ def test_every_metric_is_finite_whatever_is_said_and_in_sight(
     assert np.isfinite(degenerate.metric(metric))
     rows = int(degenerate.rows.max()) + 1
     times = np.random.default_rng(0).integers(rows, size=(8, rows))
-    assert np.isfinite(resampled(metric, degenerate, times)).all()
+    assert np.isfinite(score_resamples(metric, degenerate, times)).all()
     if BUILT_IN[metric].has_values and said == "what is right" and shares is None:
         assert degenerate.metric(metric) == (1.0 if BUILT_IN[metric].higher_is_better else 0.0)
 
@@ -209,7 +209,7 @@ def test_f1_goes_by_the_classes_of_the_task_and_not_by_those_in_sight() -> None:
     draws = np.arange(100)[None]
     for predictions, expected in ((never, of_never), (once, of_once)):
         answers = Predictions(labels, predictions, np.arange(100), names)
-        assert resampled("f1", answers, draws) == pytest.approx(sum(expected) / 3)
+        assert score_resamples("f1", answers, draws) == pytest.approx(sum(expected) / 3)
     # And of a task of two classes of which one is in sight it stays that of the second.
     assert score("f1", labels * 0, never * 0, names=("no", "yes")) == 0.0
     assert score("f1", labels * 0 + 1, never * 0 + 1, names=("no", "yes")) == 1.0
@@ -221,7 +221,7 @@ def test_resamples_without_a_class_are_measured_like_the_rest(metric: str) -> No
     answers = Predictions(labels, np.array([0, 1, 0, 2]), np.arange(4), ("a", "b", "c"))
     draws = np.array([[0, 0, 1, 1], [1, 2, 1, 2], [0, 1, 2, 3]])  # without c, only b, all
     expected = [score(metric, labels[d], answers.predictions[d], names=answers.names) for d in draws]
-    assert resampled(metric, answers, draws) == pytest.approx(np.array(expected))
+    assert score_resamples(metric, answers, draws) == pytest.approx(np.array(expected))
 
 
 def test_words_that_the_model_was_not_shown_are_misses() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from auxtune.orchestrator.answer.resampling import load_predictions, resampled
+from auxtune.orchestrator.answer.resampling import load_predictions, score_resamples
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
 from auxtune.trials.data.cells import Words
@@ -139,7 +139,7 @@ def test_every_place_that_scores_counts_them(
     for metric in METRICS:
         value = report.test["names"][metric]
         assert again.metric(metric) == pytest.approx(value, abs=1e-6)
-        assert resampled(metric, answers, everything)[0] == pytest.approx(value, abs=1e-6)
+        assert score_resamples(metric, answers, everything)[0] == pytest.approx(value, abs=1e-6)
     # A name of which the end is cut off is not found, and neither is one that is cut off whole.
     whole = sum(
         tags.index(1) + 2 <= 4 for tags in tasks["names"].splits["test"].labels if isinstance(tags, tuple) and 1 in tags

@@ -10,7 +10,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, from_json, to_json
 from auxtune.orchestrator.record.node_time import SIGN, NodeClock, NodeTime, NodeTrail
-from auxtune.orchestrator.views.summary import node_lines
+from auxtune.orchestrator.views.summary import list_node_lines
 from auxtune.selectors.protocol import Problem, TaskInfo
 
 HEAD = "node:__internal_head__"
@@ -76,7 +76,7 @@ def test_off_a_cluster_nothing_is_recorded_and_money_is_unknown() -> None:
     trail.end()
     assert words == []
     cost = sum_cost(Accounts([opened("a", 0.0)]), Price(1.0, 1.0, {"head": 1.0}), now=50.0)
-    assert cost.cluster_usd is None and cost.nodes is None and node_lines(cost) == []
+    assert cost.cluster_usd is None and cost.nodes is None and list_node_lines(cost) == []
 
 
 def test_sessions_add_up_also_one_that_was_killed_and_where_their_clocks_overlap() -> None:
@@ -105,11 +105,11 @@ def test_a_type_without_a_price_makes_the_sum_unknown_and_is_named() -> None:
     assert priced.cluster_usd == pytest.approx(0.4 + 0.75)
     assert priced.nodes is not None and priced.nodes["gpu_spot"] == NodeCost(1.5, pytest.approx(0.75))
     assert priced.usd is None  # what nodes cost is not what trials do
-    assert node_lines(priced) == ["Cluster: node hours gpu_on_demand 0.000, gpu_spot 1.500, head 1.000; 1.15 USD"]
+    assert list_node_lines(priced) == ["Cluster: node hours gpu_on_demand 0.000, gpu_spot 1.500, head 1.000; 1.15 USD"]
     for prices, lacking in (({"head": 0.4}, "gpu_on_demand, gpu_spot"), ({}, "gpu_on_demand, gpu_spot, head")):
         unknown = sum_cost(accounts, Price(1.0, 1.0, prices), None)
         assert unknown.cluster_usd is None and unknown.nodes and unknown.nodes["gpu_spot"].usd is None
-        assert node_lines(unknown)[0].endswith(f"money unknown (prices.nodes lacks {lacking})")
+        assert list_node_lines(unknown)[0].endswith(f"money unknown (prices.nodes lacks {lacking})")
 
 
 def test_what_is_free_costs_nothing_and_that_is_known() -> None:

@@ -12,13 +12,13 @@ from reported import HOSTILE, WITH_EACH, finished, material_of
 from simulated_study import GROUPS, STUDY, SimulatedStudy, simulated
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.blocks import Page, Paragraph, Picture, Section, Table, number
-from auxtune.orchestrator.report.figures import figures
-from auxtune.orchestrator.report.note import LONGEST, note_of
-from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.report.markdown import LONGEST, write_note
+from auxtune.orchestrator.report.page import draw_figures
+from auxtune.orchestrator.report.study_page import build_study_page
 from auxtune.orchestrator.session.session import ending_of
 from auxtune.orchestrator.tracking.run_words import Ending, standing_note, trial_name, trial_note
 from auxtune.selectors.protocol import Proposal
@@ -32,7 +32,7 @@ def page_of(*blocks: Table | Paragraph) -> Page:
 
 def test_tables_are_markdown_and_nothing_in_them_breaks_it(tmp_path: Path) -> None:
     table = Table("Lift", ("over", "lift"), (("a|b", number(0.5, "+.2f")), ("<i>c</i>\nd", number(None))))
-    lines = note_of(page_of(table), Answer(), tmp_path).splitlines()
+    lines = write_note(page_of(table), Answer(), tmp_path).splitlines()
     start = lines.index("Lift:")
     assert lines[start + 2 : start + 6] == [
         "| over | lift |",
@@ -45,7 +45,7 @@ def test_tables_are_markdown_and_nothing_in_them_breaks_it(tmp_path: Path) -> No
 @pytest.mark.parametrize(("rows", "width", "kept"), [(25, 4, 2), (400, 4, 2), (25, 120, 1), (25, 200, 0)])
 def test_a_long_note_keeps_the_answer_and_loses_its_end(rows: int, width: int, kept: int, tmp_path: Path) -> None:
     table = Table("Many", ("task", "value"), tuple(("t" * width, number(1.0)) for _ in range(rows)))
-    note = note_of(page_of(table), Answer(), tmp_path)
+    note = write_note(page_of(table), Answer(), tmp_path)
     assert note.startswith("**Train p with a.**\n") and note.endswith("searches on") and len(note) <= LONGEST
     assert (note.count("\n## "), note.count(f"… and {rows - 25} more.")) == (kept, kept if rows > 25 else 0)
 
@@ -53,18 +53,18 @@ def test_a_long_note_keeps_the_answer_and_loses_its_end(rows: int, width: int, k
 def test_what_is_folded_is_left_out_before_anything_else(tmp_path: Path) -> None:
     rows = tuple(("t" * 150, number(1.0)) for _ in range(25))
     folded, shown = Table("Folded", ("task", "value"), rows, folded=True), Table("Shown", ("task", "value"), rows[:3])
-    assert "Folded:" in note_of(
+    assert "Folded:" in write_note(
         page_of(Table("Folded", ("task", "value"), rows[:3], folded=True), shown), Answer(), tmp_path
     )
-    note = note_of(page_of(folded, shown), Answer(), tmp_path)
+    note = write_note(page_of(folded, shown), Answer(), tmp_path)
     assert "Folded:" not in note and note.count("Shown:") == 2
 
 
 def test_a_page_that_failed_leaves_the_sentence_and_the_way_on(tmp_path: Path) -> None:
     answer = material_of(finished(tmp_path, "random_subset")).answer
     assert answer is not None
-    note = note_of(None, answer, tmp_path / "x")
-    assert note.startswith(f"**{verdict(answer)}**\n") and f"`auxtune report {tmp_path / 'x'}`" in note
+    note = write_note(None, answer, tmp_path / "x")
+    assert note.startswith(f"**{write_verdict(answer)}**\n") and f"`auxtune report {tmp_path / 'x'}`" in note
 
 
 def test_a_study_without_an_answer_says_where_it_stands_and_what_is_best(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_study_that_has_gone_on_does_not_deny_its_last_answer(tmp_path: Path) 
     ],
 )
 def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
-    page = study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE)))
-    files = figures(page)
+    page = build_study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE)))
+    files = draw_figures(page)
     assert len(files) == len([b for s in page.sections for b in s.blocks if b.kind == "picture"]) > 2
     for name, svg in files.items():
         root = ElementTree.fromstring(svg)
@@ -123,6 +123,6 @@ def test_an_answer_is_not_lost_over_a_drawing_that_cannot_be_a_file(
     assert answer is not None
     page = Page("x", "about", (SAID, Section("lift", "Lift", (Picture(Markup("<svg>"), "no size"),))), "foot")
     ending = ending_of("done", tmp_path, answer, page)
-    assert ending.answer == answer and ending.note.startswith(f"**{verdict(answer)}**") and ending.drawings == {}
+    assert ending.answer == answer and ending.note.startswith(f"**{write_verdict(answer)}**") and ending.drawings == {}
     assert [path.name for path in ending.files] == ["study.yaml"]
     assert "MLflow gets neither note nor figures of the report: ValueError" in caplog.text

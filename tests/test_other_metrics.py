@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from other_metrics import COST, write_package
 
-from auxtune.orchestrator.answer.lift import paired_lift
-from auxtune.orchestrator.answer.resampling import resampled
+from auxtune.orchestrator.answer.lift import estimate_paired_lift
+from auxtune.orchestrator.answer.resampling import score_resamples
 from auxtune.trials import metrics
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
@@ -41,9 +41,9 @@ def test_a_metric_of_another_package_is_one_like_the_rest(packages: Path) -> Non
     assert metric.direction == -1 and direction_of("cost_of_errors") == -1 and metric.has_values
     answers = Predictions(LABELS, SAID, np.arange(5), ("no", "yes"))
     assert answers.metric("cost_of_errors") == (5 + 1 + 5) / 5
-    assert resampled("cost_of_errors", answers, np.array([[0, 0, 1, 1, 2]])) == pytest.approx((5 + 5 + 1) / 5)
+    assert score_resamples("cost_of_errors", answers, np.array([[0, 0, 1, 1, 2]])) == pytest.approx((5 + 5 + 1) / 5)
     better = Predictions(LABELS, LABELS, np.arange(5), ("no", "yes"))
-    lift = paired_lift("cost_of_errors", [better], [answers], 0)
+    lift = estimate_paired_lift("cost_of_errors", [better], [answers], 0)
     assert lift is not None and lift.mean == pytest.approx(11 / 5)  # less is better, so it is above 0
     assert load_tasks([source(packages, "cost_of_errors")])["one"].metrics == ("cost_of_errors",)
 

@@ -21,7 +21,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.extensions import reading_of
 from auxtune.selectors.kit.pipeline import Pipeline
@@ -174,7 +174,7 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     assert answer is not None
     result = Result(folder, answer, agenda.accounts, None, None, line)
     printed = io.StringIO()
-    blocks = summarize(result, study.study.options.budget, "sqlite:///x")
+    blocks = list_summary_blocks(result, study.study.options.budget, "sqlite:///x")
     Console(width=100, file=printed).print(render_terminal(blocks), soft_wrap=True)
     assert line in " ".join(printed.getvalue().split())
     raised = again(folder, f"budget.trials={trials}")

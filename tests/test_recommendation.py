@@ -9,8 +9,8 @@ from scipy import stats
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
-from auxtune.orchestrator.answer.recommendation import Recommendation, level_of, recommend
-from auxtune.orchestrator.answer.verdict import interval, lift_words, verdict
+from auxtune.orchestrator.answer.recommendation import Recommendation, correct_level, recommend
+from auxtune.orchestrator.answer.verdict import describe_lift, format_interval, write_verdict
 
 ALONE, PAIR = {"mood": 1.0}, {"mood": 0.5, "stars": 0.5}
 
@@ -39,7 +39,7 @@ NOTHING = {**lift(0.0, 0.0)}  # how earlier versions wrote the same training
 )
 def test_a_control_that_is_better_for_sure_is_what_to_train(answer: Answer, by: str) -> None:
     assert answer.recommendation == Recommendation("all_tasks", "control")
-    said = verdict(answer)
+    said = write_verdict(answer)
     assert said.startswith("Train all tasks in equal shares: all_tasks is better than what was chosen (mood ")
     assert f"by {by} accuracy, 95 % interval 0." in said
     assert "mood alone:" not in said and "gain" not in said and "hurts" not in said
@@ -47,7 +47,7 @@ def test_a_control_that_is_better_for_sure_is_what_to_train(answer: Answer, by: 
 
 def test_of_several_better_controls_the_best_mean_is_taken() -> None:
     lifts = {"single_task": lift(-0.09, 0.02), "random_subset": lift(-0.12, 0.2), "all_tasks": lift(-0.06, 0.01)}
-    best = verdict(content(PAIR, **lifts))  # random_subset has a better mean, which is not sure
+    best = write_verdict(content(PAIR, **lifts))  # random_subset has a better mean, which is not sure
     assert best.startswith("Train mood alone: single_task is better than what was chosen (mood with stars) by 0.0900")
 
 
@@ -61,13 +61,13 @@ def test_of_several_better_controls_the_best_mean_is_taken() -> None:
     ],
 )
 def test_every_control_says_what_to_train(control: str, said: str) -> None:
-    assert verdict(content(PAIR, **{control: lift(-0.1, 0.02)})).startswith(f"{said}")
+    assert write_verdict(content(PAIR, **{control: lift(-0.1, 0.02)})).startswith(f"{said}")
 
 
 def test_all_controls_count_together_and_what_is_not_sure_then_is_said() -> None:
     one = content(PAIR, single_task=lift(0.08, 0.02), all_tasks=lift(-0.03, 0.029))
     assert one.recommendation.why == "gain"  # at 95 % alone all_tasks is better, of two it is not sure
-    said = verdict(one)
+    said = write_verdict(one)
     assert "a gain over single task of +0.0800" in said
     assert "But all_tasks did better by 0.0300 accuracy, 95 % interval 0.0010 to 0.0590." in said
     assert said.endswith("With all controls counted together (97.5 % each) that is not sure.")
@@ -76,7 +76,7 @@ def test_all_controls_count_together_and_what_is_not_sure_then_is_said() -> None
 
 
 def test_a_gain_that_is_not_sure_with_all_controls_is_not_called_one() -> None:
-    said = verdict(content(PAIR, single_task=lift(0.03, 0.029), all_tasks=lift(0.01, 0.05)))
+    said = write_verdict(content(PAIR, single_task=lift(0.03, 0.029), all_tasks=lift(0.01, 0.05)))
     assert "gain" not in said and "+0.0300 accuracy, 95 % interval +0.0010 to +0.0590, over single task" in said
     assert "not sure" in said
 
@@ -87,9 +87,9 @@ def test_the_same_training_is_no_comparison_and_is_said() -> None:
     assert answer.recommendation.arm == "all_tasks"  # one comparison, so nothing to correct for
     shown, older = answer.lift["single_task"], content(ALONE, single_task=NOTHING).lift["single_task"]
     assert shown is not None and older is not None
-    assert interval(shown) == interval(older) == "the same training"
-    assert lift_words(shown, "accuracy") == ("–", "the same training", "4")
-    said = verdict(content(ALONE, single_task=same, all_tasks=lift(0.03, 0.029)))
+    assert format_interval(shown) == format_interval(older) == "the same training"
+    assert describe_lift(shown, "accuracy") == ("–", "the same training", "4")
+    said = write_verdict(content(ALONE, single_task=same, all_tasks=lift(0.03, 0.029)))
     assert said == (
         "Train mood alone: no auxiliary was chosen. That is the same training as single_task, so there is no lift over "
         "it."
@@ -100,19 +100,18 @@ def test_the_same_training_is_no_comparison_and_is_said() -> None:
 def test_too_few_seeds_recommend_no_control() -> None:
     answer = content(PAIR, single_task=lift(0.08, None, seeds=2), all_tasks=lift(-0.4, None, seeds=2))
     assert answer.recommendation == Recommendation("selection", "uncertain")
-    said = verdict(answer)
+    said = write_verdict(answer)
     assert said.startswith("Train mood with stars: +0.0800 accuracy over single task, of unknown certainty (fewer")
     assert "But all_tasks did better by 0.4000 accuracy. This is of unknown certainty" in said
     unmeasured = content(PAIR, single_task=None)
-    assert unmeasured.recommendation.why == "unmeasured" and "was not measured" in verdict(unmeasured)
+    assert unmeasured.recommendation.why == "unmeasured" and "was not measured" in write_verdict(unmeasured)
 
 
 def test_what_is_stored_decides() -> None:
     answer = content(PAIR, single_task=lift(0.08, 0.02), all_tasks=lift(-0.03, 0.029))
     stored = {**answer.as_json(), "recommended": {"arm": "all_tasks", "why": "control", "level": 0.975}}
-    assert verdict(Answer.from_json(stored)).startswith("Train all tasks in equal shares") and "a gain" in verdict(
-        answer
-    )
+    assert write_verdict(Answer.from_json(stored)).startswith("Train all tasks in equal shares")
+    assert "a gain" in write_verdict(answer)
 
 
 def test_an_old_answer_recommends_nothing_that_its_own_intervals_would_not() -> None:
@@ -130,8 +129,8 @@ def test_an_old_answer_recommends_nothing_that_its_own_intervals_would_not() -> 
 
 def test_the_level_is_bonferronis_over_what_was_compared() -> None:
     one, same = Lift("f1", 0.1, 0.0, 0.2, 4), Lift("f1", 0.0, None, None, 4, same_training=True)
-    assert level_of({"a": one, "b": one, "c": one, "d": one}) == pytest.approx(0.9875)
-    assert level_of({"a": one, "b": same, "c": None}) == pytest.approx(0.95) == level_of({})
+    assert correct_level({"a": one, "b": one, "c": one, "d": one}) == pytest.approx(0.9875)
+    assert correct_level({"a": one, "b": same, "c": None}) == pytest.approx(0.95) == correct_level({})
 
 
 # Groups
@@ -147,7 +146,7 @@ def groups_content(**lifts: dict[str, Any] | None) -> Answer:
 
 
 def test_groups_that_a_control_beats_say_so_with_its_models() -> None:
-    said = verdict(groups_content(single_task=grouped(0.03, 0.01, 3), all_tasks=grouped(-0.04, 0.01, 1)))
+    said = write_verdict(groups_content(single_task=grouped(0.03, 0.01, 3), all_tasks=grouped(-0.04, 0.01, 1)))
     assert said == (
         "Serve 1 model of all tasks in equal shares: all_tasks is better than what was chosen (2 models: a + b; c) by "
         "0.0400 on average over 3 tasks, 95 % interval 0.0300 to 0.0500."
@@ -157,7 +156,7 @@ def test_groups_that_a_control_beats_say_so_with_its_models() -> None:
 def test_more_models_than_may_be_served_are_a_loss_and_no_recommendation() -> None:
     answer = groups_content(single_task=grouped(-0.03, 0.01, 3), all_tasks=grouped(0.05, 0.01, 1))
     assert answer.recommendation == Recommendation("selection", "more_models")
-    said = verdict(answer)
+    said = write_verdict(answer)
     assert said.startswith("Serve 2 models: a + b; c: a loss of -0.0300 on average over 3 tasks")
     assert said.endswith("against single task, which takes 3 models where at most 2 may be served.")
     three = {"single_task": MeanLift("mean", -0.03, -0.04, -0.02, 4, models=3, tasks={})}
@@ -166,5 +165,5 @@ def test_more_models_than_may_be_served_are_a_loss_and_no_recommendation() -> No
 
 def test_groups_of_one_task_each_are_single_tasks_own() -> None:
     same = {**grouped(0.0, None, 2), "same_training": True}
-    said = verdict(groups_content(single_task=same))
+    said = write_verdict(groups_content(single_task=same))
     assert said.endswith("That is the same training as single_task, so there is no lift over it.")

@@ -18,18 +18,18 @@ from simulated_study import GROUPS, NAMES, STUDY
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.comparison import compare_studies, describe_comparison
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.export.model_spec import model_specs
 from auxtune.orchestrator.planning.arms import SELECTION, same_training
+from auxtune.orchestrator.report.markdown import write_note
 from auxtune.orchestrator.report.material import Material
-from auxtune.orchestrator.report.note import note_of
-from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.report.study_page import build_study_page
 from auxtune.orchestrator.session.answered import read_answered
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.views.status import status_of
-from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.status import describe_status
+from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 
 EIGHT = STUDY.replace("{seeds: 1}", "{seeds: 8}")
@@ -62,18 +62,18 @@ def test_the_answer_recommends_the_control_and_nothing_is_trained_twice(folder: 
 
 def test_all_outputs_begin_with_the_same_sentence(folder: Path) -> None:
     answer, material = Answer.from_json(answer_of(folder)), material_of(folder)
-    said, printed = verdict(answer), io.StringIO()
+    said, printed = write_verdict(answer), io.StringIO()
     assert said.startswith(SAID)
     result = Result(folder, answer, material.accounts, None)
     Console(width=300, file=printed).print(
-        render_terminal(summarize(result, material.options.budget, "sqlite:///x.db"))
+        render_terminal(list_summary_blocks(result, material.options.budget, "sqlite:///x.db"))
     )
-    note = note_of(study_page(material), answer, folder)
+    note = write_note(build_study_page(material), answer, folder)
     page = told(folder)
     for output in (printed.getvalue(), note, page["answer"]["said"]):
         assert said in output and "--arm all_tasks" in output and "Train p alone" not in output
     assert printed.getvalue().count("the same training") == 3
-    status = status_of(folder, material.accounts, material.options)
+    status = describe_status(folder, material.accounts, material.options)
     assert (status["recommended"], status["answer"]) == ("all_tasks", said)
     shown = CliRunner().invoke(cli.main, ["status", str(folder)])
     assert f"answer: {said}" in shown.stdout
@@ -129,7 +129,7 @@ def test_an_answer_of_an_earlier_version_is_read_by_its_intervals(folder: Path) 
         }
         for name, lift in answer["lift"].items()
     }
-    older, said = Answer.from_json(old), verdict(Answer.from_json(answer))
-    assert verdict(older) == said
+    older, said = Answer.from_json(old), write_verdict(Answer.from_json(answer))
+    assert write_verdict(older) == said
     material = replace(material_of(folder), answer=older)
-    assert note_of(study_page(material), older, folder).startswith(f"**{said}**")
+    assert write_note(build_study_page(material), older, folder).startswith(f"**{said}**")

@@ -20,14 +20,14 @@ from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.charts import Point, find_front
 from auxtune.orchestrator.report.page import render_html
-from auxtune.orchestrator.report.study_page import SECTIONS, study_page, write_report
+from auxtune.orchestrator.report.study_page import SECTIONS, build_study_page, write_report
 from auxtune.orchestrator.session.session import Result
-from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 
 # Its numbers
@@ -36,7 +36,7 @@ from auxtune.orchestrator.views.terminal import render_terminal
 def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "{name: random_subset, trials: 4}", WITH_EACH)
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
+    assert page["answer"]["said"].startswith(write_verdict(Answer.from_json(answer)))
     (shares, report) = page["selection"]["tables"].values()
     assert dict(shares) == answer["weights"]
     assert report == [["p", "accuracy", answer["report"]["p"]["accuracy"]]]
@@ -65,7 +65,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
     phases = {phase: part for phase, part in cost["phases"].items() if part["trials"]}
     expected = {**phases, "in all": cost, "reused, not in it": cost["reused"]}
     assert costs == [[phase, *(part[key] for key in keys)] for phase, part in expected.items()]
-    html = render_html(study_page(material_of(folder)))
+    html = render_html(build_study_page(material_of(folder)))
     written = {float(value) for tag, a in Reader(html).elements if tag == "td" and (value := a.get("data-value"))}
     assert {lift[key] for lift in answer["lift"].values() for key in ("mean", "low", "high")} <= written
 
@@ -73,7 +73,7 @@ def test_the_numbers_are_those_of_the_answer(tmp_path: Path) -> None:
 def test_the_numbers_of_groups_are_those_of_the_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "tag", GROUPS.replace("{seeds: 1}", "{seeds: 4}"))
     answer, page = json.loads((folder / "selection.json").read_text()), told(folder)
-    assert page["answer"]["said"].startswith(verdict(Answer.from_json(answer)))
+    assert page["answer"]["said"].startswith(write_verdict(Answer.from_json(answer)))
     models, report = page["selection"]["tables"].values()
     assert models == [[" + ".join(g["tasks"]), ", ".join(g["serves"])] for g in answer["groups"]]
     assert report == [[task, metric, v] for task, each in answer["report"].items() for metric, v in each.items()]
@@ -102,9 +102,11 @@ def test_the_terminal_and_the_page_say_the_same(selector: str, text: str, tmp_pa
     assert material.answer is not None
     result = Result(material.folder, material.answer, material.accounts, None)
     printed = io.StringIO()
-    Console(width=300, file=printed).print(render_terminal(summarize(result, material.options.budget, "sqlite:///x")))
+    Console(width=300, file=printed).print(
+        render_terminal(list_summary_blocks(result, material.options.budget, "sqlite:///x"))
+    )
     shown = set(re.findall(r"[+-]\d\.\d{4}|\d+\.\d%", printed.getvalue()))
-    page = Reader(render_html(study_page(material))).text
+    page = Reader(render_html(build_study_page(material))).text
     assert len(shown) > 5 and shown <= set(re.findall(r"[+-]?\d+\.\d+%?", page))
 
 
@@ -163,7 +165,7 @@ def test_how_far_a_joint_run_agrees_with_itself_is_told(tmp_path: Path) -> None:
 def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path) -> None:
     stages = "[{name: gradts_threshold, threshold: -1.0}, gradts_trial, {name: gp_mixing, samples: 4}]"
     folder = finished(tmp_path, stages)
-    html = render_html(study_page(material_of(folder)))
+    html = render_html(build_study_page(material_of(folder)))
     ids = [value for _, attributes in Reader(html).elements if (value := attributes.get("id"))]
     assert len(ids) > 100 and len(ids) == len(set(ids))
     assert {link[1:] for link in re.findall(r'href="(#[^"]+)"', html)} <= set(ids)
@@ -228,7 +230,7 @@ def test_without_prices_money_is_unknown_and_never_nothing(tmp_path: Path) -> No
     folder = finished(tmp_path, "random_subset", STUDY.replace("prices: {cpu_hour: 0.5}\n", ""))
     (costs,) = told(folder)["cost"]["tables"].values()
     assert [row[-1] for row in costs] == [None] * 4
-    html = render_html(study_page(material_of(folder)))
+    html = render_html(build_study_page(material_of(folder)))
     assert html.count('<td class="number">unknown</td>') == 4
 
 
@@ -263,7 +265,7 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     ]
     assert [(row[0], row[3], row[4]) for row in again[1]] == [(f"{lost.id:04d}", 2, "its worker")]
     assert "2 of 5 search trials failed" in page["answer"]["said"]
-    html = render_html(study_page(material_of(folder)))
+    html = render_html(build_study_page(material_of(folder)))
     assert "<b>no such" not in html and "&lt;b&gt;no such" in html
 
 
@@ -357,7 +359,7 @@ def test_a_page_that_cannot_be_written_leaves_none_of_another_answer(tmp_path: P
     _, trouble = write_report(folder, material.study, read_events(folder / "ledger"), broken)
     assert trouble is not None and "TypeError" in trouble and not (folder / "report.html").exists()
     page, trouble = write_report(folder, material.study, read_events(folder / "ledger"), material.answer)
-    assert (page, trouble) == (study_page(material), None)
+    assert (page, trouble) == (build_study_page(material), None)
     assert len(SECTIONS) == (folder / "report.html").read_text().count("<section ")
 
 

@@ -17,7 +17,7 @@ from simulated_study import GROUPS, STUDY, SimulatedStudy
 
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.report.blocks import Picture
-from auxtune.orchestrator.report.study_page import study_page, write_page
+from auxtune.orchestrator.report.study_page import build_study_page, write_page
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +63,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return compare_table(home), 2
     selector, text, changes = STUDIES[request.param]
     material = material_of(finished(home, selector, text, **changes))
-    made = study_page(material)
+    made = build_study_page(material)
     write_page(made, material.folder / "report.html")
     pictures = [block for section in made.sections for block in section.blocks if isinstance(block, Picture)]
     assert len(pictures) >= 4

@@ -10,8 +10,8 @@ from reported import HOSTILE, WITH_EACH, Reader, finished, material_of
 from simulated_study import GROUPS, STUDY
 
 from auxtune.orchestrator.report.blocks import Picture
-from auxtune.orchestrator.report.page import TEMPLATES, coded, render_html
-from auxtune.orchestrator.report.study_page import study_page
+from auxtune.orchestrator.report.page import TEMPLATES, mark_code, render_html
+from auxtune.orchestrator.report.study_page import build_study_page
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,16 @@ from auxtune.orchestrator.report.study_page import study_page
 def test_names_that_look_like_markup_or_formulas_are_shown_as_they_are(
     selector: str, text: str, tmp_path: Path
 ) -> None:
-    html = render_html(study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE))))
+    html = render_html(build_study_page(material_of(finished(tmp_path, selector, text, names=HOSTILE))))
     page = Reader(html)
     assert {tag for tag, _ in page.elements} & {"script", "img", "iframe", "object"} == set()
     assert [a for _, attributes in page.elements for a in attributes if a.startswith("on")] == []
     assert all(name in page.text for name in HOSTILE)
-    assert coded("a `<b>` c ` d") == "a `&lt;b&gt;` c ` d"
+    assert mark_code("a `<b>` c ` d") == "a `&lt;b&gt;` c ` d"
 
 
 def test_nothing_is_asked_of_anywhere(tmp_path: Path) -> None:
-    html = render_html(study_page(material_of(finished(tmp_path, "gradts_trial", WITH_EACH))))
+    html = render_html(build_study_page(material_of(finished(tmp_path, "gradts_trial", WITH_EACH))))
     assert "@import" not in html and "<script" not in html
     links = re.findall(r'(?:src|href|xlink:href)="([^"]*)"|url\(([^)]*)\)', html)
     assert links and all((a or b).startswith(("#", "data:,")) for a, b in links)
@@ -43,7 +43,7 @@ def test_nothing_is_asked_of_anywhere(tmp_path: Path) -> None:
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
     material = material_of(finished(tmp_path, "{name: thompson, rounds: 12}"))
-    assert render_html(study_page(material)) == render_html(study_page(material))
+    assert render_html(build_study_page(material)) == render_html(build_study_page(material))
 
 
 # Colours
@@ -88,7 +88,7 @@ def test_what_is_written_and_drawn_can_be_seen(scheme: int) -> None:
 
 
 def test_drawings_use_only_colours_that_the_style_explains(tmp_path: Path) -> None:
-    page = study_page(material_of(finished(tmp_path, "representation_gradient", GROUPS)))
+    page = build_study_page(material_of(finished(tmp_path, "representation_gradient", GROUPS)))
     drawings = [block.svg for section in page.sections for block in section.blocks if isinstance(block, Picture)]
     used = {name for svg in drawings for name in re.findall(r"var\(--([a-z0-9-]+)\)", svg)} - {"sans"}
     assert len(drawings) >= 6 and used <= colours()[0].keys() and {"ink", "series-0"} <= used

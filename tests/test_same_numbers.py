@@ -17,7 +17,7 @@ from rich.console import Console
 from simulated_study import GROUPS
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.ledger import read_events
@@ -26,7 +26,7 @@ from auxtune.orchestrator.session.session import Result, ending_of
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-from auxtune.orchestrator.views.summary import summarize
+from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert tracker.trouble is None
     printed = io.StringIO()
     uri = tracking_uri(study)
-    blocks = summarize(Result(folder, typed, accounts, None), study.options.budget, uri)
+    blocks = list_summary_blocks(Result(folder, typed, accounts, None), study.options.budget, uri)
     Console(width=300, file=printed).print(render_terminal(blocks))
     client, made = MlflowClient(uri), tracker.made()
     runs = {event.id: client.get_run(event.run_id) for event in made}
@@ -86,7 +86,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_all_say_the_same_sentence(told: Told) -> None:
-    said = verdict(Answer.from_json(told.answer))
+    said = write_verdict(Answer.from_json(told.answer))
     assert said in told.terminal and said in told.page and told.note.startswith(f"**{said}**")
 
 

@@ -18,8 +18,8 @@ from auxtune.orchestrator.planning.question import problem_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.progress import mixture
-from auxtune.orchestrator.views.summary import _shares_table
+from auxtune.orchestrator.views.progress import describe_mixture
+from auxtune.orchestrator.views.summary import _build_shares_table
 from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.methods.svd_reweighting import SVDReweighting
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, TaskInfo
@@ -149,13 +149,13 @@ def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():
     assert chosen.cycle == {"p": 1, "a": 1, "b": 1}
     assert recipes["without a"].loss_weights == pytest.approx({"p": 4 / 3, "b": 2 / 3})
     assert recipes["all_tasks"].loss_weights is None
-    assert mixture(arms["selection"][0][0]) == "p ×1.50 + a ×0.75 + b ×0.75"
+    assert describe_mixture(arms["selection"][0][0]) == "p ×1.50 + a ×0.75 + b ×0.75"
 
 
 def test_a_summary_shows_factors_and_not_shares():
     answer = Answer(primary="p", weights={"p": 0.75, "a": 0.25}, weighting="loss")
     with (console := Console(width=80)).capture() as shown:
-        console.print(render_terminal([_shares_table(answer)]))
+        console.print(render_terminal([_build_shares_table(answer)]))
     assert "factor of the loss" in shown.get() and "1.50" in shown.get() and "%" not in shown.get()
 
 

@@ -21,7 +21,7 @@ from small_study import StudyRun, kill
 from test_mirror import PROBLEM, mirrored_in, runs, story
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
@@ -88,7 +88,7 @@ def test_the_runs_of_a_study_say_what_the_ledger_says(whole: StudyRun) -> None:
     drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
     assert drawn == {"figures/lift.svg", "figures/trials.svg"}
     answer = json.loads((whole.folder / "selection.json").read_text())
-    assert parent.data.tags["mlflow.note.content"].startswith(f"**{verdict(Answer.from_json(answer))}**")
+    assert parent.data.tags["mlflow.note.content"].startswith(f"**{write_verdict(Answer.from_json(answer))}**")
     rows = {each.dataset.name: json.loads(each.dataset.profile) for each in parent.inputs.dataset_inputs}
     assert set(rows) == {"moods", "echoes", "noises"} and rows["moods"]["train"] == 200
 

@@ -75,14 +75,14 @@ def _complete_lift(lift: Any) -> Any:
     return {"same_training": same, **lift, **({"tasks": tasks} if "tasks" in lift else {})}
 
 
-def _kind_of_lift(lift: Any) -> str:
+def _tell_kind(lift: Any) -> str:
     several = isinstance(lift, MeanLift) or (isinstance(lift, Mapping) and "tasks" in lift)
     return "mean" if several else "single"
 
 
 StoredLift: TypeAlias = Annotated[
     Annotated[Lift, Tag("single")] | Annotated[MeanLift, Tag("mean")],
-    Discriminator(_kind_of_lift),
+    Discriminator(_tell_kind),
     BeforeValidator(_complete_lift),
 ]
 
@@ -164,7 +164,7 @@ class Answer:
 _ADAPTER = TypeAdapter(Answer)
 
 
-def groups_in(selection: Selection) -> tuple[Group, ...]:
+def list_groups(selection: Selection) -> tuple[Group, ...]:
     """The groups of what a selector chose; with a primary, those from which it took the primary's."""
     return tuple(Group(tuple(group["tasks"]), tuple(group["serves"])) for group in selection.groups or ())
 

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.orchestrator.answer.answer import Answer, Contribution, KeptRows, RankedTask, groups_in
+from auxtune.orchestrator.answer.answer import Answer, Contribution, KeptRows, RankedTask, list_groups
 from auxtune.orchestrator.answer.cost import sum_cost
-from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, no_lift, paired_lift
-from auxtune.orchestrator.answer.recommendation import level_of, recommend
+from auxtune.orchestrator.answer.lift import (
+    LEVEL,
+    Lift,
+    Pair,
+    declare_no_lift,
+    estimate_mean_lift,
+    estimate_paired_lift,
+)
+from auxtune.orchestrator.answer.recommendation import correct_level, recommend
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
-from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, groups_of
+from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, form_groups
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -33,11 +40,11 @@ def build_answer(
     counting = {task: metrics[task] for task in confirmation.serves}
     arms = confirmation.arms(selection)
     models = {name: [assign_tasks(accounts, trainings, counting) for trainings in arm] for name, arm in arms.items()}
-    lifts = _lifts(folder, arms, models, counting, problem)
+    lifts = _estimate_lifts(folder, arms, models, counting, problem)
     gains = {name.removeprefix(WITHOUT): lifts.pop(name) for name in list(lifts) if name.startswith(WITHOUT)}
     controls = {name: arm for name, arm in arms.items() if name in lifts or name == SELECTION}
-    level = level_of(lifts)
-    recommended = recommend(_lifts(folder, controls, models, counting, problem, level), problem.models)
+    level = correct_level(lifts)
+    recommended = recommend(_estimate_lifts(folder, controls, models, counting, problem, level), problem.models)
     executed, is_grouped = arms[SELECTION][0][0], problem.primary is None
     return Answer(
         study=study,
@@ -45,7 +52,7 @@ def build_answer(
         primary=problem.primary,
         weights=dict(executed.weights) if executed.weights and not is_grouped else None,
         weighting=selection.weighting,
-        groups=(groups_of(accounts, arms[SELECTION], counting) if is_grouped else groups_in(selection)) or None,
+        groups=(form_groups(accounts, arms[SELECTION], counting) if is_grouped else list_groups(selection)) or None,
         ranking=tuple(RankedTask(task, score) for task, score in selection.ranking or ()) or None,
         instances={
             task: KeptRows(dict(kept.rule), kept.rows, kept.kept) for task, kept in (selection.instances or {}).items()
@@ -54,29 +61,29 @@ def build_answer(
         models=problem.models,
         recommended=replace(recommended, level=level),
         lift=lifts,
-        report=_mean_scores(models[SELECTION], counting),
-        contribution={task: None if gain is None else _contribution(gain) for task, gain in gains.items()} or None,
+        report=_average_scores(models[SELECTION], counting),
+        contribution={task: None if gain is None else _convert_gain(gain) for task, gain in gains.items()} or None,
         stability=dict(selection.stability) if selection.stability is not None else None,
         belief=dict(selection.belief),
         cost=sum_cost(accounts, price, time.time()),
     )
 
 
-def mean_test_scores(
+def average_test_scores(
     accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
     """Each task's metrics on the test split by the models of an ``arm``, averaged over seeds.
 
     ``metrics`` are the main metrics of the tasks that count.
     """
-    return _mean_scores([assign_tasks(accounts, trainings, metrics) for trainings in arm], metrics)
+    return _average_scores([assign_tasks(accounts, trainings, metrics) for trainings in arm], metrics)
 
 
-def _contribution(gain: Lift) -> Contribution:
+def _convert_gain(gain: Lift) -> Contribution:
     return Contribution(gain.mean, gain.low, gain.high, gain.seeds)
 
 
-def _lifts(
+def _estimate_lifts(
     folder: Path,
     arms: Mapping[str, Sequence[Trainings]],
     models: Mapping[str, Sequence[ServingTrials]],
@@ -92,13 +99,13 @@ def _lifts(
         if name == SELECTION:
             continue
         if same_trainings(arms[SELECTION], arm):
-            lifts[name] = no_lift(metrics, ours, count, problem.primary)
+            lifts[name] = declare_no_lift(metrics, ours, count, problem.primary)
         else:
-            lifts[name] = _lift(folder, ours, models[name], count, metrics, problem, level)
+            lifts[name] = _estimate_lift(folder, ours, models[name], count, metrics, problem, level)
     return lifts
 
 
-def _lift(
+def _estimate_lift(
     folder: Path,
     ours: Sequence[ServingTrials],
     theirs: Sequence[ServingTrials],
@@ -109,20 +116,26 @@ def _lift(
 ) -> Lift | None:
     """The lift over an arm of so many ``models``, from who serves each task with each seed."""
     pairs: list[dict[str, Pair]] = [
-        {task: (_predictions(folder, a[task], task), _predictions(folder, b[task], task)) for task in a if task in b}
+        {
+            task: (_load_predictions(folder, a[task], task), _load_predictions(folder, b[task], task))
+            for task in a
+            if task in b
+        }
         for a, b in zip(ours, theirs, strict=True)
     ]
     if problem.primary is None:
-        return mean_lift(metrics, pairs, models, problem.seed, level)
+        return estimate_mean_lift(metrics, pairs, models, problem.seed, level)
     both = [pair[problem.primary] for pair in pairs if pair]
-    return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed, level)
+    return estimate_paired_lift(
+        metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed, level
+    )
 
 
-def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
+def _load_predictions(folder: Path, trial: Trial, task: str) -> Predictions:
     return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 
-def _mean_scores(ours: Sequence[ServingTrials], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
+def _average_scores(ours: Sequence[ServingTrials], tasks: Iterable[str]) -> dict[str, dict[str, float]]:
     """Each task's metrics on the test split by the model that serves it, averaged over seeds."""
     means = {}
     for task in tasks:

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, measure_arm, paired_lift
+from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, estimate_mean_lift, estimate_paired_lift, measure_arm
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.serving import ServingTrials
 from auxtune.orchestrator.errors import AuxtuneError
@@ -121,7 +121,7 @@ class Comparison:
 def compare_studies(studies: Sequence[AnsweredStudy]) -> Comparison:
     """Compare them. Raises ``AuxtuneError`` where the studies do not ask one question."""
     _check(studies)
-    unit = _unit(studies)
+    unit = _choose_unit(studies)
     costs = {study.name: study.search_cost(unit) or 0.0 for study in studies}
     level = 1 - (1 - LEVEL) / max(1, len(studies) * (len(studies) - 1) // 2)
     pairs = tuple(_pair(a, b, level) for a, b in itertools.combinations(studies, 2))
@@ -131,17 +131,19 @@ def compare_studies(studies: Sequence[AnsweredStudy]) -> Comparison:
             study=study.name,
             folder=str(study.folder),
             selector=study.selector,
-            selected=_selected(study.answer),
+            selected=_list_selected(study.answer),
             recommended=study.answer.recommendation.arm,
             test=_measure_alone(study),
             lift=study.answer.lift.get("single_task"),
             cost=costs[study.name],
             trials=sum(study.answer.cost.phases[phase].trials for phase in SELECTORS),
-            best_at_equal_cost=_best_by(study, unit, equal),
+            best_at_equal_cost=_find_best_by(study, unit, equal),
         )
         for study in studies
     )
-    return Comparison(unit, compared, equal, level, pairs, _winner([study.name for study in studies], pairs, costs))
+    return Comparison(
+        unit, compared, equal, level, pairs, _find_winner([study.name for study in studies], pairs, costs)
+    )
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -152,10 +154,10 @@ def describe_comparison(comparison: Comparison) -> str:
         said = f"{comparison.winner} is better than every other at no more cost, {held}."
     else:
         said = f"No study is better than every other at no more cost, {held}: none is named."
-    return " ".join([said, *_outdone(comparison)])
+    return " ".join([said, *_list_outdone(comparison)])
 
 
-def _outdone(comparison: Comparison) -> Iterator[str]:
+def _list_outdone(comparison: Comparison) -> Iterator[str]:
     """The studies that have a control which is better than what they chose."""
     for study in comparison.studies:
         if study.recommended != SELECTION:
@@ -177,14 +179,14 @@ def _check(studies: Sequence[AnsweredStudy]) -> None:
             )
 
 
-def _unit(studies: Sequence[AnsweredStudy]) -> str:
+def _choose_unit(studies: Sequence[AnsweredStudy]) -> str:
     """Money where it is known of all, else the hours of what is dear."""
     if all(study.search_cost("usd") is not None for study in studies):
         return "usd"
     return "gpu_hours" if any(study.search_cost("gpu_hours") for study in studies) else "cpu_hours"
 
 
-def _selected(answer: Answer) -> list[list[str]]:
+def _list_selected(answer: Answer) -> list[list[str]]:
     """The groups that are served, or the one group of a primary."""
     if answer.primary is None:
         return [list(group.tasks) for group in answer.served_groups]
@@ -215,29 +217,29 @@ def _pair(a: AnsweredStudy, b: AnsweredStudy, level: float) -> Difference:
     if len(a.metrics) == 1:
         [(task, metric)] = a.metrics.items()
         both = [pair[task] for pair in pairs if pair]
-        lift = paired_lift(metric, [ours for ours, _ in both], [theirs for _, theirs in both], 0, level)
+        lift = estimate_paired_lift(metric, [ours for ours, _ in both], [theirs for _, theirs in both], 0, level)
     else:
-        lift = mean_lift(a.metrics, pairs, 0, 0, level)
+        lift = estimate_mean_lift(a.metrics, pairs, 0, 0, level)
     if lift is not None and lift.mean == lift.low == lift.high == 0:
         lift = replace(lift, same_training=True)  # their models answer every row alike
     return Difference(a.name, b.name, lift)
 
 
-def _best_by(study: AnsweredStudy, unit: str, limit: float) -> float | None:
+def _find_best_by(study: AnsweredStudy, unit: str, limit: float) -> float | None:
     """The best metric on the validation split, as measured, that the search had seen when it had cost ``limit``."""
     ended = [trial for trial in study.accounts.of_selector if trial.told is not None and not trial.reused]
     costs, best = list(study.accounts.reused_costs), None
     for trial in sorted(ended, key=lambda trial: trial.told.time if trial.told else 0.0):
         costs += trial.costs
-        if (_amount(costs, unit, study.price) or 0.0) > limit * (1 + 1e-9):
+        if (_read_amount(costs, unit, study.price) or 0.0) > limit * (1 + 1e-9):
             break
-        reached = _reached(study, trial) if trial.phase == "search" else None
+        reached = _find_reached(study, trial) if trial.phase == "search" else None
         if reached is not None:
             best = reached if best is None else max(best, reached)
     return None if best is None else sign_of(study.metrics.values()) * best
 
 
-def _reached(study: AnsweredStudy, trial: Trial) -> float | None:
+def _find_reached(study: AnsweredStudy, trial: Trial) -> float | None:
     """A trial's score by the main metrics, higher is better, whatever its search was told."""
     if study.accounts.search_score == "metric" or trial.score is None or trial.told is None:
         return trial.score
@@ -250,15 +252,17 @@ def _reached(study: AnsweredStudy, trial: Trial) -> float | None:
     return fmean(values) if values else None
 
 
-def _amount(costs: Sequence[Cost], unit: str, price: Price) -> float | None:
+def _read_amount(costs: Sequence[Cost], unit: str, price: Price) -> float | None:
     if unit == "usd":
         return price.total(costs)
     return sum(cost.gpu_seconds if unit == "gpu_hours" else cost.cpu_seconds for cost in costs) / HOUR
 
 
-def _winner(names: Sequence[str], pairs: Sequence[Difference], costs: Mapping[str, float]) -> str | None:
+def _find_winner(names: Sequence[str], pairs: Sequence[Difference], costs: Mapping[str, float]) -> str | None:
     """Who is above every other by the corrected intervals and no dearer; ``None`` where no one is."""
-    above = {name: {other for other, low in _over(name, pairs) if low is not None and low > 0} for name in names}
+    above = {
+        name: {other for other, low in _describe_over(name, pairs) if low is not None and low > 0} for name in names
+    }
     for name in names:
         others = set(names) - {name}
         is_no_dearer = all(costs[name] <= costs[other] * (1 + COST_TOLERANCE) for other in others)
@@ -267,7 +271,7 @@ def _winner(names: Sequence[str], pairs: Sequence[Difference], costs: Mapping[st
     return None
 
 
-def _over(name: str, pairs: Sequence[Difference]) -> Iterator[tuple[str, float | None]]:
+def _describe_over(name: str, pairs: Sequence[Difference]) -> Iterator[tuple[str, float | None]]:
     """Every other study, and the lower bound of what ``name`` is above it."""
     for pair in pairs:
         if pair.a == name:

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from scipy import stats
 
-from auxtune.orchestrator.answer.resampling import Predictions, resampled
+from auxtune.orchestrator.answer.resampling import Predictions, score_resamples
 from auxtune.trials.metrics import direction_of
 
 DRAWS = 1000
@@ -70,22 +70,23 @@ class RowDoubt:
     shared: float
 
 
-def paired_lift(
+def estimate_paired_lift(
     metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int, level: float = LEVEL
 ) -> Lift | None:
     """The lift of one arm over another, seed by seed; ``None`` without a common seed."""
     if not ours:
         return None
-    return _estimated(metric, _differences(metric, ours, theirs), lambda: _doubt(metric, ours, theirs, seed), level)
+    differences = _list_differences(metric, ours, theirs)
+    return _estimate(metric, differences, lambda: _estimate_doubt(metric, ours, theirs, seed), level)
 
 
 def measure_arm(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
     """What one arm comes to by itself, with the interval of a lift over nothing."""
     values = np.array([answers.metric(metric) for answers in arm])
-    return _estimated(metric, values, lambda: row_doubt(bootstrap(metric, tuple(arm), seed)))
+    return _estimate(metric, values, lambda: estimate_row_doubt(bootstrap(metric, tuple(arm), seed)))
 
 
-def mean_lift(
+def estimate_mean_lift(
     metrics: Mapping[str, str], pairs: Sequence[Mapping[str, Pair]], models: int, seed: int, level: float = LEVEL
 ) -> MeanLift | None:
     """The lift on average over the tasks of ``metrics`` (task -> main metric), over a control of ``models`` models.
@@ -97,25 +98,25 @@ def mean_lift(
     own = {}
     for task, metric in metrics.items():
         having = [pair[task] for pair in pairs if task in pair]
-        lift = paired_lift(metric, [a for a, _ in having], [b for _, b in having], seed, level)
+        lift = estimate_paired_lift(metric, [a for a, _ in having], [b for _, b in having], seed, level)
         if lift is not None:
             own[task] = lift
     whole = [pair for pair in pairs if pair.keys() >= metrics.keys()]
     if not whole:
         return None
     sides = {task: ([pair[task][0] for pair in whole], [pair[task][1] for pair in whole]) for task in metrics}
-    each = np.stack([_differences(metric, *sides[task]) for task, metric in metrics.items()])  # (tasks, seeds)
+    each = np.stack([_list_differences(metric, *sides[task]) for task, metric in metrics.items()])  # (tasks, seeds)
 
     def doubt() -> RowDoubt:
-        doubts = [_doubt(metric, *sides[task], seed) for task, metric in metrics.items()]
+        doubts = [_estimate_doubt(metric, *sides[task], seed) for task, metric in metrics.items()]
         errors, shared = ([getattr(one, part) for one in doubts] for part in ("error", "shared"))
         return RowDoubt(float(np.linalg.norm(errors)) / len(doubts), float(np.linalg.norm(shared)) / len(doubts))
 
-    mean = _estimated("mean", each.mean(axis=0), doubt, level)
+    mean = _estimate("mean", each.mean(axis=0), doubt, level)
     return MeanLift(mean.metric, mean.mean, mean.low, mean.high, mean.seeds, models=models, tasks=own)
 
 
-def no_lift(
+def declare_no_lift(
     metrics: Mapping[str, str], served: Sequence[Mapping[str, object]], models: int, primary: str | None
 ) -> Lift | None:
     """The lift over a control that trains what the selection trains: 0, and no question of chance.
@@ -133,7 +134,7 @@ def no_lift(
     return MeanLift("mean", 0.0, None, None, whole, same_training=True, models=models, tasks=own) if whole else None
 
 
-def half_width(spread: Values, error: Values, shared: Values, seeds: int, level: float = LEVEL) -> Values:
+def estimate_half_width(spread: Values, error: Values, shared: Values, seeds: int, level: float = LEVEL) -> Values:
     """Half the interval of a mean over at least 2 ``seeds``.
 
     It is sqrt(max((t spread)², (z shared)²) + z² (error² - shared²)), with t of ``seeds - 1`` degrees of freedom.
@@ -149,7 +150,7 @@ def half_width(spread: Values, error: Values, shared: Values, seeds: int, level:
     return half
 
 
-def row_doubt(draws: np.ndarray) -> RowDoubt:
+def estimate_row_doubt(draws: np.ndarray) -> RowDoubt:
     """From the lift of each seed on the same resamples of the rows, (seeds, resamples).
 
     The variance over resamples of the seeds' mean is e². Of each seed's departure from it, summed over seeds and over
@@ -160,23 +161,23 @@ def row_doubt(draws: np.ndarray) -> RowDoubt:
     return RowDoubt(float(np.std(mean, ddof=1)), float(np.sqrt(apart)))
 
 
-def _differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> np.ndarray:
+def _list_differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> np.ndarray:
     """By how much ours are better than theirs, (seeds,): above 0 is better, also where a lower value is."""
     differences = [a.metric(metric) - b.metric(metric) for a, b in zip(ours, theirs, strict=True)]
     return direction_of(metric) * np.array(differences)
 
 
-def _doubt(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> RowDoubt:
-    return row_doubt(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed))
+def _estimate_doubt(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> RowDoubt:
+    return estimate_row_doubt(bootstrap(metric, tuple(ours), seed) - bootstrap(metric, tuple(theirs), seed))
 
 
-def _estimated(metric: str, differences: np.ndarray, doubt: Callable[[], RowDoubt], level: float = LEVEL) -> Lift:
+def _estimate(metric: str, differences: np.ndarray, doubt: Callable[[], RowDoubt], level: float = LEVEL) -> Lift:
     """The mean of the seeds' ``differences``, (seeds,), with its interval if there are enough of them."""
     seeds, mean = len(differences), float(differences.mean())
     if seeds < FEWEST_SEEDS:
         return Lift(metric, mean, None, None, seeds)
     spread, of_rows = float(differences.std(ddof=1)) / np.sqrt(seeds), doubt()
-    half = float(half_width(spread, of_rows.error, of_rows.shared, seeds, level))
+    half = float(estimate_half_width(spread, of_rows.error, of_rows.shared, seeds, level))
     return Lift(metric, mean, mean - half, mean + half, seeds)
 
 
@@ -185,4 +186,4 @@ def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarra
     """Each seed's metric on ``DRAWS`` resamples of the test rows, (seeds, DRAWS). The same seed, the same rows."""
     rows = int(arm[0].rows.max()) + 1
     draws = np.random.default_rng(seed).integers(rows, size=(DRAWS, rows))
-    return np.stack([resampled(metric, answers, draws) for answers in arm])
+    return np.stack([score_resamples(metric, answers, draws) for answers in arm])

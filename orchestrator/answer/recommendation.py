@@ -42,41 +42,41 @@ class Recommendation:
     """Of the intervals that decided; ``None`` where that is not recorded."""
 
 
-def level_of(lifts: Mapping[str, Lift | None]) -> float:
+def correct_level(lifts: Mapping[str, Lift | None]) -> float:
     """The level at which the intervals of these lifts, by control, hold together with 95 %."""
     compared = [lift for lift in lifts.values() if lift is not None and not lift.same_training]
     return 1 - (1 - LEVEL) / max(1, len(compared))
 
 
 def recommend(lifts: Mapping[str, Lift | None], models: int | None = None) -> Recommendation:
-    """The best arm, by ``lifts`` over each control with intervals at ``level_of`` them.
+    """The best arm, by ``lifts`` over each control with intervals at ``correct_level`` them.
 
     ``models`` is how many may be served: a control of groups that takes more is not recommended.
     """
     known = {name: lift for name, lift in lifts.items() if lift is not None and lift.high is not None}
     better = {name: lift for name, lift in known.items() if lift.high is not None and lift.high < 0}
-    taken = {name: lift.mean for name, lift in better.items() if not _takes_more(lift, models)}
+    taken = {name: lift.mean for name, lift in better.items() if not _needs_more(lift, models)}
     if taken:
         return Recommendation(min(taken, key=lambda name: taken[name]), "control")
-    return Recommendation(SELECTION, "more_models" if SINGLE in better else _against_single(lifts.get(SINGLE)))
+    return Recommendation(SELECTION, "more_models" if SINGLE in better else _compare_with_single(lifts.get(SINGLE)))
 
 
 def widen_to(lifts: Mapping[str, Lift | None]) -> dict[str, Lift | None]:
-    """``lifts`` with intervals at 95 %, each widened to hold at ``level_of`` them.
+    """``lifts`` with intervals at 95 %, each widened to hold at ``correct_level`` them.
 
     For k controls each is widened by the ratio of Student's quantiles with S - 1 degrees of freedom, which is at least
     as much as the answer itself would have widened it: it has a part with a normal quantile, whose ratio is smaller. So
     a control that is recommended by these is better for sure, also by the stricter count.
     """
-    level = level_of(lifts)
-    return {name: lift and _widened(lift, level) for name, lift in lifts.items()}
+    level = correct_level(lifts)
+    return {name: lift and _widen(lift, level) for name, lift in lifts.items()}
 
 
-def _takes_more(lift: Lift, models: int | None) -> bool:
+def _needs_more(lift: Lift, models: int | None) -> bool:
     return models is not None and isinstance(lift, MeanLift) and lift.models > models
 
 
-def _against_single(single: Lift | None) -> Why:
+def _compare_with_single(single: Lift | None) -> Why:
     if single is None:
         return "unmeasured"
     if single.same_training:
@@ -86,7 +86,7 @@ def _against_single(single: Lift | None) -> Why:
     return "gain" if single.low > 0 else "no_gain"
 
 
-def _widened(lift: Lift, level: float) -> Lift:
+def _widen(lift: Lift, level: float) -> Lift:
     if lift.low is None or lift.high is None:
         return lift
     student, shown = (float(stats.t.ppf((1 + one) / 2, lift.seeds - 1)) for one in (level, LEVEL))

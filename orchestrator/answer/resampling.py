@@ -9,7 +9,7 @@ import numpy as np
 
 from auxtune.trials.metrics import Predictions, find_metric
 
-__all__ = ["Predictions", "load_predictions", "resampled"]
+__all__ = ["Predictions", "load_predictions", "score_resamples"]
 
 
 @lru_cache(maxsize=256)
@@ -22,7 +22,7 @@ def load_predictions(path: Path, task: str) -> Predictions:
         return Predictions(labels, predictions, rows, names, shares)
 
 
-def resampled(metric: str, answers: Predictions, draws: np.ndarray) -> np.ndarray:
+def score_resamples(metric: str, answers: Predictions, draws: np.ndarray) -> np.ndarray:
     """``metric`` on each resample. ``draws`` (resamples, rows) are row numbers; the result is (resamples,)."""
     rows = draws.shape[1]
     times = np.stack([np.bincount(draw, minlength=rows) for draw in draws])  # (resamples, rows)

@@ -2,7 +2,7 @@
 
 With a primary an arm has one model, which serves it. For groups, each seed of each arm chooses by that seed's own
 selection scores, as whoever trains these models once would have to; so every arm chooses by the same rule, and none
-has seen the test split. Only what the answer says of the selection's own groups rests on all seeds (``groups_of``).
+has seen the test split. Only what the answer says of the selection's own groups rests on all seeds (``form_groups``).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def assign_tasks(accounts: Accounts, trainings: Trainings, metrics: Mapping[str,
     """
     found: dict[str, Trial] = {}
     for task, metric in metrics.items():
-        able = [(score, trial) for trial, score in _scores(accounts, trainings, task, metric)]
+        able = [(score, trial) for trial, score in _list_scores(accounts, trainings, task, metric)]
         if able:
             found[task] = max(able, key=lambda one: one[0])[1]
     return found
 
 
-def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> tuple[Group, ...]:
+def form_groups(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str, str]) -> tuple[Group, ...]:
     """The arm's groups: a task is served by the one that is best for it on average over seeds.
 
     A group whose tasks all do better elsewhere serves none. Where no seed says anything of a task, the first group
@@ -45,7 +45,7 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
         means: dict[int, float] = {}
         for number, group in enumerate(columns):
             if task in group[0].tasks:
-                scores = [score for _, score in _scores(accounts, group, task, metric)]
+                scores = [score for _, score in _list_scores(accounts, group, task, metric)]
                 means[number] = fmean(scores) if scores else float("-inf")
         serves[task] = max(means, key=lambda number: means[number])
     return tuple(
@@ -54,7 +54,7 @@ def groups_of(accounts: Accounts, arm: Sequence[Trainings], metrics: Mapping[str
     )
 
 
-def _scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:
+def _list_scores(accounts: Accounts, trainings: Trainings, task: str, metric: str) -> list[tuple[Trial, float]]:
     """The finished ones of ``trainings`` that have ``task``, and their scores on its validation split."""
     trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
     return [

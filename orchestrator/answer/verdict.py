@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.answer import Answer, Contribution, Group
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
-from auxtune.orchestrator.answer.recommendation import SINGLE, level_of
+from auxtune.orchestrator.answer.recommendation import SINGLE, correct_level
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.status import count_trials
@@ -37,31 +37,31 @@ _SERVE = {
 }
 
 
-def verdict(answer: Answer) -> str:
+def write_verdict(answer: Answer) -> str:
     """The answer in a sentence or two, with its doubt."""
     best = answer.recommendation
     if best.why == "control":
-        return _better(answer, best.arm)
-    said = _of_groups(answer) if answer.primary is None else _of_primary(answer, answer.primary)
-    return " ".join([said, *_besides(answer)])
+        return _describe_better(answer, best.arm)
+    said = _judge_groups(answer) if answer.primary is None else _judge_primary(answer, answer.primary)
+    return " ".join([said, *_describe_rival(answer)])
 
 
-def lift_words(lift: Lift | None, unit: str = "") -> tuple[str, str, str]:
+def describe_lift(lift: Lift | None, unit: str = "") -> tuple[str, str, str]:
     """A lift in a table: its size in ``unit``, its interval, its seeds."""
     if lift is None:
         return "–", "not measured", "0"
     if lift.same_training:
         return "–", SAME, str(lift.seeds)
-    return f"{lift.mean:+.4f} {unit}".strip(), interval(lift), str(lift.seeds)
+    return f"{lift.mean:+.4f} {unit}".strip(), format_interval(lift), str(lift.seeds)
 
 
-def other_arm(answer: Answer) -> str | None:
+def find_other_arm(answer: Answer) -> str | None:
     """The control that is recommended in the place of what was chosen; ``None`` where what was chosen is."""
     best = answer.recommendation.arm
     return None if best == SELECTION else best
 
 
-def unanswered(accounts: Accounts, state: str) -> str:
+def describe_unanswered(accounts: Accounts, state: str) -> str:
     """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
     trials = count_trials(accounts)
     told = len(accounts.trials) - trials["waiting"] - trials["running"]
@@ -69,33 +69,33 @@ def unanswered(accounts: Accounts, state: str) -> str:
     return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."
 
 
-def interval(gain: Lift | Contribution, name: str = "") -> str:
+def format_interval(gain: Lift | Contribution, name: str = "") -> str:
     """The bounds of a lift or contribution, with a ``name`` before them, or why there are none."""
     if gain.same_training:
         return SAME
     return NEEDS_SEEDS if gain.low is None else f"{name}{gain.low:+.4f} … {gain.high:+.4f}"
 
 
-def _better(answer: Answer, arm: str) -> str:
+def _describe_better(answer: Answer, arm: str) -> str:
     """A control is better for sure: what to train, and by how much it is better."""
     lift, primary = answer.lift[arm], answer.primary
     assert lift is not None  # of one that was not measured nothing is sure
     how = (_TRAIN if primary is not None else _SERVE).get(arm, f"Train {arm}")
-    models = _models(lift.models if isinstance(lift, MeanLift) else 1)
+    models = _count_models(lift.models if isinstance(lift, MeanLift) else 1)
     how = how.format(primary=primary, chosen=", ".join(answer.auxiliaries), models=models)
-    return f"{how}: {arm} is better than what was chosen ({_choice(answer)}) by {_less(lift)}."
+    return f"{how}: {arm} is better than what was chosen ({_describe_choice(answer)}) by {_describe_loss(lift)}."
 
 
-def _less(lift: Lift) -> str:
+def _describe_loss(lift: Lift) -> str:
     """How much better than the selection a control is, with the interval if it has one."""
-    size = f"{-lift.mean:.4f} {_unit(lift)}"
+    size = f"{-lift.mean:.4f} {_name_unit(lift)}"
     if lift.low is None or lift.high is None:
         return size
     return f"{size}, 95 % interval {-lift.high:.4f} to {-lift.low:.4f}"
 
 
-def _of_primary(answer: Answer, primary: str) -> str:
-    lift, together = answer.lift.get(SINGLE), f"Train {_choice(answer)}"
+def _judge_primary(answer: Answer, primary: str) -> str:
+    lift, together = answer.lift.get(SINGLE), f"Train {_describe_choice(answer)}"
     if not answer.auxiliaries and not answer.instances:
         same = "" if lift is None else f" That is {SAME} as {SINGLE}, so there is no lift over it."
         return f"Train {primary} alone: no auxiliary was chosen.{same}"
@@ -108,18 +108,18 @@ def _of_primary(answer: Answer, primary: str) -> str:
     if answer.recommendation.why == "gain":
         return f"{together}: a gain over single task of {found}."
     if lift.low > 0 or lift.high < 0:
-        return f"{together}: {found}, over single task. {_not_sure(answer)}"
-    return f"No measurable gain over single task ({found}). The choice was {_choice(answer)}."
+        return f"{together}: {found}, over single task. {_describe_doubt(answer)}"
+    return f"No measurable gain over single task ({found}). The choice was {_describe_choice(answer)}."
 
 
-def _of_groups(answer: Answer) -> str:
-    together, lift, why = f"Serve {_choice(answer)}", answer.lift.get(SINGLE), answer.recommendation.why
+def _judge_groups(answer: Answer) -> str:
+    together, lift, why = f"Serve {_describe_choice(answer)}", answer.lift.get(SINGLE), answer.recommendation.why
     if lift is None:
         return f"{together}. Its gain over single task was not measured."
     if why == "same_training":
         return f"{together}. That is {SAME} as {SINGLE}, so there is no lift over it."
-    models = _models(lift.models if isinstance(lift, MeanLift) else 1)
-    size, alone = f"{lift.mean:+.4f} {_unit(lift)}", f"single task, which takes {models}"
+    models = _count_models(lift.models if isinstance(lift, MeanLift) else 1)
+    size, alone = f"{lift.mean:+.4f} {_name_unit(lift)}", f"single task, which takes {models}"
     if lift.low is None or lift.high is None:
         return f"{together}: {size} over {alone}, {_UNSURE}."
     found = f"{size}, 95 % interval {lift.low:+.4f} to {lift.high:+.4f}"
@@ -129,43 +129,43 @@ def _of_groups(answer: Answer) -> str:
         limit = f" where at most {answer.models} may be served" if answer.models else ""
         return f"{together}: a loss of {found}, against {alone}{limit}."
     if lift.low > 0 or lift.high < 0:
-        return f"{together}: {found}, over {alone}. {_not_sure(answer)}"
+        return f"{together}: {found}, over {alone}. {_describe_doubt(answer)}"
     return f"{together}. No measurable gain over {alone} ({found})."
 
 
-def _besides(answer: Answer) -> Iterator[str]:
+def _describe_rival(answer: Answer) -> Iterator[str]:
     """The control that did best, if it did better than the selection, but not for sure."""
     others = {name: lift for name, lift in answer.measured_lifts.items() if name != SINGLE and lift.mean < 0}
     shown = {name: lift for name, lift in others.items() if lift.high is None or lift.high < 0}
     if shown:
         name = min(shown, key=lambda control: shown[control].mean)
-        doubt = f"This is {_UNSURE}." if shown[name].low is None else _not_sure(answer)
-        yield f"But {name} did better by {_less(shown[name])}. {doubt}"
+        doubt = f"This is {_UNSURE}." if shown[name].low is None else _describe_doubt(answer)
+        yield f"But {name} did better by {_describe_loss(shown[name])}. {doubt}"
 
 
-def _not_sure(answer: Answer) -> str:
+def _describe_doubt(answer: Answer) -> str:
     """What becomes of a 95 % interval that excludes 0 once all comparisons must hold together."""
-    return f"With all controls counted together ({100 * level_of(answer.lift):.4g} % each) that is not sure."
+    return f"With all controls counted together ({100 * correct_level(answer.lift):.4g} % each) that is not sure."
 
 
-def _choice(answer: Answer) -> str:
+def _describe_choice(answer: Answer) -> str:
     """What was chosen: the primary and its auxiliaries, or models with their tasks."""
     if answer.primary is None:
         models = answer.served_groups
-        return f"{_models(len(models))}: {'; '.join(map(_described, models))}"
+        return f"{_count_models(len(models))}: {'; '.join(map(_describe_group, models))}"
     chosen = answer.auxiliaries
     return f"{answer.primary} with {', '.join(chosen)}" if chosen else f"{answer.primary} alone"
 
 
-def _unit(lift: Lift) -> str:
+def _name_unit(lift: Lift) -> str:
     return f"on average over {len(lift.tasks)} tasks" if isinstance(lift, MeanLift) else lift.metric
 
 
-def _models(count: int) -> str:
+def _count_models(count: int) -> str:
     return "1 model" if count == 1 else f"{count} models"
 
 
-def _described(group: Group) -> str:
+def _describe_group(group: Group) -> str:
     """A model's tasks, and which of them it serves if it does not serve all."""
     tasks = " + ".join(group.tasks)
     return tasks if group.serves == group.tasks else f"{tasks} (for {', '.join(group.serves)})"

@@ -25,7 +25,7 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
 
     from auxtune.orchestrator.answer.comparison import compare_studies
     from auxtune.orchestrator.errors import AuxtuneError
-    from auxtune.orchestrator.report.comparison_page import compare_tables, comparison_page
+    from auxtune.orchestrator.report.comparison_page import build_comparison_page, list_comparison_blocks
     from auxtune.orchestrator.report.study_page import write_page
     from auxtune.orchestrator.session.answered import read_answered
     from auxtune.orchestrator.study import Study
@@ -36,10 +36,10 @@ def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> Non
     found = compare_studies([read_answered(Study.from_folder(folder).file) for folder in study_dirs])
     if to is not None:
         try:
-            write_page(comparison_page(found), to)
+            write_page(build_comparison_page(found), to)
         except OSError as error:
             raise AuxtuneError(f"{to}: cannot be written: {error.strerror or error}; choose another file") from error
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(render_terminal(compare_tables(found)), overflow="ignore", crop=False)
+        Console().print(render_terminal(list_comparison_blocks(found)), overflow="ignore", crop=False)

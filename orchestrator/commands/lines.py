@@ -14,7 +14,7 @@ from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.views.progress import EventLines
-from auxtune.orchestrator.views.terminal import fitted, say
+from auxtune.orchestrator.views.terminal import fit_line, say
 
 
 def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:
@@ -37,7 +37,7 @@ def print_line(line: str, moment: float | None = None) -> None:
 
 def _print_above(console: Console, line: str, moment: float | None) -> None:
     clock = _clock(moment)
-    said = fitted(f"{clock}  {line}", console.width)
+    said = fit_line(f"{clock}  {line}", console.width)
     console.print(Text.assemble((clock, "dim"), said.removeprefix(clock)), soft_wrap=True)
 
 

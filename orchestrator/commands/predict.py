@@ -65,13 +65,13 @@ def command(
         said = loaded.predict(name, stream_inputs(source, columns, known.kind == "token", _print_notice), batch_size)
         chosen = shape or _LIKE_FILE.get((out or file).suffix.lower(), "jsonl")
         if chosen == "csv":
-            from auxtune.orchestrator.views.predictions import csv_lines
+            from auxtune.orchestrator.views.predictions import format_csv_lines
 
-            lines = csv_lines(known, said, probabilities)
+            lines = format_csv_lines(known, said, probabilities)
         else:
-            from auxtune.orchestrator.views.predictions import json_lines
+            from auxtune.orchestrator.views.predictions import format_json_lines
 
-            lines = json_lines(said, probabilities)
+            lines = format_json_lines(said, probabilities)
         if out is None:
             _print(lines)
         else:

@@ -23,14 +23,14 @@ def command(study_dir: Path, to: Path | None, as_json: bool) -> None:
     """
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.report.material import read_material
-    from auxtune.orchestrator.report.study_page import FILE, study_page, write_page
+    from auxtune.orchestrator.report.study_page import FILE, build_study_page, write_page
     from auxtune.orchestrator.study import Study
 
     if as_json and to is not None:
         raise click.UsageError("expected either --to or --json, found both: --json writes no file")
     study = Study.from_folder(study_dir)
     material = read_material(study.folder, study.file)
-    page = study_page(material)
+    page = build_study_page(material)
     if as_json:
         told = {"study": study.file.options.study, "state": material.state, **page.as_json()}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

@@ -16,8 +16,8 @@ from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
 from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.screen import RunScreen, Terminal, has_live_view
-from auxtune.orchestrator.views.summary import summarize
-from auxtune.orchestrator.views.terminal import render_terminal, terminal_columns
+from auxtune.orchestrator.views.summary import list_summary_blocks
+from auxtune.orchestrator.views.terminal import count_terminal_columns, render_terminal
 
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:
@@ -38,9 +38,9 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
         result = study.run(lines_after(earlier, study.file), allow_drift, address)
     else:
         result = _run_in_sight(study, terminal, earlier, allow_drift, address)
-    shown = render_terminal(summarize(result, study.file.options.budget, tracking_uri(study.file)))
+    shown = render_terminal(list_summary_blocks(result, study.file.options.budget, tracking_uri(study.file)))
     # Lines are wrapped on a terminal alone, and nowhere within a word: neither a name nor a path is cut.
-    Console().print(shown, no_wrap=terminal_columns() is None, overflow="ignore", crop=False)
+    Console().print(shown, no_wrap=count_terminal_columns() is None, overflow="ignore", crop=False)
 
 
 def _run_in_sight(

@@ -25,11 +25,11 @@ def command(study_dir: Path, trial: int, lines: int, as_json: bool) -> None:
     """
     from auxtune.orchestrator.record.accounts import read_accounts
     from auxtune.orchestrator.views.terminal import print_blocks
-    from auxtune.orchestrator.views.trial import trial_blocks, trial_of
+    from auxtune.orchestrator.views.trial import describe_trial, list_trial_blocks
 
     folder = study_dir.resolve()
-    shown = trial_of(folder, read_accounts(folder), trial, lines)
+    shown = describe_trial(folder, read_accounts(folder), trial, lines)
     if as_json:
         click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    print_blocks(trial_blocks(shown))
+    print_blocks(list_trial_blocks(shown))

@@ -35,7 +35,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     from auxtune.orchestrator.planning.context import StudyContext
     from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.status import status_blocks, status_of
+    from auxtune.orchestrator.views.status import describe_status, list_status_blocks
     from auxtune.orchestrator.views.terminal import print_blocks
 
     if study_dir is None:
@@ -47,14 +47,14 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
     context = StudyContext.from_events(study.file, events)
-    status = status_of(study_dir, context.accounts, study.file.options)
+    status = describe_status(study_dir, context.accounts, study.file.options)
     if verify:
         status["differences"] = list(context.differences(events))
         status["not_asked_again"] = context.describe_other_versions(events)
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:
-        print_blocks(status_blocks(status))
+        print_blocks(list_status_blocks(status))
     if status.get("differences"):
         raise SystemExit(2)
 
@@ -63,24 +63,24 @@ def _watch(study_dir: Path) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.screen import Terminal, has_live_view
-    from auxtune.orchestrator.views.status import status_blocks
+    from auxtune.orchestrator.views.status import list_status_blocks
     from auxtune.orchestrator.views.terminal import print_blocks
 
     if has_live_view(terminal := Terminal()):
         watch_live(study_dir.resolve(), terminal)
         return
     before = Study.from_folder(study_dir).status()
-    print_blocks(status_blocks(before))
+    print_blocks(list_status_blocks(before))
     watch_lines(study_dir.resolve())
     if (after := Study.from_folder(study_dir).status()) != before:  # of a study that nobody runs all is said
-        print_blocks(status_blocks(after))
+        print_blocks(list_status_blocks(after))
 
 
 def _latest(storage: Path) -> Path:
     from auxtune.orchestrator.errors import AuxtuneError
-    from auxtune.orchestrator.views.overview import study_folders
+    from auxtune.orchestrator.views.overview import list_study_folders
 
-    studies = study_folders(storage) if storage.is_dir() else []
+    studies = list_study_folders(storage) if storage.is_dir() else []
     if not studies:
         raise AuxtuneError(
             f"{storage.resolve()}: looked there for the study that was active last, found none; name a study's folder, "

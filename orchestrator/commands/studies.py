@@ -18,14 +18,14 @@ def command(storage: Path, as_json: bool) -> None:
 
     A study that cannot be read is listed with its error.
     """
-    from auxtune.orchestrator.views.overview import overview_blocks, overview_of, study_folders
+    from auxtune.orchestrator.views.overview import describe_study, list_overview_blocks, list_study_folders
     from auxtune.orchestrator.views.terminal import print_blocks
 
-    rows = [overview_of(folder) for folder in study_folders(storage)]
+    rows = [describe_study(folder) for folder in list_study_folders(storage)]
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not rows:
         click.echo(f"no studies in {storage.resolve()}")
         return
-    print_blocks(overview_blocks(rows))
+    print_blocks(list_overview_blocks(rows))

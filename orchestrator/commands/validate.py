@@ -30,7 +30,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     from auxtune.orchestrator.session.data import encoder_notes, load_study_data, missed_words_of, unreachable_here
     from auxtune.orchestrator.study_file.paths import tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
-    from auxtune.orchestrator.views.inspected import inspection_lines, print_rows
+    from auxtune.orchestrator.views.inspected import list_inspection_lines, print_rows
     from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
@@ -40,7 +40,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     inspection = inspect_study(checked, tasks, besides)
     if not as_json:
         print_rows(inspection)
-        click.echo("\n".join(inspection_lines(inspection)))
+        click.echo("\n".join(list_inspection_lines(inspection)))
     smoked: Mapping[str, SmokedTask] = {}
     if smoke:
         from auxtune.orchestrator.session.smoke import run_smoke

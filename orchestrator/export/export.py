@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.build import mean_test_scores
+from auxtune.orchestrator.answer.build import average_test_scores
 from auxtune.orchestrator.errors import DriftError
-from auxtune.orchestrator.export.card import CardData, card
+from auxtune.orchestrator.export.card import CardData, write_card
 from auxtune.orchestrator.export.exporter import ModelExporter
-from auxtune.orchestrator.export.model_spec import ModelSpec, confirmed_answer, model_specs
+from auxtune.orchestrator.export.model_spec import ModelSpec, model_specs, read_confirmed_answer
 from auxtune.orchestrator.export.staging import StagingFolder, check_free
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -69,29 +69,29 @@ def export_study(
     folder, home = study_folder(study), to.absolute()
     check_free(home)  # before anything is read, which may take a while
     accounts = read_accounts(folder)
-    answer = confirmed_answer(folder, accounts)
+    answer = read_confirmed_answer(folder, accounts)
     with StopSignals() as signals:
-        exporter, drift = _make_exporter(study, accounts, allow_drift, tell)
+        exporter, drift = _prepare_exporter(study, accounts, allow_drift, tell)
         confirmation = exporter.context.confirmation
         chosen = study.options.seed if seed is None else seed
         specs = model_specs(folder, answer, accounts, confirmation, chosen, group, arm)
-        export = _Export(exporter, drift, arm, answer, _measured(answer, accounts, confirmation, arm), signals)
+        export = _Export(exporter, drift, arm, answer, _find_measured(answer, accounts, confirmation, arm), signals)
         with StagingFolder(home) as staging:
             models = tuple(export.make(spec, staging) for spec in specs)
             staging.publish()
     return Exported(home, study.options.study, models, arm, answer.recommendation.arm)
 
 
-def _measured(
+def _find_measured(
     answer: Answer, accounts: Accounts, confirmation: Confirmation, arm: str
 ) -> Mapping[str, Mapping[str, float]]:
     """What the study measured of the arm on the test split: task -> metric -> mean over seeds."""
     if arm == SELECTION or accounts.selected is None:
         return answer.report
-    return mean_test_scores(accounts, confirmation.arms(accounts.selected.selection)[arm], answer.main_metrics)
+    return average_test_scores(accounts, confirmation.arms(accounts.selected.selection)[arm], answer.main_metrics)
 
 
-def _make_exporter(
+def _prepare_exporter(
     study: StudyFile, accounts: Accounts, allow_drift: bool, tell: Callable[[str], None]
 ) -> tuple[ModelExporter, tuple[str, ...]]:
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
@@ -133,7 +133,7 @@ class _Export:
         final = staging.home / spec.name if spec.name else staging.home
         study = exporter.context.study
         data = CardData(study, self.answer, saved, exporter.read, recipe, final.name, largest, self.measured)
-        (home / "README.md").write_text(card(data), encoding="utf-8")
+        (home / "README.md").write_text(write_card(data), encoding="utf-8")
         return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}
 
     def _describe(self, spec: ModelSpec, result: Result) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer, Group, read_answer
-from auxtune.orchestrator.answer.serving import groups_of
+from auxtune.orchestrator.answer.serving import form_groups
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -26,7 +26,7 @@ class ModelSpec:
     serves: tuple[str, ...]
 
 
-def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
+def read_confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
     """The answer of the finished study in ``folder``.
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
@@ -70,11 +70,11 @@ def model_specs(
             raise AuxtuneError(f"{folder}: --group is for studies with `objective: groups`; this one has one model")
         [proposal] = proposals
         return [ModelSpec("", proposal, confirmation.serves)]
-    groups = answer.groups or () if arm == SELECTION else groups_of(accounts, arms[arm][:1], answer.main_metrics)
-    return _serving(folder, proposals, groups, group)
+    groups = answer.groups or () if arm == SELECTION else form_groups(accounts, arms[arm][:1], answer.main_metrics)
+    return _list_serving(folder, proposals, groups, group)
 
 
-def _serving(
+def _list_serving(
     folder: Path, proposals: Sequence[Proposal], groups: Sequence[Group], group: int | None
 ) -> list[ModelSpec]:
     """The groups that serve a task, or of them number ``group``."""

@@ -84,9 +84,20 @@ class Listing:
     caption: str
     text: str
     folded: bool = False
+    language: str = ""
+    """What it is written in, where that is a programming language."""
 
 
-Block: TypeAlias = Paragraph | Table | Picture | Listing
+@dataclass(frozen=True)
+class Points:
+    """Sentences of equal standing, one below the other."""
+
+    kind: ClassVar[str] = "points"
+
+    texts: tuple[str, ...]
+
+
+Block: TypeAlias = Paragraph | Table | Picture | Listing | Points
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,11 @@ class Page:
             "title": self.title,
             "about": self.about,
             "sections": [
-                {"section": section.anchor, "title": section.title, "blocks": [_told(each) for each in section.blocks]}
+                {
+                    "section": section.anchor,
+                    "title": section.title,
+                    "blocks": [_describe_block(each) for each in section.blocks],
+                }
                 for section in self.sections
             ],
         }
@@ -128,35 +143,41 @@ def number(value: float | None, pattern: str = "g", bar: float | None = None) ->
     return Number(value, UNKNOWN if value is None else format(value, pattern), bar)
 
 
-def small(value: float | None, digits: int) -> Number:
+def format_small(value: float | None, digits: int) -> Number:
     """An amount with ``digits`` decimals, or more where these would show something as nothing.
 
-    >>> small(1.5, 2).text, small(0.0004, 2).text, small(0.0, 2).text
+    >>> format_small(1.5, 2).text, small(0.0004, 2).text, small(0.0, 2).text
     ('1.50', '0.0004', '0.00')
     """
     return number(value, ".2g" if value and abs(value) < 0.5 * 10**-digits else f".{digits}f")
 
 
-def plural(count: int, thing: str) -> str:
+def format_count(count: int, thing: str) -> str:
     """A count of things.
 
-    >>> plural(1, "trial"), plural(2, "trial")
+    >>> format_count(1, "trial"), plural(2, "trial")
     ('1 trial', '2 trials')
     """
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def _told(block: Block) -> dict[str, Any]:
+def _describe_block(block: Block) -> dict[str, Any]:
     match block:
         case Paragraph():
             return {"paragraph": block.text}
         case Table():
-            return {"table": block.caption, "columns": list(block.columns), "rows": [_values(r) for r in block.rows]}
+            return {
+                "table": block.caption,
+                "columns": list(block.columns),
+                "rows": [_list_values(r) for r in block.rows],
+            }
         case Picture():
             return {"picture": block.caption}
         case Listing():
             return {"listing": block.caption, "text": block.text}
+        case Points():
+            return {"points": list(block.texts)}
 
 
-def _values(row: Sequence[Cell]) -> list[str | float | None]:
+def _list_values(row: Sequence[Cell]) -> list[str | float | None]:
     return [cell.value if isinstance(cell, Number) else cell for cell in row]

@@ -187,14 +187,14 @@ def fill_diverging_cells(axes: Axes, values: np.ndarray, pattern: str, skipped: 
             ink = "muted" if skipped[row, column] else f"on-{shade}"
             text = format_signed(float(value), pattern)
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=encode_colour(ink))
-    _frame_cells(axes, values)
+    _set_frame(axes, values)
 
 
 def fill_sequential_cells(axes: Axes, values: np.ndarray) -> None:
     """Cells of (rows, columns) in [0, 1], from little to much."""
     for (row, column), value in np.ndenumerate(values):
         _fill_cell(axes, row, column, SEQUENTIAL[min(len(SEQUENTIAL) - 1, int(value * len(SEQUENTIAL)))])
-    _frame_cells(axes, values)
+    _set_frame(axes, values)
 
 
 def _fill_cell(axes: Axes, row: int, column: int, shade: str) -> None:
@@ -212,7 +212,7 @@ def _fill_cell(axes: Axes, row: int, column: int, shade: str) -> None:
     )
 
 
-def _frame_cells(axes: Axes, values: np.ndarray) -> None:
+def _set_frame(axes: Axes, values: np.ndarray) -> None:
     rows, columns = values.shape
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.comparison import UNITS, Comparison, describe_comparison
 from auxtune.orchestrator.answer.lift import Lift
-from auxtune.orchestrator.answer.verdict import interval
-from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, number, small
+from auxtune.orchestrator.answer.verdict import format_interval
+from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, format_small, number
 from auxtune.orchestrator.report.charts import Point, draw_intervals, draw_scatter
-from auxtune.orchestrator.report.sections.lift import bounds
+from auxtune.orchestrator.report.sections.answer import list_bounds
 from auxtune.trials.metrics import direction_of
 
 
-def comparison_page(found: Comparison) -> Page:
+def build_comparison_page(found: Comparison) -> Page:
     """Who is better, score against cost, and every difference."""
     names = [study.study for study in found.studies]
     return Page(
@@ -21,14 +21,14 @@ def comparison_page(found: Comparison) -> Page:
         f"{', '.join(names)}: one question, with {len(names)} ways of choosing.",
         (
             Section("answer", "The answer", (Paragraph(describe_comparison(found), "answer"),)),
-            Section("studies", "Score against cost", tuple(_studies(found))),
-            Section("differences", "Differences", tuple(_differences(found))),
+            Section("studies", "Score against cost", tuple(_list_study_blocks(found))),
+            Section("differences", "Differences", tuple(_list_difference_blocks(found))),
         ),
         "Written by auxtune from the answers of the studies; `auxtune compare` writes this page again.",
     )
 
 
-def compare_tables(found: Comparison) -> Iterator[Block]:
+def list_comparison_blocks(found: Comparison) -> Iterator[Block]:
     """The same for a terminal: who is better in a sentence, and two tables."""
     unit = UNITS[found.unit]
     yield Paragraph(describe_comparison(found), "answer")
@@ -38,7 +38,7 @@ def compare_tables(found: Comparison) -> Iterator[Block]:
             study.selector,
             " | ".join(map(" + ".join, study.selected)),
             _describe_score(study.test),
-            "not measured" if study.lift is None else f"{study.lift.mean:+.4f} ({interval(study.lift)})",
+            "not measured" if study.lift is None else f"{study.lift.mean:+.4f} ({format_interval(study.lift)})",
             f"{study.cost:.3g}",
             "–" if study.best_at_equal_cost is None else f"{study.best_at_equal_cost:.4f}",
         )
@@ -48,9 +48,9 @@ def compare_tables(found: Comparison) -> Iterator[Block]:
         f"Search is probe and search, with what reused evidence had cost. By equal cost: the best score on the "
         f"validation split once a search had cost {found.equal_cost:.3g} {unit}, as much as the cheapest in all."
     )
-    yield Table("Studies of one question", _columns(unit), tuple(studies), note=note)
+    yield Table("Studies of one question", _list_columns(unit), tuple(studies), note=note)
     pairs = [
-        (pair.a, pair.b, f"{lift.mean:+.4f} {lift.metric}", interval(lift), str(lift.seeds))
+        (pair.a, pair.b, f"{lift.mean:+.4f} {lift.metric}", format_interval(lift), str(lift.seeds))
         if (lift := pair.lift) is not None
         else (pair.a, pair.b, "–", "no seed in common: give the studies one `seed`", "0")
         for pair in found.pairs
@@ -59,7 +59,7 @@ def compare_tables(found: Comparison) -> Iterator[Block]:
     yield Table("Differences on the test split", columns, tuple(pairs))
 
 
-def _columns(unit: str) -> tuple[str, ...]:
+def _list_columns(unit: str) -> tuple[str, ...]:
     return ("study", "selector", "selected", "test split", "over single task", f"search, {unit}", "best by equal cost")
 
 
@@ -70,7 +70,7 @@ def _describe_score(test: Lift | None) -> str:
     return f"{test.mean:.4f}{half} {test.metric}"
 
 
-def _studies(found: Comparison) -> Iterator[Block]:
+def _list_study_blocks(found: Comparison) -> Iterator[Block]:
     unit, scored = UNITS[found.unit], [(study, study.test) for study in found.studies if study.test]
     if scored:
         metric = scored[0][1].metric
@@ -90,12 +90,12 @@ def _studies(found: Comparison) -> Iterator[Block]:
             " | ".join(map(" + ".join, study.selected)),
             number(study.test.mean if study.test else None, ".4f"),
             number(study.lift.mean if study.lift else None, "+.4f"),
-            small(study.cost, 3),
+            format_small(study.cost, 3),
             number(study.best_at_equal_cost, ".4f"),
         )
         for study in found.studies
     ]
-    yield Table("Studies of one question", _columns(unit), tuple(rows))
+    yield Table("Studies of one question", _list_columns(unit), tuple(rows))
     yield Paragraph(
         "By equal cost: the best score on the validation split once a search had cost "
         f"{found.equal_cost:.3g} {unit}, as much as the cheapest in all. It is the best of several, so higher than "
@@ -104,7 +104,7 @@ def _studies(found: Comparison) -> Iterator[Block]:
     )
 
 
-def _differences(found: Comparison) -> Iterator[Block]:
+def _list_difference_blocks(found: Comparison) -> Iterator[Block]:
     known = {f"{pair.a} − {pair.b}": pair.lift for pair in found.pairs if pair.lift is not None}
     if known:
         unit = f"difference on the test split, {next(iter(known.values())).metric}"
@@ -118,7 +118,7 @@ def _differences(found: Comparison) -> Iterator[Block]:
             pair.a,
             pair.b,
             number(pair.lift.mean if pair.lift else None, "+.4f"),
-            *(bounds(pair.lift) if pair.lift else ("no seed in common", "give the studies one `seed`")),
+            *(list_bounds(pair.lift) if pair.lift else ("no seed in common", "give the studies one `seed`")),
             number(pair.lift.seeds if pair.lift else 0),
         )
         for pair in found.pairs

@@ -1,4 +1,4 @@
-"""The answer as a note in Markdown, for MLflow: parts of the page, in the page's own words and numbers.
+"""Blocks in Markdown, and the answer as a note of them for MLflow, in the words and numbers of the study's page.
 
 A note has an end: a server keeps no more than some thousand characters. Long tables are cut; where it does not fit,
 what the page folds is left out, then the last parts. The whole is in ``report.html``.
@@ -6,12 +6,12 @@ what the page folds is left out, then the last parts. The whole is in ``report.h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import other_arm, verdict
-from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
+from auxtune.orchestrator.answer.verdict import find_other_arm, write_verdict
+from auxtune.orchestrator.report.blocks import Block, Cell, Listing, Number, Page, Paragraph, Points, Section, Table
 from auxtune.orchestrator.typed import typed
 
 LONGEST = 5000  # characters of a tag that also older servers take
@@ -19,23 +19,24 @@ _ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 
-def note_of(page: Page | None, answer: Answer, folder: Path) -> str:
+def write_note(page: Page | None, answer: Answer, folder: Path) -> str:
     """The answer's sentence, selection, lift, contributions and cost, and how to go on from the study's ``folder``.
 
     Without a ``page``, which may have failed, the sentence alone.
     """
     known = {section.anchor: section for section in page.sections} if page else {}
     sections = [known[name] for name in _PARTS if name in known]
-    foot = _foot(folder, other_arm(answer))
+    foot = _write_foot(folder, find_other_arm(answer))
     for folded, count in ((True, len(sections)), *((False, count) for count in range(len(sections), 0, -1))):
-        parts = [_markdown(section, folded) for section in sections[:count]] or [f"**{_plain(verdict(answer))}**"]
+        parts = [_render_section(section, folded) for section in sections[:count]]
+        parts = parts or [f"**{_escape_text(write_verdict(answer))}**"]
         text = "\n\n".join([*parts, foot])
         if len(text) <= LONGEST:
             break
     return text[:LONGEST]
 
 
-def _foot(folder: Path, control: str | None) -> str:
+def _write_foot(folder: Path, control: str | None) -> str:
     """How to go on; ``control`` is better than the selection, if there is such a one."""
     arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {
@@ -47,42 +48,56 @@ def _foot(folder: Path, control: str | None) -> str:
     return "\n".join([f"All of it: `report.html` among the files here, and in `{folder}`.", "", *lines])
 
 
-def _markdown(section: Section, folded: bool) -> str:
-    """A section, with or without what the page folds."""
-    shown = [_shown(block) for block in section.blocks if folded or not getattr(block, "folded", False)]
-    heading = [] if section.anchor == "answer" else [f"## {section.title}"]
-    return "\n\n".join([*heading, *filter(None, shown)])
+def _render_section(section: Section, folded: bool) -> str:
+    """A section of the note, with or without what the page folds."""
+    shown = [block for block in section.blocks if folded or not getattr(block, "folded", False)]
+    title = "" if section.anchor == "answer" else section.title
+    return render_markdown(title, shown, _ROWS)
 
 
-def _shown(block: Block) -> str:
-    """A block in Markdown; pictures are files of their own."""
+def render_markdown(title: str, blocks: Iterable[Block], most_rows: int | None = None) -> str:
+    """Blocks in Markdown below a heading, if there is one; of a table at most so many rows.
+
+    Pictures are files of their own and left out.
+    """
+    heading = [f"## {title}"] if title else []
+    return "\n\n".join([*heading, *filter(None, (_render_block(block, most_rows) for block in blocks))])
+
+
+def _render_block(block: Block, most_rows: int | None) -> str:
     match block:
         case Paragraph(tone="answer"):
-            return f"**{_plain(block.text)}**"
+            return f"**{_escape_text(block.text)}**"
         case Paragraph():
-            return _plain(block.text)
+            return _escape_text(block.text)
         case Table():
-            return "\n".join(_table(block))
+            return "\n".join(_render_table(block, most_rows))
+        case Listing():
+            caption = [f"{_escape_text(block.caption)}:\n"] if block.caption else []
+            return "\n".join([*caption, f"```{block.language}", block.text, "```"])
+        case Points():
+            return "\n".join(f"- {_escape_text(text)}" for text in block.texts)
     return ""
 
 
-def _table(table: Table) -> Iterator[str]:
-    yield f"{_plain(table.caption)}:\n"
-    yield _row(table.columns)
-    yield _row(["--:" if numeric else "---" for numeric in table.numeric])
-    yield from (_row([_text(cell) for cell in row]) for row in table.rows[:_ROWS])
-    if len(table.rows) > _ROWS:
-        yield f"\n… and {len(table.rows) - _ROWS} more."
+def _render_table(table: Table, most_rows: int | None) -> Iterator[str]:
+    if table.caption:
+        yield f"{_escape_text(table.caption)}:\n"
+    yield _join_cells(table.columns)
+    yield _join_cells(["--:" if numeric else "---" for numeric in table.numeric])
+    yield from (_join_cells([_render_cell(cell) for cell in row]) for row in table.rows[:most_rows])
+    if most_rows is not None and len(table.rows) > most_rows:
+        yield f"\n… and {len(table.rows) - most_rows} more."
 
 
-def _row(cells: Sequence[str]) -> str:
+def _join_cells(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _text(cell: Cell) -> str:
-    return _plain(cell.text if isinstance(cell, Number) else cell)
+def _render_cell(cell: Cell) -> str:
+    return _escape_text(cell.text if isinstance(cell, Number) else cell)
 
 
-def _plain(text: str) -> str:
+def _escape_text(text: str) -> str:
     """Text that is not read as HTML, in one line."""
     return " ".join(text.replace("<", "&lt;").split())

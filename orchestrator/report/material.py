@@ -184,7 +184,7 @@ def read_material(folder: Path, study: StudyFile) -> Material:
     return Material(folder, study, events, accounts, state, read_answer(folder))
 
 
-def finished_material(
+def finish_material(
     folder: Path,
     study: StudyFile,
     events: Sequence[Event],

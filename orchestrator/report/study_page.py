@@ -11,45 +11,48 @@ from auxtune.orchestrator.planning.translate import whole_steps
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
-from auxtune.orchestrator.report.material import Material, finished_material
+from auxtune.orchestrator.report.material import Material, finish_material
 from auxtune.orchestrator.report.page import render_html
-from auxtune.orchestrator.report.sections.answer import answer_section
-from auxtune.orchestrator.report.sections.contribution import contribution_section
-from auxtune.orchestrator.report.sections.cost import cost_section
-from auxtune.orchestrator.report.sections.failures import failures_section
-from auxtune.orchestrator.report.sections.lift import lift_section
-from auxtune.orchestrator.report.sections.reproduction import reproduction_section
-from auxtune.orchestrator.report.sections.search import search_section
-from auxtune.orchestrator.report.sections.selection import selection_section
-from auxtune.orchestrator.report.sections.tasks import tasks_section
-from auxtune.orchestrator.report.sections.trials import trials_section
+from auxtune.orchestrator.report.sections.answer import (
+    build_answer_section,
+    build_contribution_section,
+    build_lift_section,
+    build_selection_section,
+)
+from auxtune.orchestrator.report.sections.record import (
+    build_cost_section,
+    build_failures_section,
+    build_reproduction_section,
+)
+from auxtune.orchestrator.report.sections.search import build_search_section
+from auxtune.orchestrator.report.sections.trials import build_tasks_section, build_trials_section
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.study_file.reading import StudyFile
 
 FILE = "report.html"
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
-    answer_section,
-    selection_section,
-    lift_section,
-    contribution_section,
-    trials_section,
-    search_section,
-    tasks_section,
-    failures_section,
-    cost_section,
-    reproduction_section,
+    build_answer_section,
+    build_selection_section,
+    build_lift_section,
+    build_contribution_section,
+    build_trials_section,
+    build_search_section,
+    build_tasks_section,
+    build_failures_section,
+    build_cost_section,
+    build_reproduction_section,
 )
 
 
-def study_page(material: Material) -> Page:
+def build_study_page(material: Material) -> Page:
     """Everything that is known of a study, as a page."""
     options, problem = material.options, material.problem
     groups = f"Which tasks share which of {problem.models} models?"
     question = groups if problem.primary is None else f"Which tasks help {problem.primary}?"
     about = (
         f"{question} {len(problem.tasks)} tasks, selector {options.selector.name}, encoder {options.model.name}, "
-        f"{_length(material)}; {material.state}."
+        f"{_describe_length(material)}; {material.state}."
     )
     version = material.accounts.sessions[-1].opened.versions.get("auxtune", "unknown")
     foot = (
@@ -59,7 +62,7 @@ def study_page(material: Material) -> Page:
     return Page(options.study, about, tuple(section(material) for section in SECTIONS), foot)
 
 
-def _length(material: Material) -> str:
+def _describe_length(material: Material) -> str:
     training = material.options.training
     if training.epochs is None:
         return f"{training.steps} steps a trial"
@@ -88,7 +91,7 @@ def write_report(
     """
     page = None
     try:
-        page = study_page(finished_material(folder, study, events, answer, accounts))
+        page = build_study_page(finish_material(folder, study, events, answer, accounts))
         write_page(page, folder / FILE)
     except Exception as error:
         with suppress(OSError):  # a former page would tell of another answer

@@ -22,9 +22,8 @@ from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.report.blocks import Page
-from auxtune.orchestrator.report.figures import FOLDER as FIGURES
-from auxtune.orchestrator.report.figures import figures
-from auxtune.orchestrator.report.note import note_of
+from auxtune.orchestrator.report.markdown import write_note
+from auxtune.orchestrator.report.page import FIGURES, draw_figures
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
@@ -210,12 +209,12 @@ def ending_of(reason: Reason, folder: Path, answer: Answer | None, page: Page | 
         return Ending(reason, files=(folder / "study.yaml",))
     files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
     try:
-        drawings = {f"{FIGURES}/{name}": drawing for name, drawing in figures(page).items()} if page else {}
-        return Ending(reason, answer, note_of(page, answer, folder), files, drawings)
+        drawings = {f"{FIGURES}/{name}": drawing for name, drawing in draw_figures(page).items()} if page else {}
+        return Ending(reason, answer, write_note(page, answer, folder), files, drawings)
     except Exception as error:  # an answer must not be lost over what MLflow shows of it
         said = f"{type(error).__name__}: {error}"
         logging.getLogger(__name__).warning("MLflow gets neither note nor figures of the report: %s", said)
-        return Ending(reason, answer, note_of(None, answer, folder), files)
+        return Ending(reason, answer, write_note(None, answer, folder), files)
 
 
 def close(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import unanswered
+from auxtune.orchestrator.answer.verdict import describe_unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.scores import shown_score, value_noun
 from auxtune.orchestrator.typed import typed
@@ -48,7 +48,7 @@ def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
     if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
         yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
     else:
-        yield unanswered(accounts, state)
+        yield describe_unanswered(accounts, state)
     if (best := accounts.best) is not None:
         with_a = value_noun(shown_score(best, accounts.search_score) or 0.0, accounts.search_score)
         yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from auxtune.orchestrator.record.scores import shown_value
-from auxtune.orchestrator.views.progress import mixture
+from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.selectors.beliefs import (
     Belief,
     BestDrawn,
@@ -55,7 +55,7 @@ def _describe_leaning(selection: Selection) -> str:
         return " | ".join(" + ".join(group["tasks"]) for group in selection.groups)
     asked = Proposal(selection.tasks, selection.weights, selection.weighting)
     rows = [f"{kept.kept} of {kept.rows} rows of {task}" for task, kept in (selection.instances or {}).items()]
-    return mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
+    return describe_mixture(asked) + (f" with {', '.join(rows)}" if rows else "")
 
 
 def describe_grounds(beliefs: list[Belief], primary: str | None, show_score: Callable[[float], str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer
-from auxtune.orchestrator.answer.verdict import SAME, interval, verdict
+from auxtune.orchestrator.answer.verdict import SAME, format_interval, write_verdict
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, Trainings, same_trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
@@ -15,7 +15,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.trials.metrics import direction_of
 
 
-def answer_in(folder: Path) -> Answer | None:
+def find_answer(folder: Path) -> Answer | None:
     """The answer in ``selection.json``; ``None`` before there is one that can be read."""
     try:
         return read_answer(folder)
@@ -23,28 +23,28 @@ def answer_in(folder: Path) -> Answer | None:
         return None
 
 
-def confirmed(answer: Answer) -> Iterator[str]:
+def describe_confirmed(answer: Answer) -> Iterator[str]:
     """The verdict, then the lifts that it does not tell."""
-    yield verdict(answer)
+    yield write_verdict(answer)
     for control, lift in answer.lift.items():
         if lift is not None and lift.same_training:
             yield f"{control} is {SAME}"
         elif lift is not None and control != "single_task":
-            yield f"{lift.mean:+.4f} over {control} ({interval(lift, '95 % interval ')})"
+            yield f"{lift.mean:+.4f} over {control} ({format_interval(lift, '95 % interval ')})"
 
 
-def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator[str]:
+def describe_confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator[str]:
     """The selection's mean lift over each control, by the seeds that both have; nothing before there is one.
 
     Without an interval, for seeds are missing. Without a primary nothing: who serves a task is not known yet.
     """
     primary, selected = confirmation.problem.primary, accounts.selected
     # Where the session has not begun to confirm, an earlier one's answer is the last word.
-    if primary is None or selected is None or not _confirms(accounts):
+    if primary is None or selected is None or not _has_begun_to_confirm(accounts):
         return
     trained = confirmation.arms(selected.selection)
     arms = {
-        name: [_reported(accounts, trainings, primary) for trainings in per_seed]
+        name: [_find_test_score(accounts, trainings, primary) for trainings in per_seed]
         for name, per_seed in trained.items()
         if name == SELECTION or not same_trainings(trained[SELECTION], per_seed)
     }
@@ -58,13 +58,13 @@ def confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator
             yield f"{fmean(gains):+.4f} over {name} (seeds: {len(gains)} of {len(ours)})"
 
 
-def _confirms(accounts: Accounts) -> bool:
+def _has_begun_to_confirm(accounts: Accounts) -> bool:
     session = accounts.sessions[-1].opened.session
     confirm = accounts.in_phase("confirm")
     return any(attempt.session == session for trial in confirm for attempt in trial.attempts)
 
 
-def _reported(accounts: Accounts, trainings: Trainings, primary: str) -> float | None:
+def _find_test_score(accounts: Accounts, trainings: Trainings, primary: str) -> float | None:
     """The primary's score on the test split, by its main metric, of a training that has it."""
     found = [Confirmation.find(accounts, proposal) for proposal in trainings]
     scores = [trial.told.test.get(primary, {}) for trial in found if trial is not None and trial.told]

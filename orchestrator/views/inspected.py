@@ -31,7 +31,7 @@ def print_rows(inspection: Inspection) -> None:
     console = Console()
     names = max((len(task.name) for task in inspection.tasks), default=0)
     for extra, gap in _LAYOUTS:
-        columns = _columns(inspection, extra)
+        columns = _list_columns(inspection, extra)
         # Rich would cut headers and numbers to make room, so the room that they leave is counted here.
         room = console.width - 2 - sum(gap + max(map(len, (name, *cells))) for name, cells in columns.items())
         if room >= min(names, _NARROWEST):
@@ -47,7 +47,7 @@ def print_rows(inspection: Inspection) -> None:
     console.print(table)
 
 
-def _columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[str]]:
+def _list_columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[str]]:
     """Name -> the cells of all tasks, in the order shown; of those that may be left out the ones in ``extra``."""
     tasks = inspection.tasks
     cells = {
@@ -59,13 +59,13 @@ def _columns(inspection: Inspection, extra: tuple[str, ...]) -> dict[str, list[s
     return {name: column for name, column in cells.items() if name in extra or name not in ("metric", "lift ≥")}
 
 
-def splits_line(origins: Mapping[str, str]) -> str:
+def describe_splits(origins: Mapping[str, str]) -> str:
     """Where each held-out split of a task comes from, those of one origin together."""
     parts = {origin: [part for part in origins if origins[part] == origin] for origin in origins.values()}
     return "; ".join(f"{' and '.join(names)} ← {origin}" for origin, names in parts.items())
 
 
-def classes_line(task: InspectedTask) -> str:
+def describe_classes(task: InspectedTask) -> str:
     """The first classes of a task with their training rows, or the range of its values."""
     if task.kind == "regression":
         low, high = task.values["train"]
@@ -77,14 +77,14 @@ def classes_line(task: InspectedTask) -> str:
     return f"{task.name}: {len(task.classes)} {many} with their training {unit}: {', '.join(shown)}{more}"
 
 
-def inspection_lines(inspection: Inspection) -> Iterator[str]:
+def list_inspection_lines(inspection: Inspection) -> Iterator[str]:
     """What is said below the rows: origins of the splits, classes, notes, warnings, and the trials it takes."""
     yield "dropped: training rows whose input is in a held-out row of some task, and"
     yield "validation and probe rows whose input is in a test row of their own task"
     yield "lift ≥: the smallest lift that the test rows can tell from noise"
     for task in inspection.tasks:
-        yield f"{task.name}: {splits_line(task.origins)}"
-    yield from map(classes_line, inspection.tasks)
+        yield f"{task.name}: {describe_splits(task.origins)}"
+    yield from map(describe_classes, inspection.tasks)
     yield from (f"note: {task.name}: {note}" for task in inspection.tasks for note in task.notes)
     yield from (f"warning: {warning}" for warning in inspection.warnings)
     if inspection.epochs is not None:

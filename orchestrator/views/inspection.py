@@ -11,7 +11,7 @@ from auxtune.orchestrator.planning.context import fewest_search_trials, unread_o
 from auxtune.orchestrator.planning.question import problem_of
 from auxtune.orchestrator.planning.translate import epochs_in_words
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.split_warnings import split_warnings
+from auxtune.orchestrator.views.split_warnings import list_split_warnings
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range
 
 
@@ -63,12 +63,12 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
     ``besides`` are warnings of what is no task: the encoder, and limits.
     """
     options = study.options
-    inspected = tuple(_inspected(task) for task in tasks.values())
+    inspected = tuple(_inspect_task(task) for task in tasks.values())
     problem = problem_of(study, tasks)
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=(*_of_tasks(tasks, inspected, options.primary), *unread_options(options), *besides),
+        warnings=(*_inspect_tasks(tasks, inspected, options.primary), *unread_options(options), *besides),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=fewest_search_trials(options, problem),
@@ -76,14 +76,14 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
     )
 
 
-def _of_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask], primary: str | None) -> Iterator[str]:
+def _inspect_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask], primary: str | None) -> Iterator[str]:
     """What the rows give reason to warn of, task by task; most of it matters where the task's test split decides."""
     for task in inspected:
-        for warning in (*tasks[task.name].warnings, *split_warnings(task, primary in (task.name, None))):
+        for warning in (*tasks[task.name].warnings, *list_split_warnings(task, primary in (task.name, None))):
             yield f"{task.name}: {warning}"
 
 
-def smallest_lift(kind: str, metric: str, rows: int) -> float | None:
+def estimate_smallest_lift(kind: str, metric: str, rows: int) -> float | None:
     """Two standard errors of the difference of two models' accuracy over ``rows`` rows.
 
     Taken for two models that differ on a fifth of the rows; ``None``, unknown, for other metrics and for accuracy
@@ -92,10 +92,10 @@ def smallest_lift(kind: str, metric: str, rows: int) -> float | None:
     return 2 * sqrt(0.2 / rows) if (kind, metric) == ("classification", "accuracy") else None
 
 
-def _inspected(task: Task) -> InspectedTask:
+def _inspect_task(task: Task) -> InspectedTask:
     rows = {part: len(examples) for part, examples in task.splits.items()}
     metric = task.metrics[0]
-    lift = smallest_lift(task.kind, metric, rows["test"])
+    lift = estimate_smallest_lift(task.kind, metric, rows["test"])
     return InspectedTask(
         task.name,
         task.kind,
@@ -104,20 +104,20 @@ def _inspected(task: Task) -> InspectedTask:
         dict(task.dropped),
         lift,
         task.notes,
-        _classes(task),
-        _values(task),
+        _count_classes(task),
+        _find_range(task),
         dict(task.shared),
         dict(task.missing),
         dict(task.origins),
     )
 
 
-def _classes(task: Task) -> dict[str, dict[str, int]]:
+def _count_classes(task: Task) -> dict[str, dict[str, int]]:
     if task.kind == "regression":
         return {}
     counts = {part: count_labels(rows, task.kind, task.labels).tolist() for part, rows in task.splits.items()}
     return {name: {part: counts[part][label] for part in counts} for label, name in enumerate(task.labels)}
 
 
-def _values(task: Task) -> dict[str, tuple[float, float]]:
+def _find_range(task: Task) -> dict[str, tuple[float, float]]:
     return {part: find_value_range(rows) for part, rows in task.splits.items()} if task.kind == "regression" else {}

@@ -25,8 +25,8 @@ from auxtune.orchestrator.record.status import count_trials, find_study_status, 
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.belief import describe_belief
-from auxtune.orchestrator.views.confirmed import answer_in, confirmed, confirmed_so_far
-from auxtune.orchestrator.views.progress import mixture
+from auxtune.orchestrator.views.confirmed import describe_confirmed, describe_confirmed_so_far, find_answer
+from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.orchestrator.views.remaining_work import describe_remaining_work
 from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 
@@ -66,7 +66,7 @@ class StudyMonitor:
         self._fold: SelectorFold | None = None
         self._belief, self._asked, self._limiter = "", -1, RateLimiter()
         self._snapshot: StudySnapshot | None = None  # of the last event
-        self._answer = answer_in(self._folder)
+        self._answer = find_answer(self._folder)
 
     def observe(self, events: Sequence[Event]) -> None:
         """Fold what is new."""
@@ -88,7 +88,7 @@ class StudyMonitor:
 
     def closed(self) -> None:
         """The session is over: it may have left an answer."""
-        self._answer, self._snapshot = answer_in(self._folder), None
+        self._answer, self._snapshot = find_answer(self._folder), None
 
     def snapshot(self, state: str, now: float) -> StudySnapshot | None:
         """What there is to see at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
@@ -129,7 +129,7 @@ class StudyMonitor:
             remaining_work=""
             if state == "done"
             else describe_remaining_work(accounts, self._confirmation, self._options.budget, self._translator),
-            trouble=tuple(warnings_of(accounts, self._options, state)),
+            trouble=tuple(list_warnings(accounts, self._options, state)),
         )
 
     def _best(self) -> str:
@@ -142,7 +142,7 @@ class StudyMonitor:
         luck = f" of {scored}, so luck is in it" if scored > 1 else ""
         told_of = self._accounts.search_score
         shown = shown_value(shown_score(best, told_of) or 0.0, told_of)
-        return f"{shown}, the best search score{luck}: trial {best.id:04d}, {mixture(best.proposal)}"
+        return f"{shown}, the best search score{luck}: trial {best.id:04d}, {describe_mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
         with self._limiter.at_work():
@@ -162,7 +162,7 @@ class StudyMonitor:
         return RunningTrial(
             id=trial.id,
             phase=trial.phase,
-            tasks=mixture(trial.proposal),
+            tasks=describe_mixture(trial.proposal),
             attempt=attempt.number,
             started=attempt.started,
             step=steps_done(attempt_folder(self._folder, trial.id, attempt.number)),
@@ -171,14 +171,16 @@ class StudyMonitor:
 
     def _shown(self, state: str, settled: bool) -> tuple[str, ...]:
         """What confirm has shown: of this selection so far, or as the last answer has it."""
-        partial = tuple(confirmed_so_far(self._accounts, self._confirmation)) if settled and state != "done" else ()
+        partial = (
+            tuple(describe_confirmed_so_far(self._accounts, self._confirmation)) if settled and state != "done" else ()
+        )
         if partial or self._answer is None:
             return partial
-        said, *lifts = confirmed(self._answer)
+        said, *lifts = describe_confirmed(self._answer)
         return (said if state == "done" else f"before this session went on: {said}", *lifts)
 
 
-def warnings_of(accounts: Accounts, options: StudyOptions, state: str) -> Iterator[str]:
+def list_warnings(accounts: Accounts, options: StudyOptions, state: str) -> Iterator[str]:
     """A line for each kind of trouble with a study: failed trials, lost attempts, runs that MLflow does not have.
 
     ``state`` says whether it is ``running``.
@@ -192,10 +194,10 @@ def warnings_of(accounts: Accounts, options: StudyOptions, state: str) -> Iterat
         yield f"{len(failed)} of {len(accounts.trials)} trials failed, last {last.id:04d} ({why}){row}"
     if lost := sum(attempt.worker_died for trial in accounts.trials.values() for attempt in trial.attempts):
         yield f"{lost} {'attempt was' if lost == 1 else 'attempts were'} lost with a worker"
-    yield from _untracked(accounts, options.tracking.children, state)
+    yield from _find_untracked(accounts, options.tracking.children, state)
 
 
-def _untracked(accounts: Accounts, children: str, state: str) -> Iterator[str]:
+def _find_untracked(accounts: Accounts, children: str, state: str) -> Iterator[str]:
     """Runs that were to be there by now, by the clock of the ledger: what is not in it yet cannot be missed."""
     late, running = accounts.sessions[-1].last - _PATIENCE, state == "running"
     filled = "it is filled in when the server answers" if running else "`auxtune resume` fills it in"

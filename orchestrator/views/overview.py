@@ -16,12 +16,12 @@ from auxtune.orchestrator.record.scores import shown_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.views.status import chosen, short
+from auxtune.orchestrator.views.status import describe_chosen, shorten_trial
 
 _COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
 
-def study_folders(storage: Path) -> list[Path]:
+def list_study_folders(storage: Path) -> list[Path]:
     """The studies in ``storage``, the one that was active last first.
 
     Raises ``AuxtuneError`` where there is no such folder, or where it is itself a study.
@@ -31,10 +31,10 @@ def study_folders(storage: Path) -> list[Path]:
     if (storage / "ledger").is_dir():
         raise AuxtuneError(f"{storage}: is a study, expected the folder it lies in, {storage.resolve().parent}")
     studies = [folder for folder in storage.iterdir() if (folder / "ledger").is_dir()]
-    return sorted(studies, key=last_activity, reverse=True)
+    return sorted(studies, key=find_last_activity, reverse=True)
 
 
-def last_activity(folder: Path) -> float:
+def find_last_activity(folder: Path) -> float:
     """When the study in ``folder`` last wrote to its ledger or showed life, in seconds since the epoch.
 
     Told by the file system, so that it is known of a damaged study too, and without reading any.
@@ -43,7 +43,7 @@ def last_activity(folder: Path) -> float:
     return max(sign.stat().st_mtime for sign in signs if sign.exists())
 
 
-def overview_of(folder: Path) -> dict[str, Any]:
+def describe_study(folder: Path) -> dict[str, Any]:
     """One row as JSON values. What could not be learned is ``None``, and ``error`` says why."""
     row: dict[str, Any] = {
         "study": folder.name,
@@ -51,9 +51,9 @@ def overview_of(folder: Path) -> dict[str, Any]:
         "state": "damaged",
         "trials": None,
         "best": None,
-        **chosen(None),
+        **describe_chosen(None),
         "cost": None,
-        "last_activity": last_activity(folder),
+        "last_activity": find_last_activity(folder),
         "error": None,
     }
     try:
@@ -66,8 +66,8 @@ def overview_of(folder: Path) -> dict[str, Any]:
         **row,
         "state": find_study_status(accounts, alive),
         "trials": count_trials(accounts),
-        "best": short(best, accounts) if best else None,
-        **chosen(selected.selection if selected else None),
+        "best": shorten_trial(best, accounts) if best else None,
+        **describe_chosen(selected.selection if selected else None),
         "cost": asdict(sum_cost(accounts, price, time.time() if alive else None)),
         "error": trouble,
     }
@@ -82,13 +82,13 @@ def _price(accounts: Accounts) -> tuple[Price, str | None]:
         return Price(), f"money is unknown: {error}"
 
 
-def overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+def list_overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
     """A table of the studies, and below it what is wrong with some."""
-    yield Table("", _COLUMNS, tuple(map(_cells, rows)), rules="none")
+    yield Table("", _COLUMNS, tuple(map(_list_cells, rows)), rules="none")
     yield from (Paragraph(f"{row['study']}: {row['error']}") for row in rows if row["error"])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _list_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     trials, best, active = row["trials"], row["best"], time.localtime(row["last_activity"])
     return (
         row["study"],

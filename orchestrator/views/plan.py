@@ -62,17 +62,17 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     foreseen, arms = seen.upcoming_trials(), comparison_arms(context.confirmation, accounts, context.is_searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), context.price
     spent = vars(sum_cost(accounts, price, None))
-    coming = _seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
+    coming = _format_seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
     each = average(coming or [])
-    if not foreseen.alike and (plain := _seconds(seen.throughput, [seen.later()])):
+    if not foreseen.alike and (plain := _format_seconds(seen.throughput, [seen.later()])):
         each = hull([*(coming or []), *plain])
     missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
-    seconds = _seconds(seen.throughput, (seen.work(*one) for one in missing))
+    seconds = _format_seconds(seen.throughput, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else estimate_cost(seconds, seen.slots, price)
     # Proposed trials that have not ended are in the ledger's count, and among those still to be trained.
     past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(accounts.unfinished)}
     room = find_room(limits, past, each, confirm, len(missing), seen.slots, price)
-    most, ends = (0, "selected") if context.is_searched else _most(foreseen, room)
+    most, ends = (0, "selected") if context.is_searched else _describe_most(foreseen, room)
     search = _estimate_search(seen, coming or [], each, most)
     return {
         "study": study.options.study,
@@ -84,14 +84,14 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
             "fewest": fewest,
             "most": most,
             "ends": ends,
-            "kinds": _kinds(seen, foreseen.proposals),
+            "kinds": _describe_kinds(seen, foreseen.proposals),
         },
-        "confirm": [_arm(seen, arm) for arm in arms],
-        "cost": _costs(search, confirm),
+        "confirm": [_describe_arm(seen, arm) for arm in arms],
+        "cost": _describe_costs(search, confirm),
         "budget": [asdict(one) for one in room],
-        "trials": _trials(limits.get("trials"), past["trials"], len(missing)),
+        "trials": _plan_trials(limits.get("trials"), past["trials"], len(missing)),
         "pace": dict(seen.measured),
-        "notes": [*seen.notes, *_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
+        "notes": [*seen.notes, *_is_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
 
 
@@ -106,32 +106,32 @@ def _estimate_search(
     return estimate_cost([*known, *later], seen.slots, seen.context.price)
 
 
-def _costs(search: CostEstimate | None, confirm: CostEstimate | None) -> dict[str, Any]:
+def _describe_costs(search: CostEstimate | None, confirm: CostEstimate | None) -> dict[str, Any]:
     total = search + confirm if search and confirm else None
     parts = {"search": search, "confirm": confirm, "total": total}
     return {part: asdict(cost) if cost else None for part, cost in parts.items()}
 
 
-def _trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:
+def _plan_trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:
     """What the trials of the budget are for; ``None`` where they are not limited."""
     if limit is None:
         return None
     return {"limit": limit, "trained": trained, "confirm": confirm, "search": max(0, limit - trained - confirm)}
 
 
-def _boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
+def _is_boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
     bounding = {one.limit for one in room}
     return [f"budget.{key} never ends the search: trials take none of it here" for key in limits if key not in bounding]
 
 
-def _seconds(throughput: Throughput | None, works: Iterable[Work]) -> list[Spread] | None:
+def _format_seconds(throughput: Throughput | None, works: Iterable[Work]) -> list[Spread] | None:
     """Seconds of each trial; ``None`` where those of any are unknown."""
     each = [throughput.seconds(work) if throughput else None for work in works]
     known = [seconds for seconds in each if seconds is not None]
     return known if len(known) == len(each) else None
 
 
-def _most(foreseen: UpcomingTrials, room: Sequence[Room]) -> tuple[int | None, str | None]:
+def _describe_most(foreseen: UpcomingTrials, room: Sequence[Room]) -> tuple[int | None, str | None]:
     """The most search trials still to come, and what ends the search: a limit, or the selector itself.
 
     A limit whose room is unknown may be the one that ends it: then nobody knows which does, only what the others
@@ -148,7 +148,7 @@ def _most(foreseen: UpcomingTrials, room: Sequence[Room]) -> tuple[int | None, s
     return max(ends[first], foreseen.waiting), None if unknown else first
 
 
-def _kinds(seen: Forecast, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
+def _describe_kinds(seen: Forecast, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
     steps = seen.context.translator.steps
     counted = Counter((steps(one), len(one.tasks), one.inner.rounds if one.inner else None) for one in proposals)
     return [
@@ -157,7 +157,7 @@ def _kinds(seen: Forecast, proposals: Sequence[Proposal]) -> list[dict[str, Any]
     ]
 
 
-def _arm(seen: Forecast, arm: ComparisonArm) -> dict[str, Any]:
+def _describe_arm(seen: Forecast, arm: ComparisonArm) -> dict[str, Any]:
     first, alone = arm.expected[0], arm.known and len(arm.expected) == 1
     return {
         "arm": arm.name,
@@ -185,7 +185,7 @@ def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
         ]
         yield Table("", ("cost", *plan["cost"]), tuple(costs), rules="head")
     notes = (f"note: {note}" for note in plan["notes"])
-    yield from map(Paragraph, (*_ending_lines(plan), *_pace_lines(plan["pace"]), *notes))
+    yield from map(Paragraph, (*_list_ending_lines(plan), *_list_pace_lines(plan["pace"]), *notes))
 
 
 def _describe_tasks(arm: Mapping[str, Any]) -> str:
@@ -227,7 +227,7 @@ def _describe_range(spread: Mapping[str, float | None], shown: Callable[[float |
     return None if exact else f"{shown(spread['low'])} – {shown(spread['high'])}"
 
 
-def _ending_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+def _list_ending_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     for room in plan["budget"]:
         if room["limit"] == "trials":
             yield f"budget.trials: {_describe_trials(plan['trials'])}"
@@ -248,7 +248,7 @@ def _describe_trials(planned: Mapping[str, int]) -> str:
     return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search"
 
 
-def _pace_lines(pace: Mapping[str, Any]) -> Iterator[str]:
+def _list_pace_lines(pace: Mapping[str, Any]) -> Iterator[str]:
     if pace["source"] == "trials":
         seconds = pace["seconds_per_step"]
         yield f"estimated from this study's finished trials ({pace['trials']}): {seconds:.4g} s per step on average"

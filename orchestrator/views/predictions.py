@@ -13,7 +13,7 @@ from auxtune.trials.loaded_model import Prediction
 from auxtune.trials.model_folder import SavedTask
 
 
-def json_lines(predictions: Iterable[Prediction], probabilities: bool) -> Iterator[str]:
+def format_json_lines(predictions: Iterable[Prediction], probabilities: bool) -> Iterator[str]:
     """An object per row: ``prediction`` and, if asked for, ``probabilities``."""
     for one in predictions:
         row: dict[str, Any] = {"prediction": one.value}
@@ -22,7 +22,7 @@ def json_lines(predictions: Iterable[Prediction], probabilities: bool) -> Iterat
         yield json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csv_lines(task: SavedTask, predictions: Iterable[Prediction], probabilities: bool) -> Iterator[str]:
+def format_csv_lines(task: SavedTask, predictions: Iterable[Prediction], probabilities: bool) -> Iterator[str]:
     """The names of the columns, then a row each: ``prediction``, or for each label of a multi-label task 0 and 1.
 
     With ``probabilities`` each label has its own in a column ``probability LABEL``. Raises ``AuxtuneError`` for a token
@@ -32,17 +32,17 @@ def csv_lines(task: SavedTask, predictions: Iterable[Prediction], probabilities:
         raise AuxtuneError("a token task answers with a list for each row, which csv cannot hold; say --format jsonl")
     several = task.kind == "multi_label"
     extra = [f"probability {label}" for label in task.labels] if probabilities else []
-    yield _line([*(task.labels if several else ["prediction"]), *extra])
+    yield _format_csv_line([*(task.labels if several else ["prediction"]), *extra])
     for one in predictions:
         cells: list[Any] = [one.value]
         if several and isinstance(one.value, tuple):
             cells = [int(label in one.value) for label in task.labels]
         if probabilities and one.probabilities is not None and not isinstance(one.probabilities, tuple):
             cells += [f"{share:.6g}" for share in one.probabilities.values()]
-        yield _line(cells)
+        yield _format_csv_line(cells)
 
 
-def _line(cells: list[Any]) -> str:
+def _format_csv_line(cells: list[Any]) -> str:
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

@@ -35,7 +35,7 @@ class EventLines:
     def learn(self, event: Event) -> None:
         """Hear of an event of a former session without a word."""
         if isinstance(event, Proposed):
-            self._names[event.id] = f"{event.phase} {event.id:04d} ({mixture(event.proposal)})"
+            self._names[event.id] = f"{event.phase} {event.id:04d} ({describe_mixture(event.proposal)})"
 
     def _line(self, event: Event) -> str | None:
         self.learn(event)
@@ -63,17 +63,17 @@ class EventLines:
             case Tracked(id=None) if self._look is not None:
                 return f"MLflow: {self._look(event.experiment)}"
             case Selected():
-                return f"selected {choice(event.selection)}; confirming on fresh seeds and the test split"
+                return f"selected {describe_choice(event.selection)}; confirming on fresh seeds and the test split"
         return None
 
 
-def choice(selection: Selection) -> str:
+def describe_choice(selection: Selection) -> str:
     """A selection's tasks, or its groups, each a model."""
     groups = [group["tasks"] for group in selection.groups or ()] if selection.kind == "groups" else []
     return " | ".join(map(" + ".join, groups or [selection.tasks]))
 
 
-def mixture(proposal: Proposal) -> str:
+def describe_mixture(proposal: Proposal) -> str:
     """A proposal's tasks, with their shares, or the factors of their losses, where these are not equal."""
     shares = proposal.weights or {}
     if len({round(share, 6) for share in shares.values()}) <= 1:

@@ -21,22 +21,24 @@ def describe_remaining_work(
         owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
         if not owed:
             return "the answer" if not accounts.unfinished else "the answer, when what runs has ended"
-        lasting = _lasting("about", owed, [], accounts, translator)
-        return f"{_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
+        lasting = _describe_lasting("about", owed, [], accounts, translator)
+        return f"{_count_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
     held = confirmation.left(accounts)
-    confirming = f"then {_trials(len(held))} to confirm"
+    confirming = f"then {_count_trials(len(held))} to confirm"
     others = [key for key, limit in limits.model_dump().items() if limit is not None and key != "trials"]
     if limits.trials is None:
         return f"the search goes on until {' or '.join(others)} would not last for confirm, {confirming}"
     left = max(0, limits.trials - accounts.trained - len(held))
     unless = f", unless {' or '.join(others)} end it before" if others else ""
-    searching = f"at most {_trials(left, 'more ')} of the search{unless}" if left else "what runs of the search ends"
+    searching = (
+        f"at most {_count_trials(left, 'more ')} of the search{unless}" if left else "what runs of the search ends"
+    )
     like = [trial.proposal for trial in accounts.of_selector if trial.proposal.trains]
-    lasting = _lasting("at most about" if left else "about", held, like[-1:] * left, accounts, translator)
+    lasting = _describe_lasting("at most about" if left else "about", held, like[-1:] * left, accounts, translator)
     return f"{searching}, {confirming}{lasting}"
 
 
-def _lasting(
+def _describe_lasting(
     about: str, held: Sequence[Proposal], search: Sequence[Proposal], accounts: Accounts, translator: Translator
 ) -> str:
     """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
@@ -51,10 +53,10 @@ def _lasting(
         for each in ([*begun, *map(translator.steps, search)], [translator.steps(each) for each in held])
         if each
     )
-    return f"; {about} {duration(steps * pace)} at the pace so far"
+    return f"; {about} {format_duration(steps * pace)} at the pace so far"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people say them: ``42 s``, ``7 min``, ``3 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -62,5 +64,5 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _trials(count: int, more: str = "") -> str:
+def _count_trials(count: int, more: str = "") -> str:
     return f"1 {more}trial" if count == 1 else f"{count} {more}trials"

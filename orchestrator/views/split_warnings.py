@@ -16,7 +16,7 @@ TYPICAL = 0.8  # the score that standard errors are told of
 _SHOWN = 10  # classes that a warning names
 
 
-def split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
+def list_split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
     """What is doubtful about a task's splits; sizes and absent classes only of one that the study is tested on."""
     for part, lost in task.shared.items():
         yield (
@@ -24,16 +24,16 @@ def split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
             "out: the search must not see what confirm tests on"
         )
     for part in ("test", *COMPARED):
-        yield from _constant(task, part)
+        yield from _find_constant(task, part)
         if is_tested:
-            yield from _absent(task, part)
+            yield from _find_absent(task, part)
     if is_tested:
         if task.rows["test"] < FEW_TESTED:
-            yield _few_tested(task)
-        yield from _few_compared(task)
+            yield _describe_few_tested(task)
+        yield from _describe_few_compared(task)
 
 
-def _constant(task: InspectedTask, part: str) -> Iterator[str]:
+def _find_constant(task: InspectedTask, part: str) -> Iterator[str]:
     rows = task.rows[part]
     if task.kind == "regression":
         low, high = task.values[part]
@@ -48,29 +48,29 @@ def _constant(task: InspectedTask, part: str) -> Iterator[str]:
         if len(present) == 1:
             what = f"words of the {part} rows" if task.kind == "token" else f"{rows} {part} rows"
             others = [name for name, counts in task.classes.items() if name != present[0] and counts["train"]]
-            none = f" and none the {_noun(task, others)}" if others else ""
+            none = f" and none the {_name_classes(task, others)}" if others else ""
             yield (
-                f"all {what} have the {_noun(task)} {present[0]}{none}: a model that always says so is right on all "
-                "of them"
+                f"all {what} have the {_name_classes(task)} {present[0]}{none}: a model that always says so is right "
+                "on all of them"
             )
 
 
-def _absent(task: InspectedTask, part: str) -> Iterator[str]:
+def _find_absent(task: InspectedTask, part: str) -> Iterator[str]:
     """Classes that training knows and a part lacks, and the other way round."""
     lacking = [name for name, counts in task.classes.items() if counts["train"] and not counts[part]]
     present = sum(bool(counts[part]) for counts in task.classes.values())
     if lacking and (present > 1 or task.kind == "multi_label"):
         yield (
-            f"no {part} row has the {_noun(task, lacking)}: how well {'it is' if len(lacking) == 1 else 'they are'} "
-            "learned is not seen there"
+            f"no {part} row has the {_name_classes(task, lacking)}: how well "
+            f"{'it is' if len(lacking) == 1 else 'they are'} learned is not seen there"
         )
     unknown = [name for name, counts in task.classes.items() if counts[part] and not counts["train"]]
     if unknown:
         rows = sum(task.classes[name][part] for name in unknown)
-        yield f"no training row has the {_noun(task, unknown)}, but {rows} {part} {_unit(task)} have"
+        yield f"no training row has the {_name_classes(task, unknown)}, but {rows} {part} {_name_unit(task)} have"
 
 
-def _noun(task: InspectedTask, names: Sequence[str] = ()) -> str:
+def _name_classes(task: InspectedTask, names: Sequence[str] = ()) -> str:
     word = {"token": "tag", "multi_label": "label"}.get(task.kind, "class")
     if not names:
         return word
@@ -79,26 +79,26 @@ def _noun(task: InspectedTask, names: Sequence[str] = ()) -> str:
     return f"{plural} {', '.join(names[:_SHOWN])}{more}"
 
 
-def _unit(task: InspectedTask) -> str:
+def _name_unit(task: InspectedTask) -> str:
     return "words" if task.kind == "token" else "rows"
 
 
-def _few_tested(task: InspectedTask) -> str:
+def _describe_few_tested(task: InspectedTask) -> str:
     shown = "" if task.smallest_lift is None else f"; a lift below {task.smallest_lift:.3f} will look like noise"
     return f"only {task.rows['test']} test rows{shown}"
 
 
-def _few_compared(task: InspectedTask) -> Iterator[str]:
+def _describe_few_compared(task: InspectedTask) -> Iterator[str]:
     """One warning for validation and probe if they are alike, as cuts are."""
     few = {part: task.rows[part] for part in COMPARED if task.rows[part] < FEW_COMPARED}
     for rows in dict.fromkeys(few.values()):
         parts = " and ".join(part for part in few if few[part] == rows)
         each = " each" if parts.count(" and ") else ""
-        yield f"only {rows} {parts} rows{each}: {_error_of(task, rows)}"
+        yield f"only {rows} {parts} rows{each}: {_describe_error(task, rows)}"
 
 
-def _error_of(task: InspectedTask, rows: int) -> str:
-    points = 100 * standard_error(task.kind, rows)
+def _describe_error(task: InspectedTask, rows: int) -> str:
+    points = 100 * estimate_standard_error(task.kind, rows)
     if task.kind == "regression":
         return f"a correlation of {TYPICAL} has a standard error of {points:.1f} points"
     if task.kind == "token":
@@ -106,7 +106,7 @@ def _error_of(task: InspectedTask, rows: int) -> str:
     return f"one row is {100 / rows:.1f} points, and a score of {TYPICAL} has a standard error of {points:.1f} points"
 
 
-def standard_error(kind: str, rows: int) -> float:
+def estimate_standard_error(kind: str, rows: int) -> float:
     """The standard error of a score of ``TYPICAL`` over ``rows`` rows.
 
     Of a share of right answers p it is √(p(1−p)/n); of a correlation r (1−r²)/√(n−1), by Fisher's transform to first

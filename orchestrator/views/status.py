@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
-from auxtune.orchestrator.answer.verdict import verdict
+from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
 from auxtune.orchestrator.record.events import PHASES
@@ -17,12 +17,12 @@ from auxtune.orchestrator.record.scores import shown_score, shown_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.views.confirmed import answer_in
-from auxtune.orchestrator.views.summary import node_lines
+from auxtune.orchestrator.views.confirmed import find_answer
+from auxtune.orchestrator.views.summary import list_node_lines
 from auxtune.selectors.protocol import Selection
 
 
-def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
+def describe_status(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
     """The state of the study in ``folder`` as JSON values."""
     trials = list(accounts.trials.values())
     alive = is_alive(folder, accounts)
@@ -31,7 +31,7 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     concurrency = concurrency_of(accounts)
     cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
     state = find_study_status(accounts, alive)
-    answer = answer_in(folder) if state == "done" else None
+    answer = find_answer(folder) if state == "done" else None
     return {
         "study": options.study,
         "state": state,
@@ -42,11 +42,11 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
         "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
         "concurrency": asdict(concurrency) if concurrency else None,
-        "best": short(best, accounts) if best else None,
-        "running": [short(trial, accounts) for trial in trials if trial.status == "running"],
-        **chosen(selected.selection if selected else None),
+        "best": shorten_trial(best, accounts) if best else None,
+        "running": [shorten_trial(trial, accounts) for trial in trials if trial.status == "running"],
+        **describe_chosen(selected.selection if selected else None),
         "recommended": answer.recommendation.arm if answer else None,
-        "answer": verdict(answer) if answer else None,
+        "answer": write_verdict(answer) if answer else None,
         "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),
         "spent": spent_of(options.budget, cost),
@@ -55,12 +55,12 @@ def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[s
     }
 
 
-def status_blocks(status: Mapping[str, Any]) -> Iterator[Paragraph]:
-    """What ``status_of`` tells, with ``differences`` where proposals were verified, as lines."""
-    return map(Paragraph, _status_lines(status))
+def list_status_blocks(status: Mapping[str, Any]) -> Iterator[Paragraph]:
+    """What ``describe_status`` tells, with ``differences`` where proposals were verified, as lines."""
+    return map(Paragraph, _list_status_lines(status))
 
 
-def chosen(selection: Selection | None) -> dict[str, Any]:
+def describe_chosen(selection: Selection | None) -> dict[str, Any]:
     """The tasks of the answer, and their groups if it has any; ``None`` before there is one."""
     grouped = selection.groups if selection and selection.kind == "groups" else None
     groups = [list(group["tasks"]) for group in grouped or ()]
@@ -68,7 +68,7 @@ def chosen(selection: Selection | None) -> dict[str, Any]:
     return {"selected": tasks or (list(selection.tasks) if selection else None), "groups": groups or None}
 
 
-def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
+def shorten_trial(trial: Trial, accounts: Accounts) -> dict[str, Any]:
     """One trial in a line's worth of JSON values; ``value`` is its score as it was measured."""
     return {
         "trial": trial.id,
@@ -82,7 +82,7 @@ def short(trial: Trial, accounts: Accounts) -> dict[str, Any]:
     }
 
 
-def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
+def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     trials, cost, best = status["trials"], status["cost"], status["best"]
     yield f"{status['study']}: {status['state']}, {status['sessions']} sessions"
     yield (
@@ -105,9 +105,9 @@ def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     money = "unknown" if cost["usd"] is None else f"{cost['usd']:.2f} USD"
     yield (
         f"cost: {cost['wall_hours'] * 60:.1f} minutes, {cost['cpu_hours']:.3f} CPU hours, "
-        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_budget(status))}"
+        f"{cost['gpu_hours']:.3f} GPU hours, money {money}; budget: {', '.join(_list_budget(status))}"
     )
-    for line in node_lines(StudyCost.from_json(cost)):
+    for line in list_node_lines(StudyCost.from_json(cost)):
         yield line[0].lower() + line[1:]
     if status["hours_left"] is not None:
         yield f"time left: {status['hours_left'] * 60:.1f} minutes"
@@ -118,7 +118,7 @@ def _status_lines(status: Mapping[str, Any]) -> Iterator[str]:
             yield status["not_asked_again"]
 
 
-def _budget(status: Mapping[str, Any]) -> list[str]:
+def _list_budget(status: Mapping[str, Any]) -> list[str]:
     """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
     limit, confirm = status["budget"]["trials"], status["confirm_trials"]
     parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"

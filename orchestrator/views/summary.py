@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.cost import StudyCost
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
-from auxtune.orchestrator.answer.verdict import NEEDS_SEEDS, interval, lift_words, other_arm, verdict
+from auxtune.orchestrator.answer.verdict import (
+    NEEDS_SEEDS,
+    describe_lift,
+    find_other_arm,
+    format_interval,
+    write_verdict,
+)
 from auxtune.orchestrator.planning.budget import spent_of
 from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
@@ -17,16 +23,18 @@ from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.typed import typed
 
 
-def summarize(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
+def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
     """What was selected, its lift over each control, what it took of its budget, and where everything is."""
     answer, folder = result.answer, result.folder
-    yield Paragraph(verdict(answer), "answer")
-    yield from group_tables(answer) if answer.primary is None else (_shares_table(answer), _lift_table(answer))
-    yield from map(Paragraph, (*_rows_kept(answer), *_doubts(answer, result.accounts)))
+    yield Paragraph(write_verdict(answer), "answer")
+    yield from (
+        group_tables(answer) if answer.primary is None else (_build_shares_table(answer), _build_lift_table(answer))
+    )
+    yield from map(Paragraph, (*_describe_rows_kept(answer), *_list_doubts(answer, result.accounts)))
     if result.unpaid:
         yield Paragraph(result.unpaid, "warning")
-    yield from map(Paragraph, _costs(answer, result.accounts, limits))
-    if (control := other_arm(answer)) is not None:
+    yield from map(Paragraph, _describe_costs(answer, result.accounts, limits))
+    if (control := find_other_arm(answer)) is not None:
         yield Paragraph(f"As a model: `auxtune export {typed(folder)} --to MODEL --arm {control}`")
     yield Paragraph(f"Answer: {folder / 'selection.json'}")
     if result.report_trouble is None:
@@ -45,7 +53,7 @@ def group_tables(answer: Answer) -> Iterator[Table]:
     models = [(" + ".join(g.tasks), ", ".join(g.serves) or "nothing: others do better") for g in answer.groups or ()]
     yield Table("Models", ("trained together", "serves"), tuple(models))
     lifts = [
-        (control, str(lift.models) if isinstance(lift, MeanLift) else "–", *lift_words(lift))
+        (control, str(lift.models) if isinstance(lift, MeanLift) else "–", *describe_lift(lift))
         for control, lift in answer.lift.items()
     ]
     columns = ("over", "models", "mean lift", "95 % interval", "seeds")
@@ -63,7 +71,7 @@ def group_tables(answer: Answer) -> Iterator[Table]:
     yield Table("Each task's own lift over", ("task", "test", *measured), tuple(own), rules="tight")
 
 
-def node_lines(cost: StudyCost) -> list[str]:
+def list_node_lines(cost: StudyCost) -> list[str]:
     """What a cluster's nodes took: hours by type and their price, or which types have none; no line off a cluster."""
     nodes = cost.nodes
     if nodes is None:
@@ -83,7 +91,7 @@ def _describe_own(lift: Lift | None) -> str:
     return f"{lift.mean:+.4f}\n{half}"
 
 
-def _shares_table(answer: Answer) -> Table:
+def _build_shares_table(answer: Answer) -> Table:
     weights, by_loss = answer.weights or {}, answer.weighting == "loss"
     rows = [(task, f"{share * len(weights):.2f}" if by_loss else f"{share:.1%}") for task, share in weights.items()]
     scores = [f"{task} {metric} {v:.4f}" for task, each in answer.report.items() for metric, v in each.items()]
@@ -91,18 +99,18 @@ def _shares_table(answer: Answer) -> Table:
     return Table("Selection", ("task", "factor of the loss" if by_loss else "share"), tuple(rows), note=note)
 
 
-def _lift_table(answer: Answer) -> Table:
-    rows = [(control, *lift_words(lift, lift.metric if lift else "")) for control, lift in answer.lift.items()]
+def _build_lift_table(answer: Answer) -> Table:
+    rows = [(control, *describe_lift(lift, lift.metric if lift else "")) for control, lift in answer.lift.items()]
     return Table("Lift on the test split", ("over", "lift", "95 % interval", "seeds"), tuple(rows))
 
 
-def _rows_kept(answer: Answer) -> list[str]:
+def _describe_rows_kept(answer: Answer) -> list[str]:
     """Of how many training rows each task was chosen that is not trained on all."""
     kept = answer.instances or {}
     return [f"Of {task} only {each.kept} of {each.rows} training rows." for task, each in kept.items()]
 
 
-def _doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
+def _list_doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
     """What the search went without, what each chosen task contributes, and how often other seeds chose it."""
     search = accounts.of_selector
     if failed := sum(trial.status == "failed" for trial in search):
@@ -111,14 +119,14 @@ def _doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
         yield f"The selector: {why}."
     for task, gain in (answer.contribution or {}).items():
         if gain is not None:
-            yield f"{task} contributes {gain.mean:+.4f} ({interval(gain, '95 % interval ')})."
+            yield f"{task} contributes {gain.mean:+.4f} ({format_interval(gain, '95 % interval ')})."
     if answer.stability:
         others = {task: share for task, share in answer.stability.items() if task != answer.primary}
         often = ", ".join(f"{task} {share:.0%}" for task, share in others.items())
         yield f"Chosen by how many of the searches: {often or 'no auxiliary by any'}."
 
 
-def _costs(answer: Answer, accounts: Accounts, limits: BudgetOptions) -> Iterator[str]:
+def _describe_costs(answer: Answer, accounts: Accounts, limits: BudgetOptions) -> Iterator[str]:
     cost, reused = answer.cost, answer.cost.reused
     money = "money unknown (no prices)" if cost.usd is None else f"{cost.usd:.2f} USD"
     phases = ", ".join(f"{phase} {part.trials}" for phase, part in cost.phases.items() if part.trials)
@@ -127,7 +135,7 @@ def _costs(answer: Answer, accounts: Accounts, limits: BudgetOptions) -> Iterato
         f"{cost.trials} trials ({phases or 'none'}), {cost.attempts} attempts{spared}; "
         f"{cost.wall_hours * 60:.1f} minutes, {cost.cpu_hours:.3f} CPU hours, {cost.gpu_hours:.3f} GPU hours, {money}"
     )
-    yield from node_lines(cost)
+    yield from list_node_lines(cost)
     if found := concurrency_of(accounts):
         yield f"At once: {found.mean:.2f} trials on average, {found.peak} at the most"
     yield f"Budget: {', '.join(spent_of(limits, vars(cost)))}"

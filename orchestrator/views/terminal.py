@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auxtune.orchestrator.report import blocks
-from auxtune.orchestrator.report.blocks import Block, Listing, Number, Paragraph
+from auxtune.orchestrator.report.blocks import Block, Listing, Number, Paragraph, Points
 
 UNLIMITED = 10_000  # columns: more than any line has
 _STYLES = {"answer": "bold", "warning": "yellow"}
@@ -47,15 +47,20 @@ def print_blocks(page: Iterable[Block]) -> None:
                 say(block.text)
             case Listing():
                 click.echo(block.text)
+            case Points():
+                for text in block.texts:
+                    say(f"- {text}")
             case blocks.Table(rules="none"):
-                Console(width=terminal_columns() or UNLIMITED).print(_render(block), overflow="ignore", crop=False)
+                Console(width=count_terminal_columns() or UNLIMITED).print(
+                    _render(block), overflow="ignore", crop=False
+                )
             case _:
                 Console().print(_render(block), overflow="ignore", crop=False)
 
 
 def say(line: str) -> None:
     """Print ``line``; on a terminal, wrapped between words. What a script reads is one line."""
-    click.echo(fitted(line))
+    click.echo(fit_line(line))
 
 
 def _render(block: Block) -> RenderableType:
@@ -66,6 +71,8 @@ def _render(block: Block) -> RenderableType:
             return _render_table(block)
         case Listing():
             return Text(block.text, overflow="ignore", no_wrap=True)
+        case Points():
+            return Group(*(FittingLine(f"- {text}") for text in block.texts))
     return FittingLine(block.caption)
 
 
@@ -80,7 +87,7 @@ def _render_table(block: blocks.Table) -> FittingTable:
     return table
 
 
-def terminal_columns() -> int | None:
+def count_terminal_columns() -> int | None:
     """Columns of the terminal that is printed to; ``None`` where it is none, whatever ``COLUMNS`` says.
 
     That is also in the environment of what an interactive Python starts, and of tests: readline puts it there.
@@ -88,9 +95,9 @@ def terminal_columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def fitted(line: str, columns: int | None = None) -> str:
+def fit_line(line: str, columns: int | None = None) -> str:
     """``line`` in as many lines as a terminal of ``columns`` needs, by default this one, the later ones indented."""
-    columns = columns or terminal_columns()
+    columns = columns or count_terminal_columns()
     if columns is None or cell_len(line) <= columns:
         return line
     begin = line[: len(line) - len(line.lstrip())]
@@ -103,14 +110,14 @@ def fitted(line: str, columns: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class FittingLine:
-    """A line of a page that is wrapped like ``fitted``, unless the page is printed with ``no_wrap``."""
+    """A line of a page that is wrapped like ``fit_line``, unless the page is printed with ``no_wrap``."""
 
     text: str
     style: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """All of it."""
-        said = self.text if options.no_wrap else fitted(self.text, options.max_width)
+        said = self.text if options.no_wrap else fit_line(self.text, options.max_width)
         yield Text(said, self.style, overflow="ignore", no_wrap=True)
 
 
@@ -127,7 +134,7 @@ class FittingTable(Table):
         if sum(natural) <= room:
             yield from super().__rich_console__(console, options)
         elif sum(least) <= room:
-            for column, width in zip(self.columns, _shrunk(natural, least, room), strict=True):
+            for column, width in zip(self.columns, _shrink_widths(natural, least, room), strict=True):
                 column.width = width
             yield from list(super().__rich_console__(console, options))
             for column in self.columns:
@@ -149,13 +156,13 @@ class FittingTable(Table):
         heads, *rows = zip(*map(self._texts, self._places), strict=True)
         yield from [str(self.title)] if self.title else []
         for name, *values in rows:
-            yield from (fitted(line, columns) for line in f"{heads[0]} {name}".strip().split("\n"))
+            yield from (fit_line(line, columns) for line in f"{heads[0]} {name}".strip().split("\n"))
             for head, value in zip(heads[1:], values, strict=True):
-                yield fitted(f"  {head}: {value}".replace("\n", ", "), columns)
-        yield from [fitted(str(self.caption), columns)] if self.caption else []
+                yield fit_line(f"  {head}: {value}".replace("\n", ", "), columns)
+        yield from [fit_line(str(self.caption), columns)] if self.caption else []
 
 
-def _shrunk(natural: list[int], least: list[int], room: int) -> list[int]:
+def _shrink_widths(natural: list[int], least: list[int], room: int) -> list[int]:
     """Widths that sum up to ``room``: the widest column that can gives way first."""
     widths = list(natural)
     while sum(widths) > room:

@@ -17,7 +17,7 @@ from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 
 
-def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:
+def describe_trial(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:
     """The trial ``number`` of the study in ``folder`` as JSON values, with the last ``lines`` lines of its log.
 
     Times are in seconds since the epoch. Raises ``AuxtuneError`` naming the trials there are.
@@ -28,7 +28,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
     home = attempt_folder(folder, number, (told.attempt if told else 0) or len(trial.attempts))
-    message, traceback = _said(home)
+    message, traceback = _read_message(home)
     return {
         "study": folder.name,
         "trial": number,
@@ -37,8 +37,8 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "status": trial.status,
         "proposed": trial.proposed,
         "proposal": asdict(trial.proposal),
-        "goes_on_from": _start(accounts, trial),
-        "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
+        "goes_on_from": _find_start(accounts, trial),
+        "attempts": [_describe_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
         "value": shown_score(trial, accounts.search_score),
@@ -46,17 +46,17 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "test": {task: dict(metrics) for task, metrics in told.test.items()} if told else {},
         "message": message or (told.message if told else None),
         "traceback": traceback,
-        "log": _tail(home / "log.txt", lines),
+        "log": _read_tail(home / "log.txt", lines),
         "run_id": trial.run_id,
     }
 
 
-def trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
-    """What ``trial_of`` tells, as lines, its message and traceback as they are, and the end of its log."""
-    yield from map(Paragraph, _proposal_lines(shown))
+def list_trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
+    """What ``describe_trial`` tells, as lines, its message and traceback as they are, and the end of its log."""
+    yield from map(Paragraph, _list_proposal_lines(shown))
     for attempt in shown["attempts"]:
-        yield from map(Paragraph, _attempt_lines(attempt))
-    yield from map(Paragraph, _outcome_lines(shown))
+        yield from map(Paragraph, _list_attempt_lines(attempt))
+    yield from map(Paragraph, _list_outcome_lines(shown))
     for kind in ("message", "traceback"):
         if shown[kind]:
             yield Listing(kind, shown[kind].rstrip())
@@ -65,7 +65,7 @@ def trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
         yield Listing("log", "\n".join(f"  {line}" for line in shown["log"]))
 
 
-def _start(accounts: Accounts, trial: Trial) -> int | None:
+def _find_start(accounts: Accounts, trial: Trial) -> int | None:
     """The trial that this one continues. Selectors count their own proposals, which confirm's are not."""
     continued = trial.proposal.continuation
     if continued is None or continued.start is None:
@@ -73,14 +73,14 @@ def _start(accounts: Accounts, trial: Trial) -> int | None:
     return accounts.of_selector[continued.start].id
 
 
-def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
+def _describe_attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
     home = attempt_folder(folder, trial.id, attempt.number)
     return {
         "attempt": attempt.number,
         "session": attempt.session,
         "started": attempt.started,
         "ended": attempt.ended,
-        "end": _end(trial, attempt, alive),
+        "end": _describe_end(trial, attempt, alive),
         "counts": trial.told is not None and trial.told.attempt == attempt.number,
         "resume_from": attempt.resume_from,
         "cost": asdict(attempt.cost) if attempt.cost else None,
@@ -89,7 +89,7 @@ def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[
     }
 
 
-def _end(trial: Trial, attempt: Attempt, alive: bool) -> str:
+def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
     """Why the attempt ended, or that it has not."""
     if trial.told is not None and trial.told.attempt == attempt.number:
         return trial.status if trial.status != "failed" else f"failed: {trial.told.outcome.why}"
@@ -98,7 +98,7 @@ def _end(trial: Trial, attempt: Attempt, alive: bool) -> str:
     return "its worker died" if attempt.worker_died else "interrupted with its session"
 
 
-def _said(home: Path) -> tuple[str | None, str | None]:
+def _read_message(home: Path) -> tuple[str | None, str | None]:
     """Message and traceback of the attempt's result; of one that cannot be read, that."""
     try:
         result = read_result(home)
@@ -107,7 +107,7 @@ def _said(home: Path) -> tuple[str | None, str | None]:
     return (result.message, result.traceback) if result else (None, None)
 
 
-def _tail(path: Path, lines: int) -> list[str]:
+def _read_tail(path: Path, lines: int) -> list[str]:
     """The last lines of a file; none where there is no file."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -116,13 +116,13 @@ def _tail(path: Path, lines: int) -> list[str]:
         return []
 
 
-def _proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+def _list_proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     proposal = shown["proposal"]
     shares, inner = proposal["weights"] or {}, proposal["inner"]
     tasks = " + ".join(f"{task} {shares[task]:.1%}" if task in shares else task for task in proposal["tasks"])
     stage = f" of stage {shown['stage']}" if shown["stage"] else ""
     yield f"{shown['study']}, trial {shown['trial']:04d}: {shown['phase']}{stage}, {shown['status']}"
-    yield f"proposed {_clock(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}"
+    yield f"proposed {_format_time(shown['proposed'])}: {tasks}, by {proposal['weighting']}, seed {proposal['seed']}"
     if inner:
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
         yield f"steered inside by {_describe_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}"
@@ -141,10 +141,10 @@ def _describe_options(name: str, options: Mapping[str, Any]) -> str:
     return f"{name} ({given})" if given else name
 
 
-def _attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
-    begin = f"attempt {attempt['attempt']}: started {_clock(attempt['started'])}"
+def _list_attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
+    begin = f"attempt {attempt['attempt']}: started {_format_time(attempt['started'])}"
     former = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
-    ended = f", ended {_clock(attempt['ended'])}" if attempt["ended"] else ""
+    ended = f", ended {_format_time(attempt['ended'])}" if attempt["ended"] else ""
     yield f"{begin}{former}{ended}: {attempt['end']}{_describe_cost(attempt['cost'])}"
     yield f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}"
 
@@ -155,7 +155,7 @@ def _describe_cost(cost: Mapping[str, Any] | None) -> str:
     return f"; {cost['wall_seconds']:.1f} s, {cost['cpu_seconds']:.1f} CPU s, {cost['gpu_seconds']:.1f} GPU s"
 
 
-def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+def _list_outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     outcome = shown["outcome"]
     if shown["reused_from"]:
         yield f"nothing was trained: measured before, by {shown['reused_from']}"
@@ -167,5 +167,5 @@ def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {split} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _clock(moment: float) -> str:
+def _format_time(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

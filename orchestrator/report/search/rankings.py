@@ -57,7 +57,7 @@ def list_tried_blocks(material: Material) -> Iterator[Block]:
     for stage, belief in material.beliefs:
         if isinstance(belief, Filters):
             rows = [
-                (number(each.threshold), _describe_kept(each), number(_measured(each.score, material.sign), ".4f"))
+                (number(each.threshold), _describe_kept(each), number(_restore_sign(each.score, material.sign), ".4f"))
                 for each in belief.tried
             ]
             columns = ("threshold", "rows kept", f"{material.scored}, validation split")
@@ -68,7 +68,7 @@ def list_tried_blocks(material: Material) -> Iterator[Block]:
                 (
                     f"search {place + 1}{', which answers' if place == belief.winner else ''}",
                     " + ".join(search.tasks),
-                    number(_measured(search.best_score, material.sign), ".4f"),
+                    number(_restore_sign(search.best_score, material.sign), ".4f"),
                 )
                 for place, search in enumerate(belief.searches)
             ]
@@ -218,7 +218,7 @@ def _draw_curve(figure: Figure, tried: Sequence[Prefix], metric: str, sign: int)
     axes.margins(0.1)
 
 
-def _measured(score: float | None, sign: int) -> float | None:
+def _restore_sign(score: float | None, sign: int) -> float | None:
     return None if score is None else sign * score
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, plural
+from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Section, format_count
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.bandit import list_bandit_blocks
 from auxtune.orchestrator.report.search.measured import list_head_blocks, list_layer_blocks
@@ -28,20 +28,20 @@ DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
 )
 
 
-def search_section(material: Material) -> Section:
+def build_search_section(material: Material) -> Section:
     """The story of the search, and what the selector holds true in full."""
-    return Section("search", "How the selector got there", tuple(_blocks(material)))
+    return Section("search", "How the selector got there", tuple(_list_blocks(material)))
 
 
-def _blocks(material: Material) -> Iterator[Block]:
+def _list_blocks(material: Material) -> Iterator[Block]:
     search = material.accounts.of_selector
     reused = sum(trial.reused for trial in search)
     spared = f", {reused} of them known from before" if reused else ""
-    yield Paragraph(f"{material.options.selector.name}: {plural(len(search), 'proposal')}{spared}.")
+    yield Paragraph(f"{material.options.selector.name}: {format_count(len(search), 'proposal')}{spared}.")
     if not isinstance(material.leaning, Selection):
         yield Paragraph(f"The selector cannot be asked what it holds true: {material.leaning}", "warning")
         return
-    drawn = [block for draw in DRAWN for block in _drawn(draw, material)]
+    drawn = [block for draw in DRAWN for block in _draw_safely(draw, material)]
     yield from drawn or [Paragraph("Nothing of this method can be drawn beyond its trials above.", "note")]
     if material.belief:
         text = json.dumps(material.belief, indent=1, ensure_ascii=False, default=str)
@@ -49,7 +49,7 @@ def _blocks(material: Material) -> Iterator[Block]:
         yield Listing(f"What the selector holds true, {where}", text, folded=True)
 
 
-def _drawn(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:
+def _draw_safely(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:
     """What ``draw`` yields; where evidence is gone or a fold breaks, that: the other drawings are none the worse."""
     try:
         return list(draw(material))
