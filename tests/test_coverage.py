@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from auxtune.orchestrator.answer.lift import estimate_paired_lift
-from auxtune.orchestrator.answer.resampling import Predictions
+from auxtune.trials.metrics import Predictions
 
 STUDIES = 200
 POPULATION = 40_000

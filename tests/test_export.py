@@ -22,12 +22,11 @@ from small_study import StudyRun, small_study
 from written_study import written_study
 
 from auxtune.orchestrator import Study, cli
-from auxtune.orchestrator.answer.resampling import load_predictions
+from auxtune.orchestrator.answer.lift import load_predictions
 from auxtune.orchestrator.errors import AuxtuneError, DriftError, Locked, StudyDataError
 from auxtune.orchestrator.export import exporter as exporting
-from auxtune.orchestrator.export.exporter import ModelExporter
+from auxtune.orchestrator.export.exporter import ModelExporter, StagingFolder
 from auxtune.orchestrator.export.model_spec import ModelSpec
-from auxtune.orchestrator.export.staging import StagingFolder
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.results import attempt_folder
@@ -239,9 +238,9 @@ def test_neither_ctrl_c_nor_a_kill_leaves_half_a_folder_and_the_same_command_goe
         assert process.returncode == code, out + err
         assert not (tmp_path / "model").exists() and draft.is_dir()
         steps.append(out + err)
-    assert "the same command goes on from there" in steps[0]
+    assert "the same command resumes from there" in steps[0]
     said = whole.finish(*arguments)
-    again = re.search(r"goes on from step (\d+) of an export that was interrupted", said)
+    again = re.search(r"resumes from step (\d+) of an export that was interrupted", said)
     assert again is not None and int(again[1]) > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     about = load_model(tmp_path / "model", "cpu").saved.about

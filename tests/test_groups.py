@@ -13,7 +13,6 @@ from scipy import stats
 
 from auxtune.orchestrator.answer.answer import Group
 from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift
-from auxtune.orchestrator.answer.resampling import Predictions
 from auxtune.orchestrator.answer.serving import assign_tasks, form_groups
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
 from auxtune.orchestrator.planning.arms import same_trainings
@@ -25,6 +24,7 @@ from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started,
 from auxtune.orchestrator.study_file.models import CONTROLS
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Measure, Outcome, Problem, Proposal, Selection, TaskInfo
+from auxtune.trials.metrics import Predictions
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.result import Cost
 

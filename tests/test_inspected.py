@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from written_rows import Row, labelled, write_jsonl, write_separated
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.views.inspection import InspectedTask
-from auxtune.orchestrator.views.split_warnings import estimate_standard_error, list_split_warnings
+from auxtune.orchestrator.views.inspection import InspectedTask, estimate_standard_error, list_split_warnings
 from auxtune.trials.encoded import SPLITS
 
 LONG = "stance_of_replies_to_posts_about_public_transport_in_large_cities"

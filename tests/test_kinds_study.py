@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_study import StudyRun
 
-from auxtune.orchestrator.answer.resampling import load_predictions
+from auxtune.orchestrator.answer.lift import load_predictions
 from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from auxtune.orchestrator.answer.lift import bootstrap, estimate_half_width, estimate_paired_lift, estimate_row_doubt
-from auxtune.orchestrator.answer.resampling import Predictions, load_predictions, score_resamples
-from auxtune.trials.metrics import BUILT_IN, METRICS, score
+from auxtune.orchestrator.answer.lift import (
+    bootstrap,
+    estimate_half_width,
+    estimate_paired_lift,
+    estimate_row_doubt,
+    load_predictions,
+    score_resamples,
+)
+from auxtune.trials.metrics import BUILT_IN, METRICS, Predictions, score
 
 
 def arm(labels: np.ndarray, accuracy: float, seed: int) -> Predictions:

@@ -23,10 +23,9 @@ from auxtune.orchestrator.record.ledger import LedgerReader, read_events
 from auxtune.orchestrator.record.results import steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
-from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.live import LiveView, RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.remaining_work import format_duration
-from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.status import describe_status
 
 SNAPSHOT = StudySnapshot("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
@@ -77,7 +76,7 @@ def test_what_comes_next_is_counted(tmp_path: Path) -> None:
 def test_a_budget_without_a_number_of_trials_says_what_ends_the_search(tmp_path: Path) -> None:
     study = simulated(tmp_path, RANDOM, FOUR.replace("{trials: 80}", "{wall_hours: 2, usd: 3}"))
     begun(study, 2)
-    expected = "the search goes on until usd or wall_hours would not last for confirm, then 20 trials to confirm"
+    expected = "the search continues until usd or wall_hours would not last for confirm, then 20 trials to confirm"
     assert snapshot_of(study).remaining_work == expected
 
 
@@ -138,7 +137,7 @@ def test_failures_and_runs_that_mlflow_lacks_are_said(tmp_path: Path) -> None:
     monitor.observe([*before, replace(last, time=last.time + 100)])
     snapshot = monitor.snapshot("running", time.time())
     assert snapshot is not None and snapshot.trouble[1] == (
-        "MLflow has nothing of this study yet; trials go on, and it is filled in when the server answers"
+        "MLflow has nothing of this study yet; trials continue, and it is filled in when the server answers"
     )
     snapshot = monitor.snapshot("interrupted", time.time())
     resumed = "`auxtune resume` fills it in"

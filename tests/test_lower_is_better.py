@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from synthetic_tasks import TASKS, finish, single, start
 
-from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift
-from auxtune.orchestrator.answer.resampling import load_predictions
+from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift, load_predictions
 from auxtune.orchestrator.record.scores import sign_of, sign_of_outcome
 from auxtune.orchestrator.report.charts import Point, find_front
 from auxtune.selectors.protocol import Outcome

@@ -10,7 +10,7 @@ import pytest
 from other_metrics import write_package
 from small_study import StudyRun, write_task
 
-from auxtune.orchestrator.answer.resampling import load_predictions
+from auxtune.orchestrator.answer.lift import load_predictions
 from auxtune.orchestrator.record.results import attempt_folder
 
 pytestmark = pytest.mark.slow

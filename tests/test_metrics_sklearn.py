@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from auxtune.orchestrator.answer.resampling import score_resamples
+from auxtune.orchestrator.answer.lift import score_resamples
 from auxtune.trials.encoded import Kind
 from auxtune.trials.metrics import ALIASES, BUILT_IN, METRICS, MISSED, Answers, Predictions, find_metric, score
 

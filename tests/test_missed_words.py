@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from auxtune.orchestrator.answer.resampling import load_predictions, score_resamples
+from auxtune.orchestrator.answer.lift import load_predictions, score_resamples
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
 from auxtune.trials.data.cells import Words

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from other_metrics import COST, write_package
 
-from auxtune.orchestrator.answer.lift import estimate_paired_lift
-from auxtune.orchestrator.answer.resampling import score_resamples
+from auxtune.orchestrator.answer.lift import estimate_paired_lift, score_resamples
 from auxtune.trials import metrics
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks

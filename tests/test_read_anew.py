@@ -142,14 +142,14 @@ def test_resume_confirms_the_new_choice_and_trains_only_what_is_missing(form: st
     folder = find_older(tmp_path, form, is_another)
     (_, now), former = readings(folder), len(material_of(folder).accounts.trials)
     material = material_of(folder)
-    assert material.anew is not None and material.anew.owed
+    assert material.new_reading is not None and material.new_reading.owed
     study = again(folder)
     agenda = study.session()
     assert not agenda.finished and agenda.unpaid is None
     study.finish(agenda)
     after = material_of(folder)
     new = [trial for number, trial in after.accounts.trials.items() if number >= former]
-    assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.anew.owed)
+    assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.new_reading.owed)
     answer = answer_of(folder)
     assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief
     assert after.anew is None and "Read anew" not in told(folder)["answer"]["said"]

@@ -13,10 +13,10 @@ from watched_study import RANDOM
 
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.views import screen
+from auxtune.orchestrator.views.live import Spent, StudySnapshot
 from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.screen import RunScreen, Terminal
-from auxtune.orchestrator.views.snapshot import Spent, StudySnapshot
 
 SNAPSHOT = StudySnapshot("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 
@@ -51,7 +51,7 @@ def test_a_view_that_breaks_leaves_the_lines_and_the_study(
             assert view.is_alive()
             view.join(0.01)
     assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
-    assert "the live view broke and is gone, the study goes on" in "\n".join(shown(capsys.readouterr().out))
+    assert "the live view broke and is gone, the study continues" in "\n".join(shown(capsys.readouterr().out))
 
 
 def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
@@ -76,7 +76,7 @@ def test_a_line_that_breaks_leaves_those_after_it_and_the_view(
         assert view._screen is not None
         view.observe(replace(started, id=98))  # the last word, on the driver's thread
     assert [line.split(" ", 2)[:2] for line in said] == [["search", "0000"]]
-    assert capsys.readouterr().out.count("no line for an event (Started), the study goes on: KeyError: ") == 2
+    assert capsys.readouterr().out.count("no line for an event (Started), the study continues: KeyError: ") == 2
 
 
 @pytest.mark.parametrize("breaks", [True, False])

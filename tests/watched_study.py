@@ -8,8 +8,8 @@ from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.views.live import StudySnapshot
 from auxtune.orchestrator.views.monitor import StudyMonitor
-from auxtune.orchestrator.views.snapshot import StudySnapshot
 
 FOUR = STUDY.replace("{seeds: 1}", "{seeds: 4}")
 RANDOM = "{name: random_subset, trials: 8}"

@@ -18,9 +18,9 @@ from auxtune.orchestrator.answer.lift import (
     declare_no_lift,
     estimate_mean_lift,
     estimate_paired_lift,
+    load_predictions,
 )
 from auxtune.orchestrator.answer.recommendation import correct_level, recommend
-from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, form_groups
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
 from auxtune.orchestrator.planning.budget import Price
@@ -28,6 +28,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.selectors.protocol import Problem
+from auxtune.trials.metrics import Predictions
 
 
 def build_answer(

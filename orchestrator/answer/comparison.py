@@ -17,8 +17,15 @@ from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, estimate_mean_lift, estimate_paired_lift, measure_arm
-from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
+from auxtune.orchestrator.answer.lift import (
+    LEVEL,
+    Lift,
+    Pair,
+    estimate_mean_lift,
+    estimate_paired_lift,
+    load_predictions,
+    measure_arm,
+)
 from auxtune.orchestrator.answer.serving import ServingTrials
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
@@ -27,7 +34,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.record.scores import sign_of
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import Predictions, direction_of
 from auxtune.trials.result import Cost
 
 FORMAT = 1

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from scipy import stats
 
-from auxtune.orchestrator.answer.resampling import Predictions, score_resamples
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import Predictions, direction_of, find_metric
 
 DRAWS = 1000
 LEVEL = 0.95  # of an interval, where several do not ask for more
@@ -187,3 +187,20 @@ def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarra
     rows = int(arm[0].rows.max()) + 1
     draws = np.random.default_rng(seed).integers(rows, size=(DRAWS, rows))
     return np.stack([score_resamples(metric, answers, draws) for answers in arm])
+
+
+@lru_cache(maxsize=256)
+def load_predictions(path: Path, task: str) -> Predictions:
+    """What a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        names = tuple(arrays[f"{task}/names"].tolist()) if f"{task}/names" in arrays else ()
+        shares = arrays.get(f"{task}/probabilities", None)
+        labels, predictions, rows = (arrays[f"{task}/{name}"] for name in ("labels", "predictions", "rows"))
+        return Predictions(labels, predictions, rows, names, shares)
+
+
+def score_resamples(metric: str, answers: Predictions, draws: np.ndarray) -> np.ndarray:
+    """``metric`` on each resample. ``draws`` (resamples, rows) are row numbers; the result is (resamples,)."""
+    rows = draws.shape[1]
+    times = np.stack([np.bincount(draw, minlength=rows) for draw in draws])  # (resamples, rows)
+    return find_metric(metric).on_resamples(answers, times)

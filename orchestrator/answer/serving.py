@@ -1,7 +1,7 @@
 """Which of an arm's models serves a task: the one that does best on it on the validation split.
 
 With a primary an arm has one model, which serves it. For groups, each seed of each arm chooses by that seed's own
-selection scores, as whoever trains these models once would have to; so every arm chooses by the same rule, and none
+selection scores, as anyone who trains these models once would have to. So every arm chooses by the same rule, and none
 has seen the test split. Only what the answer says of the selection's own groups rests on all seeds (``form_groups``).
 """
 

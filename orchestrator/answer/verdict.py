@@ -56,7 +56,7 @@ def describe_lift(lift: Lift | None, unit: str = "") -> tuple[str, str, str]:
 
 
 def find_other_arm(answer: Answer) -> str | None:
-    """The control that is recommended in the place of what was chosen; ``None`` where what was chosen is."""
+    """The control that is recommended instead of the selection; ``None`` where the selection is."""
     best = answer.recommendation.arm
     return None if best == SELECTION else best
 

@@ -2,7 +2,7 @@
 
 An export stands outside its study: it writes nothing into the ledger, no budget pays for it, and ``selection.json``
 stays as it is, for the study's cost is that of its answer. What training took is said in the card instead. The weights
-of confirm's trials are not used, for no trial keeps them: the arm is trained anew, in this process and without
+of confirm's trials are not used, for no trial keeps them: the arm is trained again, in this process and without
 Ray, by the same recipe.
 """
 
@@ -18,9 +18,8 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.build import average_test_scores
 from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.export.card import CardData, write_card
-from auxtune.orchestrator.export.exporter import ModelExporter
+from auxtune.orchestrator.export.exporter import ModelExporter, StagingFolder, check_free
 from auxtune.orchestrator.export.model_spec import ModelSpec, model_specs, read_confirmed_answer
-from auxtune.orchestrator.export.staging import StagingFolder, check_free
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
@@ -104,7 +103,7 @@ def _prepare_exporter(
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was of: {', '.join(drift)}. Its scores say nothing of them; "
-            "bring back what was there, or export all the same with --allow-drift"
+            "bring back what was there, or export it anyway with --allow-drift"
         )
     return ModelExporter(context, read, encode_study_data(study, read), base, slots, tell), drift
 

@@ -34,7 +34,7 @@ def read_confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
     state = find_study_status(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
-        hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` goes on to its answer"
+        hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` continues to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
     if (answer := read_answer(folder)) is None:
         again = f"`auxtune resume {typed(folder)}` writes it again"
@@ -53,12 +53,12 @@ def model_specs(
 ) -> list[ModelSpec]:
     """An ``arm`` as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
 
-    Of a control that draws anew for each seed it is confirm's first draw. Groups count from 1 in the order of the
+    Of a control that draws again for each seed it is confirm's first draw. Groups count from 1 in the order of the
     answer. Raises ``AuxtuneError`` for an arm or a group that there is not, and where ``answer`` is not of this
     selection.
     """
     if accounts.selected is None:
-        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {typed(folder)}` goes on to one")
+        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {typed(folder)}` makes one")
     arms = confirmation.arms(accounts.selected.selection)
     if arm not in arms:
         known = ", ".join(arms)

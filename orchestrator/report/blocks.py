@@ -46,7 +46,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     folded: bool = False
-    """Opened on a page by whoever wants it."""
+    """Whether a page shows it only once a reader opens it."""
     note: str = ""
     """Shown below it in a terminal; a page has a paragraph of its own."""
     rules: Literal["grid", "head", "tight", "none"] = "grid"

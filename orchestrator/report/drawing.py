@@ -1,7 +1,7 @@
 """Drawings for a page: matplotlib's SVG, made part of it.
 
 Text stays text, in the page's font. Colours are names that the page's style sheet explains (``templates/style.css``),
-once for light and once for dark: matplotlib is given a number in the place of each, and the SVG gets the name. The
+once for light and once for dark: matplotlib is given a number instead of each, and the SVG gets the name. The
 ground is transparent. The same data give the same bytes. Names of tasks are never read as formulas.
 """
 

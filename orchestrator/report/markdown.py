@@ -20,7 +20,7 @@ _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 
 def write_note(page: Page | None, answer: Answer, folder: Path) -> str:
-    """The answer's sentence, selection, lift, contributions and cost, and how to go on from the study's ``folder``.
+    """The answer's sentence, selection, lift, contributions and cost, and the commands that continue in ``folder``.
 
     Without a ``page``, which may have failed, the sentence alone.
     """
@@ -37,7 +37,7 @@ def write_note(page: Page | None, answer: Answer, folder: Path) -> str:
 
 
 def _write_foot(folder: Path, control: str | None) -> str:
-    """How to go on; ``control`` is better than the selection, if there is such a one."""
+    """The commands that come next; ``control`` is better than the selection, if one is."""
     arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {
         f"auxtune report {typed(folder)}": "writes its page again",

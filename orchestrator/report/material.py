@@ -61,7 +61,7 @@ class Material:
 
     @property
     def outdated(self) -> bool:
-        """Whether the answer is one that the study has gone on from since."""
+        """Whether the study has continued since its answer."""
         return self.answer is not None and self.state != "done"
 
     @cached_property
@@ -113,7 +113,7 @@ class Material:
         return self.context.fold(self.events)
 
     @cached_property
-    def anew(self) -> NewReading | None:
+    def new_reading(self) -> NewReading | None:
         """What the selector now reads out of the trials of an answer that was recorded in an older way.
 
         ``None`` also where the study searches on under another budget, and where the selector cannot be asked.
@@ -132,16 +132,16 @@ class Material:
         It is asked now where nothing is recorded, and where what is recorded was read in an older way.
         """
         try:
-            if self.anew is not None:
-                return self.anew.now
+            if self.new_reading is not None:
+                return self.new_reading.now
             return self.fold.select() if self.accounts.selected is None else self.accounts.selected.selection
         except AuxtuneError as error:
             return error
 
     @property
     def belief(self) -> Mapping[str, Any]:
-        """What the selector holds true: as the answer has it, unless that is read anew."""
-        if self.answer is not None and not self.outdated and self.anew is None:
+        """What the selector holds true: as the answer has it, unless it has a new reading."""
+        if self.answer is not None and not self.outdated and self.new_reading is None:
             return self.answer.belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}
 

@@ -58,7 +58,7 @@ def draw_figures(page: Page) -> dict[str, str]:
 
 
 def detach_svg(svg: str) -> str:
-    """A drawing of the page as a file: with its size, its ground, and values in the place of the page's names."""
+    """A drawing of the page as a file: with its size, its ground, and values instead of the page's names."""
     _, _, width, height = re.findall(r"[\d.]+", svg.partition('viewBox="')[2].partition('"')[0])
     start, end, rest = svg.partition(">")
     size = f' width="{width}pt" height="{height}pt"'

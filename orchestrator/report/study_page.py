@@ -94,7 +94,7 @@ def write_report(
         page = build_study_page(finish_material(folder, study, events, answer, accounts))
         write_page(page, folder / FILE)
     except Exception as error:
-        with suppress(OSError):  # a former page would tell of another answer
+        with suppress(OSError):  # an earlier page would tell of another answer
             (folder / FILE).unlink(missing_ok=True)
         return page, f"{type(error).__name__}: {error}".splitlines()[0]
     return page, None

@@ -1,4 +1,7 @@
-"""What can be said of a study before anything is trained: its rows, its leaks, what it can show, what it takes."""
+"""What can be said of a study before anything is trained: its rows, its leaks, what it can show, what it takes.
+
+Most warnings are of splits on which a score says little: too few rows, a single class, a class that is not there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from auxtune.orchestrator.planning.context import fewest_search_trials, unread_o
 from auxtune.orchestrator.planning.question import problem_of
 from auxtune.orchestrator.planning.translate import epochs_in_words
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.views.split_warnings import list_split_warnings
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range
 
 
@@ -121,3 +123,111 @@ def _count_classes(task: Task) -> dict[str, dict[str, int]]:
 
 def _find_range(task: Task) -> dict[str, tuple[float, float]]:
     return {part: find_value_range(rows) for part, rows in task.splits.items()} if task.kind == "regression" else {}
+
+
+FEW_TESTED = 500  # test rows under which most lifts drown in noise
+FEW_COMPARED = 200  # rows of a cut that had rows enough to cut from
+COMPARED = ("validation", "probe")
+TYPICAL = 0.8  # the score that standard errors are told of
+_SHOWN = 10  # classes that a warning names
+
+
+def list_split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
+    """What is doubtful about a task's splits; sizes and absent classes only of one that the study is tested on."""
+    for part, lost in task.shared.items():
+        yield (
+            f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in test rows and are left "
+            "out: the search must not see what confirm tests on"
+        )
+    for part in ("test", *COMPARED):
+        yield from _find_constant(task, part)
+        if is_tested:
+            yield from _find_absent(task, part)
+    if is_tested:
+        if task.rows["test"] < FEW_TESTED:
+            yield _describe_few_tested(task)
+        yield from _describe_few_compared(task)
+
+
+def _find_constant(task: InspectedTask, part: str) -> Iterator[str]:
+    rows = task.rows[part]
+    if task.kind == "regression":
+        low, high = task.values[part]
+        if low == high:
+            yield f"all {rows} {part} rows have the value {low:g}: every model scores alike by a correlation"
+    elif task.kind == "multi_label":
+        for name, counts in task.classes.items():
+            if counts[part] == rows and counts["train"] < task.rows["train"]:
+                yield f"every {part} row has the label {name}: a model that always says so is right on all of them"
+    else:
+        present = [name for name, counts in task.classes.items() if counts[part]]
+        if len(present) == 1:
+            what = f"words of the {part} rows" if task.kind == "token" else f"{rows} {part} rows"
+            others = [name for name, counts in task.classes.items() if name != present[0] and counts["train"]]
+            none = f" and none the {_name_classes(task, others)}" if others else ""
+            yield (
+                f"all {what} have the {_name_classes(task)} {present[0]}{none}: a model that always says so is right "
+                "on all of them"
+            )
+
+
+def _find_absent(task: InspectedTask, part: str) -> Iterator[str]:
+    """Classes that training knows and a part lacks, and the other way round."""
+    lacking = [name for name, counts in task.classes.items() if counts["train"] and not counts[part]]
+    present = sum(bool(counts[part]) for counts in task.classes.values())
+    if lacking and (present > 1 or task.kind == "multi_label"):
+        yield (
+            f"no {part} row has the {_name_classes(task, lacking)}: how well "
+            f"{'it is' if len(lacking) == 1 else 'they are'} learned is not seen there"
+        )
+    unknown = [name for name, counts in task.classes.items() if counts[part] and not counts["train"]]
+    if unknown:
+        rows = sum(task.classes[name][part] for name in unknown)
+        yield f"no training row has the {_name_classes(task, unknown)}, but {rows} {part} {_name_unit(task)} have"
+
+
+def _name_classes(task: InspectedTask, names: Sequence[str] = ()) -> str:
+    word = {"token": "tag", "multi_label": "label"}.get(task.kind, "class")
+    if not names:
+        return word
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    plural = word if len(names) == 1 else word + ("es" if word == "class" else "s")
+    return f"{plural} {', '.join(names[:_SHOWN])}{more}"
+
+
+def _name_unit(task: InspectedTask) -> str:
+    return "words" if task.kind == "token" else "rows"
+
+
+def _describe_few_tested(task: InspectedTask) -> str:
+    shown = "" if task.smallest_lift is None else f"; a lift below {task.smallest_lift:.3f} will look like noise"
+    return f"only {task.rows['test']} test rows{shown}"
+
+
+def _describe_few_compared(task: InspectedTask) -> Iterator[str]:
+    """One warning for validation and probe if they are alike, as cuts are."""
+    few = {part: task.rows[part] for part in COMPARED if task.rows[part] < FEW_COMPARED}
+    for rows in dict.fromkeys(few.values()):
+        parts = " and ".join(part for part in few if few[part] == rows)
+        each = " each" if parts.count(" and ") else ""
+        yield f"only {rows} {parts} rows{each}: {_describe_error(task, rows)}"
+
+
+def _describe_error(task: InspectedTask, rows: int) -> str:
+    points = 100 * estimate_standard_error(task.kind, rows)
+    if task.kind == "regression":
+        return f"a correlation of {TYPICAL} has a standard error of {points:.1f} points"
+    if task.kind == "token":
+        return f"a score of {TYPICAL} has a standard error of up to {points:.1f} points, as words of a row are alike"
+    return f"one row is {100 / rows:.1f} points, and a score of {TYPICAL} has a standard error of {points:.1f} points"
+
+
+def estimate_standard_error(kind: str, rows: int) -> float:
+    """The standard error of a score of ``TYPICAL`` over ``rows`` rows.
+
+    Of a share of right answers p it is √(p(1−p)/n); of a correlation r (1−r²)/√(n−1), by Fisher's transform to first
+    order.
+    """
+    if kind == "regression":
+        return (1 - TYPICAL**2) / sqrt(max(rows - 1, 1))
+    return sqrt(TYPICAL * (1 - TYPICAL) / rows)

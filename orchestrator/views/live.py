@@ -1,11 +1,12 @@
 """The live view: one snapshot of a study drawn for a terminal, from 40 columns on.
 
-A pure function of the snapshot and the moment. What matters least goes first where there is no room: bars before
-numbers, trials beyond the terminal's height before the lines that sum up.
+A snapshot is plain values; the drawing is a pure function of it and the moment. What matters least goes first where
+there is no room: bars before numbers, trials beyond the terminal's height before the lines that sum up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -16,8 +17,47 @@ from rich.text import Text
 
 from auxtune.orchestrator.planning.budget import of_limit
 from auxtune.orchestrator.views.remaining_work import format_duration
-from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.terminal import fit_line
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial at work. ``started`` is in seconds since the epoch; ``step`` is its last evaluation's, if known."""
+
+    id: int
+    phase: str
+    tasks: str  # with their shares
+    attempt: int
+    started: float
+    step: int | None
+    steps: int  # 0: it only measures
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A limit of the budget, and what was spent of it; ``None``: unknown, for want of a price."""
+
+    key: str
+    spent: float | None
+    limit: float
+
+
+@dataclass(frozen=True)
+class StudySnapshot:
+    """One study. ``answer`` are lines on what confirm has shown; ``trouble`` is what should worry people."""
+
+    study: str
+    state: str
+    selector: str
+    counts: Mapping[str, int]  # trials in each state
+    running: tuple[RunningTrial, ...]
+    best: str
+    answer: tuple[str, ...]
+    belief: str
+    budget: tuple[Spent, ...]
+    remaining_work: str
+    trouble: tuple[str, ...]
+
 
 _WIDE = 70  # columns from which there is room for bars
 _BAR = 16  # columns of a trial's bar

@@ -26,9 +26,9 @@ from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.belief import describe_belief
 from auxtune.orchestrator.views.confirmed import describe_confirmed, describe_confirmed_so_far, find_answer
+from auxtune.orchestrator.views.live import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.orchestrator.views.remaining_work import describe_remaining_work
-from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 
 _REST = 20  # times what something took passes before it is done again
 _PATIENCE = 30.0  # seconds in which a server that answers has taken a run
@@ -203,7 +203,7 @@ def _find_untracked(accounts: Accounts, children: str, state: str) -> Iterator[s
     filled = "it is filled in when the server answers" if running else "`auxtune resume` fills it in"
     if accounts.study_run_id is None:
         if accounts.sessions[-1].opened.time < late:
-            yield f"MLflow has nothing of this study{' yet; trials go on, and' if running else ';'} {filled}"
+            yield f"MLflow has nothing of this study{' yet; trials continue, and' if running else ';'} {filled}"
     elif children == "all":
         ended = [trial for trial in accounts.trials.values() if trial.told is not None and trial.told.time < late]
         if missing := sum(trial.run_id is None for trial in ended):

@@ -134,7 +134,7 @@ def _format_seconds(throughput: Throughput | None, works: Iterable[Work]) -> lis
 def _describe_most(foreseen: UpcomingTrials, room: Sequence[Room]) -> tuple[int | None, str | None]:
     """The most search trials still to come, and what ends the search: a limit, or the selector itself.
 
-    A limit whose room is unknown may be the one that ends it: then nobody knows which does, only what the others
+    A limit whose room is unknown may be the one that ends it: then no one knows which does, only what the others
     allow.
     """
     ends = {one.limit: one.trials for one in room if one.trials is not None}

@@ -33,7 +33,7 @@ class EventLines:
             self._write(line, getattr(event, "time", None))
 
     def learn(self, event: Event) -> None:
-        """Hear of an event of a former session without a word."""
+        """Take note of an event of an earlier session without a line."""
         if isinstance(event, Proposed):
             self._names[event.id] = f"{event.phase} {event.id:04d} ({describe_mixture(event.proposal)})"
 
@@ -43,7 +43,7 @@ class EventLines:
             case Started(resume_from=None, attempt=1):
                 return f"{self._names[event.id]} started"
             case Started(resume_from=None):
-                return f"{self._names[event.id]} starts anew, attempt {event.attempt}"
+                return f"{self._names[event.id]} starts again, attempt {event.attempt}"
             case Started():
                 return f"{self._names[event.id]} continues from its checkpoint, attempt {event.attempt}"
             case Lost():

@@ -27,7 +27,7 @@ def describe_remaining_work(
     confirming = f"then {_count_trials(len(held))} to confirm"
     others = [key for key, limit in limits.model_dump().items() if limit is not None and key != "trials"]
     if limits.trials is None:
-        return f"the search goes on until {' or '.join(others)} would not last for confirm, {confirming}"
+        return f"the search continues until {' or '.join(others)} would not last for confirm, {confirming}"
     left = max(0, limits.trials - accounts.trained - len(held))
     unless = f", unless {' or '.join(others)} end it before" if others else ""
     searching = (

@@ -1,4 +1,4 @@
-"""The foot of a terminal where a study is monitor: the live view, with the lines of its events scrolling by above it.
+"""The foot of a terminal on which a study is watched: the live view, with the lines of its events above it.
 
 The cursor is never hidden. So there is no way to die, not even the kernel's, that leaves a terminal without one.
 """
@@ -18,10 +18,9 @@ from rich.live import Live
 from rich.text import Text
 
 from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.views.live import LiveView
+from auxtune.orchestrator.views.live import LiveView, StudySnapshot
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
-from auxtune.orchestrator.views.snapshot import StudySnapshot
 
 INTERVAL = 0.5  # seconds between two looks at what there is to see
 _LONGEST = 5.0  # seconds between two where each takes long
@@ -71,8 +70,8 @@ class Screen:
 class RunScreen(threading.Thread):
     """The screen of a study that this process runs, in a thread of its own: the driver only hands over its events.
 
-    Where the view itself breaks, the lines go on without it, and where a line does, those after it: the study must not
-    hear of it.
+    Where the view itself breaks, the lines continue without it; where a line breaks, the next ones do. Neither reaches
+    the study.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class RunScreen(threading.Thread):
                 self._screen = None
                 with suppress(Exception):  # the terminal itself may be gone
                     screen.__exit__(None, None, None)
-                self._warn("the live view broke and is gone, the study goes on", error)
+                self._warn("the live view broke and is gone, the study continues", error)
 
     def _say(self) -> list[Event]:
         """Write the lines of what was heard since, above the view."""
@@ -142,7 +141,7 @@ class RunScreen(threading.Thread):
                 try:
                     self._lines(said[-1])
                 except Exception as error:
-                    self._warn(f"no line for an event ({type(said[-1]).__name__}), the study goes on", error)
+                    self._warn(f"no line for an event ({type(said[-1]).__name__}), the study continues", error)
         return said
 
     def _warn(self, what: str, error: Exception) -> None:

@@ -129,7 +129,7 @@ def _list_proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if proposal["continuation"]:
         start = shown["goes_on_from"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
-        yield f"goes on from {begin} for {proposal['continuation']['steps']} steps"
+        yield f"continues from {begin} for {proposal['continuation']['steps']} steps"
     if proposal["measure"]:
         yield f"measures {', '.join(_describe_options(each['probe'], each['options']) for each in proposal['measure'])}"
     for task, kept in proposal["rows"].items():
@@ -143,9 +143,9 @@ def _describe_options(name: str, options: Mapping[str, Any]) -> str:
 
 def _list_attempt_lines(attempt: Mapping[str, Any]) -> Iterator[str]:
     begin = f"attempt {attempt['attempt']}: started {_format_time(attempt['started'])}"
-    former = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
+    resumed = f" from the checkpoint of attempt {attempt['resume_from']}" if attempt["resume_from"] else ""
     ended = f", ended {_format_time(attempt['ended'])}" if attempt["ended"] else ""
-    yield f"{begin}{former}{ended}: {attempt['end']}{_describe_cost(attempt['cost'])}"
+    yield f"{begin}{resumed}{ended}: {attempt['end']}{_describe_cost(attempt['cost'])}"
     yield f"  {attempt['folder']}: {', '.join(attempt['files']) or 'no files'}"
 
 

@@ -36,7 +36,7 @@ def list_ranking_blocks(material: Material) -> Iterator[Block]:
         match belief:
             case Ranking() | Utilities():
                 chosen = handed_on.get(stage) or _list_chosen(material)
-                answer = "in the answer" if material.anew is None else "what it would choose now"
+                answer = "in the answer" if material.new_reading is None else "what it would choose now"
                 marked = "handed on to the next stage" if stage in handed_on else answer
                 yield _draw_ranking(_plan_dots(belief), chosen, marked, stage)
             case Skill() | PredictionQuality():
@@ -108,7 +108,7 @@ def _plan_dots(belief: Ranking | Utilities) -> _Dots:
 
 
 def _list_chosen(material: Material) -> set[str]:
-    if material.answer is not None and material.anew is None:
+    if material.answer is not None and material.new_reading is None:
         return set(material.answer.weights or {})
     return set(getattr(material.leaning, "tasks", ()))
 

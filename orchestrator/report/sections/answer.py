@@ -40,18 +40,18 @@ def _list_answer_blocks(material: Material) -> Iterator[Block]:
         yield Paragraph(f"`{command}` {said}", "note")
     if material.outdated:
         yield Paragraph(
-            f"This is the answer of an earlier session; the study has gone on since and is {material.state}. "
+            f"This is the answer of an earlier session; the study has since continued and is {material.state}. "
             "Selection, lift and contributions are of then, all other sections of now.",
             "warning",
         )
     if material.answer is None and material.state in ("interrupted", "failed"):
         closed = material.accounts.sessions[-1].closed
         said = f" It said: {closed.message}" if closed and closed.message else ""
-        yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage goes on from here.{said}", "note")
-    if material.answer is not None and (anew := material.anew):
+        yield Paragraph(f"`auxtune resume {material.folder.name}` in its storage resumes it.{said}", "note")
+    if material.answer is not None and (reading := material.new_reading):
         limit = material.options.budget.trials
-        said = anew.describe(Path(material.folder.name), material.accounts.trained, limit)
-        yield Paragraph(said, "warning" if anew.is_another else "note")
+        said = reading.describe(Path(material.folder.name), material.accounts.trained, limit)
+        yield Paragraph(said, "warning" if reading.is_another else "note")
     search = material.accounts.of_selector
     failed = sum(trial.status == "failed" for trial in search)
     if 0 < failed < len(search):
@@ -115,7 +115,7 @@ def _list_leaning_blocks(material: Material) -> Iterator[Block]:
     recorded = material.accounts.selected is not None
     asked = "Nothing of this is confirmed. Asked now, the selector answers:"
     yield Paragraph("The selector has chosen; its choice is not confirmed yet." if recorded else asked)
-    if material.anew is not None and material.anew.is_another:
+    if material.new_reading is not None and material.new_reading.is_another:
         yield Paragraph("It had chosen otherwise: this is what it now reads out of the same trials.", "note")
     if leaning.kind == "groups":
         rows = [(" + ".join(group["tasks"]), ", ".join(group["serves"])) for group in leaning.groups or ()]

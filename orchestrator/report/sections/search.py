@@ -29,7 +29,7 @@ DRAWN: tuple[Callable[[Material], Iterator[Block]], ...] = (
 
 
 def build_search_section(material: Material) -> Section:
-    """The story of the search, and what the selector holds true in full."""
+    """The drawings of the search, and the selector's whole belief as JSON."""
     return Section("search", "How the selector got there", tuple(_list_blocks(material)))
 
 
@@ -45,12 +45,12 @@ def _list_blocks(material: Material) -> Iterator[Block]:
     yield from drawn or [Paragraph("Nothing of this method can be drawn beyond its trials above.", "note")]
     if material.belief:
         text = json.dumps(material.belief, indent=1, ensure_ascii=False, default=str)
-        where = "as in selection.json" if material.anew is None else "read anew"
+        where = "as in selection.json" if material.new_reading is None else "read again"
         yield Listing(f"What the selector holds true, {where}", text, folded=True)
 
 
 def _draw_safely(draw: Callable[[Material], Iterator[Block]], material: Material) -> list[Block]:
-    """What ``draw`` yields; where evidence is gone or a fold breaks, that: the other drawings are none the worse."""
+    """The blocks of ``draw``; where evidence is gone or a fold breaks, a warning, and the other drawings are kept."""
     try:
         return list(draw(material))
     except AuxtuneError as error:
