@@ -54,8 +54,7 @@ def rows_of(page: Path, words: str) -> dict[str, list[str]]:
 @pytest.mark.slow
 def test_the_readme_and_the_guide_can_be_followed(tmp_path: Path) -> None:
     reader = Reader(tmp_path, SMALLER)
-    for page in STUDY_PAGES:
-        reader.follow(page)
+    reader.follow(*STUDY_PAGES)
     assert all(typed in reader.typed for typed in SMALLER.values())
     answer = json.loads((tmp_path / "studies" / "urgent-tickets" / "selection.json").read_text())
     assert answer["primary"] == "urgent" and answer["lift"]["single_task"]["seeds"] == 1
@@ -64,8 +63,7 @@ def test_the_readme_and_the_guide_can_be_followed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_first_study_leads_to_a_model_that_predicts(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
-    for page in FIRST_PAGES:
-        reader.follow(page)
+    reader.follow(*FIRST_PAGES)
     answer = json.loads((tmp_path / "studies" / "better" / "selection.json").read_text())
     assert answer["primary"] == "better" and answer["lift"]["single_task"]["seeds"] == 4
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"better", "again", "third"}
@@ -83,7 +81,7 @@ def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # Links to those folders, where the reader's Python looks first.
     shutil.copytree(ROOT / ".typing", tmp_path / "site", symlinks=True)
-    Reader(tmp_path).follow(IN_A_CLONE)
+    Reader(tmp_path, is_warm=False).follow(IN_A_CLONE)
     answer = json.loads((tmp_path / "studies" / "verdicts" / "selection.json").read_text())
     assert answer["lift"]["single_task"]["metric"] == "spearman"
 
@@ -121,7 +119,7 @@ def names_a_kind(file: Path) -> bool:
 def test_a_reader_notices_what_does_not_hold(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(page)
     with pytest.raises(AssertionError, match=r"page\.md:"):
-        Reader(tmp_path).follow(tmp_path / "page.md")
+        Reader(tmp_path, is_warm=False).follow(tmp_path / "page.md")
 
 
 def test_blocks_are_in_languages_and_under_comments_that_are_understood() -> None:
