@@ -20,6 +20,9 @@ from warm_commands import Nursery
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+STUDY_PAGES = (ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "mlflow.md")  # one study's
+FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")  # likewise
+IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
 MARKS = {
     "file": re.compile(r"file: (?P<name>[\w./-]+)(, (?P<rows>\d+) rows like these)?"),
     "not run": re.compile(r"not run: (?P<why>.+)"),
