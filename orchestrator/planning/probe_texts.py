@@ -62,8 +62,8 @@ class ProbeTexts:
             store_of(root).publish(
                 draft,
                 home,
-                usable=lambda: _about(home) is not None,  # the same texts, made by another study meanwhile
-                aside=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
+                is_usable=lambda: _about(home) is not None,  # the same texts, made by another study meanwhile
+                quarantine_path=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
             )
         return home
 

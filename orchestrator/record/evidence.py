@@ -131,8 +131,8 @@ class EvidenceStore:
         return self._store.publish(
             draft,
             self.root / key,
-            usable=lambda: look(key) is not None,
-            aside=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
+            is_usable=lambda: look(key) is not None,
+            quarantine_path=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
         )
 
 

@@ -12,7 +12,8 @@ from auxtune.orchestrator.storage.object_store import ObjectStore
 from auxtune.orchestrator.storage.protocol import P, Store, StoredPath
 
 _URL = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]+(?:/[^/?#]+)*/?")
-_LOCAL, _OBJECTS = LocalStore(), ObjectStore()
+_LOCAL: Store[Path] = LocalStore()
+_OBJECTS: Store[ObjectPath] = ObjectStore()
 
 
 def check_storage(text: str) -> str:

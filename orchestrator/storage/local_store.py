@@ -64,9 +64,11 @@ class LocalStore:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def publish(self, draft: Path, home: Path, usable: Callable[[], bool], aside: Callable[[], Path]) -> bool:
+    def publish(
+        self, draft: Path, home: Path, is_usable: Callable[[], bool], quarantine_path: Callable[[], Path]
+    ) -> bool:
         """Rename the draft."""
-        created = put_in_place(draft, home, usable, aside)
+        created = put_in_place(draft, home, is_usable, quarantine_path)
         sync(home.parent)
         return created
 

@@ -86,14 +86,14 @@ class ObjectStore:
             yield Path(scratch)
 
     def publish(
-        self, draft: Path, home: ObjectPath, usable: Callable[[], bool], aside: Callable[[], ObjectPath]
+        self, draft: Path, home: ObjectPath, is_usable: Callable[[], bool], quarantine_path: Callable[[], ObjectPath]
     ) -> bool:
         """Put the files, then the pointer."""
         mine = home / uuid.uuid4().hex
         try:
             self.upload(draft, mine)
             while not self.create(home / POINTER, mine.name.encode()):
-                if usable():  # another process was faster
+                if is_usable():  # another process was faster
                     self.delete(mine)
                     return False
                 (home / POINTER).unlink(missing_ok=True)

@@ -137,10 +137,10 @@ class Store(Protocol[P]):
         Where ``root`` is on this machine the draft is on the same disk, as ``root/name``.
         """
 
-    def publish(self, draft: Path, home: P, usable: Callable[[], bool], aside: Callable[[], P]) -> bool:
-        """Make ``draft`` what is at ``home``; ``False`` where what is there is ``usable``, and stays.
+    def publish(self, draft: Path, home: P, is_usable: Callable[[], bool], quarantine_path: Callable[[], P]) -> bool:
+        """Make ``draft`` what is at ``home``; ``False`` where what is there is ``is_usable``, and stays.
 
-        What is not gives way, on a disk to ``aside()``. Any number of processes may do this at once.
+        What is not gives way, on a disk to ``quarantine_path()``. Any number of processes may do this at once.
         """
 
     def find_published(self, home: P) -> P | None:
