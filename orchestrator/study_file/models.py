@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
+from auxtune.orchestrator.storage.address import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 from auxtune.trials.recipe import ModelOptions, Recipe
 
@@ -41,12 +41,12 @@ def check_tracking(uri: str) -> str:
     """
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
-            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {without_secrets(uri)!r}; "
+            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {hide_secrets(uri)!r}; "
             "MLflow no longer keeps runs in plain folders"
         )
     if not uri.startswith("sqlite:") and "@" in uri.replace(urlsplit(uri).netloc, "", 1):
         raise ValueError(
-            f"expected a name and password without / ? # in them, found {without_secrets(uri)!r}; write these as "
+            f"expected a name and password without / ? # in them, found {hide_secrets(uri)!r}; write these as "
             "%2F %3F %23, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     return uri

@@ -11,7 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
+from auxtune.orchestrator.storage.address import is_local, parse_path
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
@@ -56,13 +57,13 @@ def earlier_folder(study: StudyFile) -> Path | None:
     return None if study.options.earlier is None else _inside(study.folder, study.options.earlier)
 
 
-def storage_folder(study: StudyFile) -> Path:
+def storage_folder(study: StudyFile) -> StoredPath:
     """The folder that holds the studies, here or in an object store."""
     storage = study.options.storage
-    return stored_path(storage) if "://" in storage else _inside(study.working_folder, storage)
+    return parse_path(storage) if "://" in storage else _inside(study.working_folder, storage)
 
 
-def study_folder(study: StudyFile) -> Path:
+def study_folder(study: StudyFile) -> StoredPath:
     """The folder that holds all that is kept of this study."""
     return storage_folder(study) / study.options.study
 
@@ -70,7 +71,7 @@ def study_folder(study: StudyFile) -> Path:
 def tokens_folder(study: StudyFile) -> Path:
     """Where tasks are kept as token ids, memory-mapped and so on this machine: they can always be made anew."""
     storage = storage_folder(study)
-    if not isinstance(storage, ObjectPath):
+    if is_local(storage):
         return storage / ".tokens"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "auxtune" / "tokens"
 
