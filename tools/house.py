@@ -169,7 +169,7 @@ def note(frame, event, argument):
         return
     code = frame.f_code
     file = code.co_filename
-    if file not in seen and file.startswith({homes!r}) and code.co_flags & 1:  # a function: no module's, no class's body
+    if file not in seen and file.startswith({homes!r}) and code.co_flags & 1:  # in a function
         seen[file] = time.time()
     if code.co_name == "advance" and file.endswith("trials/training.py"):
         threading.setprofile(None)
