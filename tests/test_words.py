@@ -79,7 +79,7 @@ def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
-    for folder in ("orchestrator", "trials", "selectors", "examples"):
+    for folder in ("auxtune", "orchestrator", "trials", "selectors", "examples"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # Links to those folders, where the reader's Python looks first.
     shutil.copytree(ROOT / ".typing", tmp_path / "site", symlinks=True)
