@@ -35,7 +35,7 @@ def test_the_first_study_leads_to_a_model_that_predicts(tmp_path: Path) -> None:
 
 
 def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
-    for folder in ("orchestrator", "trials", "selectors", "examples"):
+    for folder in ("auxtune", "orchestrator", "trials", "selectors", "examples"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     # Links to those folders, where the reader's Python looks first.
     shutil.copytree(ROOT / ".typing", tmp_path / "site", symlinks=True)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.storage.address import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
+from auxtune.trials.model_package import is_packaged, split_package_name
 from auxtune.trials.recipe import ModelOptions, Recipe
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
@@ -31,6 +32,12 @@ def _children(rule: str) -> str:
     if not re.fullmatch(r"all|none|best [1-9]\d*", rule):
         raise ValueError(f"expected all, none or best N with a whole number for N, found {rule!r}")
     return rule
+
+
+def _check_model_name(name: str) -> str:
+    if is_packaged(name):
+        split_package_name(name)
+    return name
 
 
 def check_tracking(uri: str) -> str:
@@ -70,10 +77,11 @@ def written_selector(value: Any) -> Any:
 class EncoderOptions(Section):
     """The encoder that all tasks share."""
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(_check_model_name)] = Field(
         default=ModelOptions.name,
         min_length=1,
-        description="A hub id, a folder (relative to the study file), or `tiny`: a small BERT trained from scratch.",
+        description="A hub id, a folder (relative to the study file), `package:NAME/FOLDER` (a folder inside an "
+        "installed Python package), or `tiny`: a small BERT trained from scratch.",
     )
     layers: Annotated[int, Field(ge=1)] | None = Field(
         default=ModelOptions.layers, description="Keep only the first n layers."

@@ -18,6 +18,7 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import ModelOptions
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
@@ -32,7 +33,7 @@ def task_sources(study: StudyFile) -> list[TaskSource]:
 
 
 def model_options(study: StudyFile) -> ModelOptions:
-    """The encoder: a folder where one is meant or there, else ``tiny`` or a hub id."""
+    """The encoder: a folder where one is meant or there, else ``tiny``, a folder of a Python package or a hub id."""
     model = study.options.model
     folder = _inside(study.folder, model.name)
     # A hub id has one slash at the most.
@@ -41,7 +42,7 @@ def model_options(study: StudyFile) -> ModelOptions:
         or model.name.endswith("/")
         or (model.name.count("/") > 1 or Path(model.name).is_absolute())
     )
-    is_folder = means_folder or (model.name != "tiny" and folder.exists())
+    is_folder = not is_packaged(model.name) and (means_folder or (model.name != "tiny" and folder.exists()))
     return ModelOptions(
         name=str(folder) if is_folder else model.name,
         layers=model.layers,
