@@ -109,7 +109,7 @@ class World:
 
 def differences(study: StudyFile, events: Sequence[Event]) -> list[str]:
     """What ``auxtune status --verify`` would say."""
-    return StudyContext.from_events(study, events).verify(events).differences
+    return list(StudyContext.from_events(study, events).differences(events))
 
 
 @pytest.fixture
@@ -184,14 +184,14 @@ def test_verification_catches_a_proposal_that_does_not_follow(world: World) -> N
 def test_what_another_version_of_the_selector_proposed_is_not_asked_again(world: World) -> None:
     world.run(world.session())
     recorded = read_events(world.folder / "ledger")
-    assert StudyContext.from_events(world.study, recorded).verify(recorded).not_asked_again is None
+    assert StudyContext.from_events(world.study, recorded).describe_other_versions(recorded) is None
     problem = Problem(world.problem.tasks, "p", seed=6)  # with another seed, nothing recorded would follow
     events = [
         event if not isinstance(event, Opened) else Opened(**{**vars(event), "problem": problem, "selector_version": 2})
         for event in recorded
     ]
     assert list(differences(world.study, events)) == []
-    assert StudyContext.from_events(world.study, events).verify(events).not_asked_again == (
+    assert StudyContext.from_events(world.study, events).describe_other_versions(events) == (
         "not asked again: 7 proposals of version 2 of the selector, which is at version 1 now"
     )
 

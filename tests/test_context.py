@@ -70,7 +70,7 @@ def test_a_ledger_alone_gives_the_question_the_arms_and_the_selectors_state(tmp_
         name: list(arm) for name, arm in agenda._confirmation.arms(selected.selection).items()
     }
     assert context.fold(events).select() == selected.selection
-    assert context.verify(events).differences == []
+    assert list(context.differences(events)) == []
 
 
 def test_without_a_session_there_is_no_question(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_fold_comes_to_the_same_state(material: Material) -> None:
 
 def test_asked_again_the_selector_proposes_what_is_recorded(material: Material) -> None:
     context = StudyContext.from_events(material.study, material.events, material.folder)
-    assert context.verify(material.events).differences == []
+    assert list(context.differences(material.events)) == []
 
 
 def test_the_answer_follows_from_the_events(material: Material) -> None:

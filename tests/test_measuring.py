@@ -93,7 +93,7 @@ class Session:
     def differences(self) -> list[str]:
         """What ``auxtune status --verify`` would say."""
         events = read_events(self.folder / "ledger")
-        return StudyContext.from_events(self._file, events, self.folder).verify(events).differences
+        return list(StudyContext.from_events(self._file, events, self.folder).differences(events))
 
     @property
     def _file(self) -> StudyFile:

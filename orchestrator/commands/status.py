@@ -50,9 +50,8 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
     context = StudyContext.from_events(study.file, events)
     status = status_of(study_dir, context.accounts, study.file.options)
     if verify:
-        verification = context.verify(events)
-        status["differences"] = verification.differences
-        status["not_asked_again"] = verification.not_asked_again
+        status["differences"] = list(context.differences(events))
+        status["not_asked_again"] = context.describe_other_versions(events)
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:

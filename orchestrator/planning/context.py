@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,13 +12,14 @@ from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
 from auxtune.orchestrator.planning.question import SplitTask, find_drift, fingerprint_of, problem_of
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.fold import SelectorFold, Verification, verify
+from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import model_options, study_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.extensions import version_of
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import Problem, Selector
@@ -136,13 +137,30 @@ class StudyContext:
             fold.add(event)
         return fold
 
-    def verify(self, events: Sequence[Event]) -> Verification:
-        """Ask the selector again for every recorded proposal.
+    def differences(self, events: Sequence[Event]) -> Iterator[str]:
+        """A line for each recorded proposal that does not follow from the events before it.
 
         This is promise (2): folding the ledger in its order and asking again gives every recorded proposal. It needs
         no data, but evidence.
         """
         return verify(events, self.fold(), self.translator.execute)
+
+    def describe_other_versions(self, events: Sequence[Event]) -> str | None:
+        """One line about the proposals of other versions of the selector, which never differ; ``None`` without any."""
+        now = version_of(self.selector)
+        version, others = now, list[int]()
+        for event in events:
+            if isinstance(event, Opened):
+                version = event.selector_version
+            elif isinstance(event, Proposed) and event.phase in SELECTORS and version != now:
+                others.append(version)
+        if not others:
+            return None
+        named = ", ".join(str(each) for each in sorted(set(others)))
+        return (
+            f"not asked again: {len(others)} proposals of version {named} of the selector, "
+            f"which is at version {now} now"
+        )
 
 
 def selector_of(options: StudyOptions) -> Selector:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
@@ -91,66 +90,32 @@ def _own_defects(moment: str) -> Iterator[None]:
         raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
 
 
-@dataclass
-class Verification:
-    """What became of asking a selector again for every recorded proposal."""
-
-    differences: list[str] = field(default_factory=list)
-    """A line for each proposal that does not follow from the events before it."""
-    version: int = 1
-    """The version of the selector that was asked."""
-    other_versions: list[int] = field(default_factory=list)
-    """The version that made each proposal that was not asked again, for this one cannot be held to it."""
-
-    @property
-    def not_asked_again(self) -> str | None:
-        """One line about the proposals of other versions; ``None`` without any."""
-        if not self.other_versions:
-            return None
-        named = ", ".join(str(version) for version in sorted(set(self.other_versions)))
-        return (
-            f"not asked again: {len(self.other_versions)} proposals of version {named} of the selector, "
-            f"which is at version {self.version} now"
-        )
-
-
-def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]) -> Verification:
-    """Ask again at every recorded ``after``, and compare.
+def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]) -> Iterator[str]:
+    """Ask again at every recorded ``after`` and yield a line for each proposal that differs.
 
     ``execute`` turns what a selector asks for into what is recorded (its executed shares). ``fold`` is fresh. Events
     told between a question and its recorded proposal are folded after the question, as they were then. What another
     version of the selector proposed is folded, and not asked again.
     """
-    verification = Verification(version=fold.version)
-    made_by = fold.version
     late: list[Event] = []
+    same_version = True
     for event in events:
         if isinstance(event, Opened):
-            made_by = event.selector_version
+            same_version = event.selector_version == fold.version
         if not isinstance(event, Proposed) or event.phase not in SELECTORS:
             late.append(event)
             continue
         while late and fold.after < event.after:
             fold.add(late.pop(0))
-        if made_by != fold.version:
-            verification.other_versions.append(made_by)
-        verification.differences += _compare_proposal(event, fold, execute, is_asked=made_by == fold.version)
+        asked = fold.propose() if same_version else None
+        if fold.after != event.after:
+            yield f"proposal {event.id}: asked after {event.after} events, but only {fold.after} are recorded"
+        elif asked is None:
+            pass
+        elif not isinstance(asked, Proposal):
+            yield f"proposal {event.id}: recorded, but the selector answers {type(asked).__name__}"
+        elif as_recorded(execute(asked)) != event.proposal:
+            yield f"proposal {event.id}: the selector now asks for {asked}, recorded is {event.proposal}"
         while late:
             fold.add(late.pop(0))
         fold.add(event)
-    return verification
-
-
-def _compare_proposal(
-    event: Proposed, fold: SelectorFold, execute: Callable[[Proposal], Proposal], is_asked: bool
-) -> Iterator[str]:
-    """A line if the selector, where it is asked, now answers otherwise than is recorded."""
-    answer = fold.propose() if is_asked else None
-    if fold.after != event.after:
-        yield f"proposal {event.id}: asked after {event.after} events, but only {fold.after} are recorded"
-    elif answer is None:
-        return
-    elif not isinstance(answer, Proposal):
-        yield f"proposal {event.id}: recorded, but the selector answers {type(answer).__name__}"
-    elif as_recorded(execute(answer)) != event.proposal:
-        yield f"proposal {event.id}: the selector now asks for {answer}, recorded is {event.proposal}"
