@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -27,12 +26,18 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem
 from auxtune.trials.metrics import Predictions
 
 
 def build_answer(
-    study: str, folder: Path, accounts: Accounts, confirmation: Confirmation, metrics: Mapping[str, str], price: Price
+    study: str,
+    folder: StoredPath,
+    accounts: Accounts,
+    confirmation: Confirmation,
+    metrics: Mapping[str, str],
+    price: Price,
 ) -> Answer:
     """The answer of a confirmed study. ``metrics`` are the tasks' main metrics; ``folder`` is the study's."""
     if accounts.selected is None:
@@ -85,7 +90,7 @@ def _convert_gain(gain: Lift) -> Contribution:
 
 
 def _estimate_lifts(
-    folder: Path,
+    folder: StoredPath,
     arms: Mapping[str, Sequence[Trainings]],
     models: Mapping[str, Sequence[ServingTrials]],
     metrics: Mapping[str, str],
@@ -107,7 +112,7 @@ def _estimate_lifts(
 
 
 def _estimate_lift(
-    folder: Path,
+    folder: StoredPath,
     ours: Sequence[ServingTrials],
     theirs: Sequence[ServingTrials],
     models: int,
@@ -132,7 +137,7 @@ def _estimate_lift(
     )
 
 
-def _load_predictions(folder: Path, trial: Trial, task: str) -> Predictions:
+def _load_predictions(folder: StoredPath, trial: Trial, task: str) -> Predictions:
     return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 

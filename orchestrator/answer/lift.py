@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from scipy import stats
 
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import Predictions, direction_of, find_metric
 
 DRAWS = 1000
@@ -190,7 +190,7 @@ def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarra
 
 
 @lru_cache(maxsize=256)
-def load_predictions(path: Path, task: str) -> Predictions:
+def load_predictions(path: StoredPath, task: str) -> Predictions:
     """What a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = tuple(arrays[f"{task}/names"].tolist()) if f"{task}/names" in arrays else ()

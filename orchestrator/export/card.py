@@ -19,6 +19,7 @@ from auxtune.orchestrator.views.inspected import describe_splits
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
+from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import Recipe
 
 UNKNOWN = "unknown"
@@ -167,7 +168,8 @@ def _list_data(data: CardData) -> Iterator[Block]:
     if data.recipe.model.name == "tiny":
         encoder = "`tiny`, trained from scratch"
     else:
-        folder = f"a folder called `{Path(data.recipe.model.name).name}`"
+        model = data.recipe.model.name
+        folder = f"`{model}`" if is_packaged(model) else f"a folder called `{Path(model).name}`"
         encoder = _find_hub_encoder(data.study) or folder
     digest = data.about["encoder"][:16]
     yield Paragraph(f"Encoder: {encoder}, digest `{digest}`. Digests are the first 16 digits of a SHA-256.")
@@ -266,9 +268,9 @@ def _name_source(study: StudyFile, name: str) -> str:
 
 
 def _find_hub_encoder(study: StudyFile) -> str | None:
-    """The encoder's name on the hub; ``None`` for a folder and for ``tiny``."""
+    """The encoder's name on the hub; ``None`` for a folder, also of a Python package, and for ``tiny``."""
     encoder = model_options(study).name
-    return None if encoder == "tiny" or Path(encoder).is_absolute() else encoder
+    return None if encoder == "tiny" or is_packaged(encoder) or Path(encoder).is_absolute() else encoder
 
 
 def _format_money(usd: float | None) -> str:

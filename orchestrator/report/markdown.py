@@ -7,11 +7,11 @@ what the page folds is left out, then the last parts. The whole is in ``report.h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import find_other_arm, write_verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Listing, Number, Page, Paragraph, Points, Section, Table
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import typed
 
 LONGEST = 5000  # characters of a tag that also older servers take
@@ -19,7 +19,7 @@ _ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 
-def write_note(page: Page | None, answer: Answer, folder: Path) -> str:
+def write_note(page: Page | None, answer: Answer, folder: StoredPath) -> str:
     """The answer's sentence, selection, lift, contributions and cost, and the commands that continue in ``folder``.
 
     Without a ``page``, which may have failed, the sentence alone.
@@ -36,7 +36,7 @@ def write_note(page: Page | None, answer: Answer, folder: Path) -> str:
     return text[:LONGEST]
 
 
-def _write_foot(folder: Path, control: str | None) -> str:
+def _write_foot(folder: StoredPath, control: str | None) -> str:
     """The commands that come next; ``control`` is better than the selection, if one is."""
     arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {
