@@ -11,7 +11,7 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Picture, Table, numb
 from auxtune.orchestrator.report.drawing import SERIES, colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.stages import beliefs, under_way
-from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.kit.rounds import read_inner
 from auxtune.selectors.methods.beta_bandit import BanditState, BetaBandit
 from auxtune.selectors.methods.thompson import TrialsState
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
@@ -150,7 +150,7 @@ def _inside_runs(material: Material, means: Means) -> Iterator[History]:
     for trial in material.accounts.of_selector:
         if trial.proposal.inner is None or trial.told is None or not trial.told.outcome.rounds:
             continue
-        inner, problem = inside(material.problem, trial.proposal)
+        inner, problem = read_inner(material.problem, trial.proposal)
         bandit = make_inner(inner.name, inner.options)
         if isinstance(bandit, BetaBandit):
             pulls = tuple(_rounds(bandit, problem, trial.told.outcome.rounds, means))

@@ -13,7 +13,7 @@ from auxtune.orchestrator.report.drawing import draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.heat import sequential
-from auxtune.selectors.kit.head_profiles import profiles, rows_norm
+from auxtune.selectors.kit.head_profiles import build_profiles, choose_rows_norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,8 +31,8 @@ def head_blocks(material: Material) -> Iterator[Block]:
         return
     tasks = sorted(found, key=lambda task: task != material.problem.primary)
     shown = tasks[:_MAPS]
-    norm = rows_norm(_released(material))
-    maps = {task: profiles(found[task], norm).reshape(found[task].shape) for task in shown}
+    norm = choose_rows_norm(_released(material))
+    maps = {task: build_profiles(found[task], norm).reshape(found[task].shape) for task in shown}
     layers, heads = found[shown[0]].shape
     height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
     svg = draw_svg(

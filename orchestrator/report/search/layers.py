@@ -13,7 +13,7 @@ from auxtune.orchestrator.report.drawing import colour, draw_svg
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.search.evidence import evidence_by_task
 from auxtune.orchestrator.report.search.stages import beliefs
-from auxtune.selectors.kit.similarity import FEWEST_TEXTS, layer_cka
+from auxtune.selectors.kit.similarity import FEWEST_TEXTS, compute_layer_cka
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def layer_blocks(material: Material) -> Iterator[Block]:
     if len({str(found[task]["texts"]) for task in tasks}) > 1:
         yield Paragraph("The tasks' models read different texts, so their layers cannot be compared.", "note")
         return
-    cka = layer_cka([found[task]["hidden"] for task in tasks])
+    cka = compute_layer_cka([found[task]["hidden"] for task in tasks])
     if cka is None:
         yield Paragraph(f"CKA by layer needs {FEWEST_TEXTS} texts, found {found[tasks[0]]['hidden'].shape[1]}.", "note")
         return
