@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
-def typed(path: str | Path) -> str:
+def typed(path: str | StoredPath) -> str:
     """A path as a shell takes it.
 
     >>> typed("studies/first"), typed("my studies/what?")

@@ -20,6 +20,7 @@ from typing import Any
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import earlier_folder
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.trials.model_package import is_packaged
 
 MOST = 90 * 2**20  # bytes; Ray's own limit for a job's files is 100 MiB
 MANIFEST = "bundle.json"
@@ -86,8 +87,8 @@ def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
     if (folder := earlier_folder(study)) is not None:
         yield "earlier", _found(study, "earlier", str(folder)), "files/earlier"
     encoder = (study.folder / Path(options.model.name).expanduser()).resolve()
-    if options.model.name != "tiny" and encoder.is_dir():
-        yield "model.encoder", encoder, "files/encoder"
+    if options.model.name != "tiny" and not is_packaged(options.model.name) and encoder.is_dir():
+        yield "model.name", encoder, "files/encoder"
 
 
 def _found(study: StudyFile, key: str, text: str) -> Path:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
@@ -20,7 +19,8 @@ from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.session.prepare import Prepared
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RaySearch:
             searcher = LedgerSearcher(self.agenda, self._assign, watch.error_of, self._slots)
             tasks, base = self.prepared.tasks, self.prepared.base
             try:
-                with _scratch_folder(self.agenda.folder) as scratch, suppress(KeyboardInterrupt):  # the second Ctrl-C
+                with _open_scratch(self.agenda.folder) as scratch, suppress(KeyboardInterrupt):  # the second Ctrl-C
                     run_tuner(searcher, self._make_scheduler(), callbacks, tasks, base, scratch / self.session)
             finally:
                 trail.end()
@@ -135,11 +135,6 @@ class RaySearch:
         return EarlyStopping(grace, steps, self.agenda.record, self.agenda.accounts.judged)
 
 
-@contextmanager
-def _scratch_folder(folder: Path) -> Iterator[Path]:
-    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
-    if not isinstance(folder, ObjectPath):
-        yield folder / "tune"
-        return
-    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
-        yield Path(scratch)
+def _open_scratch(folder: StoredPath) -> AbstractContextManager[Path]:
+    """A folder of this machine for what Tune writes and no one reads: the study's own, if that is here."""
+    return store_of(folder).open_working_folder(folder / "tune", "auxtune-tune-")

@@ -6,17 +6,17 @@ import os
 import platform
 import signal
 import time
-from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.heartbeat import CLEANING, DriverLease, active_driver
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 LOOK = 0.2  # seconds between looks at the driver's lease
 
 
-def ask_to_stop(folder: Path) -> DriverLease | None:
+def ask_to_stop(folder: StoredPath) -> DriverLease | None:
     """Signal the driver that works on the study in ``folder``, once; ``None`` where there is none alive.
 
     A driver that is stopping already is left in peace: a second signal would not wait for running trials. Raises
@@ -52,7 +52,7 @@ def ask_to_stop(folder: Path) -> DriverLease | None:
     return driver
 
 
-def wait_until_gone(folder: Path, driver: DriverLease, seconds: float) -> bool:
+def wait_until_gone(folder: StoredPath, driver: DriverLease, seconds: float) -> bool:
     """Whether ``driver`` has let go of the study within ``seconds``: its session is closed then, or it died."""
     end = time.monotonic() + seconds
     while (lease := active_driver(folder)) is not None and lease.session == driver.session:
@@ -62,7 +62,7 @@ def wait_until_gone(folder: Path, driver: DriverLease, seconds: float) -> bool:
     return True
 
 
-def ended_as(folder: Path, driver: DriverLease) -> str | None:
+def ended_as(folder: StoredPath, driver: DriverLease) -> str | None:
     """How the session of ``driver`` ended: ``done``, ``interrupted``, ``failed``; ``None`` if it had not begun one."""
     for session in Accounts(read_events(folder / "ledger")).sessions:
         if session.opened.session == driver.session:

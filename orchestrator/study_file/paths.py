@@ -11,12 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
+from auxtune.orchestrator.storage.address import is_local, parse_path
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import ModelOptions
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
@@ -31,7 +33,7 @@ def task_sources(study: StudyFile) -> list[TaskSource]:
 
 
 def model_options(study: StudyFile) -> ModelOptions:
-    """The encoder: a folder where one is meant or there, else ``tiny`` or a hub id."""
+    """The encoder: a folder where one is meant or there, else ``tiny``, a folder of a Python package or a hub id."""
     model = study.options.model
     folder = _inside(study.folder, model.name)
     # A hub id has one slash at the most.
@@ -40,7 +42,7 @@ def model_options(study: StudyFile) -> ModelOptions:
         or model.name.endswith("/")
         or (model.name.count("/") > 1 or Path(model.name).is_absolute())
     )
-    is_folder = means_folder or (model.name != "tiny" and folder.exists())
+    is_folder = not is_packaged(model.name) and (means_folder or (model.name != "tiny" and folder.exists()))
     return ModelOptions(
         name=str(folder) if is_folder else model.name,
         layers=model.layers,
@@ -56,13 +58,13 @@ def earlier_folder(study: StudyFile) -> Path | None:
     return None if study.options.earlier is None else _inside(study.folder, study.options.earlier)
 
 
-def storage_folder(study: StudyFile) -> Path:
+def storage_folder(study: StudyFile) -> StoredPath:
     """The folder that holds the studies, here or in an object store."""
     storage = study.options.storage
-    return stored_path(storage) if "://" in storage else _inside(study.working_folder, storage)
+    return parse_path(storage) if "://" in storage else _inside(study.working_folder, storage)
 
 
-def study_folder(study: StudyFile) -> Path:
+def study_folder(study: StudyFile) -> StoredPath:
     """The folder that holds all that is kept of this study."""
     return storage_folder(study) / study.options.study
 
@@ -70,7 +72,7 @@ def study_folder(study: StudyFile) -> Path:
 def tokens_folder(study: StudyFile) -> Path:
     """Where tasks are kept as token ids, memory-mapped and so on this machine: they can always be made anew."""
     storage = storage_folder(study)
-    if not isinstance(storage, ObjectPath):
+    if is_local(storage):
         return storage / ".tokens"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "auxtune" / "tokens"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import typed
 
 _VIEW = "workflowType=machine_learning"
@@ -45,7 +45,7 @@ def compare_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     return f"{shown(base)}/#/compare-runs?runs={runs}&experiments={experiments}&{_VIEW}"
 
 
-def where_to_look(uri: str, folder: Path, experiment_id: str | None) -> str:
+def where_to_look(uri: str, folder: StoredPath, experiment_id: str | None) -> str:
     """What to say of where the runs of the study in ``folder`` are seen: an address, or what opens a page on a file.
 
     Of a server whose ``experiment_id`` is not known yet, the server.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset
@@ -17,6 +16,7 @@ from mlflow.entities import Dataset
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
 from auxtune.orchestrator.tracking.run_metrics import trained_shares
 from auxtune.orchestrator.tracking.run_words import Ending, standing_note, trial_name, trial_note
@@ -33,7 +33,7 @@ class Mirrored:
     study: str
     key: str  # the first session's id
     selector: str
-    folder: Path
+    folder: StoredPath
     params: dict[str, Any]  # the recipe, the same for every child
     datasets: Mapping[str, Dataset]  # of the tasks
     steps: Callable[[Proposal], int]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.scores import shown_score, value_noun
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import typed
 
 _NAMED = 3  # tasks in a name
 
 
-def standing_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
+def standing_note(accounts: Accounts, folder: StoredPath, ended: Ending | None) -> str:
     """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
     return "\n\n".join(_lines(accounts, folder, ended.reason if ended else "running"))
 
@@ -44,7 +44,7 @@ def trial_note(trial: Trial) -> str:
     return f"Trains {', '.join(f'{task} {share:.1%}' for task, share in proposal.shares.items())}."
 
 
-def _lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
+def _lines(accounts: Accounts, folder: StoredPath, state: str) -> Iterator[str]:
     if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
         yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
     else:
@@ -70,7 +70,7 @@ class Ending:
     reason: Reason
     answer: Answer | None = None
     note: str = ""
-    files: Sequence[Path] = ()
+    files: Sequence[StoredPath] = ()
     drawings: Mapping[str, str] = field(default_factory=dict)
 
     @property
