@@ -31,8 +31,13 @@ from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.selectors.kit.head_profiles import profiles, taus
-from auxtune.selectors.kit.similarity import gradient_cosines, layer_cka, normalised, similarity
+from auxtune.selectors.kit.head_profiles import build_profiles, compute_taus
+from auxtune.selectors.kit.similarity import (
+    compute_cosine,
+    compute_gradient_cosines,
+    compute_layer_cka,
+    compute_similarity,
+)
 from auxtune.trials.builtin import BUILTIN, hash_builtin
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -135,13 +140,13 @@ def joint_seconds(store: EvidenceStore, key: str, studies: Path) -> float:
 
 def tau_of_heads(runs: Sequence[Arrays]) -> np.ndarray:
     """Kendall's tau of head profiles, both directions alike."""
-    found = profiles(np.array([run["importance"] for run in runs]), "l2")
-    return np.array([taus(profile, found) for profile in found])
+    found = build_profiles(np.array([run["importance"] for run in runs]), "l2")
+    return np.array([compute_taus(profile, found) for profile in found])
 
 
 def least_cka(runs: Sequence[Arrays]) -> np.ndarray:
     """The least over layers of the unbiased CKA of hidden states."""
-    layers = layer_cka([run["hidden"] for run in runs]) if alike(runs, "texts") else None
+    layers = compute_layer_cka([run["hidden"] for run in runs]) if alike(runs, "texts") else None
     if layers is None:
         raise ValueError("hidden states of at least 200 texts, the same for all tasks, are needed")
     # A layer that is the same for all texts says nothing.
@@ -152,7 +157,7 @@ def mean_cosine(runs: Sequence[Arrays]) -> np.ndarray:
     """The mean over batches of the cosine of gradients at the common point."""
     if not alike(runs, "point"):
         raise ValueError("gradients must be taken at one point by all tasks")
-    return gradient_cosines([run["projections"] for run in runs])[0].mean(axis=0)
+    return compute_gradient_cosines([run["projections"] for run in runs])[0].mean(axis=0)
 
 
 def alike(runs: Sequence[Arrays], name: str) -> bool:
@@ -186,8 +191,8 @@ METHODS: dict[str, tuple[str, str, Callable[[Sequence[Arrays]], np.ndarray]]] = 
     "gradts": ("gradts_threshold", "head_importance", tau_of_heads),
     "representation": ("representation_gradient", "hidden_states", least_cka),
     "gradient": ("representation_gradient", "gradients", mean_cosine),
-    "covariance": ("covariance_similarity", "covariance", each_pair(similarity)),
-    "covariance_normalised": ("covariance_similarity", "covariance", each_pair(normalised)),
+    "covariance": ("covariance_similarity", "covariance", each_pair(compute_similarity)),
+    "covariance_normalised": ("covariance_similarity", "covariance", each_pair(compute_cosine)),
     "tag": ("{name: tag, order: exact}", JOINT, looked_up("affinity")),
     "tag_cosine": ("{name: tag, order: exact}", JOINT, looked_up("cosine")),
     "tag_first": ("{name: tag, order: first}", JOINT, looked_up("affinity")),

@@ -7,7 +7,7 @@ TABLE_DIR holds a recorded table of mixtures (``table.json``, ``rows.csv``). Eac
 correlation of predicted and true on the split ``test``, and where there is a split ``test_60m``, larger models trained
 on the same mixtures, on that too. ``difference`` is the mean over draws of blend less log-linear, its 95 % interval
 from a paired bootstrap over the rows judged on: every draw and both regressions see the same rows. ``skill`` is what
-cross-validation said beforehand, of the draw's rows alone, and ``blend`` the mean proportions.
+cross-validation said beforehand, of the draw's rows alone, and ``fit_blend`` the mean proportions.
 
 Each fit is chosen by the draw's rows alone. That roots of shares are worth having was seen on olmix64 and regmix17,
 test rows included, so on other tables expect a little less. ``seconds`` are of one fit, cross-validation included, on
@@ -28,7 +28,7 @@ from scipy.stats import rankdata
 
 from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import read_recorded
-from auxtune.selectors.kit.mixture_models import MODELS, blend, log_linear
+from auxtune.selectors.kit.mixture_models import MODELS, fit_blend, fit_log_linear
 
 Row = dict[str, Any]
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> shares (n, K), scores (n,)
@@ -86,15 +86,15 @@ def compared(splits: Splits, judged: list[str], count: int, draws: int) -> Row:
     for draw in range(draws):
         drawn = np.random.default_rng([draw, count]).permutation(len(scores))[:count]
         began = time.perf_counter()
-        ours = blend(shares[drawn], scores[drawn], draw)
+        ours = fit_blend(shares[drawn], scores[drawn], draw)
         took["blend"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        plain = log_linear(shares[drawn], scores[drawn])
+        plain = fit_log_linear(shares[drawn], scores[drawn])
         took["log_linear"].append(time.perf_counter() - began)
         if ours is None:
             raise SystemExit(f"--rows {count}: too few rows to learn from")
         for name in judged:
-            predicted[name]["blend"].append(ours.mean(splits[name][0]))
+            predicted[name]["blend"].append(ours.predict(splits[name][0]))
             predicted[name]["log_linear"].append(plain(splits[name][0]))
         skills.append(ours.skill.spearman)
         parts.append([ours.parts.get(name, 0.0) for name in MODELS])

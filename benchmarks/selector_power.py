@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from auxtune.selectors.kit.affinity import draw_subsets, preferences, reliability_of
-from auxtune.selectors.kit.linearised import linearised
-from auxtune.selectors.methods.grad_tag import skill_of
+from auxtune.selectors.kit.affinity import compute_preferences, draw_subsets, measure_reliability
+from auxtune.selectors.kit.linearised import build_linearised
+from auxtune.selectors.methods.grad_tag import measure_skill
 from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
 from auxtune.selectors.methods.transfer_prior import TransferPrior
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo, Transfer
@@ -83,7 +83,7 @@ def grad_tag(tasks: int, signal: float, seed: int, rows: int = 20, numbers: int 
             f"{part}_task": np.repeat(np.arange(tasks), rows),
         }
     masks = draw_subsets(tasks, min(max(3, tasks // 4), tasks - 1), 200, np.random.default_rng([seed, 1]))
-    lower = skill_of(linearised(arrays, 0.001), masks)["lower"]
+    lower = measure_skill(build_linearised(arrays, 0.001), masks)["lower"]
     return lower is not None and lower > 0
 
 
@@ -94,8 +94,8 @@ def tag(tasks: int, signal: float, seed: int, probes: int = 10) -> bool:
     lengths = np.linspace(0.5, 2, tasks)
     gradients = rng.normal(size=(probes, tasks, 30)) * lengths[:, None]
     noise = gradients @ gradients.swapaxes(1, 2) / 30**0.5 / (lengths**2).mean()
-    entries = np.array([preferences(table) for table in truth + noise])
-    return reliability_of(entries, tasks * (tasks - 2) / 2, seed).shown
+    entries = np.array([compute_preferences(table) for table in truth + noise])
+    return measure_reliability(entries, tasks * (tasks - 2) / 2, seed).shown
 
 
 CASES: Mapping[str, tuple[Any, str, tuple[int, ...], tuple[float, ...], int]] = {

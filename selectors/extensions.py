@@ -1,7 +1,7 @@
-"""What a selector may have beside its seven functions: protocols that are recognised by their methods.
+"""Optional abilities of a selector beyond its seven functions: protocols that are recognised by their methods.
 
-A selector needs none of these. Whoever runs or wraps selectors asks through the functions below, which answer for
-selectors without the method too.
+A selector needs none of these. Callers that run or wrap selectors use the functions below, which also answer for
+selectors without the method.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from auxtune.selectors.protocol import JSON, Evidence, Proposal, Selector
 
 @runtime_checkable
 class Continues(Protocol):
-    """What a selector has beside the seven functions if its proposals continue each other (``Continuation``)."""
+    """The method of a selector whose proposals continue each other (``Continuation``)."""
 
     def checkpoints_in_use(self, state: Any) -> frozenset[int]:
-        """The proposals from whose weights a pending or coming one may start; of all others they may be deleted."""
+        """The proposals from whose weights a pending or future one may start; weights of all others may be deleted."""
 
 
 @runtime_checkable
 class Wraps(Protocol):
-    """What a selector has beside the seven functions if other selectors propose for it."""
+    """The property of a selector for which other selectors propose."""
 
     @property
     def parts(self) -> tuple[Selector, ...]:
@@ -33,24 +33,24 @@ class Wraps(Protocol):
 
 @runtime_checkable
 class Reads(Protocol):
-    """What a selector has beside the seven functions if it has learned to read another answer out of the same trials.
+    """The method of a selector that, since an earlier version, reads another answer out of the same trials.
 
-    An answer is recorded with its reading. Where a study's recorded one is older, the study is read anew: its report
-    says what it would choose now, and `resume` confirms that.
+    An answer is recorded with its reading. If a study's recorded reading is older, the study is read again: its report
+    shows today's choice, and `resume` confirms it.
     """
 
     def reading(self, state: Any) -> int:
-        """Which way of reading ``select`` uses in ``state``, counted from 1: that of all selectors without one."""
+        """The number of the reading that ``select`` uses in ``state``; 1 is the first, and that of other selectors."""
 
 
 @runtime_checkable
 class Predicts(Protocol):
-    """What a selector has beside the seven functions if it can say what trials would come to that were never run."""
+    """The method of a selector that can predict the scores of trials that were never run."""
 
     def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
-        """For each proposal the score (higher is better) it would give each task that counts, empty where unknown.
+        """For each proposal the predicted score (higher is better) of each task that counts, empty where unknown.
 
-        With a primary that is the primary, with something ``scored`` that; else every task of the proposal.
+        That is the primary if there is one, what is ``scored`` if something is, and else every task of the proposal.
         """
 
 
@@ -136,25 +136,25 @@ def read_beliefs(selector: Selector, belief: Mapping[str, JSON]) -> Iterator[tup
             yield from ((".".join(filter(None, (stage, inner))), each) for inner, each in read_beliefs(part, own))
 
 
-def renumber(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
+def renumber_start(proposal: Proposal, numbers: Mapping[int, int]) -> Proposal:
     """``proposal`` with the start of its continuation under another count: a wrapper counts differently."""
     if proposal.continuation is None or proposal.continuation.start is None:
         return proposal
     return replace(proposal, continuation=replace(proposal.continuation, start=numbers[proposal.continuation.start]))
 
 
-def checkpoints_used_by(selector: Selector, state: Any) -> frozenset[int]:
-    """The proposals whose checkpoints ``selector`` has in use; none where it never continues one."""
+def list_checkpoints_in_use(selector: Selector, state: Any) -> frozenset[int]:
+    """The proposals whose checkpoints ``selector`` may still use; none if it never continues one."""
     return selector.checkpoints_in_use(state) if isinstance(selector, Continues) else frozenset()
 
 
-def version_of(selector: Selector) -> int:
-    """The version of what ``selector`` proposes: its own, raised by one for each version of a part that it wraps."""
+def add_versions(selector: Selector) -> int:
+    """The version of ``selector``'s proposals: its own, plus one for each further version of a part that it wraps."""
     parts = selector.parts if isinstance(selector, Wraps) else ()
     own: int = getattr(selector, "version", 1)
-    return own + sum(version_of(part) - 1 for part in parts)
+    return own + sum(add_versions(part) - 1 for part in parts)
 
 
-def reading_of(selector: Selector, state: Any) -> int:
-    """Which way of reading the answer of ``selector`` in ``state`` comes from; 1 where it has had only one."""
+def find_reading(selector: Selector, state: Any) -> int:
+    """The number of the reading behind the answer of ``selector`` in ``state``; 1 if it only ever had one."""
     return selector.reading(state) if isinstance(selector, Reads) else 1

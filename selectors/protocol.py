@@ -151,7 +151,7 @@ class Measure:
 class Kept:
     """Which of a task's training rows are trained on: named by a rule, counted, and known by their digest.
 
-    ``rule`` is what ``kept_rows`` needs to find them again in the evidence; ``sha256`` is of the row numbers kept.
+    ``rule`` is what ``find_kept_rows`` needs to find them again in the evidence; ``sha256`` is of the row numbers kept.
     """
 
     rule: Mapping[str, JSON]

@@ -5,8 +5,8 @@ A third party's selector arrives through the entry-point group ``auxtune.selecto
     [project.entry-points."auxtune.selectors"]
     markov = "my_package.markov:Markov"
 
-What steers inside a run (``Inner``) has names of its own, group ``auxtune.inner_selectors``. All that is to be known
-of a method is declared on its class or said by ``wants``, so nothing here or elsewhere branches on a name.
+Inner selectors (``Inner``), which steer inside a run, have a namespace of their own, group ``auxtune.inner_selectors``.
+Every fact about a method is declared on its class or returned by ``wants``, so no code branches on a name.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Registry:
 
     def describe(self) -> list[Method]:
         """The method table, in the order of ``names``."""
-        return [_method(name, self._load(name)) for name in self.names()]
+        return [_describe_method(name, self._load(name)) for name in self.names()]
 
     def _entries(self) -> dict[str, EntryPoint]:
         entries = {name: EntryPoint(name, value, self.group) for name, value in self.shipped.items()}
         for entry in entry_points(group=self.group):
             if entry.name in entries:
-                both = f"{_origin(entries[entry.name])} and {_origin(entry)}"
+                both = f"{_describe_origin(entries[entry.name])} and {_describe_origin(entry)}"
                 raise ValueError(f"{self.kind} {entry.name!r} must be given once, got {both}; rename one")
             entries[entry.name] = entry
         return entries
@@ -81,7 +81,7 @@ class Registry:
             near = difflib.get_close_matches(name, entries, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{self.kind} must be one of {', '.join(entries)}, got {name!r}{hint}")
-        origin = _origin(entries[name])
+        origin = _describe_origin(entries[name])
         try:
             cls: type[Any] = entries[name].load()
         except (ImportError, AttributeError) as error:
@@ -92,11 +92,11 @@ class Registry:
         return cls
 
 
-def _origin(entry: EntryPoint) -> str:
+def _describe_origin(entry: EntryPoint) -> str:
     return f"{entry.value} of {entry.dist.name if entry.dist else 'auxtune'}"
 
 
-def _method(name: str, cls: type[Any]) -> Method:
+def _describe_method(name: str, cls: type[Any]) -> Method:
     wants: Wants = cls().wants()
     return Method(
         name=name,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from auxtune.selectors.kit.affinity import Affinity, make_affinity
+from auxtune.selectors.kit.affinity import Affinity, build_affinity
 
 
 def table(rows: str) -> Affinity:
     names, values = zip(*(line.split(maxsplit=1) for line in rows.strip().splitlines()), strict=True)
-    return make_affinity(
+    return build_affinity(
         names, np.array([[float(value) for value in row.split()] for row in values]), "tag", "published"
     )
 

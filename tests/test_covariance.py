@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.similarity import centred, leading, leading_directions, normalised, similarity, svd_weights
+from auxtune.selectors.kit.similarity import (
+    compute_cosine,
+    compute_similarity,
+    compute_svd_weights,
+    find_leading_directions,
+    subtract_mean,
+    truncate_spectrum,
+)
 
 
 def moment(*rows):
@@ -25,8 +32,8 @@ def moment(*rows):
     ],
 )
 def test_the_score_of_small_inputs(first, second, score):
-    assert similarity(moment(*first), moment(*second)) == pytest.approx(score, abs=1e-6)
-    assert similarity(moment(*second), moment(*first)) == pytest.approx(score, abs=1e-6)
+    assert compute_similarity(moment(*first), moment(*second)) == pytest.approx(score, abs=1e-6)
+    assert compute_similarity(moment(*second), moment(*first)) == pytest.approx(score, abs=1e-6)
 
 
 def drawn(seed, rows=40, width=6):
@@ -38,7 +45,7 @@ def rotation(seed, width=6):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
 
 
-@pytest.mark.parametrize("score", [similarity, normalised])
+@pytest.mark.parametrize("score", [compute_similarity, compute_cosine])
 def test_what_a_score_does_not_depend_on_and_what_it_does(score):
     x, z, q = drawn(1), drawn(2), rotation(3)
     found = score(moment(*x), moment(*z))
@@ -51,7 +58,7 @@ def test_what_a_score_does_not_depend_on_and_what_it_does(score):
 def test_without_truncation_it_has_a_closed_form_and_with_it_that_of_the_leading_pairs():
     first, second = moment(*drawn(1)), moment(*drawn(2))
     closed = np.sqrt(np.trace(first @ second) / (np.trace(first) * np.trace(second)))
-    assert similarity(first, second, held=1.0) == pytest.approx(closed, abs=1e-12)
+    assert compute_similarity(first, second, held=1.0) == pytest.approx(closed, abs=1e-12)
 
     def pairs(c):
         values, vectors = np.linalg.eigh(c)
@@ -62,35 +69,35 @@ def test_without_truncation_it_has_a_closed_form_and_with_it_that_of_the_leading
 
     ours, theirs = pairs(first), pairs(second)
     slow = np.linalg.norm(ours.T @ theirs) / (np.linalg.norm(ours) * np.linalg.norm(theirs))
-    assert similarity(first, second, held=0.9) == pytest.approx(slow, abs=1e-12)
+    assert compute_similarity(first, second, held=0.9) == pytest.approx(slow, abs=1e-12)
 
 
 def test_the_leading_pairs_hold_their_share_and_one_less_does_not():
     c = np.diag([90.0, 9.0, 0.6, 0.4])
-    assert np.allclose(leading(c), np.diag([90.0, 9.0, 0.0, 0.0]))
-    assert np.allclose(leading(c, 0.995), np.diag([90.0, 9.0, 0.6, 0.0]))
-    assert np.allclose(leading(c, 1.0), c)
+    assert np.allclose(truncate_spectrum(c), np.diag([90.0, 9.0, 0.0, 0.0]))
+    assert np.allclose(truncate_spectrum(c, 0.995), np.diag([90.0, 9.0, 0.6, 0.0]))
+    assert np.allclose(truncate_spectrum(c, 1.0), c)
 
 
 def test_the_normalised_score_of_a_task_with_itself_is_one_and_the_papers_is_not():
     c = moment(*drawn(1))
     effective_rank = np.trace(c) ** 2 / np.sum(c * c)
-    assert normalised(c, c) == pytest.approx(1.0, abs=1e-12)
-    assert similarity(c, c, held=1.0) == pytest.approx(1 / np.sqrt(effective_rank), abs=1e-12)
+    assert compute_cosine(c, c) == pytest.approx(1.0, abs=1e-12)
+    assert compute_similarity(c, c, held=1.0) == pytest.approx(1 / np.sqrt(effective_rank), abs=1e-12)
 
 
 def test_about_the_mean_a_common_offset_counts_no_more():
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(500, 2)) * [1, 0.1], rng.normal(size=(500, 2)) * [0.1, 1]
     moments = [moment(*(x + 20)) / 500 for x in (first, second)]
-    about = [centred(c, (x + 20).mean(axis=0)) for c, x in zip(moments, (first, second), strict=True)]
+    about = [subtract_mean(c, (x + 20).mean(axis=0)) for c, x in zip(moments, (first, second), strict=True)]
     assert np.allclose(about[0], np.cov(first.T, bias=True), atol=1e-9)
-    assert normalised(*moments) > 0.99
-    assert normalised(*about) < 0.1
+    assert compute_cosine(*moments) > 0.99
+    assert compute_cosine(*about) < 0.1
 
 
 def test_a_task_without_any_variation_is_like_nobody():
-    assert similarity(np.zeros((2, 2)), np.eye(2)) == normalised(np.zeros((2, 2)), np.eye(2)) == 0.0
+    assert compute_similarity(np.zeros((2, 2)), np.eye(2)) == compute_cosine(np.zeros((2, 2)), np.eye(2)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -104,16 +111,16 @@ def test_a_task_without_any_variation_is_like_nobody():
 )
 def test_the_weights_of_small_columns(columns, rank, weights):
     theta = np.array(columns, dtype=float).T
-    assert svd_weights(theta, rank) == pytest.approx(weights, abs=1e-12)
-    assert svd_weights(-theta, rank) == pytest.approx(weights, abs=1e-12)
+    assert compute_svd_weights(theta, rank) == pytest.approx(weights, abs=1e-12)
+    assert compute_svd_weights(-theta, rank) == pytest.approx(weights, abs=1e-12)
     flipped = theta * [-1, *[1] * (len(columns) - 1)]
-    assert svd_weights(flipped, rank) == pytest.approx(weights, abs=1e-12), "a sign of labels means nothing"
+    assert compute_svd_weights(flipped, rank) == pytest.approx(weights, abs=1e-12), "a sign of labels means nothing"
 
 
 def test_at_full_rank_a_weight_is_only_a_norm_and_duplicates_share_one():
     theta = np.random.default_rng(0).normal(size=(7, 4))
-    assert svd_weights(theta, 4) == pytest.approx(np.linalg.norm(theta, axis=0), abs=1e-12)
-    twice = svd_weights(np.column_stack([theta, theta[:, 1]]), 2)
+    assert compute_svd_weights(theta, 4) == pytest.approx(np.linalg.norm(theta, axis=0), abs=1e-12)
+    twice = compute_svd_weights(np.column_stack([theta, theta[:, 1]]), 2)
     assert twice[1] == pytest.approx(twice[4], abs=1e-12)
 
 
@@ -131,7 +138,7 @@ class Linear:
 
     def optimum(self, r):
         """(XᵀX)⁻¹ V D Q_r, with Q_r the leading directions of the weighted label columns."""
-        return self.v / self.d @ leading_directions(self.columns, r)
+        return self.v / self.d @ find_leading_directions(self.columns, r)
 
     def loss(self, b):
         hidden = self.x @ b

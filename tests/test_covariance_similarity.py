@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.similarity import centred, normalised, similarity
+from auxtune.selectors.kit.similarity import compute_cosine, compute_similarity, subtract_mean
 from auxtune.selectors.methods.covariance_similarity import CovarianceSimilarity
 from auxtune.selectors.protocol import Done, Measure, Outcome, Problem, Proposal, TaskInfo
 
@@ -90,12 +90,12 @@ def test_each_option_of_the_score_is_used():
     for task in NAMES:
         x = rng.normal(size=(30, 3)) * [3, 1, 0.5] + rng.normal(size=3)
         moments[task] = {"covariance": x.T @ x / 30, "mean": x.mean(axis=0)}
-    for score, compare in (("paper", similarity), ("normalised", normalised)):
+    for score, compare in (("paper", compute_similarity), ("normalised", compute_cosine)):
         for about in (False, True):
             selector = CovarianceSimilarity(score=score, centred=about)
             state = driven(selector)[1]
             found = selector.select(state, {f"key {task}": moments[task] for task in NAMES}).belief["similarity"]
-            made = {t: centred(**_named(held)) if about else held["covariance"] for t, held in moments.items()}
+            made = {t: subtract_mean(**_named(held)) if about else held["covariance"] for t, held in moments.items()}
             assert found == pytest.approx({task: compare(made["p"], made[task]) for task in "abc"}, abs=1e-12)
 
 

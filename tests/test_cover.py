@@ -9,14 +9,21 @@ import pytest
 from published_affinity import CELEBA, CELEBA_COSINE, TASKONOMY
 
 from auxtune.selectors.kit import cover as covers
-from auxtune.selectors.kit.affinity import make_affinity
-from auxtune.selectors.kit.cover import clustered, cover
-from auxtune.selectors.kit.grouping import Group, Grouping, assign_to_best, complete_linkage, spectral, worth
+from auxtune.selectors.kit.affinity import build_affinity
+from auxtune.selectors.kit.cover import cover, cover_by_clusters
+from auxtune.selectors.kit.grouping import (
+    Group,
+    Grouping,
+    assign_to_best,
+    cluster_by_linkage,
+    cluster_spectrally,
+    compute_worth,
+)
 
 
 def random_table(tasks, seed=0):
     values = np.random.default_rng(seed).normal(size=(tasks, tasks))
-    return make_affinity([f"t{i}" for i in range(tasks)], values, "random", "nothing")
+    return build_affinity([f"t{i}" for i in range(tasks)], values, "random", "nothing")
 
 
 def groups_of(grouping):
@@ -34,7 +41,7 @@ def best_of_all(affinity, models, singletons):
     groups = [g for size in range(least, tasks + 1) for g in itertools.combinations(range(tasks), size)]
     onto = np.full((len(groups), tasks), -np.inf)
     for row, group in enumerate(groups):
-        onto[row, list(group)] = worth(affinity.values, group)
+        onto[row, list(group)] = compute_worth(affinity.values, group)
     sofar = onto  # what each task has of one group, two … (sets of groups, tasks)
     for _ in range(models - 2):
         sofar = np.maximum(sofar[:, None], onto[None]).reshape(-1, tasks)
@@ -116,7 +123,7 @@ def check_grouping(grouping, affinity):
     total = 0.0
     for group in grouping.groups:
         assert set(group.serves) <= set(group.tasks)
-        onto = worth(affinity.among(group.tasks).values, range(len(group.tasks)))
+        onto = compute_worth(affinity.restrict_to(group.tasks).values, range(len(group.tasks)))
         total += sum(onto[group.tasks.index(task)] for task in group.serves)
     assert grouping.score == pytest.approx(total / len(affinity.tasks))
 
@@ -130,28 +137,28 @@ def test_more_models_are_never_worse(singletons):
 
 
 def test_the_order_of_the_tasks_changes_nothing():
-    turned = CELEBA.among(CELEBA.tasks[4:] + CELEBA.tasks[:4][::-1])
+    turned = CELEBA.restrict_to(CELEBA.tasks[4:] + CELEBA.tasks[:4][::-1])
     for models in (2, 3, 4):
         assert groups_of(cover(turned, models)) == groups_of(cover(CELEBA, models))
 
 
 def test_a_constant_shifts_the_objective_and_keeps_the_groups():
     for table, models in ((TASKONOMY, 3), (CELEBA, 3), (random_table(8), 2)):
-        shifted = make_affinity(table.tasks, table.values + 17.25, "tag", "shifted")
+        shifted = build_affinity(table.tasks, table.values + 17.25, "tag", "shifted")
         assert cover(shifted, models).groups == cover(table, models).groups
         assert cover(shifted, models).score == pytest.approx(cover(table, models).score + 17.25)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e9])
 def test_the_scale_of_the_affinities_does_not_matter(scale):
-    scaled = make_affinity(CELEBA.tasks, CELEBA.values * scale, "tag", "scaled")
+    scaled = build_affinity(CELEBA.tasks, CELEBA.values * scale, "tag", "scaled")
     assert cover(scaled, 3).groups == cover(CELEBA, 3).groups
 
 
 def test_of_equal_groupings_the_one_with_fewer_and_smaller_groups_wins():
-    same = make_affinity("abcd", np.full((4, 4), 0.1), "m", "x")
+    same = build_affinity("abcd", np.full((4, 4), 0.1), "m", "x")
     assert cover(same, 3).groups == (Group(("a", "b", "c", "d"), ("a", "b", "c", "d")),)
-    blocks = make_affinity("abcd", np.kron(np.eye(2), np.ones((2, 2))), "m", "x")
+    blocks = build_affinity("abcd", np.kron(np.eye(2), np.ones((2, 2))), "m", "x")
     assert groups_of(cover(blocks, 4)) == sets("a b", "c d")
 
 
@@ -182,14 +189,14 @@ def test_thirteen_tasks_are_proven_too():
     table = random_table(13, seed=2)
     found = cover(table, 4)
     assert found.proven and len(found.groups) <= 4
-    assert found.score >= clustered(table, 4).score
+    assert found.score >= cover_by_clusters(table, 4).score
     check_grouping(found, table)
 
 
 def test_one_task_is_a_group_by_itself_and_its_worth_is_unknown_unless_measured():
-    unknown = make_affinity("a", np.array([[np.nan]]), "m", "x")
+    unknown = build_affinity("a", np.array([[np.nan]]), "m", "x")
     assert cover(unknown, 2) == Grouping((Group(("a",), ("a",)),), None, True)
-    assert cover(make_affinity("a", np.array([[0.3]]), "m", "x"), 2, singletons=True).score == pytest.approx(0.3)
+    assert cover(build_affinity("a", np.array([[0.3]]), "m", "x"), 2, singletons=True).score == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +213,7 @@ def test_what_cannot_be_covered_is_refused(tasks, models, unknown, singletons, m
     if unknown is not None:
         values[unknown] = np.nan
     with pytest.raises(ValueError, match=message):
-        cover(make_affinity([f"t{i}" for i in range(tasks)], values, "m", "x"), models, singletons)
+        cover(build_affinity([f"t{i}" for i in range(tasks)], values, "m", "x"), models, singletons)
 
 
 def in_blocks(sizes, noise, seed=0):
@@ -216,19 +223,19 @@ def in_blocks(sizes, noise, seed=0):
     values += noise * np.random.default_rng(seed + 1).normal(size=values.shape)
     names = [f"t{i}" for i in range(len(labels))]
     members = {frozenset(n for n, own in zip(names, labels, strict=True) if own == label) for label in set(labels)}
-    return make_affinity(names, values, "blocks", "made"), members
+    return build_affinity(names, values, "blocks", "made"), members
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_both_ways_to_cluster_find_the_blocks(noise):
     table, blocks = in_blocks((9, 8, 7), noise)
-    assert {frozenset(cluster) for cluster in spectral(table, 3)} == blocks
-    assert {frozenset(cluster) for cluster in complete_linkage(table, 2.0, 3)} == blocks
+    assert {frozenset(cluster) for cluster in cluster_spectrally(table, 3)} == blocks
+    assert {frozenset(cluster) for cluster in cluster_by_linkage(table, 2.0, 3)} == blocks
 
 
 def test_beyond_twenty_tasks_each_cluster_is_served_by_its_best_group():
     table, blocks = in_blocks((9, 8, 7), noise=0.2)
-    found = clustered(table, 3)
+    found = cover_by_clusters(table, 3)
     assert {frozenset(group.serves) for group in found.groups} == blocks
     assert not found.proven
     check_grouping(found, table)
@@ -236,35 +243,35 @@ def test_beyond_twenty_tasks_each_cluster_is_served_by_its_best_group():
 
 def test_a_cluster_of_one_is_served_by_a_group_with_its_best_helper():
     table = random_table(24)
-    found = clustered(table, 24)
+    found = cover_by_clusters(table, 24)
     best = np.where(np.eye(24, dtype=bool), -np.inf, table.values).max(axis=1)
     assert found.score == pytest.approx(best.mean())
     check_grouping(found, table)
 
 
 def test_in_a_cluster_every_pair_reaches_the_threshold():
-    table = random_table(15, seed=3).symmetrised()
-    clusters = complete_linkage(table, 0.2)
+    table = random_table(15, seed=3).average_directions()
+    clusters = cluster_by_linkage(table, 0.2)
     assert sorted(task for cluster in clusters for task in cluster) == sorted(table.tasks)
     assert max(len(cluster) for cluster in clusters) > 1
     for cluster in clusters:
-        assert all(table.onto(one)[other] >= 0.2 for one, other in itertools.permutations(cluster, 2))
+        assert all(table.read_row(one)[other] >= 0.2 for one, other in itertools.permutations(cluster, 2))
 
 
 def test_where_clusters_are_too_many_the_nearest_are_joined():
     values = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [1, 1, 0, 2], [1, 1, 2, 0]], dtype=float)
-    table = make_affinity("abcd", values, "m", "x")
-    assert complete_linkage(table, 2.0) == (("a", "b"), ("c", "d"))
-    assert complete_linkage(table, 2.5) == (("a", "b"), ("c",), ("d",))
-    assert complete_linkage(table, 2.5, most=2) == (("a", "b"), ("c", "d"))
-    assert complete_linkage(table, 2.5, most=3) == (("a", "b"), ("c",), ("d",))
+    table = build_affinity("abcd", values, "m", "x")
+    assert cluster_by_linkage(table, 2.0) == (("a", "b"), ("c", "d"))
+    assert cluster_by_linkage(table, 2.5) == (("a", "b"), ("c",), ("d",))
+    assert cluster_by_linkage(table, 2.5, most=2) == (("a", "b"), ("c", "d"))
+    assert cluster_by_linkage(table, 2.5, most=3) == (("a", "b"), ("c",), ("d",))
 
 
 def test_more_clusters_than_tasks_leave_each_alone_and_unknown_affinities_are_refused():
     table = random_table(3)
-    assert spectral(table, 3) == (("t0",), ("t1",), ("t2",))
-    unknown = make_affinity("ab", np.array([[0, np.nan], [1, 0]]), "m", "x")
-    for cluster in (lambda: spectral(unknown, 1), lambda: complete_linkage(unknown, 0.0)):
+    assert cluster_spectrally(table, 3) == (("t0",), ("t1",), ("t2",))
+    unknown = build_affinity("ab", np.array([[0, np.nan], [1, 0]]), "m", "x")
+    for cluster in (lambda: cluster_spectrally(unknown, 1), lambda: cluster_by_linkage(unknown, 0.0)):
         with pytest.raises(ValueError, match="clusters need every affinity"):
             cluster()
 

@@ -34,7 +34,7 @@ from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.study_file.paths import model_options, task_sources
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.selectors.kit.kept_rows import digest_of
+from auxtune.selectors.kit.kept_rows import digest_rows
 from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
 from auxtune.trials.checkpoint import read_checkpoint
@@ -331,8 +331,8 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path, monkeypatch
     rows = np.arange(0, 80, 2)
     folder = tmp_path / "studies" / "small"
     (folder / "rows").mkdir(parents=True)
-    np.save(folder / "rows" / f"{digest_of(rows)}.npy", rows)
-    kept = Kept({}, len(read["value"].splits["train"]), len(rows), digest_of(rows))
+    np.save(folder / "rows" / f"{digest_rows(rows)}.npy", rows)
+    kept = Kept({}, len(read["value"].splits["train"]), len(rows), digest_rows(rows))
     shares = {"pair": 0.5, "value": 0.5}
     wanted = ModelSpec("", Proposal(tuple(shares), shares, rows={"value": kept}), ("pair",))
     exporter = ModelExporter(StudyContext.from_data(study, read, base), read, tasks, base, Slots(1, 0, 1), print)

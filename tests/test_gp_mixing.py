@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.mixtures import SMALLEST, count_cycle, executed, to_point, to_shares
+from auxtune.selectors.kit.mixtures import SMALLEST, convert_to_point, convert_to_shares, count_cycle, share_by_cycle
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, TaskInfo
 
@@ -28,7 +28,7 @@ def search(selector: GPMixing, problem: Problem, objective: Objective, order: Se
         if isinstance(asked, Done):
             return scores
         assert isinstance(asked, Proposal)
-        shares = executed(count_cycle(asked.weights or {}, problem.primary))
+        shares = share_by_cycle(count_cycle(asked.weights or {}, problem.primary))
         state = selector.proposed(state, number, replace(asked, weights=shares))
         scores.append(objective(np.array([shares.get(name, 0.0) for name in order])))
         state = selector.told(state, number, Outcome(scores[-1]))
@@ -37,7 +37,7 @@ def search(selector: GPMixing, problem: Problem, objective: Objective, order: Se
 
 def pair(share: float) -> Proposal:
     """Two tasks, as the selector would have asked for them."""
-    point = to_point(np.array([share, 1 - share]), 0.1)
+    point = convert_to_point(np.array([share, 1 - share]), 0.1)
     return Proposal(("t0", "t1"), {"t0": share, "t1": 1 - share}, notes={"point": point.tolist()})
 
 
@@ -49,7 +49,7 @@ def concave(optimum: np.ndarray) -> Objective:
 def test_uniform_points_are_uniform_mixtures(tasks: int) -> None:
     points = np.random.default_rng(0).random((4000, tasks - 1))
     # Without the cut of small shares, whose bound goes to 0 here with the many tasks' shares: moments of Dirichlet(1).
-    shares = np.stack([to_shares(point, 0.0) for point in points])
+    shares = np.stack([convert_to_shares(point, 0.0) for point in points])
     kept = (shares > 0).mean()
     assert kept > 0.8
     assert shares.mean(axis=0) == pytest.approx(np.full(tasks, 1 / tasks), abs=0.02)
@@ -60,20 +60,20 @@ def test_uniform_points_are_uniform_mixtures(tasks: int) -> None:
 @pytest.mark.parametrize("floor", [0.0, 0.1])
 def test_a_mixture_comes_back_from_its_point(floor: float) -> None:
     for point in np.random.default_rng(1).random((200, 4)):
-        shares = to_shares(point, floor)
+        shares = convert_to_shares(point, floor)
         assert shares.sum() == pytest.approx(1)
         assert shares[0] >= floor
         assert all(share == 0 or share >= SMALLEST for share in shares[1:])
-        assert to_shares(to_point(shares, floor), floor) == pytest.approx(shares)
+        assert convert_to_shares(convert_to_point(shares, floor), floor) == pytest.approx(shares)
 
 
 def test_extreme_mixtures_have_points() -> None:
     alone = np.array([1.0, 0.0, 0.0])
-    assert to_shares(to_point(alone, 0.1), 0.1) == pytest.approx(alone)
+    assert convert_to_shares(convert_to_point(alone, 0.1), 0.1) == pytest.approx(alone)
     last = np.array([0.1, 0.0, 0.9])
-    assert to_shares(to_point(last, 0.1), 0.1) == pytest.approx(last)
+    assert convert_to_shares(convert_to_point(last, 0.1), 0.1) == pytest.approx(last)
     below = np.array([0.05, 0.05, 0.9])  # a cycle may give the primary less than was asked for
-    assert np.isfinite(to_point(below, 0.1)).all()
+    assert np.isfinite(convert_to_point(below, 0.1)).all()
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_it_predicts_mixtures_that_were_never_tried_and_nothing_before_it_has_le
     state = selector.start(problem)
     assert selector.predict(state, {}, mixtures[:2]) == [{}, {}]
     for number, (mixture, row) in enumerate(zip(mixtures[:30], shares[:30], strict=True)):
-        asked = replace(mixture, notes={"point": to_point(row, 0.1).tolist()})
+        asked = replace(mixture, notes={"point": convert_to_point(row, 0.1).tolist()})
         state = selector.told(selector.proposed(state, number, asked), number, Outcome(law(row)))
     predicted = [each["t0"] for each in selector.predict(state, {}, mixtures[30:])]
     assert np.corrcoef(predicted, [law(row) for row in shares[30:]])[0, 1] > 0.9

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.extensions import Predicts
-from auxtune.selectors.kit.affinity import draw_subsets, independent
-from auxtune.selectors.kit.linearised import linearised
-from auxtune.selectors.methods.grad_tag import GradTag, skill_of
+from auxtune.selectors.kit.affinity import count_independent, draw_subsets
+from auxtune.selectors.kit.linearised import build_linearised
+from auxtune.selectors.methods.grad_tag import GradTag, measure_skill
 from auxtune.selectors.protocol import Done, Kept, Measure, Outcome, Problem, Proposal, TaskInfo
 
 TASKS = ("a", "b", "c", "d", "e", "f")
@@ -101,11 +101,11 @@ def test_with_a_primary_it_is_trained_with_what_is_not_estimated_to_harm_it(prim
         kin = next(block for block in BLOCKS if primary in block)
         assert (selection.kind, selection.weights) == ("mixture", None)
         assert selection.tasks == tuple(task for task in TASKS if task in kin), "whatever the others need"
-        model = linearised(arrays(rows=200), GradTag().regularisation)
+        model = build_linearised(arrays(rows=200), GradTag().regularisation)
         told = {each["with"]: each["loss"] for each in selection.belief["estimates"]}
         ranked = [primary, *selection.belief["onto_primary"]]
         for kept, loss in told.items():
-            fit = model.losses(dict.fromkeys(ranked[: kept + 1], 1.0))
+            fit = model.estimate_losses(dict.fromkeys(ranked[: kept + 1], 1.0))
             assert loss == pytest.approx(fit[TASKS.index(primary)])
         assert set(told) == set(range(6)) and max(told[0], told[1], told[2]) < told[3] < told[4] < told[5]
 
@@ -170,7 +170,7 @@ def test_predictions_are_minus_the_losses_of_the_fits():
     assert isinstance(selector, Predicts)
     asked = [Proposal(("a", "c")), Proposal(("a", "b")), Proposal(("a", "b"), weights={"a": 0.9, "b": 0.1})]
     alike, apart, mostly = selector.predict(state, evidence, asked)
-    losses = linearised(evidence["key"], 0.3).losses({"a": 1.0, "c": 1.0})
+    losses = build_linearised(evidence["key"], 0.3).estimate_losses({"a": 1.0, "c": 1.0})
     assert alike == {"a": -losses[0], "c": -losses[2]}
     assert alike["a"] > mostly["a"] > apart["a"] and apart["b"] > mostly["b"]
     primary = told(selector, problem_of(primary="a"))
@@ -195,7 +195,7 @@ def test_the_skill_of_many_tasks_counts_only_numbers_that_their_subsets_make_ind
     """Of every subset of a size all are; 200 of five of 20 tasks are worth half of the 360, 63 of 12 as little."""
 
     def worth(tasks, size, count):
-        return independent(draw_subsets(tasks, size, count, np.random.default_rng(0)))
+        return count_independent(draw_subsets(tasks, size, count, np.random.default_rng(0)))
 
     assert worth(5, 3, 200) == pytest.approx(15) and worth(8, 3, 200) == pytest.approx(48)
     assert worth(20, 5, 200) == pytest.approx(174, abs=8)
@@ -208,7 +208,7 @@ def test_noise_in_20_tasks_shows_no_skill_more_often_than_is_promised():
     """One in twenty; of 100, with three standard errors. Counting all 360 numbers twelve of 100 were believed."""
     tasks, believed = [f"t{i}" for i in range(20)], 0
     for seed in range(100):
-        model = linearised(arrays(tasks, strength=0.0, rows=20, seed=1000 + seed, blocks=((), ())), 0.001)
+        model = build_linearised(arrays(tasks, strength=0.0, rows=20, seed=1000 + seed, blocks=((), ())), 0.001)
         masks = draw_subsets(20, 5, 200, np.random.default_rng([seed, 1]))
-        believed += skill_of(model, masks)["lower"] > 0
+        believed += measure_skill(model, masks)["lower"] > 0
     assert believed <= 11

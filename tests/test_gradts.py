@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.methods.gradts_threshold import GradTSThreshold, prediction_bound
+from auxtune.selectors.methods.gradts_threshold import GradTSThreshold, bound_prediction
 from auxtune.selectors.methods.gradts_trial import GradTSTrial
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, Selector, TaskInfo, Wait
 from auxtune.selectors.testing.contract import SelectorContract
@@ -155,11 +155,11 @@ def test_twins_of_the_primary_in_the_ledger_of_an_earlier_version_still_make_its
 
 
 def test_the_bound_holds_one_more_draw_in_95_of_100() -> None:
-    assert prediction_bound([-1.0, 0.0, 1.0]) == pytest.approx(3.3717, abs=1e-4)
-    assert prediction_bound([0.0, 2**0.5]) == pytest.approx(0.5**0.5 + 7.733, abs=1e-3)
+    assert bound_prediction([-1.0, 0.0, 1.0]) == pytest.approx(3.3717, abs=1e-4)
+    assert bound_prediction([0.0, 2**0.5]) == pytest.approx(0.5**0.5 + 7.733, abs=1e-3)
     times = 4000
     draws = np.random.default_rng(1).normal(5, 2, size=(times, 4))
-    below = np.mean([draw[3] < prediction_bound(draw[:3].tolist()) for draw in draws])
+    below = np.mean([draw[3] < bound_prediction(draw[:3].tolist()) for draw in draws])
     assert abs(below - 0.95) < 4 * (0.95 * 0.05 / times) ** 0.5
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auxtune.selectors import registry
-from auxtune.selectors.kit.kept_rows import kept_rows
+from auxtune.selectors.kit.kept_rows import find_kept_rows
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gradts_instance import GradTSInstance
@@ -49,7 +49,7 @@ def test_rows_of_the_auxiliaries_are_kept_and_all_of_the_primary() -> None:
     assert answer.tasks == ("target", "helps", "too")
     assert answer.instances is not None and set(answer.instances) == {"helps", "too"}
     for task, kept in answer.instances.items():
-        numbers = kept_rows(kept.rule, story.evidence)
+        numbers = find_kept_rows(kept.rule, story.evidence)
         assert 0 < len(numbers) == kept.kept < kept.rows == 400
         assert task in kept.rule["instances"] and "target" in kept.rule["profile"]
     assert story.proposals[-1].rows == answer.instances
@@ -66,7 +66,7 @@ def test_of_several_thresholds_the_best_score_wins_and_their_rows_are_nested() -
     best = max(cuts, key=lambda cut: cut["score"])
     assert answer.belief["instances"]["threshold"] == best["threshold"]
     rules = [proposal.rows["helps"].rule for proposal in story.proposals if proposal.rows]
-    sets = [set(kept_rows(rule, story.evidence).tolist()) for rule in rules]
+    sets = [set(find_kept_rows(rule, story.evidence).tolist()) for rule in rules]
     assert len(sets) == 3 and all(higher < lower for lower, higher in itertools.pairwise(sets))
 
 

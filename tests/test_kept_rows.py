@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from auxtune.selectors.kit import head_profiles
 from auxtune.selectors.kit import kept_rows as module
-from auxtune.selectors.kit.kept_rows import kept, kept_at, kept_rows, rule_for
+from auxtune.selectors.kit.kept_rows import build_rule, count_kept, count_kept_at_each, find_kept_rows
 
 KEYS = ("profile", "instances")
 
@@ -47,57 +47,57 @@ def by_scipy(evidence, norm, threshold):
 @pytest.mark.parametrize("threshold", [0.1, 0.42, 0.7])
 def test_the_rows_kept_are_those_that_scipy_would_keep(norm, threshold):
     evidence = evidence_of()
-    found = kept_rows(rule_for(*KEYS, norm, threshold), evidence)
+    found = find_kept_rows(build_rule(*KEYS, norm, threshold), evidence)
     assert found.dtype == np.int64
     assert found.tolist() == by_scipy(evidence, norm, threshold)
     assert 0 < len(found) < 400
 
 
 def test_the_number_of_rows_looked_at_at_once_changes_nothing(monkeypatch):
-    evidence, rule = evidence_of(), rule_for(*KEYS, "l2", 0.42)
-    whole = kept_rows(rule, evidence).tolist()
+    evidence, rule = evidence_of(), build_rule(*KEYS, "l2", 0.42)
+    whole = find_kept_rows(rule, evidence).tolist()
     monkeypatch.setattr(module, "_CHUNK", 7 * 12)
     monkeypatch.setattr(head_profiles, "_CHUNK", 3 * 144)
-    assert kept_rows(rule, evidence).tolist() == whole
+    assert find_kept_rows(rule, evidence).tolist() == whole
 
 
 def test_kept_counts_the_rows_and_names_them_by_digest():
     importance = np.array([[[1, 2, 3]], [[3, 2, 1]], [[1, 2, 9]], [[1, 3, 2]]], np.float32)
     evidence = {"p": {"importance": np.array([[1, 2, 3]], np.float32)}, "x": {"importance": importance}}
-    rule = rule_for("p", "x", "l2", 0.5)
-    assert kept_rows(rule, evidence).tolist() == [0, 2]
-    found = kept(rule, evidence)
+    rule = build_rule("p", "x", "l2", 0.5)
+    assert find_kept_rows(rule, evidence).tolist() == [0, 2]
+    found = count_kept(rule, evidence)
     assert (found.rows, found.kept, found.rule) == (4, 2, rule)
     assert found.sha256 == hashlib.sha256(struct.pack("<2q", 0, 2)).hexdigest()
-    assert kept({**rule, "threshold": 1 / 3}, evidence).kept == 3  # a tau of exactly the threshold is enough
+    assert count_kept({**rule, "threshold": 1 / 3}, evidence).kept == 3  # a tau of exactly the threshold is enough
 
 
 def test_a_rule_is_json_and_finds_the_same_rows_when_read_again():
-    evidence, rule = evidence_of(), rule_for(*KEYS, "sum", 0.42)
+    evidence, rule = evidence_of(), build_rule(*KEYS, "sum", 0.42)
     again = json.loads(json.dumps(rule))
     assert again == rule
-    assert kept(again, evidence) == kept(rule, evidence)
+    assert count_kept(again, evidence) == count_kept(rule, evidence)
 
 
 def test_a_higher_threshold_keeps_fewer_of_the_same_rows():
     evidence, thresholds = evidence_of(), np.linspace(-1, 1.05, 42).tolist()
-    rule = rule_for(*KEYS, "l2", 0)
-    sets = [set(kept_rows({**rule, "threshold": each}, evidence).tolist()) for each in thresholds]
+    rule = build_rule(*KEYS, "l2", 0)
+    sets = [set(find_kept_rows({**rule, "threshold": each}, evidence).tolist()) for each in thresholds]
     assert all(higher <= lower for lower, higher in itertools.pairwise(sets))
     assert sets[0] == set(range(400)) and sets[-1] == set()
     assert len({len(each) for each in sets}) > 10
-    found = kept_at(rule, thresholds, evidence)
-    assert found == [kept({**rule, "threshold": each}, evidence) for each in thresholds]
+    found = count_kept_at_each(rule, thresholds, evidence)
+    assert found == [count_kept({**rule, "threshold": each}, evidence) for each in thresholds]
     assert [each.kept for each in found] == [len(each) for each in sets]
 
 
 def test_no_rows_are_kept_of_none():
     evidence = evidence_of()
     evidence["instances"] = {"importance": evidence["instances"]["importance"][:0]}
-    found = kept(rule_for(*KEYS, "l2", -1), evidence)
+    found = count_kept(build_rule(*KEYS, "l2", -1), evidence)
     assert (found.rows, found.kept, found.sha256) == (0, 0, hashlib.sha256(b"").hexdigest())
 
 
 def test_an_unknown_statistic_is_refused():
     with pytest.raises(ValueError, match="rows are kept by head_importance_tau, got 'loss'"):
-        kept_rows({**rule_for(*KEYS, "l2", 0.42), "statistic": "loss"}, evidence_of())
+        find_kept_rows({**build_rule(*KEYS, "l2", 0.42), "statistic": "loss"}, evidence_of())

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.extensions import Predicts
-from auxtune.selectors.kit.membership import coefficient_map, fitted, held_out
-from auxtune.selectors.kit.skill import rank_skill
+from auxtune.selectors.kit.membership import build_coefficient_map, fit_memberships, predict_held_out
+from auxtune.selectors.kit.skill import measure_rank_skill
 from auxtune.selectors.methods.linear_surrogate import LinearSurrogate
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Wait
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
-from auxtune.selectors.testing.contract import SelectorContract, problem_of
+from auxtune.selectors.testing.contract import SelectorContract, build_problem
 from auxtune.selectors.testing.study import fold, simulate_study
 
 PAIRS = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]], dtype=float)
@@ -28,23 +28,23 @@ WORLD = SyntheticBenchmark(
 
 
 def test_least_squares_and_averages_on_every_pair_of_four():
-    without = coefficient_map(PAIRS, intercept=False) @ MEANS
+    without = build_coefficient_map(PAIRS, intercept=False) @ MEANS
     assert without == pytest.approx([0, 0.5, 1, 1.5], abs=1e-12)
-    assert coefficient_map(PAIRS) @ MEANS == pytest.approx(without - 0.75, abs=1e-12)
-    averages = coefficient_map(PAIRS, "average", intercept=False) @ MEANS
+    assert build_coefficient_map(PAIRS) @ MEANS == pytest.approx(without - 0.75, abs=1e-12)
+    averages = build_coefficient_map(PAIRS, "average", intercept=False) @ MEANS
     assert averages == pytest.approx([1, 4 / 3, 5 / 3, 2])
-    assert coefficient_map(PAIRS, "average") @ MEANS == pytest.approx(averages - MEANS.mean())
+    assert build_coefficient_map(PAIRS, "average") @ MEANS == pytest.approx(averages - MEANS.mean())
 
 
 def test_the_fit_gives_back_what_is_additive_and_ridge_draws_it_to_the_mean():
-    fit = fitted(PAIRS, MEANS)
-    assert fit.of(PAIRS) == pytest.approx(MEANS)
-    assert fit.of(np.array([[0, 0, 1.0, 1], [0, 1, 1, 1]])) == pytest.approx([2.5, 2.25])
-    shrunk = fitted(PAIRS, MEANS, ridge=2.0)
+    fit = fit_memberships(PAIRS, MEANS)
+    assert fit.predict(PAIRS) == pytest.approx(MEANS)
+    assert fit.predict(np.array([[0, 0, 1.0, 1], [0, 1, 1, 1]])) == pytest.approx([2.5, 2.25])
+    shrunk = fit_memberships(PAIRS, MEANS, ridge=2.0)
     # Centred and without its constant, the membership of pairs of four has XᵀX = 2 on each coefficient.
     assert shrunk.weights == pytest.approx(fit.weights / 2)
     assert shrunk.level == pytest.approx(1.5)
-    assert fitted(PAIRS, MEANS, "average").of(PAIRS) == pytest.approx(
+    assert fit_memberships(PAIRS, MEANS, "average").predict(PAIRS) == pytest.approx(
         1.5 + PAIRS @ (np.array([1, 4 / 3, 5 / 3, 2]) - 1.5) / 2
     )
 
@@ -54,14 +54,14 @@ def test_held_out_predictions_are_those_of_a_fit_without_the_fold(estimator, rid
     rng = np.random.default_rng(0)
     members = drawn(rng, tasks=6, size=3, trials=25)
     scores = rng.normal(size=25)
-    prediction = held_out(members, estimator, ridge) @ scores
+    prediction = predict_held_out(members, estimator, ridge) @ scores
     for fold_number in range(10):
         out = np.arange(25) % 10 == fold_number
-        fit = fitted(members[~out], scores[~out], estimator, ridge)
-        beyond = fit.of(members[out]) - fit.of(members.mean(axis=0)[None])
+        fit = fit_memberships(members[~out], scores[~out], estimator, ridge)
+        beyond = fit.predict(members[out]) - fit.predict(members.mean(axis=0)[None])
         found = prediction[out]
         # Averages are of a subset's members, so there is no prediction for a mean membership to be taken off.
-        expected = beyond if estimator == "least_squares" else fit.of(members[out]) - fit.level
+        expected = beyond if estimator == "least_squares" else fit.predict(members[out]) - fit.level
         assert found == pytest.approx(expected)
 
 
@@ -70,7 +70,7 @@ def test_skill_is_found_in_noise_no_more_often_than_it_says():
     for seed in range(300):
         rng = np.random.default_rng(seed)
         members = drawn(rng, tasks=12, size=3, trials=72)
-        skill = rank_skill(held_out(members, "least_squares", 1.0), rng.normal(size=72), seed)
+        skill = measure_rank_skill(predict_held_out(members, "least_squares", 1.0), rng.normal(size=72), seed)
         shown += skill.shown
         textbook += math.atanh(skill.found) > 1.96 * math.sqrt((1 + skill.found**2 / 2) / 69)
     # 2.5 % of 300 is 7.5; 14 and more have a chance of 2 %. The usual interval fails where this one holds.
@@ -81,7 +81,7 @@ def test_skill_is_found_where_there_is_some():
     rng = np.random.default_rng(0)
     members = drawn(rng, tasks=8, size=3, trials=48)
     scores = members @ np.linspace(-1, 1, 8) + rng.normal(size=48)
-    skill = rank_skill(held_out(members, "least_squares", 1.0), scores, 0)
+    skill = measure_rank_skill(predict_held_out(members, "least_squares", 1.0), scores, 0)
     assert skill.shown and 0 < skill.low < skill.found < 1
     assert skill.as_json() == {
         "measure": "spearman",
@@ -91,13 +91,13 @@ def test_skill_is_found_where_there_is_some():
         "shown": True,
         "results": 48,
     }
-    alike = rank_skill(held_out(members, "least_squares", 1.0), np.full(48, 0.7), 0)
+    alike = measure_rank_skill(predict_held_out(members, "least_squares", 1.0), np.full(48, 0.7), 0)
     assert (alike.found, alike.shown) == (0, False)
 
 
 def test_a_trial_may_not_help_to_predict_itself():
     with pytest.raises(ValueError, match="from the others alone"):
-        rank_skill(np.eye(3), np.arange(3.0), 0)
+        measure_rank_skill(np.eye(3), np.arange(3.0), 0)
 
 
 def drawn(rng, tasks, size, trials):
@@ -107,14 +107,14 @@ def drawn(rng, tasks, size, trials):
 def test_every_helpful_task_and_no_harmful_one_is_chosen():
     for seed in range(5):
         # Nine numbers of eight tasks: each is tried.
-        story = simulate_study(LinearSurrogate(verify=9), problem_of(NINE, seed=seed), WORLD, trials=80)
+        story = simulate_study(LinearSurrogate(verify=9), build_problem(NINE, seed=seed), WORLD, trials=80)
         selection = story.steps[-1].selection
         assert selection.tasks == NINE[:4]
         assert set(list(selection.belief["coefficients"])[:3]) == {"helps 0", "helps 1", "helps 2"}
 
 
 def test_subsets_differ_have_one_size_and_hold_the_target():
-    story = simulate_study(LinearSurrogate(), problem_of(NINE), WORLD, trials=80)
+    story = simulate_study(LinearSurrogate(), build_problem(NINE), WORLD, trials=80)
     subsets = [proposal for proposal in story.proposals if proposal.stage == "subset"]
     assert len(subsets) == 48 and len({proposal.tasks for proposal in subsets}) == 48
     assert all(len(proposal.tasks) == 4 and "target" in proposal.tasks for proposal in subsets)
@@ -125,7 +125,7 @@ def test_subsets_differ_have_one_size_and_hold_the_target():
 
 def test_the_best_measured_number_of_tasks_is_the_answer():
     selector = LinearSurrogate(verify=3)
-    problem = problem_of(NINE)
+    problem = build_problem(NINE)
     state, numbers = after_subsets(selector, problem, lambda tasks: sum(task.startswith("helps") for task in tasks))
     assert state.order is None
     for score in (0.5, 0.9, 0.7):
@@ -140,7 +140,7 @@ def test_the_best_measured_number_of_tasks_is_the_answer():
 
 def test_before_any_number_was_tried_the_answer_is_those_above_the_average_task():
     selector = LinearSurrogate()
-    state, _ = after_subsets(selector, problem_of(NINE), lambda tasks: sum(t.startswith("helps") for t in tasks))
+    state, _ = after_subsets(selector, build_problem(NINE), lambda tasks: sum(t.startswith("helps") for t in tasks))
     selection = selector.select(state, {})
     assert selection.tasks == ("helps 0", "helps 1", "helps 2", "target")
     assert "no number of tasks was tried yet" in selection.belief["why"]
@@ -149,7 +149,7 @@ def test_before_any_number_was_tried_the_answer_is_those_above_the_average_task(
 def test_where_no_skill_is_shown_nothing_more_is_trained_and_the_answer_is_all_tasks():
     selector = LinearSurrogate()
     rng = np.random.default_rng(1)
-    state, _ = after_subsets(selector, problem_of(NINE), lambda tasks: rng.normal())
+    state, _ = after_subsets(selector, build_problem(NINE), lambda tasks: rng.normal())
     assert selector.propose(state, {}) == Done()
     selection = selector.select(state, {})
     assert selection.tasks == NINE
@@ -157,7 +157,7 @@ def test_where_no_skill_is_shown_nothing_more_is_trained_and_the_answer_is_all_t
 
 
 def test_trials_that_failed_are_left_out_and_those_under_way_are_waited_for():
-    selector, problem = LinearSurrogate(), problem_of(NINE)
+    selector, problem = LinearSurrogate(), build_problem(NINE)
     state, asked = selector.start(problem), []
     while isinstance(proposal := selector.propose(state, {}), Proposal):
         state = selector.proposed(state, len(asked), proposal)
@@ -175,7 +175,7 @@ def test_trials_that_failed_are_left_out_and_those_under_way_are_waited_for():
 
 
 def test_a_task_that_was_not_trained_after_all_is_no_member():
-    selector, problem = LinearSurrogate(), problem_of(NINE)
+    selector, problem = LinearSurrogate(), build_problem(NINE)
     state = selector.start(problem)
     proposal = selector.propose(state, {})
     dropped = next(task for task in proposal.tasks if task != "target")
@@ -187,7 +187,7 @@ def test_a_task_that_was_not_trained_after_all_is_no_member():
 def test_predictions_are_the_fits():
     selector = LinearSurrogate(ridge=0.0)
     assert isinstance(selector, Predicts)
-    problem = problem_of(NINE)
+    problem = build_problem(NINE)
     asked = [Proposal(("helps 0", "helps 1", "target")), Proposal(("target",)), Proposal(("helps 0",))]
     assert selector.predict(selector.start(problem), {}, asked) == [{}, {}, {}]
     state, _ = after_subsets(selector, problem, lambda tasks: sum(task.startswith("helps") for task in tasks) + 10)
@@ -204,7 +204,7 @@ def test_predictions_are_the_fits():
     [(("target",), 0, 0), (("a", "target"), 1, 1), (("a", "b", "target"), 2, 2), (NINE[:5], 4, 4)],
 )
 def test_few_auxiliaries_give_few_subsets(names, trials, fewest):
-    selector, problem = LinearSurrogate(), problem_of(names)
+    selector, problem = LinearSurrogate(), build_problem(names)
     story = simulate_study(selector, problem, WORLD)
     assert len(story.proposals) == trials and selector.fewest(problem) == fewest
     assert story.steps[-1].selection.tasks == names
@@ -213,7 +213,7 @@ def test_few_auxiliaries_give_few_subsets(names, trials, fewest):
 def test_a_story_with_nested_trials_folds_to_the_same_at_every_cut():
     suite = SelectorContract()
     suite.selector = LinearSurrogate(verify=3)
-    story = simulate_study(suite.selector, problem_of(NINE), WORLD, trials=80)
+    story = simulate_study(suite.selector, build_problem(NINE), WORLD, trials=80)
     assert sum(proposal.stage == "verify" for proposal in story.proposals) == 3
     suite.check_retold(story)
     state = fold(suite.selector, suite.selector.start(story.problem), story.events)
@@ -222,7 +222,7 @@ def test_a_story_with_nested_trials_folds_to_the_same_at_every_cut():
 
 def test_a_primary_is_needed():
     with pytest.raises(ValueError, match="needs a primary task, got none"):
-        LinearSurrogate().start(problem_of(NINE, primary=None))
+        LinearSurrogate().start(build_problem(NINE, primary=None))
 
 
 def ask(selector, state, numbers):

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
-from auxtune.selectors.kit.linearised import Linearised, fitted, linearised
+from auxtune.selectors.kit.linearised import Linearised, build_linearised, fit_move
 from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes.output_gradients import draw_rows, output_gradients
 from auxtune.trials.probes.probe import Subject
@@ -72,24 +72,24 @@ def retrained(raw, theta, chosen, penalty):
 def test_on_a_linear_model_with_a_square_orthogonal_projection_the_estimate_is_exact_retraining(chosen, regularisation):
     projection, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(WIDTH, WIDTH)))
     arrays, raw, theta = linear_world(projection)
-    model = linearised(arrays, regularisation)
-    found = model.losses({"abc"[place]: 1.0 for place in chosen})
+    model = build_linearised(arrays, regularisation)
+    found = model.estimate_losses({"abc"[place]: 1.0 for place in chosen})
     np.testing.assert_allclose(found, retrained(raw, theta, chosen, model.penalty), atol=1e-6)
-    assert not np.allclose(found, model.after(np.zeros(WIDTH)), atol=1e-4)
+    assert not np.allclose(found, model.average_losses(np.zeros(WIDTH)), atol=1e-4)
 
 
 def test_a_fit_is_the_regression_that_scikit_learn_fits():
     arrays, raw, _ = linear_world()
-    model = linearised({**arrays, "train_margins": np.zeros(180), "probe_margins": np.zeros(180)}, 0.1)
+    model = build_linearised({**arrays, "train_margins": np.zeros(180), "probe_margins": np.zeros(180)}, 0.1)
     [x, *_], [y, *_] = raw["train"]
     # Without offsets, margins y x · w: scikit-learn sums losses where we take means.
     known = LogisticRegression(C=1 / (60 * model.penalty), fit_intercept=False, tol=1e-10).fit(x, y)
-    np.testing.assert_allclose(fitted(model.train, np.array([1.0, 0, 0]), model.penalty), known.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(fit_move(model.train, np.array([1.0, 0, 0]), model.penalty), known.coef_[0], atol=1e-5)
     arrays, raw, theta = linear_world()
-    model = linearised(arrays, 0.1)
+    model = build_linearised(arrays, 0.1)
     x, y = raw["train"][0][2], raw["train"][1][2]
     ridge = Ridge(alpha=60 * model.penalty / 2, fit_intercept=False).fit(x, y - x @ theta)
-    np.testing.assert_allclose(fitted(model.train, np.array([0, 0, 1.0]), model.penalty), ridge.coef_, atol=1e-8)
+    np.testing.assert_allclose(fit_move(model.train, np.array([0, 0, 1.0]), model.penalty), ridge.coef_, atol=1e-8)
 
 
 def test_tasks_count_by_their_shares_and_not_by_their_rows():
@@ -100,21 +100,23 @@ def test_tasks_count_by_their_shares_and_not_by_their_rows():
     thrice = np.sort(np.concatenate([kept, *[kept[fewer["train_task"] == 1]] * 2]))
     more = {name: array[thrice] if name.startswith("train") else array for name, array in arrays.items()}
     shares = {"a": 0.3, "b": 0.7}
-    few, many = linearised(fewer, 0.1), linearised(more, 0.1)
+    few, many = build_linearised(fewer, 0.1), build_linearised(more, 0.1)
     np.testing.assert_allclose(few.penalty, many.penalty)
-    np.testing.assert_allclose(few.losses(shares), many.losses(shares), atol=1e-9)
-    np.testing.assert_allclose(few.losses({"a": 3.0, "b": 7.0}), few.losses(shares), atol=1e-12)
-    assert few.losses({"a": 1.0, "b": 0.0}).tolist() == few.losses({"a": 1.0}).tolist()
-    assert not np.allclose(few.losses({"a": 0.7, "b": 0.3}), few.losses(shares), atol=1e-4)
+    np.testing.assert_allclose(few.estimate_losses(shares), many.estimate_losses(shares), atol=1e-9)
+    np.testing.assert_allclose(few.estimate_losses({"a": 3.0, "b": 7.0}), few.estimate_losses(shares), atol=1e-12)
+    assert few.estimate_losses({"a": 1.0, "b": 0.0}).tolist() == few.estimate_losses({"a": 1.0}).tolist()
+    assert not np.allclose(few.estimate_losses({"a": 0.7, "b": 0.3}), few.estimate_losses(shares), atol=1e-4)
     with pytest.raises(ValueError, match="a fit needs a task with a share above 0"):
-        few.losses({"a": 0.0})
+        few.estimate_losses({"a": 0.0})
 
 
 def test_the_scale_of_gradients_is_the_encoders_and_changes_nothing():
     arrays, _, _ = linear_world()
     scaled = {name: 1000 * array if name.endswith("gradients") else array for name, array in arrays.items()}
-    one, other = linearised(arrays, 0.1), linearised(scaled, 0.1)
-    np.testing.assert_allclose(one.losses({"a": 1, "c": 1}), other.losses({"a": 1, "c": 1}), rtol=1e-8)
+    one, other = build_linearised(arrays, 0.1), build_linearised(scaled, 0.1)
+    np.testing.assert_allclose(
+        one.estimate_losses({"a": 1, "c": 1}), other.estimate_losses({"a": 1, "c": 1}), rtol=1e-8
+    )
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e6])
@@ -125,23 +127,23 @@ def test_hard_numbers_end_in_a_finite_fit_that_is_no_worse_than_none(size, regul
     for part in ("train", "probe"):  # classes that can be separated, margins that are far off
         arrays[f"{part}_gradients"] = size * np.abs(rng.normal(size=(180, WIDTH)))
         arrays[f"{part}_margins"] = 50 * rng.normal(size=180)
-    model = linearised(arrays, regularisation)
-    w = fitted(model.train, np.array([0.5, 0.5, 0.0]), model.penalty)
+    model = build_linearised(arrays, regularisation)
+    w = fit_move(model.train, np.array([0.5, 0.5, 0.0]), model.penalty)
     assert np.isfinite(w).all()
-    used = model.train.taken(model.train.task < 2)
-    assert used.losses(w).mean() <= used.losses(np.zeros(WIDTH)).mean() + 1e-9
+    used = model.train.keep(model.train.task < 2)
+    assert used.compute_losses(w).mean() <= used.compute_losses(np.zeros(WIDTH)).mean() + 1e-9
 
 
 def test_gradients_that_are_all_zero_move_nothing():
     arrays, _, _ = linear_world()
     flat = {name: 0 * array if name.endswith("gradients") else array for name, array in arrays.items()}
-    model = linearised(flat, 0.1)
-    assert model.losses({"a": 1.0}).tolist() == model.after(np.zeros(WIDTH)).tolist()
+    model = build_linearised(flat, 0.1)
+    assert model.estimate_losses({"a": 1.0}).tolist() == model.average_losses(np.zeros(WIDTH)).tolist()
 
 
 def test_halves_share_no_row_and_hold_all():
-    model: Linearised = linearised(linear_world(rows=7)[0], 0.1)
-    one, other = model.halves()
+    model: Linearised = build_linearised(linear_world(rows=7)[0], 0.1)
+    one, other = model.split_halves()
     assert np.bincount(one.train.task).tolist() == [4, 4, 4] and np.bincount(other.probe.task).tolist() == [3, 3, 3]
     both = np.concatenate([one.train.margins, other.train.margins])
     assert sorted(both.tolist()) == sorted(model.train.margins.tolist())
@@ -175,10 +177,10 @@ def test_estimates_rank_subsets_as_real_retraining_does() -> None:
     everyone = range(len(names))
     subsets = [subset for size in (1, 2) for subset in itertools.combinations(everyone, size)]
     estimated, real = np.empty((2, len(subsets), len(names)))
-    model = linearised(arrays, 0.1)
+    model = build_linearised(arrays, 0.1)
     with torch.no_grad():
         start = real_losses(subject, subject.model, "probe", everyone, rows).numpy()
-    np.testing.assert_allclose(model.after(np.zeros(200)), start, rtol=1e-4)
+    np.testing.assert_allclose(model.average_losses(np.zeros(200)), start, rtol=1e-4)
     for row, subset in enumerate(subsets):
         trained = copy.deepcopy(subject.model)
         shared = list(trained.encoder.parameters())
@@ -190,7 +192,7 @@ def test_estimates_rank_subsets_as_real_retraining_does() -> None:
                 parameter.data -= rate * gradient
         with torch.no_grad():
             real[row] = real_losses(subject, trained, "probe", everyone, rows).numpy()
-        estimated[row] = model.losses({names[place]: 1.0 for place in subset})
+        estimated[row] = model.estimate_losses({names[place]: 1.0 for place in subset})
     # By task: losses of different tasks are not to be told apart, but what each subset does to them.
     assert np.mean([spearmanr(estimated[:, i], real[:, i]).statistic for i in everyone]) > 0.6
     standard = [((table - table.mean(0)) / table.std(0)).ravel() for table in (estimated, real)]

@@ -8,9 +8,18 @@ from scipy.optimize import check_grad
 from scipy.stats import spearmanr
 
 from auxtune.selectors.kit import process as mixture_process
-from auxtune.selectors.kit.mixture_models import LEAST, MODELS, Skill, _skill, blend, linear, log_linear, trees
+from auxtune.selectors.kit.mixture_models import (
+    LEAST,
+    MODELS,
+    Skill,
+    _measure_skill,
+    fit_blend,
+    fit_linear,
+    fit_log_linear,
+    fit_trees,
+)
 from auxtune.selectors.kit.mixtures import Draws
-from auxtune.selectors.kit.process import KERNELS, process
+from auxtune.selectors.kit.process import KERNELS, fit_process
 
 TASKS = 6
 EXPONENTS = np.array([-2.0, -0.5, 0.3, 1.0, -1.0, 0.0])
@@ -39,7 +48,7 @@ def rank(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_log_linear_finds_its_own_law() -> None:
     known, fresh = mixtures(40, 0), mixtures(200, 1)
-    found = log_linear(known, exponential(known))(fresh)
+    found = fit_log_linear(known, exponential(known))(fresh)
     assert found == pytest.approx(exponential(fresh), abs=0.1 * float(exponential(known).std()))
     assert rank(found, exponential(fresh)) > 0.99
 
@@ -48,32 +57,32 @@ def test_an_outlier_does_not_lead_log_linear_astray() -> None:
     known, fresh = mixtures(60, 0), mixtures(200, 1)
     scores = exponential(known)
     scores[0] -= 30 * scores.std()  # a run that fell apart
-    assert rank(log_linear(known, scores)(fresh), exponential(fresh)) > 0.98
-    assert rank(linear(known, scores)(fresh), exponential(fresh)) < 0.9
+    assert rank(fit_log_linear(known, scores)(fresh), exponential(fresh)) > 0.98
+    assert rank(fit_linear(known, scores)(fresh), exponential(fresh)) < 0.9
 
 
 def test_linear_finds_a_plane_and_trees_a_threshold() -> None:
     known, fresh = mixtures(150, 0), mixtures(300, 1)
-    assert linear(known, known @ EXPONENTS)(fresh) == pytest.approx(fresh @ EXPONENTS, abs=0.01)
-    of_trees = rank(trees(known, threshold(known))(fresh), threshold(fresh))
-    assert of_trees > rank(linear(known, threshold(known))(fresh), threshold(fresh)) + 0.05
-    assert of_trees > rank(log_linear(known, threshold(known))(fresh), threshold(fresh)) + 0.03
+    assert fit_linear(known, known @ EXPONENTS)(fresh) == pytest.approx(fresh @ EXPONENTS, abs=0.01)
+    of_trees = rank(fit_trees(known, threshold(known))(fresh), threshold(fresh))
+    assert of_trees > rank(fit_linear(known, threshold(known))(fresh), threshold(fresh)) + 0.05
+    assert of_trees > rank(fit_log_linear(known, threshold(known))(fresh), threshold(fresh)) + 0.03
 
 
 def test_the_process_finds_effects_that_saturate() -> None:
     known, fresh = mixtures(40, 0), mixtures(300, 1)
     noisy = saturating(known) + 0.01 * np.random.default_rng(2).normal(size=40)
-    found = rank(process(known, noisy)(fresh), saturating(fresh))
+    found = rank(fit_process(known, noisy)(fresh), saturating(fresh))
     assert found > 0.98
-    assert found > rank(linear(known, noisy)(fresh), saturating(fresh)) + 0.02
+    assert found > rank(fit_linear(known, noisy)(fresh), saturating(fresh)) + 0.02
 
 
 def test_the_process_smooths_noise_and_keeps_what_is_none() -> None:
     known = mixtures(80, 0)
-    exact = process(known, saturating(known))
+    exact = fit_process(known, saturating(known))
     assert exact(known) == pytest.approx(saturating(known), abs=0.02 * float(saturating(known).std()))
     noise = 0.1 * np.random.default_rng(3).normal(size=80)
-    smoothed = process(known, saturating(known) + noise)(known)
+    smoothed = fit_process(known, saturating(known) + noise)(known)
     assert ((smoothed - saturating(known)) ** 2).mean() < 0.5 * (noise**2).mean()
 
 
@@ -84,11 +93,11 @@ def test_the_slope_of_the_misfit_is_that_of_differences() -> None:
     for seed in range(3):
         logs = np.random.default_rng(seed).normal(size=len(KERNELS) + 1)
         error = check_grad(
-            lambda at: mixture_process._misfit(at, grams, target)[0],
-            lambda at: mixture_process._misfit(at, grams, target)[1],
+            lambda at: mixture_process._evaluate_misfit(at, grams, target)[0],
+            lambda at: mixture_process._evaluate_misfit(at, grams, target)[1],
             logs,
         )
-        assert error < 1e-3 * np.linalg.norm(mixture_process._misfit(logs, grams, target)[1])
+        assert error < 1e-3 * np.linalg.norm(mixture_process._evaluate_misfit(logs, grams, target)[1])
 
 
 def test_kernels_are_symmetric_and_have_no_negative_direction() -> None:
@@ -106,11 +115,11 @@ def test_the_blend_is_nowhere_far_from_the_best_and_above_log_linear(law) -> Non
         known = mixtures(60, seed)
         scores = law(known) + 0.1 * law(known).std() * np.random.default_rng(seed).normal(size=60)
         alone = [rank(fit(known, scores)(fresh), law(fresh)) for fit in MODELS.values()]
-        learnt = blend(known, scores, seed)
+        learnt = fit_blend(known, scores, seed)
         assert learnt is not None
         assert sum(learnt.parts.values()) == pytest.approx(1)
         assert min(learnt.parts.values()) > 0
-        found.append([rank(learnt.mean(fresh), law(fresh)), max(alone), alone[0]])
+        found.append([rank(learnt.predict(fresh), law(fresh)), max(alone), alone[0]])
     blended, best, plain = np.mean(found, axis=0)
     assert blended > best - 0.02
     assert blended > plain - 0.01
@@ -119,20 +128,20 @@ def test_the_blend_is_nowhere_far_from_the_best_and_above_log_linear(law) -> Non
 def test_predictions_follow_the_scale_of_scores() -> None:
     known, fresh = mixtures(30, 0), mixtures(50, 1)
     scores = saturating(known) + 0.02 * np.random.default_rng(0).normal(size=30)
-    one, other = blend(known, scores, 0), blend(known, 1000 * scores - 7, 0)
+    one, other = fit_blend(known, scores, 0), fit_blend(known, 1000 * scores - 7, 0)
     assert one is not None and other is not None
-    assert other.mean(fresh) == pytest.approx(1000 * one.mean(fresh) - 7, abs=20 * one.mean(fresh).std())
-    assert other.spread(fresh) == pytest.approx(1000 * one.spread(fresh), rel=0.1)
+    assert other.predict(fresh) == pytest.approx(1000 * one.predict(fresh) - 7, abs=20 * one.predict(fresh).std())
+    assert other.estimate_spread(fresh) == pytest.approx(1000 * one.estimate_spread(fresh), rel=0.1)
     assert other.skill.spearman == pytest.approx(one.skill.spearman, abs=0.01)
 
 
 def test_regressions_disagree_most_far_from_what_they_know() -> None:
     known = mixtures(60, 0)
     known = known[known[:, 0] < 0.3]
-    learnt = blend(known, saturating(known) + 0.02 * np.random.default_rng(0).normal(size=len(known)), 0)
+    learnt = fit_blend(known, saturating(known) + 0.02 * np.random.default_rng(0).normal(size=len(known)), 0)
     assert learnt is not None
-    near = learnt.spread(known).mean()
-    far = learnt.spread(np.eye(TASKS)[:1] * 0.95 + 0.05 / TASKS)[0]
+    near = learnt.estimate_spread(known).mean()
+    far = learnt.estimate_spread(np.eye(TASKS)[:1] * 0.95 + 0.05 / TASKS)[0]
     assert far > 2 * near
 
 
@@ -140,19 +149,19 @@ def test_chance_shows_no_skill_and_a_law_does() -> None:
     shown = []
     for seed in range(8):
         known = mixtures(24, seed)
-        learnt = blend(known, np.random.default_rng(seed).normal(size=24), seed)
+        learnt = fit_blend(known, np.random.default_rng(seed).normal(size=24), seed)
         assert learnt is not None
         shown.append(learnt.skill.shown)
     assert sum(shown) <= 1  # a fortieth of the time, by the interval
     known = mixtures(24, 0)
-    learnt = blend(known, saturating(known), 0)
+    learnt = fit_blend(known, saturating(known), 0)
     assert learnt is not None and learnt.skill.shown
 
 
 def test_the_interval_of_skill_is_that_of_ranks() -> None:
     # By hand: squared differences of ranks 42, so rho = 1 - 6 * 42 / 504 = 0.5, whose atanh is .5493; the standard
     # error is sqrt((1 + .125) / 5) = .4743, and 1.96 of them are .9297.
-    skill = _skill(np.array([4.0, 2, 1, 3, 0, 7, 6, 5]), np.arange(8.0))
+    skill = _measure_skill(np.array([4.0, 2, 1, 3, 0, 7, 6, 5]), np.arange(8.0))
     assert skill.spearman == pytest.approx(0.5)
     assert (skill.low, skill.high) == pytest.approx((-0.3631, 0.9013), abs=2e-4)
     assert not skill.shown
@@ -162,7 +171,7 @@ def test_the_interval_of_skill_is_that_of_ranks() -> None:
 
 def test_too_little_is_not_learnt_from() -> None:
     known = mixtures(LEAST, 0)
-    assert blend(known[:-1], saturating(known[:-1]), 0) is None
-    assert blend(known, np.full(LEAST, 0.7), 0) is None
+    assert fit_blend(known[:-1], saturating(known[:-1]), 0) is None
+    assert fit_blend(known, np.full(LEAST, 0.7), 0) is None
     one_differs = np.where(np.arange(LEAST) == 3, 0.8, 0.7)
-    assert blend(known, one_differs, 0) is not None  # though a fold without that one learns from equal scores
+    assert fit_blend(known, one_differs, 0) is not None  # though a fold without that one learns from equal scores

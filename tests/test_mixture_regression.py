@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.extensions import Predicts
-from auxtune.selectors.kit.mixtures import Draws, count_cycle, executed, make_draws
+from auxtune.selectors.kit.mixtures import Draws, build_draws, count_cycle, share_by_cycle
 from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.mixture_regression import MixtureRegression, RegressionState
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, TaskInfo, Wait
@@ -65,7 +65,7 @@ def search(selector: Any, problem: Problem, law: Law, noise: float = 0.0, whole_
             return state
         assert isinstance(asked, Proposal)
         counts = count_cycle(asked.weights or {}, problem.primary)
-        shares = {name: share for name, share in executed(counts).items() if share > 0}
+        shares = {name: share for name, share in share_by_cycle(counts).items() if share > 0}
         trained = replace(asked, tasks=tuple(shares), weights=shares) if whole_steps else asked
         state = selector.proposed(state, number, trained)
         state = selector.told(state, number, Outcome(law(row(problem, trained)) + noise * float(rng.normal())))
@@ -73,7 +73,7 @@ def search(selector: Any, problem: Problem, law: Law, noise: float = 0.0, whole_
 
 
 def test_draws_are_mixtures_around_the_sizes_with_room_for_the_primary() -> None:
-    draws = make_draws(problem_of(5), min_primary=0.1)
+    draws = build_draws(problem_of(5), min_primary=0.1)
     assert draws.prior == pytest.approx(np.sqrt([1, 2, 3, 4, 5]) / np.sqrt([1, 2, 3, 4, 5]).sum())
     drawn = draws.draw(np.random.default_rng(0), 4000)
     assert drawn.sum(axis=1) == pytest.approx(np.ones(4000))
@@ -93,7 +93,7 @@ def test_the_search_over_mixtures_finds_an_optimum_and_keeps_its_choices_apart(t
     optimum[:2] = [0.3, 0.7]
     rng = np.random.default_rng(0)
     known = draws.draw(rng, 10)
-    found = draws.best(lambda shares: -np.abs(shares - optimum).sum(axis=1), known, 3, rng)
+    found = draws.find_best(lambda shares: -np.abs(shares - optimum).sum(axis=1), known, 3, rng)
     assert found.sum(axis=1) == pytest.approx(np.ones(3))
     assert found[:, 0].min() >= 0.1 - 1e-9
     wrong = np.abs(found - optimum).sum(axis=1) / 2

@@ -23,7 +23,7 @@ from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
-from auxtune.selectors.extensions import reading_of
+from auxtune.selectors.extensions import find_reading
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.methods.autosem import AutoSeM
@@ -96,7 +96,7 @@ def test_a_selector_says_how_it_reads_its_answer() -> None:
     problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
 
     def reading(selector: object) -> int:
-        return reading_of(selector, selector.start(problem))
+        return find_reading(selector, selector.start(problem))
 
     assert reading(RandomSubset()) == reading(GPMixing()) == reading(Thompson(released=True)) == 1
     assert reading(Thompson()) == reading(Thompson(mode="trials")) == reading(Searches(Thompson(), 3)) == 2
@@ -112,9 +112,9 @@ def test_of_a_pipeline_only_the_stage_under_way_is_read_anew() -> None:
     state = selector.proposed(state, 0, selector.propose(state, {}))
     rounds = (("p", 0.5), ("a", 0.6), ("b", 0.7), ("c", 0.6))
     state = selector.told(state, 0, Outcome(0.5, rounds=rounds))
-    assert reading_of(selector, state) == 2
+    assert find_reading(selector, state) == 2
     state = selector.proposed(state, 1, selector.propose(state, {}))
-    assert (state.stage, reading_of(selector, state)) == (1, 1)
+    assert (state.stage, find_reading(selector, state)) == (1, 1)
     assert "interval" in state.beliefs["thompson"]
 
 

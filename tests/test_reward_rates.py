@@ -10,7 +10,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from auxtune.selectors.methods.beta_bandit import BetaBandit, RewardRates, add_rates, chance_of_larger
+from auxtune.selectors.methods.beta_bandit import BetaBandit, RewardRates, add_rates, compute_chance_of_larger
 from auxtune.selectors.methods.thompson import Thompson
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, Selection, TaskInfo
 
@@ -27,14 +27,14 @@ STUDIES = 100
     ],
 )
 def test_the_chance_of_the_larger_rate_by_hand(one: tuple[int, int], other: tuple[int, int], chance: float) -> None:
-    assert chance_of_larger(one, other) == pytest.approx(chance, abs=1e-9)
-    assert chance_of_larger(other, one) == pytest.approx(1 - chance, abs=1e-9)
+    assert compute_chance_of_larger(one, other) == pytest.approx(chance, abs=1e-9)
+    assert compute_chance_of_larger(other, one) == pytest.approx(1 - chance, abs=1e-9)
 
 
 @pytest.mark.parametrize(("one", "other"), [((5, 9), (30, 41)), ((41, 20), (215, 190)), ((400, 380), (2000, 2100))])
 def test_the_chance_of_the_larger_rate_is_its_integral(one: tuple[int, int], other: tuple[int, int]) -> None:
     found, _ = quad(lambda x: beta.pdf(x, *one) * beta.cdf(x, *other), 0, 1, points=[one[0] / sum(one)], limit=200)
-    assert chance_of_larger(one, other) == pytest.approx(found, abs=1e-6)
+    assert compute_chance_of_larger(one, other) == pytest.approx(found, abs=1e-6)
 
 
 def test_rewards_add_up_over_runs() -> None:

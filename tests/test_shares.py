@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.kit import mixtures as shares
-from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
+from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle, share_by_sampling
 
 RATIOS = [  # published by AutoSeM's reproduction, primary first
     (1, 5, 5),
@@ -31,7 +31,7 @@ def random_weights(count, tasks=(2, 3, 5, 8)):
 
 def misplaced(counts, weights):
     total = sum(weights.values())
-    return sum(abs(executed(counts)[task] - weights[task] / total) for task in weights) / 2
+    return sum(abs(share_by_cycle(counts)[task] - weights[task] / total) for task in weights) / 2
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
@@ -61,7 +61,7 @@ def test_a_common_factor_is_taken_out():
 def test_asking_for_executed_shares_gives_the_same_cycle():
     for weights in random_weights(100):
         counts = count_cycle(weights, "t0")
-        assert count_cycle(executed(counts), "t0") == counts
+        assert count_cycle(share_by_cycle(counts), "t0") == counts
 
 
 @pytest.mark.parametrize("primary", [None, "t0", "t2"])
@@ -96,7 +96,7 @@ def test_the_primary_is_always_trained():
 def test_a_tiny_share_may_get_no_step_and_that_is_what_is_executed():
     counts = count_cycle({"p": 0.5, "a": 0.495, "b": 0.005}, "p")
     assert counts == {"p": 1, "a": 1, "b": 0}
-    assert executed(counts) == {"p": 0.5, "a": 0.5, "b": 0.0}
+    assert share_by_cycle(counts) == {"p": 0.5, "a": 0.5, "b": 0.0}
 
 
 def test_a_tie_goes_to_the_task_that_comes_first():

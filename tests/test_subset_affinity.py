@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from auxtune.selectors.kit.affinity import average_gains, draw_subsets
+from auxtune.selectors.kit.affinity import draw_subsets, estimate_gains
 
 
 @pytest.mark.parametrize(("tasks", "size", "count"), [(8, 3, 40), (40, 10, 200), (40, 2, 5), (30, 3, 1), (99, 25, 200)])
@@ -34,7 +34,7 @@ def test_the_published_worked_example_of_averaging():
     scores = np.array([np.mean([place - 1 for place in pair]) for pair in pairs])
     losses = np.zeros((6, 5))
     losses[:, 0] = 10 - scores
-    gains = average_gains(masks, losses)[0]
+    gains = estimate_gains(masks, losses)[0]
     np.testing.assert_allclose(10 - 8.5 * (1 - gains[1:]), [1, 4 / 3, 5 / 3, 2])
     assert gains[0] == 0
 
@@ -42,6 +42,6 @@ def test_the_published_worked_example_of_averaging():
 def test_what_is_in_no_subset_is_not_known_and_what_is_not_in_one_is_not_read():
     masks = np.array([[1, 1, 0], [1, 1, 0]], bool)
     losses = np.array([[1.0, 2.0, np.nan], [3.0, 2.0, np.inf]])
-    gains = average_gains(masks, losses)
+    gains = estimate_gains(masks, losses)
     assert gains[:2, :2].tolist() == [[0, 0], [0, 0]] and np.isnan(gains[2]).all() and np.isnan(gains[:2, 2]).all()
-    assert average_gains(masks[:, :2], np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]], "no loss, nothing to gain"
+    assert estimate_gains(masks[:, :2], np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]], "no loss, nothing to gain"

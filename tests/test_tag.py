@@ -21,7 +21,7 @@ def problem_of(tasks=TASKS, primary=None, models=None):
 
 
 def arrays(**changed):
-    table = np.array(TASKONOMY.among(TURNED).values)
+    table = np.array(TASKONOMY.restrict_to(TURNED).values)
     np.fill_diagonal(table, 0.01)
     measured = {
         "tasks": np.array(TURNED),

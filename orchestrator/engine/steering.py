@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.kit.rounds import read_inner
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
 
@@ -17,7 +17,7 @@ class SelectorSchedule:
 
     def __init__(self, proposal: Proposal, problem: Problem) -> None:
         """``problem`` is the study's. Raises ``ValueError`` where the proposal has no inner selector."""
-        inner, self._problem = inside(problem, proposal)
+        inner, self._problem = read_inner(problem, proposal)
         self.probe_every: int | None = inner.round_steps
         self._selector = make_inner(inner.name, inner.options)
         self._rounds: list[tuple[str, float]] = []

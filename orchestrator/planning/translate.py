@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
-from auxtune.selectors.kit.mixtures import count_cycle, executed, share_by_sampling
+from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle, share_by_sampling
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
@@ -46,7 +46,7 @@ class Translator:
             # Every task counts, or is to be measured beside the others: none is left out.
             return replace(proposal, weights=dict(weights), cycle=False)
         tasks = tuple(task for task in proposal.tasks if counts.get(task))
-        shares = executed(counts)
+        shares = share_by_cycle(counts)
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
 
     def recipe(self, proposal: Proposal, phase: Phase) -> Recipe:

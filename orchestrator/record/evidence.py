@@ -24,7 +24,7 @@ from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.results import there
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.selectors.kit.kept_rows import digest_of, kept_rows
+from auxtune.selectors.kit.kept_rows import digest_rows, find_kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably
 from auxtune.trials.result import Cost
@@ -174,10 +174,10 @@ def rows_of(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:
     Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.
     """
     path = study / "rows" / f"{kept.sha256}.npy"
-    if (known := _read(path)) is not None and digest_of(known) == kept.sha256:
+    if (known := _read(path)) is not None and digest_rows(known) == kept.sha256:
         return known
-    rows = kept_rows(kept.rule, evidence)
-    if digest_of(rows) != kept.sha256:
+    rows = find_kept_rows(kept.rule, evidence)
+    if digest_rows(rows) != kept.sha256:
         raise EvidenceError(
             f"{path}: the evidence now keeps {len(rows)} rows, and not the {kept.kept} that were proposed; "
             "restore the storage's evidence from a copy"

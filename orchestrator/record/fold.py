@@ -8,7 +8,7 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, as_recorded
-from auxtune.selectors.extensions import Predicts, checkpoints_used_by, reading_of, version_of
+from auxtune.selectors.extensions import Predicts, add_versions, find_reading, list_checkpoints_in_use
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
 
@@ -47,7 +47,7 @@ class SelectorFold:
 
     def held(self) -> frozenset[int]:
         """The ids of the proposals from whose weights the selector may still start others."""
-        held = checkpoints_used_by(self._selector, self._state)
+        held = list_checkpoints_in_use(self._selector, self._state)
         return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
@@ -65,13 +65,13 @@ class SelectorFold:
     @property
     def version(self) -> int:
         """The version of the selector that is asked now."""
-        return version_of(self._selector)
+        return add_versions(self._selector)
 
     @property
     def reading(self) -> int:
         """The way in which the selector reads its answer out of what was folded."""
         with _own_defects("was asked how it reads its answer"):
-            return reading_of(self._selector, self._state)
+            return find_reading(self._selector, self._state)
 
     def select(self) -> Selection:
         """The selector's answer, given what was folded."""

@@ -13,7 +13,7 @@ from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
 from auxtune.orchestrator.simulation.recording import Recording
 from auxtune.orchestrator.simulation.replay import Replayed
-from auxtune.selectors.kit.skill import ndcg, regret_at
+from auxtune.selectors.kit.skill import compute_ndcg, compute_regret
 from auxtune.selectors.protocol import Proposal, Selection
 
 
@@ -131,8 +131,8 @@ def _ranking(selection: Selection, recording: RecordedTransfers) -> Quality:
         given = {source: weights.get(source, 0.0) for source in sources}
     least = min(given.values(), default=0.0) - 1.0
     predicted = np.array([given.get(source, least) for source in sources])
-    at = {k: regret_at(k, predicted, truth) for k in (1, 3, 5)}
-    return Quality(ndcg=ndcg(predicted, truth), regret_at_1=at[1], regret_at_3=at[3], regret_at_5=at[5])
+    at = {k: compute_regret(k, predicted, truth) for k in (1, 3, 5)}
+    return Quality(ndcg=compute_ndcg(predicted, truth), regret_at_1=at[1], regret_at_3=at[3], regret_at_5=at[5])
 
 
 def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Quality:

@@ -14,7 +14,7 @@ import numpy as np
 
 from auxtune.orchestrator.tables.reading import Affinities
 from auxtune.orchestrator.tables.rows import TableError
-from auxtune.selectors.kit.similarity import likenesses
+from auxtune.selectors.kit.similarity import record_likenesses
 from auxtune.selectors.protocol import Measure, Proposal
 
 OF_SINGLE_RUNS: Mapping[str, tuple[str, ...]] = {  # probe -> the methods that compare what it gives
@@ -63,7 +63,7 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
         # Methods that compare what one probe gives each tell of the whole run: it is paid for once.
         seconds.append(max(float(each[np.isfinite(known[method][own])].sum()) for method, each in took.items()))
         if measure.probe in OF_SINGLE_RUNS:
-            arrays[measure.probe] = likenesses(tasks, {method: values[own] for method, values in known.items()})
+            arrays[measure.probe] = record_likenesses(tasks, {method: values[own] for method, values in known.items()})
         else:
             seeds = {method: _recorded(affinities.values[method]) for method in known}
             arrays[measure.probe] = _lookahead(tasks, known, seeds, methods[0])

@@ -261,7 +261,7 @@ class AsGroups:
         """Each task is served by its own mixture, or by the one that another task has, too."""
         serves: dict[frozenset[str], list[str]] = {}
         for task in state.names:
-            serves.setdefault(frozenset(self.control.shares(replace(state, primary=task))), []).append(task)
+            serves.setdefault(frozenset(self.control.assign_shares(replace(state, primary=task))), []).append(task)
         groups = tuple(
             {"tasks": [name for name in state.names if name in group], "serves": served}
             for group, served in serves.items()

@@ -1,8 +1,7 @@
-"""Runs that are there to be measured: of each task alone, with label-shuffled twins of some, or of all tasks together.
+"""Runs that exist to be measured: each task alone, label-shuffled twins of some tasks, or all tasks together.
 
-No source: methods that measure the same runs all ask for the same ones, with the problem's own seed (in a pipeline,
-that of its first stage), so that what one stage or study has measured serves the next. All single runs may go side by
-side.
+No source. Methods that measure the same runs all ask for the same ones, with the problem's own seed (in a pipeline that
+of its first stage), so that measurements of one stage or study serve the next. All single-task runs may run at once.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import numpy as np
 
 from auxtune.selectors.protocol import Done, Evidence, Measure, Outcome, Problem, Proposal
 
-Run: TypeAlias = tuple[str, int | None]  # a task, and the seed that shuffles its labels, if any does
+Run: TypeAlias = tuple[str, int | None]  # a task, and the seed that shuffles its labels, if they are shuffled
 
 
 @dataclass(frozen=True)
 class SingleRuns:
-    """The runs wanted, those asked for by number, and what they came to."""
+    """The runs wanted, those proposed by number, and their outcomes."""
 
     problem: Problem
     wanted: tuple[Run, ...]
@@ -31,15 +30,15 @@ class SingleRuns:
 
     @property
     def over(self) -> bool:
-        """Whether every run has ended, well or not."""
+        """Whether every run has ended, successfully or not."""
         return all(run in self.told for run in self.wanted)
 
-    def next(self, measure: Sequence[Measure], trains: bool = True) -> Proposal | None:
-        """The next run to ask for, with all of ``measure``; ``None`` where all are asked for."""
-        left = [run for run in self.wanted if run not in self.asked.values()]
-        if not left:
+    def propose_next(self, measure: Sequence[Measure], trains: bool = True) -> Proposal | None:
+        """The next run, measured by all of ``measure``; ``None`` if every run was proposed."""
+        remaining_runs = [run for run in self.wanted if run not in self.asked.values()]
+        if not remaining_runs:
             return None
-        task, shuffled = left[0]
+        task, shuffled = remaining_runs[0]
         return Proposal(
             (task,),
             measure=tuple(measure),
@@ -49,43 +48,43 @@ class SingleRuns:
             stage="single",
         )
 
-    def proposed(self, number: int, proposal: Proposal) -> SingleRuns:
-        """One run more is under way."""
+    def add_proposal(self, number: int, proposal: Proposal) -> SingleRuns:
+        """One more run is under way."""
         return replace(self, asked={**self.asked, number: (proposal.tasks[0], proposal.shuffled)})
 
-    def ended(self, number: int, outcome: Outcome) -> SingleRuns:
-        """One run more is over."""
+    def add_outcome(self, number: int, outcome: Outcome) -> SingleRuns:
+        """One more run is over."""
         return replace(self, told={**self.told, self.asked[number]: outcome})
 
-    def key(self, task: str, probe: str, shuffled: int | None = None) -> str | None:
-        """Where the evidence of a run is; ``None`` if the run failed or is not over."""
+    def find_key(self, task: str, probe: str, shuffled: int | None = None) -> str | None:
+        """The key of a run's evidence; ``None`` if the run failed or is not over."""
         outcome = self.told.get((task, shuffled))
         return None if outcome is None else outcome.evidence.get(probe)
 
-    def keys(self, probe: str) -> dict[Run, str]:
-        """Where the evidence of every run is that gave some, in the order in which they are wanted.
+    def list_keys(self, probe: str) -> dict[Run, str]:
+        """The key of the evidence of every run that left some, in the order of ``wanted``.
 
-        Last come runs that an earlier version asked for and this one does not.
+        Runs that an earlier version proposed and this one does not come last.
         """
         runs = dict.fromkeys((*self.wanted, *self.asked.values()))
-        return {run: key for run in runs if (key := self.key(run[0], probe, run[1])) is not None}
+        return {run: key for run in runs if (key := self.find_key(run[0], probe, run[1])) is not None}
 
 
 class FromSingleRuns:
     """The folds of a selector whose whole state is its single-task runs."""
 
     def proposed(self, state: SingleRuns, number: int, proposal: Proposal) -> SingleRuns:
-        """One run more is under way."""
-        return state.proposed(number, proposal)
+        """One more run is under way."""
+        return state.add_proposal(number, proposal)
 
     def told(self, state: SingleRuns, number: int, outcome: Outcome) -> SingleRuns:
-        """One run more is over."""
-        return state.ended(number, outcome)
+        """One more run is over."""
+        return state.add_outcome(number, outcome)
 
 
 @dataclass(frozen=True)
 class JointRun:
-    """Whether the joint run was asked for, and where its evidence is once it went well."""
+    """Whether the joint run was proposed, and the key of its evidence once it succeeded."""
 
     problem: Problem
     asked: bool = False
@@ -98,14 +97,14 @@ class FromJointRun(ABC):
     @property
     @abstractmethod
     def measure(self) -> Measure:
-        """What is measured of the joint run."""
+        """The measurement of the joint run."""
 
     def start(self, problem: Problem) -> JointRun:
-        """Nothing asked for."""
+        """Nothing proposed yet."""
         return JointRun(problem)
 
     def propose(self, state: JointRun, evidence: Evidence) -> Proposal | Done:
-        """All tasks together, once; nothing where there is one task only."""
+        """All tasks together, once; nothing for a single task."""
         if state.asked or len(state.problem.names) == 1:
             return Done()
         seed = state.problem.measure_seed
@@ -116,16 +115,16 @@ class FromJointRun(ABC):
         return replace(state, asked=True)
 
     def told(self, state: JointRun, number: int, outcome: Outcome) -> JointRun:
-        """The joint run is over, well or not."""
+        """The joint run is over, successfully or not."""
         return replace(state, key=outcome.evidence.get(self.measure.probe))
 
     def fewest(self, problem: Problem) -> int:
-        """The joint run, unless there is one task only."""
+        """The joint run, unless there is only one task."""
         return min(1, len(problem.names) - 1)
 
 
-def single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
-    """A run of each task, the primary first, and ``twins`` with shuffled labels, of the auxiliaries in turn."""
+def plan_single_runs(problem: Problem, twins: int = 0) -> SingleRuns:
+    """A run of each task, the primary first, then ``twins`` runs of the auxiliaries in turn with shuffled labels."""
     first = [] if problem.primary is None else [problem.primary]
     alone: list[Run] = [(task, None) for task in (*first, *(name for name in problem.names if name not in first))]
     seeds = np.random.SeedSequence([problem.measure_seed, 5]).generate_state(twins).tolist()

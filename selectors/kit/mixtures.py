@@ -1,27 +1,24 @@
-"""Shares of training: how much of a run each task gets.
+"""Shares of training, the fraction of the optimisation steps that each task gets: as cycles, as points, and as draws.
 
-A share is a fraction of the optimisation steps. A sampling rule gives shares to a subset of tasks; a cycle turns
-shares into whole numbers, so that training can execute them exactly: c steps of every block of sum(c) train a task.
+**Cycles** (``count_cycle``). A sampling rule gives shares to a subset of tasks; a cycle turns shares into whole
+numbers, so that training can execute them exactly: of every sum(c) steps, c train a given task. Every length up to the
+longest is apportioned by largest remainder (Hamilton's method), with at least one step for the primary. The length wins
+whose shares are closest to the requested ones, measured as the share of steps that train the wrong task,
+½ Σ |c/n - w|; on ties the shortest. So equal shares give one step each, a ratio 2:4 becomes 1:2, and asking for the
+executed shares gives the same cycle. A task whose share is small beside 1/n may get no step at all: its executed share
+is then 0, and that is what the caller records.
 
-How a cycle is chosen. Every length up to the longest is apportioned by largest remainder (Hamilton's method), with at
-least one step for the primary. The length wins whose shares come nearest to those asked for, counted as the share of
-steps that train the wrong task, half of sum |c/n - w|; of equals the shortest. Hence equal shares give one step each,
-a ratio 2:4 becomes 1:2, and what a cycle executes is reproduced by asking for it again. A task whose share is small
-beside 1/n may get no step at all: the executed share is then 0, and the caller records that one.
+**Points of a cube** (``convert_to_shares``, ``convert_to_point``), for searches that know only cubes. A mixture of K
+tasks lies on a simplex. It is made by breaking a stick, the primary first: each coordinate is the part of the remaining
+stick that goes to the next task, mapped through the quantiles of a Beta distribution, so that a uniform point of the
+cube [0, 1]^(K-1) is a uniform mixture. With a ``floor`` the primary is sure of that share and the rest is mixed. The
+coordinates of a mixture depend on the order of the tasks, and with them the findings of a search with few trials; the
+distribution does not, so every order reaches every mixture alike.
 
-Mixtures as points of a cube, so that a search that knows only cubes can look for shares.
-
-A mixture of K tasks lies on a simplex. It is broken like a stick, the primary first: each coordinate is the part of
-what is left that goes to the next task, sent through the quantiles of a Beta distribution, so that a uniform point of
-the cube [0, 1]^(K-1) is a uniform mixture. With a ``floor``, the primary is certain of that share and the rest is
-mixed. The stick depends on the order of the tasks, the distribution does not: the coordinates of a mixture change with
-the order, and with them what a search with few trials finds, but every order reaches every mixture alike.
-
-Mixtures to try: Dirichlet draws around the tasks' sizes, and the best ones by a regression, apart from each other.
-
-Source of the draws: Q. Liu et al., "RegMix", 2024, https://arxiv.org/abs/2407.01492: a Dirichlet around the square root
-of the sizes, whose strength, the sum of its numbers, is drawn on a log scale from 0.1 to 5, so that many mixtures are
-nearly one task and some mix several: the ends teach most of what a task is worth.
+**Draws** (``Draws``): mixtures to try, and the best ones by a regression, kept apart from each other. Source: Q. Liu et
+al., "RegMix", 2024, https://arxiv.org/abs/2407.01492: a Dirichlet around the square root of the sizes, whose strength
+(the sum of its parameters) is drawn on a log scale from 0.1 to 5. Many mixtures are then nearly one task, and some mix
+several; the extremes say most about the worth of a task.
 """
 
 from __future__ import annotations
@@ -34,14 +31,14 @@ import numpy as np
 
 from auxtune.selectors.protocol import Problem
 
-_DIGITS = 9  # a smaller difference is float noise, not intent
+_DIGITS = 9  # a smaller difference is rounding, not intent
 _POWERS = {"equal": 0.0, "proportional": 1.0}
 
 
 def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int | None = None) -> dict[str, int]:
     """Steps of each task in one cycle, together at most ``longest``, by default ``max(20, 2 * tasks)``.
 
-    ``weights`` need not sum to 1. ``primary`` gets at least one step, also where its weight is 0.
+    ``weights`` need not sum to 1. ``primary`` gets at least one step, even if its weight is 0.
 
     >>> count_cycle({"rte": 0.2, "qqp": 0.4, "mnli": 0.4}, "rte")
     {'rte': 1, 'qqp': 2, 'mnli': 2}
@@ -49,7 +46,7 @@ def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int 
     Raises ``ValueError`` for weights that are negative, not finite or all zero, for an absent primary, for a
     ``longest`` below 1.
     """
-    shares = _normalised(weights)  # (tasks,)
+    shares = _scale_weights(weights)  # (tasks,)
     if primary is not None and primary not in weights:
         raise ValueError(f"a cycle must train the primary {primary!r}, got weights for {', '.join(weights)}")
     if longest is None:
@@ -57,13 +54,13 @@ def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int 
     if longest < 1:
         raise ValueError(f"a cycle must have at least 1 step, got {longest}")
     first = None if primary is None else list(weights).index(primary)
-    cycles = [_apportion(shares, length, first) for length in range(1, longest + 1)]
-    best = min(cycles, key=lambda counts: round(_misplaced(counts, shares), _DIGITS))
+    cycles = [_allocate_steps(shares, length, first) for length in range(1, longest + 1)]
+    best = min(cycles, key=lambda counts: round(_measure_misplaced(counts, shares), _DIGITS))
     return dict(zip(weights, best.tolist(), strict=True))
 
 
-def executed(counts: Mapping[str, int]) -> dict[str, float]:
-    """The shares that a cycle trains; they sum to 1."""
+def share_by_cycle(counts: Mapping[str, int]) -> dict[str, float]:
+    """The shares that a cycle of ``counts`` steps trains; they sum to 1."""
     total = sum(counts.values())
     return {task: count / total for task, count in counts.items()}
 
@@ -79,14 +76,14 @@ def share_by_sampling(rule: str, rows: Mapping[str, int], tasks: Sequence[str]) 
     empty = [task for task in tasks if rows[task] < 1]
     if empty:
         raise ValueError(f"tasks to sample must have training rows, got none for {', '.join(empty)}")
-    power = _power(rule)
+    power = _read_power(rule)
     sizes = {task: rows[task] ** power for task in tasks}
     total = sum(sizes.values())
     return {task: size / total for task, size in sizes.items()}
 
 
-def _power(rule: str) -> float:
-    """The power of a task's rows that its share is proportional to."""
+def _read_power(rule: str) -> float:
+    """The power of a task's rows to which its share is proportional."""
     if rule in _POWERS:
         return _POWERS[rule]
     found = re.fullmatch(r"size\^(\d*\.?\d+)", rule)
@@ -95,7 +92,7 @@ def _power(rule: str) -> float:
     return float(found[1])
 
 
-def _normalised(weights: Mapping[str, float]) -> np.ndarray:
+def _scale_weights(weights: Mapping[str, float]) -> np.ndarray:
     values: np.ndarray = np.array(list(weights.values()), dtype=float)
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise ValueError(f"weights must be finite and at least 0, one of them above 0; got {dict(weights)}")
@@ -103,7 +100,7 @@ def _normalised(weights: Mapping[str, float]) -> np.ndarray:
     return shares
 
 
-def _apportion(shares: np.ndarray, length: int, primary: int | None) -> np.ndarray:
+def _allocate_steps(shares: np.ndarray, length: int, primary: int | None) -> np.ndarray:
     """Whole steps, (tasks,), that sum to ``length``: largest remainder, ties to the task that comes first."""
     quotas = np.round(shares * length, _DIGITS)
     counts = np.floor(quotas).astype(int)
@@ -111,22 +108,23 @@ def _apportion(shares: np.ndarray, length: int, primary: int | None) -> np.ndarr
     counts[by_remainder[: length - counts.sum()]] += 1
     if primary is not None and counts[primary] == 0:
         surplus = np.where(counts > 0, counts - quotas, -np.inf)
-        counts[surplus.argmax()] -= 1  # the primary's step is taken where most are too many
+        counts[surplus.argmax()] -= 1  # the primary's step comes from the task with the largest surplus
         counts[primary] = 1
     return counts
 
 
-def _misplaced(counts: np.ndarray, shares: np.ndarray) -> float:
+def _measure_misplaced(counts: np.ndarray, shares: np.ndarray) -> float:
     return float(np.abs(counts / counts.sum() - shares).sum() / 2)
 
 
-SMALLEST = 0.02  # shares under it become 0: less is no training at all
+SMALLEST = 0.02  # smaller shares become 0: they would hardly be trained at all
 
 
-def to_shares(point: np.ndarray, floor: float) -> np.ndarray:
+def convert_to_shares(point: np.ndarray, floor: float) -> np.ndarray:
     """The shares, (K,) and summing to 1, of a ``point`` of the cube, (K-1,). The first share is at least ``floor``."""
-    left = np.arange(len(point), 0, -1)  # tasks that still wait after each break
-    taken = 1 - (1 - point) ** (1 / left)  # quantile of Beta(1, left)
+    left = np.arange(len(point), 0, -1)  # tasks without a share after each break
+    # Of a uniform mixture, the share of the next task in the remaining stick is distributed as Beta(1, left).
+    taken = 1 - (1 - point) ** (1 / left)
     rest = np.concatenate([[1.0], np.cumprod(1 - taken)])
     mixed = rest * np.concatenate([taken, [1.0]])
     shares = (1 - floor) * mixed
@@ -136,16 +134,16 @@ def to_shares(point: np.ndarray, floor: float) -> np.ndarray:
     return kept
 
 
-def to_point(shares: np.ndarray, floor: float, free: np.ndarray | None = None) -> np.ndarray:
+def convert_to_point(shares: np.ndarray, floor: float, free: np.ndarray | None = None) -> np.ndarray:
     """The point of the cube, (K-1,), whose mixture has these ``shares``, (K,).
 
-    A first share below ``floor`` (executed shares are rounded) counts as the floor. Where nothing is left to break, a
-    coordinate means nothing and is that of ``free``, (K-1,), by default 0: a search that asked for a mixture must find
-    its score at the point where it asked.
+    A first share below ``floor`` (executed shares are rounded) counts as the floor. Once the stick is used up, further
+    coordinates have no effect and are taken from ``free``, (K-1,), by default 0: a search that proposed a mixture must
+    find its score at the point that it proposed.
     """
     mixed = shares.astype(float)
     mixed[0] = max(mixed[0] - floor, 0.0)
-    mixed /= max(mixed.sum(), 1e-12)  # the floor may be all there is
+    mixed /= max(mixed.sum(), 1e-12)  # the floor may be everything
     before = 1 - np.concatenate([[0.0], np.cumsum(mixed)])[: len(mixed) - 1]
     breakable = before > 1e-9
     taken = np.divide(mixed[:-1], before, out=np.zeros(len(mixed) - 1), where=breakable)
@@ -154,15 +152,15 @@ def to_point(shares: np.ndarray, floor: float, free: np.ndarray | None = None) -
     return point if free is None else np.where(breakable, point, free)
 
 
-_WEAKEST, _STRONGEST = 0.1, 5.0
-# Of the local search: the part of a mixture that is exchanged.
+_WEAKEST, _STRONGEST = 0.1, 5.0  # range of the Dirichlet's strength
+# The part of a mixture that each step of the local search exchanges.
 _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
-_KEPT = 4  # mixtures that a step of the search goes on from
+_KEPT = 4  # mixtures from which a step of the search continues
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Where mixtures come from: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,)."""
+    """The source of mixtures: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,)."""
 
     prior: np.ndarray
     floor: np.ndarray
@@ -170,31 +168,31 @@ class Draws:
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Mixtures, (count, K)."""
         strengths = np.exp(rng.uniform(np.log(_WEAKEST), np.log(_STRONGEST), count))
-        return self.legal(np.stack([rng.dirichlet(strength * self.prior) for strength in strengths]))
+        return self.raise_to_floor(np.stack([rng.dirichlet(strength * self.prior) for strength in strengths]))
 
-    def legal(self, shares: np.ndarray) -> np.ndarray:
-        """``shares``, (m, K), raised to the floor, and without those that a study's cycle would round away."""
+    def raise_to_floor(self, shares: np.ndarray) -> np.ndarray:
+        """``shares``, (m, K), raised to the floor, without those that a study's cycle would round to 0."""
         return self._cut(self.floor + (1 - self.floor.sum()) * shares)
 
     def _cut(self, shares: np.ndarray) -> np.ndarray:
-        """``shares``, (m, K), without those of under half a step of the longest cycle."""
+        """``shares``, (m, K), without those below half a step of the longest cycle."""
         seen = (shares >= 0.5 / max(20, 2 * shares.shape[1])) | (self.floor > 0)
-        # Where nearly all are so small there is no telling which to leave out.
+        # If nearly all are that small, dropping them would leave too little of the mixture.
         kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
         cut: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
         return cut
 
-    def best(
+    def find_best(
         self, value: Callable[[np.ndarray], np.ndarray], known: np.ndarray, count: int, rng: np.random.Generator
     ) -> np.ndarray:
         """The ``count`` mixtures of largest ``value``, (m, K) -> (m,), no two closer than a twentieth of the steps.
 
-        Searched among fresh draws and the mixtures ``known``, (n, K), and by exchanging ever smaller parts of the best
-        of them for a single task or a fresh draw.
+        A local search: it starts from fresh draws and the mixtures ``known``, (n, K), and exchanges ever smaller parts
+        of the best of them for a single task or a fresh draw.
         """
         pool = np.concatenate([known, self.draw(rng, 2000)])
         values = value(pool)
-        corners = self.legal(np.eye(len(self.prior)))
+        corners = self.raise_to_floor(np.eye(len(self.prior)))
         for step in _STEPS:
             starts = pool[np.argsort(-values, kind="stable")[:_KEPT]]
             others = np.concatenate([corners, self.draw(rng, 32)])
@@ -209,8 +207,8 @@ class Draws:
         return np.stack(chosen)
 
 
-def make_draws(problem: Problem, min_primary: float) -> Draws:
-    """Draws around the square roots of the training rows; a primary has at least ``min_primary``."""
+def build_draws(problem: Problem, min_primary: float) -> Draws:
+    """Draws around the square roots of the training rows; a primary gets at least ``min_primary``."""
     roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
     floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])
     return Draws(roots / roots.sum(), floor)

@@ -1,7 +1,7 @@
 """Options of a selector: a frozen pydantic dataclass whose errors say what to write instead.
 
 A selector is a class whose fields are its options. ``Field`` gives each its default, its bounds and its meaning; the
-method table, the generated docs and every error message are made from that one place.
+method table, the generated docs and every error message come from that one place.
 
     @options
     class Markov:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:  # in the standard library from Python 3.11 on
 
     def dataclass_transform(**_: Any) -> Any:
-        """Tell type checkers, and nobody else, that a decorator makes dataclasses."""
+        """Tell type checkers that a decorator makes dataclasses; does nothing at run time."""
         return lambda decorator: decorator
 
 
@@ -62,8 +62,8 @@ class Option:
 def options(cls: type[Made]) -> type[Made]:
     """Make ``cls`` a frozen, strict pydantic dataclass.
 
-    Illegal options raise ``ValueError`` with the option, what was expected, what was found and the default. The class
-    attribute ``options_of`` says what they are options of: ``selector`` where there is none.
+    Illegal options raise ``ValueError`` with the option, its legal values, the value found and the default. The class
+    attribute ``options_of`` names their owner in errors: ``selector`` if there is none.
     """
     made: Any = dataclass(frozen=True, config=_STRICT)(cls)
     initialise = made.__init__
@@ -84,20 +84,20 @@ def options(cls: type[Made]) -> type[Made]:
 def describe_options(cls: type[Any]) -> tuple[Option, ...]:
     """The options of a selector class, in the order it declares them."""
     return tuple(
-        Option(name, _expected_of(field), _default_of(field), field.description)
-        for name, field in _fields_of(cls).items()
+        Option(name, _describe_field(field), _read_default(field), field.description)
+        for name, field in _read_fields(cls).items()
     )
 
 
 def check_options(cls: type[Any], given: Mapping[str, JSON], where: str = "selector") -> None:
     """Raise ``ValueError``, naming ``where`` and the key, unless ``given`` are legal options of ``cls``."""
     try:
-        _as_pydantic(cls)(**given)
+        _convert_to_pydantic(cls)(**given)
     except ValidationError as error:
         raise ValueError(_explain(error, cls, where)) from None
 
 
-def _as_pydantic(cls: type[Any]) -> type[Any]:
+def _convert_to_pydantic(cls: type[Any]) -> type[Any]:
     """``cls`` or, of a plain dataclass, a subclass whose fields are checked by their annotations."""
     if is_pydantic_dataclass(cls):
         return cls
@@ -105,55 +105,55 @@ def _as_pydantic(cls: type[Any]) -> type[Any]:
     return dataclass(frozen=True, config=_STRICT)(twin)
 
 
-def _fields_of(cls: type[Any]) -> Mapping[str, FieldInfo]:
-    fields: Mapping[str, FieldInfo] = _as_pydantic(cls).__pydantic_fields__
+def _read_fields(cls: type[Any]) -> Mapping[str, FieldInfo]:
+    fields: Mapping[str, FieldInfo] = _convert_to_pydantic(cls).__pydantic_fields__
     return fields
 
 
 def _explain(error: ValidationError, cls: type[Any], where: str) -> str:
     """The first error, in words that say what to write instead."""
-    first, fields = error.errors()[0], _fields_of(cls)
-    if first["type"] == "value_error" and not first["loc"]:  # what __post_init__ raised
+    first, fields = error.errors()[0], _read_fields(cls)
+    if first["type"] == "value_error" and not first["loc"]:  # raised by __post_init__
         return str(first["ctx"]["error"])
     key = str(first["loc"][0])
     if key not in fields:
-        return f"{where}.{key} must {_known(key, list(fields))}"
+        return f"{where}.{key} must {_suggest_names(key, list(fields))}"
     return (
-        f"{where}.{key} must be {_expected_of(fields[key])}, got {first['input']!r}; "
-        f"omit it for the default {_default_of(fields[key])!r}"
+        f"{where}.{key} must be {_describe_field(fields[key])}, got {first['input']!r}; "
+        f"omit it for the default {_read_default(fields[key])!r}"
     )
 
 
-def _known(key: str, names: list[str]) -> str:
+def _suggest_names(key: str, names: list[str]) -> str:
     if not names:
         return "be left out, this method has no options"
     near = difflib.get_close_matches(key, names, n=1)
     return f"be one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _default_of(field: FieldInfo) -> JSON:
+def _read_default(field: FieldInfo) -> JSON:
     return field.get_default(call_default_factory=True)
 
 
-def _expected_of(field: FieldInfo) -> str:
-    return _expected(field.annotation, field.metadata)
+def _describe_field(field: FieldInfo) -> str:
+    return _describe_type(field.annotation, field.metadata)
 
 
-def _expected(annotation: Any, metadata: list[Any]) -> str:
-    """What an option of this type and with these bounds may be, in words."""
+def _describe_type(annotation: Any, metadata: list[Any]) -> str:
+    """The legal values of an option of this type and with these bounds, in words."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _expected(parts[0], [bound for field in parts[1:] for bound in field.metadata])
+        return _describe_type(parts[0], [bound for field in parts[1:] for bound in field.metadata])
     if origin in (Union, UnionType):
-        return " or ".join(_expected(part, metadata) for part in parts)
+        return " or ".join(_describe_type(part, metadata) for part in parts)
     if origin is Literal:
         values = [repr(value) for value in parts]
         return f"one of {', '.join(values)}" if len(values) > 1 else f"{values[0]}, its only value so far"
     if origin is list:
-        return f"a list of at least one, each {_expected(parts[0], metadata)}"
-    limits = [] if annotation not in (int, float) else [_limit(bound) for bound in metadata]
+        return f"a list of at least one, each {_describe_type(parts[0], metadata)}"
+    limits = [] if annotation not in (int, float) else [_describe_bound(bound) for bound in metadata]
     return " ".join([_TYPES.get(annotation, str(annotation)), " and ".join(limits)]).rstrip()
 
 
-def _limit(bound: Any) -> str:
+def _describe_bound(bound: Any) -> str:
     return next(f"{words} {getattr(bound, name)}" for name, words in _BOUNDS.items() if hasattr(bound, name))

@@ -1,13 +1,13 @@
-"""Selectors in a row: each stage answers, and the next one asks about what that answer left.
+"""Selectors in a row: each stage answers, and the next one works on the tasks of that answer.
 
-No source of its own; AutoSeM (bandit, then mixing) is the best-known one. A stage is any selector with a primary. When
-it is done and all its trials are told, its answer narrows the problem to the chosen tasks, and the next stage starts
-on those; shares are not handed on, and rows cannot be. The answer that narrowed is computed once and reaches the state
-through the ``notes`` of the next stage's first proposal: folding a ledger never asks a stage again.
+No source of its own; AutoSeM (bandit, then mixing) is the best-known example. A stage is any selector with a primary.
+When it is done and all its trials are told, its answer narrows the problem to the chosen tasks, and the next stage
+starts on those. Shares are not passed on, and rows cannot be. The narrowing answer is computed once and reaches the
+state through the ``notes`` of the next stage's first proposal, so that folding a ledger never asks a stage again.
 
-``propose`` takes what its stage takes. The answer is that of the stage under way, so a pipeline may be stopped at any
-time. Later stages draw from seeds of their own; the first draws from the problem's, so that it does what it would do
-alone. Runs that are measured keep the problem's seed in every stage: what one has measured serves the next.
+``propose`` costs what its stage costs. The answer is that of the stage under way, so a pipeline may be stopped at any
+time. Later stages draw from seeds of their own; the first draws from the problem's seed, so that it does what it would
+do alone. Measured runs keep the problem's seed in every stage, so that measurements of one stage serve the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from auxtune.selectors.extensions import ActivePart, checkpoints_used_by, reading_of, renumber
+from auxtune.selectors.extensions import ActivePart, find_reading, list_checkpoints_in_use, renumber_start
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
     JSON,
@@ -34,14 +34,14 @@ from auxtune.selectors.protocol import (
     Wants,
 )
 
-_ANY = (("random_subset", RandomSubset()),)  # a default, as every option has one
+_ANY = (("random_subset", RandomSubset()),)  # every option needs a default
 
 
 @dataclass(frozen=True)
 class PipelineState:
     """The stage under way with its state, what the stages before it believed, and the tasks that they left.
 
-    ``numbers`` gives the present stage's own count of a proposal; of former stages nothing is pending.
+    ``numbers`` maps a proposal's number to the stage's own count; proposals of earlier stages are never pending.
     """
 
     problem: Problem
@@ -54,7 +54,7 @@ class PipelineState:
 
 
 class Staged(ABC):
-    """The functions of a selector that is a row of ``stages``."""
+    """The functions of a selector that consists of ``stages``."""
 
     version: ClassVar[int] = 1
 
@@ -69,43 +69,43 @@ class Staged(ABC):
         return tuple(selector for _, selector in self.stages)
 
     def wants(self) -> Wants:
-        """What the last stage answers, for a primary; what any of the stages needs inside a run."""
+        """The answer of the last stage, for a primary; the needs of all stages inside a run."""
         each = [selector.wants() for selector in self.parts]
         return Wants(frozenset({"primary"}), each[-1].answers, frozenset().union(*(wants.inside for wants in each)))
 
     def start(self, problem: Problem) -> PipelineState:
-        """At the first stage. Raises ``ValueError`` without a primary, and what the first stage raises."""
+        """The first stage at its start. Raises ``ValueError`` without a primary, and whatever that stage raises."""
         problem.require_primary()
         return PipelineState(problem, 0, self._selector(0).start(problem))
 
     def propose(self, state: PipelineState, evidence: Evidence) -> Proposal | Wait | Done:
-        """What the stage under way asks for; where it is done, what the first later stage with a question asks for."""
-        left: list[JSON] = []  # what each stage that ends here leaves to the next
+        """The proposal of the stage under way or, if that is done, of the first later stage that has one."""
+        handed_on: list[JSON] = []  # the answer of each stage that ends here, for the next one
         while True:
             name, selector = self.stages[state.stage]
             reply = selector.propose(state.inner, evidence)
             if isinstance(reply, Proposal):
                 stage = f"{name}.{reply.stage}" if reply.stage else name
-                outward = renumber(reply, {local: number for number, local in state.numbers.items()})
-                return replace(outward, stage=stage, notes={"entered": left, "notes": dict(reply.notes)})
+                outward = renumber_start(reply, {local: number for number, local in state.numbers.items()})
+                return replace(outward, stage=stage, notes={"entered": handed_on, "notes": dict(reply.notes)})
             if isinstance(reply, Wait) or state.pending:
                 return Wait()
             if state.stage + 1 == len(self.stages):
                 return Done()
             selection = selector.select(state.inner, evidence)
-            left.append({"tasks": list(selection.tasks), "belief": dict(selection.belief)})
+            handed_on.append({"tasks": list(selection.tasks), "belief": dict(selection.belief)})
             try:
-                state = self._next_stage(state, left[-1])
-            except ValueError:  # it has no question about so few tasks: the answer stands
+                state = self._enter_next_stage(state, handed_on[-1])
+            except ValueError:  # the next stage cannot work on so few tasks: the answer stands
                 return Done()
 
     def proposed(self, state: PipelineState, number: int, proposal: Proposal) -> PipelineState:
-        """One trial more, perhaps the first of a later stage: its notes say what that stage starts from."""
+        """One more trial, perhaps the first of a later stage: its notes hold the answer that stage starts from."""
         for handed in proposal.notes["entered"]:
-            state = self._next_stage(state, handed)
+            state = self._enter_next_stage(state, handed)
         name, selector = self.stages[state.stage]
         stage = proposal.stage.removeprefix(name).removeprefix(".")
-        own = replace(renumber(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
+        own = replace(renumber_start(proposal, state.numbers), notes=proposal.notes["notes"], stage=stage)
         local = len(state.numbers)
         return replace(
             state,
@@ -120,7 +120,7 @@ class Staged(ABC):
         return replace(state, inner=inner, pending=state.pending - {number})
 
     def select(self, state: PipelineState, evidence: Evidence) -> Selection:
-        """The answer of the stage under way; ``belief`` also holds that of each stage before it."""
+        """The answer of the stage under way; ``belief`` also holds the beliefs of the stages before it."""
         name, selector = self.stages[state.stage]
         selection = selector.select(state.inner, evidence)
         return replace(selection, belief={**state.beliefs, name: dict(selection.belief)})
@@ -137,20 +137,20 @@ class Staged(ABC):
                 yield name, selector, own
 
     def fewest(self, problem: Problem) -> int:
-        """The fewest of all stages together, should none leave out a task."""
+        """The fewest trials of all stages together, if none leaves out a task."""
         return sum(selector.fewest(problem) for _, selector in self.stages)
 
     def checkpoints_in_use(self, state: PipelineState) -> frozenset[int]:
-        """What the stage under way may still start from."""
-        held = checkpoints_used_by(self._selector(state.stage), state.inner)
+        """The proposals from which the stage under way may still start."""
+        held = list_checkpoints_in_use(self._selector(state.stage), state.inner)
         return frozenset(number for number, local in state.numbers.items() if local in held)
 
     def reading(self, state: PipelineState) -> int:
-        """That of the stage under way: what former stages handed on is settled."""
-        return reading_of(self._selector(state.stage), state.inner)
+        """The reading of the stage under way: the answers of earlier stages are settled."""
+        return find_reading(self._selector(state.stage), state.inner)
 
-    def _next_stage(self, state: PipelineState, handed: JSON) -> PipelineState:
-        """The stage after the present one, on the tasks that were handed on."""
+    def _enter_next_stage(self, state: PipelineState, handed: JSON) -> PipelineState:
+        """The state at the start of the next stage, on the tasks of the answer ``handed`` on."""
         name, stage, problem = self.stages[state.stage][0], state.stage + 1, state.problem
         narrowed = replace(
             problem,
@@ -182,5 +182,5 @@ class Pipeline(Staged):
 
     @property
     def stages(self) -> tuple[tuple[str, Selector], ...]:
-        """Those that were given."""
+        """The chain as given."""
         return self.chain

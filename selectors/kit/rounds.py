@@ -1,9 +1,9 @@
-"""How an inner selector is folded: all that is kept of what it did inside a run is a list of rounds.
+"""How an inner selector is folded: the only record of its work inside a run is a list of rounds.
 
-An inner selector speaks the same protocol as any other: its proposal is one task for one round of optimisation steps,
+An inner selector follows the same protocol as any other. Its proposal is one task for one round of optimisation steps;
 its outcome's score is the main metric on the probe split after that round. Rounds follow one another, so the number
-of a round is its number in the list. A run's checkpoint saves the list, its report carries it, and whoever wants the
-state folds it again.
+of a round is its place in the list. A run's checkpoint saves the list and its result carries it; whoever needs the
+state folds the list again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from auxtune.selectors.protocol import Inner, Outcome, Problem, Proposal, Selector
 
 
-def inside(problem: Problem, proposal: Proposal) -> tuple[Inner, Problem]:
-    """What steers ``proposal``'s run, and what it is started with: the tasks of the run and the inner seed.
+def read_inner(problem: Problem, proposal: Proposal) -> tuple[Inner, Problem]:
+    """The inner selector of ``proposal``'s run, and the problem it starts with: the run's tasks and the inner seed.
 
-    Raises ``ValueError`` where the proposal has no inner selector.
+    Raises ``ValueError`` if the proposal has no inner selector.
     """
     if proposal.inner is None:
         raise ValueError("the proposal has no inner selector")

@@ -1,13 +1,13 @@
-"""The same search several times over, with seeds of its own each: how often does it choose a task?
+"""The same search repeated with different seeds, to see how often each task is chosen.
 
-No source. A search whose answer another seed would turn round has found luck; ``stability`` shows it. The searches go
-side by side and share the slots evenly, the one with the fewest proposals asking first. The answer is that of the
-search whose best trial, in the stage it came to, scored highest on the validation split, the earliest on ties; the
-others only say how sure it is. Runs that only measure do not compete, for their scores are of other tasks or say
-nothing of what is chosen: where a method trains no candidates, the first search answers. Each search measures runs of
-its own, or how sure it is could not be seen.
+No source. A search whose answer changes with the seed has found luck, and ``stability`` shows it. The searches run side
+by side and share the slots evenly: the one with the fewest proposals asks first. The answer is that of the search whose
+best trial, in the stage it reached, scored highest on the validation split, the earliest on ties; the others only say
+how sure it is. Runs that only measure do not compete, because their scores are of other tasks or say nothing about the
+choice; where a method trains no candidates, the first search answers. Each search measures its own runs, or its
+stability could not be seen.
 
-``propose`` asks one search, or more where some have nothing to ask for. The price is that of all searches together.
+``propose`` asks one search, or several where some have nothing to ask for. The cost is that of all searches together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from auxtune.selectors.beliefs import Belief, Repeats, Search
-from auxtune.selectors.extensions import ActivePart, checkpoints_used_by, reading_of, renumber
+from auxtune.selectors.extensions import ActivePart, find_reading, list_checkpoints_in_use, renumber_start
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.protocol import (
     JSON,
@@ -35,14 +35,15 @@ from auxtune.selectors.protocol import (
     Wants,
 )
 
-_ANY = RandomSubset()  # a default, as every option has one
+_ANY = RandomSubset()  # every option needs a default
 
 
 @dataclass(frozen=True)
 class SearchesState:
-    """Each search's state, the stage it is in and its best score there.
+    """Each search's state, its stage and its best score there.
 
-    ``numbers`` says whose proposal a number is, as (search, its own count); ``measured`` are those that only measure.
+    ``numbers`` maps a proposal's number to (search, the search's own count); ``measured`` are the proposals that only
+    measure.
     """
 
     problem: Problem
@@ -52,8 +53,8 @@ class SearchesState:
     numbers: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     measured: frozenset[int] = frozenset()
 
-    def made(self, search: int) -> int:
-        """Proposals of one search."""
+    def count_proposals(self, search: int) -> int:
+        """The number of proposals that one search made."""
         return sum(owner == search for owner, _ in self.numbers.values())
 
 
@@ -69,55 +70,57 @@ class Searches:
 
     @property
     def parts(self) -> tuple[Selector, ...]:
-        """What is searched."""
+        """The selector that is repeated."""
         return (self.selector,)
 
     def wants(self) -> Wants:
-        """What a single search wants, for a primary."""
+        """The wants of a single search, for a primary."""
         return replace(self.selector.wants(), objectives=frozenset[Objective]({"primary"}))
 
     def start(self, problem: Problem) -> SearchesState:
-        """Every search at its start. The first has the problem's own seed. Raises what the selector raises."""
+        """Every search at its start, the first with the problem's own seed. Raises whatever the selector raises."""
         seeds = [problem.seed, *np.random.SeedSequence([problem.seed, 11]).generate_state(self.times - 1).tolist()]
         states = tuple(self.selector.start(replace(problem, seed=seed)) for seed in seeds)
         return SearchesState(problem, states, ("",) * self.times, (None,) * self.times)
 
     def propose(self, state: SearchesState, evidence: Evidence) -> Proposal | Wait | Done:
-        """What the search with the fewest proposals asks for that asks for anything."""
+        """The proposal of the search with the fewest proposals so far that has one."""
         waiting = False
-        for search in sorted(range(self.times), key=state.made):
+        for search in sorted(range(self.times), key=state.count_proposals):
             reply = self.selector.propose(state.inner[search], evidence)
             if isinstance(reply, Proposal):
                 own = {local: number for number, (owner, local) in state.numbers.items() if owner == search}
                 stage = f"search{search}.{reply.stage}" if reply.stage else f"search{search}"
                 notes = {"search": search, "notes": dict(reply.notes)}
-                return replace(renumber(reply, own), stage=stage, notes=notes)
+                return replace(renumber_start(reply, own), stage=stage, notes=notes)
             waiting = waiting or isinstance(reply, Wait)
         return Wait() if waiting else Done()
 
     def proposed(self, state: SearchesState, number: int, proposal: Proposal) -> SearchesState:
         """The search named in the notes has one more under way."""
         search = proposal.notes["search"]
-        local = state.made(search)
+        local = state.count_proposals(search)
         stage = proposal.stage.removeprefix(f"search{search}").removeprefix(".")
-        inward = renumber(proposal, {each: count for each, (_, count) in state.numbers.items()})
+        inward = renumber_start(proposal, {each: count for each, (_, count) in state.numbers.items()})
         asked = replace(inward, stage=stage, notes=proposal.notes["notes"])
         own = self.selector.proposed(state.inner[search], local, asked)
         if stage != state.stages[search]:  # scores of another stage are of other trainings
-            state = replace(state, stages=_with(state.stages, search, stage), best=_with(state.best, search, None))
+            state = replace(
+                state, stages=_replace_at(state.stages, search, stage), best=_replace_at(state.best, search, None)
+            )
         numbers = {**state.numbers, number: (search, local)}
         measured = state.measured | ({number} if proposal.measure else set())
-        return replace(state, inner=_with(state.inner, search, own), numbers=numbers, measured=measured)
+        return replace(state, inner=_replace_at(state.inner, search, own), numbers=numbers, measured=measured)
 
     def told(self, state: SearchesState, number: int, outcome: Outcome) -> SearchesState:
-        """The search that asked is told."""
+        """The search that proposed it is told."""
         search, local = state.numbers[number]
         own = self.selector.told(state.inner[search], local, outcome)
         if number in state.measured:
-            return replace(state, inner=_with(state.inner, search, own))
+            return replace(state, inner=_replace_at(state.inner, search, own))
         scores = [score for score in (state.best[search], outcome.score) if score is not None]
-        best = _with(state.best, search, max(scores, default=None))
-        return replace(state, inner=_with(state.inner, search, own), best=best)
+        best = _replace_at(state.best, search, max(scores, default=None))
+        return replace(state, inner=_replace_at(state.inner, search, own), best=best)
 
     def select(self, state: SearchesState, evidence: Evidence) -> Selection:
         """The answer of the search with the best score; ``stability`` counts all of them."""
@@ -148,18 +151,18 @@ class Searches:
         yield "", self.selector, belief
 
     def fewest(self, problem: Problem) -> int:
-        """The fewest of every search."""
+        """The fewest trials of all searches together."""
         return self.times * self.selector.fewest(problem)
 
     def checkpoints_in_use(self, state: SearchesState) -> frozenset[int]:
-        """What any of the searches may still start from."""
-        held = [checkpoints_used_by(self.selector, inner) for inner in state.inner]
+        """The proposals from which any of the searches may still start."""
+        held = [list_checkpoints_in_use(self.selector, inner) for inner in state.inner]
         return frozenset(number for number, (search, local) in state.numbers.items() if local in held[search])
 
     def reading(self, state: SearchesState) -> int:
-        """The latest of any search."""
-        return max(reading_of(self.selector, inner) for inner in state.inner)
+        """The latest reading of any search."""
+        return max(find_reading(self.selector, inner) for inner in state.inner)
 
 
-def _with(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
+def _replace_at(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
     return (*values[:index], value, *values[index + 1 :])

@@ -1,29 +1,29 @@
-"""Whether predictions are worth acting on: how they do on what they were not fitted to, against what chance comes to.
+"""Whether predictions are worth acting on, and how good a predicted ranking of sources turned out to be.
 
-No source; the test is Fisher's, with permutations. Held-out predictions look independent and are not: where trial i
-helps to predict trial j, j helps to predict i, so that an agreement by luck is counted twice. The textbook interval of
-a correlation takes no notice and finds skill in pure noise two to four times as often as it admits. Here the scores are
-dealt anew among the trials, everything is predicted again as before, and what that comes to is chance. The lower bound
-is what was found less how far above its mean chance gets in one of forty deals: it exceeds 0 on noise in at most
-2.5 % of studies, and hardly ever with under six trials.
+**Skill** (``compare_with_chance``, ``measure_rank_skill``): held-out predictions against chance. No source; the test is
+Fisher's permutation test. Held-out predictions look independent and are not: where trial i helps to predict trial j,
+j helps to predict i, so that agreement by luck counts twice. The textbook interval of a correlation ignores this and
+finds skill in pure noise two to four times as often as it admits. Here the scores are permuted among the trials and
+everything is predicted again; the results are chance. The lower bound is the value found, less the distance from the
+mean of chance to what chance reaches in one of forty permutations. It exceeds 0 on noise in at most 2.5 % of studies,
+and hardly ever with fewer than six trials.
 
-A selector acts on its predictions only where ``Skill.shown``. Do not use it to compare two methods: that both are
-better than chance says nothing of their difference.
+A selector acts on its predictions only if ``Skill.shown``. Do not use it to compare two methods: that both beat chance
+says nothing about their difference.
 
-How good a predicted ranking of sources is, against what each of them was worth to the target in the end.
-
-Sources. NDCG with the gains of J. Kim, A. Asai, G. Ilharco, H. Hajishirzi, "TaskWeb: Selecting Better Source Tasks for
-Multi-task NLP", EMNLP 2023, https://arxiv.org/abs/2305.13256, read off the authors' code: of m sources the best has
+**Quality of a ranking** (``compute_ndcg``, ``compute_regret``), given what each source was worth to the target in the
+end. Sources. NDCG with the gains of J. Kim, A. Asai, G. Ilharco, H. Hajishirzi, "TaskWeb: Selecting Better Source Tasks
+for Multi-task NLP", EMNLP 2023, https://arxiv.org/abs/2305.13256, read off the authors' code: of m sources the best has
 relevance m, the worst 1, whatever the distances; the gain is 2^relevance - 1 and the discount log2(position + 1). So
-nearly all that counts is where the best few are put, and a target's scale counts for nothing. Regret as C. Poth,
-J. Pfeiffer, A. Rücklé, I. Gurevych, "What to Pre-Train on? Efficient Intermediate Task Selection", EMNLP 2021,
-https://arxiv.org/abs/2104.08247, define it: what the best of the top k falls short of the best of all. TaskWeb's code
-takes means over the top k in the place of both bests (``of="mean"``): numbers of the two kinds do not compare.
+nearly all that counts is the position of the best few, and a target's scale does not matter. Regret is defined by
+C. Poth, J. Pfeiffer, A. Rücklé, I. Gurevych, "What to Pre-Train on? Efficient Intermediate Task Selection", EMNLP 2021,
+https://arxiv.org/abs/2104.08247: the difference between the best of the top k and the best of all. TaskWeb's code takes
+means over the top k in place of both bests (``of="mean"``); numbers of the two kinds do not compare.
 
-Where we differ. Of equal predictions and of equal true values every order is as good, and the number is the mean over
-all these orders: exact, no draws. A ranking that says nothing thus gets what a random one gets on average.
+Where we differ. Every order of equal predictions, and of equal true values, is as good, and the number is the mean over
+all these orders: exact, without draws. An uninformative ranking thus scores what a random one scores on average.
 
-Values are higher-is-better. A true value of ``nan`` is a source that was not recorded, and is left out.
+Values are higher-is-better. A true value of ``nan`` is a source that was not recorded; it is left out.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _BEYOND = 0.975
 
 @dataclass(frozen=True)
 class Skill:
-    """What predictions of held-out results come to, beyond what chance does. Units are those of the measure.
+    """How much better predictions of held-out results are than chance. Units are those of the measure.
 
-    ``low`` is the lower end of the interval of ``found`` less ``chance``, of which 97.5 % lies above.
+    ``low`` is a lower bound of ``found`` less ``chance``: by luck it exceeds 0 in at most 2.5 % of cases.
     """
 
     measure: str
@@ -71,15 +71,15 @@ class Skill:
         return {**told, "shown": self.shown, "results": self.results}
 
 
-def beyond_chance(measure: str, found: float, chance: np.ndarray, results: int) -> Skill:
+def compare_with_chance(measure: str, found: float, chance: np.ndarray, results: int) -> Skill:
     """The skill of ``found`` against ``chance`` (deals,), the same measure after each deal of the results."""
-    # What was found is one of the deals as well: without it few deals would find skill in noise too often.
+    # The value found counts as one of the deals: without it, few deals would find skill in noise too often.
     bound = np.quantile(np.append(chance, found), _BEYOND, method="higher")
     return Skill(measure, float(found), float(chance.mean()), float(found - bound), results)
 
 
-def rank_skill(held_out: np.ndarray, scores: np.ndarray, seed: int) -> Skill:
-    """Spearman's correlation of ``scores`` (trials,) with ``held_out @ scores``, and what it is worth.
+def measure_rank_skill(held_out: np.ndarray, scores: np.ndarray, seed: int) -> Skill:
+    """Spearman's correlation of ``scores`` (trials,) with ``held_out @ scores``, compared with chance.
 
     ``held_out`` (trials, trials) predicts each trial from the others, so that its diagonal is 0. Raises ``ValueError``
     where it is not.
@@ -88,67 +88,67 @@ def rank_skill(held_out: np.ndarray, scores: np.ndarray, seed: int) -> Skill:
         raise ValueError("each trial must be predicted from the others alone")
     rng = np.random.default_rng([seed, 17])
     dealt = np.array([rng.permutation(scores) for _ in range(DEALS)]).reshape(DEALS, len(scores)).T
-    chance = _spearman(held_out @ dealt, dealt)
-    (found,) = _spearman(held_out @ scores[:, None], scores[:, None])
-    return beyond_chance("spearman", float(found), chance, len(scores))
+    chance = _compute_spearman(held_out @ dealt, dealt)
+    (found,) = _compute_spearman(held_out @ scores[:, None], scores[:, None])
+    return compare_with_chance("spearman", float(found), chance, len(scores))
 
 
-def _spearman(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Of each column of (trials, columns): (columns,), 0 where either is the same for all trials."""
+def _compute_spearman(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each column of (trials, columns): (columns,), 0 where either is constant."""
     if not len(true):
         return np.zeros(true.shape[1])
-    first, second = (_unit(rankdata(each.round(12), axis=0)) for each in (predicted, true))
+    first, second = (_scale_to_unit(rankdata(each.round(12), axis=0)) for each in (predicted, true))
     together: np.ndarray = (first * second).sum(axis=0)
     return together
 
 
-def _unit(ranks: np.ndarray) -> np.ndarray:
+def _scale_to_unit(ranks: np.ndarray) -> np.ndarray:
     centred = ranks - ranks.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     unit: np.ndarray = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
     return unit
 
 
-def ndcg(predicted: np.ndarray, true: np.ndarray) -> float:
-    """0 to 100: how near the ranking by ``predicted`` comes to that by ``true``, (sources,) each; ``nan`` for none.
+def compute_ndcg(predicted: np.ndarray, true: np.ndarray) -> float:
+    """0 to 100: how close the ranking by ``predicted`` is to that by ``true``, (sources,) each; ``nan`` for no source.
 
-    ``-inf`` is predicted for a source that the ranking leaves out. 21 sources in random order come to 44.9.
+    Predict ``-inf`` for a source that the ranking leaves out. 21 sources in random order score 44.9.
 
-    >>> round(ndcg(np.array([1.0, 2.0, 3.0]), np.array([0.9, 0.8, 0.7])), 1)
+    >>> round(compute_ndcg(np.array([1.0, 2.0, 3.0]), np.array([0.9, 0.8, 0.7])), 1)
     68.1
 
     Raises ``ValueError`` for different shapes and for predictions that are ``nan``.
     """
-    return float(ndcg_by_row(np.asarray(predicted)[None], np.asarray(true)[None])[0])
+    return float(compute_ndcg_by_row(np.asarray(predicted)[None], np.asarray(true)[None])[0])
 
 
-def ndcg_by_row(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """``ndcg`` of each row of ``true`` (…, sources); of ``predicted``, which may have more axes before: (…, …)."""
-    predicted, true = _checked(predicted, true)
+def compute_ndcg_by_row(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """``compute_ndcg`` of each row of ``true`` (…, sources); ``predicted`` may have more leading axes: (…, …)."""
+    predicted, true = _check_pair(predicted, true)
     known = np.isfinite(true)
-    gains = _gains(true, known)
-    # Sources that were not recorded come last of all, after those that were left out.
+    gains = _compute_gains(true, known)
+    # Sources that were not recorded come last, after those that the ranking leaves out.
     guess = np.where(known, np.maximum(predicted, -np.finfo(float).max), -np.inf)
-    reached = (gains * _discounts(guess)).sum(axis=-1)
-    ideal = (gains * _discounts(gains)).sum(axis=-1)
+    reached = (gains * _compute_discounts(guess)).sum(axis=-1)
+    ideal = (gains * _compute_discounts(gains)).sum(axis=-1)
     quality: np.ndarray = 100 * reached / np.where(known.any(axis=-1), ideal, np.nan)
     return quality
 
 
-def regret_at(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best", "mean"] = "best") -> float:
+def compute_regret(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best", "mean"] = "best") -> float:
     """Percent of the best value that the top ``k`` of ``predicted``, (sources,), miss: 100 (best - theirs) / |best|.
 
-    Theirs is the best of them, or with ``mean`` their mean, which is compared with that of the truly best ``k``; fewer
-    sources than ``k`` are all taken. ``nan`` where no source is recorded, or where the best is 0 and missed.
+    Theirs is the best of them, or with ``mean`` their mean, which is compared with the mean of the truly best ``k``. Of
+    fewer than ``k`` sources all are taken. ``nan`` if no source is recorded, or if the best is 0 and missed.
 
-    >>> round(regret_at(1, np.array([3.0, 2.0, 1.0]), np.array([0.6, 0.8, 0.7])), 1)
+    >>> round(compute_regret(1, np.array([3.0, 2.0, 1.0]), np.array([0.6, 0.8, 0.7])), 1)
     25.0
 
     Raises ``ValueError`` for ``k`` below 1, different shapes and for predictions that are ``nan``.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    predicted, true = _checked(predicted, true)
+    predicted, true = _check_pair(predicted, true)
     known = np.isfinite(true)
     predicted, true = predicted[known], true[known]
     if not true.size:
@@ -156,23 +156,24 @@ def regret_at(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal["best
     k = min(k, true.size)
     last = np.sort(predicted)[-k]
     sure, tied = true[predicted > last], true[predicted == last]
-    places = k - sure.size  # of the tied ones so many are among the top k
+    places = k - sure.size  # how many of the tied sources are among the top k
     if of == "mean":
         best = float(np.sort(true)[-k:].mean())
         found = (float(sure.sum()) + places * float(tied.mean())) / k
     else:
         best = float(true.max())
         values = np.sort(np.maximum(tied, sure.max(initial=-math.inf)))
-        orders = math.comb(tied.size, places)  # the j-th smallest is the best of C(j, places - 1) draws
+        # Of the equally likely draws from the tied sources, the j-th smallest is the best of C(j, places - 1).
+        orders = math.comb(tied.size, places)
         found = sum(float(v) * math.comb(j, places - 1) / orders for j, v in enumerate(values))
-    missed = max(best - found, 0.0)  # rounding may leave a hair below 0
+    missed = max(best - found, 0.0)  # rounding may leave it just below 0
     if missed <= 1e-12 * abs(best):
         return 0.0
     return 100 * missed / abs(best) if best else math.nan
 
 
-def _gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """2^relevance - 1 over 2^(sources of the row), the mean of their gains for equal values; 0 for unknown ones."""
+def _compute_gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(2^relevance - 1) / 2^(sources of the row); equal values share the mean of their gains; 0 for unknown ones."""
     relevance = np.arange(true.shape[-1] + 1)
     unknown = (~known).sum(axis=-1, keepdims=True)
     ranked = np.where(known, true, -np.inf)
@@ -185,15 +186,15 @@ def _gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
     return gains
 
 
-def _discounts(scores: np.ndarray) -> np.ndarray:
-    """1 / log2(position + 1) of each score, the highest first; for equal ones the mean over their positions."""
+def _compute_discounts(scores: np.ndarray) -> np.ndarray:
+    """1 / log2(position + 1) of each score, the highest first; equal scores share the mean over their positions."""
     total = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(scores.shape[-1]) + 2))])
     first, last = (rankdata(-scores, method=method, axis=-1).astype(int) for method in ("min", "max"))
     discounts: np.ndarray = (total[last] - total[first - 1]) / (last - first + 1)
     return discounts
 
 
-def _checked(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check_pair(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predicted, true = np.asarray(predicted, dtype=float), np.asarray(true, dtype=float)
     if predicted.shape[-true.ndim :] != true.shape:
         raise ValueError(f"predictions must be of the sources recorded, {true.shape}, got {predicted.shape}")

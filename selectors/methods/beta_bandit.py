@@ -1,4 +1,4 @@
-"""Which task to train next inside a run: a Beta-Bernoulli bandit that forgets, and Thompson sampling.
+"""Which task to train next inside one run: a Beta bandit that forgets, with Thompson sampling.
 
 Source: stage 1 of AutoSeM. H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
 Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153; update, reward and choice as in the first author's
@@ -16,18 +16,10 @@ The first pull is the primary; later pulls draw one value from each task's Beta 
 Where we differ: the first round only sets the reference for the second and rewards nothing. (The released code
 compares it with 0, which rewards any metric that is not negative.)
 
-Beside the posterior, which is there to choose the next round, the state counts all rewards: ``thompson.py`` reads its
-answer out of those.
+**Reward rates** (``RewardRates``) are ours, and plain counting. By the end, a bandit that forgets has forgotten nearly
+all of its rewards; the state therefore counts them as well, and ``thompson.py`` reads its answer from these counts.
 
-One ``propose`` draws one Beta value per task: microseconds. Do not use it where one round's gain drowns in the noise
-of the probe split, and mind that gamma bounds what it can come to believe: at 0.3 every mean stays in [0.19, 0.81].
-
-What a bandit's rounds say of each task: the rate of its rewards over the whole of all runs, and how sure that is.
-
-No source: it is ours, and plain counting. A bandit that forgets (``beta_bandit.py``) has forgotten nearly all it was
-told by the time it ends; what it was told is still there and is counted here.
-
-    w_k, l_k  rounds of task k that were rewarded, and that were not, added up over the runs
+    w_k, l_k  rounds of task k that were rewarded, and that were not, summed over the runs
     rate      of rewards, a priori uniform: Beta(1 + w_k, 1 + l_k), what the bandit itself would believe with gamma = 0
     utility   its mean, (1 + w_k) / (2 + w_k + l_k), with the 95 % interval between its quantiles
     better    P(rate of k > rate of all other tasks' rounds together), both Beta and independent. By Evan Miller,
@@ -35,12 +27,15 @@ told by the time it ends; what it was told is still there and is counted here.
               X ~ Beta(a, b), Y ~ Beta(c, d) and integer a,
               P(X > Y) = sum_{i=0}^{a-1} B(c + i, b + d) / ((b + i) B(1 + i, b) B(c, d))
 
-The others' rounds are the reference, and not 0.5: a score that has levelled off falls about every other time whatever
-is trained, ties count as rewards, and a score that still rises rewards everything.
+The reference is the other tasks' rounds and not 0.5: a score that has levelled off falls about every other time
+whatever is trained, ties count as rewards, and a score that still rises rewards everything.
 
-Rounds count as independent of each other, which they are not quite: each is compared with the one before, and runs
-differ. In twenty real runs (benchmarks/results/thompson_readouts.json) the variance of a task's rate between runs was
-1.2 times what is counted here, so an interval is about a tenth too narrow.
+Rounds count as independent, which they are not quite: each is compared with the one before, and runs differ. In twenty
+real runs (benchmarks/results/thompson_readouts.json) the variance of a task's rate between runs was 1.2 times what is
+assumed here, so an interval is about a tenth too narrow.
+
+One ``propose`` draws one Beta value per task: microseconds. Do not use it where one round's gain drowns in the noise
+of the probe split, and mind that gamma bounds what it can come to believe: at 0.3 every mean stays in [0.19, 0.81].
 """
 
 from __future__ import annotations
@@ -87,7 +82,7 @@ class RewardRates:
         """Task -> the probability that its rate is above that of all other tasks' rounds together."""
         won, lost = sum(self.won.values()), sum(self.lost.values())
         return {
-            task: chance_of_larger(
+            task: compute_chance_of_larger(
                 (1 + self.won[task], 1 + self.lost[task]),
                 (1 + won - self.won[task], 1 + lost - self.lost[task]),
             )
@@ -107,7 +102,7 @@ class RewardRates:
 
 
 def add_rates(runs: Sequence[RewardRates]) -> RewardRates:
-    """The rounds of several runs over the same tasks together. ``runs`` must not be empty."""
+    """The sums over several runs of the same tasks. ``runs`` must not be empty."""
     tasks = runs[0].won
     return RewardRates(
         {task: sum(run.won[task] for run in runs) for task in tasks},
@@ -115,8 +110,8 @@ def add_rates(runs: Sequence[RewardRates]) -> RewardRates:
     )
 
 
-def chance_of_larger(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """P(X > Y) of independent X ~ Beta(*one) and Y ~ Beta(*other), parameters of at least 1; exact."""
+def compute_chance_of_larger(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """P(X > Y) for independent X ~ Beta(*one) and Y ~ Beta(*other) with integer parameters of at least 1; exact."""
     (a, b), (c, d) = one, other
     i = np.arange(a)  # (a,)
     terms = betaln(c + i, b + d) - np.log(b + i) - betaln(1 + i, b) - betaln(c, d)
@@ -127,7 +122,7 @@ def chance_of_larger(one: tuple[int, int], other: tuple[int, int]) -> float:
 class BanditState:
     """The posterior after the rounds so far; one value per task, in the problem's order.
 
-    ``won`` and ``lost`` count each task's rounds that were rewarded and that were not, and forget nothing.
+    ``won`` and ``lost`` count each task's rewarded and unrewarded rounds, and forget nothing.
     """
 
     problem: Problem
@@ -136,12 +131,12 @@ class BanditState:
     won: tuple[int, ...]
     lost: tuple[int, ...]
     made: int = 0
-    pending: str | None = None  # the task whose round is not told yet
-    last: float | None = None  # score of the round before
+    pending: str | None = None  # the task whose round is under way
+    last: float | None = None  # score of the previous round
 
     @property
     def means(self) -> dict[str, float]:
-        """Task -> mean of its posterior, which forgets."""
+        """Task -> mean of its (forgetting) posterior."""
         return {
             name: alpha / (alpha + beta)
             for name, alpha, beta in zip(self.problem.names, self.alpha, self.beta, strict=True)
@@ -167,7 +162,7 @@ class BetaBandit:
     prior: float = Field(default=1.0, gt=0, description="both parameters of every task's first Beta")
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary"}), "ranking")
 
     def start(self, problem: Problem) -> BanditState:
@@ -177,7 +172,7 @@ class BetaBandit:
         return BanditState(problem, alpha=prior, beta=prior, won=none, lost=none)
 
     def propose(self, state: BanditState, evidence: Evidence) -> Proposal | Wait:
-        """The task of the next round; it never ends by itself."""
+        """The task of the next round; the bandit never ends by itself."""
         if state.pending is not None:
             return Wait()
         if state.made == 0:
@@ -191,7 +186,7 @@ class BetaBandit:
         return replace(state, made=state.made + 1, pending=task)
 
     def told(self, state: BanditState, number: int, outcome: Outcome) -> BanditState:
-        """All tasks forget a little, the pulled one learns. A round without a score teaches nothing."""
+        """All tasks forget a little and the pulled one learns. A round without a score changes no belief."""
         if outcome.score is None:
             return replace(state, pending=None)
         if state.last is None:
@@ -212,24 +207,24 @@ class BetaBandit:
         return 0
 
     def learn(self, state: BanditState, task: str, rewarded: bool) -> BanditState:
-        """The state after a pull of ``task`` that was ``rewarded`` or not: all tasks forget, that one learns."""
-        place, rewarded = state.problem.names.index(task), bool(rewarded)  # NumPy's would not go into JSON
+        """The state after a pull of ``task``, ``rewarded`` or not: all tasks forget, and that one learns."""
+        place, rewarded = state.problem.names.index(task), bool(rewarded)  # JSON cannot hold NumPy's bool
         return replace(
             state,
-            alpha=self._after(state.alpha, place, float(rewarded)),
-            beta=self._after(state.beta, place, float(not rewarded)),
-            won=_one_more(state.won, place, rewarded),
-            lost=_one_more(state.lost, place, not rewarded),
+            alpha=self._update_parameter(state.alpha, place, float(rewarded)),
+            beta=self._update_parameter(state.beta, place, float(not rewarded)),
+            won=_increment_at(state.won, place, rewarded),
+            lost=_increment_at(state.lost, place, not rewarded),
         )
 
-    def _after(self, values: tuple[float, ...], place: int, gain: float) -> tuple[float, ...]:
+    def _update_parameter(self, values: tuple[float, ...], place: int, gain: float) -> tuple[float, ...]:
         """One parameter of every task after a pull that gave one of them ``gain``."""
         forgotten = [(1 - self.gamma) * value + self.gamma * self.prior for value in values]
         forgotten[place] += gain
         return tuple(forgotten)
 
 
-def _one_more(counts: tuple[int, ...], place: int, happened: bool) -> tuple[int, ...]:
+def _increment_at(counts: tuple[int, ...], place: int, happened: bool) -> tuple[int, ...]:
     """``counts`` with one more at ``place``, if it ``happened``."""
     return tuple(count + (happened and other == place) for other, count in enumerate(counts))
 

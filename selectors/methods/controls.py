@@ -1,19 +1,15 @@
-"""Fixed mixtures that every selection must beat: the primary alone, all tasks alike, all tasks by their sizes.
+"""The controls that every search must beat: the primary alone, all tasks alike or by size, and random subsets.
 
-No source: they are the usual baselines of the multi-task literature. None of them learns anything, so each proposes
-one trial, to show its score beside the others, and answers without any. Random subsets are drawn anew for every trial.
+No source: they are the usual baselines of the multi-task literature. **Fixed mixtures** learn nothing, so each proposes
+one trial, to show its score beside the others, and answers without any. One ``propose`` costs nothing. Do not use them
+to find out which tasks help: they do not look.
 
-One ``propose`` costs nothing. Not to be used as the answer to "which tasks help": they do not look.
-
-Random subsets of the auxiliary tasks: the control that a search must beat at equal cost.
-
-Chooses the drawn subset with the best score. No source; a selector that does not beat random subsets of equal size
-has shown nothing. Draws are without replacement: no subset is asked for twice. With ``size: null`` a size is drawn
-first, uniformly, and then a subset of that size, so that small and large subsets are tried alike (uniform over
-subsets would try almost none of the small ones).
-
-One ``propose`` takes tens of microseconds, more when nearly every subset of a size was tried. Do not use it where
-scores are so noisy that the best of many draws is mostly luck: confirm then shows a smaller lift than the search.
+**Random subsets** of the auxiliaries are the control at equal cost: a selector that does not beat random subsets of the
+same number and size has shown nothing. The answer is the drawn subset with the best score. No subset is drawn twice.
+With ``size: null`` a size is drawn first, uniformly, and then a subset of that size, so that small and large subsets
+are tried alike (uniform over subsets would try almost none of the small ones). One ``propose`` takes tens of
+microseconds, more when nearly every subset of a size was tried. Do not use it where scores are so noisy that the best
+of many draws is mostly luck: confirm then shows a smaller lift than the search.
 """
 
 from __future__ import annotations
@@ -43,7 +39,7 @@ class ControlState:
 
 @options
 class FixedMixture(ABC):
-    """A mixture that is known beforehand: a subclass names its shares."""
+    """A mixture that is known beforehand; a subclass assigns its shares."""
 
     version: ClassVar[int] = 1
     paper: ClassVar[str | None] = None
@@ -53,15 +49,15 @@ class FixedMixture(ABC):
     cycle: ClassVar[bool] = True
 
     @abstractmethod
-    def shares(self, problem: Problem) -> dict[str, float]:
+    def assign_shares(self, problem: Problem) -> dict[str, float]:
         """Each trained task's share of the steps; they sum to 1."""
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "scored"}), "subset")
 
     def start(self, problem: Problem) -> ControlState:
-        """Nothing made yet. Raises ``ValueError`` without a primary, unless something else is scored."""
+        """No proposal yet. Raises ``ValueError`` without a primary, unless something else is scored."""
         if problem.scored is None or "scored" not in self.wants().objectives:
             problem.require_primary()
         return ControlState(problem)
@@ -70,11 +66,11 @@ class FixedMixture(ABC):
         """The mixture, once."""
         if state.made:
             return Done()
-        shares = self.shares(state.problem)
+        shares = self.assign_shares(state.problem)
         return Proposal(tuple(shares), shares, cycle=self.cycle, seed=state.problem.seed)
 
     def proposed(self, state: ControlState, number: int, proposal: Proposal) -> ControlState:
-        """One proposal more."""
+        """One more proposal."""
         return replace(state, made=state.made + 1)
 
     def told(self, state: ControlState, number: int, outcome: Outcome) -> ControlState:
@@ -83,7 +79,7 @@ class FixedMixture(ABC):
 
     def select(self, state: ControlState, evidence: Evidence) -> Selection:
         """The mixture."""
-        shares = self.shares(state.problem)
+        shares = self.assign_shares(state.problem)
         return Selection("mixture", tuple(shares), shares, cycle=self.cycle)
 
     def fewest(self, problem: Problem) -> int:
@@ -95,19 +91,19 @@ class SingleTask(FixedMixture):
     """The primary alone."""
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary"}), "subset")
 
-    def shares(self, problem: Problem) -> dict[str, float]:
-        """All of it for the primary."""
+    def assign_shares(self, problem: Problem) -> dict[str, float]:
+        """Everything to the primary."""
         return {problem.require_primary(): 1.0}
 
 
 class AllTasks(FixedMixture):
     """Every task, equal shares."""
 
-    def shares(self, problem: Problem) -> dict[str, float]:
-        """The same for each."""
+    def assign_shares(self, problem: Problem) -> dict[str, float]:
+        """The same to each task."""
         return {name: 1 / len(problem.names) for name in problem.names}
 
 
@@ -118,11 +114,11 @@ class SizeProportional(FixedMixture):
     rule: ClassVar[str] = "proportional"
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "scored"}), "weights")
 
-    def shares(self, problem: Problem) -> dict[str, float]:
-        """By the rule of the class, a sampling rule of ``share_by_sampling``."""
+    def assign_shares(self, problem: Problem) -> dict[str, float]:
+        """Shares by the class's ``rule``, a sampling rule of ``share_by_sampling``."""
         rows = {task.name: task.train_rows for task in problem.tasks}
         return share_by_sampling(self.rule, rows, problem.names)
 
@@ -139,9 +135,9 @@ class SizeSqrt(SizeProportional):
 
 @dataclass(frozen=True)
 class RandomState:
-    """What was asked for and what came of it: tasks executed and scores, by the proposal's number.
+    """The proposals and their results: the tasks executed and the scores, by the proposal's number.
 
-    ``drawn`` holds the auxiliaries asked for. A task whose share rounds to nothing is drawn but not trained.
+    ``drawn`` holds the auxiliaries proposed. A task whose share rounds to 0 is drawn but not trained.
     """
 
     problem: Problem
@@ -166,11 +162,11 @@ class RandomSubset:
     )
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "scored"}), "subset")
 
     def start(self, problem: Problem) -> RandomState:
-        """Nothing drawn yet. Raises ``ValueError`` without anything to be won or with too few auxiliaries."""
+        """Nothing drawn yet. Raises ``ValueError`` without a primary or another score, and for too few auxiliaries."""
         if problem.scored is None:
             problem.require_primary()
         auxiliaries = len(problem.auxiliaries)
@@ -179,8 +175,8 @@ class RandomSubset:
         return RandomState(problem)
 
     def propose(self, state: RandomState, evidence: Evidence) -> Proposal | Done:
-        """A subset not asked for before; any number of them may run at once."""
-        sizes = self._sizes(state)
+        """A subset that was not proposed before; any number of them may run at once."""
+        sizes = self._list_sizes(state)
         if not sizes or len(state.trained) == self.trials:
             return Done()
         rng = np.random.default_rng([state.problem.seed, len(state.trained)])
@@ -193,18 +189,18 @@ class RandomSubset:
         return Proposal(tasks, seed=int(rng.integers(2**31)), notes={"drawn": auxiliaries})
 
     def proposed(self, state: RandomState, number: int, proposal: Proposal) -> RandomState:
-        """The draw, from the notes, is taken; the tasks are those that are really trained."""
+        """The draw is taken from the notes, the tasks from those that are actually trained."""
         drawn = state.drawn | {frozenset(proposal.notes["drawn"])}
         return replace(state, drawn=drawn, trained={**state.trained, number: proposal.tasks})
 
     def told(self, state: RandomState, number: int, outcome: Outcome) -> RandomState:
-        """A score more, if the trial gave one."""
+        """One more score, if the trial has one."""
         if outcome.score is None:
             return state
         return replace(state, scores={**state.scores, number: outcome.score})
 
     def select(self, state: RandomState, evidence: Evidence) -> Selection:
-        """The tasks of the best score, the earliest proposal on ties; before any score the primary, or all tasks."""
+        """The tasks with the best score, the earliest proposal on ties; before any score the primary, or all tasks."""
         if not state.scores:
             primary = state.problem.primary
             return Selection("mixture", (primary,) if primary else state.problem.names, belief={"best_score": None})
@@ -219,8 +215,8 @@ class RandomSubset:
         """1, or 0 where there is no auxiliary to draw."""
         return min(1, len(problem.auxiliaries))
 
-    def _sizes(self, state: RandomState) -> list[int]:
-        """Sizes of which some subset is still to be drawn."""
+    def _list_sizes(self, state: RandomState) -> list[int]:
+        """The sizes of which some subset was not drawn yet."""
         auxiliaries = len(state.problem.auxiliaries)
         sizes = range(1, auxiliaries + 1) if self.size is None else (self.size,)
         drawn = [len(subset) for subset in state.drawn]

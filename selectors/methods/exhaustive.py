@@ -2,16 +2,16 @@
 
 Chooses groups, or with a primary the best subset that holds it. Source: the optimal selection of T. Standley et al.,
 "Which Tasks Should Be Learned Together in Multi-task Learning?", ICML 2020, https://arxiv.org/abs/1905.07553, and its
-early-stopped approximation (ESA): every group is trained for a part of the steps only, here a fifth. Selected by
-``networks.py``: each task by the chosen network that does best for it.
+early-stopped approximation (ESA): every group is trained for only a part of the steps, here a fifth. Networks are
+chosen by ``networks.py``: each task by the chosen network that does best for it.
 
-What is known how. That the networks of least total loss within an inference budget are found exactly, and a fifth of
-the data for ESA, verified in the paper; our choices reproduce the curves of the authors' repository on its tables.
+What is known how. Verified in the paper: the networks of least total loss within an inference budget are found exactly,
+and ESA uses a fifth of the data. Our choices reproduce the curves of the authors' repository on its tables.
 
-2^n - 1 trainings of n tasks, all side by side, so to ten tasks or so; with a primary half of them. Beyond 12 tasks only
-the smaller groups are tried, at most 4,095. Where the budget ends before, the best so far answers. Do not use ``split:
-early`` because it is cheap: the order of groups early in training says little of the order at the end (the authors
-report a correlation of 0.49).
+It takes 2^n - 1 trainings of n tasks, half of them with a primary, all of which may run at once: feasible to ten tasks
+or so. Beyond 12 tasks only the smaller groups are tried, at most 4,095. If the budget ends earlier, the best so far
+is the answer. Do not use ``split: early`` because it is cheap: the order of groups early in training says little about
+the order at the end (the authors report a correlation of 0.49).
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief, Remark
-from auxtune.selectors.kit.networks import FromNetworkRuns, NetworkRuns, counted, list_networks, served, table_of
+from auxtune.selectors.kit.networks import (
+    FromNetworkRuns,
+    NetworkRuns,
+    build_score_table,
+    list_networks,
+    list_served_tasks,
+    select_networks,
+)
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Done, Evidence, Problem, Proposal, Selection, Wants
 
@@ -44,7 +51,7 @@ class Exhaustive(FromNetworkRuns):
     )
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "groups"}), "groups")
 
     def start(self, problem: Problem) -> NetworkRuns:
@@ -53,19 +60,21 @@ class Exhaustive(FromNetworkRuns):
 
     def propose(self, state: NetworkRuns, evidence: Evidence) -> Proposal | Done:
         """The next group, small ones first; any number of them may run at once."""
-        return state.next(EARLY if self.split == "early" else 1.0) or Done()
+        return state.propose_next(EARLY if self.split == "early" else 1.0) or Done()
 
     def select(self, state: NetworkRuns, evidence: Evidence) -> Selection:
-        """The best of what was trained so far; all tasks together, or the primary alone, while too little was."""
-        known = [(state.wanted[place], scores) for place, scores in sorted(state.scores.items())]
-        networks = [network for network, _ in known]
+        """The best of the networks trained so far; until there are enough, all tasks together or the primary alone."""
+        scored = [(state.wanted[place], scores) for place, scores in sorted(state.scores.items())]
+        networks = [network for network, _ in scored]
         belief = {"trained": len(networks), "of": len(state.wanted)}
-        return served(state.problem, networks, table_of(state.problem, [scores for _, scores in known]), belief)
+        return select_networks(
+            state.problem, networks, build_score_table(state.problem, [scores for _, scores in scored]), belief
+        )
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
         """How many of the groups are trained."""
         yield Remark(f"{belief['trained']} of {belief['of']} groups trained")
 
     def fewest(self, problem: Problem) -> int:
-        """One: the best of one is an answer."""
-        return min(1, len(counted(problem)))
+        """1: the best of one is an answer; 0 without a task to serve."""
+        return min(1, len(list_served_tasks(problem)))

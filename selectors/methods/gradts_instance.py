@@ -2,28 +2,25 @@
 
 Chooses rows. Source: the finaliser ``fg`` of W. Ma, R. Lou, K. Zhang, L. Wang, S. Vosoughi, "GradTS: A Gradient-Based
 Automatic Auxiliary Task Selection Method Based on Transformer Networks", EMNLP 2021, https://arxiv.org/abs/2109.05748.
-Stage 1 is ``gradts_trial.py``. Stage 2 (``InstanceFilter``) keeps of each chosen auxiliary the training rows whose
+Stage 1 is ``gradts_trial.py``. Stage 2 (``InstanceFilter``) keeps, of each chosen auxiliary, the training rows whose
 own head profile has a Kendall tau of at least ``threshold`` with the primary's; the primary keeps all its rows, and an
-auxiliary without a row is dropped.
+auxiliary of which no row is kept is dropped.
+
+Stage 2 asks for the single-task runs of the ranking once more, now with the importance of heads for each training row
+of the auxiliaries; a caller that keeps evidence measures only that. Each threshold then names its rows
+(``kept_rows.py``) and is tried in a trial. Thresholds that keep the same rows share a trial, under the first of them.
 
 What is known how. Verified in the authors' code: this rule, and thresholds of 0.40 to 0.43, chosen for each task on
 ``bert-base-cased`` with the importance that ``released: true`` stands for. The default is one of them, 0.42, which
-need not suit another encoder: taus rise and fall with it. A list tries several, each in a trial; the best score wins.
+may not suit another encoder: taus rise and fall with it. A list tries several, each in a trial; the best score wins.
 
 Where we differ. The authors fine-tune each task a second time for the importance of its rows; here it is measured on
 the runs that ranked the tasks. All auxiliaries share the threshold, and their rows count as ``training.sampling`` says.
-A list can overfit the validation split, and confirm will show it. An auxiliary whose rows could not be measured, or all
-where the primary's profile could not, keeps its rows.
+A list can overfit the validation split, and confirm will show it. An auxiliary keeps all its rows if they could not be
+measured, and so do all auxiliaries if the primary's profile could not be.
 
-Costs what ``gradts_trial`` does, a backward pass per batch of the chosen auxiliaries' training rows, and one trial per
-threshold. Do not use it with small auxiliaries: what is left of them is repeated the more often.
-
-Of a mixture's auxiliaries, the training rows that resemble the primary: the last stage of GradTS with instances.
-
-On the tasks that were chosen before, the single-task
-runs of the ranking are asked for once more, now with the importance of heads for each training row of the auxiliaries;
-a caller that keeps evidence measures only that. Each threshold then names its rows (``kept_rows.py``), and is tried in
-a trial. Thresholds that keep the same rows share one, the first of them.
+It costs what ``gradts_trial`` costs, a backward pass per batch of the chosen auxiliaries' training rows, and one trial
+per threshold. Do not use it with small auxiliaries: the fewer rows are left, the more often they are repeated.
 """
 
 from __future__ import annotations
@@ -35,9 +32,9 @@ from typing import Annotated, ClassVar, TypeAlias
 from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief, Filter, Filters, read_why
-from auxtune.selectors.kit.head_profiles import RELEASED, measure_heads, rows_norm
-from auxtune.selectors.kit.kept_rows import kept_at, rule_for
-from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
+from auxtune.selectors.kit.head_profiles import RELEASED, choose_rows_norm, measure_heads
+from auxtune.selectors.kit.kept_rows import build_rule, count_kept_at_each
+from auxtune.selectors.kit.measured_runs import SingleRuns, plan_single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.pipeline import Staged
 from auxtune.selectors.methods.gradts_trial import GradTSTrial
@@ -61,24 +58,24 @@ Thresholds: TypeAlias = Annotated[list[Threshold], Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Cut:
-    """What one threshold keeps of each auxiliary whose rows could be compared; of any other all rows stay."""
+    """The rows that one threshold keeps of each auxiliary whose rows could be compared; others keep all rows."""
 
     threshold: float
     kept: Mapping[str, Kept]
 
-    def tasks(self, problem: Problem) -> tuple[str, ...]:
-        """All tasks but those of which nothing is kept."""
+    def list_tasks(self, problem: Problem) -> tuple[str, ...]:
+        """All tasks except those without a kept row."""
         return tuple(name for name in problem.names if name not in self.kept or self.kept[name].kept)
 
     @property
     def rows(self) -> dict[str, Kept]:
-        """The tasks of which something is left out, but not all."""
+        """The tasks that lose some rows, but not all."""
         return {task: kept for task, kept in self.kept.items() if 0 < kept.kept < kept.rows}
 
 
 @dataclass(frozen=True)
 class FilterState:
-    """The runs; once they are over the cuts, those under way or over by number, and the scores that came."""
+    """The runs; once these are over, the cuts, which of them each proposal tries, and the scores."""
 
     runs: SingleRuns
     cuts: tuple[Cut, ...] | None = None
@@ -104,59 +101,59 @@ class InstanceFilter:
     released: bool = Field(default=False, description=RELEASED)
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary"}), "rows", frozenset({"measure", "rows"}))
 
     def start(self, problem: Problem) -> FilterState:
         """No run yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
-        return FilterState(single_runs(problem))
+        return FilterState(plan_single_runs(problem))
 
     def propose(self, state: FilterState, evidence: Evidence) -> Proposal | Wait | Done:
         """Every run, then a trial for each cut; the first one carries all cuts."""
         problem = state.problem
         if not problem.auxiliaries:
             return Done()
-        single = state.runs.next((measure_heads(self.released),))
+        single = state.runs.propose_next((measure_heads(self.released),))
         if single is not None:
-            if single.tasks[0] == problem.primary:  # of the primary all rows are kept
+            if single.tasks[0] == problem.primary:  # the primary keeps all its rows
                 return single
             instances = measure_heads(self.released, "instance_importance")
             return replace(single, measure=(*single.measure, instances))
         if not state.runs.over:
             return Wait()
-        cuts = self._cuts(state, evidence) if state.cuts is None else state.cuts
+        cuts = self._find_cuts(state, evidence) if state.cuts is None else state.cuts
         if len(state.asked) == len(cuts):
             return Done()
         cut = cuts[len(state.asked)]
         notes = {} if state.cuts is not None else {"cuts": [asdict(each) for each in cuts]}
-        return Proposal(cut.tasks(problem), seed=problem.seed, notes=notes, stage="rows", rows=cut.rows)
+        return Proposal(cut.list_tasks(problem), seed=problem.seed, notes=notes, stage="rows", rows=cut.rows)
 
     def proposed(self, state: FilterState, number: int, proposal: Proposal) -> FilterState:
-        """One run or cut more is under way."""
+        """One more run or cut is under way."""
         if proposal.measure:
-            return replace(state, runs=state.runs.proposed(number, proposal))
-        cuts = tuple(_cut(told) for told in proposal.notes["cuts"]) if state.cuts is None else state.cuts
+            return replace(state, runs=state.runs.add_proposal(number, proposal))
+        cuts = tuple(_restore_cut(told) for told in proposal.notes["cuts"]) if state.cuts is None else state.cuts
         return replace(state, cuts=cuts, asked={**state.asked, number: cuts[len(state.asked)]})
 
     def told(self, state: FilterState, number: int, outcome: Outcome) -> FilterState:
-        """One run or cut more is over."""
+        """One more run or cut is over."""
         if number not in state.asked:
-            return replace(state, runs=state.runs.ended(number, outcome))
+            return replace(state, runs=state.runs.add_outcome(number, outcome))
         if outcome.score is None:
             return state
         return replace(state, scores={**state.scores, number: outcome.score})
 
     def select(self, state: FilterState, evidence: Evidence) -> Selection:
-        """The cut with the best score, the earliest on ties; before any score every row, as it was handed on."""
-        tried = [_seen(cut, state.scores.get(number)) for number, cut in state.asked.items()]
+        """The cut with the best score, the earliest on ties; before any score all rows of the given tasks."""
+        tried = [_describe_cut(cut, state.scores.get(number)) for number, cut in state.asked.items()]
         if not state.scores:
             why = "no cut of the rows gave a score: all rows"
             return Selection("mixture", state.problem.names, belief={"cuts": tried, "why": why})
         best = max(sorted(state.scores), key=lambda number: state.scores[number])
         cut = state.asked[best]
         belief = {"threshold": cut.threshold, "cuts": tried}
-        return Selection("mixture", cut.tasks(state.problem), belief=belief, instances=cut.rows or None)
+        return Selection("mixture", cut.list_tasks(state.problem), belief=belief, instances=cut.rows or None)
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
         """The cuts of the rows, with their scores."""
@@ -165,16 +162,18 @@ class InstanceFilter:
             yield Filters(tuple(_read_filter(cut) for cut in cuts))
 
     def fewest(self, problem: Problem) -> int:
-        """Every run and one cut; 0 where there is no auxiliary."""
+        """Every run and one cut; 0 without an auxiliary."""
         return len(problem.names) + 1 if problem.auxiliaries else 0
 
-    def _cuts(self, state: FilterState, evidence: Evidence) -> tuple[Cut, ...]:
-        """What each threshold keeps; of two that keep the same, the first. A run that failed filters nothing."""
+    def _find_cuts(self, state: FilterState, evidence: Evidence) -> tuple[Cut, ...]:
+        """The cut of each threshold; of two that keep the same rows, the first. A failed run filters nothing."""
         thresholds = self.threshold if isinstance(self.threshold, list) else [self.threshold]
-        keys = {task: state.runs.key(task, "instance_importance") for task in state.problem.auxiliaries}
-        profile = state.runs.key(state.problem.require_primary(), "head_importance")
+        keys = {task: state.runs.find_key(task, "instance_importance") for task in state.problem.auxiliaries}
+        profile = state.runs.find_key(state.problem.require_primary(), "head_importance")
         found = {
-            task: kept_at(rule_for(profile, key, rows_norm(self.released), thresholds[0]), thresholds, evidence)
+            task: count_kept_at_each(
+                build_rule(profile, key, choose_rows_norm(self.released), thresholds[0]), thresholds, evidence
+            )
             for task, key in keys.items()
             if key is not None and profile is not None
         }
@@ -185,17 +184,17 @@ class InstanceFilter:
         return tuple(cuts.values())
 
 
-def _cut(told: Mapping[str, JSON]) -> Cut:
+def _restore_cut(told: Mapping[str, JSON]) -> Cut:
     return Cut(told["threshold"], {task: Kept(**kept) for task, kept in told["kept"].items()})
 
 
 def _read_filter(told: Mapping[str, JSON]) -> Filter:
-    """A cut as ``_seen`` told it."""
+    """A cut as ``_describe_cut`` told it."""
     kept = {task: (each["kept"], each["rows"]) for task, each in told["kept"].items()}
     return Filter(told["threshold"], kept, told["score"])
 
 
-def _seen(cut: Cut, score: float | None) -> dict[str, JSON]:
+def _describe_cut(cut: Cut, score: float | None) -> dict[str, JSON]:
     """A cut for people to read: rows kept, of how many."""
     kept = {task: {"rows": each.rows, "kept": each.kept} for task, each in cut.kept.items()}
     return {"threshold": cut.threshold, "kept": kept, "score": score}
@@ -230,7 +229,7 @@ class GradTSInstance(Staged):
         return (("gradts_trial", trial), ("instances", InstanceFilter(self.threshold, self.released)))
 
     def fewest(self, problem: Problem) -> int:
-        """Of stage 1 its fewest; then two runs and a trial for the one auxiliary that it leaves at least."""
+        """The fewest of stage 1, then two runs and a trial, since stage 1 leaves at least one auxiliary."""
         (_, trial), (_, rows) = self.stages
         left = 0 if self.compare_alone else min(3, rows.fewest(problem))
         return trial.fewest(problem) + left

@@ -6,21 +6,21 @@ https://arxiv.org/abs/2109.05748. The auxiliaries are ranked by how like the pri
 (``head_profiles.py``); then the primary is trained with the first, with the first two, and so on, until its score
 falls.
 
-What is known how. Verified in the authors' code: the ranking by tau; the stop at the first score below the one before,
-while an equal one goes on; the best prefix read is the answer, the latest on ties; the first prefix is compared with
+What is known how. Verified in the authors' code: the ranking by tau; the stop at the first score below the one before
+(an equal score continues); the answer is the best prefix read, the latest on ties; the first prefix is compared with
 nothing, so that one auxiliary is always kept.
 
 Where we differ. Every prefix counts with its best evaluation; the authors' code compares the best of a prefix with
-the last of the one before, which leans towards going on. ``patience`` allows that many scores in a row below the best
-so far; 0 is the source's rule. ``compare_alone`` lets the primary alone be the first prefix, with the score of its
-single-task run, so that nothing need be added. Prefixes are trained ``ahead`` of the one to be decided; what comes in
-from beyond the stop is ignored, so the answer is that of training one by one. A prefix that failed is passed over: it
-neither stops nor counts against patience. The source mixes by size; here the study's ``training.sampling`` decides.
-Importance is measured as ``gradts_threshold.py`` says, ``released: true`` included.
+the last of the one before, which favours continuing. ``patience`` allows that many scores in a row below the best so
+far; 0 is the source's rule. ``compare_alone`` makes the primary alone the first prefix, with the score of its
+single-task run, so that adding nothing can win. Prefixes are trained up to ``ahead`` beyond the one to be decided; a
+result from beyond the stop is ignored, so the answer is that of training one by one. A failed prefix is skipped: it
+neither stops the search nor counts against patience. The source mixes by size; here the study's ``training.sampling``
+decides. Importance is measured as ``gradts_threshold.py`` says, ``released: true`` included.
 
-Costs one single-task run per task, and a trial per prefix up to the stop and at most ``ahead`` more. A task whose run
-failed is no candidate; without the primary's run the answer is the primary alone. Do not use it where one score in
-noise can stop the search early (raise ``patience``), nor where what helps differs from what is alike.
+It costs one single-task run per task, a trial per prefix up to the stop, and at most ``ahead`` more. A task whose run
+failed is no candidate; without the primary's run the answer is the primary alone. Do not use it where one noisy score
+can stop the search early (raise ``patience``), nor where likeness is not help.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from pydantic import Field
 from auxtune.selectors.beliefs import Belief, read_prefixes, read_why
 from auxtune.selectors.kit.head_profiles import (
     RELEASED,
+    choose_rows_norm,
+    list_unmeasured,
     measure_heads,
+    measure_taus,
     rank_by_tau,
     read_taus,
-    rows_norm,
-    taus_of,
-    unmeasured,
 )
-from auxtune.selectors.kit.measured_runs import SingleRuns, single_runs
+from auxtune.selectors.kit.measured_runs import SingleRuns, plan_single_runs
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -50,9 +50,9 @@ Ranking: TypeAlias = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True)
 class TrialState:
-    """The single-task runs; once they are over the ranking, and by length the prefixes trained and what they gave.
+    """The single-task runs; once these are over, the ranking, and by length the prefixes trained and their scores.
 
-    ``ranking`` is ``None`` until the first prefix is asked for. A failed prefix has a score of ``None``.
+    ``ranking`` is ``None`` until the first prefix is proposed. A failed prefix has a score of ``None``.
     """
 
     runs: SingleRuns
@@ -69,11 +69,11 @@ class TrialState:
 
 @dataclass(frozen=True)
 class Reading:
-    """The prefixes in order as far as they are decided: those with a score, the best, and whether it ends there."""
+    """The prefixes that are decided, in order: those with a score, the best one, and whether the search stops."""
 
     read: Mapping[int, float]
     best: int | None
-    reached: int  # the first length that is not decided
+    reached: int  # the first undecided length
     stopped: bool
 
 
@@ -95,25 +95,25 @@ class GradTSTrial:
     released: bool = Field(default=False, description=RELEASED)
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary"}), "subset", frozenset({"measure"}))
 
     def start(self, problem: Problem) -> TrialState:
         """No run yet. Raises ``ValueError`` without a primary."""
         problem.require_primary()
-        return TrialState(single_runs(problem))
+        return TrialState(plan_single_runs(problem))
 
     def propose(self, state: TrialState, evidence: Evidence) -> Proposal | Wait | Done:
         """Every single-task run, then prefixes in their order; the first one carries the ranking."""
         if not state.problem.auxiliaries:
             return Done()
-        single = state.runs.next((measure_heads(self.released),))
+        single = state.runs.propose_next((measure_heads(self.released),))
         if single is not None:
             return single
         if not state.runs.over:
             return Wait()
-        ranking = self._ranking(state, evidence) if state.ranking is None else state.ranking
-        reading = self._reading(state)
+        ranking = self._rank_tasks(state, evidence) if state.ranking is None else state.ranking
+        reading = self._read_prefixes(state)
         length = len(state.trained) + 1
         if reading.stopped or length > len(ranking):
             return Done()
@@ -124,13 +124,13 @@ class GradTSTrial:
         notes: dict[str, JSON] = {"length": length}
         if state.ranking is None:
             notes["ranking"] = [list(each) for each in ranking]
-        # One seed for all prefixes: what they add is then all that differs between them.
+        # One seed for all prefixes, so that they differ only in their tasks.
         return Proposal(tasks, seed=state.problem.seed, notes=notes, stage="prefix")
 
     def proposed(self, state: TrialState, number: int, proposal: Proposal) -> TrialState:
-        """One run or prefix more is under way, with the tasks that are really trained."""
+        """One more run or prefix is under way, with the tasks that are actually trained."""
         if proposal.measure:
-            return replace(state, runs=state.runs.proposed(number, proposal))
+            return replace(state, runs=state.runs.add_proposal(number, proposal))
         length = proposal.notes["length"]
         ranking = state.ranking
         if ranking is None:
@@ -139,21 +139,21 @@ class GradTSTrial:
         return replace(state, ranking=ranking, lengths=lengths, trained=trained)
 
     def told(self, state: TrialState, number: int, outcome: Outcome) -> TrialState:
-        """One run or prefix more is over."""
+        """One more run or prefix is over."""
         if number not in state.lengths:
-            return replace(state, runs=state.runs.ended(number, outcome))
+            return replace(state, runs=state.runs.add_outcome(number, outcome))
         return replace(state, scores={**state.scores, state.lengths[number]: outcome.score})
 
     def select(self, state: TrialState, evidence: Evidence) -> Selection:
         """The best prefix read, the latest on ties; ``belief`` holds taus and the scores that were read."""
-        ranking = self._ranking(state, evidence) if state.ranking is None else state.ranking
-        reading = self._reading(state)
+        ranking = self._rank_tasks(state, evidence) if state.ranking is None else state.ranking
+        reading = self._read_prefixes(state)
         primary = (state.problem.require_primary(),)
         read = [
             {"tasks": list(state.trained.get(length, primary)), "score": score}
             for length, score in reading.read.items()
         ]
-        belief: dict[str, JSON] = {"tau": dict(ranking), "prefixes": read, "failed": unmeasured(state.runs)}
+        belief: dict[str, JSON] = {"tau": dict(ranking), "prefixes": read, "failed": list_unmeasured(state.runs)}
         if reading.best is None:
             belief["why"] = "no prefix gave a score: the primary alone"
         return Selection("mixture", state.trained.get(reading.best or 0, primary), belief=belief)
@@ -165,14 +165,14 @@ class GradTSTrial:
         yield from read_prefixes("prefixes", "prefixes", belief["prefixes"])
 
     def fewest(self, problem: Problem) -> int:
-        """Every single-task run and one prefix; 0 where there is no auxiliary."""
+        """Every single-task run and one prefix; 0 without an auxiliary."""
         return len(problem.names) + 1 if problem.auxiliaries else 0
 
-    def _ranking(self, state: TrialState, evidence: Evidence) -> Ranking:
-        return tuple(rank_by_tau(taus_of(state.runs, evidence, rows_norm(self.released))).items())
+    def _rank_tasks(self, state: TrialState, evidence: Evidence) -> Ranking:
+        return tuple(rank_by_tau(measure_taus(state.runs, evidence, choose_rows_norm(self.released))).items())
 
-    def _reading(self, state: TrialState) -> Reading:
-        """What is to be read of the prefixes, whatever else has come in."""
+    def _read_prefixes(self, state: TrialState) -> Reading:
+        """The prefixes up to the stop, or to the first without a result, whatever arrived beyond."""
         scores = dict(state.scores)
         if self.compare_alone and state.runs.over:
             scores[0] = state.runs.told[state.problem.require_primary(), None].score

@@ -1,23 +1,22 @@
-"""In what proportion to train the tasks: train many mixtures, learn what a mixture comes to, verify the best predicted.
+"""In what proportion to train the tasks: train many mixtures, learn to predict scores, verify the best predictions.
 
 Chooses weights. Sources: Q. Liu et al., "RegMix: Data Mixture as Regression for Language Model Pre-training", 2024,
 https://arxiv.org/abs/2407.01492, and its successor olmix: mixtures drawn around the sizes, a regression from shares to
-the score, the best of many predicted.
+the score, the best of many predictions.
 
 What is known how. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
-regression. The draws and what differs in them: ``mixtures.py``; the regressions: ``mixture_models.py``.
+regression. The draws, and where they differ: ``mixtures.py``; the regressions: ``mixture_models.py``.
 
-Where we differ. No one regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how
-well each predicts what it has not seen. Where the blend shows no skill on that, the answer is all tasks in equal
-shares, and it says so. It goes in rounds, each with twice the samples: a budget that ends early has had its best
-predicted mixtures trained too, and a large one is used up. What is maximised is the predicted score less ``kappa``
-times how far the regressions and folds disagree: the largest of many predictions is the most flattered. The best
-``verify`` of a round are trained, and the answer is a mixture that was trained: of all, the one with the best
-posterior mean of a process with fitted noise, since the best of many noisy scores is luck too.
+Where we differ. No single regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how
+well each predicts what it has not seen. If the blend shows no skill there, the answer is all tasks in equal shares,
+and ``belief`` says so. The search goes in rounds, each with twice the samples of the last, so that a budget that ends
+early has had its best predictions trained too, and a large one is used up. The maximised value is the predicted score
+less ``kappa`` times the disagreement of regressions and folds, because the largest of many predictions is the most
+flattered. The best ``verify`` mixtures of a round are trained, and the answer is a mixture that was trained: of all,
+the one with the best posterior mean of a process with fitted noise, since the best of many noisy scores is luck too.
 
 All samples of a round may run at once, so it suits many slots; the decision after them takes some seconds with 512
-samples of 64 tasks. Do not use it where fewer than about three runs per task can be paid for, or where shares do not
-matter.
+samples of 64 tasks. Do not use it with fewer than about three runs per task, or where shares do not matter.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief, Expectation, PredictionQuality, read_why
-from auxtune.selectors.kit.mixture_models import LEAST, Blend, blend
-from auxtune.selectors.kit.mixtures import make_draws
+from auxtune.selectors.kit.mixture_models import LEAST, Blend, fit_blend
+from auxtune.selectors.kit.mixtures import build_draws
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.kit.process import process
+from auxtune.selectors.kit.process import fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _NO_SCORES = f"fewer than {LEAST} mixtures gave scores that differ: all tasks, equal shares"
@@ -45,7 +44,7 @@ _NO_SKILL = "what was not seen is not predicted better than by chance: all tasks
 class RegressionState:
     """Every mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number.
 
-    ``rounds`` are the mixtures to verify that each round's regressions have come to, (mixtures, tasks) shares.
+    ``rounds`` are the mixtures that the regressions of each round chose to verify, (mixtures, tasks) shares.
     """
 
     problem: Problem
@@ -56,12 +55,12 @@ class RegressionState:
 
     @property
     def sampled(self) -> int:
-        """Mixtures that were asked for to learn from."""
+        """How many mixtures were proposed to learn from."""
         return len(self.mixtures) - len(self.verified)
 
     @property
     def unverified(self) -> tuple[tuple[float, ...], ...]:
-        """Mixtures of the last round that are still to be trained."""
+        """Mixtures of the last round that are not proposed yet."""
         before = sum(map(len, self.rounds[:-1]))
         return self.rounds[-1][len(self.verified) - before :] if self.rounds else ()
 
@@ -73,7 +72,7 @@ class RegressionState:
     @property
     def shares(self) -> np.ndarray:
         """The shares of all good mixtures, (n, K), columns in the problem's order."""
-        return np.array([_row(self.problem, self.mixtures[number]) for number in self.good])
+        return np.array([_list_shares(self.problem, self.mixtures[number]) for number in self.good])
 
     @property
     def values(self) -> np.ndarray:
@@ -102,7 +101,7 @@ class MixtureRegression:
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "scored"}), "weights")
 
     def start(self, problem: Problem) -> RegressionState:
@@ -112,25 +111,27 @@ class MixtureRegression:
         return RegressionState(problem)
 
     def propose(self, state: RegressionState, evidence: Evidence) -> Proposal | Wait | Done:
-        """A mixture to sample, any number at a time; when all are told, those to verify, and so on in each round."""
+        """A mixture to sample, any number at a time; when all are told, mixtures to verify; so on in each round."""
         rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
         if state.unverified:
-            return _proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})
+            return _build_proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})
         if len(state.rounds) == self.rounds:
             return Done()
         wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
         if state.sampled < wanted:
-            return _proposal(state, make_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {})
+            return _build_proposal(
+                state, build_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {}
+            )
         if len(state.scores) < len(state.mixtures):
             return Wait()
-        model = _learnt(state)
+        model = _learn_blend(state)
         if model is None:
             return Done()
-        mixtures = self._choices(state, model, rng)
-        return _proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
+        mixtures = self._choose_mixtures(state, model, rng)
+        return _build_proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
 
     def proposed(self, state: RegressionState, number: int, proposal: Proposal) -> RegressionState:
-        """One mixture more, with the shares that will really be trained; the first of a round to verify names all."""
+        """One more mixture, with the shares that are actually trained; a round's first one to verify names them all."""
         chosen = tuple(tuple(mixture) for mixture in proposal.notes.get("round", ()))
         return replace(
             state,
@@ -140,18 +141,18 @@ class MixtureRegression:
         )
 
     def told(self, state: RegressionState, number: int, outcome: Outcome) -> RegressionState:
-        """A score more, or a failure."""
+        """One more score or failure."""
         return replace(state, scores={**state.scores, number: outcome.score})
 
     def select(self, state: RegressionState, evidence: Evidence) -> Selection:
         """The trained mixture with the best posterior mean, the earliest on ties; without skill, equal shares."""
-        model = _learnt(state)
+        model = _learn_blend(state)
         if model is None:
-            return _equal(state.problem, {"why": _NO_SCORES, "scores": len(state.good)})
-        belief = _belief(model)
+            return _select_equal_shares(state.problem, {"why": _NO_SCORES, "scores": len(state.good)})
+        belief = _describe_blend(model)
         if not model.skill.shown:
-            return _equal(state.problem, {"why": _NO_SKILL, **belief})
-        means = process(state.shares, state.values)(state.shares)
+            return _select_equal_shares(state.problem, {"why": _NO_SKILL, **belief})
+        means = fit_process(state.shares, state.values)(state.shares)
         at = int(np.argmax(np.round(means, 9)))
         best = state.good[at]
         chosen = {"score": state.scores[best], "mean": float(means[at]), "verified": best in state.verified}
@@ -167,63 +168,65 @@ class MixtureRegression:
             yield Expectation(chosen["mean"], chosen["score"])
 
     def fewest(self, problem: Problem) -> int:
-        """The scores that a regression needs; 1 where there is nothing to mix."""
+        """The scores that a regression needs; 1 for a single task."""
         return LEAST if len(problem.names) > 1 else 1
 
     def predict(
         self, state: RegressionState, evidence: Evidence, asked: Sequence[Proposal]
     ) -> list[Mapping[str, float]]:
-        """What each mixture of ``asked`` would score, nothing before there are ten scores that differ."""
+        """The score that each mixture of ``asked`` would have; empty before there are ten scores that differ."""
         won = state.problem.primary or state.problem.scored
-        model = _learnt(state)
+        model = _learn_blend(state)
         if model is None or won is None or not asked:
             return [{} for _ in asked]
-        rows = [_row(state.problem, each.shares) for each in asked]
-        return [{won: float(mean)} for mean in model.mean(np.array(rows))]
+        rows = [_list_shares(state.problem, each.shares) for each in asked]
+        return [{won: float(mean)} for mean in model.predict(np.array(rows))]
 
-    def _choices(self, state: RegressionState, model: Blend, rng: np.random.Generator) -> list[list[float]]:
-        """Mixtures to verify: the best predicted, or equal shares where predictions are worth nothing."""
+    def _choose_mixtures(self, state: RegressionState, model: Blend, rng: np.random.Generator) -> list[list[float]]:
+        """Mixtures to verify: those with the best predictions, or equal shares if predictions show no skill."""
         if not model.skill.shown:
             return [[1 / len(state.problem.names)] * len(state.problem.names)]
 
-        def careful(shares: np.ndarray) -> np.ndarray:
-            return model.mean(shares) - self.kappa * model.spread(shares)
+        def predict_cautiously(shares: np.ndarray) -> np.ndarray:
+            return model.predict(shares) - self.kappa * model.estimate_spread(shares)
 
-        best = make_draws(state.problem, self.min_primary).best(careful, state.shares, self.verify, rng)
-        found: list[list[float]] = best.tolist()
-        return found
+        best = build_draws(state.problem, self.min_primary).find_best(
+            predict_cautiously, state.shares, self.verify, rng
+        )
+        mixtures: list[list[float]] = best.tolist()
+        return mixtures
 
 
-def _learnt(state: RegressionState) -> Blend | None:
-    """The regressions on all that was measured, or ``None`` where that is too little."""
+def _learn_blend(state: RegressionState) -> Blend | None:
+    """The regressions on all measurements, or ``None`` if these are too few."""
     if len(state.good) < LEAST:
         return None
-    return _blend(state.shares.tobytes(), state.values.tobytes(), state.problem.seed)
+    return _fit_cached_blend(state.shares.tobytes(), state.values.tobytes(), state.problem.seed)
 
 
 @lru_cache(maxsize=16)
-def _blend(shares: bytes, scores: bytes, seed: int) -> Blend | None:
-    """``blend``, which depends on nothing else and takes long, remembered for whoever asks the same again."""
+def _fit_cached_blend(shares: bytes, scores: bytes, seed: int) -> Blend | None:
+    """``fit_blend``, which depends on nothing else and takes long, cached between ``propose`` and ``select``."""
     values = np.frombuffer(scores)
-    return blend(np.frombuffer(shares).reshape(len(values), -1), values, seed)
+    return fit_blend(np.frombuffer(shares).reshape(len(values), -1), values, seed)
 
 
-def _belief(model: Blend) -> dict[str, JSON]:
-    """For people: how well the unseen is predicted, by the blend and by each regression, and what is in the blend."""
+def _describe_blend(model: Blend) -> dict[str, JSON]:
+    """For people: how well blend and regressions predict unseen scores, and the proportions of the blend."""
     skill = {"spearman": model.skill.spearman, "low": model.skill.low, "high": model.skill.high}
     return {"skill": skill, "alone": dict(model.alone), "blend": dict(model.parts)}
 
 
-def _proposal(
+def _build_proposal(
     state: RegressionState, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON]
 ) -> Proposal:
     weights = {name: share for name, share in zip(state.problem.names, shares.tolist(), strict=True) if share > 0}
     return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes, stage=stage)
 
 
-def _equal(problem: Problem, belief: Mapping[str, JSON]) -> Selection:
+def _select_equal_shares(problem: Problem, belief: Mapping[str, JSON]) -> Selection:
     return Selection("mixture", problem.names, {name: 1 / len(problem.names) for name in problem.names}, belief=belief)
 
 
-def _row(problem: Problem, weights: Mapping[str, float]) -> list[float]:
+def _list_shares(problem: Problem, weights: Mapping[str, float]) -> list[float]:
     return [weights.get(name, 0.0) for name in problem.names]

@@ -1,14 +1,14 @@
 """Random groups of near-equal size, each task in one: the control that a search for groups must beat at equal cost.
 
 No source; a grouping that does not beat a random one of as many models has shown nothing. With ``groupings`` above 1 it
-is a search itself, as ``random_subset`` is: every group of each drawn grouping is trained, and the grouping with the
-best mean score over the tasks answers. No grouping is drawn twice. With a primary only its own group counts, is trained
-and answers. Where only some networks are on offer and no such grouping of them is found, random ones that together have
-every task are taken, and may overlap.
+is a search itself, as ``random_subset`` is: every group of each drawn grouping is trained, and the answer is the
+grouping with the best mean score over the tasks. No grouping is drawn twice. With a primary only its own group counts,
+is trained and answers. Where only some networks are on offer and no such grouping of them is found, it draws random
+networks that together hold every task; they may overlap.
 
 One ``propose`` takes tens of microseconds, more when nearly every grouping was drawn. A grouping costs as many trials
-as it has groups. Do not use it where one of the tasks is known to hurt all others, nor believe its score: the best of
-many noisy ones is partly luck.
+as it has groups. Do not use it where one of the tasks is known to hurt all others, and do not trust its score: the best
+of many noisy ones is partly luck.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from auxtune.selectors.beliefs import Belief, BestDrawn
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wants
 
-_TRIES = 200
+_TRIES = 200  # random groupings drawn before giving up on groups that are all on offer
 Grouping: TypeAlias = tuple[tuple[str, ...], ...]  # the groups that count, tasks in the study's order
 
 
 @dataclass(frozen=True)
 class RandomGroupsState:
-    """The groupings drawn, and by a proposal's number which group it trains, as (grouping, group), and its score."""
+    """The groupings drawn, the (grouping, group) that each proposal trains, and the scores of those."""
 
     problem: Problem
     drawn: tuple[Grouping, ...] = ()
     asked: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     scores: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
-    def score(self, grouping: int) -> float | None:
-        """Mean over the tasks of a grouping; ``None`` while a group of it has no score."""
+    def average_score(self, grouping: int) -> float | None:
+        """The mean score over the tasks of a grouping; ``None`` until every group of it has a score."""
         groups = self.drawn[grouping]
         scores = [self.scores.get((grouping, number)) for number in range(len(groups))]
         known = [score * len(group) for score, group in zip(scores, groups, strict=True) if score is not None]
@@ -64,7 +64,7 @@ class RandomGroups:
     )
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "groups"}), "groups")
 
     def start(self, problem: Problem) -> RandomGroupsState:
@@ -78,9 +78,9 @@ class RandomGroups:
         group = sum(grouping == last for grouping, _ in state.asked.values())
         groups = state.drawn[last] if state.drawn else ()
         if group == len(groups):
-            if len(state.drawn) == min(self.groupings, self._possible(problem)):
+            if len(state.drawn) == min(self.groupings, self._count_groupings(problem)):
                 return Done()
-            groups, last, group = self._fresh(state), last + 1, 0
+            groups, last, group = self._draw_grouping(state), last + 1, 0
         seed = int(np.random.default_rng([problem.seed, made, 1]).integers(2**31))
         notes = {"grouping": last, "group": group, "groups": [list(tasks) for tasks in groups]}
         return Proposal(groups[group], seed=seed, notes=notes)
@@ -92,61 +92,63 @@ class RandomGroups:
         return replace(state, drawn=(*state.drawn[: place[0]], groups), asked={**state.asked, number: place})
 
     def told(self, state: RandomGroupsState, number: int, outcome: Outcome) -> RandomGroupsState:
-        """A score more, if the trial gave one."""
+        """One more score, if the trial has one."""
         if outcome.score is None:
             return state
         return replace(state, scores={**state.scores, state.asked[number]: outcome.score})
 
     def select(self, state: RandomGroupsState, evidence: Evidence) -> Selection:
-        """The grouping of the best score, the earliest on ties; before any score the first that is drawn."""
-        drawn = state.drawn or (self._fresh(state),)
-        scores = {number: score for number in range(len(state.drawn)) if (score := state.score(number)) is not None}
+        """The grouping with the best score, the earliest on ties; before any score the first one drawn."""
+        drawn = state.drawn or (self._draw_grouping(state),)
+        scores = {
+            number: score for number in range(len(state.drawn)) if (score := state.average_score(number)) is not None
+        }
         best = max(scores, key=lambda number: scores[number], default=0)
         belief = {"best_score": scores.get(best)}
         if state.problem.primary is not None:
             return Selection("mixture", drawn[best][0], belief=belief)
-        return Selection("groups", state.problem.names, groups=_served(drawn[best]), belief=belief)
+        return Selection("groups", state.problem.names, groups=_assign_tasks(drawn[best]), belief=belief)
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
         """No belief, but the best grouping that was drawn."""
         yield BestDrawn(belief["best_score"])
 
     def fewest(self, problem: Problem) -> int:
-        """0: without a score any grouping is as good."""
+        """0: without a score any grouping is as good as another."""
         return 0
 
-    def _fresh(self, state: RandomGroupsState) -> Grouping:
+    def _draw_grouping(self, state: RandomGroupsState) -> Grouping:
         """A grouping that was not drawn before."""
         rng, names = np.random.default_rng([state.problem.seed, len(state.asked)]), state.problem.names
         offered = {network.tasks for network in state.problem.networks}
         for _ in range(_TRIES) if offered else itertools.count():
             order = rng.permutation(len(names)).tolist()
-            ends = np.cumsum([0, *self._sizes(state.problem)]).tolist()
+            ends = np.cumsum([0, *self._list_sizes(state.problem)]).tolist()
             places = sorted(sorted(order[a:b]) for a, b in itertools.pairwise(ends))
             groups = tuple(tuple(names[place] for place in group) for group in places)
             if state.problem.primary is not None:
                 groups = tuple(group for group in groups if state.problem.primary in group)
             if groups not in state.drawn and (not offered or offered.issuperset(groups)):
                 return groups
-        return _random_cover(state.problem, rng)
+        return _draw_cover(state.problem, rng)
 
-    def _sizes(self, problem: Problem) -> list[int]:
+    def _list_sizes(self, problem: Problem) -> list[int]:
         """Tasks in each group, the larger first; no group is empty."""
         tasks = len(problem.tasks)
         models = min(problem.models or self.models, tasks)
         return [tasks // models + (number < tasks % models) for number in range(models)]
 
-    def _possible(self, problem: Problem) -> int:
-        """How many groupings can be told apart."""
-        tasks, sizes = len(problem.tasks), Counter(self._sizes(problem))
+    def _count_groupings(self, problem: Problem) -> int:
+        """The number of different groupings; groups of equal size have no order."""
+        tasks, sizes = len(problem.tasks), Counter(self._list_sizes(problem))
         if problem.primary is not None:
             return sum(math.comb(tasks - 1, size - 1) for size in sizes)
         alike: int = math.prod(math.factorial(size) ** count * math.factorial(count) for size, count in sizes.items())
         return math.factorial(tasks) // alike
 
 
-def _served(groups: Grouping) -> tuple[dict[str, JSON], ...]:
-    """Groups of an answer; a task that is in several is served by the first."""
+def _assign_tasks(groups: Grouping) -> tuple[dict[str, JSON], ...]:
+    """The groups of an answer; a task in several groups is served by the first."""
     first: dict[str, int] = {}
     for place, group in enumerate(groups):
         for task in group:
@@ -157,19 +159,19 @@ def _served(groups: Grouping) -> tuple[dict[str, JSON], ...]:
     )
 
 
-def _random_cover(problem: Problem, rng: np.random.Generator) -> Grouping:
+def _draw_cover(problem: Problem, rng: np.random.Generator) -> Grouping:
     """Networks on offer in random order, each with a task that those before it lack, as many as may be served.
 
-    Where such draws leave a task out, the largest network on offer.
+    If every such draw leaves a task out, the largest network on offer.
     """
     for _ in range(_TRIES):
         chosen: list[tuple[str, ...]] = []
-        left = set(problem.names) if problem.primary is None else {problem.primary}
+        uncovered = set(problem.names) if problem.primary is None else {problem.primary}
         for place in rng.permutation(len(problem.networks)).tolist():
-            if left.intersection(tasks := problem.networks[place].tasks):
+            if uncovered.intersection(tasks := problem.networks[place].tasks):
                 chosen.append(tasks)
-                left -= set(tasks)
-            if not left:
+                uncovered -= set(tasks)
+            if not uncovered:
                 return tuple(chosen)
             if len(chosen) == (problem.models or 1):
                 break

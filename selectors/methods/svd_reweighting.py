@@ -1,21 +1,21 @@
-"""SVD reweighting: factors of the losses of tasks that label the same inputs, from linear algebra alone.
+"""SVD reweighting: factors for the losses of tasks that label the same inputs, from linear algebra alone.
 
-A task whose labels agree with the directions that the tasks share weighs more, one whose labels go their own way, or
+A task whose labels agree with the directions that the tasks share weighs more; one whose labels point elsewhere, or
 are noise, weighs less. With X the inputs as the encoder gives them, θ_i = Xᵀy_i and U_r the first r left singular
 vectors of [θ_1 … θ_k], the weight of column i is α_i = ‖θ_iᵀ U_r‖.
 
 Source: S. Wu, H. R. Zhang, C. Ré, *Understanding and Improving Information Transfer in Multi-Task Learning*, ICLR 2020,
 https://arxiv.org/abs/2005.00944, the SVD-based task reweighting scheme.
 
-Where we differ. The paper's task has one column of labels; where a task has several (classes, or the labels of a
-multi-label task) its weight is the root mean square over them, which is ours. What r should be is not known from the
-paper's text; by default it is half the rank of [θ_1 … θ_k], because at the full rank nothing is projected and α_i is
-only ‖θ_i‖. Factors are scaled to 1 on average, so that the learning rate keeps its meaning. Tasks are trained alike
-often. A task that could not be measured counts like the mean of the others.
+Where we differ. The paper's task has one column of labels; the weight of a task with several (classes, or the labels of
+a multi-label task) is the root mean square over them, which is ours. The paper's text does not say what r should be; by
+default it is half the rank of [θ_1 … θ_k], because at the full rank nothing is projected and α_i is just ‖θ_i‖. Factors
+are scaled to 1 on average, so that the learning rate keeps its meaning. All tasks are trained equally often. A task
+that could not be measured counts like the mean of the others.
 
-Costs a pass over the training rows per task; nothing is trained to find the weights. The tasks must have the same
-training inputs in the same order: the paper has no answer for others, and neither has this. Not to be used where label
-columns differ in scale for no good reason, since α grows with it.
+It costs a pass over the training rows per task; nothing is trained to find the weights. The tasks must have the same
+training inputs in the same order: the paper has no answer for others, and neither has this. Do not use it where label
+columns differ in scale for no good reason, since α grows with the scale.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief, Ranking
-from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, single_runs
+from auxtune.selectors.kit.measured_runs import FromSingleRuns, SingleRuns, plan_single_runs
 from auxtune.selectors.kit.options import options
-from auxtune.selectors.kit.similarity import svd_weights
+from auxtune.selectors.kit.similarity import compute_svd_weights
 from auxtune.selectors.protocol import JSON, Done, Evidence, Measure, Problem, Proposal, Selection, Wants
 
 
@@ -48,7 +48,7 @@ class SVDReweighting(FromSingleRuns):
     )
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary"}), "weights", frozenset({"measure", "loss_weights"}))
 
     def start(self, problem: Problem) -> SingleRuns:
@@ -62,17 +62,17 @@ class SVDReweighting(FromSingleRuns):
                 f"{', '.join(others)} are not {primary}'s; label one file in several columns, without `rows`, or "
                 "choose another selector (gp_mixing also answers with weights)"
             )
-        return single_runs(problem)
+        return plan_single_runs(problem)
 
     def propose(self, state: SingleRuns, evidence: Evidence) -> Proposal | Done:
         """The moments of the next task's labels; any number of them may be measured at once."""
-        return state.next((Measure("label_moments"),), trains=False) or Done()
+        return state.propose_next((Measure("label_moments"),), trains=False) or Done()
 
     def select(self, state: SingleRuns, evidence: Evidence) -> Selection:
         """All tasks, each loss with its factor, given as shares that sum to 1; equal ones before any measurement."""
         tasks = state.problem.names
-        keys = {task: key for task in tasks if (key := state.key(task, "label_moments")) is not None}
-        alpha = self._alpha({task: evidence[key]["moments"] for task, key in keys.items()})
+        keys = {task: key for task in tasks if (key := state.find_key(task, "label_moments")) is not None}
+        alpha = self._weigh_tasks({task: evidence[key]["moments"] for task, key in keys.items()})
         mean = float(np.mean(list(alpha.values()))) if alpha else 0.0
         weights = {task: alpha.get(task, mean) for task in tasks} if mean > 0 else dict.fromkeys(tasks, 1.0)
         total = sum(weights.values())
@@ -93,12 +93,12 @@ class SVDReweighting(FromSingleRuns):
         """A measurement of each task."""
         return len(problem.names)
 
-    def _alpha(self, moments: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def _weigh_tasks(self, moments: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Each task's α from its ``moments`` θ (width, label columns)."""
         if not moments:
             return {}
         columns = np.hstack(list(moments.values()))  # (width, all label columns)
         rank = self.r or max(1, int(np.linalg.matrix_rank(columns)) // 2)
         ends = np.cumsum([each.shape[1] for each in moments.values()])[:-1]
-        apart = np.split(svd_weights(columns, rank), ends)
+        apart = np.split(compute_svd_weights(columns, rank), ends)
         return {task: float(np.sqrt(np.mean(own**2))) for task, own in zip(moments, apart, strict=True)}

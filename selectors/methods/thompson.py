@@ -2,43 +2,35 @@
 
 Chooses a subset. Source: stage 1 of H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
 Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153. A pull trains one task for a few steps and is
-rewarded if the primary's score did not fall. ``mode: rounds`` is the paper's form, a bandit inside long runs;
-``mode: trials`` is ours, a trial for each pull.
+rewarded if the primary's score did not fall. There are two forms:
 
-What is known how. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3; that code reads
-nothing out, it leaves utilities to be looked at. From memory of the paper, unverified: keep the two best auxiliaries
-and any further one with a utility above 0.5, a utility being the mean of the last posterior; about 200 rounds of about
-10 steps, means over two runs. ``released: true`` reads the answer out like that, the posteriors' parameters averaged
-over runs.
+- ``mode: rounds`` (``Rounds``), the paper's form: the bandit steers a few long runs, side by side. A run trains all
+  tasks, a few steps of one at a time; ``beta_bandit.py`` picks the task of each round inside the worker.
+- ``mode: trials`` (``Trials``), ours: a trial for each pull, so that pulls run at the same time on different machines.
+  A pull trains the primary and one task for some steps, starting from the weights of the *incumbent*, and is rewarded
+  if its score is not below the incumbent's at the time of its proposal. A pull that returns becomes the incumbent,
+  better or worse (the training continues, as it does in one run), unless a faster pull has replaced the incumbent that
+  it started from; then only its reward counts. With one slot this is the paper's bandit, except that rounds also train
+  the primary and are scored on the validation split. A failed pull is a pull without reward. While there is no
+  incumbent, the primary is trained alone.
 
-Where we differ. What is read out is what was measured (``beta_bandit.py``): a task's utility is the rate at which its
-rounds were rewarded, over the whole of all runs, forgetting nothing. Forgetting is for choosing the next round, since
-what helps early need not help late; but with gamma 0.3 the last posterior is hardly more than the last reward of each
-task. The two best by utility are kept, as in the paper, and a further one where the probability that its rounds do
-better than those of all other tasks together is at least 1 - 1/K, of K auxiliaries: were all alike, about one of them
-would come so far by chance, and two are kept anyway. The primary is pulled but no candidate: it is dropped before
-the choice. Several runs with different seeds go side by side. A run that failed is left out; with none left the answer
-is the primary alone.
+What is known how. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3; that code does not
+choose, it leaves utilities to the reader. From memory of the paper, unverified: keep the two best auxiliaries and any
+further one with a utility above 0.5, a utility being the mean of the last posterior; about 200 rounds of about 10
+steps, means over two runs. ``released: true`` chooses in this way, with the posteriors' parameters averaged over runs.
+
+Where we differ. The choice uses all measured rewards (``beta_bandit.py``): a task's utility is the rate at which its
+rounds were rewarded, over the whole of all runs, forgetting nothing. Forgetting serves to choose the next round, since
+a task that helps early need not help late; but with gamma 0.3 the last posterior is hardly more than the last reward of
+each task. The two best by utility are kept, as in the paper. A further one is kept if the probability that its rounds
+do better than those of all other tasks together is at least 1 - 1/K, of K auxiliaries: if all were alike, about one
+would come so far by chance, and two are kept anyway. The primary is pulled but is no candidate: it is dropped before
+the choice. Several runs with different seeds go side by side. A failed run is left out; with none left the answer is
+the primary alone.
 
 One ``propose`` costs nothing, one ``told`` folds the rounds of a run: milliseconds. Do not use it when rounds are so
 short that the score moves by noise alone, nor to find out how much a task helps: the top two are kept even if they
 hurt, and confirm has the last word.
-
-Thompson sampling in the paper's form: the bandit steers the rounds of a few long runs, side by side.
-
-One form of ``thompson.py``, which says where it comes from. A run trains all tasks, a few steps of one at a time;
-``beta_bandit.py`` picks the task of each round inside the worker.
-
-Thompson sampling with a trial for each pull, so that pulls run at the same time on different machines.
-
-One form of ``thompson.py``, ours: the paper's bandit is one sequential run. A pull trains the primary and one task for
-some steps, on from the weights of the *incumbent*, and is rewarded if its score is not below the incumbent's at the
-time of its proposal. A pull that returns becomes the incumbent, better or worse (the training goes on, as it does in
-one run), unless it started from an older one than the present: then another pull was faster, and only its reward
-counts. With one slot this is the paper's bandit, but for rounds that also train the primary and are scored on the
-validation split.
-
-A failed pull is a pull without reward. While there is no incumbent, the primary is trained alone.
 """
 
 from __future__ import annotations
@@ -74,7 +66,7 @@ from auxtune.selectors.protocol import (
 
 @dataclass(frozen=True)
 class RoundsState:
-    """Runs asked for, runs under way, and the bandits of those that gave rounds, by proposal."""
+    """The number of runs proposed, those under way, and by proposal the bandit of each run with rounds."""
 
     problem: Problem
     made: int = 0
@@ -105,11 +97,11 @@ class Rounds:
         return Proposal(state.problem.names, seed=seed, inner=inner)
 
     def proposed(self, state: RoundsState, number: int, proposal: Proposal) -> RoundsState:
-        """One run more is under way."""
+        """One more run is under way."""
         return replace(state, made=state.made + 1, pending=state.pending | {number})
 
     def told(self, state: RoundsState, number: int, outcome: Outcome) -> RoundsState:
-        """The run's rounds, folded to its posterior. Raises ``ValueError`` for a score without rounds."""
+        """The run's rounds are folded to its posterior. Raises ``ValueError`` for a score without rounds."""
         state = replace(state, pending=state.pending - {number})
         if not outcome.ok:
             return state
@@ -118,12 +110,12 @@ class Rounds:
         bandit: BanditState = fold_rounds(self._bandit, state.problem, outcome.rounds)
         return replace(state, bandits={**state.bandits, number: bandit})
 
-    def posteriors(self, state: RoundsState) -> list[BanditState]:
-        """What each run that gave rounds came to believe."""
+    def list_posteriors(self, state: RoundsState) -> list[BanditState]:
+        """The final bandit of each run with rounds."""
         return [state.bandits[number] for number in sorted(state.bandits)]
 
     def checkpoints_in_use(self, state: RoundsState) -> frozenset[int]:
-        """Nothing: no run starts from another."""
+        """None: no run starts from another."""
         return frozenset()
 
     @property
@@ -133,7 +125,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Pull:
-    """A task under way, and the incumbent that it started from; ``None`` for the first."""
+    """A task under way, and the incumbent from which it started; ``None`` for the first."""
 
     task: str
     start: int | None
@@ -141,7 +133,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class TrialsState:
-    """The posterior, the pulls under way, and the present incumbent; ``scores`` are of those that pulls refer to."""
+    """The posterior, the pulls under way, and the incumbent; ``scores`` are those that pulls may refer to."""
 
     bandit: BanditState
     made: int = 0
@@ -164,11 +156,11 @@ class Trials:
     gamma: float
 
     def start(self, problem: Problem) -> TrialsState:
-        """Every task at the prior, no incumbent."""
+        """Every task at the prior, without an incumbent."""
         return TrialsState(self._learner.start(problem))
 
     def propose(self, state: TrialsState) -> Proposal | Wait | Done:
-        """The primary alone first; then any number of pulls at once, each from the present incumbent."""
+        """The primary alone first; then any number of pulls at once, each from the current incumbent."""
         problem = state.problem
         if state.made == self.rounds:
             return Done()
@@ -180,20 +172,20 @@ class Trials:
         if state.incumbent is not None:
             task = problem.names[draw_task(rng, state.bandit.alpha, state.bandit.beta)]
         tasks = tuple(name for name in problem.names if name in (task, problem.primary))
-        # In equal shares, whatever the study's rule: a task that was hardly trained would earn the primary's rewards.
+        # Equal shares, whatever the study's rule: a task that is hardly trained would earn the primary's rewards.
         weights = dict.fromkeys(tasks, 1 / len(tasks))
         continuation = Continuation(self.round_steps, state.incumbent)
         return Proposal(tasks, weights, seed=seed, continuation=continuation, notes={"task": task})
 
     def proposed(self, state: TrialsState, number: int, proposal: Proposal) -> TrialsState:
-        """One pull more is under way."""
+        """One more pull is under way."""
         if proposal.continuation is None:
             raise ValueError(f"pull {number} must be a continuation, got {proposal}")
         pull = Pull(proposal.notes["task"], proposal.continuation.start)
         return replace(state, made=state.made + 1, pending={**state.pending, number: pull})
 
     def told(self, state: TrialsState, number: int, outcome: Outcome) -> TrialsState:
-        """The reward is learned; the pull becomes the incumbent unless it started from a former one."""
+        """The reward is learned; the pull becomes the incumbent unless it started from an earlier one."""
         pull = state.pending[number]
         pending = {other: held for other, held in state.pending.items() if other != number}
         state = replace(state, pending=pending)
@@ -205,12 +197,12 @@ class Trials:
         held = self.checkpoints_in_use(state)
         return replace(state, scores={other: score for other, score in state.scores.items() if other in held})
 
-    def posteriors(self, state: TrialsState) -> list[BanditState]:
-        """The one belief, once a pull was rewarded or not."""
+    def list_posteriors(self, state: TrialsState) -> list[BanditState]:
+        """The only bandit, once a pull was rewarded or not."""
         return [state.bandit] if any((*state.bandit.won, *state.bandit.lost)) else []
 
     def checkpoints_in_use(self, state: TrialsState) -> frozenset[int]:
-        """The incumbent, and those that pulls under way started from."""
+        """The incumbent, and the proposals from which pulls under way started."""
         starts = {state.incumbent, *(pull.start for pull in state.pending.values())}
         return frozenset(number for number in starts if number is not None)
 
@@ -220,8 +212,8 @@ class Trials:
 
 
 _ALWAYS_KEPT = 2  # the best auxiliaries, whatever their utility
-_HELPFUL = 0.5  # ``released``: the utility of a task that helps as often as not
-_LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the ways of reading, in the order in which they came
+_HELPFUL = 0.5  # with ``released``: the utility of a task that helps as often as not
+_LAST_POSTERIOR, _ALL_REWARDS = 1, 2  # the readings of an answer, oldest first
 
 
 @options
@@ -252,7 +244,7 @@ class Thompson:
     )
 
     def wants(self) -> Wants:
-        """What it can answer and what its runs need."""
+        """Its answers and the needs of its runs."""
         inside: Inside = "steer" if self.mode == "rounds" else "continue"
         return Wants(frozenset({"primary"}), "subset", frozenset({inside}))
 
@@ -266,21 +258,21 @@ class Thompson:
         return self._form.propose(state)
 
     def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
-        """One more is under way."""
+        """One more run or pull is under way."""
         return self._form.proposed(state, number, proposal)
 
     def told(self, state: Any, number: int, outcome: Outcome) -> Any:
-        """What is known after a run or pull."""
+        """One more run or pull is over."""
         return self._form.told(state, number, outcome)
 
     def select(self, state: Any, evidence: Evidence) -> Selection:
         """The primary with the chosen auxiliaries; ``belief`` holds utilities, of all runs and of each."""
         problem: Problem = state.problem
         primary = problem.require_primary()
-        runs = self._form.posteriors(state)
+        runs = self._form.list_posteriors(state)
         if not runs:
             return Selection("mixture", (primary,), belief={"why": "nothing was rewarded or not: the primary alone"})
-        helpful, belief = _by_last_posterior(runs) if self.released else _by_rewards(runs)
+        helpful, belief = _choose_by_last_posterior(runs) if self.released else _choose_by_rewards(runs)
         ranked = sorted(problem.auxiliaries, key=lambda name: -belief["utility"][name])
         chosen = {primary, *ranked[:_ALWAYS_KEPT], *(name for name in ranked if name in helpful)}
         return Selection("mixture", tuple(name for name in problem.names if name in chosen), belief=belief)
@@ -299,15 +291,15 @@ class Thompson:
         return learn_from(before.bandit, after.bandit, before.pending[ended.pop()].task) if ended else None
 
     def reading(self, state: Any) -> int:
-        """2 where all rewards are read, 1 where the last posterior is: so all answers were read at first."""
+        """2 if all rewards are read, 1 if only the last posterior is, as in the first version of this selector."""
         return _LAST_POSTERIOR if self.released else _ALL_REWARDS
 
     def fewest(self, problem: Problem) -> int:
-        """1 run that gave rounds, or 2 pulls: one for the reference, one that is compared with it."""
+        """1 run with rounds, or 2 pulls: the reference, and one that is compared with it."""
         return 1 if self.mode == "rounds" else 2
 
     def checkpoints_in_use(self, state: Any) -> frozenset[int]:
-        """What a pull may still start from."""
+        """The proposals from which a pull may still start."""
         return self._form.checkpoints_in_use(state)
 
     @property
@@ -317,8 +309,8 @@ class Thompson:
         return Rounds(self.rounds, self.round_steps or 10, self.seeds, self.gamma)
 
 
-def _by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
-    """The tasks whose rounds surely did better than the others', and what is believed of each."""
+def _choose_by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
+    """The tasks whose rounds surely did better than the others', and the belief about each task."""
     rates = add_rates([run.rates for run in runs])
     better, level = rates.better, 1 - 1 / max(1, len(runs[0].problem.auxiliaries))
     belief = {
@@ -334,14 +326,14 @@ def _by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]
 
 
 def _read_counted(belief: Mapping[str, JSON]) -> CountedRewards | None:
-    """What ``_by_rewards`` told; ``None`` of an answer that the last posterior gave."""
+    """What ``_choose_by_rewards`` told; ``None`` of an answer that the last posterior gave."""
     if "interval" not in belief:
         return None
     interval = {task: (low, high) for task, (low, high) in belief["interval"].items()}
     return CountedRewards(interval, belief["better"], belief["rounds"], belief["overall"], belief["level"])
 
 
-def _by_last_posterior(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
+def _choose_by_last_posterior(runs: Sequence[BanditState]) -> tuple[set[str], dict[str, JSON]]:
     """The tasks with a utility above 0.5, each the mean of a posterior whose alpha and beta are means over ``runs``."""
     alpha = [fmean(values) for values in zip(*(run.alpha for run in runs), strict=True)]
     beta = [fmean(values) for values in zip(*(run.beta for run in runs), strict=True)]

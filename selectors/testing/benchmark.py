@@ -1,13 +1,12 @@
 """A benchmark with a known truth, to try selectors without training anything.
 
-Every task adds a fixed effect to the primary's score, times its share where equal shares count 1. Inside a steered
+Every task adds a fixed effect to the primary's score, times its share relative to an equal share. Inside a steered
 run each round moves the probe score by the effect of the task it trains. Noise and failures are drawn from the
 trial's number and the proposal's seed, so a benchmark answers the same question the same way.
 
-What the probes would measure is simulated too: arrays of the real shapes in small, with the truth in them.
-
-A task that helps resembles the primary, one that does nothing is unlike it, and one that harms is its opposite. The
-arrays depend on a task's place in the problem, not on its name.
+Probes are simulated too: small arrays of the real layout that contain the truth. A task that helps resembles the
+primary, one that does nothing is unrelated to it, and one that harms is its opposite. The arrays depend on a task's
+place in the problem, not on its name.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.kit.rounds import read_inner
 from auxtune.selectors.protocol import Evidence, Inner, Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
 
@@ -30,22 +29,22 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class SyntheticEvidence:
-    """How like the primary each task is, in [-1, 1], and draws that depend on nothing but place and seed."""
+    """How like the primary each task is, in [-1, 1], and draws that depend only on its position and a seed."""
 
     problem: Problem
     effects: Mapping[str, float]
 
     @cached_property
     def alike(self) -> dict[str, float]:
-        """1 for the primary (or the first task), 0.9, 0 or -0.9 for one that helps, does nothing or harms."""
+        """1 for the primary (or the first task); 0.9, 0 or -0.9 for a task that helps, does nothing or harms."""
         first = self.problem.primary or self.problem.names[0]
         return {
             name: 1.0 if name == first else 0.9 * float(np.sign(self.effects.get(name, 0.0)))
             for name in self.problem.names
         }
 
-    def like(self, task: str, shape: tuple[int, ...], salt: int, shuffled: int | None = None) -> np.ndarray:
-        """Gaussians that correlate with the primary's by ``alike``; a twin's correlate with nobody's."""
+    def draw_like(self, task: str, shape: tuple[int, ...], salt: int, shuffled: int | None = None) -> np.ndarray:
+        """Gaussians that correlate with the primary's by ``alike``; a shuffled twin's correlate with none."""
         alike = 0.0 if shuffled is not None else self.alike[task]
         place = self.problem.names.index(task)
         common = np.random.default_rng([salt]).normal(size=shape)
@@ -54,36 +53,36 @@ class SyntheticEvidence:
         return mixed
 
 
-def measured(truth: SyntheticEvidence, proposal: Proposal, probe: str) -> Arrays:
+def simulate_probe(truth: SyntheticEvidence, proposal: Proposal, probe: str) -> Arrays:
     """The arrays of ``probe`` on a run of ``proposal``. Raises ``KeyError`` for a probe that is not simulated."""
     return _PROBES[probe](truth, proposal)
 
 
-def _head_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
-    drawn = truth.like(proposal.tasks[0], (_LAYERS, _HEADS), 1, proposal.shuffled)
+def _simulate_head_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+    drawn = truth.draw_like(proposal.tasks[0], (_LAYERS, _HEADS), 1, proposal.shuffled)
     return {"importance": np.exp(drawn).astype(np.float32)}
 
 
-def _instance_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+def _simulate_instance_importance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     task = proposal.tasks[0]
     rows = min(500, next(info.train_rows for info in truth.problem.tasks if info.name == task))
-    drawn = truth.like(task, (_LAYERS, _HEADS), 1, proposal.shuffled)
+    drawn = truth.draw_like(task, (_LAYERS, _HEADS), 1, proposal.shuffled)
     noise = np.random.default_rng([2, truth.problem.names.index(task)]).normal(size=(rows, _LAYERS, _HEADS))
     return {"importance": np.exp(drawn + noise).astype(np.float32)}
 
 
-def _hidden_states(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
-    hidden = truth.like(proposal.tasks[0], (_LAYERS + 1, _TEXTS, _WIDTH), 3, proposal.shuffled)
+def _simulate_hidden_states(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+    hidden = truth.draw_like(proposal.tasks[0], (_LAYERS + 1, _TEXTS, _WIDTH), 3, proposal.shuffled)
     return {"hidden": hidden.astype(np.float32), "texts": np.array("simulated")}
 
 
-def _covariance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
-    rows = truth.like(proposal.tasks[0], (_TEXTS, _WIDTH), 4, proposal.shuffled) * np.arange(1, _WIDTH + 1)
+def _simulate_covariance(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+    rows = truth.draw_like(proposal.tasks[0], (_TEXTS, _WIDTH), 4, proposal.shuffled) * np.arange(1, _WIDTH + 1)
     return {"covariance": rows.T @ rows / len(rows), "mean": rows.mean(axis=0), "rows": np.array(len(rows))}
 
 
-def _gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
-    drawn = truth.like(proposal.tasks[0], (_BATCHES, 2, _PROJECTED), 5, proposal.shuffled).astype(np.float32)
+def _simulate_gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+    drawn = truth.draw_like(proposal.tasks[0], (_BATCHES, 2, _PROJECTED), 5, proposal.shuffled).astype(np.float32)
     return {
         "projections": drawn,
         "norms": np.linalg.norm(drawn, axis=2),
@@ -92,7 +91,7 @@ def _gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     }
 
 
-def _lookahead(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+def _simulate_lookahead(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     alike = np.array([truth.alike[task] for task in proposal.tasks])
     affinity = 0.01 * np.outer(alike, alike)
     np.fill_diagonal(affinity, 0.005)
@@ -109,16 +108,16 @@ def _lookahead(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     }
 
 
-def _label_moments(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
-    moments = truth.like(proposal.tasks[0], (_WIDTH, 1), 6, proposal.shuffled)
+def _simulate_label_moments(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+    moments = truth.draw_like(proposal.tasks[0], (_WIDTH, 1), 6, proposal.shuffled)
     return {"moments": moments, "inputs": np.array("simulated"), "rows": np.array(1000)}
 
 
-def _output_gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
+def _simulate_output_gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
     arrays: Arrays = {"tasks": np.array(proposal.tasks), "kinds": np.array(["classification"] * len(proposal.tasks))}
     for salt, part in ((7, "train"), (8, "probe")):
         rng = np.random.default_rng([salt, proposal.seed % 2**32])
-        # Along the first number all tasks pull, alike or against each other.
+        # All tasks pull along the first number, in the same or in opposite directions.
         pull = np.repeat([truth.alike[task] for task in proposal.tasks], _ROWS)
         drawn = rng.normal(size=(len(pull), _WIDTH))
         drawn[:, 0] += 2 * pull
@@ -129,43 +128,45 @@ def _output_gradients(truth: SyntheticEvidence, proposal: Proposal) -> Arrays:
 
 
 _PROBES: Mapping[str, Callable[[SyntheticEvidence, Proposal], Arrays]] = {
-    "head_importance": _head_importance,
-    "instance_importance": _instance_importance,
-    "hidden_states": _hidden_states,
-    "covariance": _covariance,
-    "gradients": _gradients,
-    "lookahead": _lookahead,
-    "label_moments": _label_moments,
-    "output_gradients": _output_gradients,
+    "head_importance": _simulate_head_importance,
+    "instance_importance": _simulate_instance_importance,
+    "hidden_states": _simulate_hidden_states,
+    "covariance": _simulate_covariance,
+    "gradients": _simulate_gradients,
+    "lookahead": _simulate_lookahead,
+    "label_moments": _simulate_label_moments,
+    "output_gradients": _simulate_output_gradients,
 }
 
 
 @dataclass(frozen=True)
 class SyntheticBenchmark:
-    """What training would give: an additive truth, noise and failures."""
+    """The results of training: an additive truth, noise and failures."""
 
     effects: Mapping[str, float]  # what a task adds to the score; an absent task adds nothing
     noise: float = 0.0  # standard deviation of one score
     failing: float = 0.0  # share of the trials that fail
 
     def train(self, problem: Problem, number: int, proposal: Proposal) -> Outcome:
-        """What trial ``number`` comes to."""
+        """The outcome of trial ``number``."""
         rng = np.random.default_rng([number, proposal.seed])
         if rng.random() < self.failing:
             return Outcome(None, why="error")
         weights = proposal.shares
         effect = sum(self.effects.get(task, 0.0) * share for task, share in weights.items())
         score = effect * len(weights) + self.noise * float(rng.normal())
-        rounds = self._rounds(*inside(problem, proposal), rng) if proposal.inner else ()
+        rounds = self._simulate_rounds(*read_inner(problem, proposal), rng) if proposal.inner else ()
         metrics = {task: {"accuracy": score} for task in proposal.tasks}
-        return Outcome(score, metrics, tuple(rounds), {m.probe: _key(proposal, m.probe) for m in proposal.measure})
+        return Outcome(
+            score, metrics, tuple(rounds), {m.probe: _name_evidence(proposal, m.probe) for m in proposal.measure}
+        )
 
     def evidence(self, problem: Problem, proposal: Proposal) -> Evidence:
-        """The arrays that a run of ``proposal`` leaves, under the keys that its outcome names."""
+        """The arrays measured of a run of ``proposal``, under the keys that its outcome names."""
         truth = SyntheticEvidence(problem, self.effects)
-        return {_key(proposal, m.probe): measured(truth, proposal, m.probe) for m in proposal.measure}
+        return {_name_evidence(proposal, m.probe): simulate_probe(truth, proposal, m.probe) for m in proposal.measure}
 
-    def _rounds(self, inner: Inner, problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    def _simulate_rounds(self, inner: Inner, problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
         selector = make_inner(inner.name, inner.options)
         state, level = selector.start(problem), 0.0
         for number in range(inner.rounds):
@@ -179,5 +180,5 @@ class SyntheticBenchmark:
             yield task, score
 
 
-def _key(proposal: Proposal, probe: str) -> str:
+def _name_evidence(proposal: Proposal, probe: str) -> str:
     return f"{probe} {'+'.join(proposal.tasks)} {proposal.seed} {proposal.shuffled}"

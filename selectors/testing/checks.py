@@ -12,8 +12,8 @@ from typing import Any
 from auxtune.selectors.protocol import Inside, Problem, Proposal, Selection
 
 
-def needs_inside(proposal: Proposal) -> set[Inside]:
-    """What ``proposal`` needs beside a training, in the words of ``Wants``."""
+def list_needs(proposal: Proposal) -> set[Inside]:
+    """The needs of ``proposal`` besides training, in the words of ``Wants``."""
     needs: dict[Inside, bool] = {
         "measure": bool(proposal.measure),
         "steer": proposal.inner is not None,
@@ -48,11 +48,11 @@ def check_selection(problem: Problem, selection: Selection) -> None:
     if selection.kind == "mixture":
         check_tasks(problem, selection.tasks)
         check_weights(selection.tasks, selection.weights)
-        assert problem.primary in (None, *selection.tasks), "a mixture must train the primary"
+        assert problem.primary in (None, *selection.tasks), "a mixture must hold the primary"
     elif selection.kind == "ranking":
         assert selection.ranking is not None, "a ranking must be given"
         check_tasks(problem, [task for task, _ in selection.ranking])
-        assert not selection.tasks or problem.primary in selection.tasks, "what is trained must train the primary"
+        assert not selection.tasks or problem.primary in selection.tasks, "the tasks to train must hold the primary"
     else:
         assert selection.groups, "groups must be given"
         for group in selection.groups:
@@ -66,7 +66,7 @@ def check_selection(problem: Problem, selection: Selection) -> None:
 
 
 def check_plain(where: str, value: object) -> None:
-    """Raise ``AssertionError`` unless ``value`` is native Python all through: no NumPy scalar, no array."""
+    """Raise ``AssertionError`` unless ``value`` is native Python throughout: no NumPy scalar, no array."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             check_plain(f"{where}.{field.name}", getattr(value, field.name))
@@ -83,9 +83,9 @@ def check_plain(where: str, value: object) -> None:
 
 
 def check_json(where: str, value: Mapping[str, Any]) -> None:
-    """Raise ``AssertionError`` unless ``value`` comes back from JSON as it was."""
+    """Raise ``AssertionError`` unless ``value`` survives JSON unchanged."""
     try:
         back = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise AssertionError(f"{where} must be JSON: {error}") from error
-    assert back == value, f"{where} must come back from JSON as it was: {value} became {back}"
+    assert back == value, f"{where} must survive JSON unchanged: {value} became {back}"

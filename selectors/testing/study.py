@@ -1,7 +1,7 @@
 """A simulated study: one selector driven through a synthetic benchmark, with every question and answer recorded.
 
-It goes as in a real study: several trials at once, outcomes out of order, executed shares folded in place of those
-asked for, numbers with gaps between them.
+As in a real study there are several trials at once, outcomes out of order, executed shares folded in place of the
+requested ones, and numbers with gaps between them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from auxtune.selectors.kit.mixtures import count_cycle, executed
+from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
 from auxtune.selectors.protocol import Done, Evidence, Outcome, Problem, Proposal, Selection, Selector, Wait
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 
@@ -21,7 +21,7 @@ Event: TypeAlias = tuple[int, Proposal | Outcome]  # a number and what was propo
 
 @dataclass(frozen=True)
 class SimulatedStep:
-    """One question: how many events were folded before it, the state, the reply, and the answer so far."""
+    """One question: the number of events folded before it, the state, the reply, and the answer at that point."""
 
     folded: int
     state: Any
@@ -31,10 +31,10 @@ class SimulatedStep:
 
 @dataclass(frozen=True)
 class SimulatedStudy:
-    """What happened to a selector from its start until it was done, or until it had made enough proposals.
+    """The history of a selector from its start until it was done, or had made enough proposals.
 
-    ``evidence`` is what all its trials measured: more than there was at an early step, but a selector reads only
-    what it was told of.
+    ``evidence`` holds the measurements of all trials: more than existed at an early step, but a selector reads only
+    the keys that it was told.
     """
 
     problem: Problem
@@ -44,7 +44,7 @@ class SimulatedStudy:
 
     @property
     def proposals(self) -> list[Proposal]:
-        """All that was asked for, before its shares became whole numbers."""
+        """All proposals, before their shares became whole numbers."""
         return [step.reply for step in self.steps if isinstance(step.reply, Proposal)]
 
 
@@ -53,7 +53,7 @@ def simulate_study(
 ) -> SimulatedStudy:
     """Run ``selector`` for at most ``trials`` trials, ``slots`` at a time.
 
-    Raises ``AssertionError`` where the selector waits although nothing is pending.
+    Raises ``AssertionError`` if the selector waits although nothing is pending.
     """
     state = selector.start(problem)
     events: list[Event] = []
@@ -93,10 +93,10 @@ def fold(selector: Selector, state: Any, events: Iterable[Event]) -> Any:
 
 
 def execute_proposal(problem: Problem, proposal: Proposal) -> Proposal:
-    """The proposal with the shares that would be trained, and without the tasks that got none."""
+    """The proposal with the shares that would be trained, without the tasks that get none."""
     if proposal.inner is not None or proposal.weighting == "loss" or not proposal.cycle or proposal.measure:
         return proposal
     weights = proposal.shares
     primary = problem.primary if problem.primary in weights else None
-    shares = {task: share for task, share in executed(count_cycle(weights, primary)).items() if share > 0}
+    shares = {task: share for task, share in share_by_cycle(count_cycle(weights, primary)).items() if share > 0}
     return replace(proposal, tasks=tuple(shares), weights=shares)

@@ -12,7 +12,7 @@ from auxtune.orchestrator.report.drawing import SERIES, draw_svg, encode_colour
 from auxtune.orchestrator.report.material import Material
 from auxtune.selectors.beliefs import CountedRewards, Utilities
 from auxtune.selectors.extensions import Learns, Lesson, find_active_parts
-from auxtune.selectors.kit.rounds import inside
+from auxtune.selectors.kit.rounds import read_inner
 from auxtune.selectors.protocol import Outcome, Proposal
 from auxtune.selectors.registry import make_inner
 
@@ -147,7 +147,7 @@ def _replay_runs(material: Material) -> Iterator[tuple[str, list[Lesson]]]:
     for trial in material.accounts.of_selector:
         if trial.proposal.inner is None or trial.told is None or not trial.told.outcome.rounds:
             continue
-        inner, problem = inside(material.problem, trial.proposal)
+        inner, problem = read_inner(material.problem, trial.proposal)
         bandit = make_inner(inner.name, inner.options)
         if isinstance(bandit, Learns):
             lessons, state = [], bandit.start(problem)

@@ -13,8 +13,8 @@ from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture
 from auxtune.orchestrator.report.charts import fill_sequential_cells
 from auxtune.orchestrator.report.drawing import draw_svg, encode_colour
 from auxtune.orchestrator.report.material import Material
-from auxtune.selectors.kit.head_profiles import profiles, rows_norm
-from auxtune.selectors.kit.similarity import FEWEST_TEXTS, layer_cka
+from auxtune.selectors.kit.head_profiles import build_profiles, choose_rows_norm
+from auxtune.selectors.kit.similarity import FEWEST_TEXTS, compute_layer_cka
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +33,8 @@ def list_head_blocks(material: Material) -> Iterator[Block]:
         return
     tasks = sorted(importances, key=lambda task: task != material.problem.primary)
     shown = tasks[:_MAPS]
-    norm = rows_norm(_has_released_importances(material))
-    maps = {task: profiles(importances[task], norm).reshape(importances[task].shape) for task in shown}
+    norm = choose_rows_norm(_has_released_importances(material))
+    maps = {task: build_profiles(importances[task], norm).reshape(importances[task].shape) for task in shown}
     layers, heads = importances[shown[0]].shape
     height = 0.75 + math.ceil(len(shown) / 4) * (0.45 + min(1.6, 0.3 * layers))
     svg = draw_svg(
@@ -64,7 +64,7 @@ def list_layer_blocks(material: Material) -> Iterator[Block]:
     if len({str(states[task]["texts"]) for task in tasks}) > 1:
         yield Paragraph("The tasks' models read different texts, so their layers cannot be compared.", "note")
         return
-    cka = layer_cka([states[task]["hidden"] for task in tasks])
+    cka = compute_layer_cka([states[task]["hidden"] for task in tasks])
     if cka is None:
         texts = states[tasks[0]]["hidden"].shape[1]
         yield Paragraph(f"CKA by layer needs {FEWEST_TEXTS} texts, found {texts}.", "note")
