@@ -141,10 +141,10 @@ def list_unmeasured(runs: SingleRuns) -> list[str]:
 
 
 def read_taus(belief: Mapping[str, JSON]) -> Iterator[Ranking]:
-    """The compute_taus that stand in a belief, with the threshold and the twins where it was simulate_probe."""
-    if not (found := belief["compute_tau"]):
+    """The taus that stand in a belief, with the threshold and the twins where it was measured."""
+    if not (found := belief["tau"]):
         return
     threshold, meaning = belief.get("threshold"), "Kendall's τ with the primary's head profile"
     beyond = ", which no task can reach" if threshold is not None and threshold > 1 else ""
     line = "" if threshold is None else f"the threshold, {threshold:.3f}{beyond}"
-    yield Ranking("compute_tau", meaning, "heads alike by τ", found, threshold, line, tuple(belief.get("twins") or ()))
+    yield Ranking("tau", meaning, "heads alike by τ", found, threshold, line, tuple(belief.get("twins") or ()))
