@@ -80,9 +80,9 @@ class Study:
     @property
     def folder(self) -> Path:
         """Where the study is, or will be: ``<storage>/<study>``."""
-        from auxtune.orchestrator.study_file.paths import study_folder
+        from auxtune.orchestrator.study_file.paths import locate_study
 
-        return study_folder(self.file)
+        return locate_study(self.file)
 
     def status(self) -> dict[str, Any]:
         """Where it stands, as ``auxtune status --json``; also while another process runs it.

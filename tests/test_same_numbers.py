@@ -24,7 +24,7 @@ from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.study_page import write_report
 from auxtune.orchestrator.session.session import Result, ending_of
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
 from auxtune.orchestrator.views.summary import summarize
 from auxtune.orchestrator.views.terminal import render_terminal
@@ -75,7 +75,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     tracker.finish(ending_of("done", folder, typed, page), patience=200)
     assert tracker.trouble is None
     printed = io.StringIO()
-    uri = tracking_uri(study)
+    uri = resolve_tracking_uri(study)
     blocks = summarize(Result(folder, typed, accounts, None), study.options.budget, uri)
     Console(width=300, file=printed).print(render_terminal(blocks))
     client, made = MlflowClient(uri), tracker.made()

@@ -14,7 +14,7 @@ from small_study import StudyRun
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.study_file.models import check_tracking
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.tracking.trouble import redacted, said_of
@@ -29,13 +29,15 @@ def study(folder: Path, more: str = "") -> StudyFile:
 def test_the_file_wins_over_the_environment_and_that_over_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert resolve_tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://team:5000")
-    assert tracking_uri(study(tmp_path)) == "https://team:5000"
-    assert tracking_uri(study(tmp_path, "tracking: {children: none}\n")) == "https://team:5000"
-    assert tracking_uri(study(tmp_path, "tracking: {uri: 'sqlite:///own.db'}\n")) == f"sqlite:///{tmp_path}/own.db"
+    assert resolve_tracking_uri(study(tmp_path)) == "https://team:5000"
+    assert resolve_tracking_uri(study(tmp_path, "tracking: {children: none}\n")) == "https://team:5000"
+    assert (
+        resolve_tracking_uri(study(tmp_path, "tracking: {uri: 'sqlite:///own.db'}\n")) == f"sqlite:///{tmp_path}/own.db"
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
-    assert tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/theirs.db"
+    assert resolve_tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/theirs.db"
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "databricks"])
@@ -44,7 +46,7 @@ def test_an_environment_that_names_no_store_is_refused(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(AuxtuneError, match="MLFLOW_TRACKING_URI in the environment: expected a URI such as") as said:
-        tracking_uri(study(small.home))
+        resolve_tracking_uri(study(small.home))
     assert uri in str(said.value) and "or `tracking.uri`" in str(said.value)
     for command in ("validate", "run"):
         refused = CliRunner().invoke(cli.main, [command, str(small.home / "study.yaml"), "--set", "storage=s"])

@@ -47,12 +47,11 @@ def command(cluster: Path | None, address: str | None, storage: str | None, trac
 
         findings = check_file(cluster)
     elif address is not None:
-        from auxtune.orchestrator.cluster.live import examine
-        from auxtune.orchestrator.cluster.live_rules import live_findings
+        from auxtune.orchestrator.cluster.live import examine_cluster, judge_cluster
 
         folder = _folder(storage)
-        live = examine(address, folder, tracking)
-        findings = live_findings(live, folder, tracking)
+        live = examine_cluster(address, folder, tracking)
+        findings = judge_cluster(live, folder, tracking)
     nodes = [_row(dataclasses.asdict(node)) for node in live.nodes] if live else []
     if as_json:
         listed = [dataclasses.asdict(finding) for finding in findings]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.links import where_to_look
 from auxtune.orchestrator.views.progress import EventLines
@@ -19,7 +19,7 @@ from auxtune.orchestrator.views.terminal import fitted, say
 
 def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:
     """What prints a line per event of a study, on ``console`` if there is one, and knows of ``earlier`` ones."""
-    uri, folder = tracking_uri(study), study_folder(study)
+    uri, folder = resolve_tracking_uri(study), locate_study(study)
     lines = EventLines(
         print_line if console is None else lambda line, moment: _print_above(console, line, moment),
         lambda experiment: where_to_look(uri, folder, experiment),

@@ -13,7 +13,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.screen import RunScreen, Terminal, has_live_view
 from auxtune.orchestrator.views.summary import summarize
@@ -28,7 +28,7 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
         if result.report_trouble:
             click.echo(f"report.html could not be written: {result.report_trouble}", err=True)
         return
-    folder = study_folder(study.file)
+    folder = locate_study(study.file)
     reader = study.ledger or LedgerReader(folder / "ledger")
     reader.read_new()
     study, earlier = replace(study, ledger=reader), list(reader.events)
@@ -38,7 +38,7 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
         result = study.run(lines_after(earlier, study.file), allow_drift, address)
     else:
         result = _run_in_sight(study, terminal, earlier, allow_drift, address)
-    shown = render_terminal(summarize(result, study.file.options.budget, tracking_uri(study.file)))
+    shown = render_terminal(summarize(result, study.file.options.budget, resolve_tracking_uri(study.file)))
     # Lines are wrapped on a terminal alone, and nowhere within a word: neither a name nor a path is cut.
     Console().print(shown, no_wrap=terminal_columns() is None, overflow="ignore", crop=False)
 
@@ -46,6 +46,6 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
 def _run_in_sight(
     study: Study, terminal: Console, earlier: list[Event], allow_drift: bool, address: str | None
 ) -> Result:
-    monitor = StudyMonitor(study.file, study_folder(study.file))
+    monitor = StudyMonitor(study.file, locate_study(study.file))
     with RunScreen(terminal, monitor, lines_after(earlier, study.file, terminal), earlier) as screen:
         return study.run(screen.observe, allow_drift, address)

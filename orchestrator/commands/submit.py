@@ -23,7 +23,7 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
     any other goes on where it was. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
     """
     from auxtune.orchestrator.cluster.bundle import pack
-    from auxtune.orchestrator.cluster.jobs import Jobs, mlflow_tunnel
+    from auxtune.orchestrator.cluster.jobs import Jobs, describe_tunnel
     from auxtune.orchestrator.commands.remote import follow as follow_job
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.study_file.reading import read_study
@@ -43,7 +43,7 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
                     f"`auxtune stop studies/{name} --address {address}`, then submit again"
                 )
             click.echo(f"{name}: runs already as {job}")
-    click.echo(f"MLflow: {mlflow_tunnel(address)}")
+    click.echo(f"MLflow: {describe_tunnel(address)}")
     if not follow:
         click.echo(f"follow it with `auxtune submit {typed(study)} --address {address} --follow`")
         return

@@ -25,13 +25,13 @@ def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
     """
     from auxtune.orchestrator.session.signals import StopSignals
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.study_file.paths import tracking_uri
+    from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
     from auxtune.orchestrator.tracking.links import is_served, shown
     from auxtune.orchestrator.tracking.serving import served
     from auxtune.orchestrator.tracking.store import experiment_id
 
     study = Study.from_folder(study_dir).file
-    store = tracking_uri(study)
+    store = resolve_tracking_uri(study)
     behind_server = is_served(store)
     if behind_server and port is not None:
         raise click.UsageError(f"expected no --port: the runs are behind the server {shown(store)} already")

@@ -28,13 +28,13 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     """
     from auxtune.orchestrator.planning.budget import check_budget
     from auxtune.orchestrator.session.data import encoder_notes, load_study_data, missed_words_of, unreachable_here
-    from auxtune.orchestrator.study_file.paths import tracking_uri
+    from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspected import inspection_lines, print_rows
     from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
-    tracking_uri(checked)  # says what is wrong with the environment's
+    resolve_tracking_uri(checked)  # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
     besides = (*encoder_notes(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
     inspection = inspect_study(checked, tasks, besides)

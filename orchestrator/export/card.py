@@ -11,7 +11,7 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import lift_words, verdict
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
-from auxtune.orchestrator.study_file.paths import model_options
+from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.inspected import splits_line
 from auxtune.trials.data.tasks import Task
@@ -236,7 +236,7 @@ def _source(study: StudyFile, name: str) -> str:
 
 def _hub_encoder(study: StudyFile) -> str | None:
     """The encoder's name on the hub; ``None`` for a folder and for ``tiny``."""
-    encoder = model_options(study).name
+    encoder = resolve_model(study).name
     return None if encoder == "tiny" or Path(encoder).is_absolute() else encoder
 
 

@@ -29,7 +29,7 @@ from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.result import Result
 
@@ -66,7 +66,7 @@ def export_study(
     finished, has no such arm or ``to`` is taken, ``StudyDataError`` where its data is gone, ``DriftError`` where that
     has changed, ``Interrupted``, and ``Locked``.
     """
-    folder, home = study_folder(study), to.absolute()
+    folder, home = locate_study(study), to.absolute()
     check_free(home)  # before anything is read, which may take a while
     accounts = read_accounts(folder)
     answer = confirmed_answer(folder, accounts)
@@ -95,7 +95,7 @@ def _make_exporter(
     study: StudyFile, accounts: Accounts, allow_drift: bool, tell: Callable[[str], None]
 ) -> tuple[ModelExporter, tuple[str, ...]]:
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
-    folder = study_folder(study)
+    folder = locate_study(study)
     tell(f"reading the data of {folder}")
     slots = allot(study.options.resources, this_machine())
     read, base = load_study_data(study)

@@ -17,7 +17,7 @@ from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Propose
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.paths import model_options, study_folder
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.extensions import version_of
 from auxtune.selectors.kit.pipeline import Pipeline
@@ -62,7 +62,7 @@ class StudyContext:
         problem = problem_of(study, tasks)
         return cls(
             study,
-            study_folder(study),
+            locate_study(study),
             problem,
             Accounts() if accounts is None else accounts,
             fingerprint_of(study, tasks, base, problem.earlier),
@@ -82,7 +82,7 @@ class StudyContext:
     def from_accounts(cls, study: StudyFile, accounts: Accounts, folder: Path | None = None) -> StudyContext:
         """As ``from_events``, of events that are folded already."""
         opened = accounts.sessions[-1].opened
-        return cls(study, folder or study_folder(study), opened.problem, accounts, opened.fingerprint)
+        return cls(study, folder or locate_study(study), opened.problem, accounts, opened.fingerprint)
 
     @property
     def options(self) -> StudyOptions:
@@ -92,7 +92,7 @@ class StudyContext:
     @cached_property
     def model(self) -> ModelOptions:
         """The encoder that is asked for, a relative folder resolved."""
-        return model_options(self.study)
+        return resolve_model(self.study)
 
     @cached_property
     def price(self) -> Price:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.study_file.models import TrainingOptions
-from auxtune.orchestrator.study_file.paths import earlier_folder
+from auxtune.orchestrator.study_file.paths import locate_earlier
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tables.reading import read_transfers
 from auxtune.orchestrator.tables.rows import TableError
@@ -73,7 +73,7 @@ def earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
 
     Raises ``StudyDataError`` for a table that cannot be used.
     """
-    folder = earlier_folder(study)
+    folder = locate_earlier(study)
     if folder is None:
         return ()
     try:

@@ -10,7 +10,7 @@ from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyData
 from auxtune.orchestrator.planning.budget import check_limits, unreachable
 from auxtune.orchestrator.planning.machines import this_machine
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.study_file.paths import model_options, task_sources, tokens_folder
+from auxtune.orchestrator.study_file.paths import list_task_sources, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data.tasks import Task, load_tasks
@@ -28,9 +28,9 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
     wrong: dict[KeyPath, list[str]] = {}
     tasks: dict[str, Task] = {}
-    options = model_options(study)
+    options = resolve_model(study)
     try:
-        tasks = load_tasks(task_sources(study))
+        tasks = load_tasks(list_task_sources(study))
     except DataError as error:
         for message in error.messages:
             path, rest = _key_of(message, study)
@@ -45,24 +45,24 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     except EncoderError as error:
         wrong[tuple(error.key.split("."))] = [error.message + _no_folder(study, options, error)]
     if wrong:
-        raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
+        raise StudyDataError("\n".join([study.format_messages(wrong), *_moved(study)]))
     return tasks, encoder
 
 
 def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, EncodedTask]:
     """The tasks on token ids. Raises ``StudyDataError`` where the encoder cannot read them."""
     try:
-        return encode_tasks(tasks, model_options(study), tokens_folder(study))
+        return encode_tasks(tasks, resolve_model(study), locate_tokens(study))
     except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
+        raise StudyDataError(study.format_messages({ENCODER: error.messages})) from error
 
 
 def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
     """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
     try:
-        return describe_missed_words(tasks, model_options(study))
+        return describe_missed_words(tasks, resolve_model(study))
     except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
+        raise StudyDataError(study.format_messages({ENCODER: error.messages})) from error
 
 
 def encoder_notes(study: StudyFile, base: BaseEncoder) -> list[str]:

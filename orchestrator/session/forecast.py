@@ -19,7 +19,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.smoke import known_figures, true_of
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
 
@@ -69,7 +69,7 @@ def make_forecast(study: StudyFile, machines: Machines) -> Forecast:
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     tasks, base = load_study_data(study)
-    events = read_events(study_folder(study) / "ledger")
+    events = read_events(locate_study(study) / "ledger")
     context, notes = StudyContext.from_data(study, tasks, base, Accounts(events)), []
     if drift := context.drift:  # the ledger is of another question than the study now asks
         differ = f"the study in {context.folder} differs in {', '.join(drift)}"

@@ -31,7 +31,7 @@ from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, clus
 from auxtune.orchestrator.session.signals import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_words import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
@@ -75,7 +75,7 @@ def run_session(
     and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
     from there.
     """
-    tracking_uri(study)  # what is wrong with it is said before anything is begun
+    resolve_tracking_uri(study)  # what is wrong with it is said before anything is begun
     with Session.open(study, listener, allow_drift, address, reader) as session:
         session.run()
     return session.result()
@@ -119,7 +119,7 @@ class Session:
 
         Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError`` and whatever ``prepare`` raises.
         """
-        folder, key = study_folder(study), uuid.uuid4().hex[:12]
+        folder, key = locate_study(study), uuid.uuid4().hex[:12]
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             signals = stack.enter_context(StopSignals())

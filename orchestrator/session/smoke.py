@@ -25,7 +25,7 @@ from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
+from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
@@ -49,7 +49,7 @@ def run_smoke(
     ``listener`` hears of each task when it is done. Raises ``ResourceError`` where no trial fits this machine, and
     ``AuxtuneError`` where the study's folder cannot be written.
     """
-    slots, folder = allot(study.options.resources, this_machine()), study_folder(study)
+    slots, folder = allot(study.options.resources, this_machine()), locate_study(study)
     smoked: dict[str, SmokedTask] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
 
 def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
     try:
-        encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
+        encoded = encode_tasks({task.name: task}, resolve_model(study), locate_tokens(study))[task.name]
         recipe = _recipe(study, task, base)
         return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # whatever it is, the other tasks are tried too

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from auxtune.orchestrator.study_file.paths import task_sources
+from auxtune.orchestrator.study_file.paths import list_task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.sources import TaskSource
 
@@ -23,7 +23,7 @@ def datasets_of(
 ) -> dict[str, Dataset]:
     """Task -> its dataset, with the number of rows of each split; ``fingerprint`` is that of a session."""
     found = {}
-    for source in task_sources(study):
+    for source in list_task_sources(study):
         kind, place = _place(source)
         found[source.name] = Dataset(
             name=source.name,

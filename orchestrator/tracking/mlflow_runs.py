@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import attempt_folder
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
+from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
 from auxtune.orchestrator.tracking.datasets import as_inputs
 from auxtune.orchestrator.tracking.run_metrics import (
@@ -45,7 +45,7 @@ class StudyRuns:
         self._client = quiet_client(uri)
         self._study, self._key = study, key
         if is_sqlite(uri):
-            store = sqlite_path(uri)
+            store = parse_sqlite_uri(uri)
             store.parent.mkdir(parents=True, exist_ok=True)
             self.experiment_id = _experiment(self._client, experiment, artifacts_beside(store))
             bring_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)

@@ -8,7 +8,7 @@ import os
 from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
+from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.tracking.links import shown
 from auxtune.orchestrator.tracking.trouble import said_of
 
@@ -32,7 +32,7 @@ def experiment_id(store: str, name: str) -> str:
 
     Raises ``AuxtuneError`` where the store is gone, does not answer, or has no such experiment.
     """
-    if is_sqlite(store) and not (path := sqlite_path(store)).is_file():  # MLflow would begin an empty one there
+    if is_sqlite(store) and not (path := parse_sqlite_uri(store)).is_file():  # MLflow would begin an empty one there
         raise AuxtuneError(f"{path}: expected MLflow's store of this study, found no file; put it back, or {_FILL_IN}")
     try:
         found = quiet_client(store).get_experiment_by_name(name)

@@ -19,7 +19,7 @@ from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.tracking.datasets import datasets_of
 from auxtune.orchestrator.tracking.mirror import Mirror, Mirrored
 from auxtune.orchestrator.tracking.run_words import Ending
@@ -34,7 +34,7 @@ def mirrored(context: StudyContext) -> Mirrored:
     """A study as its mirror must know it, once this session's opening is in its ledger."""
     study, options, sessions = context.study, context.options, context.accounts.sessions
     return Mirrored(
-        uri=tracking_uri(study),
+        uri=resolve_tracking_uri(study),
         experiment=options.tracking.experiment,
         children=options.tracking.children,
         study=options.study,
