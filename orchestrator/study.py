@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.session.session import Result
 
 
-def _working_folder(study: StudyFile, folder: Path) -> Path:
+def _find_working_folder(study: StudyFile, folder: Path) -> Path:
     """Where the working folder of a study is that was run into ``folder``, of which both may have been moved.
 
     Where nothing tells, the current one: a folder that is gone is not made again.
@@ -30,7 +30,7 @@ def _working_folder(study: StudyFile, folder: Path) -> Path:
     return Path(*parts[:-below]) if is_beside else Path.cwd()
 
 
-def _silence(said: object) -> None:
+def _ignore(said: object) -> None:
     """Listens to nothing."""
 
 
@@ -75,7 +75,7 @@ class Study:
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
-        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)), ledger)
+        return cls(replace(study, options=options, working_folder=_find_working_folder(study, folder)), ledger)
 
     @property
     def folder(self) -> Path:
@@ -95,7 +95,7 @@ class Study:
         return status_of(self.folder, read_accounts(self.folder), self.file.options)
 
     def run(
-        self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False, address: str | None = None
+        self, listener: Callable[[Event], None] = _ignore, allow_drift: bool = False, address: str | None = None
     ) -> Result:
         """Run it, or go on with it, to its answer; ``listener`` hears every event as it is recorded, up to its close.
 
@@ -112,7 +112,7 @@ class Study:
         seed: int | None = None,
         group: int | None = None,
         allow_drift: bool = False,
-        listener: Callable[[str], None] = _silence,
+        listener: Callable[[str], None] = _ignore,
         arm: str = "selection",
     ) -> Exported:
         """Train on the selection of the finished study, and save the model as the new folder ``to``, or one per group.

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 
-def typed(path: str | Path) -> str:
+def quote_path(path: str | Path) -> str:
     """A path as a shell takes it.
 
     >>> typed("studies/first"), typed("my studies/what?")

@@ -30,9 +30,9 @@ from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.export.staging import StagingFolder
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.study_file.paths import list_task_sources, resolve_model
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.kit.kept_rows import digest_of
@@ -105,7 +105,7 @@ def test_with_the_seed_of_a_confirm_trial_it_is_that_trial_again(whole: StudyRun
     [made] = json.loads(result.stdout)["models"]
     assert made["folder"] == str(tmp_path / "model") and made["largest_difference"] == 0
     assert made["test"]["moods"] == dict(trial.told.test["moods"])
-    theirs = load_predictions(attempt_folder(whole.folder, trial.id, 1) / "predictions.npz", "moods")
+    theirs = load_predictions(locate_attempt(whole.folder, trial.id, 1) / "predictions.npz", "moods")
     task = load_tasks_of(whole)["moods"]
     ours = load_model(tmp_path / "model", "cpu").answers("moods", task.splits["test"])
     assert np.array_equal(ours.predictions, theirs.predictions) and np.array_equal(ours.labels, theirs.labels)

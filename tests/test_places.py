@@ -17,16 +17,15 @@ from small_study import StudyRun, small_study
 from written_study import written_study
 
 from auxtune.orchestrator import Study, cli
-from auxtune.orchestrator.engine.loop import short_folder
+from auxtune.orchestrator.engine.loop import find_short_folder
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.study_file.sqlite_uri import format_sqlite_uri, parse_sqlite_uri
-from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
-from auxtune.orchestrator.tracking.links import where_to_look
+from auxtune.orchestrator.tracking.links import describe_runs_place
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking.store import experiment_id
+from auxtune.orchestrator.tracking.store import find_experiment, locate_artifacts, move_artifacts
 
 ODD = ("what?", "no. #1", "50 %41", 'größe\'s "x"', "a&b=c;d", "plain", "file:x", "q?uri=true#y%3F")
 
@@ -52,11 +51,14 @@ def test_mlflow_keeps_runs_and_files_in_the_folder_that_is_meant_and_nowhere_els
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert sorted(path.name for path in home.iterdir()) == ["mlartifacts", "mlflow.db"]
     assert [path.read_text() for path in home.glob("mlartifacts/**/note.txt")] == ["something"]
-    assert experiment_id(uri, "auxtune") == runs.experiment_id
+    assert find_experiment(uri, "auxtune") == runs.experiment_id
 
 
 def test_what_is_printed_can_be_typed() -> None:
-    assert where_to_look("sqlite:////tmp/mlflow.db", Path("my studies/what?"), "1") == "auxtune ui 'my studies/what?'"
+    assert (
+        describe_runs_place("sqlite:////tmp/mlflow.db", Path("my studies/what?"), "1")
+        == "auxtune ui 'my studies/what?'"
+    )
 
 
 def stored(home: Path) -> str:
@@ -83,7 +85,7 @@ def test_runs_of_a_project_that_was_moved_or_copied_write_where_it_is_now(tmp_pa
     client.log_text(run, "from now", "later.txt")
     fresh = client.create_run(runs.experiment_id).info
     client.log_text(fresh.run_id, "new", "new.txt")
-    beside = artifacts_beside(tmp_path / "two" / "mlflow.db")
+    beside = locate_artifacts(tmp_path / "two" / "mlflow.db")
     assert all(client.get_run(each).info.artifact_uri.startswith(f"{beside}/") for each in (run, fresh.run_id))
     found = {path.name for path in (tmp_path / "two" / "mlartifacts").rglob("*.txt")}
     assert found == {"note.txt", "later.txt", "new.txt"}
@@ -97,7 +99,7 @@ def test_an_address_that_somebody_chose_stays(tmp_path: Path) -> None:
         with closing(sqlite3.connect(store)) as connection, connection:
             connection.execute("create table experiments (artifact_location text)")
             connection.execute("insert into experiments values (?)", [location])
-        bring_artifacts(store, location)
+        move_artifacts(store, location)
         with closing(sqlite3.connect(store)) as connection:
             assert connection.execute("select artifact_location from experiments").fetchall() == [(location,)]
 
@@ -157,9 +159,9 @@ def test_a_long_temporary_folder_is_not_rays(monkeypatch: pytest.MonkeyPatch, tm
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         monkeypatch.delenv("RAY_TMPDIR", raising=False)
         monkeypatch.setenv(variable, "/tmp")
-        assert short_folder() is None, "Ray's own will do"
+        assert find_short_folder() is None, "Ray's own will do"
         monkeypatch.setenv(variable, f"/{'x' * 150}")
-        found = short_folder()
+        found = find_short_folder()
         assert found is not None
         assert len(f"{found}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1") <= 103
         assert os.access(found, os.W_OK)

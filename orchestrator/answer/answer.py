@@ -16,7 +16,7 @@ from auxtune.orchestrator.answer.lift import Lift, MeanLift
 from auxtune.orchestrator.answer.recommendation import Recommendation, recommend, widen_to
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Selection
 
 FORMAT = 1
@@ -179,7 +179,7 @@ def write_answer(folder: Path, answer: Answer) -> Path:
 
 def read_answer(folder: Path) -> Answer | None:
     """The answer in ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
-    path, again = folder / "selection.json", f"`auxtune resume {typed(folder)}` writes it again"
+    path, again = folder / "selection.json", f"`auxtune resume {quote_path(folder)}` writes it again"
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:

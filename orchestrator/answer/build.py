@@ -15,11 +15,11 @@ from auxtune.orchestrator.answer.lift import LEVEL, Lift, Pair, mean_lift, no_li
 from auxtune.orchestrator.answer.recommendation import level_of, recommend
 from auxtune.orchestrator.answer.resampling import Predictions, load_predictions
 from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, groups_of
-from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
+from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, is_same_arm
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.selectors.protocol import Problem
 
 
@@ -91,7 +91,7 @@ def _lifts(
         count = len(arm[0])
         if name == SELECTION:
             continue
-        if same_trainings(arms[SELECTION], arm):
+        if is_same_arm(arms[SELECTION], arm):
             lifts[name] = no_lift(metrics, ours, count, problem.primary)
         else:
             lifts[name] = _lift(folder, ours, models[name], count, metrics, problem, level)
@@ -119,7 +119,7 @@ def _lift(
 
 
 def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
-    return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
+    return load_predictions(locate_attempt(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 
 def _mean_scores(ours: Sequence[ServingTrials], tasks: Iterable[str]) -> dict[str, dict[str, float]]:

@@ -53,20 +53,20 @@ def command(
     from auxtune.orchestrator.study import Study
 
     study = Study.from_folder(study_dir, overrides)
-    exported = study.export(to, seed, group, allow_drift, _silence if as_json else _say, arm)
+    exported = study.export(to, seed, group, allow_drift, _ignore_line if as_json else _print_line, arm)
     if as_json:
         content = {**asdict(exported), "folder": str(exported.folder), "models": list(exported.models)}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         return
     for model in exported.models:
         _show(model)
-    click.echo(f"Arm: {_described(exported.arm)}")
+    click.echo(f"Arm: {_describe_arm(exported.arm)}")
     if exported.recommended != exported.arm:
-        best = _described(exported.recommended)
-        click.echo(f"The study recommends {best}: `{_command(study_dir, to, exported.recommended)}` takes that")
+        best = _describe_arm(exported.recommended)
+        click.echo(f"The study recommends {best}: `{_write_command(study_dir, to, exported.recommended)}` takes that")
 
 
-def _command(study_dir: Path, to: Path, arm: str) -> str:
+def _write_command(study_dir: Path, to: Path, arm: str) -> str:
     """The command that exports another arm, beside what is in ``to``."""
     wanted = "" if arm == SELECTION else f" --arm {arm}"
     return f"auxtune export {study_dir} --to {to}-{arm}{wanted}"
@@ -84,13 +84,13 @@ def _show(model: Mapping[str, Any]) -> None:
     click.echo(f"Model: {model['folder']}")
 
 
-def _described(arm: str) -> str:
+def _describe_arm(arm: str) -> str:
     return f"the {arm}" if arm == SELECTION else f"the control {arm}"
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
 
 
-def _silence(line: str) -> None:
+def _ignore_line(line: str) -> None:
     """Says nothing."""

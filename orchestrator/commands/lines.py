@@ -12,17 +12,17 @@ from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.links import where_to_look
+from auxtune.orchestrator.tracking.links import describe_runs_place
 from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.terminal import fitted, say
 
 
-def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:
+def prepare_lines(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:
     """What prints a line per event of a study, on ``console`` if there is one, and knows of ``earlier`` ones."""
     uri, folder = resolve_tracking_uri(study), locate_study(study)
     lines = EventLines(
         print_line if console is None else lambda line, moment: _print_above(console, line, moment),
-        lambda experiment: where_to_look(uri, folder, experiment),
+        lambda experiment: describe_runs_place(uri, folder, experiment),
         search_score_of(study.options),
     )
     for event in earlier:
@@ -32,14 +32,14 @@ def lines_after(earlier: Sequence[Event], study: StudyFile, console: Console | N
 
 def print_line(line: str, moment: float | None = None) -> None:
     """A line with the time of day before it: that of ``moment``, in seconds since the epoch, or of now."""
-    say(f"{_clock(moment)}  {line}")
+    say(f"{_format_clock(moment)}  {line}")
 
 
 def _print_above(console: Console, line: str, moment: float | None) -> None:
-    clock = _clock(moment)
+    clock = _format_clock(moment)
     said = fitted(f"{clock}  {line}", console.width)
     console.print(Text.assemble((clock, "dim"), said.removeprefix(clock)), soft_wrap=True)
 
 
-def _clock(moment: float | None) -> str:
+def _format_clock(moment: float | None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment))

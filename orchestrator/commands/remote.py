@@ -51,10 +51,10 @@ def run_remote(address: str, arguments: Sequence[str], study: str) -> NoReturn:
         time.sleep(1)
     job = jobs.command(arguments, study)
     click.echo(f"{study}: goes on as {job}")
-    follow(jobs, job, study)
+    follow_job(jobs, job, study)
 
 
-def follow(jobs: Jobs, job: str, study: str) -> NoReturn:
+def follow_job(jobs: Jobs, job: str, study: str) -> NoReturn:
     """Show a job's lines until it ends, and end with its exit code."""
     try:
         sys.exit(jobs.follow(job, lambda text: click.echo(text, nl=False)))

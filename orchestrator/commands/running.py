@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 from rich.console import Console
 
-from auxtune.orchestrator.commands.lines import lines_after, print_line
+from auxtune.orchestrator.commands.lines import prepare_lines, print_line
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.session.session import Result
@@ -35,7 +35,7 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
     print_line(f"study {study.file.options.study} in {folder}")
     terminal = Terminal()
     if plain or not has_live_view(terminal):
-        result = study.run(lines_after(earlier, study.file), allow_drift, address)
+        result = study.run(prepare_lines(earlier, study.file), allow_drift, address)
     else:
         result = _run_in_sight(study, terminal, earlier, allow_drift, address)
     shown = render_terminal(summarize(result, study.file.options.budget, resolve_tracking_uri(study.file)))
@@ -47,5 +47,5 @@ def _run_in_sight(
     study: Study, terminal: Console, earlier: list[Event], allow_drift: bool, address: str | None
 ) -> Result:
     monitor = StudyMonitor(study.file, locate_study(study.file))
-    with RunScreen(terminal, monitor, lines_after(earlier, study.file, terminal), earlier) as screen:
+    with RunScreen(terminal, monitor, prepare_lines(earlier, study.file, terminal), earlier) as screen:
         return study.run(screen.observe, allow_drift, address)

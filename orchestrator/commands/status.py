@@ -39,10 +39,10 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
     from auxtune.orchestrator.views.terminal import print_blocks
 
     if study_dir is None:
-        study_dir = _latest(Path("studies"))
+        study_dir = _find_latest(Path("studies"))
         click.echo(f"the study that was active last: {study_dir}", err=True)
     if watch:
-        _watch(study_dir)
+        _watch_study(study_dir)
         return
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
@@ -59,7 +59,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
         raise SystemExit(2)
 
 
-def _watch(study_dir: Path) -> None:
+def _watch_study(study_dir: Path) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.screen import Terminal, has_live_view
@@ -76,7 +76,7 @@ def _watch(study_dir: Path) -> None:
         print_blocks(status_blocks(after))
 
 
-def _latest(storage: Path) -> Path:
+def _find_latest(storage: Path) -> Path:
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.views.overview import study_folders
 

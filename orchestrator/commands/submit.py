@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 
 @click.command("submit", epilog="Example: auxtune submit study.yaml --address http://127.0.0.1:8265 --follow")
@@ -24,7 +24,7 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
     """
     from auxtune.orchestrator.cluster.bundle import pack
     from auxtune.orchestrator.cluster.jobs import Jobs, describe_tunnel
-    from auxtune.orchestrator.commands.remote import follow as follow_job
+    from auxtune.orchestrator.commands.remote import follow_job
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.study_file.reading import read_study
 
@@ -45,6 +45,6 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
             click.echo(f"{name}: runs already as {job}")
     click.echo(f"MLflow: {describe_tunnel(address)}")
     if not follow:
-        click.echo(f"follow it with `auxtune submit {typed(study)} --address {address} --follow`")
+        click.echo(f"follow it with `auxtune submit {quote_path(study)} --address {address} --follow`")
         return
     follow_job(jobs, job, name)

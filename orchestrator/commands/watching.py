@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.heartbeat import CLEANING, active_driver
+from auxtune.orchestrator.record.heartbeat import CLEANING, find_active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
@@ -24,7 +24,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
     """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
     reader = LedgerReader(folder / "ledger")
     heard = reader.read_new()
-    lines, monitor = lines_after(heard, Study.from_folder(folder).file, terminal), _make_monitor(folder, heard)
+    lines, monitor = prepare_lines(heard, Study.from_folder(folder).file, terminal), _build_monitor(folder, heard)
     with Screen(terminal) as screen:
         screen.draw(monitor.snapshot(monitor.state, time.time()))
 
@@ -32,14 +32,14 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
             nonlocal monitor
             heard.extend(events)
             if any(isinstance(event, Opened) for event in events):  # its budget may be another now
-                monitor = _make_monitor(folder, heard)
+                monitor = _build_monitor(folder, heard)
             else:
                 monitor.observe(events)
             for event in events:
                 lines(event)
             screen.draw(monitor.snapshot(monitor.state, time.time()))
 
-        _follow(folder, reader, see)
+        _follow_events(folder, reader, see)
     monitor.closed()
     now = time.time()
     terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
@@ -48,26 +48,26 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
 def watch_lines(folder: Path) -> None:
     """Print a line for each event from now on, until nobody works on the study."""
     reader = LedgerReader(folder / "ledger")
-    lines = lines_after(reader.read_new(), Study.from_folder(folder).file)
+    lines = prepare_lines(reader.read_new(), Study.from_folder(folder).file)
 
     def see(events: list[Event]) -> None:
         for event in events:
             lines(event)
 
-    _follow(folder, reader, see)
+    _follow_events(folder, reader, see)
 
 
-def _follow(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
+def _follow_events(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
     """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
     pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
     with patient():
-        while (sign := active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+        while (sign := find_active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(reader.read_new())
             time.sleep(pause)
         see(reader.read_new())  # a driver's last word is durable before its sign is gone
 
 
-def _make_monitor(folder: Path, heard: list[Event]) -> StudyMonitor:
+def _build_monitor(folder: Path, heard: list[Event]) -> StudyMonitor:
     monitor = StudyMonitor(Study.from_folder(folder).file, folder)
     monitor.observe(heard)
     return monitor

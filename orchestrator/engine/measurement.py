@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
-from auxtune.orchestrator.planning.probe_texts import texts_of
+from auxtune.orchestrator.planning.probe_texts import read_texts
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.recipe import Recipe
@@ -59,12 +59,12 @@ class Measurement:
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
             self.store.create(self.plan.run, trained, None, run.save_weights if alone else None)
-        texts = texts_of(self.plan.texts) if self.plan.texts is not None else None
+        texts = read_texts(self.plan.texts) if self.plan.texts is not None else None
         for probe in self._missing:
             before = run.cost()
             arrays = run.measure(probe, texts)
             # What looks on while a run is trained makes a longer run of it: all of that is its cost.
-            cost = result.cost if probe in RUNNING else _difference(run.cost(), before)
+            cost = result.cost if probe in RUNNING else _subtract_cost(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays)
             yield
@@ -81,7 +81,7 @@ class Measurement:
         return entry is not None
 
 
-def _difference(later: Cost, earlier: Cost) -> Cost:
+def _subtract_cost(later: Cost, earlier: Cost) -> Cost:
     return Cost(
         wall_seconds=later.wall_seconds - earlier.wall_seconds,
         gpu_seconds=later.gpu_seconds - earlier.gpu_seconds,

@@ -24,11 +24,11 @@ from auxtune.orchestrator.export.staging import StagingFolder, check_free
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.result import Result
@@ -97,7 +97,7 @@ def _make_exporter(
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
     folder = locate_study(study)
     tell(f"reading the data of {folder}")
-    slots = allot(study.options.resources, this_machine())
+    slots = allot(study.options.resources, describe_this_machine())
     read, base = load_study_data(study)
     context = StudyContext.from_data(study, read, base, accounts)
     drift = tuple(key for key in context.drift if key not in _INDIFFERENT)

@@ -17,9 +17,9 @@ from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.answer_validity import (
     FailedPart,
     NewReading,
-    failed_trials,
     find_failed_part,
     find_new_reading,
+    list_failed_trials,
 )
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.context import StudyContext
@@ -36,19 +36,19 @@ from auxtune.orchestrator.record.events import (
     Selected,
     Started,
     Told,
-    as_recorded,
+    round_trip,
 )
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
-    attempt_folder,
-    cost_until_lost,
+    charge_lost_attempt,
+    has_checkpoint,
+    list_useless_weights,
+    locate_attempt,
     read_result,
     start_of,
-    there,
-    useless_weights,
 )
-from auxtune.orchestrator.record.scores import sign_in, value_noun
+from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.placing import delete_tree
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result
@@ -203,7 +203,7 @@ class Agenda:
                 id=number,
                 time=time.time(),
                 # As it will be read back: the fold of a resumed session must not see other types than this one.
-                proposal=as_recorded(proposal),
+                proposal=round_trip(proposal),
                 phase=phase,
                 after=self._fold.after,
                 arm=arm,
@@ -248,7 +248,7 @@ class Agenda:
     def _checkpoint(self, trial: Trial) -> int | None:
         """The latest former attempt of ``trial`` whose checkpoint can be continued."""
         for attempt in reversed(trial.attempts):
-            if there(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
+            if has_checkpoint(locate_attempt(self.folder, trial.id, attempt.number) / "checkpoint"):
                 return attempt.number
         return None
 
@@ -296,12 +296,12 @@ class Agenda:
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
                 return  # it goes on by itself
         if part is not None:
-            self.record(Retried(ids=failed_trials(self.accounts, part), time=time.time()))
+            self.record(Retried(ids=list_failed_trials(self.accounts, part), time=time.time()))
 
     def _result(self, trial: Trial) -> Result | None:
         """What the last attempt left; one that cannot be read is a failure that says so."""
         try:
-            return read_result(attempt_folder(self.folder, trial.id, len(trial.attempts)))
+            return read_result(locate_attempt(self.folder, trial.id, len(trial.attempts)))
         except DamagedResultError as error:
             return Result(score=None, cost=self._cost(trial), why="error", message=str(error))
 
@@ -316,7 +316,7 @@ class Agenda:
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
         """Tell of a trial that early stopping ended: it did not fail, and it has no final score."""
         outcome = Outcome(None, why="stopped", censored=judged.score)
-        with_a = value_noun(sign_in(self.accounts) * judged.score, self.accounts.search_score)
+        with_a = describe_value(sign_in(self.accounts) * judged.score, self.accounts.search_score)
         message = f"stopped early at step {judged.step}, with a {with_a}"
         self._record_end(trial, outcome, Result(score=None, cost=self._cost(trial), message=message))
 
@@ -336,7 +336,7 @@ class Agenda:
 
     def _forget_weights(self) -> None:
         """Delete the weights of continued trainings from which nothing will start any more."""
-        if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
+        if useless := list_useless_weights(self.folder, self.accounts, self._fold.held()):
             self.flush()  # another session must come to the same incumbent
             for path in useless:
                 with suppress(OSError):
@@ -344,5 +344,5 @@ class Agenda:
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]
-        folder = attempt_folder(self.folder, trial.id, attempt.number)
-        return cost_until_lost(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)
+        folder = locate_attempt(self.folder, trial.id, attempt.number)
+        return charge_lost_attempt(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)

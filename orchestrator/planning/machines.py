@@ -27,7 +27,7 @@ class Node:
         for name, amount in wanted.items():
             there = self.has.get(name, 0.0)
             shared = name == "GPU" and amount < 1
-            counts.append(int(there) * _times(1.0, amount) if shared else _times(there, amount))
+            counts.append(int(there) * _count_fits(1.0, amount) if shared else _count_fits(there, amount))
         return min(counts)
 
 
@@ -82,7 +82,7 @@ class Machines:
                 yield kind, Node(f"a node of the kind {kind.name}, which can be started,", kind.has)
 
 
-def this_machine() -> Machines:
+def describe_this_machine() -> Machines:
     """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
     import joblib
     import torch
@@ -91,6 +91,6 @@ def this_machine() -> Machines:
     return Machines((Node("this machine", has),), cluster=False)
 
 
-def _times(there: float, each: float) -> int:
+def _count_fits(there: float, each: float) -> int:
     """How often ``each`` fits: 0.2 goes five times into 1, though ``1 // 0.2`` is 4."""
     return int(round(there / each, 9))

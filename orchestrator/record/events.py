@@ -185,17 +185,17 @@ _event: TypeAdapter[Any] = TypeAdapter(Event)
 _proposal = TypeAdapter(Proposal)
 
 
-def to_json(event: Event) -> Any:
+def write_event(event: Event) -> Any:
     """The event as plain JSON values."""
     return _event.dump_python(event, mode="json")
 
 
-def from_json(value: Any) -> Event:
-    """The event that ``to_json`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
+def read_event(value: Any) -> Event:
+    """The event that ``write_event`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
     event: Event = _event.validate_python(value)
     return event
 
 
-def as_recorded(proposal: Proposal) -> Proposal:
+def round_trip(proposal: Proposal) -> Proposal:
     """The proposal as it reads after a trip through JSON: what verification compares."""
     return _proposal.validate_json(_proposal.dump_json(proposal))

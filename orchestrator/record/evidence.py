@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import EvidenceError, StorageError
-from auxtune.orchestrator.record.results import there
+from auxtune.orchestrator.record.results import has_checkpoint
 from auxtune.orchestrator.storage.placing import write_whole
 from auxtune.orchestrator.storage.published import drafting, publish, whole
 from auxtune.selectors.kit.kept_rows import digest_of, kept_rows
@@ -75,7 +75,7 @@ class EvidenceStore:
                 return None
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
-                _arrays(folder, entry.sha256)
+                _read_arrays(folder, entry.sha256)
         except StorageError:  # not to be reached is not absent
             raise
         except (OSError, ValidationError, EvidenceError):
@@ -91,12 +91,12 @@ class EvidenceStore:
             raise
         except (OSError, ValidationError) as error:
             raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
-        return _arrays(folder, str(entry.sha256))
+        return _read_arrays(folder, str(entry.sha256))
 
     def weights(self, run: str) -> Path | None:
         """The folder of a run's final weights, if they are kept and whole."""
         folder = (whole(self.root / run) or self.root / run) / WEIGHTS
-        return folder if self.find(run) is not None and there(folder) else None
+        return folder if self.find(run) is not None and has_checkpoint(folder) else None
 
     def create(
         self,
@@ -152,7 +152,7 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
         return sum(1 for _ in self._store)
 
 
-def _arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
+def _read_arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
     """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
     path = folder / "arrays.npz"
     try:
@@ -167,7 +167,7 @@ def _arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
         return {name: arrays[name] for name in arrays}
 
 
-def rows_of(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
+def read_kept_rows(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
     """The row numbers, ascending, int64: from the study's file of them, or from the evidence that the rule names.
 
     Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.

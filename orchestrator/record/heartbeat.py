@@ -20,7 +20,7 @@ from types import TracebackType
 
 from auxtune.orchestrator.errors import Locked, StorageError
 from auxtune.orchestrator.storage.placing import replace_text
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 BEAT = 5.0  # seconds
 CLEANING = "clean-"  # how the session of a clean-up begins
@@ -36,7 +36,7 @@ class DriverLease:
     pid: int
     host: str
     time: float
-    started: str | None = None  # ``process_start`` of the driver; ``None``: an older version's
+    started: str | None = None  # ``read_process_start`` of the driver; ``None``: an older version's
     stopping: bool = False  # it was asked to end and is about to
 
     @property
@@ -47,7 +47,7 @@ class DriverLease:
     @property
     def identified(self) -> bool:
         """Whether the process that has the driver's id now is the driver and no later one."""
-        return self.here and self.started is not None and process_start(self.pid) == self.started
+        return self.here and self.started is not None and read_process_start(self.pid) == self.started
 
 
 class Heartbeat:
@@ -57,16 +57,16 @@ class Heartbeat:
         """``stopping`` tells whether this driver was asked to end."""
         self._path = folder / "heartbeat.json"
         self._session, self._stopping = session, stopping
-        self._started = process_start(os.getpid())
+        self._started = read_process_start(os.getpid())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        other = active_driver(self._path.parent)
+        other = find_active_driver(self._path.parent)
         if other is not None:
             raise Locked(
                 f"{self._path.parent}: process {other.pid} on {other.host} is working on this study; "
-                f"watch it with `auxtune status`, or end it first with `auxtune stop {typed(self._path.parent)}`"
+                f"watch it with `auxtune status`, or end it first with `auxtune stop {quote_path(self._path.parent)}`"
             )
         self._write()
         self._thread.start()
@@ -99,7 +99,7 @@ class Heartbeat:
         replace_text(self._path, json.dumps(asdict(lease)))
 
 
-def active_driver(folder: Path) -> DriverLease | None:
+def find_active_driver(folder: Path) -> DriverLease | None:
     """The lease of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
 
     A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
@@ -110,7 +110,7 @@ def active_driver(folder: Path) -> DriverLease | None:
         return None
     if lease.here and lease.started is not None:
         return lease if lease.identified else None
-    if time.time() - lease.time > STALE or (lease.here and not _alive(lease.pid)):
+    if time.time() - lease.time > STALE or (lease.here and not _is_alive(lease.pid)):
         return None
     return lease
 
@@ -133,7 +133,7 @@ def _read(path: Path) -> DriverLease | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -146,15 +146,15 @@ def _alive(pid: int) -> bool:
 _PROC = Path("/proc")
 
 
-def process_start(pid: int) -> str | None:
+def read_process_start(pid: int) -> str | None:
     """When the process began, as text that no other process of this id ever has; ``None``: not there, or unknown.
 
     A process that has ended and is only waited for by its parent (a zombie) is not there any more.
     """
-    return _linux_start(pid) if (_PROC / "self" / "stat").exists() else _posix_start(pid)
+    return _read_linux_start(pid) if (_PROC / "self" / "stat").exists() else _read_posix_start(pid)
 
 
-def _linux_start(pid: int) -> str | None:
+def _read_linux_start(pid: int) -> str | None:
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text(encoding="ascii").strip()
@@ -166,7 +166,7 @@ def _linux_start(pid: int) -> str | None:
     return None if state in "ZX" else f"{ticks} ticks after boot {boot}"
 
 
-def _posix_start(pid: int) -> str | None:
+def _read_posix_start(pid: int) -> str | None:
     # Two processes of different language or time zone must read the same text.
     plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]

@@ -17,9 +17,9 @@ from auxtune.orchestrator.errors import AuxtuneError, LedgerError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.record.evidence import EvidenceStore
-from auxtune.orchestrator.record.heartbeat import active_driver
+from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.placing import delete_tree, size_of
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
@@ -36,14 +36,14 @@ class Leftover:
     size: int
 
 
-def leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
+def list_leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
     """All that can be deleted of the study in ``folder`` while nobody works on it."""
     folder = folder.resolve()
     found = [(folder / "tune", SCRATCH)]
     for trial in accounts.trials.values():
-        found += _of_trial(folder, trial)
-    found += [(path, UNNAMED) for path in stale_evidence(folder.parent)]
-    return [Leftover(path, kind, size_of(path)) for path, kind in found if path.exists() and not _behind_link(path)]
+        found += _list_of_trial(folder, trial)
+    found += [(path, UNNAMED) for path in list_stale_evidence(folder.parent)]
+    return [Leftover(path, kind, size_of(path)) for path, kind in found if path.exists() and not _is_behind_link(path)]
 
 
 def delete(leftover: Leftover) -> None:
@@ -56,23 +56,23 @@ def delete(leftover: Leftover) -> None:
         ) from error
 
 
-def _of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
+def _list_of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
     if trial.told is None:
         return
     for attempt in trial.attempts:
-        home = attempt_folder(folder, trial.id, attempt.number)
+        home = locate_attempt(folder, trial.id, attempt.number)
         if attempt.number == trial.told.attempt:
             yield home / "checkpoint", CHECKPOINT
         elif home.is_dir():
             yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in WORDS)
 
 
-def _behind_link(path: Path) -> bool:
+def _is_behind_link(path: Path) -> bool:
     """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
     return path.resolve() != path
 
 
-def stale_evidence(storage: Path) -> list[Path]:
+def list_stale_evidence(storage: Path) -> list[Path]:
     """The folders of evidence in ``storage`` that nobody will read.
 
     None where a study of it is running, for that may have measured what its ledger does not name yet, nor where a
@@ -80,7 +80,7 @@ def stale_evidence(storage: Path) -> list[Path]:
     """
     store, named = EvidenceStore(storage), set()
     for study in (path for path in storage.iterdir() if (path / "ledger").is_dir()):
-        if active_driver(study) is not None:
+        if find_active_driver(study) is not None:
             return []
         try:
             told = [event for event in read_events(study / "ledger") if isinstance(event, Told)]

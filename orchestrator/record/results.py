@@ -26,14 +26,14 @@ class DamagedResultError(ValueError):
     """There is a ``result.json``, but it was not written by a worker, or was changed."""
 
 
-def attempt_folder(study: Path, trial: int, attempt: int) -> Path:
+def locate_attempt(study: Path, trial: int, attempt: int) -> Path:
     """``<study>/trials/<id>/<attempt>``: result, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)
 
 
-def weights_folder(study: Path, trial: int, attempt: int) -> Path:
+def locate_weights(study: Path, trial: int, attempt: int) -> Path:
     """Where an attempt leaves the weights that other trials continue."""
-    return attempt_folder(study, trial, attempt) / "weights"
+    return locate_attempt(study, trial, attempt) / "weights"
 
 
 def write_result(folder: Path, result: Result) -> None:
@@ -57,7 +57,7 @@ def touch_heartbeat(folder: Path) -> None:
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
-def steps_done(folder: Path) -> int | None:
+def read_steps_done(folder: Path) -> int | None:
     """Optimisation steps that an attempt has come to by its last evaluation; ``None`` before the first.
 
     Of an attempt in an object store too: each look would be a request.
@@ -73,14 +73,14 @@ def steps_done(folder: Path) -> int | None:
         return None
 
 
-def cost_until_lost(folder: Path, started: float, cpus: float, gpus: float) -> Cost:
+def charge_lost_attempt(folder: Path, started: float, cpus: float, gpus: float) -> Cost:
     """What an attempt without a result took, from ``started`` (seconds since the epoch) to its last sign of life."""
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)
 
 
-def there(folder: Path) -> bool:
+def has_checkpoint(folder: Path) -> bool:
     """Whether ``folder`` holds a whole checkpoint.
 
     A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
@@ -100,13 +100,13 @@ def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
     if continued is None or continued.start is None:
         return None
     former = accounts.of_selector[continued.start]
-    return weights_folder(folder, former.id, len(former.attempts))
+    return locate_weights(folder, former.id, len(former.attempts))
 
 
-def useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> list[Path]:
+def list_useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> list[Path]:
     """Weights on disk of ended trials, but for those of the attempts that count of the trials in ``held``."""
     left = [
-        weights_folder(folder, trial.id, attempt.number)
+        locate_weights(folder, trial.id, attempt.number)
         for trial in accounts.trials.values()
         for attempt in trial.attempts
         if trial.proposal.continuation is not None

@@ -10,15 +10,15 @@ from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, work_of
+from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, estimate_work
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, round_trip
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.smoke import known_figures, true_of
+from auxtune.orchestrator.session.smoke import describe_conditions, find_figures
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
@@ -60,10 +60,10 @@ class Forecast:
         if arm is not None and not arm.known:
             alone = Proposal((primary,), {primary: 1.0}) if primary else proposal  # without one all steps are alike
             least = min(recipe.steps, translator.steps(alone))
-        return work_of(recipe, self.context.rows, rounds, least)
+        return estimate_work(recipe, self.context.rows, rounds, least)
 
 
-def make_forecast(study: StudyFile, machines: Machines) -> Forecast:
+def build_forecast(study: StudyFile, machines: Machines) -> Forecast:
     """Where ``study`` stands, to go on with on ``machines``. Reads data, ledger and smoke test; trains nothing.
 
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
@@ -75,12 +75,12 @@ def make_forecast(study: StudyFile, machines: Machines) -> Forecast:
         differ = f"the study in {context.folder} differs in {', '.join(drift)}"
         notes = [f"{differ}: `auxtune run` would refuse it, and this plan begins anew"]
         context, events = replace(context, accounts=Accounts()), []
-    bare = _as_read_now(Forecast(context, allot(study.options.resources, machines), events))
+    bare = _apply_new_reading(Forecast(context, allot(study.options.resources, machines), events))
     throughput, measured, more = _measure_throughput(bare, machines.cluster)
     return replace(bare, throughput=throughput, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
-def _as_read_now(ground: Forecast) -> Forecast:
+def _apply_new_reading(ground: Forecast) -> Forecast:
     """``ground`` with the answer that a session would confirm: one recorded in an older way is read anew."""
     context = ground.context
     accounts = context.accounts
@@ -96,13 +96,13 @@ def _as_read_now(ground: Forecast) -> Forecast:
 
 def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
     """The best source of estimates there is, what is said of it, and notes."""
-    throughput = _trial_throughput(ground)
+    throughput = _measure_trials(ground)
     if measured := [*throughput.plain, *throughput.steered]:
         source = {"source": "trials", "trials": len(measured), "seconds_per_step": sum(measured) / len(measured)}
         return throughput, source, []
     if cluster:
         return None, {"source": None, "trials": 0, "seconds_per_step": None}, [CLUSTER_UNMEASURED]
-    smoked, notes = known_figures(ground.context.folder, true_of(ground.context, ground.slots))
+    smoked, notes = find_figures(ground.context.folder, describe_conditions(ground.context, ground.slots))
     figures = {name: task.figures for name, task in smoked.items() if task.figures is not None}
     if figures:
         seconds = {name: found.seconds_per_step for name, found in figures.items()}
@@ -110,7 +110,7 @@ def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | N
     return None, {"source": None, "trials": 0, "seconds_per_step": None}, notes or [NO_THROUGHPUT]
 
 
-def _trial_throughput(ground: Forecast) -> TrialThroughput:
+def _measure_trials(ground: Forecast) -> TrialThroughput:
     """Seconds per step of the finished trials that had as many CPUs and GPUs as trials get now."""
     opened = [session.opened for session in ground.context.accounts.sessions]
     sessions = {one.session for one in opened if one.fingerprint == opened[-1].fingerprint}
@@ -160,7 +160,7 @@ def forecast_trials(fold: SelectorFold, accounts: Accounts, execute: Callable[[P
         if not isinstance(answer, Proposal):
             done = isinstance(answer, Done)
             return UpcomingTrials((*waiting, *asked), len(waiting), last=done, alike=done)
-        asked.append(as_recorded(execute(answer)))
+        asked.append(round_trip(execute(answer)))
         number = len(accounts.trials) + len(asked)  # no trial of the ledger has it
         fold.add(Proposed(id=number, time=0.0, proposal=asked[-1], phase="search", after=fold.after))
     return UpcomingTrials((*waiting, *asked), len(waiting), last=False, alike=True)
@@ -181,7 +181,7 @@ class ComparisonArm:
     known: bool
 
 
-def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
+def list_comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
     """All arms of confirm. ``searched``: the ledger's selection is the answer that would be confirmed.
 
     Of arms that ask for the same training, the first has it.
@@ -200,7 +200,7 @@ def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bo
             proposal
             for trainings in per_seed
             for proposal in trainings
-            if not certain or (not is_among(proposal, asked) and not _ended(confirmation.find(accounts, proposal)))
+            if not certain or (not is_among(proposal, asked) and not _has_ended(confirmation.find(accounts, proposal)))
         ]
         if certain:
             asked += missing
@@ -208,5 +208,5 @@ def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bo
     return found
 
 
-def _ended(trial: Trial | None) -> bool:
+def _has_ended(trial: Trial | None) -> bool:
     return trial is not None and trial.told is not None

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.planning.budget import Budget, check_budget, check_limits, check_prices
-from auxtune.orchestrator.planning.context import StudyContext, fewest_search_trials
+from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
@@ -73,7 +73,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     check_limits(options, slots)
     loaded, base = load_study_data(study)
     context = StudyContext.from_data(study, loaded, base)
-    check_budget(options, fewest_search_trials(options, context.problem))
+    check_budget(options, count_fewest_trials(options, context.problem))
     return Prepared(
         context=context,
         tasks=encode_study_data(study, loaded),

@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
+from auxtune.orchestrator.engine.loop import run_tuner, start_embedded_ray
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.machines import Machines, this_machine
+from auxtune.orchestrator.planning.machines import Machines, describe_this_machine
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Slots, resize_slots
-from auxtune.orchestrator.planning.translate import whole_steps
+from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.tracking.tracker import Tracker
 
@@ -42,16 +42,16 @@ class RayBackend:
 @contextmanager
 def local_ray() -> Iterator[RayBackend]:
     """This machine, all of it; Ray is started only when there is something to train."""
-    machine = this_machine()
-    yield RayBackend(lambda: machine, lambda: embedded_ray(machine))
+    machine = describe_this_machine()
+    yield RayBackend(lambda: machine, lambda: start_embedded_ray(machine))
 
 
 @contextmanager
 def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
     """The cluster at ``address``, connected from now on: only so its nodes are seen. Raises ``ClusterError``."""
-    from auxtune.orchestrator.engine.cluster import Watched, connected_ray
+    from auxtune.orchestrator.engine.cluster import Watched, connect_ray
 
-    with connected_ray(address), Watched() as watched:
+    with connect_ray(address), Watched() as watched:
         signals.listen()  # Ray's core has taken SIGTERM for itself
         yield RayBackend(watched.machines, nullcontext, watched.node_time)
 
@@ -83,7 +83,7 @@ class RaySearch:
             searcher = LedgerSearcher(self.agenda, self._assign, watch.error_of, self._slots)
             tasks, base = self.prepared.tasks, self.prepared.base
             try:
-                with _scratch_folder(self.agenda.folder) as scratch, suppress(KeyboardInterrupt):  # the second Ctrl-C
+                with _open_scratch(self.agenda.folder) as scratch, suppress(KeyboardInterrupt):  # the second Ctrl-C
                     run_tuner(searcher, self._make_scheduler(), callbacks, tasks, base, scratch / self.session)
             finally:
                 trail.end()
@@ -110,8 +110,8 @@ class RaySearch:
             trial=trial.id,
             attempt=attempt.number,
             recipe=context.translator.recipe(trial.proposal, trial.phase),
-            folder=attempt_folder(context.folder, trial.id, attempt.number),
-            checkpoint=attempt_folder(context.folder, trial.id, former) / "checkpoint" if former else None,
+            folder=locate_attempt(context.folder, trial.id, attempt.number),
+            checkpoint=locate_attempt(context.folder, trial.id, former) / "checkpoint" if former else None,
             start=self.agenda.start_of(trial),
             judged=self.agenda.may_stop(trial),
             cpus=given.cpus,
@@ -125,18 +125,18 @@ class RaySearch:
 
     def _make_scheduler(self) -> Any:
         """What hands trials to workers, and stops trials early if the study asks for it."""
-        from auxtune.orchestrator.engine.stopping import EarlyStopping, OwnActors
+        from auxtune.orchestrator.engine.search import EarlyStopping, OwnActors
 
         training = self.prepared.context.options.training
         if training.early_stopping is None:
             return OwnActors()
-        steps = whole_steps(training, self.prepared.context.problem)
+        steps = count_whole_steps(training, self.prepared.context.problem)
         grace = min(training.evaluate_every, steps)
         return EarlyStopping(grace, steps, self.agenda.record, self.agenda.accounts.judged)
 
 
 @contextmanager
-def _scratch_folder(folder: Path) -> Iterator[Path]:
+def _open_scratch(folder: Path) -> Iterator[Path]:
     """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
     if not isinstance(folder, ObjectPath):
         yield folder / "tune"

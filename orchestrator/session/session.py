@@ -20,7 +20,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.figures import FOLDER as FIGURES
 from auxtune.orchestrator.report.figures import figures
@@ -28,14 +28,14 @@ from auxtune.orchestrator.report.note import note_of
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.patience import patient
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_words import Ending, Reason
-from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.tracking.tracker import Tracker, describe_study
+from auxtune.orchestrator.typed import quote_path
 
 PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
@@ -97,7 +97,7 @@ class Session:
         context = prepared.context
         self._key, self._prepared, self._context = key, prepared, context
         self._ledger, self._backend, self._signals, self._listener = ledger, backend, signals, listener
-        self._tracker = Tracker(mirrored(context), list(ledger.events))
+        self._tracker = Tracker(describe_study(context), list(ledger.events))
         self._agenda: Agenda | None = None
         self._reason: Reason = "failed"
         self._answer: Answer | None = None
@@ -143,12 +143,12 @@ class Session:
             raise
         except KeyboardInterrupt:  # at a moment when it could be obeyed at once
             self._reason = "done" if self._reason == "done" else "interrupted"
-            ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
-            close(self._ledger, self._tracker, self._reason, ending, patience=0.0)
+            ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
+            close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
-                ending = ending_of("failed", self._context.folder, None, None)
-                close(self._ledger, self._tracker, "failed", ending, PATIENCE)
+                ending = build_ending("failed", self._context.folder, None, None)
+                close_session(self._ledger, self._tracker, "failed", ending, PATIENCE)
             raise
 
     def search(self) -> Agenda:
@@ -177,19 +177,19 @@ class Session:
             )
         elif self._reason == "failed":
             discard_answer(folder, agenda.failed_part)
-            self._failure = failure_of(agenda, folder)
+            self._failure = describe_failure(agenda, folder)
 
     def close(self, agenda: Agenda) -> None:
         """Bring MLflow up to date and write the session's last events."""
-        ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
+        ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
         message = self._failure or None
-        for event in close(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
+        for event in close_session(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
             agenda.accounts.add(event)
 
     def result(self) -> Result:
         """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
         folder = self._context.folder
-        resume = f"`auxtune resume {typed(folder)}` goes on from here"
+        resume = f"`auxtune resume {quote_path(folder)}` goes on from here"
         if self._reason == "interrupted":
             raise Interrupted(f"Interrupted; {resume}.")
         if self._reason == "failed" or self._agenda is None or self._answer is None:
@@ -204,7 +204,7 @@ class Session:
         self._listener(event)
 
 
-def ending_of(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
+def build_ending(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
     """What MLflow keeps of the study, once it has ended for a ``reason``."""
     if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
@@ -218,7 +218,7 @@ def ending_of(reason: Reason, folder: Path, answer: Answer | None, page: Page | 
         return Ending(reason, answer, note_of(None, answer, folder), files)
 
 
-def close(
+def close_session(
     ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float, message: str | None = None
 ) -> list[Tracked]:
     """End the mirror and the session, with a ``message`` for whoever looks later.
@@ -233,7 +233,7 @@ def close(
     return made
 
 
-def failure_of(agenda: Agenda, folder: Path) -> str:
+def describe_failure(agenda: Agenda, folder: Path) -> str:
     """Why a study cannot go on, up to what is to be done."""
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
@@ -244,12 +244,12 @@ def failure_of(agenda: Agenda, folder: Path) -> str:
     last = failed[-1]
     what = f"{len(failed)} of {len(trials)} trials failed, the last ones in a row"
     if part == "search" and not agenda.failing:
-        what = f"There is no answer: nothing came of the search, {_each(agenda.accounts.of_selector)} failed"
+        what = f"There is no answer: nothing came of the search, {_count_all(agenda.accounts.of_selector)} failed"
     elif part == "confirm":
         what = "There is no answer: every training that was to confirm the selection failed"
     return (
         f"{what}. Trial {last.id} said: {last.told.message if last.told else 'nothing'} (log: "
-        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
+        f"{locate_attempt(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
     )
 
 
@@ -269,5 +269,5 @@ def discard_answer(folder: Path, part: FailedPart | None) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _each(trials: Sequence[Trial]) -> str:
+def _count_all(trials: Sequence[Trial]) -> str:
     return "its one trial" if len(trials) == 1 else f"all of its {len(trials)} trials"

@@ -18,13 +18,13 @@ from auxtune.trials.data.sources import TaskSource
 CONTEXT = "mlflow.data.context"
 
 
-def datasets_of(
+def describe_datasets(
     study: StudyFile, rows: Mapping[str, Mapping[str, int]], fingerprint: Mapping[str, str]
 ) -> dict[str, Dataset]:
     """Task -> its dataset, with the number of rows of each split; ``fingerprint`` is that of a session."""
     found = {}
     for source in list_task_sources(study):
-        kind, place = _place(source)
+        kind, place = _describe_place(source)
         found[source.name] = Dataset(
             name=source.name,
             digest=fingerprint[f"tasks.{source.name}"],
@@ -35,12 +35,12 @@ def datasets_of(
     return found
 
 
-def as_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
+def build_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
     """The datasets as inputs of a run, in a ``context`` such as ``training``."""
     return [DatasetInput(dataset, [InputTag(CONTEXT, context)]) for dataset in datasets.values()]
 
 
-def _place(source: TaskSource) -> tuple[str, dict[str, Any]]:
+def _describe_place(source: TaskSource) -> tuple[str, dict[str, Any]]:
     """MLflow's word for where rows come from, and the place in the form that it has for that."""
     if source.hub is not None:
         place = {"path": source.hub, "config_name": source.config, "split": source.split, "revision": source.revision}

@@ -21,7 +21,7 @@ from http.client import HTTPException
 from typing import IO
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
-from auxtune.orchestrator.tracking.trouble import redacted
+from auxtune.orchestrator.tracking.store import redact_secrets
 
 HOST, PORT = "127.0.0.1", 5000
 _PATIENCE = 180.0  # seconds until a server answers; a slow disk needs many
@@ -51,7 +51,7 @@ class Server:
         self._store, self._log, self._stopped = store, log, stopped
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
-            env=_environment(store, os.environ),
+            env=_prepare_environment(store, os.environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -94,19 +94,19 @@ class Server:
         """What to say of a server that is of no use any more."""
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", errors="replace").splitlines()[-15:]
-        words = redacted("\n".join(f"  {line}" for line in lines), self._store)
+        words = redact_secrets("\n".join(f"  {line}" for line in lines), self._store)
         return AuxtuneError(f"{self.address}: MLflow's server {how}; its last words:\n{words}")
 
 
 @contextmanager
-def served(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterator[Server]:
+def serve_mlflow(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterator[Server]:
     """A server over the tracking store at the URI ``store`` that answers while this is entered.
 
     At ``port``, or, for ``None``, at 5000 if that is free and else at any other. Raises ``AuxtuneError`` where the port
     is taken, and what ``Server.wait_for_answer`` raises.
     """
     with tempfile.TemporaryFile() as log:
-        server = Server(store, _port(port), log, stopped)
+        server = Server(store, _choose_port(port), log, stopped)
         try:
             server.wait_for_answer()
             yield server
@@ -114,7 +114,7 @@ def served(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterato
             server.end()
 
 
-def _port(wanted: int | None) -> int:
+def _choose_port(wanted: int | None) -> int:
     """``wanted`` if nobody has it; else, where any will do, another."""
     for port in (PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as tried:
@@ -125,7 +125,7 @@ def _port(wanted: int | None) -> int:
     raise AuxtuneError(f"--port {wanted}: it is taken on {HOST}, or not ours to take; choose another, or leave it out")
 
 
-def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
+def _prepare_environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
     """Ours, for a server that only shows runs. The store is said here: a command line can be read by everybody."""
     kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
     # Its log is ours to read, whatever this terminal writes.

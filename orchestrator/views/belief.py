@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from auxtune.orchestrator.record.scores import shown_value
+from auxtune.orchestrator.record.scores import show_value
 from auxtune.orchestrator.report.search.stages import UnderWay, under_way
 from auxtune.orchestrator.views.progress import mixture
 from auxtune.selectors.kit.searches import Searches, SearchesState
@@ -76,7 +76,7 @@ def _grounds(selection: Selection, primary: str | None, sign: int, search_score:
         yield f"first of its ranking: {_ranked(dict(selection.ranking), primary)}"
     for key, words in _TRIED.items():
         if tried := [each["score"] for each in belief.get(key) or () if each.get("score") is not None]:
-            yield f"{len(tried)} {words} tried, the best {shown_value(sign * max(tried), search_score)}"
+            yield f"{len(tried)} {words} tried, the best {show_value(sign * max(tried), search_score)}"
     yield from _expected(belief, sign, search_score)
     yield from _pairs(belief)
     if "trained" in belief and "of" in belief:
@@ -86,7 +86,7 @@ def _grounds(selection: Selection, primary: str | None, sign: int, search_score:
         drew = (
             "nothing scored yet"
             if known is None
-            else "the best that it drew, " + shown_value(sign * known, search_score)
+            else "the best that it drew, " + show_value(sign * known, search_score)
         )
         yield f"no belief: {drew}"
 
@@ -98,8 +98,8 @@ def _expected(belief: Mapping[str, Any], sign: int, search_score: SearchScore) -
         chosen = max(tried, key=lambda each: each["mean"])
     if isinstance(chosen, Mapping):
         score = chosen.get("score")
-        seen = f", seen {shown_value(sign * score, search_score)}" if score is not None else ""
-        yield f"expects {shown_value(sign * chosen['mean'], search_score)} of it{seen}"
+        seen = f", seen {show_value(sign * score, search_score)}" if score is not None else ""
+        yield f"expects {show_value(sign * chosen['mean'], search_score)} of it{seen}"
 
 
 def _pairs(belief: Mapping[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from auxtune.orchestrator.planning.budget import of_limit
+from auxtune.orchestrator.planning.budget import describe_spending
 from auxtune.orchestrator.views.remaining_work import duration
 from auxtune.orchestrator.views.snapshot import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.terminal import fitted
@@ -104,7 +104,7 @@ def _sums(snapshot: StudySnapshot, wide: bool) -> list[tuple[str, RenderableType
 
 def _spent(each: Spent, wide: bool) -> RenderableType:
     over = each.spent is not None and each.spent > each.limit
-    said = of_limit(each.spent, each.limit)
+    said = describe_spending(each.spent, each.limit)
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(width=10, no_wrap=True)
     if wide:

@@ -11,8 +11,8 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
-from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value, shown_score
+from auxtune.orchestrator.record.results import DamagedResultError, locate_attempt, read_result
+from auxtune.orchestrator.record.scores import name_value, show_score
 from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 
@@ -27,7 +27,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, for nothing was proposed yet"
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
-    home = attempt_folder(folder, number, (told.attempt if told else 0) or len(trial.attempts))
+    home = locate_attempt(folder, number, (told.attempt if told else 0) or len(trial.attempts))
     message, traceback = _said(home)
     return {
         "study": folder.name,
@@ -41,7 +41,7 @@ def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[
         "attempts": [_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
-        "value": shown_score(trial, accounts.search_score),
+        "value": show_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
         "test": {task: dict(metrics) for task, metrics in told.test.items()} if told else {},
         "message": message or (told.message if told else None),
@@ -74,7 +74,7 @@ def _start(accounts: Accounts, trial: Trial) -> int | None:
 
 
 def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
-    home = attempt_folder(folder, trial.id, attempt.number)
+    home = locate_attempt(folder, trial.id, attempt.number)
     return {
         "attempt": attempt.number,
         "session": attempt.session,
@@ -160,7 +160,7 @@ def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if shown["reused_from"]:
         yield f"nothing was trained: measured before, by {shown['reused_from']}"
     if shown["value"] is not None:
-        yield f"{named_value(shown['value'], shown['search_score'])} on the validation split"
+        yield f"{name_value(shown['value'], shown['search_score'])} on the validation split"
     splits = (("validation", outcome["metrics"] if outcome else {}), ("test", shown["test"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.scores import shown_score, shown_value
+from auxtune.orchestrator.record.scores import show_score, show_value
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.scatter import Point, front, scatter
@@ -40,13 +40,13 @@ def _of_primary(material: Material) -> Iterator[Block]:
     at: dict[Point, Trial] = {}
     for trial in trials:
         name = arm_of.get(trial.id, "confirm") if trial.phase == "confirm" else _stage(trial)
-        point = Point(_seconds(trial, device) / size, shown_score(trial, search_score) or 0.0)
+        point = Point(_seconds(trial, device) / size, show_score(trial, search_score) or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
     up, across = f"{material.scored} of {primary}, validation split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in front(list(at), material.sign)]
     highest = material.sign * max(trial.score or 0.0 for trial in trials)
-    said = f"{len(trials)} trials; the best scored {shown_value(highest, search_score)}"
+    said = f"{len(trials)} trials; the best scored {show_value(highest, search_score)}"
     yield Picture(
         scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
@@ -64,7 +64,7 @@ def _front_table(material: Material, best: Sequence[Trial], costs: Sequence[floa
             f"{trial.id:04d}",
             trial.phase,
             " + ".join(trial.proposal.tasks),
-            number(shown_score(trial, material.accounts.search_score), ".4f"),
+            number(show_score(trial, material.accounts.search_score), ".4f"),
             number(cost, ".3g"),
         )
         for trial, cost in zip(best, costs, strict=True)
@@ -130,5 +130,5 @@ def mean_scores(trials: Sequence[Trial], search_score: SearchScore) -> Mapping[s
     scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for task in trial.proposal.tasks if trial.score is not None else ():
-            scores[task].append(shown_score(trial, search_score) or 0.0)
+            scores[task].append(show_score(trial, search_score) or 0.0)
     return {task: fmean(each) for task, each in scores.items()}
