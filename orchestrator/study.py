@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def _find_working_folder(study: StudyFile, folder: Path) -> Path:
-    """Where the working folder of a study is that was run into ``folder``, of which both may have been moved.
+    """The working folder of a study that was run into ``folder``; both may have been moved.
 
-    Where nothing tells, the current one: a folder that is gone is not made again.
+    The current folder where nothing tells: a folder that is gone is not created again.
     """
     if study.working_folder.is_dir():
         return study.working_folder
@@ -31,7 +31,7 @@ def _find_working_folder(study: StudyFile, folder: Path) -> Path:
 
 
 def _ignore(said: object) -> None:
-    """Listens to nothing."""
+    """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Study:
 
     file: StudyFile
     ledger: LedgerReader | None = field(default=None, repr=False, compare=False)
-    """The reader of its ledger, where that was read: what it has read is not read again."""
+    """The reader of its ledger, if it was read before: nothing is read twice."""
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -51,7 +51,7 @@ class Study:
     def from_folder(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Study:
         """The study that was run into ``folder``, from its ledger; relative paths start where its last session's did.
 
-        Of the sessions' folders those of the last count that are there: it may have run on another machine.
+        The folders are those of the last session whose study folder exists: others may have run on another machine.
 
         Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
         """
@@ -97,7 +97,7 @@ class Study:
     def run(
         self, listener: Callable[[Event], None] = _ignore, allow_drift: bool = False, address: str | None = None
     ) -> Result:
-        """Run it, or go on with it, to its answer; ``listener`` hears every event as it is recorded, up to its close.
+        """Run it, or resume it, to its answer; ``listener`` gets every event as it is recorded, up to its close.
 
         On this machine, or on the cluster at ``address``, ``host:port`` of its head or ``auto``, from one of its nodes.
         Raises what ``session.run_session`` raises.

@@ -1,8 +1,7 @@
-r"""Signs that an output cannot write, in letters that it can: Latin-1 has no ``≥``, and ASCII no ``ü``.
+r"""Replaces characters that an output cannot encode: Latin-1 has no ``≥``, and ASCII no ``ü``.
 
-Done once, for all that is printed, in the streams themselves. Our own signs become what one would type for them; any
-other letter becomes its ``\uXXXX``, from which it can be had again, and which JSON reads as that letter. Under
-``--json`` all become that.
+Done once for all output, in the streams themselves. Our own signs become what one would type for them; any other
+character becomes its ``\uXXXX``, which JSON reads as that character. Under ``--json`` all become that.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_the_driver_ends_its_session_and_the_way_on_is_said(study: Path) -> None
     result = stop(study)
     assert result.exit_code == 0, result.output
     assert f"process {driver.pid} was asked to stop" in result.stdout
-    assert f"small: interrupted; `auxtune resume {study}` goes on from there" in result.stdout
+    assert f"small: interrupted; `auxtune resume {study}` continues from there" in result.stdout
     assert driver.communicate(timeout=30)[0] == "1\n"
     assert not (study / "heartbeat.json").exists()
 

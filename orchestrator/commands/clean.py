@@ -36,13 +36,13 @@ def command(study_dir: Path, yes: bool, as_json: bool) -> None:
 
     folder = study_dir.resolve()
     read_accounts(folder)  # a heartbeat is written into a study's folder only
-    # The sign keeps drivers away, also while the question waits for its answer: what is shown is what is deleted.
+    # The heartbeat keeps drivers away while the question waits for its answer, so what is shown is what is deleted.
     with Heartbeat(folder, f"{CLEANING}{uuid.uuid4().hex[:12]}"):
         found = list_leftovers(folder, read_accounts(folder))
         if not as_json:
             _show_leftovers(folder, found)
         deleting = bool(found) and (yes or (not as_json and _ask_to_delete()))
-        # While the question waited another study of the storage may have begun to use what nobody used.
+        # While the question waited, another study of the storage may have begun to use evidence that no study used.
         still = {each.path for each in list_leftovers(folder, read_accounts(folder))} if deleting else set()
         for leftover in found:
             if leftover.path in still:

@@ -44,11 +44,12 @@ def command(
     """Train on the selection of the finished study in the folder STUDY_DIR, and save the model.
 
     With `--arm` it is one of the study's controls instead; where one of them is better for sure than what was chosen,
-    the answer says so, and this command how to take it. The arm is trained anew on this machine, by the study's recipe.
-    Its best weights on the validation split are saved: the encoder and its tokenizer for `from_pretrained`, all heads,
-    and a model card. Then the model is loaded again and must score the test split as it did. With `objective: groups`
-    there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command goes on; the
-    folder appears only when all is done. The study is left as it is: its budget and its cost are of its answer.
+    the answer says so, and this command how to take it. The arm is trained again on this machine, by the study's
+    recipe. Its best weights on the validation split are saved: the encoder and its tokenizer for `from_pretrained`, all
+    heads, and a model card. Then the model is loaded again and must score the test split as it did. With `objective:
+    groups` there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command
+    resumes; the folder appears only when all is done. The study is left as it is: its budget and its cost are of its
+    answer.
     """
     from auxtune.orchestrator.study import Study
 
@@ -93,4 +94,4 @@ def _print_line(line: str) -> None:
 
 
 def _ignore_line(line: str) -> None:
-    """Says nothing."""
+    """Print nothing."""

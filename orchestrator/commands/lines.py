@@ -1,4 +1,4 @@
-"""Lines of what happens in a study, each with the time of day then, as every command that watches one prints them."""
+"""Prints a line per event of a study, each with its time of day, for every command that watches one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auxtune.orchestrator.views.terminal import fitted, say
 
 
 def prepare_lines(earlier: Sequence[Event], study: StudyFile, console: Console | None = None) -> EventLines:
-    """What prints a line per event of a study, on ``console`` if there is one, and knows of ``earlier`` ones."""
+    """A printer of a line per event, on ``console`` if there is one, that has learnt the ``earlier`` events."""
     uri, folder = resolve_tracking_uri(study), locate_study(study)
     lines = EventLines(
         print_line if console is None else lambda line, moment: _print_above(console, line, moment),
@@ -31,7 +31,7 @@ def prepare_lines(earlier: Sequence[Event], study: StudyFile, console: Console |
 
 
 def print_line(line: str, moment: float | None = None) -> None:
-    """A line with the time of day before it: that of ``moment``, in seconds since the epoch, or of now."""
+    """Print a line behind the time of day, of ``moment`` in seconds since the epoch, or of now."""
     say(f"{_format_clock(moment)}  {line}")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from auxtune.trials.model_folder import SavedTask
 
 _LIKE_FILE = {".csv": "csv", ".tsv": "csv", ".parquet": "csv", ".jsonl": "jsonl"}
-_FLUSH = 1000  # rows between looks of whoever reads what is printed
+_FLUSH = 1000  # rows printed before the output is flushed to its reader
 
 
 @click.command("predict", epilog="Example: auxtune predict models/mood --task mood rows.csv --out said.csv")

@@ -1,4 +1,4 @@
-"""``auxtune resume``: go on with a study from its folder alone."""
+"""``auxtune resume``: resume a study from its folder alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from auxtune.orchestrator.commands.remote import run_remote
 def command(
     study_dir: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, plain: bool, as_json: bool
 ) -> None:
-    """Go on with the study in the folder STUDY_DIR, as its last session had it.
+    """Resume the study in the folder STUDY_DIR, as its last session had it.
 
     Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
     found where the last session found them, from any directory.

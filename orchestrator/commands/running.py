@@ -1,4 +1,4 @@
-"""What ``run`` and ``resume`` have in common: events and the live view while it runs, the answer at the end."""
+"""Shows a study while ``run`` or ``resume`` works on it: events, the live view and, in the end, the answer."""
 
 from __future__ import annotations
 

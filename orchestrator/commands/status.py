@@ -72,7 +72,7 @@ def _watch_study(study_dir: Path) -> None:
     before = Study.from_folder(study_dir).status()
     print_blocks(status_blocks(before))
     watch_lines(study_dir.resolve())
-    if (after := Study.from_folder(study_dir).status()) != before:  # of a study that nobody runs all is said
+    if (after := Study.from_folder(study_dir).status()) != before:  # unchanged where the study is not running
         print_blocks(status_blocks(after))
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(study_dir: Path, timeout: float, as_json: bool, address: str | None) -> None:
     """Stop the study in the folder STUDY_DIR in order, like one Ctrl-C where it runs.
 
-    Running trials save a checkpoint and end; `auxtune resume` goes on from there. It must be asked on the host where
+    Running trials save a checkpoint and end; `auxtune resume` continues from there. It must be asked on the host where
     the study runs. Where nothing runs, that is said. The exit code is 2 if it does not end in time.
     """
     if address is not None:
@@ -51,7 +51,7 @@ def command(study_dir: Path, timeout: float, as_json: bool, address: str | None)
     stopped = wait_until_gone(folder, driver, timeout)
     if not stopped and timeout:
         raise AuxtuneError(
-            f"{folder}: process {driver.pid} has not ended within {timeout:g} s; it goes on stopping by itself. "
+            f"{folder}: process {driver.pid} has not ended within {timeout:g} s; it is still stopping. "
             "Ask again to wait longer"
         )
     state = find_end(folder, driver) if stopped else None
@@ -59,24 +59,24 @@ def command(study_dir: Path, timeout: float, as_json: bool, address: str | None)
 
 
 def _describe_request(driver: DriverLease, timeout: float) -> str:
-    """What is said before waiting."""
+    """The line that is printed before waiting."""
     begin = f"process {driver.pid} {'is stopping already' if driver.stopping else 'was asked to stop'}"
     return f"{begin}; waiting up to {timeout:g} s for running trials to save where they are" if timeout else begin
 
 
 def _print_outcome(outcome: dict[str, Any], folder: Path, as_json: bool) -> None:
-    """Print what became of the driver, and how to go on."""
+    """Print how the driver ended, and how to resume."""
     if as_json:
         click.echo(json.dumps(outcome, indent=2))
         return
-    go_on = f"`auxtune resume {quote_path(folder)}` goes on from there"
+    resume = f"`auxtune resume {quote_path(folder)}` continues from there"
     if outcome["process"] is None:
         click.echo(f"{folder.name}: nothing is running; `auxtune status {quote_path(folder)}` says how far it is")
     elif not outcome["stopped"]:
-        click.echo(f"{folder.name}: when it has ended, {go_on}")
+        click.echo(f"{folder.name}: when it has ended, {resume}")
     elif outcome["state"] is None:
         click.echo(f"{folder.name}: stopped while it was being prepared; run it again as you did")
     elif outcome["state"] == "done":
         click.echo(f"{folder.name}: it was done before it could be stopped")
     else:
-        click.echo(f"{folder.name}: {outcome['state']}; {go_on}")
+        click.echo(f"{folder.name}: {outcome['state']}; {resume}")

@@ -20,7 +20,7 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
     """Submit the study file STUDY to a cluster: the file, and the local files that it names.
 
     On the head it runs in ~/auxtune, or in $AUXTUNE_HOME there. Submitted again, a study that runs is attached to, and
-    any other goes on where it was. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
+    any other is resumed. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
     """
     from auxtune.orchestrator.cluster.bundle import pack
     from auxtune.orchestrator.cluster.jobs import Jobs, describe_tunnel

@@ -19,7 +19,7 @@ from auxtune.orchestrator.commands.place import StudyPlace
 def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
     """Show the runs of the study in the folder STUDY_DIR in MLflow's page, until Ctrl-C.
 
-    Serves the store that the study's runs are in (tracking.uri) at 127.0.0.1, to nobody but this machine, prints the
+    Serves the store that the study's runs are in (tracking.uri) at 127.0.0.1, for this machine alone, prints the
     link to the table of its experiment's runs, and opens it. Also while the study runs. Where the store is behind a
     server already (http), nothing is served: its link is printed and opened.
     """

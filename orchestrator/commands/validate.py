@@ -65,7 +65,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
 
 
 def _ignore_task(name: str, smoked: SmokedTask) -> None:
-    """Says nothing of a task."""
+    """Print nothing of a task."""
 
 
 def _print_smoked(name: str, smoked: SmokedTask) -> None:

@@ -1,4 +1,4 @@
-"""``auxtune status --watch``: a study that another process runs, seen as where it runs, until its session ends."""
+"""``auxtune status --watch``: follows a study that another process runs, until its session ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FAR = 5.0  # seconds between looks into an object store
 
 
 def watch_live(folder: Path, terminal: Terminal) -> None:
-    """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
+    """Draw the study's live view below its events while a driver works on it; the last view stays."""
     reader = LedgerReader(folder / "ledger")
     heard = reader.read_new()
     lines, monitor = prepare_lines(heard, Study.from_folder(folder).file, terminal), _build_monitor(folder, heard)
@@ -31,7 +31,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
         def see(events: list[Event]) -> None:
             nonlocal monitor
             heard.extend(events)
-            if any(isinstance(event, Opened) for event in events):  # its budget may be another now
+            if any(isinstance(event, Opened) for event in events):  # its budget may have changed
                 monitor = _build_monitor(folder, heard)
             else:
                 monitor.observe(events)
@@ -46,7 +46,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
 
 
 def watch_lines(folder: Path) -> None:
-    """Print a line for each event from now on, until nobody works on the study."""
+    """Print a line for each new event while a driver works on the study."""
     reader = LedgerReader(folder / "ledger")
     lines = prepare_lines(reader.read_new(), Study.from_folder(folder).file)
 
@@ -58,7 +58,7 @@ def watch_lines(folder: Path) -> None:
 
 
 def _follow_events(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
-    """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
+    """Pass new events to ``see`` while a driver lives. A store that does not answer is waited for."""
     pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
     with patient():
         while (sign := find_active_driver(folder)) is not None and not sign.session.startswith(CLEANING):

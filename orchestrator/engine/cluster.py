@@ -1,8 +1,8 @@
-"""A cluster that is there already: connecting to it, and what its nodes have and it could start.
+"""Connects to a running cluster, and lists the resources of its nodes and of those that it could start.
 
-Nodes that are there are Ray's to tell. What could be started is known where `ray up` made the cluster: its autoscaler
+Ray knows the nodes that are up. What could be started is known where `ray up` made the cluster: its autoscaler
 labels nodes with their kind, and the cluster's file lies on the head, where a submitted study's driver runs.
-Elsewhere, or without an autoscaler, only nodes that are there count.
+Elsewhere, or without an autoscaler, only nodes that are up count.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def connect_ray(address: str) -> Iterator[None]:
     import ray
     from ray._private import worker
 
-    # Whatever ``log_to_driver`` says, Ray prints to stdout what raylets say when a node dies: pages of their own state.
+    # Despite ``log_to_driver`` Ray prints pages of raylets' state to stdout when a node dies.
     vars(worker)["print_to_stdstream"] = _ignore_print
     # As for an embedded Ray: on the main thread it would take SIGTERM for itself.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
@@ -137,7 +137,7 @@ class Watched(threading.Thread):
         self.join()
 
     def machines(self) -> Machines:
-        """What is there, or was when a look last succeeded."""
+        """The machines when a look last succeeded."""
         return self._seen
 
     def node_time(self) -> NodeTime:
@@ -145,7 +145,7 @@ class Watched(threading.Thread):
         return self._time.read(time.monotonic())
 
     def run(self) -> None:
-        """The thread: look, until the context is left."""
+        """The thread: look until the context is left."""
         while not self._over.wait(LOOK):
             try:
                 self._seen = list_machines()
@@ -156,9 +156,9 @@ class Watched(threading.Thread):
 
 
 def check_reachable(address: str) -> None:
-    """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes.
+    """Raise ``ClusterError`` where no one listens: Ray itself would try for minutes.
 
-    ``auto`` is what the environment says, as in a job, or else Ray's to find out.
+    ``auto`` is the address in the environment, as in a job, or else left to Ray.
     """
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
@@ -174,7 +174,7 @@ def check_reachable(address: str) -> None:
 
 
 def _ignore_print(data: Any, ignore_prefix: bool) -> None:
-    """In place of Ray's printing: what a lost node means for the study, the study says."""
+    """Replaces Ray's printing: the study itself says what a lost node means for it."""
 
 
 def _read_cluster_file() -> dict[str, Any] | None:

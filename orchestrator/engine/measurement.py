@@ -23,12 +23,12 @@ class Measurement:
     store: EvidenceStore
     trial: int
     recipe: Recipe
-    start: Path | None = field(init=False, default=None)  # weights that spare the training
+    start: Path | None = field(init=False, default=None)  # cached weights, which replace the training
     _missing: tuple[str, ...] = field(init=False, default=())  # probes
     _reused: dict[str, Cost] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Look up what is cached, and leave in ``recipe`` what is to be done for the rest."""
+        """Look up what is cached, and reduce ``recipe`` to what the rest needs."""
         self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
         trains = self.recipe.steps > 0
         if trains and not any(probe in RUNNING for probe in self._missing):
@@ -63,7 +63,7 @@ class Measurement:
         for probe in self._missing:
             before = run.cost()
             arrays = run.measure(probe, texts)
-            # What looks on while a run is trained makes a longer run of it: all of that is its cost.
+            # A probe that runs inside the training lengthens it, so the cost of the whole run is its cost.
             cost = result.cost if probe in RUNNING else _subtract_cost(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays)
@@ -74,7 +74,7 @@ class Measurement:
         return replace(result, cost=cost, evidence=dict(self.plan.keys), reused=dict(self._reused))
 
     def _taken(self, key: str) -> bool:
-        """Whether what is under ``key`` is there; what another study paid for is put on the list of what is reused."""
+        """Whether ``key`` is cached; evidence that another study paid for is listed as reused."""
         entry = self.store.find(key)
         if entry is not None and entry.study != self.plan.maker:
             self._reused[key] = entry.cost

@@ -98,5 +98,5 @@ def _explain_moved_folder(study: StudyFile) -> list[str]:
     return [
         f"{study.folder}: the last session found tasks and encoder there, and there is no such folder now; if the "
         "project was moved, `auxtune run FILE`, with the study file beside its data and from the folder that holds "
-        f"{study.options.storage}, goes on with this study, and from then on all is found there"
+        f"{study.options.storage}, resumes this study, and from then on all is found there"
     ]

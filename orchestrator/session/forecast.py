@@ -1,4 +1,4 @@
-"""What a plan stands on: the data's sizes, where the ledger is, and how fast trials were."""
+"""The basis of a plan: the data's sizes, the state of the ledger, and how fast trials were."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
 
-NO_THROUGHPUT = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"
+NO_THROUGHPUT = "what it costs is unknown until something was measured: `auxtune validate --smoke` does that"
 CLUSTER_UNMEASURED = (
     "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
 )
@@ -48,7 +48,7 @@ class Forecast:
         return forecast_trials(context.fold(self.events), context.accounts, context.translator.execute)
 
     def later(self) -> Work:
-        """What stands for a search trial that cannot be foreseen: a plain training of all tasks."""
+        """The work of a trial that cannot be foreseen, taken as a plain training of all tasks."""
         return self.work(self.context.translator.execute(Proposal(self.context.problem.names)))
 
     def work(self, proposal: Proposal, arm: ComparisonArm | None = None) -> Work:
@@ -64,7 +64,7 @@ class Forecast:
 
 
 def build_forecast(study: StudyFile, machines: Machines) -> Forecast:
-    """Where ``study`` stands, to go on with on ``machines``. Reads data, ledger and smoke test; trains nothing.
+    """The basis of a plan for ``study`` on ``machines``. Reads data, ledger and smoke test; trains nothing.
 
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
     """
@@ -73,36 +73,36 @@ def build_forecast(study: StudyFile, machines: Machines) -> Forecast:
     context, notes = StudyContext.from_data(study, tasks, base, Accounts(events)), []
     if drift := context.drift:  # the ledger is of another question than the study now asks
         differ = f"the study in {context.folder} differs in {', '.join(drift)}"
-        notes = [f"{differ}: `auxtune run` would refuse it, and this plan begins anew"]
+        notes = [f"{differ}: `auxtune run` would refuse it, and this plan starts from nothing"]
         context, events = replace(context, accounts=Accounts()), []
     bare = _apply_new_reading(Forecast(context, allot(study.options.resources, machines), events))
     throughput, measured, more = _measure_throughput(bare, machines.cluster)
     return replace(bare, throughput=throughput, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
-def _apply_new_reading(ground: Forecast) -> Forecast:
-    """``ground`` with the answer that a session would confirm: one recorded in an older way is read anew."""
-    context = ground.context
+def _apply_new_reading(basis: Forecast) -> Forecast:
+    """``basis`` with the answer that a session would confirm: one that an older version recorded is read again."""
+    context = basis.context
     accounts = context.accounts
     if not context.is_searched or accounts.selected is None:
-        return ground
-    anew = find_new_reading(accounts, context.fold(ground.events), context.confirmation)
-    if anew is None or not anew.is_another:
-        return ground
-    accounts.selected = replace(accounts.selected, selection=anew.now, reading=anew.reading)
-    said = anew.describe(context.folder, accounts.trained, context.options.budget.trials)
-    return replace(ground, notes=(said,))
+        return basis
+    reading = find_new_reading(accounts, context.fold(basis.events), context.confirmation)
+    if reading is None or not reading.is_another:
+        return basis
+    accounts.selected = replace(accounts.selected, selection=reading.now, reading=reading.reading)
+    note = reading.describe(context.folder, accounts.trained, context.options.budget.trials)
+    return replace(basis, notes=(note,))
 
 
-def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
-    """The best source of estimates there is, what is said of it, and notes."""
-    throughput = _measure_trials(ground)
+def _measure_throughput(basis: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
+    """The best source of estimates there is, its description as JSON, and notes."""
+    throughput = _measure_trials(basis)
     if measured := [*throughput.plain, *throughput.steered]:
         source = {"source": "trials", "trials": len(measured), "seconds_per_step": sum(measured) / len(measured)}
         return throughput, source, []
     if cluster:
         return None, {"source": None, "trials": 0, "seconds_per_step": None}, [CLUSTER_UNMEASURED]
-    smoked, notes = find_figures(ground.context.folder, describe_conditions(ground.context, ground.slots))
+    smoked, notes = find_figures(basis.context.folder, describe_conditions(basis.context, basis.slots))
     figures = {name: task.figures for name, task in smoked.items() if task.figures is not None}
     if figures:
         seconds = {name: found.seconds_per_step for name, found in figures.items()}
@@ -110,13 +110,13 @@ def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | N
     return None, {"source": None, "trials": 0, "seconds_per_step": None}, notes or [NO_THROUGHPUT]
 
 
-def _measure_trials(ground: Forecast) -> TrialThroughput:
+def _measure_trials(basis: Forecast) -> TrialThroughput:
     """Seconds per step of the finished trials that had as many CPUs and GPUs as trials get now."""
-    opened = [session.opened for session in ground.context.accounts.sessions]
+    opened = [session.opened for session in basis.context.accounts.sessions]
     sessions = {one.session for one in opened if one.fingerprint == opened[-1].fingerprint}
 
     def alike(trial: Trial) -> bool:
-        slots = ground.slots.of(trial.proposal)
+        slots = basis.slots.of(trial.proposal)
         return all(
             attempt.session in sessions and (attempt.cpus, attempt.gpus) == (slots.cpus, slots.gpus)
             for attempt in trial.attempts
@@ -124,9 +124,9 @@ def _measure_trials(ground: Forecast) -> TrialThroughput:
 
     plain: list[float] = []
     steered: list[float] = []
-    for trial in ground.context.accounts.trials.values():
+    for trial in basis.context.accounts.trials.values():
         if trial.shows_throughput and alike(trial):
-            seconds = sum(cost.wall_seconds for cost in trial.costs) / ground.context.translator.steps(trial.proposal)
+            seconds = sum(cost.wall_seconds for cost in trial.costs) / basis.context.translator.steps(trial.proposal)
             (steered if trial.proposal.inner is not None else plain).append(seconds)
     return TrialThroughput(tuple(plain), tuple(steered))
 

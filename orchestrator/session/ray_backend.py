@@ -1,4 +1,4 @@
-"""Ray as a session sees it: where its trials run, and how Ray works through the agenda."""
+"""Connects a session to Ray: the machines of its trials, and the run of the agenda on them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class RayBackend:
     """A machine or a cluster, and a Ray on it."""
 
     machines: Callable[[], Machines]
-    """What there is, whenever it is asked."""
+    """The machines at the moment of the call."""
     ray: Callable[[], AbstractContextManager[None]]
-    """Within this context a Ray on the machines is connected."""
+    """A context within which Ray is connected."""
     node_time: Callable[[], NodeTime | None] = lambda: None
     """For how long nodes of a cluster have been up; ``None`` off a cluster."""
 
@@ -58,7 +58,7 @@ def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
 
 @dataclass(frozen=True)
 class RaySearch:
-    """Lets Ray work through the agenda of one session, until it is through or a signal comes."""
+    """Lets Ray work through the agenda of one session until it is empty or a signal comes."""
 
     prepared: Prepared
     agenda: Agenda
@@ -72,7 +72,7 @@ class RaySearch:
         """Start or join Ray, and train. Raises what the agenda raised, and ``HangError``."""
         with self.signals.held(), self.backend.ray():
             self.signals.listen()
-            # These import Ray, whose settings must be in the environment before.
+            # Imported here, for they import Ray, whose settings must be in the environment first.
             from auxtune.orchestrator.engine.search import LedgerSearcher
             from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
 
@@ -97,21 +97,21 @@ class RaySearch:
         self.signals.end_loop()
 
     def _slots(self) -> Slots:
-        """What there is for trials now."""
+        """The resources for trials at this moment."""
         return resize_slots(self.prepared.slots, self.prepared.context.options.resources, self.backend.machines())
 
     def _assign(self, trial: Trial) -> Assignment:
-        """What a worker is handed for the attempt at ``trial`` that was recorded last."""
+        """The worker's assignment for the last recorded attempt at ``trial``."""
         from auxtune.orchestrator.engine.trainable import Assignment
 
         context, attempt = self.prepared.context, trial.attempts[-1]
-        former, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
+        previous, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
         return Assignment(
             trial=trial.id,
             attempt=attempt.number,
             recipe=context.translator.recipe(trial.proposal, trial.phase),
             folder=locate_attempt(context.folder, trial.id, attempt.number),
-            checkpoint=locate_attempt(context.folder, trial.id, former) / "checkpoint" if former else None,
+            checkpoint=locate_attempt(context.folder, trial.id, previous) / "checkpoint" if previous else None,
             start=self.agenda.start_of(trial),
             judged=self.agenda.may_stop(trial),
             cpus=given.cpus,
@@ -124,7 +124,7 @@ class RaySearch:
         )
 
     def _make_scheduler(self) -> Any:
-        """What hands trials to workers, and stops trials early if the study asks for it."""
+        """Ray's scheduler; it stops trials early if the study asks for it."""
         from auxtune.orchestrator.engine.search import EarlyStopping, OwnActors
 
         training = self.prepared.context.options.training
@@ -137,7 +137,7 @@ class RaySearch:
 
 @contextmanager
 def _open_scratch(folder: Path) -> Iterator[Path]:
-    """A folder of this machine for what Tune writes and nobody reads: the study's own, if that is here."""
+    """A folder of this machine for Tune's own files, which are never read: the study's, if it is on this machine."""
     if not isinstance(folder, ObjectPath):
         yield folder / "tune"
         return

@@ -75,14 +75,14 @@ def run_session(
     and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
     from there.
     """
-    resolve_tracking_uri(study)  # what is wrong with it is said before anything is begun
+    resolve_tracking_uri(study)  # raises before anything is begun
     with Session.open(study, listener, allow_drift, address, reader) as session:
         session.run()
     return session.result()
 
 
 class Session:
-    """A session whose ledger is open; ``run`` it once, and then ask for its ``result``."""
+    """A session with an open ledger; ``run`` it once, then ask for its ``result``."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Session:
         address: str | None,
         reader: LedgerReader | None,
     ) -> Iterator[Session]:
-        """Take the study, read its data and begin a session in its ledger; within the context nobody else has it.
+        """Take the study, read its data and begin a session in its ledger; within the context no other process has it.
 
         Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError`` and whatever ``prepare`` raises.
         """
@@ -127,7 +127,7 @@ class Session:
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
             ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
-            stack.enter_context(patient())  # not before: what cannot be reached at all is said at once
+            stack.enter_context(patient())  # not earlier: a store that cannot be reached at all is an error at once
             (folder / "study.yaml").write_text(study.text, encoding="utf-8")
             yield cls(key, prepared, ledger, backend, signals, listener)
 
@@ -141,7 +141,7 @@ class Session:
         except Locked:
             self._tracker.abandon()  # the runs are the other driver's now
             raise
-        except KeyboardInterrupt:  # at a moment when it could be obeyed at once
+        except KeyboardInterrupt:  # raised only where it can be obeyed at once
             self._reason = "done" if self._reason == "done" else "interrupted"
             ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
             close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
@@ -164,7 +164,7 @@ class Session:
         return agenda
 
     def answer(self, agenda: Agenda) -> None:
-        """Write the answer and its page where the study has come to one; else keep none that is not one."""
+        """Write the answer and its page if the study is done; after a failure delete one that is none."""
         context, folder = self._context, self._context.folder
         if self._reason == "done":
             metrics = {name: task.metrics[0] for name, task in self._prepared.tasks.items()}
@@ -189,7 +189,7 @@ class Session:
     def result(self) -> Result:
         """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
         folder = self._context.folder
-        resume = f"`auxtune resume {quote_path(folder)}` goes on from here"
+        resume = f"`auxtune resume {quote_path(folder)}` continues from here"
         if self._reason == "interrupted":
             raise Interrupted(f"Interrupted; {resume}.")
         if self._reason == "failed" or self._agenda is None or self._answer is None:
@@ -205,7 +205,7 @@ class Session:
 
 
 def build_ending(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
-    """What MLflow keeps of the study, once it has ended for a ``reason``."""
+    """The files, note and figures that MLflow keeps of a study that ended for a ``reason``."""
     if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
     files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
@@ -221,7 +221,7 @@ def build_ending(reason: Reason, folder: Path, answer: Answer | None, page: Page
 def close_session(
     ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float, message: str | None = None
 ) -> list[Tracked]:
-    """End the mirror and the session, with a ``message`` for whoever looks later.
+    """End the mirror and the session, with a ``message`` for later readers.
 
     Returns the runs that were made last, which are still noted.
     """
@@ -234,7 +234,7 @@ def close_session(
 
 
 def describe_failure(agenda: Agenda, folder: Path) -> str:
-    """Why a study cannot go on, up to what is to be done."""
+    """Why a study cannot continue, up to the remedy."""
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
     if part is None and not agenda.failing:
@@ -254,7 +254,7 @@ def describe_failure(agenda: Agenda, folder: Path) -> str:
 
 
 def discard_answer(folder: Path, part: FailedPart | None) -> None:
-    """Delete an answer that a former version took from what failed altogether in ``part``, and its page.
+    """Delete an answer that an earlier version took from a ``part`` that failed altogether, and its page.
 
     What an earlier budget had confirmed stays.
     """
@@ -262,7 +262,7 @@ def discard_answer(folder: Path, part: FailedPart | None) -> None:
         return
     try:
         answer = read_answer(folder)
-    except AuxtuneError:  # of no use to anybody either
+    except AuxtuneError:  # unreadable, so it misleads no one
         return
     if answer is not None and (part == "search" or not answer.report):
         for name in ("selection.json", FILE):

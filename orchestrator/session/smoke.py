@@ -1,8 +1,8 @@
 """The smoke test of a study: each task trained alone for a few steps, in this process and without Ray.
 
-``smoke.json`` in the study's folder keeps how long parts of each task's training took, and of what that is true.
-Figures of another model, data, device or machine say nothing, so whoever reads them compares ``true_of`` first. The
-file is a convenience: the next smoke test writes it again, and a study runs without it.
+``smoke.json`` in the study's folder keeps how long each part of a task's training took, and under which conditions.
+Figures of another model, data, device or machine say nothing, so readers compare the conditions first. The file is a
+convenience: the next smoke test writes it again, and a study runs without it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def find_figures(folder: Path, now: Mapping[str, str]) -> tuple[Mapping[str, Smo
     try:
         record = read_smoke(folder)
     except DamagedSmokeError as error:
-        return {}, [f"{error}; ignored, `auxtune validate --smoke` writes it anew"]
+        return {}, [f"{error}; ignored, `auxtune validate --smoke` writes it again"]
     if record is None:
         return {}, []
     if stale := record.differs_in(now):
@@ -83,7 +83,7 @@ def find_figures(folder: Path, now: Mapping[str, str]) -> tuple[Mapping[str, Smo
 
 
 def describe_conditions(context: StudyContext, slots: Slots) -> dict[str, str]:
-    """What a smoke test's figures depend on: key -> its digest or name."""
+    """The conditions of a smoke test's figures: key -> its digest or name."""
     return {
         **{key: digest for key, digest in context.fingerprint.items() if key == "model" or key.startswith("tasks.")},
         "training": digest_of(context.options.training.model_dump(mode="json", include=_TIMED)),
@@ -100,7 +100,7 @@ def _try_task(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scr
         encoded = encode_tasks({task.name: task}, resolve_model(study), locate_tokens(study))[task.name]
         recipe = _build_recipe(study, task, base)
         return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
-    except Exception as error:  # whatever it is, the other tasks are tried too
+    except Exception as error:  # of any kind: the other tasks are tried too
         return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 
 

@@ -1,4 +1,9 @@
-"""Asks the driver of a study, from outside, to stop in order: the same as one Ctrl-C where it runs."""
+"""Stops a session: by Ctrl-C or SIGTERM where it runs, and by one Ctrl-C sent from another process.
+
+A signal acts at once where nothing can break, and in order where Ray is at work. A handler that raises while Ray forks
+its processes can leave a lock held for ever, so inside ``held`` a signal is only noted; Ray's loop polls ``came`` in
+every turn and ends itself. A second signal in that loop interrupts it.
+"""
 
 from __future__ import annotations
 
@@ -30,26 +35,26 @@ class StopSignals:
     def __init__(self) -> None:
         self.came: list[int] = []
         self._held = self._in_loop = False
-        self._former: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             # SIGUSR1 too: an earlier Tune run in this process may have left its handler.
-            self._former = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
+            self._previous = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)
             self.listen()
         return self
 
     def listen(self) -> None:
-        """Have the signals come here; again after Ray has started, whose core takes SIGTERM for itself."""
-        if self._former:
+        """Set our handlers; needed again after Ray has started, whose core takes SIGTERM for itself."""
+        if self._previous:
             for number in _STOPPING:
                 signal.signal(number, self._stop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     @contextmanager
@@ -80,7 +85,7 @@ LOOK = 0.2  # seconds between looks at the driver's lease
 def ask_to_stop(folder: Path) -> DriverLease | None:
     """Signal the driver that works on the study in ``folder``, once; ``None`` where there is none alive.
 
-    A driver that is stopping already is left in peace: a second signal would not wait for running trials. Raises
+    A driver that is stopping already gets no second signal, which would not wait for running trials. Raises
     ``AuxtuneError`` where the driver is on another host, or cannot be told from another process.
     """
     driver = find_active_driver(folder)

@@ -1,6 +1,6 @@
-"""A study's tasks as MLflow's datasets: what a run learned from can be looked up, and runs be searched by it.
+"""A study's tasks as MLflow datasets, by which runs can be searched and their data looked up.
 
-The digest is the one by which the ledger knows a task: that of the rows that are left after all splits and drops.
+The digest is that of the ledger's fingerprint: of the rows that are left after all splits and drops.
 """
 
 from __future__ import annotations

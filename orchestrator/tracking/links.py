@@ -1,8 +1,8 @@
 """Addresses in MLflow's web page that show runs.
 
-An experiment's plain address opens a view for traces of language models, which shows no runs; these say which view.
-What is given as ``base`` is where the server answers, such as ``http://127.0.0.1:5000``; a name and password in it do
-not become part of an address that is shown.
+An experiment's plain address opens a view for traces of language models, which shows no runs; these name the view.
+``base`` is the address of the server, such as ``http://127.0.0.1:5000``; a name and password in it do
+not become part of a link.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def link_comparison(base: str, experiment_id: str, run_ids: Sequence[str]) -> st
 
 
 def describe_runs_place(uri: str, folder: Path, experiment_id: str | None) -> str:
-    """What to say of where the runs of the study in ``folder`` are seen: an address, or what opens a page on a file.
+    """Where to see the runs of the study in ``folder``: a link, or the command that opens a page over an SQLite file.
 
-    Of a server whose ``experiment_id`` is not known yet, the server.
+    The server's address alone where ``experiment_id`` is not known yet.
 
     >>> where_to_look("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
     'auxtune ui studies/first'

@@ -1,6 +1,6 @@
 """A study's runs in MLflow: one parent, one child per trial, found again by id or tag and never made twice.
 
-Everything here is idempotent: it brings a run to what the accounts say, whatever was written before. Only
+Everything here is idempotent: it updates a run to the accounts, whatever was written before. Only
 ``MlflowClient`` is used, with explicit ids: the fluent interface keeps state per process.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-# At the top, and so on the main thread: imported by the mirror's thread and by Ray at once, it would wait for itself.
+# Imported at the top, and so on the main thread: if Ray and the mirror's thread imported it at once, both would hang.
 from mlflow.entities import Dataset, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -40,7 +40,7 @@ class StudyRuns:
     """The parent run and its children in one experiment."""
 
     def __init__(self, uri: str, experiment: str, study: str, key: str) -> None:
-        """``key`` tells this study from others of its name. An absent experiment is made."""
+        """``key`` tells this study from others of its name. A missing experiment is created."""
         self._client = open_client(uri)
         self._study, self._key = study, key
         if is_sqlite(uri):
@@ -128,7 +128,7 @@ class StudyRuns:
 
     def end_child(self, run_id: str, trial: Trial, price: Price, steps: int, shares: Mapping[str, float]) -> None:
         """Final score, costs, shares and status of a trial; one that was not told is ``KILLED``."""
-        if trial.proposal.inner is not None:  # which shares those are is known only now
+        if trial.proposal.inner is not None:  # its shares are known only now
             self._log_params(self._client.get_run(run_id), shares)
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
         now, told = int(time.time() * 1000), trial.told
@@ -155,7 +155,7 @@ class StudyRuns:
         self._client.log_batch(run_id, metrics, tags=[RunTag(NOTE, note)])
 
     def answer(self, run_id: str, ending: Ending, now: float) -> None:
-        """The parent's files and, once there is an answer, its numbers; those of a former answer become unknown."""
+        """The parent's files and, once there is an answer, its numbers; those of a previous answer become unknown."""
         for path in ending.files:
             self._client.log_text(run_id, path.read_text(encoding="utf-8"), path.name)
         for name, drawing in ending.drawings.items():
@@ -163,8 +163,8 @@ class StudyRuns:
         if ending.answer is None:
             return
         known = self._client.get_run(run_id).data.metrics
-        former = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
-        values = former | list_answer_metrics(ending.answer)
+        previous = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
+        values = previous | list_answer_metrics(ending.answer)
         self._client.log_batch(run_id, [Metric(key, value, int(now * 1000), 0) for key, value in values.items()])
 
     def end(self, run_id: str, status: str) -> None:
@@ -177,7 +177,7 @@ class StudyRuns:
             self._client.log_batch(run.info.run_id, params=lacking[start : start + _MOST_PARAMS])
 
     def _is_here(self, run_id: str) -> bool:
-        """Whether a run of a former session is in this store and experiment, and not deleted."""
+        """Whether a run of an earlier session is in this store and experiment, and not deleted."""
         try:
             info = self._client.get_run(run_id).info
         except MlflowException as error:
@@ -194,14 +194,14 @@ class StudyRuns:
 
 
 def find_final_status(trial: Trial) -> str:
-    """MLflow's word for how a trial ended, if nothing more comes of it."""
+    """MLflow's status of a trial as it stands."""
     if trial.told is None or trial.stopped is not None:
         return "KILLED"
     return "FINISHED" if trial.told.outcome.ok else "FAILED"
 
 
 def is_final(run: Run, trial: Trial, price: Price) -> bool:
-    """Whether a run says already how its trial ended, and what it took at these prices."""
+    """Whether a run already holds its trial's end, and its cost at these prices."""
     costs = sum_cost_metrics([trial], price)
     return (
         trial.told is not None

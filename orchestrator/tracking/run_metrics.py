@@ -1,4 +1,4 @@
-"""What MLflow is told of trials in numbers: curves by step, and what they came to and took in the end."""
+"""The metrics of runs in MLflow: curves by step, final scores and costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_curve(path: Path, steps: int) -> list[dict[str, Any]]:
 
 
 def list_line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of one evaluation. Lines of before losses were written there have none on the validation split."""
+    """The metrics of one evaluation. Older lines have no losses on the validation split."""
     values = {f"train/{task}/loss": loss for task, loss in line["loss"].items()}
     for task, metrics in line["validation"].items():
         values |= {f"validation/{task}/{name}": value for name, value in metrics.items()}
@@ -51,7 +51,7 @@ def sum_cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     """``cost/*`` over every ended attempt of some trials; unknown is left out.
 
     Money is unknown as soon as that of one attempt is. Examples and tokens are what attempts say: one that was
-    lost is charged for its time, but what it trained on nobody knows. So trials always add up to their study.
+    lost is charged for its time, but what it trained on is unknown. So trials always add up to their study.
     """
     costs = [cost for trial in trials for cost in trial.costs]
     values: dict[str, list[float | None]] = {
@@ -85,9 +85,9 @@ def list_answer_metrics(answer: Answer) -> dict[str, float]:
 def list_trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     """``weight/<task>`` for all ``tasks`` of the study: 0 for those that the trial does not train.
 
-    What a trial that steers itself will have trained is known once it has been told: its rounds, by task. Until then
-    the weights of its own tasks are left out. With four digits, which a column of MLflow's table has room for; the
-    ledger has the shares as they were executed.
+    The shares of a trial that steers itself are known once it has been told: its rounds, by task. Until then the
+    weights of its own tasks are left out. Four digits are what a column of MLflow's table has room for; the ledger has
+    the shares as they were executed.
     """
     proposal, told = trial.proposal, trial.told
     own: Mapping[str, float] | None = proposal.shares if proposal.trains else {}
@@ -99,7 +99,7 @@ def list_trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
 
 
 def _read_whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that are there; the worker may be in the middle of the next."""
+    """The complete lines; the worker may be in the middle of the next."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

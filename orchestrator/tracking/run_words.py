@@ -1,4 +1,4 @@
-"""What runs in MLflow are called and say of themselves in a line or two: trials, and a study without an answer."""
+"""Names and notes of runs in MLflow: of trials, and of a study without an answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3  # tasks in a name
 
 
 def write_status_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
-    """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
+    """The note of a study without an answer: its status, the best trial so far, and the command to use next."""
     return "\n\n".join(_list_lines(accounts, folder, ended.reason if ended else "running"))
 
 
@@ -52,7 +52,7 @@ def _list_lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
     if (best := accounts.best) is not None:
         with_a = describe_value(show_score(best, accounts.search_score) or 0.0, accounts.search_score)
         yield f"Best so far: trial {best.id:04d} with a {with_a}. {describe_trial(best)}"
-    command, what = ("status", "tells more") if state == "running" else ("resume", "goes on")
+    command, what = ("status", "tells more") if state == "running" else ("resume", "resumes it")
     yield f"The study is in `{folder}`; `auxtune {command} {quote_path(folder)}` {what}."
 
 

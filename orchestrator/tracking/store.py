@@ -1,4 +1,9 @@
-"""The store that a study's runs are in: how it is asked, and, from outside a session, whether it has our experiment."""
+"""The MLflow store of a study's runs: its client, its experiment, its errors in words, and where its files are.
+
+Errors are described without name, password or token. Of an SQLite store the runs' files are in ``mlartifacts`` beside
+it. MLflow writes their absolute address into every experiment and run, and its client cannot change it: in a project
+that was moved it would create the old folder again. So the addresses are changed in the SQLite file itself.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +27,10 @@ _FILL_IN = "`auxtune resume STUDY_DIR` fills in what is missing"
 
 def open_client(uri: str) -> MlflowClient:
     """A client of the store at a tracking URI that asks once and prints nothing."""
-    # A request whose reply was lost is not sent again blindly, which could make a second run: the caller looks.
+    # No blind retry of a request whose reply was lost, which could create a second run: the caller looks for the first.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    # Of every run that ends at a server it would print two lines between ours, in a view without runs.
+    # For every run that ends at a server it would print two lines between ours, with a link to a view without runs.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -37,7 +42,7 @@ def find_experiment(store: str, name: str) -> str:
 
     Raises ``AuxtuneError`` where the store is gone, does not answer, or has no such experiment.
     """
-    if is_sqlite(store) and not (path := parse_sqlite_uri(store)).is_file():  # MLflow would begin an empty one there
+    if is_sqlite(store) and not (path := parse_sqlite_uri(store)).is_file():  # MLflow would create an empty one
         raise AuxtuneError(f"{path}: expected MLflow's store of this study, found no file; put it back, or {_FILL_IN}")
     try:
         found = open_client(store).get_experiment_by_name(name)
@@ -57,7 +62,7 @@ NAME, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{part}" for part in ("USERNAME", "PAS
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether a server wants other credentials, which another try would not bring and might lock the account."""
+    """Whether a server refuses the credentials; a retry would not help and might lock the account."""
     return isinstance(error, MlflowException) and error.get_http_status_code() == 401
 
 
@@ -79,7 +84,7 @@ def redact_secrets(text: str, uri: str) -> str:
 
 
 def _list_secrets(uri: str) -> list[str]:
-    """What must not be shown, as it is written and as it is meant; the longest first, which may hold another."""
+    """The secrets, as written and unquoted; the longest first, for it may contain another."""
     name_and_password = urlsplit(uri).netloc.rpartition("@")[0].split(":", 1)
     written = {*name_and_password, *(os.environ.get(name, "") for name in (NAME, PASSWORD, TOKEN))}
     return sorted({*written, *map(unquote, written)} - {""}, key=lambda secret: (-len(secret), secret))
@@ -101,9 +106,9 @@ def locate_artifacts(store: Path) -> str:
 
 
 def move_artifacts(store: Path, location: str) -> None:
-    """Have an experiment of ``store`` that keeps its files in the folder of a former place keep them in that beside it.
+    """Make an experiment whose files were beside ``store`` before it was moved keep them beside it again.
 
-    An address that somebody chose is left as it is. Raises ``sqlite3.Error`` where the file cannot be written.
+    An address that a user chose is left as it is. Raises ``sqlite3.Error`` where the file cannot be written.
     """
     beside = locate_artifacts(store)
     if not _was_moved(store, location):
@@ -124,5 +129,5 @@ def _was_moved(store: Path, location: str) -> bool:
     address = urlsplit(location)
     if address.scheme != "file" or location == locate_artifacts(store):
         return False
-    former, here = Path(url2pathname(address.path)), store.parent / _FOLDER
-    return former.name == _FOLDER and former != here and (here.is_dir() or not former.parent.is_dir())
+    previous, here = Path(url2pathname(address.path)), store.parent / _FOLDER
+    return previous.name == _FOLDER and previous != here and (here.is_dir() or not previous.parent.is_dir())

@@ -1,8 +1,11 @@
-"""Mirrors a study in MLflow from a thread of its own: never in the search's way, and never lost.
+"""Mirrors a study in MLflow from a thread of its own, so that MLflow neither delays the search nor loses a run.
 
-The thread folds the ledger's events into accounts of its own and brings MLflow's runs to what they say. If the server
-is down, trials go on; the mirror tries again, and at the latest the next session fills in what is missing, from the
-ledger and the attempts' ``metrics.jsonl``.
+The thread folds the ledger's events into accounts of its own and updates MLflow's runs to them. If the server is down,
+trials continue and the mirror tries again; at the latest the next session fills in what is missing, from the ledger
+and the attempts' ``metrics.jsonl``.
+
+The mirror knows which runs it found at the start and what it has written since. After a failure that knowledge is
+worthless (a reply may have been lost, a run deleted, the store replaced), so a new mirror is begun.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ from auxtune.selectors.protocol import Problem, Proposal
 
 INTERVAL = 2.0  # seconds between looks at running trials
 RETRY = 3.0  # seconds after the server did not answer
-REFUSED = 60.0  # seconds after it did not want our credentials
+REFUSED = 60.0  # seconds after it refused our credentials
 
 
 def describe_study(context: StudyContext) -> Mirrored:
-    """A study as its mirror must know it, once this session's opening is in its ledger."""
+    """The facts about a study that its mirror needs, once this session's opening is in its ledger."""
     study, options, sessions = context.study, context.options, context.accounts.sessions
     return Mirrored(
         uri=resolve_tracking_uri(study),
@@ -56,7 +59,7 @@ def describe_study(context: StudyContext) -> Mirrored:
 
 
 class Tracker(threading.Thread):
-    """The mirror's thread. ``hear`` it events, note what it ``made``; in the end ``finish`` it, or ``abandon`` it."""
+    """The mirror's thread: ``hear`` takes events, ``made`` returns new runs; end it by ``finish`` or ``abandon``."""
 
     def __init__(self, mirrored: Mirrored, events: Sequence[Event]) -> None:
         super().__init__(name="mlflow", daemon=True)
@@ -76,19 +79,19 @@ class Tracker(threading.Thread):
         self._mirror: Mirror | None = None
 
     def hear(self, event: Event) -> None:
-        """Called on the driver's thread for every event of the session."""
+        """Queue an event of the session. Called on the driver's thread."""
         self._heard.append(event)
         self._news.set()
 
     def made(self) -> list[Tracked]:
-        """Since the last call: the runs that the ledger does not name yet. On the driver's thread."""
+        """The runs made since the last call that the ledger does not name yet. Called on the driver's thread."""
         events = []
         while not self._made.empty():
             events.append(self._made.get())
         return events
 
     def abandon(self) -> None:
-        """Write nothing more: the runs are another driver's now."""
+        """Stop writing: the runs belong to another driver now."""
         self._abandoned = True
         self._news.set()
 
@@ -101,9 +104,9 @@ class Tracker(threading.Thread):
             self.trouble = f"not done within {patience:.0f} s"
 
     def run(self) -> None:
-        """The thread: fold what is heard, mirror it, again and again until the study has ended and all is mirrored."""
+        """The thread: fold and mirror events until the study has ended and all of it is mirrored."""
         while not self._abandoned:
-            ended = self._ended  # looked at before the events: then all of them are there
+            ended = self._ended  # read before the events: once it is set, all of them are queued
             try:
                 self._fold()
                 if ended is not None or time.monotonic() >= self._not_before:
@@ -112,7 +115,7 @@ class Tracker(threading.Thread):
                 if ended is not None:
                     return
             except Exception as error:
-                # Whatever a server, a network or this mirror can do wrong: the search must not hear of it.
+                # Any error of the server, the network or this mirror: the search must not suffer from it.
                 self.trouble = describe_error(error, self._study.uri)
                 self._mirror = None
                 if is_refused(error):
@@ -125,7 +128,7 @@ class Tracker(threading.Thread):
     def _fold(self) -> None:
         while self._heard:
             self._accounts.add(self._heard[0])
-            self._heard.popleft()  # only now: what cannot be folded stays a trouble
+            self._heard.popleft()  # only now: an event that cannot be folded stays, and so does the trouble
 
     def _write(self, ended: Ending | None) -> None:
         if self._mirror is None:
@@ -141,7 +144,7 @@ class Tracker(threading.Thread):
 
 
 def _list_params(options: StudyOptions) -> dict[str, Any]:
-    """How every trial is trained and what its score is of. In epochs, how many steps that are differs by trial."""
+    """How every trial is trained and scored, without ``steps`` where ``epochs`` is given: they differ by trial then."""
     training = options.training
     values = {
         **options.model.model_dump(mode="json"),
@@ -153,7 +156,7 @@ def _list_params(options: StudyOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What the mirror must know of a study."""
+    """The facts about a study that its mirror needs."""
 
     uri: str
     experiment: str
@@ -194,7 +197,7 @@ class Mirror:
     def update(self, ended: Ending | None) -> Iterator[None]:
         """Write what is new, and close all runs where the study has ``ended``.
 
-        Yields between any two runs, so that the caller can leave off.
+        Yields between any two runs, so that the caller can stop.
         """
         for trial in self._wanted(ended):
             self._update_trial(trial, ended)
@@ -215,8 +218,8 @@ class Mirror:
     def _wanted(self, ended: Ending | None) -> list[Trial]:
         """The trials whose runs may still change.
 
-        With ``best N`` those of the highest scores, of search and confirm alike, once the study is done: before, they
-        are not known.
+        With ``best N`` those with the highest scores, of search and confirm alike, once the study is done; they are not
+        known earlier.
         """
         trials, rule = list(self._accounts.trials.values()), self._study.children
         done = ended is not None and ended.reason == "done"
