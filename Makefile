@@ -5,27 +5,38 @@ PYTHON ?= python3
 USABLE := .venv/usable
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-portable check cluster-test docs golden screenshots scoreboard scoreboard-run wheel
+.PHONY: demo test test-all test-slow test-portable check cluster-test docs golden screenshots scoreboard \
+        scoreboard-run wheel
 
 demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
 	cd "$$(mktemp -d studies/demo-XXXXXX)" && ../../.venv/bin/auxtune run ../../examples/quickstart.yaml
 
 # Whole files at a time, since a file's tests share what is slow to make; two at once keep two cores busy.
-test: $(INSTALLED)       ## all tests
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-# Rounding differs by processor, and with it how trainings end: the same tests with fewer of its instructions, and with
-# torch's own kernels in place of oneDNN's. `make test-portable ON=avx2` is one of the four.
-PORTABLE := own default avx2 without-mkldnn
+test: $(INSTALLED)       ## what a contributor needs: every test that takes no study of many seconds
+	$(PYTEST) -m "not slow"
+
+test-all: test test-slow test-portable  ## and whole studies, killed and resumed, pages followed, a browser, other arithmetic
+
+# One more at once than there are cores: a study waits for Ray's start, for a server that is away, for a node to join.
+# tests/cluster are skipped, with the reason, where this machine cannot be parted: as root, with sshd and rsync.
+test-slow: wheel
+	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow
+
+# Rounding differs by processor, and with it how trainings end: tests that rest on trained numbers, with fewer of its
+# instructions and with torch's own kernels in place of oneDNN's. `ON=avx2` is one of them, `PICK="not slow"` more tests.
+PORTABLE := default avx2 without-mkldnn
 ON ?= $(PORTABLE)
+PICK ?= arithmetic and not slow
 SETTING_default := ATEN_CPU_CAPABILITY=default
 SETTING_avx2 := ATEN_CPU_CAPABILITY=avx2
 SETTING_without-mkldnn := PYTHONPATH=$(CURDIR)/tests/without_mkldnn
-test-portable: $(addprefix test-on-,$(ON))  ## all tests in four kinds of arithmetic, one after the other: hours
+test-portable: $(addprefix test-on-,$(ON))  ## the tests of trained numbers in three other kinds of arithmetic
 
 test-on-%: $(INSTALLED)
-	$(SETTING_$*) .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(SETTING_$*) $(PYTEST) -m "$(PICK)"
 
 check: $(INSTALLED) wheel  ## lint, format, types, and the wheel away from this folder
 	.venv/bin/ruff check
@@ -33,7 +44,7 @@ check: $(INSTALLED) wheel  ## lint, format, types, and the wheel away from this 
 	.venv/bin/mypy
 	.ci/try-wheel dist/*.whl
 
-cluster-test: wheel      ## ray up over SSH, on a machine of its own within this one; as root, with sshd and rsync
+cluster-test: wheel      ## of test-all: ray up over SSH, on a machine of its own within this one; as root, with sshd and rsync
 	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest tests/cluster
 
 docs: $(INSTALLED)       ## the generated parts of docs/, and all of it as a site, build/site

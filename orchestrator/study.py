@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.errors import StudyFileError
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
 if TYPE_CHECKING:
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.session.session import Result
 
 
-def _find_working_folder(study: StudyFile, folder: Path) -> Path:
+def _find_working_folder(study: StudyFile, folder: StoredPath) -> Path:
     """The working folder of a study that was run into ``folder``; both may have been moved.
 
     The current folder where nothing tells: a folder that is gone is not created again.
     """
     if study.working_folder.is_dir():
         return study.working_folder
+    from auxtune.orchestrator.storage.address import is_local
+
     storage, parts = Path(study.options.storage), folder.parent.parts
     below = len(storage.parts)
-    is_beside = "://" not in study.options.storage and 0 < below < len(parts) and parts[-below:] == storage.parts
+    is_beside = is_local(folder) and 0 < below < len(parts) and parts[-below:] == storage.parts
     return Path(*parts[:-below]) if is_beside else Path.cwd()
 
 
@@ -48,7 +51,7 @@ class Study:
         return cls(read_study(Path(path), overrides))
 
     @classmethod
-    def from_folder(cls, folder: str | Path, overrides: Sequence[str] = ()) -> Study:
+    def from_folder(cls, folder: str | StoredPath, overrides: Sequence[str] = ()) -> Study:
         """The study that was run into ``folder``, from its ledger; relative paths start where its last session's did.
 
         The folders are those of the last session whose study folder exists: others may have run on another machine.
@@ -58,9 +61,9 @@ class Study:
         from auxtune.orchestrator.errors import Mistake
         from auxtune.orchestrator.record.events import Opened
         from auxtune.orchestrator.record.ledger import LedgerReader
-        from auxtune.orchestrator.storage.object_path import stored_path
+        from auxtune.orchestrator.storage.address import parse_path
 
-        folder = stored_path(str(folder)).resolve()
+        folder = parse_path(str(folder)).resolve()
         ledger = LedgerReader(folder / "ledger")
         opened = [event for event in ledger.read_new() if isinstance(event, Opened)]
         if not opened:
@@ -78,7 +81,7 @@ class Study:
         return cls(replace(study, options=options, working_folder=_find_working_folder(study, folder)), ledger)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> StoredPath:
         """Where the study is, or will be: ``<storage>/<study>``."""
         from auxtune.orchestrator.study_file.paths import locate_study
 

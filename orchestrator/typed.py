@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
-def quote_path(path: str | Path) -> str:
+def quote_path(path: str | StoredPath) -> str:
     """A path as a shell takes it.
 
-    >>> typed("studies/first"), typed("my studies/what?")
+    >>> quote_path("studies/first"), quote_path("my studies/what?")
     ('studies/first', "'my studies/what?'")
     """
     return shlex.quote(str(path))

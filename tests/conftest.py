@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from chromium import chromium
-from small_study import StudyRun, small_study
+from small_study import ENVIRONMENT, StudyRun, small_study
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token file into the home folder
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for part in ("URI", "USERNAME", "PASSWORD", "TOKEN"):  # else runs of tests would go to somebody's server
     os.environ.pop(f"MLFLOW_TRACKING_{part}", None)
+ENVIRONMENT.update(os.environ)
 
 
 @pytest.fixture

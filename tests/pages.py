@@ -10,11 +10,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from warm_commands import Nursery
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+STUDY_PAGES = (ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "mlflow.md")  # one study's
+FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")  # likewise
+IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
 MARKS = {
     "file": re.compile(r"file: (?P<name>[\w./-]+)(, (?P<rows>\d+) rows like these)?"),
     "not run": re.compile(r"not run: (?P<why>.+)"),
@@ -67,15 +75,36 @@ class Reader:
     """Follows pages in a folder, where nothing is downloaded and pip installs into that folder.
 
     ``smaller`` maps what a page says to what is typed in its place, to take less time; ``typed`` holds all commands.
+    ``is_warm``: commands are forked from a process that has imported the product, as it was at the start.
     """
 
     folder: Path
     smaller: dict[str, str] = field(default_factory=dict)
     typed: str = ""
+    is_warm: bool = True
     output: str = ""  # of the last command
+    _commands: str = str(Path(sys.executable).parent)
 
-    def follow(self, page: Path) -> None:
+    def follow(self, *pages: Path) -> None:
         """Do what each block says. Raises ``AssertionError`` naming the block whose promise does not hold."""
+        with self._warm() if self.is_warm else nullcontext():
+            for page in pages:
+                self._follow(page)
+
+    @contextmanager
+    def _warm(self) -> Iterator[None]:
+        """Have ``auxtune`` forked from one process meanwhile."""
+        with TemporaryDirectory(prefix="warm") as name:
+            nursery = Nursery(Path(name), self._environment())
+            nursery.write_command(Path(name))
+            cold, self._commands = self._commands, f"{name}{os.pathsep}{self._commands}"
+            try:
+                yield
+            finally:
+                self._commands = cold
+                nursery.close()
+
+    def _follow(self, page: Path) -> None:
         for block in blocks(page):
             if file := block.mark("file"):
                 text = block.text if file["rows"] is None else _numbered(block.text, int(file["rows"]))
@@ -114,7 +143,7 @@ class Reader:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AUXTUNE_")}
         site = str(self.folder / "site")
         return ours | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{self._commands}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "80",
             "HF_HOME": str(self.folder / "huggingface"),
             "HF_HUB_OFFLINE": "1",

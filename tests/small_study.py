@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import psutil
+from warm_commands import Nursery, WarmProcess
 
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Proposed, Told
 from auxtune.orchestrator.record.ledger import read_events
 
+ENVIRONMENT: dict[str, str] = {}  # before any test has changed it; conftest.py fills it
+Process: TypeAlias = WarmProcess | subprocess.Popen[str]
 STUDY = """\
 study: small
 primary: moods
@@ -52,6 +59,16 @@ def write_task(folder: Path, seed: int, rows: int = 900) -> None:
         (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
     meta = {"kind": "classification", "labels": ["bad", "good"], "metric": "accuracy", "pair": False}
     (folder / "meta.json").write_text(json.dumps(meta))
+
+
+@cache
+def start_nursery() -> Nursery:
+    """The process that this one's commands are forked from, in the environment that conftest.py has set."""
+    folder = tempfile.TemporaryDirectory(prefix="nursery")
+    nursery = Nursery(Path(folder.name), environment=ENVIRONMENT)
+    atexit.register(folder.cleanup)
+    atexit.register(nursery.close)
+    return nursery
 
 
 @dataclass
@@ -89,9 +106,12 @@ class StudyRun:
             if isinstance(e, (Proposed, Told))
         ]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Process:
         """``auxtune ARGUMENTS``, by default ``run study.yaml``, in the background."""
-        command = [sys.executable, "-m", "auxtune.orchestrator", *(arguments or ("run", "study.yaml"))]
+        arguments = arguments or ("run", "study.yaml")
+        if (nursery := start_nursery()).fits(dict(os.environ)):
+            return nursery.start(self.home, arguments)
+        command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
         return subprocess.Popen(
             command, cwd=self.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -103,7 +123,7 @@ class StudyRun:
         assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return out + err
 
-    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200) -> None:
+    def wait_for(self, condition: Callable[[], bool], process: Process, seconds: float = 200) -> None:
         """Wait until something is true of the running study."""
         end = time.monotonic() + seconds
         while not condition():
@@ -130,7 +150,7 @@ class StudyRun:
         return psutil.Process(int((folder / "alive").read_text()))
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Process) -> None:
     """SIGKILL a driver; its Ray dies with it, and this waits until it has."""
     children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
@@ -138,9 +158,20 @@ def kill(process: subprocess.Popen[str]) -> None:
     psutil.wait_procs(children, timeout=30)
 
 
+@cache
+def make_store() -> bytes:
+    """An empty store of runs as MLflow makes it, which takes seconds and comes out the same each time."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", folder)
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
 def small_study(home: Path) -> StudyRun:
     """The study file and its tasks in a folder: half a minute from start to answer, one trial at a time."""
     for name, seed in (("moods", 2), ("echoes", 4), ("noises", 5)):
         write_task(home / "tasks" / name, seed)
     (home / "study.yaml").write_text(STUDY)
+    (home / "mlflow.db").write_bytes(make_store())
     return StudyRun(home)

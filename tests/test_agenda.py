@@ -51,7 +51,7 @@ class World:
     )
 
     @property
-    def study(self):  # type: ignore[no-untyped-def]
+    def study(self):
         return parse_study(self.text, "study.yaml", self.folder, self.overrides)
 
     def session(self) -> Agenda:
@@ -80,7 +80,7 @@ class World:
         folder.mkdir(parents=True)
         if trial.proposal.continuation is not None:
             write_checkpoint(folder / "weights", {"encoder.weight": torch.zeros(2)}, {})
-        write_result(folder, Result(**{**vars(told), **changes}))  # type: ignore[arg-type]
+        write_result(folder, Result(**{**vars(told), **changes}))
 
     def attempt(self, trial: Trial) -> Path:
         return locate_attempt(self.folder, trial.id, len(trial.attempts))
@@ -158,7 +158,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_proposals_scores_and_selecti
     after = broken.session()
     broken.run(after)
     assert broken.events() == whole.events()
-    assert after.accounts.selected.selection == first.accounts.selected.selection  # type: ignore[union-attr]
+    assert after.accounts.selected.selection == first.accounts.selected.selection
     finished_before = sum(trial.told is not None for trial in Accounts(before._ledger.events).trials.values())
     assert sum(len(t.attempts) for t in after.accounts.trials.values()) <= len(after.accounts.trials) + 1
     assert finished_before == cut
@@ -238,7 +238,7 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
         assert (trial.id, len(trial.attempts)) == (0, attempt)
         agenda.ended(trial.id, attempt)
     assert agenda.accounts.trials[0].status == "failed"
-    assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)  # type: ignore[union-attr]
+    assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)
     following = agenda.next()
     assert following is not None and following.id == 1
 
@@ -253,7 +253,7 @@ def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:
 def test_no_more_is_proposed_than_there_is_room_for_while_nodes_come_and_go(world: World) -> None:
     """Ray's side of it: what the searcher hands out. Work that was lost waits for room as well."""
     agenda, slots = world.session(), [Slots(1, 0, 2, after_scaling=1)]
-    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots[-1])  # type: ignore
+    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots[-1])
 
     def asked(*names: str) -> list[int | None]:
         said = [searcher.suggest(name) for name in names]
@@ -279,7 +279,7 @@ def test_a_probe_takes_its_own_share_of_the_slots(world: World) -> None:
     slots = Slots(1, 1, 2, probes=Slots(1, 0.25, 8))
     probe, usual = Proposal(("a",), measure=(Measure("covariance"),)), Proposal(("p",))
     agenda = world.session()
-    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots)  # type: ignore
+    searcher = LedgerSearcher(agenda, lambda trial: trial.id, lambda trial: None, lambda: slots)
     assert searcher.suggest("a") is not None
     assert searcher._has_room(usual) and searcher._has_room(probe)
     assert searcher.suggest("b") is not None
@@ -347,9 +347,7 @@ def test_the_arms_of_confirm_share_seeds_steps_and_best_checkpoint_rule(world: W
     assert len({(r.steps, r.evaluate_every, r.evaluate, r.test, r.decay) for r in recipes}) == 1
     seeds = {
         arm: {p.seed for (p,) in per_seed}
-        for arm, per_seed in agenda._confirmation.arms(
-            agenda.accounts.selected.selection  # type: ignore[union-attr]
-        ).items()
+        for arm, per_seed in agenda._confirmation.arms(agenda.accounts.selected.selection).items()
     }
     assert len(set(map(frozenset, seeds.values()))) == 1
     searched = {trial.proposal.seed for trial in agenda.accounts.in_phase("search")}

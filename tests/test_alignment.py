@@ -32,6 +32,8 @@ from auxtune.trials.optimisation import build_adamw
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 ALIGNED = dataclasses.replace(MODEL, alignment="covariance")
 SIZES: dict[str, Any] = {
     "vocab_size": 50,

@@ -14,6 +14,8 @@ from auxtune.trials.batches import Collate, TaskBatches, batch_by_length
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.schedule import InterleavedSchedule, SampledSchedule, interleave_tasks
 
+pytestmark = pytest.mark.arithmetic
+
 HOST = torch.device("cpu")
 
 

@@ -12,6 +12,7 @@ from auxtune.orchestrator.cluster import bundle as bundles
 from auxtune.orchestrator.cluster.bundle import MANIFEST, pack, read_versions
 from auxtune.orchestrator.cluster.entrypoint import _unpack_bundle
 from auxtune.orchestrator.errors import AuxtuneError, StudyDataError
+from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
 STUDY = """
@@ -68,6 +69,22 @@ def test_a_study_finds_its_files_in_the_bundle_and_nowhere_else(study: StudyFile
     assert (bundle.folder / there.options.earlier / "rows.csv").exists()
     assert (bundle.folder / there.options.model.name / "config").exists()
     assert tasks["mood"].builtin == "mood"
+
+
+def test_an_encoder_goes_along_if_it_is_a_folder_and_not_if_it_is_in_a_package(
+    study: StudyFile, tmp_path: Path
+) -> None:
+    (study.folder / "encoder").mkdir()
+    (study.folder / "encoder" / "config.json").write_text("{}")
+    named = read_study(study.folder / "study.yaml", ["model.name=encoder"])
+    bundle = packed(named, tmp_path / "bundle")
+    manifest = json.loads((bundle.folder / MANIFEST).read_text())
+    there = parse_study(STUDY, "there", bundle.folder, manifest["overrides"])
+    assert (Path(resolve_model(there).name) / "config.json").is_relative_to(bundle.folder)
+    assert (Path(resolve_model(there).name) / "config.json").is_file()
+
+    packaged = read_study(study.folder / "study.yaml", ["model.name=package:some/encoder"])
+    assert not (packed(packaged, tmp_path / "other").folder / "files" / "encoder").exists()
 
 
 def test_the_digest_follows_content_overrides_and_nothing_else(study: StudyFile, tmp_path: Path) -> None:

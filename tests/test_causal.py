@@ -34,6 +34,8 @@ from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.tokens import encode_tasks
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 SIZE = len(SPECIAL) + len(WORDS)
 LLAMA: dict[str, Any] = {
     "vocab_size": SIZE,

@@ -10,6 +10,8 @@ import torch
 
 from auxtune.trials.checkpoint import FILE, DamagedCheckpointError, is_usable, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.arithmetic
+
 DOCUMENT = {"step": 3, "score": 0.1 + 0.2, "rounds": [["a", 1 / 3]], "none": None}
 
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from auxtune.orchestrator import cli, errors
+from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.registry import names
 
 EXPLAINED = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
@@ -172,6 +173,21 @@ def test_an_example_is_copied_once(tmp_path: Path) -> None:
     copy.write_text("mine")
     again = auxtune("examples", "cp", "quickstart.yaml", str(tmp_path))
     assert again.exit_code == 2 and "exists" in again.stderr and copy.read_text() == "mine"
+
+
+def test_an_example_brings_its_data_along(tmp_path: Path) -> None:
+    result = auxtune("examples", "cp", "tickets.yaml", str(tmp_path / "mine.yaml"))
+    assert result.stdout.splitlines() == [str(tmp_path / "mine.yaml"), str(tmp_path / "tickets")]
+    tasks = read_study(tmp_path / "mine.yaml").options.tasks.values()
+    assert tasks and all(task.path and (tmp_path / task.path).is_file() for task in tasks)
+
+
+def test_data_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "tickets").mkdir()
+    (tmp_path / "tickets" / "urgent.csv").write_text("mine")
+    assert auxtune("examples", "cp", "tickets.yaml", str(tmp_path)).exit_code == 0
+    assert (tmp_path / "tickets" / "urgent.csv").read_text() == "mine"
+    assert (tmp_path / "tickets" / "mood.csv").exists()
 
 
 def test_an_unknown_example_is_answered_with_those_there_are(tmp_path: Path) -> None:

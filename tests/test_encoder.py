@@ -34,6 +34,8 @@ from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 FAMILIES = {
     "bert": BertConfig(**SIZES, max_position_embeddings=40),

@@ -17,6 +17,8 @@ from auxtune.trials.batches import TaskBatches
 from auxtune.trials.encoded import EncodedSplit
 from auxtune.trials.recipe import ModelOptions
 
+pytestmark = pytest.mark.arithmetic
+
 STUDY = """
 study: x
 primary: p

@@ -10,6 +10,8 @@ import torch
 from auxtune.trials.probes.gains import Gains, Loss, gains
 from auxtune.trials.probes.steps import build_sgd_rule
 
+pytestmark = pytest.mark.arithmetic
+
 ORDERS: tuple[Literal["exact", "first"], ...] = ("exact", "first")
 
 

@@ -26,6 +26,8 @@ from auxtune.trials.probes.measuring import compute_pooled_features
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import SIZE, Sketch
 
+pytestmark = pytest.mark.arithmetic
+
 __all__ = ["folders"]  # a fixture
 CPU = torch.device("cpu")
 

@@ -21,6 +21,8 @@ from auxtune.trials.probes import head_importance as module
 from auxtune.trials.probes.head_importance import head_importance, instance_importance
 from auxtune.trials.probes.probe import ProbeError, Subject
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -12,6 +12,8 @@ from auxtune.trials.encoder import build_encoder
 from auxtune.trials.probes.heads import find_heads
 from auxtune.trials.probes.probe import ProbeError
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_heads_of_every_family_are_found(family: str) -> None:

@@ -20,6 +20,8 @@ from auxtune.trials.probes.hidden_states import hidden_states
 from auxtune.trials.probes.probe import ProbeError, Subject
 from auxtune.trials.probes.shared_texts import make_shared_texts
 
+pytestmark = pytest.mark.arithmetic
+
 __all__ = ["folders"]  # a fixture
 TEXTS = make_shared_texts(EVERY_KIND, 40)
 

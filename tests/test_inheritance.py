@@ -14,6 +14,8 @@ from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 
 def leg(folder: Path, name: str, begin: Path | None = None, steps: int = 6) -> TrainingRun:
     recipe = single(name, keep="last", steps=steps, seed=len(folder.name))

@@ -13,6 +13,8 @@ from synthetic_tasks import MODEL, TASKS
 from auxtune.trials.probes.label_moments import build_label_columns, label_moments
 from auxtune.trials.probes.probe import ProbeError
 
+pytestmark = pytest.mark.arithmetic
+
 EXPECTED = {"sign": 1, "share.of": 1, "topics": 3, "thirds": 3}
 
 

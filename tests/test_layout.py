@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -14,8 +15,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "trials", "selectors", "examples")
-SOURCES = sorted(path for folder in (*PACKAGES, "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
+SMALL = 40  # lines, under which a module is a paragraph of another file, unless many need it
+# Small modules that one module imports, and why each is a file.
+ALONE = {
+    "auxtune.orchestrator.cluster.file_check": "the entry of doctor on a file, over four files of rules",
+    "auxtune.orchestrator.usage_reports": "has to run before the first import of what would report",
+}
+SOURCES = sorted(path for folder in ("auxtune", *PACKAGES, "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 400
+LOOK_IN_A_WORKER = """
+import ray
+
+@ray.remote
+def look():
+    import auxtune, auxtune.selectors.registry
+    return auxtune.__file__, auxtune.selectors.registry.__file__, auxtune.Study.__module__
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+print(*ray.get(look.remote()))
+"""
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "misc", "common"}
 
 
@@ -52,6 +70,53 @@ def test_pytest_starts_as_a_module_in_the_root() -> None:
     assert "pytest" in in_root("-m", "pytest", "--version")
 
 
+def test_the_root_package_looks_into_this_checkout_whatever_else_is_on_the_path() -> None:
+    code = (
+        "import auxtune, auxtune.orchestrator, auxtune.selectors.registry, selectors\n"
+        "print(auxtune.__file__, auxtune.orchestrator.__file__, auxtune.selectors.registry.__file__, auxtune.Study)"
+    )
+    *files, study = in_root("-c", code).split(maxsplit=3)
+    assert files == [
+        str(ROOT / name) for name in ("auxtune/__init__.py", "orchestrator/__init__.py", "selectors/registry.py")
+    ]
+    assert "auxtune.orchestrator.study.Study" in study
+
+
+def test_the_root_package_loads_nothing_until_it_is_asked() -> None:
+    code = (
+        "import auxtune, sys; print(dir(auxtune)); print([name for name in sys.modules if name.startswith('auxtune.')])"
+    )
+    shown, loaded = in_root("-c", code).splitlines()
+    assert {"Study", "load_model", "simulate"} <= set(ast.literal_eval(shown)) and loaded == "[]"
+
+
+def test_what_the_root_package_has_not_is_an_attribute_error() -> None:
+    import auxtune
+
+    with pytest.raises(AttributeError, match="studio"):
+        auxtune.studio  # noqa: B018 - asking is the test
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_root_on_path", [True, False])
+def test_workers_of_ray_find_the_root_package(is_root_on_path: bool, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LOOK_IN_A_WORKER)
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    environment |= {"PYTHONPATH": str(ROOT)} if is_root_on_path else {}
+    home = ROOT if is_root_on_path else tmp_path
+    run = subprocess.run(
+        [sys.executable, str(program)], cwd=home, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    ours = ("auxtune/__init__.py", "selectors/registry.py")
+    assert run.stdout.split() == [*(str(ROOT / name) for name in ours), "auxtune.orchestrator.study"]
+
+
+def test_type_checkers_find_the_root_package() -> None:
+    assert (ROOT / ".typing" / "auxtune" / "__init__.py").resolve() == ROOT / "auxtune" / "__init__.py"
+
+
 @pytest.mark.parametrize("folder", PACKAGES)
 def test_type_checkers_find_the_folder(folder: str) -> None:
     assert (ROOT / ".typing" / "auxtune" / folder).resolve() == ROOT / folder
@@ -74,6 +139,18 @@ def test_no_function_of_the_product_goes_on_for_more_than_a_screen() -> None:
                 first = node.body[min(1, len(node.body) - 1)] if ast.get_docstring(node) else node.body[0]
                 longest[f"{path.name}:{node.name}"] = (node.body[-1].end_lineno or 0) - first.lineno + 1
     assert len(longest) > 2000 and {name: lines for name, lines in longest.items() if lines > 40} == {}
+
+
+def test_a_small_module_has_more_than_one_importer() -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "house.py"), "--json"], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["modules"] > 100 and found["modules_with_one_importer"] > 0
+    assert set(found["small_modules_with_one_importer"]) <= set(ALONE), (
+        f"under {SMALL} lines: fold it into its importer"
+    )
 
 
 def test_the_files_that_pages_name_are_there() -> None:

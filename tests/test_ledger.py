@@ -13,8 +13,8 @@ from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record import segments
 from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, read_event, write_event
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.storage import placing
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
+from auxtune.trials import durable
 
 PROBLEM = Problem((TaskInfo("a", "classification", 100), TaskInfo("b", "token", 50)), primary="a")
 
@@ -101,7 +101,7 @@ def test_a_write_that_succeeded_unheard_is_recognised(tmp_path: Path, monkeypatc
         monkeypatch.undo()
         raise OSError("the reply was lost")
 
-    monkeypatch.setattr(placing, "sync", lose_the_reply)
+    monkeypatch.setattr(durable, "sync", lose_the_reply)
     with pytest.raises(LedgerError, match="lost"):
         ledger.flush()
     ledger.append(proposed(1))

@@ -19,7 +19,8 @@ from auxtune.orchestrator.record import ledger as module
 from auxtune.orchestrator.record import segments
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader, read_events
-from auxtune.orchestrator.storage.object_path import stored_path
+from auxtune.orchestrator.record.segments import Segments
+from auxtune.orchestrator.storage.address import parse_path
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "local":
         return tmp_path / "ledger"
     request.getfixturevalue("server")
-    return stored_path(f"s3://{BUCKET}/{tmp_path.name}/ledger")
+    return parse_path(f"s3://{BUCKET}/{tmp_path.name}/ledger")
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_the_head_names_the_first_segment_before_there_is_a_second(
     def fail(*_: object) -> bool:
         raise OSError("no second segment")
 
-    monkeypatch.setattr(segments, "create", fail)
+    monkeypatch.setattr(Segments, "create", fail)
     with pytest.raises(LedgerError, match="no second segment"):
         Ledger(folder, opened("two"))
     assert head_of(folder)["number"] == 1
@@ -189,7 +190,7 @@ def test_a_head_that_lags_is_no_damage_if_it_names_a_segment_that_is_there(folde
 
 def _write_until_killed(folder: Path) -> None:
     ledger = written(folder, 3)
-    segments.replace_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    Segments.replace_head = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, method-assign]
     record(ledger, 3)
 
 
@@ -212,7 +213,7 @@ def test_a_disk_that_fills_up_at_the_head_is_reported_and_the_event_is_durable(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segments, "replace_text", full)
+    monkeypatch.setattr(Segments, "replace_head", full)
     ledger.append(Tracked(id=2, run_id="r2"))
     for _ in range(2):  # it is not forgotten, though no event waits any more
         with pytest.raises(LedgerError, match=r"cannot be written \(No space left"):
@@ -262,6 +263,6 @@ def test_a_head_that_appears_after_it_was_looked_for_is_not_missing(
     """As a reader meets it that looks for the head just before a study's first one."""
     written(folder, 2)
     answers = iter([None])
-    read = segments.Segments.read_head
-    monkeypatch.setattr(segments.Segments, "read_head", lambda self: next(answers, read(self)))
+    read = Segments.read_head
+    monkeypatch.setattr(Segments, "read_head", lambda self: next(answers, read(self)))
     assert len(read_events(folder)) == 2

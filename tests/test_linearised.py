@@ -19,6 +19,8 @@ from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes.output_gradients import draw_rows, output_gradients
 from auxtune.trials.probes.probe import Subject
 
+pytestmark = pytest.mark.arithmetic
+
 WIDTH = 12
 
 

@@ -24,6 +24,8 @@ from auxtune.trials.errors import DataError
 from auxtune.trials.loaded_model import Prediction
 from auxtune.trials.model_folder import ABOUT, HEADS, ModelFolderError
 
+pytestmark = pytest.mark.arithmetic
+
 KINDS: dict[str, Kind] = {
     "single": "classification",
     "pair": "classification",

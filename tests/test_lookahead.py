@@ -22,6 +22,8 @@ from auxtune.trials.probes.probe import Arrays, ProbeError
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.train_step import TrainStep
 
+pytestmark = pytest.mark.arithmetic
+
 NAMES = ("sign", "share.of", "tags", "topics")
 RECIPE = recipe_of(NAMES, steps=40, learning_rate=3e-3, batch_size=6)
 FORMS = [{"step": step, "order": order} for step in ("sgd", "optimiser") for order in ("exact", "first")]

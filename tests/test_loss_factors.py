@@ -11,6 +11,8 @@ from synthetic_tasks import RECIPE, single, start
 
 from auxtune.trials.recipe import Recipe
 
+pytestmark = pytest.mark.arithmetic
+
 TINY_NORM, HUGE_NORM = 1e-3, 1e6  # one that clips every gradient here, one that clips none
 
 

@@ -33,6 +33,8 @@ from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 TEXT = """
 study: {study}
 primary: sign

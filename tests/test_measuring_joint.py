@@ -11,6 +11,8 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 
+pytestmark = pytest.mark.arithmetic
+
 EXACT = "{name: tag, probe_every: 2, order: exact}"
 FIRST = "{name: tag, probe_every: 2, order: first}"
 

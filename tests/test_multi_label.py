@@ -24,6 +24,8 @@ from auxtune.trials.metrics import score
 from auxtune.trials.model import MultiLabelHead
 from auxtune.trials.tokens import encode_tasks
 
+pytestmark = pytest.mark.arithmetic
+
 Row = Mapping[str, Any]
 TOPICS = ("access", "billing", "product")
 SETS = ([], ["billing"], ["access", "product"], ["product"])

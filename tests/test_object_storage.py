@@ -25,14 +25,14 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts, read_texts
-from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
+from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
 from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.segments import RANGE, Segments
-from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
-from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.storage.placing import create, delete_tree, size_of, write_whole
-from auxtune.orchestrator.storage.published import POINTER, local_copy, publish, upload, whole
+from auxtune.orchestrator.storage.address import is_local, parse_path, store_of
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.object_store import POINTER, ObjectStore
+from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.probes.shared_texts import make_shared_texts
 from auxtune.trials.result import Cost
@@ -55,36 +55,39 @@ def entry(maker: str) -> Entry:
 
 
 def test_a_place_in_a_store_reads_like_a_path() -> None:
-    path = stored_path("s3://bucket/studies/")
-    assert isinstance(path, Path) and str(path / "a" / "ledger") == "s3://bucket/studies/a/ledger"
+    path = parse_path("s3://bucket/studies/")
+    assert not is_local(path) and str(path / "a" / "ledger") == "s3://bucket/studies/a/ledger"
     assert str((path / "a").parent) == "s3://bucket/studies" and (path / "a.json").name == "a.json"
-    assert path.resolve() == path == path.absolute() and path.is_absolute()
+    assert path.resolve() == path == path.absolute()
     copy = pickle.loads(pickle.dumps(path / "a"))
     assert type(copy) is ObjectPath and copy == path / "a" and str(copy) == "s3://bucket/studies/a"
-    assert stored_path("studies") == Path("studies") and type(stored_path("/s3:/x")) is type(Path())
+    assert sorted([path / "b", path / "a"]) == [path / "a", path / "b"] and len({path, copy.parent}) == 1
+    assert parse_path("studies") == Path("studies") and is_local(parse_path("/s3:/x"))
 
 
 def test_what_would_take_it_for_a_file_of_this_machine_is_refused() -> None:
     path = ObjectPath("s3://bucket/x")
-    for attempt in (lambda: os.fspath(path), lambda: np.load(path), lambda: path.rename("/tmp/y"), path.touch):
-        with pytest.raises(TypeError, match="s3://bucket/x: is in an object store"):
-            attempt()
+    for attempt in (os.fspath, np.load, Path, open):
+        with pytest.raises(TypeError, match="ObjectPath"):
+            attempt(path)
+    assert not {"rename", "touch", "link_to", "symlink_to"} & {*dir(path)}
     with pytest.raises(ValueError, match="mode 'a'"):
-        path.open("a")
+        path.open("a")  # type: ignore[call-overload]
 
 
 def test_files_and_folders(home: ObjectPath) -> None:
+    store = store_of(home)
     assert not home.exists() and not home.is_dir() and list(home.glob("*")) == []
     with pytest.raises(FileNotFoundError):
         (home / "a").read_bytes()
     with pytest.raises(FileNotFoundError):
         list(home.iterdir())
     before = time.time()
-    write_whole(home / "deep" / "a.txt", lambda file: file.write("α\nβ\n".encode()))
+    store.replace(home / "deep" / "a.txt", lambda file: file.write("α\nβ\n".encode()))
     (home / "b").write_text("1")
     (home / "b").write_text("22")
     assert home.is_dir() and (home / "deep").is_dir() and not (home / "b").is_dir() and (home / "b").is_file()
-    assert sorted(path.name for path in home.iterdir()) == ["b", "deep"] and size_of(home) == 8
+    assert sorted(path.name for path in home.iterdir()) == ["b", "deep"] and store.measure_size(home) == 8
     with (home / "deep" / "a.txt").open(encoding="utf-8") as file:
         assert file.readlines() == ["α\n", "β\n"]
     for path in (home / "b", home, home / "deep"):
@@ -92,20 +95,21 @@ def test_files_and_folders(home: ObjectPath) -> None:
     assert (home / "b").stat().st_size == 2
     (home / "b").unlink()
     (home / "b").unlink(missing_ok=True)
-    delete_tree(home)
-    delete_tree(home)
+    store.delete(home)
+    store.delete(home)
     assert not home.exists()
 
 
 def test_of_many_who_create_a_name_one_does_and_that_stays(home: ObjectPath) -> None:
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda number: create(home / "name", str(number).encode()), range(8)))
+        won = list(pool.map(lambda number: store_of(home).create(home / "name", str(number).encode()), range(8)))
     assert won.count(True) == 1 and (home / "name").read_bytes() == str(won.index(True)).encode()
 
 
 def test_what_was_created_though_the_reply_was_lost_is_known_as_our_own(home: ObjectPath) -> None:
-    assert create(home / "name", b"mine") and create(home / "name", b"mine")
-    assert not create(home / "name", b"another's")
+    store = store_of(home)
+    assert store.create(home / "name", b"mine") and store.create(home / "name", b"mine")
+    assert not store.create(home / "name", b"another's")
 
 
 def test_a_missing_bucket_is_named() -> None:
@@ -148,23 +152,24 @@ def test_a_heartbeat_keeps_a_second_driver_away(home: ObjectPath, monkeypatch: p
 
 
 def test_a_folder_is_there_with_its_pointer_and_not_before(home: ObjectPath, tmp_path: Path) -> None:
+    store = ObjectStore()
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").write_text("1")
-    upload(tmp_path, home / "half-done")
-    assert whole(home) is None
-    assert publish(tmp_path, home, lambda: False, lambda: home)
+    store.upload(tmp_path, home / "half-done")
+    assert store.find_published(home) is None
+    assert store.publish(tmp_path, home, lambda: False, lambda: home)
     (tmp_path / "deep" / "file").write_text("2")
-    assert not publish(tmp_path, home, lambda: True, lambda: home), "what is there and of use stays"
-    found = whole(home)
+    assert not store.publish(tmp_path, home, lambda: True, lambda: home), "what is there and of use stays"
+    found = store.find_published(home)
     assert found is not None
-    with local_copy(found) as copy:
+    with store.fetch(found) as copy:
         assert (copy / "deep" / "file").read_text() == "1"
     assert not copy.exists()
     assert sorted(path.name for path in home.iterdir()) == sorted([POINTER, found.name, "half-done"])
-    assert publish(tmp_path, home, lambda: False, lambda: home), "what is of no use gives way"
-    again = whole(home)
+    assert store.publish(tmp_path, home, lambda: False, lambda: home), "what is of no use gives way"
+    again = store.find_published(home)
     assert again is not None and again != found and (again / "deep" / "file").read_text() == "2"
-    with local_copy(home / "nothing") as copy:
+    with store.fetch(home / "nothing") as copy:
         assert list(copy.iterdir()) == []
 
 
@@ -185,7 +190,7 @@ def test_evidence_is_kept_once_and_checked(home: ObjectPath) -> None:
     assert found is not None and found.study == f"study {won.index(True)}", "one's entry with another's arrays"
     assert (store.arrays("key")["x"] == arrays["x"] + won.index(True)).all()
     assert list(store) == ["key"]
-    folder = whole(store.root / "key")
+    folder = store_of(home).find_published(home / FOLDER / "key")
     assert folder is not None
     (folder / "arrays.npz").write_bytes(b"damaged")
     assert store.find("key") is None
@@ -242,15 +247,15 @@ def test_patience_outlasts_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
         back.start()
         with pytest.raises(StorageError):
             path.read_text()
-        with patient():
-            assert not create(path, b"2")
+        with survive_silence():
+            assert not store_of(path).create(path, b"2")
         back.join()
         assert path.read_text() == "1"
 
 
 def test_patience_ends(nobody: pytest.MonkeyPatch) -> None:
     nobody.setenv("AUXTUNE_STORAGE_PATIENCE", "1")
-    with pytest.raises(StorageError), patient():
+    with pytest.raises(StorageError), survive_silence():
         ObjectPath(f"s3://{BUCKET}/x").write_text("1")
 
 
@@ -306,7 +311,7 @@ def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> No
     assert store.create("run", entry("small 1"), None, lambda folder: write_checkpoint(folder, tensors, {"tasks": []}))
     kept = store.weights("run")
     assert kept is not None
-    with local_copy(kept) as folder:
+    with store_of(kept).fetch(kept) as folder:
         read, document = read_checkpoint(folder)
     assert torch.equal(read["encoder.weight"], tensors["encoder.weight"]) and document == {"tasks": []}
 
@@ -321,7 +326,7 @@ def test_the_other_store_is_asked_the_same_way(monkeypatch: pytest.MonkeyPatch) 
     """No GCS server is at hand; that one cannot be reached must not look as if there were nothing."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(gcsfs.retry.asyncio, "sleep", _no_sleep)
-    path = stored_path("gs://bucket/studies")
+    path = parse_path("gs://bucket/studies")
     for question in (path.is_dir, path.exists, lambda: read_events(path / "ledger")):
         with pytest.raises(StorageError, match=r"gs://bucket/studies.*Cannot connect to host 127.0.0.1:9"):
             question()

@@ -15,8 +15,8 @@ from small_study import StudyRun, kill
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.record.accounts import read_accounts
+from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.placing import delete_tree
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_a_killed_study_goes_on_and_the_next_one_takes_its_evidence(stored: Stor
     stored.finish("export", str(stored.folder), "--to", "model")
     assert (stored.home / "model" / "model.safetensors").is_file()
     for made in ("again.html", "model"):
-        delete_tree(stored.home / made)
+        store_of(stored.home).delete(stored.home / made)
     assert sorted(path.name for path in stored.home.iterdir()) == [
         "mlartifacts",
         "mlflow.db",

@@ -21,6 +21,8 @@ from auxtune.trials.probes.output_gradients import Drawn, draw_rows, output_grad
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import RowSketch
 
+pytestmark = pytest.mark.arithmetic
+
 CPU = torch.device("cpu")
 
 

@@ -14,6 +14,8 @@ from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.probe import OPTIONS, LookaheadOptions, ProbeError
 from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, load_final_probe, load_running_probe
 
+pytestmark = pytest.mark.arithmetic
+
 
 def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}

@@ -33,6 +33,8 @@ from auxtune.trials.losses import compute_constant_loss, score_losses
 from auxtune.trials.progress import Progress, describe_run
 from auxtune.trials.recipe import ModelOptions
 
+pytestmark = pytest.mark.arithmetic
+
 ALL = {**TASKS, "words": words_task()}
 BY_LOSS = dataclasses.replace(RECIPE, search_score="loss")
 BASE = load_base(ModelOptions(max_length=16))

@@ -21,6 +21,8 @@ from auxtune.trials.progress import Progress
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.training import TrainingRun
 
+pytestmark = pytest.mark.arithmetic
+
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -24,6 +24,8 @@ from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Result
 from auxtune.trials.schedule import TaskSchedule
 
+pytestmark = pytest.mark.arithmetic
+
 ALIGNED = dataclasses.replace(MODEL, alignment="covariance")
 CASES: dict[str, tuple[Recipe, Callable[[], TaskSchedule | None]]] = {
     "cycle": (RECIPE, lambda: None),

@@ -20,6 +20,8 @@ from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.schedule import build_schedule
 
+pytestmark = pytest.mark.arithmetic
+
 TRANSFER = dataclasses.replace(RECIPE, source_tasks=("share.of", "tags"), steps=24)  # sign has half of the steps
 STUDY: dict[str, Any] = {
     "study": "x",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
-from pages import COMMANDS, MARKS, PAGES, ROOT, Block, Reader, blocks
+from pages import COMMANDS, IN_A_CLONE, MARKS, PAGES, ROOT, Block, Reader, blocks
 
 from auxtune.orchestrator import errors
 from auxtune.orchestrator.record.events import Event
@@ -25,18 +24,8 @@ from auxtune.trials.result import FailureReason
 README, GUIDE, METHODS = ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "selectors.md"
 OWN = ROOT / "docs" / "adding-a-selector.md"
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-STUDY_PAGES = (README, GUIDE, ROOT / "docs" / "mlflow.md")  # both go on with the README's study
-FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")  # likewise
-IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
-TOGETHER = {*STUDY_PAGES, *FIRST_PAGES, IN_A_CLONE}
-OTHER_PAGES = [page for page in PAGES if page not in TOGETHER and any(block.runs for block in blocks(page))]
 SHIPPED = [method for known in (SELECTORS, INNER) for method in known.describe() if method.name in known.shipped]
 FILLED_LATER = {"demo-output", "thompson-seeds"}  # places for measured numbers
-SMALL = ["training.steps=20", "confirm.seeds=1", "budget.trials=7", "resources.concurrent=2"]
-SMALLER = {
-    "auxtune run study.yaml": f"auxtune run study.yaml --set {' --set '.join(SMALL)}",
-    'Study.from_yaml("study.yaml")': f'Study.from_yaml("study.yaml", {SMALL})',
-}
 
 
 def text_of(page: Path) -> str:
@@ -49,43 +38,6 @@ def rows_of(page: Path, words: str) -> dict[str, list[str]]:
     assert table is not None, f"{page.name}: there is no table after {words!r}"
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
     return {first.strip("` "): rest for first, *rest in cells[2:]}
-
-
-@pytest.mark.slow
-def test_the_readme_and_the_guide_can_be_followed(tmp_path: Path) -> None:
-    reader = Reader(tmp_path, SMALLER)
-    for page in STUDY_PAGES:
-        reader.follow(page)
-    assert all(typed in reader.typed for typed in SMALLER.values())
-    answer = json.loads((tmp_path / "studies" / "urgent-tickets" / "selection.json").read_text())
-    assert answer["primary"] == "urgent" and answer["lift"]["single_task"]["seeds"] == 1
-
-
-@pytest.mark.slow
-def test_the_first_study_leads_to_a_model_that_predicts(tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
-    for page in FIRST_PAGES:
-        reader.follow(page)
-    answer = json.loads((tmp_path / "studies" / "better" / "selection.json").read_text())
-    assert answer["primary"] == "better" and answer["lift"]["single_task"]["seeds"] == 4
-    assert {path.name for path in (tmp_path / "models").iterdir()} == {"better", "again", "third"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", OTHER_PAGES, ids=lambda page: page.name)
-def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
-    Reader(tmp_path).follow(page)
-
-
-@pytest.mark.slow
-def test_a_task_kind_can_be_added_as_its_page_says(tmp_path: Path) -> None:
-    for folder in ("orchestrator", "trials", "selectors", "examples"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    # Links to those folders, where the reader's Python looks first.
-    shutil.copytree(ROOT / ".typing", tmp_path / "site", symlinks=True)
-    Reader(tmp_path).follow(IN_A_CLONE)
-    answer = json.loads((tmp_path / "studies" / "verdicts" / "selection.json").read_text())
-    assert answer["lift"]["single_task"]["metric"] == "spearman"
 
 
 def test_every_file_that_names_a_task_kind_is_on_its_page() -> None:
@@ -121,7 +73,7 @@ def names_a_kind(file: Path) -> bool:
 def test_a_reader_notices_what_does_not_hold(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(page)
     with pytest.raises(AssertionError, match=r"page\.md:"):
-        Reader(tmp_path).follow(tmp_path / "page.md")
+        Reader(tmp_path, is_warm=False).follow(tmp_path / "page.md")
 
 
 def test_blocks_are_in_languages_and_under_comments_that_are_understood() -> None:

@@ -13,6 +13,7 @@ import pytest
 from small_study import write_task
 from written_study import written_study
 
+from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.written_signs import write_any_sign
 
 ENCODINGS = ("latin-1", "ascii", "ascii:strict", "cp1252", "utf-8")
@@ -40,8 +41,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def said(home: Path, encoding: str, *arguments: str) -> str:
-    """What a command prints, which must be in that encoding to the last byte."""
+def print_to(encoding: str, *arguments: str) -> str:
+    """What a command prints to an output of that encoding, in this process."""
+    written = io.BytesIO()
+    name, _, errors = encoding.partition(":")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=name, errors=errors or "strict"))
+        patch.setenv("COLUMNS", "100")
+        main.main(list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        return written.getvalue().decode(name)
+
+
+def print_in_process(home: Path, encoding: str, *arguments: str) -> str:
+    """The same in a process of its own, whose output is of that encoding from its start."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "100"}
     command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
     run = subprocess.run(command, cwd=home, env=environment, capture_output=True, check=False, timeout=300)
@@ -54,30 +67,35 @@ def said(home: Path, encoding: str, *arguments: str) -> str:
     "arguments",
     [("validate", "study.yaml"), ("selectors",), ("status", "studies/small"), ("list", "studies"), ("--help",)],
 )
-@pytest.mark.slow
-def test_commands_print_in_any_encoding(home: Path, encoding: str, arguments: tuple[str, ...]) -> None:
-    assert len(said(home, encoding, *arguments)) > 100
+def test_commands_print_in_any_encoding(
+    home: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(home)
+    assert len(print_to(encoding, *arguments)) > 100
 
 
-@pytest.mark.slow
-def test_signs_become_what_one_would_type_for_them(home: Path) -> None:
-    assert "lift ≥:" in said(home, "utf-8", "validate", "study.yaml")
-    assert "lift >=:" in said(home, "latin-1", "validate", "study.yaml")
-    assert "lift >=:" in said(home, "ascii", "validate", "study.yaml")
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
+def test_a_process_prints_in_the_encoding_of_its_output(home: Path, encoding: str) -> None:
+    assert len(print_in_process(home, encoding, "status", "studies/small")) > 100
 
 
-@pytest.mark.slow
+def test_signs_become_what_one_would_type_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    assert "lift ≥:" in print_to("utf-8", "validate", "study.yaml")
+    assert "lift >=:" in print_to("latin-1", "validate", "study.yaml")
+    assert "lift >=:" in print_to("ascii", "validate", "study.yaml")
+
+
 def test_letters_become_what_they_can_be_had_from_again(home: Path) -> None:
     listing = ("list", str(home / "studies"), "--json")
-    assert "größe 日本" in said(home, "utf-8", *listing)
-    assert "größe \\u65e5\\u672c" in said(home, "latin-1", *listing)
-    assert "gr\\u00f6\\u00dfe \\u65e5" in said(home, "ascii", *listing)
+    assert "größe 日本" in print_to("utf-8", *listing)
+    assert "größe \\u65e5\\u672c" in print_to("latin-1", *listing)
+    assert "gr\\u00f6\\u00dfe \\u65e5" in print_to("ascii", *listing)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_json_says_the_same_in_any_encoding(home: Path, encoding: str) -> None:
-    [content] = json.loads(said(home, encoding, "list", str(home / "studies"), "--json"))
+    [content] = json.loads(print_to(encoding, "list", str(home / "studies"), "--json"))
     assert content["folder"] == str(home / "studies" / "small")
 
 

@@ -152,26 +152,34 @@ budget: {trials: 3}
 tracking: {uri: "sqlite:///mlflow.db"}
 """
 
-# Files of the product in which a function was called, by process, until the first training step of a trial.
+# When each file of the product was first called, by process, until the first training step of a trial. A profile slows
+# a process down, so only those have one that import the product: Ray's own would start too slowly on a busy machine.
 TRACER = """
-import os, sys, threading, time
-seen, folder, done = set(), {folder!r}, []
+import atexit, json, os, sys, threading, time
+folder, seen = {folder!r}, {{}}
+class Waiting:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "auxtune":
+            sys.meta_path.remove(self)
+            atexit.register(finish, None)
+            threading.setprofile(note)
+            sys.setprofile(note)
 def note(frame, event, argument):
-    if event != "call" or done:
+    if event != "call":
         return
-    file = frame.f_code.co_filename
-    named = any(f"/{{room}}/" in file for room in ("orchestrator", "trials", "selectors"))
-    if named and frame.f_code.co_name != "<module>":
-        seen.add(file)
-        if file.endswith("trials/training.py") and frame.f_code.co_name == "advance":
-            done.append(True)
-            finish()
-def finish():
-    with open(os.path.join(folder, f"files-{{os.getpid()}}"), "w") as out:
-        out.write("\\n".join(sorted(seen)))
-import atexit
-atexit.register(finish)
-sys.setprofile(note); threading.setprofile(note)
+    code = frame.f_code
+    file = code.co_filename
+    if file not in seen and file.startswith({homes!r}) and code.co_flags & 1:  # in a function
+        seen[file] = time.time()
+    if code.co_name == "advance" and file.endswith("trials/training.py"):
+        threading.setprofile(None)
+        sys.setprofile(None)
+        atexit.unregister(finish)
+        finish(time.time())
+def finish(step):
+    with open(os.path.join(folder, f"files-{{os.getpid()}}.json"), "w") as out:
+        json.dump({{"files": seen, "step": step}}, out)
+sys.meta_path.insert(0, Waiting())
 """
 
 
@@ -192,22 +200,40 @@ def measure_runs() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
-        (folder / "site").mkdir()
-        (folder / "site" / "sitecustomize.py").write_text(TRACER.format(folder=name), encoding="utf-8")
         loaded = {
             "modules_loaded_by_help": count_loaded(["--help"], folder),
             "modules_loaded_by_plan": count_loaded(["plan", "study.yaml"], folder),
         }
-        environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "RAY_AUTH_MODE": "disabled"}
-        subprocess.run(
-            [sys.executable, "-m", "auxtune.orchestrator", "run", "study.yaml"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        taking_part = {line for file in folder.glob("files-*") for line in file.read_text().splitlines()}
-    return {**loaded, "files_to_the_first_training_step": len(taking_part)}
+        driver, worker = trace_first_step(folder)
+    return {
+        **loaded,
+        "files_to_the_first_training_step": len(driver | worker),
+        "files_of_the_driver": sorted(driver),
+        "files_of_the_worker": sorted(worker - driver),
+    }
+
+
+def trace_first_step(folder: Path) -> tuple[set[str], set[str]]:
+    """The files that take part from ``auxtune run`` to the first training step: the driver's, and its worker's."""
+    site = folder / "site"
+    site.mkdir()
+    homes = tuple(f"{ROOT / home}{os.sep}" for home in FOLDERS)
+    (site / "sitecustomize.py").write_text(TRACER.format(folder=str(folder), homes=homes), encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "auxtune.orchestrator", "run", "study.yaml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(site), "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    traces = [json.loads(path.read_text()) for path in folder.glob("files-*.json")]
+    first = min((trace for trace in traces if trace["step"]), key=lambda trace: float(trace["step"]))
+    called = {"driver": set[str](), "worker": set[str]()}
+    for trace in traces:
+        if trace is first or not trace["step"]:  # other workers took their own first steps later
+            files = (file for file, began in trace["files"].items() if began <= first["step"])
+            called["worker" if trace is first else "driver"].update(str(Path(file).relative_to(ROOT)) for file in files)
+    return called["driver"], called["worker"]
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from transformers.utils import logging
 
 from auxtune.trials.alignment import align_embeddings, find_embedding_layer
 from auxtune.trials.hub import explain_refusal, use_cache_if_offline
+from auxtune.trials.model_package import ModelPackageError, locate_model
 from auxtune.trials.recipe import ModelOptions, Pooling
 from auxtune.trials.tokenizer import PAD, VOCABULARY
 from auxtune.trials.tried_encoder import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
@@ -178,6 +179,7 @@ def load_base(options: ModelOptions) -> BaseEncoder:
         _keep_layers(config, options)
         base = _build_base(config, None, None)
     else:
+        options = _locate_files(options)
         config = _read_config(options)
         _keep_layers(config, options)
         weights = _read_weights(options, config)
@@ -210,6 +212,13 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
     with _silence():
         encoder.module.save_pretrained(folder)
     return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
+
+
+def _locate_files(options: ModelOptions) -> ModelOptions:
+    try:
+        return replace(options, name=locate_model(options.name))
+    except ModelPackageError as error:
+        raise _explain_refusal(options, str(error)) from error
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:

@@ -11,11 +11,13 @@ import copy
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxtune.trials.data.cells import Words
 from auxtune.trials.errors import DataError, DataProblem
+from auxtune.trials.model_package import ModelPackageError, locate_model
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Pieces
 
@@ -93,6 +95,10 @@ def _load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
 
     from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 
+    try:
+        options = replace(options, name=locate_model(options.name))
+    except ModelPackageError as error:
+        raise DataError([f"encoder {options.name}: {error}"]) from error
     use_cache_if_offline(options.name)
     try:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(

@@ -15,7 +15,9 @@ SearchScore: TypeAlias = Literal["metric", "loss", "relative_loss"]
 class ModelOptions:
     """The encoder all tasks share. The study file takes its defaults from here."""
 
-    name: str = "tiny"  # a hub id, a folder, or ``tiny``: a small BERT from scratch over hashed words
+    # A hub id, a folder, ``package:NAME/FOLDER`` (a folder inside a Python package), or ``tiny``: a small BERT from
+    # scratch over hashed words.
+    name: str = "tiny"
     layers: int | None = None  # keep the first n
     max_length: int = 128  # tokens
     # One vector of a sentence: the first token's (of a causal decoder the last one's, which alone has seen the whole

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Tag, TypeAdapter, ValidationError
@@ -15,7 +14,8 @@ from auxtune.orchestrator.answer.cost import PhaseCost, StudyCost
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
 from auxtune.orchestrator.answer.recommendation import Recommendation, recommend, widen_to
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.placing import write_whole
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Selection
 
@@ -169,15 +169,15 @@ def groups_in(selection: Selection) -> tuple[Group, ...]:
     return tuple(Group(tuple(group["tasks"]), tuple(group["serves"])) for group in selection.groups or ())
 
 
-def write_answer(folder: Path, answer: Answer) -> Path:
+def write_answer(folder: StoredPath, answer: Answer) -> StoredPath:
     """Write ``selection.json``, whole or not at all, and return its path."""
     path = folder / "selection.json"
     text = json.dumps(answer.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    store_of(path).replace(path, lambda file: file.write(text.encode()))
     return path
 
 
-def read_answer(folder: Path) -> Answer | None:
+def read_answer(folder: StoredPath) -> Answer | None:
     """The answer in ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
     path, again = folder / "selection.json", f"`auxtune resume {quote_path(folder)}` writes it again"
     try:

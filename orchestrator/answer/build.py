@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -20,11 +19,17 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import locate_attempt
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem
 
 
 def build_answer(
-    study: str, folder: Path, accounts: Accounts, confirmation: Confirmation, metrics: Mapping[str, str], price: Price
+    study: str,
+    folder: StoredPath,
+    accounts: Accounts,
+    confirmation: Confirmation,
+    metrics: Mapping[str, str],
+    price: Price,
 ) -> Answer:
     """The answer of a confirmed study. ``metrics`` are the tasks' main metrics; ``folder`` is the study's."""
     if accounts.selected is None:
@@ -77,7 +82,7 @@ def _contribution(gain: Lift) -> Contribution:
 
 
 def _lifts(
-    folder: Path,
+    folder: StoredPath,
     arms: Mapping[str, Sequence[Trainings]],
     models: Mapping[str, Sequence[ServingTrials]],
     metrics: Mapping[str, str],
@@ -99,7 +104,7 @@ def _lifts(
 
 
 def _lift(
-    folder: Path,
+    folder: StoredPath,
     ours: Sequence[ServingTrials],
     theirs: Sequence[ServingTrials],
     models: int,
@@ -118,7 +123,7 @@ def _lift(
     return paired_lift(metrics[problem.primary], [a for a, _ in both], [b for _, b in both], problem.seed, level)
 
 
-def _predictions(folder: Path, trial: Trial, task: str) -> Predictions:
+def _predictions(folder: StoredPath, trial: Trial, task: str) -> Predictions:
     return load_predictions(locate_attempt(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 

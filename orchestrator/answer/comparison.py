@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -27,6 +26,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.record.scores import sign_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import direction_of
 from auxtune.trials.result import Cost
 
@@ -41,7 +41,7 @@ class AnsweredStudy:
     """A study with its answer. ``models`` are who serves its selection's tasks, by confirm's seed."""
 
     name: str
-    folder: Path
+    folder: StoredPath
     selector: str
     fingerprint: Mapping[str, str]
     answer: Answer

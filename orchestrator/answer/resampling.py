@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import Predictions, find_metric
 
 __all__ = ["Predictions", "load_predictions", "resampled"]
 
 
 @lru_cache(maxsize=256)
-def load_predictions(path: Path, task: str) -> Predictions:
+def load_predictions(path: StoredPath, task: str) -> Predictions:
     """What a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = tuple(arrays[f"{task}/names"].tolist()) if f"{task}/names" in arrays else ()

@@ -20,6 +20,7 @@ from typing import Any
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import locate_earlier
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.trials.model_package import is_packaged
 
 MOST = 90 * 2**20  # bytes; Ray's own limit for a job's files is 100 MiB
 MANIFEST = "bundle.json"
@@ -86,7 +87,7 @@ def _list_local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
     if (folder := locate_earlier(study)) is not None:
         yield "earlier", _find_file(study, "earlier", str(folder)), "files/earlier"
     encoder = (study.folder / Path(options.model.name).expanduser()).resolve()
-    if options.model.name != "tiny" and encoder.is_dir():
+    if options.model.name != "tiny" and not is_packaged(options.model.name) and encoder.is_dir():
         yield "model.name", encoder, "files/encoder"
 
 

@@ -6,12 +6,12 @@ import json
 import os
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.leftovers import Leftover
@@ -23,7 +23,7 @@ _MEGABYTE = 1e6
 @click.argument("study_dir", type=StudyPlace())
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object with every path; deletes only with --yes.")
-def command(study_dir: Path, yes: bool, as_json: bool) -> None:
+def command(study_dir: StoredPath, yes: bool, as_json: bool) -> None:
     """Show what the study in the folder STUDY_DIR no longer needs, with sizes, and delete it once that is confirmed.
 
     That is Ray's scratch, checkpoints of trials that have ended, attempts that do not count (not their results and
@@ -64,7 +64,7 @@ def _ask_to_delete() -> bool:
         raise AuxtuneError("not confirmed, so nothing was deleted; --yes deletes without asking") from error
 
 
-def _show_leftovers(folder: Path, found: Sequence[Leftover]) -> None:
+def _show_leftovers(folder: StoredPath, found: Sequence[Leftover]) -> None:
     """A line per kind, and where to find them."""
     if not found:
         click.echo(f"{folder.name}: nothing to delete")

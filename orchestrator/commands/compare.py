@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("compare", epilog="Example: auxtune compare studies/with-tag studies/with-autosem --to compared.html")
 @click.argument("study_dirs", nargs=-1, required=True, type=StudyPlace())
 @click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Also write a page for a browser there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of tables.")
-def command(study_dirs: tuple[Path, ...], to: Path | None, as_json: bool) -> None:
+def command(study_dirs: tuple[StoredPath, ...], to: Path | None, as_json: bool) -> None:
     """Compare the answers of finished studies, STUDY_DIRS, that differ in selector, seed and budget alone.
 
     What their selections score on the test split, differences seed by seed, and what their searches cost. Intervals

@@ -1,7 +1,12 @@
-"""``auxtune examples``: study and cluster files to start from."""
+"""``auxtune examples``: study and cluster files to start from.
+
+An example's own data, where it has some, is in the folder of its name, which its study file names: ``tickets.yaml`` and
+``tickets/``. They are copied together.
+"""
 
 from __future__ import annotations
 
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -46,7 +51,7 @@ def list_examples() -> None:
 @click.argument("name", shell_complete=complete_examples)
 @click.argument("destination", default=".", type=click.Path(path_type=Path))
 def copy_example(name: str, destination: Path) -> None:
-    """Copy the example NAME to DESTINATION, a file or folder; nothing is overwritten."""
+    """Copy the example NAME, with its data, to DESTINATION; nothing is overwritten."""
     studies = read_examples()
     if name not in studies:
         raise click.BadParameter(f"expected one of {', '.join(studies)}, found {name}", param_hint="NAME")
@@ -57,3 +62,15 @@ def copy_example(name: str, destination: Path) -> None:
     except OSError as error:
         raise AuxtuneError(f"{target}: cannot be written: {error.strerror}; name another file") from error
     click.echo(target)
+    data = Path(str(files("auxtune.examples") / Path(name).stem))
+    if data.is_dir():
+        click.echo(copy_data(data, target.parent / data.name))
+
+
+def copy_data(data: Path, target: Path) -> Path:
+    """Copy the folder ``data`` of an example to ``target``, which is returned; what is there already stays."""
+    target.mkdir(exist_ok=True)
+    for file in data.iterdir():
+        if not (target / file.name).exists():
+            shutil.copy(file, target / file.name)
+    return target

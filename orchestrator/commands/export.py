@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 SELECTION = "selection"  # as planning.arms has it, which takes longer to import
 
@@ -32,7 +33,7 @@ SELECTION = "selection"  # as planning.arms has it, which takes longer to import
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model or recipe changed; the card says so.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object; no lines on the way.")
 def command(
-    study_dir: Path,
+    study_dir: StoredPath,
     to: Path,
     arm: str,
     seed: int | None,
@@ -67,7 +68,7 @@ def command(
         click.echo(f"The study recommends {best}: `{_write_command(study_dir, to, exported.recommended)}` takes that")
 
 
-def _write_command(study_dir: Path, to: Path, arm: str) -> str:
+def _write_command(study_dir: StoredPath, to: Path, arm: str) -> str:
     """The command that exports another arm, beside what is in ``to``."""
     wanted = "" if arm == SELECTION else f" --arm {arm}"
     return f"auxtune export {study_dir} --to {to}-{arm}{wanted}"

@@ -12,18 +12,25 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
+from auxtune.orchestrator.storage.address import is_local, parse_path
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
-class Place(click.Path):
+class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A path, or ``s3://BUCKET/FOLDER`` or ``gs://BUCKET/FOLDER``."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StoredPath:
         """The folder that is meant."""
         try:
-            return stored_path(str(value))
+            return parse_path(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Whatever files and folders the shell finds."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class StudyPlace(Place):
@@ -38,7 +45,7 @@ class StudyPlace(Place):
 def complete_trials(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Numbers of the trials that the study given before has begun."""
     folder = context.params.get("study_dir")
-    if not isinstance(folder, Path) or isinstance(folder, ObjectPath):
+    if not is_local(folder):  # or not given
         return []
     names = [each.name for each in _list_folder(folder / "trials")]
     numbers = [str(int(name)) for name in names if name.isdecimal()]

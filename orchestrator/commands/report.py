@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("report", epilog="Example: auxtune report studies/quickstart --to quickstart.html")
 @click.argument("study_dir", type=StudyPlace())
 @click.option("--to", type=click.Path(path_type=Path), metavar="FILE", help="Write it there, not into the study.")
 @click.option("--json", "as_json", is_flag=True, help="Print the page's text and numbers as one object; write no file.")
-def command(study_dir: Path, to: Path | None, as_json: bool) -> None:
+def command(study_dir: StoredPath, to: Path | None, as_json: bool) -> None:
     """Write the page of the study in the folder STUDY_DIR, report.html beside its selection.json.
 
     One file for a browser, to read, to send or to print: the answer, its controls, how the selector got there, what it

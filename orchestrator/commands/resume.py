@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import run_remote
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("resume", epilog="Example: auxtune resume studies/quickstart --set budget.trials=80")
@@ -18,7 +17,12 @@ from auxtune.orchestrator.commands.remote import run_remote
 @click.option("--plain", is_flag=True, help="Print a line per event and no live view, as off a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
 def command(
-    study_dir: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, plain: bool, as_json: bool
+    study_dir: StoredPath,
+    overrides: tuple[str, ...],
+    address: str | None,
+    allow_drift: bool,
+    plain: bool,
+    as_json: bool,
 ) -> None:
     """Resume the study in the folder STUDY_DIR, as its last session had it.
 

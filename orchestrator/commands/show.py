@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace, complete_trials
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("show", epilog="Example: auxtune show studies/quickstart 3 --lines 50")
@@ -17,7 +17,7 @@ from auxtune.orchestrator.commands.place import StudyPlace, complete_trials
     "--lines", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How much of its log."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
-def command(study_dir: Path, trial: int, lines: int, as_json: bool) -> None:
+def command(study_dir: StoredPath, trial: int, lines: int, as_json: bool) -> None:
     """Show the trial number TRIAL of the study in the folder STUDY_DIR.
 
     What was proposed, every attempt with its end and cost, the outcome, why it failed, the end of the log of the

@@ -9,6 +9,7 @@ import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import ADDRESS, follow_remote, query_remote
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
@@ -17,7 +18,7 @@ from auxtune.orchestrator.commands.remote import ADDRESS, follow_remote, query_r
 @click.option("--watch", is_flag=True, help="Go on showing it, live on a terminal, until its session ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
 @click.option("--address", metavar="URL", help=ADDRESS)
-def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, address: str | None) -> None:
+def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bool, address: str | None) -> None:
     """Show how far the study in the folder STUDY_DIR is: progress, best so far, cost.
 
     Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
@@ -59,7 +60,7 @@ def command(study_dir: Path | None, verify: bool, watch: bool, as_json: bool, ad
         raise SystemExit(2)
 
 
-def _watch_study(study_dir: Path) -> None:
+def _watch_study(study_dir: StoredPath) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.screen import Terminal, has_live_view
@@ -76,7 +77,7 @@ def _watch_study(study_dir: Path) -> None:
         print_blocks(status_blocks(after))
 
 
-def _find_latest(storage: Path) -> Path:
+def _find_latest(storage: StoredPath) -> StoredPath:
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.views.overview import study_folders
 

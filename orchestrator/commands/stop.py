@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import ADDRESS, query_remote
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
 @click.option("--address", metavar="URL", help=ADDRESS)
-def command(study_dir: Path, timeout: float, as_json: bool, address: str | None) -> None:
+def command(study_dir: StoredPath, timeout: float, as_json: bool, address: str | None) -> None:
     """Stop the study in the folder STUDY_DIR in order, like one Ctrl-C where it runs.
 
     Running trials save a checkpoint and end; `auxtune resume` continues from there. It must be asked on the host where
@@ -64,7 +64,7 @@ def _describe_request(driver: DriverLease, timeout: float) -> str:
     return f"{begin}; waiting up to {timeout:g} s for running trials to save where they are" if timeout else begin
 
 
-def _print_outcome(outcome: dict[str, Any], folder: Path, as_json: bool) -> None:
+def _print_outcome(outcome: dict[str, Any], folder: StoredPath, as_json: bool) -> None:
     """Print how the driver ended, and how to resume."""
     if as_json:
         click.echo(json.dumps(outcome, indent=2))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from auxtune.orchestrator.commands.place import Place
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("list", epilog="Example: auxtune list ./studies")
 @click.argument("storage", default="studies", type=Place())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
-def command(storage: Path, as_json: bool) -> None:
+def command(storage: StoredPath, as_json: bool) -> None:
     """List the studies in the folder STORAGE (default ./studies), the one that was active last first.
 
     A study that cannot be read is listed with its error.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import click
 
 from auxtune.orchestrator.commands.place import StudyPlace
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
 @click.command("ui", epilog="Example: auxtune ui studies/quickstart --port 5001")
@@ -16,7 +16,7 @@ from auxtune.orchestrator.commands.place import StudyPlace
     "--port", type=click.IntRange(1, 65535), metavar="N", help="Serve there; else at 5000, or at a free one if taken."
 )
 @click.option("--no-browser", is_flag=True, help="Only print the link.")
-def command(study_dir: Path, port: int | None, no_browser: bool) -> None:
+def command(study_dir: StoredPath, port: int | None, no_browser: bool) -> None:
     """Show the runs of the study in the folder STUDY_DIR in MLflow's page, until Ctrl-C.
 
     Serves the store that the study's runs are in (tracking.uri) at 127.0.0.1, for this machine alone, prints the

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.heartbeat import CLEANING, find_active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
-from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.patience import patient
+from auxtune.orchestrator.storage.address import is_local
+from auxtune.orchestrator.storage.patience import survive_silence
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.monitor import StudyMonitor
@@ -20,7 +20,7 @@ from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
 _FAR = 5.0  # seconds between looks into an object store
 
 
-def watch_live(folder: Path, terminal: Terminal) -> None:
+def watch_live(folder: StoredPath, terminal: Terminal) -> None:
     """Draw the study's live view below its events while a driver works on it; the last view stays."""
     reader = LedgerReader(folder / "ledger")
     heard = reader.read_new()
@@ -45,7 +45,7 @@ def watch_live(folder: Path, terminal: Terminal) -> None:
     terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
 
 
-def watch_lines(folder: Path) -> None:
+def watch_lines(folder: StoredPath) -> None:
     """Print a line for each new event while a driver works on the study."""
     reader = LedgerReader(folder / "ledger")
     lines = prepare_lines(reader.read_new(), Study.from_folder(folder).file)
@@ -57,17 +57,17 @@ def watch_lines(folder: Path) -> None:
     _follow_events(folder, reader, see)
 
 
-def _follow_events(folder: Path, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
+def _follow_events(folder: StoredPath, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
     """Pass new events to ``see`` while a driver lives. A store that does not answer is waited for."""
-    pause = _FAR if isinstance(folder, ObjectPath) else INTERVAL
-    with patient():
+    pause = INTERVAL if is_local(folder) else _FAR
+    with survive_silence():
         while (sign := find_active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(reader.read_new())
             time.sleep(pause)
         see(reader.read_new())  # a driver's last word is durable before its sign is gone
 
 
-def _build_monitor(folder: Path, heard: list[Event]) -> StudyMonitor:
+def _build_monitor(folder: StoredPath, heard: list[Event]) -> StudyMonitor:
     monitor = StudyMonitor(Study.from_folder(folder).file, folder)
     monitor.observe(heard)
     return monitor

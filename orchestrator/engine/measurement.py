@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.probe_texts import read_texts
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
@@ -23,7 +23,7 @@ class Measurement:
     store: EvidenceStore
     trial: int
     recipe: Recipe
-    start: Path | None = field(init=False, default=None)  # cached weights, which replace the training
+    start: StoredPath | None = field(init=False, default=None)  # cached weights, which replace the training
     _missing: tuple[str, ...] = field(init=False, default=())  # probes
     _reused: dict[str, Cost] = field(init=False, default_factory=dict)
 

@@ -34,8 +34,9 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.results import touch_heartbeat, write_result
-from auxtune.orchestrator.storage.patience import patient
-from auxtune.orchestrator.storage.published import local_copy
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.patience import survive_silence
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
@@ -64,16 +65,16 @@ class Assignment:
     trial: int
     attempt: int
     recipe: Recipe
-    folder: Path
-    checkpoint: Path | None
-    start: Path | None
+    folder: StoredPath
+    checkpoint: StoredPath | None
+    start: StoredPath | None
     judged: bool
     cpus: float
     gpus: float
     wanted: Mapping[str, float]
     proposal: Proposal
     problem: Problem
-    study: Path
+    study: StoredPath
     measure: MeasurePlan | None
 
 
@@ -112,7 +113,7 @@ class StudyTrainable(tune.Trainable):
             if self._run is None:
                 if self._terminated:
                     raise Terminated("the worker was told to end (SIGTERM), before the attempt began")
-                with patient():
+                with survive_silence():
                     self._run = self._begun()
             run = self._run
             if not run.finished:
@@ -122,7 +123,7 @@ class StudyTrainable(tune.Trainable):
             done = False
             if run.finished:
                 self._ending = self._ending or self._end(run)
-                with patient():
+                with survive_silence():
                     done = next(self._ending, _OVER) is _OVER
             if done:
                 self._run = None
@@ -206,7 +207,7 @@ class StudyTrainable(tune.Trainable):
         run = self._new_run()
         if assignment.checkpoint is not None:
             try:
-                with local_copy(assignment.checkpoint) as checkpoint:
+                with store_of(assignment.checkpoint).fetch(assignment.checkpoint) as checkpoint:
                     run.load(checkpoint)
             except ValueError as error:  # damaged, or of a study that was allowed to drift
                 logging.getLogger(__name__).warning("%s", error)
@@ -221,7 +222,7 @@ class StudyTrainable(tune.Trainable):
             self._measurement = Measurement(assignment.measure, store, assignment.trial, recipe)
             recipe, start = self._measurement.recipe, self._measurement.start
         steered = assignment.proposal.inner is not None
-        with local_copy(start) if start is not None else nullcontext() as weights:
+        with store_of(start).fetch(start) if start is not None else nullcontext() as weights:
             return TrainingRun(
                 recipe,
                 apply_variant(self._tasks, assignment.proposal, assignment.study, StoredEvidence(store)),

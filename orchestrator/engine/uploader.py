@@ -6,7 +6,7 @@ anybody may ask for it, and ``result.json``, which makes an attempt count, after
 not at all, so nobody meets half a checkpoint.
 
 A store that does not answer ends no training: what could not be published is tried again later. Only when nothing has
-come through for as long as anybody waits (``storage.patience``) is the attempt given up, without a result, so that it
+come through for as long as anyone waits (``storage.patience``) is the attempt given up, without a result, so that it
 goes on elsewhere from what had arrived.
 """
 
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.patience import gave_up, patient
-from auxtune.orchestrator.storage.published import put_file
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 REPORT = "result.json"
 PAUSE = 15.0  # seconds of training after a store did not answer
@@ -29,10 +29,11 @@ PAUSE = 15.0  # seconds of training after a store did not answer
 class AttemptUploader:
     """The files of one attempt, whose folder in the storage is ``home``."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: StoredPath) -> None:
         self._home = home
-        self._scratch = TemporaryDirectory(prefix="auxtune-attempt-") if isinstance(home, ObjectPath) else None
-        self.folder = Path(self._scratch.name) if self._scratch else home
+        self._store = store_of(home)
+        self._open = ExitStack()
+        self.folder = self._open.enter_context(self._store.open_working_folder(home, "auxtune-attempt-"))
         self._there: dict[Path, tuple[int, int, int]] = {}  # file -> as it was when it was published
         self._again = 0.0  # when to try again, by the monotonic clock
 
@@ -43,28 +44,27 @@ class AttemptUploader:
         try:
             self._put_changed()
         except StorageError as error:
-            if error.lasting or gave_up(str(self._home).partition(":")[0]):
+            if error.lasting or has_given_up(str(self._home).partition(":")[0]):
                 raise
             logging.getLogger(__name__).warning("%s; what was to be stored is tried again", error)
             self._again = time.monotonic() + PAUSE
 
     def publish_all(self) -> None:
         """Likewise, and wait for a storage that does not answer. Raises ``StorageError``."""
-        with patient():
+        with survive_silence():
             self._put_changed()
 
     def close(self) -> None:
         """Forget the scratch folder."""
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        self._open.close()
 
     def _put_changed(self) -> None:
-        if not isinstance(self._home, ObjectPath):
+        if self.folder == self._home:  # made where they belong
             return
         files = [path for path in self.folder.rglob("[!.]*") if path.is_file()]
         for path in sorted(files, key=lambda path: (path.name == REPORT, path)):
             about = path.stat()
             state = (about.st_mtime_ns, about.st_size, about.st_ino)
             if self._there.get(path) != state:
-                put_file(path, self._home.joinpath(*path.relative_to(self.folder).parts))
+                self._store.put_file(path, self._home.joinpath(*path.relative_to(self.folder).parts))
                 self._there[path] = state

@@ -17,6 +17,7 @@ from auxtune.orchestrator.views.inspected import splits_line
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
+from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import Recipe
 
 UNKNOWN = "unknown"
@@ -148,7 +149,8 @@ def _data(data: CardData) -> Iterator[str]:
     if data.recipe.model.name == "tiny":
         named = "`tiny`, trained from scratch"
     else:
-        named = encoder or f"a folder called `{Path(data.recipe.model.name).name}`"
+        model = data.recipe.model.name
+        named = encoder or (f"`{model}`" if is_packaged(model) else f"a folder called `{Path(model).name}`")
     yield f"\nEncoder: {named}, digest `{data.about['encoder'][:16]}`. Digests are the first 16 digits of a SHA-256."
     if drift := data.about["drift"]:
         yield f"\n**Changed since the study:** {', '.join(drift)}. Its scores are not of what this was trained on."
@@ -235,9 +237,9 @@ def _source(study: StudyFile, name: str) -> str:
 
 
 def _hub_encoder(study: StudyFile) -> str | None:
-    """The encoder's name on the hub; ``None`` for a folder and for ``tiny``."""
+    """The encoder's name on the hub; ``None`` for a folder, also of a Python package, and for ``tiny``."""
     encoder = resolve_model(study).name
-    return None if encoder == "tiny" or Path(encoder).is_absolute() else encoder
+    return None if encoder == "tiny" or is_packaged(encoder) or Path(encoder).is_absolute() else encoder
 
 
 def _money(usd: float | None) -> str:

@@ -29,6 +29,7 @@ from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.session.stopping import StopSignals
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.result import Result
@@ -43,7 +44,7 @@ class Exported:
     ``arm`` is what was trained, ``recommended`` the arm that the study found to be best.
     """
 
-    folder: Path
+    folder: StoredPath
     study: str
     models: tuple[Mapping[str, Any], ...]
     arm: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer, Group, read_answer
 from auxtune.orchestrator.answer.serving import groups_of
@@ -13,6 +12,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.status import find_study_status, is_alive
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Proposal
 
@@ -26,7 +26,7 @@ class ModelSpec:
     serves: tuple[str, ...]
 
 
-def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
+def confirmed_answer(folder: StoredPath, accounts: Accounts) -> Answer:
     """The answer of the finished study in ``folder``.
 
     Raises ``AuxtuneError`` where the study is not finished, or its answer cannot be read.
@@ -43,7 +43,7 @@ def confirmed_answer(folder: Path, accounts: Accounts) -> Answer:
 
 
 def model_specs(
-    folder: Path,
+    folder: StoredPath,
     answer: Answer,
     accounts: Accounts,
     confirmation: Confirmation,
@@ -77,7 +77,7 @@ def model_specs(
 
 
 def _serving(
-    folder: Path, proposals: Sequence[Proposal], groups: Sequence[Group], group: int | None
+    folder: StoredPath, proposals: Sequence[Proposal], groups: Sequence[Group], group: int | None
 ) -> list[ModelSpec]:
     """The groups that serve a task, or of them number ``group``."""
     numbered = [
@@ -94,7 +94,7 @@ def _serving(
     return [replace(asked[0], name="")]
 
 
-def _check(folder: Path, answer: Answer, executed: Sequence[Proposal]) -> None:
+def _check(folder: StoredPath, answer: Answer, executed: Sequence[Proposal]) -> None:
     """Raise ``AuxtuneError`` unless ``answer`` is of the selection that ``executed`` trains."""
     if answer.primary is not None:
         agrees = (dict(executed[0].weights) if executed[0].weights else None) == answer.weights

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
@@ -49,7 +48,8 @@ from auxtune.orchestrator.record.results import (
     start_of,
 )
 from auxtune.orchestrator.record.scores import describe_value, sign_in
-from auxtune.orchestrator.storage.placing import delete_tree
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result
 
@@ -163,7 +163,7 @@ class Agenda:
             return 0
         return sum(1 for _ in self._confirmation.missing(selected.selection, self.accounts))
 
-    def start_of(self, trial: Trial) -> Path | None:
+    def start_of(self, trial: Trial) -> StoredPath | None:
         """The weights of another trial that ``trial`` begins with, if it continues one."""
         return start_of(self.folder, self.accounts, trial)
 
@@ -340,7 +340,7 @@ class Agenda:
             self.flush()  # another session must come to the same incumbent
             for path in useless:
                 with suppress(OSError):
-                    delete_tree(path)
+                    store_of(path).delete(path)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

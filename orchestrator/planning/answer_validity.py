@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from auxtune.orchestrator.planning.arms import SELECTION
@@ -22,6 +21,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.fold import SelectorFold
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Proposal, Selection
 
@@ -67,7 +67,7 @@ class NewReading:
         """Whether it is another choice, and not the same one for other reasons."""
         return _strip_beliefs(self.recorded) != _strip_beliefs(self.now)
 
-    def describe(self, folder: Path, trained: int, limit: int | None) -> str:
+    def describe(self, folder: StoredPath, trained: int, limit: int | None) -> str:
         """What became of the answer, for people. ``limit`` is the budget's in trials, of which some were ``trained``.
 
         Where the limit is too low for what is owed, the command raises it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import Price, price_of
@@ -16,6 +15,7 @@ from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold, verify
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -36,7 +36,7 @@ class StudyContext:
     """
 
     study: StudyFile
-    folder: Path
+    folder: StoredPath
     """The study's folder, ``<storage>/<study>``."""
     problem: Problem
     accounts: Accounts = field(default_factory=Accounts)
@@ -70,7 +70,7 @@ class StudyContext:
         )
 
     @classmethod
-    def from_events(cls, study: StudyFile, events: Sequence[Event], folder: Path | None = None) -> StudyContext:
+    def from_events(cls, study: StudyFile, events: Sequence[Event], folder: StoredPath | None = None) -> StudyContext:
         """The study as its last session understood it, without its data.
 
         ``folder`` is the study's, by default where its file has it. Raises ``IndexError`` where ``events`` hold no
@@ -79,7 +79,7 @@ class StudyContext:
         return cls.from_accounts(study, Accounts(events), folder)
 
     @classmethod
-    def from_accounts(cls, study: StudyFile, accounts: Accounts, folder: Path | None = None) -> StudyContext:
+    def from_accounts(cls, study: StudyFile, accounts: Accounts, folder: StoredPath | None = None) -> StudyContext:
         """As ``from_events``, of events that are folded already."""
         opened = accounts.sessions[-1].opened
         return cls(study, folder or locate_study(study), opened.problem, accounts, opened.fingerprint)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
@@ -26,7 +26,7 @@ class MeasurePlan:
 
     run: str
     keys: Mapping[str, str]
-    texts: Path | None  # the shared probe batch, where a probe reads it
+    texts: StoredPath | None  # the shared probe batch, where a probe reads it
     maker: str
 
 
@@ -43,7 +43,7 @@ class KnownOutcome:
 class MeasurePlanner:
     """Plans the evidence of one study; ``maker`` is its name and the key of its first session."""
 
-    study: Path  # the study's folder
+    study: StoredPath  # the study's folder
     translator: Translator
     tasks: Mapping[str, EncodedTask]
     base: BaseEncoder
@@ -98,7 +98,7 @@ class MeasurePlanner:
 
 
 def apply_variant(
-    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: Path, evidence: Evidence
+    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: StoredPath, evidence: Evidence
 ) -> dict[str, EncodedTask]:
     """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``read_kept_rows`` does."""
     chosen = {name: tasks[name] for name in proposal.tasks}

@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.published import drafting, local_copy, publish, whole
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 
@@ -28,12 +28,12 @@ FOLDER = ".texts"
 class ProbeTexts:
     """The choice for one study, of the batches in ``storage``."""
 
-    storage: Path
+    storage: StoredPath
     tasks: Mapping[str, EncodedTask]
     encoder: str  # digest of the encoder and the longest input
 
     @cached_property
-    def folder(self) -> Path:
+    def folder(self) -> StoredPath:
         """The batch's folder, named by its digest; made if there is none."""
         root = self.storage / FOLDER
         known = []
@@ -46,7 +46,7 @@ class ProbeTexts:
     def _has(self, tasks: Mapping[str, str]) -> bool:
         return all(name in self.tasks and self.tasks[name].digest == digest for name, digest in tasks.items())
 
-    def _made(self, root: Path) -> Path:
+    def _made(self, root: StoredPath) -> StoredPath:
         from auxtune.trials.probes.shared_texts import make_shared_texts, save_texts
 
         texts = make_shared_texts(self.tasks)
@@ -56,30 +56,37 @@ class ProbeTexts:
             "tasks": {name: task.digest for name, task in self.tasks.items()},
             "made": time.time(),
         }
-        with drafting(root, f".{uuid.uuid4().hex}") as draft:
+        with store_of(root).open_draft(root, f".{uuid.uuid4().hex}") as draft:
             save_texts(draft, texts)
             write_durably(draft / "texts.json", lambda file: file.write(json.dumps(about, indent=1).encode()))
-            publish(
+            store_of(root).publish(
                 draft,
                 home,
-                usable=lambda: _read_description(home) is not None,  # the same texts, made by another study meanwhile
-                aside=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
+                is_usable=lambda: (
+                    _read_description(home) is not None
+                ),  # the same texts, made by another study meanwhile
+                quarantine_path=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
             )
         return home
 
 
-def read_texts(home: Path) -> EncodedTask:
+def read_texts(home: StoredPath) -> EncodedTask:
     """The texts of the batch in ``home``. Raises ``OSError`` where there are none."""
     from auxtune.trials.probes.shared_texts import load_texts
 
-    with local_copy(whole(home) or home) as folder:
+    with store_of(home).fetch(_find_batch(home)) as folder:
         return load_texts(folder)
 
 
-def _read_description(folder: Path) -> dict[str, Any] | None:
+def _find_batch(home: StoredPath) -> StoredPath:
+    """The folder that was published at ``home``; ``home`` itself, to be read in vain, where none was."""
+    return store_of(home).find_published(home) or home
+
+
+def _read_description(folder: StoredPath) -> dict[str, Any] | None:
     """What a batch was made of; ``None`` where it cannot be read, or its texts are not those it is named by."""
     try:
-        about: dict[str, Any] = json.loads(((whole(folder) or folder) / "texts.json").read_text())
+        about: dict[str, Any] = json.loads((_find_batch(folder) / "texts.json").read_text())
         return about if read_texts(folder).digest == folder.name else None
     except StorageError:  # not to be reached is not absent
         raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerError
 from auxtune.orchestrator.record.events import (
@@ -30,6 +29,7 @@ from auxtune.orchestrator.record.events import (
 )
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.status import TrialStatus
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.recipe import SearchScore
@@ -255,7 +255,7 @@ class Accounts:
             self.trials[event.id].run_id = event.run_id
 
 
-def read_accounts(folder: Path) -> Accounts:
+def read_accounts(folder: StoredPath) -> Accounts:
     """The accounts of the study in ``folder``, from its ledger alone: neither its data nor its variables are needed.
 
     Raises ``LedgerDamaged``, and ``LedgerError`` where the folder holds no study.

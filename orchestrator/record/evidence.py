@@ -1,7 +1,7 @@
 """What trials measured, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
 
 A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
-folder of its own and published at once (``storage.published``), which fails where the key exists: whoever comes second
+folder of its own and published at once (``Store.publish``), which fails where the key exists: whoever comes second
 throws his copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent
 and is set aside once it was made anew.
 """
@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.results import has_checkpoint
-from auxtune.orchestrator.storage.placing import write_whole
-from auxtune.orchestrator.storage.published import drafting, publish, whole
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.kit.kept_rows import digest_of, kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably
@@ -62,8 +62,9 @@ _entry = TypeAdapter(Entry)
 class EvidenceStore:
     """The evidence of one storage."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: StoredPath) -> None:
         self.root = storage / FOLDER
+        self._store = store_of(storage)
 
     def find(self, key: str) -> Entry | None:
         """What lies under ``key``, its arrays checked; ``None`` where there is nothing that can be used.
@@ -71,7 +72,7 @@ class EvidenceStore:
         Raises ``StorageError``.
         """
         try:
-            if (folder := whole(self.root / key)) is None:
+            if (folder := self._store.find_published(self.root / key)) is None:
                 return None
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
@@ -84,7 +85,7 @@ class EvidenceStore:
 
     def arrays(self, key: str) -> Mapping[str, np.ndarray]:
         """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
-        folder = whole(self.root / key) or self.root / key
+        folder = self._store.find_published(self.root / key) or self.root / key
         try:
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
         except StorageError:
@@ -93,9 +94,9 @@ class EvidenceStore:
             raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
         return _read_arrays(folder, str(entry.sha256))
 
-    def weights(self, run: str) -> Path | None:
+    def weights(self, run: str) -> StoredPath | None:
         """The folder of a run's final weights, if they are kept and whole."""
-        folder = (whole(self.root / run) or self.root / run) / WEIGHTS
+        folder = (self._store.find_published(self.root / run) or self.root / run) / WEIGHTS
         return folder if self.find(run) is not None and has_checkpoint(folder) else None
 
     def create(
@@ -109,7 +110,7 @@ class EvidenceStore:
 
         Raises ``OSError`` where the disk refuses; nothing is then left of it.
         """
-        with drafting(self.root, f".{key}.{uuid.uuid4().hex}") as draft:
+        with self._store.open_draft(self.root, f".{key}.{uuid.uuid4().hex}") as draft:
             if arrays is not None:
                 packed = io.BytesIO()
                 np.savez(packed, allow_pickle=False, **arrays)
@@ -127,11 +128,11 @@ class EvidenceStore:
 
     def _publish(self, draft: Path, key: str) -> bool:
         look: Callable[[str], object] = self.weights if (draft / WEIGHTS).is_dir() else self.find
-        return publish(
+        return self._store.publish(
             draft,
             self.root / key,
-            usable=lambda: look(key) is not None,
-            aside=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
+            is_usable=lambda: look(key) is not None,
+            quarantine_path=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
         )
 
 
@@ -152,7 +153,7 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
         return sum(1 for _ in self._store)
 
 
-def _read_arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
+def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
     """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
     path = folder / "arrays.npz"
     try:
@@ -167,7 +168,7 @@ def _read_arrays(folder: Path, sha256: str) -> Mapping[str, np.ndarray]:
         return {name: arrays[name] for name in arrays}
 
 
-def read_kept_rows(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
+def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:
     """The row numbers, ascending, int64: from the study's file of them, or from the evidence that the rule names.
 
     Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.
@@ -182,11 +183,11 @@ def read_kept_rows(kept: Kept, study: Path, evidence: Evidence) -> np.ndarray:
             "restore the storage's evidence from a copy"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: np.save(file, rows, allow_pickle=False))
+    store_of(path).replace(path, lambda file: np.save(file, rows, allow_pickle=False))
     return rows
 
 
-def _read(path: Path) -> np.ndarray | None:
+def _read(path: StoredPath) -> np.ndarray | None:
     """What the file holds, or ``None`` where it is absent or cannot be read."""
     try:
         with path.open("rb") as file:

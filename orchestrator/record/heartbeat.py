@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 from auxtune.orchestrator.errors import Locked, StorageError
-from auxtune.orchestrator.storage.placing import replace_text
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
 BEAT = 5.0  # seconds
@@ -53,7 +54,7 @@ class DriverLease:
 class Heartbeat:
     """While entered, refreshes ``<study>/heartbeat.json``. Entering raises ``Locked`` if another driver is alive."""
 
-    def __init__(self, folder: Path, session: str, stopping: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, folder: StoredPath, session: str, stopping: Callable[[], bool] = lambda: False) -> None:
         """``stopping`` tells whether this driver was asked to end."""
         self._path = folder / "heartbeat.json"
         self._session, self._stopping = session, stopping
@@ -96,10 +97,10 @@ class Heartbeat:
 
     def _write(self) -> None:
         lease = DriverLease(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
-        replace_text(self._path, json.dumps(asdict(lease)))
+        store_of(self._path).replace_text(self._path, json.dumps(asdict(lease)))
 
 
-def find_active_driver(folder: Path) -> DriverLease | None:
+def find_active_driver(folder: StoredPath) -> DriverLease | None:
     """The lease of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
 
     A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
@@ -115,7 +116,7 @@ def find_active_driver(folder: Path) -> DriverLease | None:
     return lease
 
 
-def _read(path: Path) -> DriverLease | None:
+def _read(path: StoredPath) -> DriverLease | None:
     """A lease that is whole, or ``None``. Raises ``StorageError``."""
     try:
         lease = json.loads(path.read_text(encoding="utf-8"))

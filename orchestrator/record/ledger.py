@@ -24,17 +24,17 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, write_event
 from auxtune.orchestrator.record.segments import Segments
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 FORMAT = 1
 
 
-def read_events(folder: Path) -> list[Event]:
+def read_events(folder: StoredPath) -> list[Event]:
     """All events of a ledger in their order. Raises ``LedgerDamaged`` naming the file that cannot be read."""
     return LedgerReader(folder).read_new()
 
@@ -42,7 +42,7 @@ def read_events(folder: Path) -> list[Event]:
 class LedgerReader:
     """The reading side: a ledger that another process may be writing to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StoredPath) -> None:
         self._segments = Segments(folder)
         self.events: list[Event] = []  # all that were read up to now
         self.digests: list[str] = []  # of the segments read up to now
@@ -108,7 +108,7 @@ class LedgerReader:
 class Ledger:
     """The writing side: one session of one study."""
 
-    def __init__(self, folder: Path, opened: Opened, reader: LedgerReader | None = None) -> None:
+    def __init__(self, folder: StoredPath, opened: Opened, reader: LedgerReader | None = None) -> None:
         """Read what is there and open a session.
 
         ``reader`` is of this ledger, if it was read before: what it has read is not read again.
@@ -232,7 +232,7 @@ def _encode(segment: _Segment) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _decode(path: Path, line: bytes, number: int) -> _Segment:
+def _decode(path: StoredPath, line: bytes, number: int) -> _Segment:
     """The segment of this ``number``, read from ``path``. Raises ``LedgerDamaged``."""
     try:
         document = json.loads(line)

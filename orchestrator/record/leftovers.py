@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError, LedgerError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
@@ -20,7 +19,8 @@ from auxtune.orchestrator.record.evidence import EvidenceStore
 from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import locate_attempt
-from auxtune.orchestrator.storage.placing import delete_tree, size_of
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 UNNAMED = "stale evidence"
@@ -31,32 +31,33 @@ WORDS = ("result.json", "log.txt")  # what people may still ask of an attempt th
 class Leftover:
     """A file or folder to delete: its kind, and the bytes of all files in it."""
 
-    path: Path
+    path: StoredPath
     kind: str
     size: int
 
 
-def list_leftovers(folder: Path, accounts: Accounts) -> list[Leftover]:
+def list_leftovers(folder: StoredPath, accounts: Accounts) -> list[Leftover]:
     """All that can be deleted of the study in ``folder`` while nobody works on it."""
     folder = folder.resolve()
     found = [(folder / "tune", SCRATCH)]
     for trial in accounts.trials.values():
         found += _list_of_trial(folder, trial)
     found += [(path, UNNAMED) for path in list_stale_evidence(folder.parent)]
-    return [Leftover(path, kind, size_of(path)) for path, kind in found if path.exists() and not _is_behind_link(path)]
+    present = [(path, kind) for path, kind in found if path.exists() and not _is_behind_link(path)]
+    return [Leftover(path, kind, store_of(path).measure_size(path)) for path, kind in present]
 
 
 def delete(leftover: Leftover) -> None:
     """Delete it. Raises ``AuxtuneError`` where the file system refuses."""
     try:
-        delete_tree(leftover.path)
+        store_of(leftover.path).delete(leftover.path)
     except OSError as error:
         raise AuxtuneError(
             f"{error.filename}: cannot be deleted: {error.strerror}; mend it and clean again, the study is unharmed"
         ) from error
 
 
-def _list_of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
+def _list_of_trial(folder: StoredPath, trial: Trial) -> Iterator[tuple[StoredPath, str]]:
     if trial.told is None:
         return
     for attempt in trial.attempts:
@@ -67,12 +68,12 @@ def _list_of_trial(folder: Path, trial: Trial) -> Iterator[tuple[Path, str]]:
             yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in WORDS)
 
 
-def _is_behind_link(path: Path) -> bool:
+def _is_behind_link(path: StoredPath) -> bool:
     """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
     return path.resolve() != path
 
 
-def list_stale_evidence(storage: Path) -> list[Path]:
+def list_stale_evidence(storage: StoredPath) -> list[StoredPath]:
     """The folders of evidence in ``storage`` that nobody will read.
 
     None where a study of it is running, for that may have measured what its ledger does not name yet, nor where a

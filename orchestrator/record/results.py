@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.placing import write_whole
+from auxtune.orchestrator.storage.address import is_local, store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.result import Cost, Result
 
 _TAIL = 1 << 16  # bytes: many times an evaluation's line
@@ -26,22 +25,22 @@ class DamagedResultError(ValueError):
     """There is a ``result.json``, but it was not written by a worker, or was changed."""
 
 
-def locate_attempt(study: Path, trial: int, attempt: int) -> Path:
+def locate_attempt(study: StoredPath, trial: int, attempt: int) -> StoredPath:
     """``<study>/trials/<id>/<attempt>``: result, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)
 
 
-def locate_weights(study: Path, trial: int, attempt: int) -> Path:
+def locate_weights(study: StoredPath, trial: int, attempt: int) -> StoredPath:
     """Where an attempt leaves the weights that other trials continue."""
     return locate_attempt(study, trial, attempt) / "weights"
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(folder: StoredPath, result: Result) -> None:
     """Make ``result`` durable as ``folder/result.json``, whole or not at all."""
-    write_whole(folder / "result.json", lambda file: file.write(_result.dump_json(result, indent=1)))
+    store_of(folder).replace(folder / "result.json", lambda file: file.write(_result.dump_json(result, indent=1)))
 
 
-def read_result(folder: Path) -> Result | None:
+def read_result(folder: StoredPath) -> Result | None:
     """The result of an attempt, or ``None`` where it never gave one. Raises ``DamagedResultError``."""
     path = folder / "result.json"
     try:
@@ -52,17 +51,17 @@ def read_result(folder: Path) -> Result | None:
         raise DamagedResultError(f"{path}: not a readable result: {error.error_count()} mistakes") from error
 
 
-def touch_heartbeat(folder: Path) -> None:
+def touch_heartbeat(folder: StoredPath) -> None:
     """Leave a sign of life, the process's id: what an attempt that leaves no result is charged up to."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
-def read_steps_done(folder: Path) -> int | None:
+def read_steps_done(folder: StoredPath) -> int | None:
     """Optimisation steps that an attempt has come to by its last evaluation; ``None`` before the first.
 
     Of an attempt in an object store too: each look would be a request.
     """
-    if isinstance(folder, ObjectPath):
+    if not is_local(folder):
         return None
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
@@ -73,14 +72,14 @@ def read_steps_done(folder: Path) -> int | None:
         return None
 
 
-def charge_lost_attempt(folder: Path, started: float, cpus: float, gpus: float) -> Cost:
+def charge_lost_attempt(folder: StoredPath, started: float, cpus: float, gpus: float) -> Cost:
     """What an attempt without a result took, from ``started`` (seconds since the epoch) to its last sign of life."""
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)
 
 
-def has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: StoredPath) -> bool:
     """Whether ``folder`` holds a whole checkpoint.
 
     A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
@@ -88,10 +87,10 @@ def has_checkpoint(folder: Path) -> bool:
     """
     from auxtune.trials.checkpoint import FILE, is_usable  # it loads torch, which not everybody needs
 
-    return (folder / FILE).is_file() if isinstance(folder, ObjectPath) else is_usable(folder)
+    return is_usable(folder) if is_local(folder) else (folder / FILE).is_file()
 
 
-def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
+def start_of(folder: StoredPath, accounts: Accounts, trial: Trial) -> StoredPath | None:
     """The weights of another trial that ``trial`` begins with, if it continues one.
 
     ``folder`` is the study's.
@@ -103,7 +102,7 @@ def start_of(folder: Path, accounts: Accounts, trial: Trial) -> Path | None:
     return locate_weights(folder, former.id, len(former.attempts))
 
 
-def list_useless_weights(folder: Path, accounts: Accounts, held: Collection[int]) -> list[Path]:
+def list_useless_weights(folder: StoredPath, accounts: Accounts, held: Collection[int]) -> list[StoredPath]:
     """Weights on disk of ended trials, but for those of the attempts that count of the trials in ``held``."""
     left = [
         locate_weights(folder, trial.id, attempt.number)

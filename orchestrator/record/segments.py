@@ -1,6 +1,6 @@
 """Numbered files that are created whole and durable, or not at all: the ledger's home, in a folder or an object store.
 
-To create a name that exists fails (``storage.placing`` says how). That makes the number a fence: of two writers,
+To create a name that exists fails (``Store.create``). That makes the number a fence: of two writers,
 exactly one gets it. Every ``RANGE`` segments are also merged into one range file, so that a long study opens quickly;
 the parts stay, for they are the fence. Beside them lies ``head.json``, a small file that is replaced instead.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from auxtune.orchestrator.errors import LedgerDamaged
-from auxtune.orchestrator.storage.placing import create, read_ahead, replace_text
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 RANGE = 500
 HEAD = "head.json"
@@ -23,12 +23,13 @@ _MERGED = re.compile(r"(\d{8})-(\d{8})\.jsonl")
 class Segments:
     """Segments ``00000001.json``, ``00000002.json`` … of one folder; each holds one line of text."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StoredPath) -> None:
         self.folder = folder
+        self._store = store_of(folder)
 
     def create(self, number: int, line: bytes) -> bool:
         """Write segment ``number`` durably; ``False`` if it exists already. Raises ``OSError`` (a full disk, say)."""
-        created = create(self.path(number), line)
+        created = self._store.create(self.path(number), line)
         if created and number % RANGE == 0:
             self._merge(number - RANGE + 1, number)
         return created
@@ -38,7 +39,7 @@ class Segments:
         return self.path(number).read_bytes()
 
     @property
-    def head(self) -> Path:
+    def head(self) -> StoredPath:
         """The file that says which segment is the last."""
         return self.folder / HEAD
 
@@ -54,9 +55,9 @@ class Segments:
 
         To sync it would cost more than to create the segment. Raises ``OSError``.
         """
-        replace_text(self.head, text)
+        self._store.replace_text(self.head, text)
 
-    def lines(self, after: int = 0) -> Iterator[tuple[Path, bytes]]:
+    def lines(self, after: int = 0) -> Iterator[tuple[StoredPath, bytes]]:
         """Every segment's line in order, with the file it was read from. Raises ``LedgerDamaged`` for a gap.
 
         Those ``after`` a number are found without a look at all the others, so this may be asked again and again.
@@ -65,7 +66,7 @@ class Segments:
         merged = {} if after else {int(match[1]): path for path, match in self._named(_MERGED)}
         present = set() if after else {int(match[1]) for _, match in self._named(_SEGMENT)}
         in_range = {inner for first in merged for inner in range(first, first + RANGE)}
-        ahead = read_ahead(self.path(single) for single in sorted(present - in_range))
+        ahead = self._store.prefetch(self.path(single) for single in sorted(present - in_range))
         while True:
             if number in merged:
                 lines = merged[number].read_bytes().splitlines()
@@ -85,15 +86,15 @@ class Segments:
                 "restore it from a copy. Nothing was changed."
             )
 
-    def path(self, number: int) -> Path:
+    def path(self, number: int) -> StoredPath:
         """The file of one segment."""
         return self.folder / f"{number:08d}.json"
 
-    def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+    def _named(self, pattern: re.Pattern[str]) -> Iterator[tuple[StoredPath, re.Match[str]]]:
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if match := pattern.fullmatch(path.name):
                 yield path, match
 
     def _merge(self, first: int, last: int) -> None:
         lines = [self.read(number).rstrip(b"\n") + b"\n" for number in range(first, last + 1)]
-        create(self.folder / f"{first:08d}-{last:08d}.jsonl", b"".join(lines))
+        self._store.create(self.folder / f"{first:08d}-{last:08d}.jsonl", b"".join(lines))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.record.heartbeat import find_active_driver
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.accounts import Accounts
@@ -57,7 +57,7 @@ class StudyStatus(_Word):
     FAILED = "failed"
 
 
-def is_alive(folder: Path, accounts: Accounts) -> bool:
+def is_alive(folder: StoredPath, accounts: Accounts) -> bool:
     """Whether a process is at work in the study's last session."""
     last, sign = accounts.sessions[-1], find_active_driver(folder)
     # The sign may be that of a clean-up, or of a session that is being prepared.

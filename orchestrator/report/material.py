@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer
@@ -28,6 +27,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.scores import label_values, sign_in
 from auxtune.orchestrator.record.status import find_study_status, is_alive
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem, Selection, Selector
@@ -40,7 +40,7 @@ class Material:
     ``state`` is ``running``, ``done``, ``interrupted`` or ``failed``.
     """
 
-    folder: Path
+    folder: StoredPath
     study: StudyFile
     events: Sequence[Event]
     accounts: Accounts
@@ -160,7 +160,7 @@ class Material:
         return [trial for trial in found if trial is not None]
 
 
-def read_material(folder: Path, study: StudyFile) -> Material:
+def read_material(folder: StoredPath, study: StudyFile) -> Material:
     """The study in ``folder``, from its ledger and its answer.
 
     Raises ``LedgerDamaged``, and ``AuxtuneError`` where ``selection.json`` cannot be read.
@@ -172,7 +172,7 @@ def read_material(folder: Path, study: StudyFile) -> Material:
 
 
 def finished_material(
-    folder: Path,
+    folder: StoredPath,
     study: StudyFile,
     events: Sequence[Event],
     answer: Answer,

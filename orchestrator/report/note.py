@@ -7,11 +7,11 @@ what the page folds is left out, then the last parts. The whole is in ``report.h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import other_arm, verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Page, Paragraph, Section, Table
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
 LONGEST = 5000  # characters of a tag that also older servers take
@@ -19,7 +19,7 @@ _ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 
 
-def note_of(page: Page | None, answer: Answer, folder: Path) -> str:
+def note_of(page: Page | None, answer: Answer, folder: StoredPath) -> str:
     """The answer's sentence, selection, lift, contributions and cost, and how to go on from the study's ``folder``.
 
     Without a ``page``, which may have failed, the sentence alone.
@@ -35,7 +35,7 @@ def note_of(page: Page | None, answer: Answer, folder: Path) -> str:
     return text[:LONGEST]
 
 
-def _foot(folder: Path, control: str | None) -> str:
+def _foot(folder: StoredPath, control: str | None) -> str:
     """How to go on; ``control`` is better than the selection, if there is such a one."""
     arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.translate import count_whole_steps
@@ -23,7 +22,8 @@ from auxtune.orchestrator.report.sections.search import search_section
 from auxtune.orchestrator.report.sections.selection import selection_section
 from auxtune.orchestrator.report.sections.tasks import tasks_section
 from auxtune.orchestrator.report.sections.trials import trials_section
-from auxtune.orchestrator.storage.placing import write_whole
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.reading import StudyFile
 
 FILE = "report.html"
@@ -66,14 +66,14 @@ def _length(material: Material) -> str:
     return f"{training.epochs:g} epochs a trial, {count_whole_steps(training, material.problem)} steps of the primary"
 
 
-def write_page(page: Page, to: Path) -> None:
+def write_page(page: Page, to: StoredPath) -> None:
     """Write ``page`` as HTML, whole or not at all. Raises ``OSError``."""
     text = render_html(page)
-    write_whole(to, lambda file: file.write(text.encode()))
+    store_of(to).replace(to, lambda file: file.write(text.encode()))
 
 
 def write_report(
-    folder: Path,
+    folder: StoredPath,
     study: StudyFile,
     events: Sequence[Event],
     answer: Answer,

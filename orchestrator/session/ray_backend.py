@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.engine.loop import run_tuner, start_embedded_ray
@@ -20,7 +19,8 @@ from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
 from auxtune.orchestrator.session.stopping import StopSignals
-from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -135,11 +135,6 @@ class RaySearch:
         return EarlyStopping(grace, steps, self.agenda.record, self.agenda.accounts.judged)
 
 
-@contextmanager
-def _open_scratch(folder: Path) -> Iterator[Path]:
+def _open_scratch(folder: StoredPath) -> AbstractContextManager[Path]:
     """A folder of this machine for Tune's own files, which are never read: the study's, if it is on this machine."""
-    if not isinstance(folder, ObjectPath):
-        yield folder / "tune"
-        return
-    with TemporaryDirectory(prefix="auxtune-tune-") as scratch:
-        yield Path(scratch)
+    return store_of(folder).open_working_folder(folder / "tune", "auxtune-tune-")

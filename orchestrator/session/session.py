@@ -7,7 +7,6 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
@@ -29,8 +28,9 @@ from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
 from auxtune.orchestrator.session.stopping import StopSignals
-from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.patience import patient
+from auxtune.orchestrator.storage.address import is_local
+from auxtune.orchestrator.storage.patience import survive_silence
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_words import Ending, Reason
@@ -44,7 +44,7 @@ PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 class Result:
     """What a finished study leaves."""
 
-    folder: Path
+    folder: StoredPath
     answer: Answer
     accounts: Accounts
     tracking_trouble: str | None
@@ -127,7 +127,9 @@ class Session:
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
             ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
-            stack.enter_context(patient())  # not earlier: a store that cannot be reached at all is an error at once
+            stack.enter_context(
+                survive_silence()
+            )  # not earlier: a store that cannot be reached at all is an error at once
             (folder / "study.yaml").write_text(study.text, encoding="utf-8")
             yield cls(key, prepared, ledger, backend, signals, listener)
 
@@ -204,7 +206,7 @@ class Session:
         self._listener(event)
 
 
-def build_ending(reason: Reason, folder: Path, answer: Answer | None, page: Page | None) -> Ending:
+def build_ending(reason: Reason, folder: StoredPath, answer: Answer | None, page: Page | None) -> Ending:
     """The files, note and figures that MLflow keeps of a study that ended for a ``reason``."""
     if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
@@ -233,12 +235,12 @@ def close_session(
     return made
 
 
-def describe_failure(agenda: Agenda, folder: Path) -> str:
+def describe_failure(agenda: Agenda, folder: StoredPath) -> str:
     """Why a study cannot continue, up to the remedy."""
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
     if part is None and not agenda.failing:
-        logs = "/tmp/ray" if isinstance(folder, ObjectPath) else folder / "tune"
+        logs = folder / "tune" if is_local(folder) else "/tmp/ray"
         return f"Ray ended before the study did (its logs are in {logs}); "
     failed = [trial for trial in trials if trial.status == "failed"]
     last = failed[-1]
@@ -253,7 +255,7 @@ def describe_failure(agenda: Agenda, folder: Path) -> str:
     )
 
 
-def discard_answer(folder: Path, part: FailedPart | None) -> None:
+def discard_answer(folder: StoredPath, part: FailedPart | None) -> None:
     """Delete an answer that an earlier version took from a ``part`` that failed altogether, and its page.
 
     What an earlier budget had confirmed stays.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
+from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,8 +23,8 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
-from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.storage.placing import write_whole
+from auxtune.orchestrator.storage.address import store_of
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
@@ -54,9 +54,9 @@ def run_smoke(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # On the study's own disk, so that the checkpoint is tried where checkpoints will be.
-        with TemporaryDirectory(dir=None if isinstance(folder, ObjectPath) else folder, prefix=".smoke-") as scratch:
+        with store_of(folder).open_draft(folder, f".smoke-{uuid4().hex}") as scratch:
             for name, task in tasks.items():
-                smoked[name] = _try_task(study, task, base, slots, Path(scratch, name))
+                smoked[name] = _try_task(study, task, base, slots, scratch / name)
                 listener(name, smoked[name])
         record = SmokeRecord(describe_conditions(StudyContext.from_data(study, tasks, base), slots), smoked)
         write_smoke(folder, record)
@@ -65,7 +65,7 @@ def run_smoke(
     return record
 
 
-def find_figures(folder: Path, now: Mapping[str, str]) -> tuple[Mapping[str, SmokedTask], list[str]]:
+def find_figures(folder: StoredPath, now: Mapping[str, str]) -> tuple[Mapping[str, SmokedTask], list[str]]:
     """The tasks of the last smoke test in ``folder``, if it is true of ``now``, and what is to be said of it."""
     try:
         record = read_smoke(folder)
@@ -143,14 +143,14 @@ class DamagedSmokeError(ValueError):
 _record = TypeAdapter(SmokeRecord)
 
 
-def write_smoke(folder: Path, record: SmokeRecord) -> Path:
+def write_smoke(folder: StoredPath, record: SmokeRecord) -> StoredPath:
     """Write ``folder/smoke.json``, whole or not at all, and return its path."""
     path = folder / FILE
-    write_whole(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
+    store_of(path).replace(path, lambda file: file.write(_record.dump_json(record, indent=1) + b"\n"))
     return path
 
 
-def read_smoke(folder: Path) -> SmokeRecord | None:
+def read_smoke(folder: StoredPath) -> SmokeRecord | None:
     """The last smoke test of the study in ``folder``; ``None`` without one. Raises ``DamagedSmokeError``."""
     path = folder / FILE
     try:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,6 +21,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.heartbeat import CLEANING, DriverLease, find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -82,7 +82,7 @@ class StopSignals:
 LOOK = 0.2  # seconds between looks at the driver's lease
 
 
-def ask_to_stop(folder: Path) -> DriverLease | None:
+def ask_to_stop(folder: StoredPath) -> DriverLease | None:
     """Signal the driver that works on the study in ``folder``, once; ``None`` where there is none alive.
 
     A driver that is stopping already gets no second signal, which would not wait for running trials. Raises
@@ -118,7 +118,7 @@ def ask_to_stop(folder: Path) -> DriverLease | None:
     return driver
 
 
-def wait_until_gone(folder: Path, driver: DriverLease, seconds: float) -> bool:
+def wait_until_gone(folder: StoredPath, driver: DriverLease, seconds: float) -> bool:
     """Whether ``driver`` has let go of the study within ``seconds``: its session is closed then, or it died."""
     end = time.monotonic() + seconds
     while (lease := find_active_driver(folder)) is not None and lease.session == driver.session:
@@ -128,7 +128,7 @@ def wait_until_gone(folder: Path, driver: DriverLease, seconds: float) -> bool:
     return True
 
 
-def find_end(folder: Path, driver: DriverLease) -> str | None:
+def find_end(folder: StoredPath, driver: DriverLease) -> str | None:
     """How the session of ``driver`` ended: ``done``, ``interrupted``, ``failed``; ``None`` if it had not begun one."""
     for session in Accounts(read_events(folder / "ledger")).sessions:
         if session.opened.session == driver.session:

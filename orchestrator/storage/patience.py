@@ -1,8 +1,8 @@
 """Asking an object store: its many kinds of errors as one, and how long one that does not answer is waited for.
 
-Stores' own clients try again for some seconds. What goes on for hours waits longer: inside ``patient`` a question is
-asked again until nothing has come through for ``PATIENCE`` seconds. Elsewhere, as in a command that looks something up
-or in the thread of a heartbeat, an error is one at once.
+Stores' own clients try again for some seconds. What runs for hours waits longer: inside ``survive_silence`` a question
+is asked again until nothing has come through for ``PATIENCE`` seconds. Elsewhere, as in a command that looks something
+up or in the thread of a heartbeat, an error is one at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 @contextmanager
-def patient() -> Iterator[None]:
+def survive_silence() -> Iterator[None]:
     """Inside, on this thread, a store that does not answer is waited for."""
     token = _patient.set(True)
     try:
@@ -35,7 +35,7 @@ def patient() -> Iterator[None]:
         _patient.reset(token)
 
 
-def patiently(question: Callable[[], Answer], place: str) -> Answer:
+def ask_patiently(question: Callable[[], Answer], place: str) -> Answer:
     """The answer to a ``question`` about ``place``, an object's URL.
 
     Raises ``FileNotFoundError`` and ``FileExistsError`` as the store's client does, ``StorageError`` for all else.
@@ -48,11 +48,11 @@ def patiently(question: Callable[[], Answer], place: str) -> Answer:
             _silence.pop(store, None)
             raise
         except Exception as error:
-            failure = StorageError(place, _reason(error), lasting=_lasting(error))
+            failure = StorageError(place, _describe_error(error), lasting=_is_lasting(error))
             if failure.lasting:
                 raise failure from error
             _silence.setdefault(store, time.monotonic())
-            if not _patient.get() or gave_up(store):
+            if not _patient.get() or has_given_up(store):
                 raise failure from error
             time.sleep(PAUSE)
         else:
@@ -60,29 +60,25 @@ def patiently(question: Callable[[], Answer], place: str) -> Answer:
             return answer
 
 
-def silent_for(store: str) -> float:
-    """For how many seconds nothing has come through from the store of this protocol; 0 if the last question did."""
+def has_given_up(store: str) -> bool:
+    """Whether the store of this protocol has been silent for longer than anyone waits."""
     since = _silence.get(store)
-    return 0.0 if since is None else time.monotonic() - since
+    silent = 0.0 if since is None else time.monotonic() - since
+    return silent >= _read_patience()
 
 
-def gave_up(store: str) -> bool:
-    """Whether the store has been silent for longer than anybody waits."""
-    return silent_for(store) >= _patience()
-
-
-def _patience() -> float:
+def _read_patience() -> float:
     return float(os.environ.get(_VARIABLE) or PATIENCE)
 
 
-def _lasting(error: Exception) -> bool:
+def _is_lasting(error: Exception) -> bool:
     """Whether asking again is pointless: it is not allowed, not possible, or nobody said who asks."""
     refused = isinstance(error, (PermissionError, ValueError, TypeError, ImportError))
     refused = refused or str(error).startswith("Forbidden")  # so gcsfs says it, as a plain OSError
     return refused or "Credentials" in type(error).__name__
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, ImportError):
         return f"{error}; `pip install 'auxtune[s3]'` or `'auxtune[gs]'`, on every node of a cluster"
     text = str(error).strip().splitlines()

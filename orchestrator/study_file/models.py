@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.object_path import check_storage, without_secrets
+from auxtune.orchestrator.storage.address import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
+from auxtune.trials.model_package import is_packaged, split_package_name
 from auxtune.trials.recipe import ModelOptions, Recipe
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
@@ -33,6 +34,12 @@ def _check_children(rule: str) -> str:
     return rule
 
 
+def _check_model_name(name: str) -> str:
+    if is_packaged(name):
+        split_package_name(name)
+    return name
+
+
 def check_tracking(uri: str) -> str:
     """The tracking URI as it came.
 
@@ -41,12 +48,12 @@ def check_tracking(uri: str) -> str:
     """
     if "://" not in uri or uri.startswith("file:"):
         raise ValueError(
-            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {without_secrets(uri)!r}; "
+            f"expected a URI such as sqlite:///mlflow.db or http://host:5000, found {hide_secrets(uri)!r}; "
             "MLflow no longer keeps runs in plain folders"
         )
     if not uri.startswith("sqlite:") and "@" in uri.replace(urlsplit(uri).netloc, "", 1):
         raise ValueError(
-            f"expected a name and password without / ? # in them, found {without_secrets(uri)!r}; write these as "
+            f"expected a name and password without / ? # in them, found {hide_secrets(uri)!r}; write these as "
             "%2F %3F %23, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     return uri
@@ -70,10 +77,11 @@ def parse_selector(value: Any) -> Any:
 class EncoderOptions(Section):
     """The encoder that all tasks share."""
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(_check_model_name)] = Field(
         default=ModelOptions.name,
         min_length=1,
-        description="A hub id, a folder (relative to the study file), or `tiny`: a small BERT trained from scratch.",
+        description="A hub id, a folder (relative to the study file), `package:NAME/FOLDER` (a folder inside an "
+        "installed Python package), or `tiny`: a small BERT trained from scratch.",
     )
     layers: Annotated[int, Field(ge=1)] | None = Field(
         default=ModelOptions.layers, description="Keep only the first n layers."

@@ -11,12 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.object_path import ObjectPath, stored_path
+from auxtune.orchestrator.storage.address import is_local, parse_path
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, format_sqlite_uri, is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import ModelOptions
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
@@ -31,7 +33,7 @@ def list_task_sources(study: StudyFile) -> list[TaskSource]:
 
 
 def resolve_model(study: StudyFile) -> ModelOptions:
-    """The encoder: a folder where the name looks like one or one exists, else ``tiny`` or a hub id."""
+    """The encoder: a folder where the name looks like one or one exists, else ``tiny``, a packaged one or a hub id."""
     model = study.options.model
     folder = _resolve_path(study.folder, model.name)
     # A hub id has one slash at the most.
@@ -40,7 +42,7 @@ def resolve_model(study: StudyFile) -> ModelOptions:
         or model.name.endswith("/")
         or (model.name.count("/") > 1 or Path(model.name).is_absolute())
     )
-    is_folder = means_folder or (model.name != "tiny" and folder.exists())
+    is_folder = not is_packaged(model.name) and (means_folder or (model.name != "tiny" and folder.exists()))
     return ModelOptions(
         name=str(folder) if is_folder else model.name,
         layers=model.layers,
@@ -56,13 +58,13 @@ def locate_earlier(study: StudyFile) -> Path | None:
     return None if study.options.earlier is None else _resolve_path(study.folder, study.options.earlier)
 
 
-def locate_storage(study: StudyFile) -> Path:
+def locate_storage(study: StudyFile) -> StoredPath:
     """The folder that holds the studies, here or in an object store."""
     storage = study.options.storage
-    return stored_path(storage) if "://" in storage else _resolve_path(study.working_folder, storage)
+    return parse_path(storage) if "://" in storage else _resolve_path(study.working_folder, storage)
 
 
-def locate_study(study: StudyFile) -> Path:
+def locate_study(study: StudyFile) -> StoredPath:
     """The folder that holds all that is kept of this study."""
     return locate_storage(study) / study.options.study
 
@@ -70,7 +72,7 @@ def locate_study(study: StudyFile) -> Path:
 def locate_tokens(study: StudyFile) -> Path:
     """The folder of tasks as token ids. Always on this machine, for they are memory-mapped; they can be made again."""
     storage = locate_storage(study)
-    if not isinstance(storage, ObjectPath):
+    if is_local(storage):
         return storage / ".tokens"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "auxtune" / "tokens"
 

@@ -22,7 +22,7 @@ def is_sqlite(uri: str) -> bool:
 def format_sqlite_uri(path: Path) -> str:
     """The URI of the SQLite file at an absolute ``path``.
 
-    >>> sqlite_uri(Path("/tmp/mlflow.db"))
+    >>> format_sqlite_uri(Path("/tmp/mlflow.db"))
     'sqlite:////tmp/mlflow.db'
     """
     if not any(sign in str(path) for sign in _SPECIAL):
@@ -37,7 +37,7 @@ def format_sqlite_uri(path: Path) -> str:
 def parse_sqlite_uri(uri: str) -> Path:
     """The path, absolute or not, of the file that SQLite opens for a URI.
 
-    >>> sqlite_path("sqlite:///runs/mlflow.db")
+    >>> parse_sqlite_uri("sqlite:///runs/mlflow.db")
     PosixPath('runs/mlflow.db')
     """
     from sqlalchemy import make_url  # here, for most commands do without

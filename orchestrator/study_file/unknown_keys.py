@@ -109,7 +109,7 @@ _ROWS: Final = (
     # The encoder.
     ("model_name_or_path model_name pretrained pretrained_model pretrained_model_name pretrained_model_name_or_path "
      "base_model backbone encoder encoder_name hf_model model_id model_path model_type model.path model.checkpoint",
-     "model.name", "a hub id, a folder or `tiny`"),
+     "model.name", "a hub id, a folder, `package:NAME/FOLDER` or `tiny`"),
     ("tokenizer tokenizer_name tokenizer_name_or_path", "-", "remove it: the tokenizer is the one of `model.name`"),
     ("num_layers num_hidden_layers n_layers", "model.layers", "the first n, or null for all"),
     ("max_seq_length max_seq_len max_sequence_length max_len maxlen max_input_length max_source_length sequence_length "

@@ -137,7 +137,7 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str:
     A default counts where the variable is unset or empty. Raises ``ValueError`` for a variable that is neither set
     nor given a default, and for ``${`` that no variable follows.
 
-    >>> expand("${DATA:-/data}/rte", {})
+    >>> expand_variables("${DATA:-/data}/rte", {})
     '/data/rte'
     """
 

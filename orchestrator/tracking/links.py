@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
 _VIEW = "workflowType=machine_learning"
@@ -20,7 +20,7 @@ _VIEW = "workflowType=machine_learning"
 def link_runs(base: str, experiment_id: str) -> str:
     """The table of an experiment's runs, with its charts.
 
-    >>> runs_view("http://127.0.0.1:5000/", "1")
+    >>> link_runs("http://127.0.0.1:5000/", "1")
     'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
     """
     return f"{hide_secrets(base)}/#/experiments/{experiment_id}/runs?{_VIEW}"
@@ -29,7 +29,7 @@ def link_runs(base: str, experiment_id: str) -> str:
 def link_run(base: str, experiment_id: str, run_id: str) -> str:
     """One run: its note, parameters, metrics and files.
 
-    >>> run_page("https://user:secret@mlflow.example/team", "1", "0a")
+    >>> link_run("https://user:secret@mlflow.example/team", "1", "0a")
     'https://mlflow.example/team/#/experiments/1/runs/0a?workflowType=machine_learning'
     """
     return f"{hide_secrets(base)}/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}"
@@ -38,19 +38,19 @@ def link_run(base: str, experiment_id: str, run_id: str) -> str:
 def link_comparison(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     """Several runs side by side: parallel coordinates, scatter, and what differs.
 
-    >>> compare_page("http://h", "1", ["0a", "0b"])
+    >>> link_comparison("http://h", "1", ["0a", "0b"])
     'http://h/#/compare-runs?runs=%5B%220a%22%2C%220b%22%5D&experiments=%5B%221%22%5D&workflowType=machine_learning'
     """
     runs, experiments = (quote(json.dumps(each, separators=(",", ":")), safe="") for each in (run_ids, [experiment_id]))
     return f"{hide_secrets(base)}/#/compare-runs?runs={runs}&experiments={experiments}&{_VIEW}"
 
 
-def describe_runs_place(uri: str, folder: Path, experiment_id: str | None) -> str:
+def describe_runs_place(uri: str, folder: StoredPath, experiment_id: str | None) -> str:
     """Where to see the runs of the study in ``folder``: a link, or the command that opens a page over an SQLite file.
 
     The server's address alone where ``experiment_id`` is not known yet.
 
-    >>> where_to_look("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
+    >>> describe_runs_place("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
     'auxtune ui studies/first'
     """
     if not is_served(uri):
@@ -66,7 +66,7 @@ def is_served(uri: str) -> bool:
 def hide_secrets(uri: str) -> str:
     """A tracking URI as it may be shown: without name, password and last slash.
 
-    >>> shown("http://user:secret@host:5000/"), shown("sqlite:////tmp/mlflow.db")
+    >>> hide_secrets("http://user:secret@host:5000/"), hide_secrets("sqlite:////tmp/mlflow.db")
     ('http://host:5000', 'sqlite:////tmp/mlflow.db')
     """
     place = urlsplit(uri).netloc

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import Any
 
 # Imported at the top, and so on the main thread: if Ray and the mirror's thread imported it at once, both would hang.
@@ -20,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import locate_attempt
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.tracking.datasets import build_inputs
 from auxtune.orchestrator.tracking.run_metrics import (
@@ -107,7 +107,7 @@ class StudyRuns:
         if run.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
-    def curves(self, run_id: str, trial: Trial, folder: Path, steps: int) -> None:
+    def curves(self, run_id: str, trial: Trial, folder: StoredPath, steps: int) -> None:
         """The metrics by step that the trial's last attempt has written and the run does not have yet."""
         if not trial.attempts:
             return

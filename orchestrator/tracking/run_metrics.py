@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 POINTS = 200  # most points of a curve
 
 
-def read_curve(path: Path, steps: int) -> list[dict[str, Any]]:
+def read_curve(path: StoredPath, steps: int) -> list[dict[str, Any]]:
     """The evaluations of ``metrics.jsonl`` that a run of ``steps`` steps shows: every n-th where they are too many.
 
     Which ones depends on the distance between evaluations alone, so a file that still grows gives the first of them.
@@ -98,7 +98,7 @@ def list_trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     return {f"weight/{task}": float(f"{(own or {}).get(task, 0.0):.4g}") for task in known}
 
 
-def _read_whole_lines(path: Path) -> list[dict[str, Any]]:
+def _read_whole_lines(path: StoredPath) -> list[dict[str, Any]]:
     """The complete lines; the worker may be in the middle of the next."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.scores import describe_value, show_score
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
 _NAMED = 3  # tasks in a name
 
 
-def write_status_note(accounts: Accounts, folder: Path, ended: Ending | None) -> str:
+def write_status_note(accounts: Accounts, folder: StoredPath, ended: Ending | None) -> str:
     """The note of a study without an answer: its status, the best trial so far, and the command to use next."""
     return "\n\n".join(_list_lines(accounts, folder, ended.reason if ended else "running"))
 
@@ -44,7 +44,7 @@ def describe_trial(trial: Trial) -> str:
     return f"Trains {', '.join(f'{task} {share:.1%}' for task, share in proposal.shares.items())}."
 
 
-def _list_lines(accounts: Accounts, folder: Path, state: str) -> Iterator[str]:
+def _list_lines(accounts: Accounts, folder: StoredPath, state: str) -> Iterator[str]:
     if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
         yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
     else:
@@ -70,7 +70,7 @@ class Ending:
     reason: Reason
     answer: Answer | None = None
     note: str = ""
-    files: Sequence[Path] = ()
+    files: Sequence[StoredPath] = ()
     drawings: Mapping[str, str] = field(default_factory=dict)
 
     @property

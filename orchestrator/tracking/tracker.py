@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset
@@ -26,6 +25,7 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Tracked
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.tracking.datasets import describe_datasets
@@ -164,7 +164,7 @@ class Mirrored:
     study: str
     key: str  # the first session's id
     selector: str
-    folder: Path
+    folder: StoredPath
     params: dict[str, Any]  # the recipe, the same for every child
     datasets: Mapping[str, Dataset]  # of the tasks
     steps: Callable[[Proposal], int]

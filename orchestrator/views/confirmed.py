@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import fmean
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer
@@ -12,10 +11,11 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION, Trainings, is_same_arm
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import direction_of
 
 
-def answer_in(folder: Path) -> Answer | None:
+def answer_in(folder: StoredPath) -> Answer | None:
     """The answer in ``selection.json``; ``None`` before there is one that can be read."""
     try:
         return read_answer(folder)

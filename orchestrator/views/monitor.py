@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
@@ -22,6 +21,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import locate_attempt, read_steps_done
 from auxtune.orchestrator.record.scores import show_score, show_value, sign_in
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.belief import belief_line
@@ -59,7 +59,7 @@ class RateLimiter:
 class StudyMonitor:
     """The study in ``folder``; it has a ``snapshot`` once it has observed its ledger's events, from the first on."""
 
-    def __init__(self, study: StudyFile, folder: Path) -> None:
+    def __init__(self, study: StudyFile, folder: StoredPath) -> None:
         self._study, self._options, self._folder = study, study.options, folder
         self._accounts = Accounts()
         self._heard: list[Event] = []

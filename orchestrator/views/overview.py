@@ -15,13 +15,14 @@ from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.scores import show_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.status import chosen, short
 
 _COLUMNS = ("study", "state", "trials", "best", "cost", "last active", "selected")
 
 
-def study_folders(storage: Path) -> list[Path]:
+def study_folders(storage: StoredPath) -> list[StoredPath]:
     """The studies in ``storage``, the one that was active last first.
 
     Raises ``AuxtuneError`` where there is no such folder, or where it is itself a study.
@@ -34,7 +35,7 @@ def study_folders(storage: Path) -> list[Path]:
     return sorted(studies, key=last_activity, reverse=True)
 
 
-def last_activity(folder: Path) -> float:
+def last_activity(folder: StoredPath) -> float:
     """When the study in ``folder`` last wrote to its ledger or showed life, in seconds since the epoch.
 
     Told by the file system, so that it is known of a damaged study too, and without reading any.
@@ -43,7 +44,7 @@ def last_activity(folder: Path) -> float:
     return max(sign.stat().st_mtime for sign in signs if sign.exists())
 
 
-def overview_of(folder: Path) -> dict[str, Any]:
+def overview_of(folder: StoredPath) -> dict[str, Any]:
     """One row as JSON values. What could not be learned is ``None``, and ``error`` says why."""
     row: dict[str, Any] = {
         "study": folder.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
@@ -16,13 +15,14 @@ from auxtune.orchestrator.record.events import PHASES
 from auxtune.orchestrator.record.scores import show_score, show_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Paragraph
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.views.confirmed import answer_in
 from auxtune.orchestrator.views.summary import node_lines
 from auxtune.selectors.protocol import Selection
 
 
-def status_of(folder: Path, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
+def status_of(folder: StoredPath, accounts: Accounts, options: StudyOptions) -> dict[str, Any]:
     """The state of the study in ``folder`` as JSON values."""
     trials = list(accounts.trials.values())
     alive = is_alive(folder, accounts)

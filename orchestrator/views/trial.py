@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
@@ -15,9 +14,10 @@ from auxtune.orchestrator.record.results import DamagedResultError, locate_attem
 from auxtune.orchestrator.record.scores import name_value, show_score
 from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
+from auxtune.orchestrator.storage.protocol import StoredPath
 
 
-def trial_of(folder: Path, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:
+def trial_of(folder: StoredPath, accounts: Accounts, number: int, lines: int) -> dict[str, Any]:
     """The trial ``number`` of the study in ``folder`` as JSON values, with the last ``lines`` lines of its log.
 
     Times are in seconds since the epoch. Raises ``AuxtuneError`` naming the trials there are.
@@ -73,7 +73,7 @@ def _start(accounts: Accounts, trial: Trial) -> int | None:
     return accounts.of_selector[continued.start].id
 
 
-def _attempt(folder: Path, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
+def _attempt(folder: StoredPath, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
     home = locate_attempt(folder, trial.id, attempt.number)
     return {
         "attempt": attempt.number,
@@ -98,7 +98,7 @@ def _end(trial: Trial, attempt: Attempt, alive: bool) -> str:
     return "its worker died" if attempt.worker_died else "interrupted with its session"
 
 
-def _said(home: Path) -> tuple[str | None, str | None]:
+def _said(home: StoredPath) -> tuple[str | None, str | None]:
     """Message and traceback of the attempt's result; of one that cannot be read, that."""
     try:
         result = read_result(home)
@@ -107,7 +107,7 @@ def _said(home: Path) -> tuple[str | None, str | None]:
     return (result.message, result.traceback) if result else (None, None)
 
 
-def _tail(path: Path, lines: int) -> list[str]:
+def _tail(path: StoredPath, lines: int) -> list[str]:
     """The last lines of a file; none where there is no file."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:

@@ -6,9 +6,12 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from brought_up import Up
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+pytestmark = pytest.mark.slow
 
 STORAGE = "/mnt/shared/studies"  # the machine's name for what is shared/ on its disk
 

@@ -16,6 +16,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FakeMultiNodeProvider,
 )
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 study: from-zero
 primary: mood

@@ -23,12 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from every_event import write_every_event  # noqa: E402 - found once the path is set
-from golden_files import EXPECTED, GOLDEN, MADE_IN, STORAGE, readings, simulate_table  # noqa: E402
-from golden_studies import STUDIES, study_text, write_inputs  # noqa: E402
+from golden_files import EXPECTED, GOLDEN, MADE_IN, STORAGE, readings, simulate_table  # noqa: E402 - likewise
+from golden_studies import STUDIES, study_text, write_inputs  # noqa: E402 - likewise
 
-from auxtune.orchestrator.errors import AuxtuneError  # noqa: E402
-from auxtune.orchestrator.record.evidence import FOLDER as EVIDENCE  # noqa: E402
-from auxtune.orchestrator.study import Study  # noqa: E402
+from auxtune.orchestrator.errors import AuxtuneError  # noqa: E402 - likewise
+from auxtune.orchestrator.record.evidence import FOLDER as EVIDENCE  # noqa: E402 - likewise
+from auxtune.orchestrator.study import Study  # noqa: E402 - likewise
 
 _TRACE_PATH = re.compile(
     r'(?<=File \\")[^"]*/(?=[^"/]+/[^"/]+\.py\\")'

@@ -1,0 +1,1 @@
+../../auxtune/__init__.py
