@@ -1,7 +1,7 @@
-"""What is trained next: unfinished work first, then what the selector asks for, then confirm.
+"""Decides what is trained next: unfinished work first, then the selector's proposals, then confirm.
 
-The agenda knows nothing of Ray. It is asked for work and told of endings; every step of its way is an event in the
-ledger, so a new agenda over the same ledger goes on exactly where the old one was.
+The agenda knows nothing of Ray. It is asked for work and told of endings; every decision is an event in the ledger, so
+a new agenda over the same ledger continues exactly where the old one stopped.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Agenda:
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
-        self.unpaid: NewReading | None = None  # another answer by now, which the budget lets nobody confirm
+        self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
         self._ledger, self._fold = ledger, context.fold(ledger.events)
         self._translator, self._confirmation = context.translator, context.confirmation
         self._budget, self._listener, self._find_known = budget, listener, find_known
@@ -101,7 +101,7 @@ class Agenda:
     def next(self, has_room: Callable[[Proposal], bool] = lambda proposal: True) -> Trial | None:
         """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends.
 
-        What there is no room for is not proposed yet: it would be older than what is known when it begins.
+        A trial without room is not proposed yet: by the time it begins, the selector would know more.
         """
         if self.failing:
             return None
@@ -173,7 +173,7 @@ class Agenda:
         return trial.phase == "search" and asked.inner is None and asked.continuation is None
 
     def resize(self, slots: Slots) -> None:
-        """Machines have come or gone: the budget's estimates go by what there is."""
+        """Machines have come or gone: estimate the budget by the present ``slots``."""
         self._budget = replace(self._budget, slots=slots.at_least_one)
 
     def flush(self) -> None:
@@ -246,7 +246,7 @@ class Agenda:
         return trial
 
     def _checkpoint(self, trial: Trial) -> int | None:
-        """The latest former attempt of ``trial`` whose checkpoint can be continued."""
+        """The latest previous attempt of ``trial`` whose checkpoint can be continued."""
         for attempt in reversed(trial.attempts):
             if has_checkpoint(locate_attempt(self.folder, trial.id, attempt.number) / "checkpoint"):
                 return attempt.number
@@ -254,7 +254,7 @@ class Agenda:
 
     def _select(self) -> None:
         selection = self._fold.select()
-        self._confirmation.arms(selection)  # raises: what is no answer must not be recorded as one
+        self._confirmation.arms(selection)  # raises for a selection that is not an answer, before it is recorded
         self._settle(selection)
 
     def _settle(self, selection: Selection) -> None:
@@ -294,7 +294,7 @@ class Agenda:
         if part == "search":
             self._settled = False  # by a version that took a selection from such a search
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
-                return  # it goes on by itself
+                return  # the search continues by itself
         if part is not None:
             self.record(Retried(ids=list_failed_trials(self.accounts, part), time=time.time()))
 
@@ -335,9 +335,9 @@ class Agenda:
         )
 
     def _forget_weights(self) -> None:
-        """Delete the weights of continued trainings from which nothing will start any more."""
+        """Delete weights that no later training will start from."""
         if useless := list_useless_weights(self.folder, self.accounts, self._fold.held()):
-            self.flush()  # another session must come to the same incumbent
+            self.flush()  # durable first: another session must come to the same incumbent
             for path in useless:
                 with suppress(OSError):
                     store_of(path).delete(path)

@@ -1,4 +1,4 @@
-"""Whether an answer still holds: whether all that it rests on failed, and whether its selector now reads another.
+"""Tells whether an answer still holds: not if all its trials failed, and not if its selector now reads another.
 
 Where all of it failed there is no answer, whatever a selector or an arm would say.
 
@@ -6,8 +6,7 @@ A search of which nothing came leaves a selector what it knew before, which is n
 trainings ended was never measured. Another session tries all of that again: its cause may have been mended.
 
 Where a selector reads the same trials in another way than when its answer was recorded, nothing was measured of what it
-would choose now. So the recorded answer stands until `resume` confirms the new one, and whoever shows the study says
-both.
+would choose now. So the recorded answer stands until `resume` confirms the new one, and pages of the study name both.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def find_new_reading(accounts: Accounts, fold: SelectorFold, confirmation: Confi
 
 
 def _strip_beliefs(selection: Selection) -> Selection:
-    """What is trained of an answer, without what was thought of it."""
+    """A selection reduced to what is trained, without the selector's beliefs."""
     return replace(selection, belief={}, ranking=None, stability=None)
 
 

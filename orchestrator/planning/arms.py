@@ -1,4 +1,4 @@
-"""What each arm of confirm trains: with a primary one model, for groups as many as the arm would serve.
+"""The trainings of each arm of confirm: with a primary one model, for groups as many as the arm would serve.
 
 An arm is, for every seed, a set of trainings of the same recipe and number of steps. So an arm of b models trains b
 times as long as one of a single model: what is compared is models to be served, not hours of training.
@@ -182,7 +182,7 @@ class GroupArms(Arms):
     """A model per group, and every task counts: each group is trained on all its tasks by the study's sampling rule.
 
     Of the controls, ``single_task`` has a model per task, ``all_tasks`` and those by size have one in all.
-    ``random_subset`` has groups with the tasks' names shuffled, anew for every seed: as many as the selection's, as
+    ``random_subset`` has groups with the tasks' names shuffled, again for every seed: as many as the selection's, as
     large, overlapping as these do, and again with every task in one of them. ``same_tasks_equal`` has the selection's
     groups in equal shares.
     """

@@ -90,7 +90,7 @@ def check_prices(options: StudyOptions, slots: Slots) -> None:
 
 
 def explain_unreachable_limits(options: StudyOptions, slots: Slots) -> dict[str, str]:
-    """Limit -> why no trial comes nearer to it where trials get ``slots``, for each limit of which that is so."""
+    """Limit -> why trials with these ``slots`` never use any of it, for each such limit."""
     both = (slots, slots.probes) if slots.probes else (slots,)
     each = [Cost(wall_seconds=1.0, gpu_seconds=given.gpus, cpu_seconds=given.cpus) for given in both]
     found = {}
@@ -216,7 +216,7 @@ def confirm_trials(options: StudyOptions) -> int:
 
 
 def _list_levers(options: StudyOptions) -> list[str]:
-    """The keys whose smaller values need fewer trials."""
+    """The keys that can be lowered to need fewer trials."""
     levers = ["confirm.seeds", "confirm.controls"]
     levers += ["confirm.leave_one_out"] if options.confirm.leave_one_out else []
     levers += ["models"] if options.objective else []

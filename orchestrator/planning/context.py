@@ -1,4 +1,4 @@
-"""The study as understood: its file, its question, and all that follows from these two, each made once."""
+"""The study as understood: its file, its question, and everything derived from these two, each built once."""
 
 from __future__ import annotations
 

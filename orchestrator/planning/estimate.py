@@ -1,4 +1,4 @@
-"""What training will take, from what training took: pure arithmetic on measured seconds.
+"""Estimates what training will take from what it took: pure arithmetic on measured seconds.
 
 Two sources, the better one first. Finished trials of the study give seconds per optimisation step with all that comes
 with it: evaluations, checkpoints, neighbours on the same machine. A smoke test gives, per task, seconds per step and

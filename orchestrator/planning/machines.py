@@ -1,4 +1,4 @@
-"""What there is to run trials on: this machine, or the nodes of a cluster and those that it could start."""
+"""The machines that trials run on: this one, or the nodes of a cluster and those that it could start."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Machines:
         return sum(node.fits(wanted) for node in self.nodes)
 
     def fits_after_scaling(self, wanted: Mapping[str, float]) -> int:
-        """How many would fit on the nodes that could be started besides; one at the least where that is unknown."""
+        """How many more would fit on nodes that could be started; at least one where that is unknown."""
         each = sorted((node.fits(wanted) for kind, node in self._kinds() for _ in range(kind.most)), reverse=True)
         return max(sum(each[: self.room]), int(self.unknown))
 
@@ -73,7 +73,7 @@ class Machines:
 
     @property
     def unknown(self) -> bool:
-        """Whether a node may come of which nobody knows what it has."""
+        """Whether a node of unknown resources may still be started."""
         return self.room > 0 and any(kind.has is None and kind.most > 0 for kind in self.startable)
 
     def _kinds(self) -> Iterator[tuple[Startable, Node]]:

@@ -1,4 +1,4 @@
-"""The question that a study asks, by its file and its data: the problem, and digests of all that it depends on."""
+"""Derives a study's question from its file and its data: the problem, and digests of all that it depends on."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def read_earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
 def compute_fingerprint(
     study: StudyFile, tasks: Mapping[str, SplitTask], base: BaseEncoder, earlier: tuple[Transfer, ...] = ()
 ) -> dict[str, str]:
-    """What must not change under a study: key of the study file -> digest of its meaning.
+    """The parts of a study that must not change: key of the study file -> digest of its meaning.
 
     ``earlier`` are the study's ``read_earlier_results``.
     """

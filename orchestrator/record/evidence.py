@@ -1,6 +1,6 @@
-"""What trials measured, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
+"""Evidence, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
 
-A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
+A key names a measurement so exactly that a cached one equals one made again. It is made in a
 folder of its own and published at once (``Store.publish``), which fails where the key exists: whoever comes second
 throws his copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent
 and is set aside once it was made anew.
@@ -30,7 +30,7 @@ from auxtune.trials.durable import write_durably
 from auxtune.trials.result import Cost
 
 FOLDER = ".evidence"
-_REMEDY = "restore it from a copy, or begin the study anew under another name"
+_REMEDY = "restore it from a copy, or begin the study again under another name"
 WEIGHTS = "weights"  # what an entry without arrays is of
 
 

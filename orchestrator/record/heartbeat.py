@@ -86,7 +86,7 @@ class Heartbeat:
     def _beat(self) -> None:
         beat, told = time.monotonic(), False
         while not self._stop.wait(LOOK):
-            # At once when it was asked to end: whoever asks again must see that it was.
+            # At once when it was asked to end: a second `auxtune stop` must see that it was.
             if time.monotonic() - beat < BEAT and self._stopping() == told:
                 continue
             beat, told = time.monotonic(), self._stopping()

@@ -1,8 +1,8 @@
-"""What a study's folder holds that no one will read again, and its deletion.
+"""Finds and deletes the parts of a study's folder that no one will read again.
 
 Kept, always: the ledger, the study file, the answer, and of every attempt that counts its result, metrics,
 predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
-outcome keeps all of its attempts, for a resume goes on from their checkpoints and charges them by their signs of life.
+outcome keeps all of its attempts: a resume continues from their checkpoints and charges them by their heartbeats.
 Of the evidence that the studies of a storage share, what any of them names stays.
 Links are never followed, nor is anything deleted behind one.
 """
@@ -37,7 +37,7 @@ class Leftover:
 
 
 def list_leftovers(folder: StoredPath, accounts: Accounts) -> list[Leftover]:
-    """All that can be deleted of the study in ``folder`` while nobody works on it."""
+    """All that can be deleted of the study in ``folder`` while no driver works on it."""
     folder = folder.resolve()
     found = [(folder / "tune", SCRATCH)]
     for trial in accounts.trials.values():

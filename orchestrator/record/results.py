@@ -73,7 +73,7 @@ def read_steps_done(folder: StoredPath) -> int | None:
 
 
 def charge_lost_attempt(folder: StoredPath, started: float, cpus: float, gpus: float) -> Cost:
-    """What an attempt without a result took, from ``started`` (seconds since the epoch) to its last sign of life."""
+    """The cost of an attempt without a result, from ``started`` (seconds since the epoch) to its last sign of life."""
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)

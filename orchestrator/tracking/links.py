@@ -50,6 +50,7 @@ def describe_runs_place(uri: str, folder: StoredPath, experiment_id: str | None)
 
     The server's address alone where ``experiment_id`` is not known yet.
 
+    >>> from pathlib import Path
     >>> describe_runs_place("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
     'auxtune ui studies/first'
     """
