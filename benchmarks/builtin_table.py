@@ -23,7 +23,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal
@@ -77,7 +77,7 @@ def harmful_shares() -> Iterator[tuple[str, Mapping[str, float], int]]:
 def study() -> Prepared:
     """The quickstart's data and recipe, once per process."""
     places = [f"storage={tempfile.mkdtemp()}"]
-    return prepare(read_study(ROOT / "examples" / "quickstart.yaml", places), this_machine())
+    return prepare(read_study(ROOT / "examples" / "quickstart.yaml", places), describe_this_machine())
 
 
 def train(weights: Mapping[str, float], seed: int) -> dict[str, Any]:

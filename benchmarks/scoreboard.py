@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from auxtune.orchestrator.simulation.summary import over_seeds
+from auxtune.orchestrator.simulation.summary import average_seeds
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
@@ -161,7 +161,7 @@ def _interval(values: pd.Series[float]) -> str:
     known = values.dropna().to_numpy(dtype=float)
     if len(known) < len(values):
         return "–"
-    return str(over_seeds(known))
+    return str(average_seeds(known))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import pandas as pd
 from provenance import peak_memory_mb, provenance
 
 from auxtune.orchestrator import simulate
-from auxtune.orchestrator.simulation.audit import audit
+from auxtune.orchestrator.simulation.audit import audit_table
 from auxtune.orchestrator.simulation.simulate import Asked
 from auxtune.orchestrator.tables.reading import read_recorded
 
@@ -148,7 +148,7 @@ def run(name: str, folder: Path, seeds: int) -> None:
         "cost_in": "trainings of one task" if recorded.table.seconds is None else "seconds",
         "beyond_budget": _beyond_budget(block, header.tasks),
         **provenance(range(seeds)),
-        "audit": audit(recorded.table),
+        "audit": audit_table(recorded.table),
         "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
         "rows": [{key: _plain(value) for key, value in row.items()} for row in every.to_dict("records")],

@@ -32,7 +32,7 @@ import numpy as np
 from provenance import provenance
 from scipy.stats import spearmanr
 
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the result file")
     arguments = parser.parse_args()
     places = [f"storage={tempfile.mkdtemp()}"]
-    prepared = prepare(read_study(Path(arguments.study), [*places, *arguments.overrides]), this_machine())
+    prepared = prepare(read_study(Path(arguments.study), [*places, *arguments.overrides]), describe_this_machine())
     runs = json.loads(arguments.out.read_text())["runs"] if arguments.out.exists() else []
     end = time.monotonic() + arguments.seconds
     for weights, seed in missing(prepared, runs, arguments.seeds, arguments.share or SHARES):

@@ -165,9 +165,9 @@ def wait_for_all(gate: Path, slots: int) -> None:
 
 def study_spans(asked: argparse.Namespace, address: str, home: Path) -> np.ndarray:
     """The study's trials, from its ledger."""
-    from auxtune.orchestrator.engine.loop import quiet_ray
+    from auxtune.orchestrator.engine.loop import set_ray_defaults
 
-    quiet_ray()
+    set_ray_defaults()
     from auxtune.orchestrator import Study
 
     (sleep_whole if asked.whole else sleep_thin)(home / "gate", asked.slots, asked.seconds)

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from auxtune.orchestrator.cli import main as auxtune
-from auxtune.orchestrator.study_file.keys import key_table, study_schema
+from auxtune.orchestrator.study_file.keys import build_study_schema, write_key_table
 from auxtune.selectors.registry import describe
 
 DOCS = Path(__file__).parent
@@ -26,8 +26,8 @@ def pages() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     return {
         DOCS / "choosing-a-selector.md": _between_marks(DOCS / "choosing-a-selector.md", "\n".join(_methods())),
-        DOCS / "study-file.md": _between_marks(DOCS / "study-file.md", key_table()),
-        DOCS / "study.schema.json": json.dumps(study_schema(), indent=2, ensure_ascii=False) + "\n",
+        DOCS / "study-file.md": _between_marks(DOCS / "study-file.md", write_key_table()),
+        DOCS / "study.schema.json": json.dumps(build_study_schema(), indent=2, ensure_ascii=False) + "\n",
         DOCS / "commands.md": _between_marks(DOCS / "commands.md", "\n".join(_help(auxtune, "auxtune"))),
     }
 

@@ -28,7 +28,7 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from auxtune.orchestrator.tracking.links import compare_page, run_page, runs_view
+from auxtune.orchestrator.tracking.links import link_comparison, link_run, link_runs
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -154,7 +154,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
         camera.open(url, shows, (1280, height))
         camera.wait("[aria-label='Toggle sidebar']")[0].click()
 
-    runs, row, fold = runs_view(base, experiment), ".ag-pinned-left-cols-container .ag-row", f"button[{RUN_NAME}]"
+    runs, row, fold = link_runs(base, experiment), ".ag-pinned-left-cols-container .ag-row", f"button[{RUN_NAME}]"
     open_wide(runs, row)
     camera.wait(fold, least=len(STUDIES))[0].click()
     camera.wait(row, least=10)
@@ -169,7 +169,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
     save(camera.shot(), "mlflow-charts")
 
     compared = ids("quickstart-at-random", phase="search")
-    open_wide(compare_page(base, experiment, compared), ".js-plotly-plot")
+    open_wide(link_comparison(base, experiment, compared), ".js-plotly-plot")
     camera.browser.find_element(By.XPATH, "//button[.='Clear All']").click()
     parameters, metrics = camera.browser.find_elements(By.CSS_SELECTOR, ".du-bois-light-select")[:2]
     choose(camera, parameters, SHARES)
@@ -177,7 +177,7 @@ def take_mlflow(camera: Camera, base: str, experiment: str, client: MlflowClient
     save(camera.shot().crop((0, 0, 1280, 640)), "mlflow-compare")
 
     [study] = ids("quickstart", role="study")
-    open_wide(run_page(base, experiment, study), "[role=table]", 1000)
+    open_wide(link_run(base, experiment, study), "[role=table]", 1000)
     camera.browser.find_element(By.XPATH, "//button[.='Show more']").click()
     save(camera.shot().crop((0, 0, 1280, 928)), "mlflow-study")  # below it are folders of this machine
 

@@ -45,7 +45,7 @@ class StudyFileError(AuxtuneError):
 
     def __init__(self, origin: str, mistakes: Sequence[Mistake]) -> None:
         self.origin = origin
-        self.mistakes = sorted(mistakes, key=_order)
+        self.mistakes = sorted(mistakes, key=_sort_key)
         super().__init__("\n".join(self._line(mistake) for mistake in self.mistakes))
 
     def _line(self, mistake: Mistake) -> str:
@@ -54,7 +54,7 @@ class StudyFileError(AuxtuneError):
         return f"{where}: {mistake.key}: {mistake.message}" if mistake.key else f"{where}: {mistake.message}"
 
 
-def _order(mistake: Mistake) -> tuple[bool, int]:
+def _sort_key(mistake: Mistake) -> tuple[bool, int]:
     return (True, 0) if isinstance(mistake.place, str) else (False, mistake.place)
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from auxtune.orchestrator.session.session import Result
 
 
-def _working_folder(study: StudyFile, folder: StoredPath) -> Path:
-    """Where the working folder of a study is that was run into ``folder``, of which both may have been moved.
+def _find_working_folder(study: StudyFile, folder: StoredPath) -> Path:
+    """The working folder of a study that was run into ``folder``; both may have been moved.
 
-    Where nothing tells, the current one: a folder that is gone is not made again.
+    The current folder where nothing tells: a folder that is gone is not created again.
     """
     if study.working_folder.is_dir():
         return study.working_folder
@@ -33,8 +33,8 @@ def _working_folder(study: StudyFile, folder: StoredPath) -> Path:
     return Path(*parts[:-below]) if is_beside else Path.cwd()
 
 
-def _silence(said: object) -> None:
-    """Listens to nothing."""
+def _ignore(said: object) -> None:
+    """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Study:
 
     file: StudyFile
     ledger: LedgerReader | None = field(default=None, repr=False, compare=False)
-    """The reader of its ledger, where that was read: what it has read is not read again."""
+    """The reader of its ledger, if it was read before: nothing is read twice."""
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -54,7 +54,7 @@ class Study:
     def from_folder(cls, folder: str | StoredPath, overrides: Sequence[str] = ()) -> Study:
         """The study that was run into ``folder``, from its ledger; relative paths start where its last session's did.
 
-        Of the sessions' folders those of the last count that are there: it may have run on another machine.
+        The folders are those of the last session whose study folder exists: others may have run on another machine.
 
         Raises ``StudyFileError`` where the folder holds no study, ``LedgerDamaged`` where it cannot be read.
         """
@@ -78,14 +78,14 @@ class Study:
             raise StudyFileError(str(folder), [Mistake(1, "study", message)])
         # The storage may have been moved: it is where the folder is.
         options = study.options.model_copy(update={"storage": str(folder.parent)})
-        return cls(replace(study, options=options, working_folder=_working_folder(study, folder)), ledger)
+        return cls(replace(study, options=options, working_folder=_find_working_folder(study, folder)), ledger)
 
     @property
     def folder(self) -> StoredPath:
         """Where the study is, or will be: ``<storage>/<study>``."""
-        from auxtune.orchestrator.study_file.paths import study_folder
+        from auxtune.orchestrator.study_file.paths import locate_study
 
-        return study_folder(self.file)
+        return locate_study(self.file)
 
     def status(self) -> dict[str, Any]:
         """Where it stands, as ``auxtune status --json``; also while another process runs it.
@@ -98,9 +98,9 @@ class Study:
         return describe_status(self.folder, read_accounts(self.folder), self.file.options)
 
     def run(
-        self, listener: Callable[[Event], None] = _silence, allow_drift: bool = False, address: str | None = None
+        self, listener: Callable[[Event], None] = _ignore, allow_drift: bool = False, address: str | None = None
     ) -> Result:
-        """Run it, or go on with it, to its answer; ``listener`` hears every event as it is recorded, up to its close.
+        """Run it, or resume it, to its answer; ``listener`` gets every event as it is recorded, up to its close.
 
         On this machine, or on the cluster at ``address``, ``host:port`` of its head or ``auto``, from one of its nodes.
         Raises what ``session.run_session`` raises.
@@ -115,7 +115,7 @@ class Study:
         seed: int | None = None,
         group: int | None = None,
         allow_drift: bool = False,
-        listener: Callable[[str], None] = _silence,
+        listener: Callable[[str], None] = _ignore,
         arm: str = "selection",
     ) -> Exported:
         """Train on the selection of the finished study, and save the model as the new folder ``to``, or one per group.

@@ -7,10 +7,10 @@ import shlex
 from auxtune.orchestrator.storage.protocol import StoredPath
 
 
-def typed(path: str | StoredPath) -> str:
+def quote_path(path: str | StoredPath) -> str:
     """A path as a shell takes it.
 
-    >>> typed("studies/first"), typed("my studies/what?")
+    >>> quote_path("studies/first"), quote_path("my studies/what?")
     ('studies/first', "'my studies/what?'")
     """
     return shlex.quote(str(path))

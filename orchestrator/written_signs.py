@@ -1,8 +1,7 @@
-r"""Signs that an output cannot write, in letters that it can: Latin-1 has no ``≥``, and ASCII no ``ü``.
+r"""Replaces characters that an output cannot encode: Latin-1 has no ``≥``, and ASCII no ``ü``.
 
-Done once, for all that is printed, in the streams themselves. Our own signs become what one would type for them; any
-other letter becomes its ``\uXXXX``, from which it can be had again, and which JSON reads as that letter. Under
-``--json`` all become that.
+Done once for all output, in the streams themselves. Our own signs become what one would type for them; any other
+character becomes its ``\uXXXX``, which JSON reads as that character. Under ``--json`` all become that.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ _HORIZONTAL, _VERTICAL = "─━┄┅┈┉╌╍═╴╶╸╺╼╾", "│�
 
 def write_any_sign(arguments: Sequence[str]) -> None:
     """Let standard output and error write whatever is printed by the command that ``arguments`` ask for."""
-    codecs.register_error(_HANDLER, lambda error: _replaced(error, _typed))
-    codecs.register_error(_ESCAPING, lambda error: _replaced(error, _escaped))
-    codecs.register(_plain_codec)
+    codecs.register_error(_HANDLER, lambda error: _replace_signs(error, _type_sign))
+    codecs.register_error(_ESCAPING, lambda error: _replace_signs(error, _escape_sign))
+    codecs.register(_find_codec)
     handler = _ESCAPING if "--json" in arguments else _HANDLER
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -62,29 +61,29 @@ def write_any_sign(arguments: Sequence[str]) -> None:
             stream.reconfigure(encoding=_PLAIN if ascii_only else stream.encoding, errors=handler)
 
 
-def _typed(sign: str) -> str:
+def _type_sign(sign: str) -> str:
     if sign in _TYPED:
         return _TYPED[sign]
     if "\u2500" <= sign <= "\u257f":  # what boxes are drawn with
         return "-" if sign in _HORIZONTAL else "|" if sign in _VERTICAL else "+"
     if "\u2580" <= sign <= "\u259f":  # blocks
         return "#"
-    return _escaped(sign)
+    return _escape_sign(sign)
 
 
-def _escaped(sign: str) -> str:
+def _escape_sign(sign: str) -> str:
     r"""``\uXXXX``, twice beyond the first 65,536 signs, as in JSON."""
     units = sign.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
 
 
-def _replaced(error: UnicodeError, by: Callable[[str], str]) -> tuple[str, int]:
+def _replace_signs(error: UnicodeError, by: Callable[[str], str]) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(by, error.object[error.start : error.end])), error.end
 
 
-def _plain_codec(name: str) -> codecs.CodecInfo | None:
+def _find_codec(name: str) -> codecs.CodecInfo | None:
     if name.replace("_", "-") != _PLAIN:
         return None
     return codecs.CodecInfo(

@@ -33,7 +33,7 @@ from auxtune.orchestrator.report.page import render_html
 from auxtune.orchestrator.report.study_page import build_study_page
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.views.status import describe_status
 from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
@@ -113,7 +113,7 @@ def print_summary(material: Material, answer: Answer) -> str:
     result = Result(material.folder, answer, material.accounts, tracking_trouble=None)
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=False, no_color=True)
-    blocks = list_summary_blocks(result, material.options.budget, tracking_uri(material.study))
+    blocks = list_summary_blocks(result, material.options.budget, resolve_tracking_uri(material.study))
     console.print(render_terminal(blocks), no_wrap=True, overflow="ignore", crop=False)
     return text.getvalue()
 

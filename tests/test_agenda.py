@@ -18,9 +18,9 @@ from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, as_recorded, from_json, to_json
+from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, read_event, round_trip, write_event
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.results import attempt_folder, touch_heartbeat, write_result
+from auxtune.orchestrator.record.results import locate_attempt, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
@@ -83,7 +83,7 @@ class World:
         write_result(folder, Result(**{**vars(told), **changes}))
 
     def attempt(self, trial: Trial) -> Path:
-        return attempt_folder(self.folder, trial.id, len(trial.attempts))
+        return locate_attempt(self.folder, trial.id, len(trial.attempts))
 
     def run(self, agenda: Agenda, slots: int = 1, at_most: int = 1000) -> list[Trial]:
         """Work like Ray would, oldest first, until nothing is left or ``at_most`` trials have ended."""
@@ -131,7 +131,7 @@ def test_a_study_runs_to_its_answer_within_its_budget(world: World) -> None:
 
 def test_values_of_the_recipe_are_recorded_and_refused_where_none_can_be_applied(world: World) -> None:
     asked = Proposal(("p", "a"), params={"learning_rate": 1e-3})
-    assert as_recorded(asked) == asked != Proposal(("p", "a"))
+    assert round_trip(asked) == asked != Proposal(("p", "a"))
     with pytest.raises(SelectorError, match="values of the recipe \\(learning_rate\\)"):
         world.session()._translator.execute(asked)
 
@@ -199,9 +199,9 @@ def test_what_another_version_of_the_selector_proposed_is_not_asked_again(world:
 def test_a_ledger_from_before_selectors_had_versions_is_of_version_1(world: World) -> None:
     world.session()
     opened = read_events(world.folder / "ledger")[0]
-    before = to_json(opened)
+    before = write_event(opened)
     assert before.pop("selector_version") == 1
-    assert from_json(before) == opened
+    assert read_event(before) == opened
 
 
 def test_work_that_finished_unheard_is_known_by_its_result(world: World) -> None:

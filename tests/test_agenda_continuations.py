@@ -13,7 +13,7 @@ from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Judged, Told
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import weights_folder
+from auxtune.orchestrator.record.results import locate_weights
 from auxtune.selectors.protocol import Selection
 
 PULLS = ("selector={name: thompson, mode: trials, rounds: 8, round_steps: 20}", "budget.trials=30")
@@ -86,7 +86,7 @@ def test_after_a_kill_the_same_incumbent_is_there(tmp_path: Path) -> None:
     assert following is not None
     begin = after.start_of(following)
     assert begin is not None and begin.is_dir()
-    assert begin == weights_folder(world.folder, pulls[-1].id, 1)
+    assert begin == locate_weights(world.folder, pulls[-1].id, 1)
 
 
 def test_a_trial_that_was_stopped_early_is_told_as_censored(tmp_path: Path) -> None:

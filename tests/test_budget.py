@@ -10,7 +10,14 @@ from small_study import StudyRun
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import BudgetTooSmall
-from auxtune.orchestrator.planning.budget import Budget, Price, check_limits, check_prices, spent_of, unreachable
+from auxtune.orchestrator.planning.budget import (
+    Budget,
+    Price,
+    check_limits,
+    check_prices,
+    explain_unreachable_limits,
+    list_spending,
+)
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Started, Told
@@ -141,7 +148,7 @@ def test_a_limit_in_money_is_refused_where_a_price_is_missing() -> None:
 
 def test_what_was_spent_of_a_limit_and_beyond_it_is_said() -> None:
     limits = budget(trials=3, usd=1.0, gpu_hours=2.0).options.budget
-    assert spent_of(limits, {"trials": 4, "usd": None, "gpu_hours": 1.5}) == [
+    assert list_spending(limits, {"trials": 4, "usd": None, "gpu_hours": 1.5}) == [
         "trials 4 of 3, overrun by 1",
         "gpu_hours 1.5 of 2",
         "usd unknown of 1",
@@ -166,7 +173,7 @@ def test_a_limit_that_nothing_comes_nearer_to_is_refused_as_the_only_one(
 ) -> None:
     options = replace_prices(budget(**limits).options, prices)
     slots = Slots(cpus=2, gpus=gpus, concurrent=2)
-    found = unreachable(options, slots)
+    found = explain_unreachable_limits(options, slots)
     assert found.keys() == vain
     assert all(f"budget.{key} is never reached" in said for key, said in found.items())
     if vain and vain == limits.keys():
@@ -178,7 +185,7 @@ def test_a_limit_that_nothing_comes_nearer_to_is_refused_as_the_only_one(
 
 def test_a_limit_of_gpus_counts_where_only_measuring_trials_take_them() -> None:
     slots = Slots(cpus=1, gpus=0, concurrent=1, probes=Slots(cpus=1, gpus=0.5, concurrent=1))
-    assert unreachable(budget(gpu_hours=1.0).options, slots) == {}
+    assert explain_unreachable_limits(budget(gpu_hours=1.0).options, slots) == {}
 
 
 def replace_prices(options: StudyOptions, prices: dict[str, float]) -> StudyOptions:

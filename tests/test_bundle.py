@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator.cluster import bundle as bundles
-from auxtune.orchestrator.cluster.bundle import MANIFEST, pack, versions
-from auxtune.orchestrator.cluster.entrypoint import _unpacked
+from auxtune.orchestrator.cluster.bundle import MANIFEST, pack, read_versions
+from auxtune.orchestrator.cluster.entrypoint import _unpack_bundle
 from auxtune.orchestrator.errors import AuxtuneError, StudyDataError
-from auxtune.orchestrator.study_file.paths import model_options
+from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study, read_study
 
 STUDY = """
@@ -25,6 +25,7 @@ tasks:
   mood: {builtin: mood}
 selector: random_subset
 earlier: log
+model: {name: encoder}
 budget: {trials: 4}
 """
 
@@ -32,7 +33,15 @@ budget: {trials: 4}
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFile:
     home = tmp_path / "home"
-    for name in ("data/tickets.csv", "folder/train.jsonl", "train.csv", "test.csv", "probe.csv", "log/rows.csv"):
+    for name in (
+        "data/tickets.csv",
+        "folder/train.jsonl",
+        "train.csv",
+        "test.csv",
+        "probe.csv",
+        "log/rows.csv",
+        "encoder/config",
+    ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(f"a,b\n{name},1\n")
     monkeypatch.setenv("DATA", str(home / "data"))
@@ -58,6 +67,7 @@ def test_a_study_finds_its_files_in_the_bundle_and_nowhere_else(study: StudyFile
         assert (bundle.folder / path).read_text() == f"a,b\n{name},1\n"
     assert (bundle.folder / tasks["folder"].path / "train.jsonl").exists()
     assert (bundle.folder / there.options.earlier / "rows.csv").exists()
+    assert (bundle.folder / there.options.model.name / "config").exists()
     assert tasks["mood"].builtin == "mood"
 
 
@@ -70,8 +80,8 @@ def test_an_encoder_goes_along_if_it_is_a_folder_and_not_if_it_is_in_a_package(
     bundle = packed(named, tmp_path / "bundle")
     manifest = json.loads((bundle.folder / MANIFEST).read_text())
     there = parse_study(STUDY, "there", bundle.folder, manifest["overrides"])
-    assert (Path(model_options(there).name) / "config.json").is_relative_to(bundle.folder)
-    assert (Path(model_options(there).name) / "config.json").is_file()
+    assert (Path(resolve_model(there).name) / "config.json").is_relative_to(bundle.folder)
+    assert (Path(resolve_model(there).name) / "config.json").is_file()
 
     packaged = read_study(study.folder / "study.yaml", ["model.name=package:some/encoder"])
     assert not (packed(packaged, tmp_path / "other").folder / "files" / "encoder").exists()
@@ -99,24 +109,24 @@ def test_what_is_too_large_or_missing_is_refused_with_a_way_out(study: StudyFile
 def test_it_is_unpacked_where_the_next_job_finds_it(study: StudyFile, tmp_path: Path) -> None:
     home, bundle = tmp_path / "there", packed(study, tmp_path / "bundle")
     home.mkdir()
-    command = _unpacked(bundle.folder, home)
+    command = _unpack_bundle(bundle.folder, home)
     kept = home / "submitted" / "shipped"
     assert command[:2] == ["run", str(kept / "study.yaml")]
     assert command[-2:] == ["--address", "auto"]
     (kept / "files" / "mark").write_text("as it was")
-    _unpacked(bundle.folder, home)
+    _unpack_bundle(bundle.folder, home)
     assert (kept / "files" / "mark").exists()
     (study.folder / "test.csv").write_text("a,b\nother,1\n")
-    _unpacked(packed(study, tmp_path / "other").folder, home)
+    _unpack_bundle(packed(study, tmp_path / "other").folder, home)
     assert not (kept / "files" / "mark").exists()
 
 
 def test_other_versions_there_are_refused(study: StudyFile, tmp_path: Path) -> None:
     bundle = packed(study, tmp_path / "bundle")
     manifest = json.loads((bundle.folder / MANIFEST).read_text())
-    assert manifest["versions"] == versions()
+    assert manifest["versions"] == read_versions()
     manifest["versions"]["ray"] = "1.0.0"
     (bundle.folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(AuxtuneError, match=r"ray is .* here and 1\.0\.0 where the study was submitted"):
-        _unpacked(bundle.folder, tmp_path)
-    assert versions()["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"
+        _unpack_bundle(bundle.folder, tmp_path)
+    assert read_versions()["python"] == f"{sys.version_info[0]}.{sys.version_info[1]}"

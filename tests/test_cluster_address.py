@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auxtune.orchestrator.engine.cluster import connected_ray
+from auxtune.orchestrator.engine.cluster import connect_ray
 from auxtune.orchestrator.errors import ClusterError
 
 
@@ -20,5 +20,5 @@ from auxtune.orchestrator.errors import ClusterError
     ],
 )
 def test_where_no_cluster_is_that_is_said(address: str, said: str) -> None:
-    with pytest.raises(ClusterError, match=said), connected_ray(address):
+    with pytest.raises(ClusterError, match=said), connect_ray(address):
         pass

@@ -16,9 +16,9 @@ from mlflow.tracking import MlflowClient
 from ray.cluster_utils import Cluster
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.accounts import Trial, concurrency_of
+from auxtune.orchestrator.record.accounts import Trial, measure_concurrency
 from auxtune.orchestrator.record.events import Lost, Nodes
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.trials.checkpoint import is_usable
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def placed(run: StudyRun) -> dict[int, int]:
 
 
 def node_of(run: StudyRun, trial: Trial) -> int | None:
-    folder = attempt_folder(run.folder, trial.id, len(trial.attempts))
+    folder = locate_attempt(run.folder, trial.id, len(trial.attempts))
     if not is_usable(folder / "checkpoint"):
         return None
     try:
@@ -107,7 +107,7 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 26
     assert sum(len(trial.attempts) for trial in trials.values()) == 26 + len(lost)
     assert any(trials[event.id].attempts[1].resume_from == 1 for event in lost)  # one may have had none yet
-    at_once = concurrency_of(small.accounts)
+    at_once = measure_concurrency(small.accounts)
     assert at_once is not None and at_once.peak == 6
     answer = json.loads((small.folder / "selection.json").read_text())
     assert answer["cost"]["gpu_hours"] == pytest.approx(answer["cost"]["cpu_hours"] / 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial, concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial, measure_concurrency
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.result import Cost
 
@@ -33,10 +33,10 @@ def accounts(*spans: tuple[float, float | None]) -> Accounts:
     ],
 )
 def test_concurrency_by_hand(spans: list[tuple[float, float | None]], peak: int, mean: float) -> None:
-    found = concurrency_of(accounts(*spans))
+    found = measure_concurrency(accounts(*spans))
     assert found is not None
     assert (found.peak, found.mean) == (peak, pytest.approx(mean))
 
 
 def test_before_the_first_end_it_is_unknown() -> None:
-    assert concurrency_of(accounts((0, None))) is None
+    assert measure_concurrency(accounts((0, None))) is None

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.orchestrator.planning.arms import same_training, same_trainings
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
+from auxtune.orchestrator.planning.arms import is_same_arm, is_same_training
+from auxtune.orchestrator.planning.confirm import Confirmation, build_confirmation
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Opened, Phase, Proposed
@@ -142,7 +142,7 @@ def test_the_same_tasks_in_equal_shares() -> None:
     arms = confirmation(("same_tasks_equal",)).arms(Selection("mixture", tuple(SHARES), SHARES))
     ((proposal,), _) = arms["same_tasks_equal"]
     assert proposal.weights == pytest.approx(dict.fromkeys(SHARES, 1 / 3)) and proposal.weighting == "sampling"
-    assert not same_trainings(arms["selection"], arms["same_tasks_equal"])
+    assert not is_same_arm(arms["selection"], arms["same_tasks_equal"])
 
 
 def test_size_sqrt_is_by_the_root_of_the_rows_whatever_was_chosen() -> None:
@@ -164,7 +164,7 @@ def test_size_sqrt_is_by_the_root_of_the_rows_whatever_was_chosen() -> None:
 def test_what_trains_as_the_selection_does_is_not_trained_again(chosen: Selection, controls: tuple[str, ...]) -> None:
     question = confirmation(controls)
     arms = question.arms(chosen)
-    assert all(same_trainings(arms["selection"], arms[name]) for name in controls)
+    assert all(is_same_arm(arms["selection"], arms[name]) for name in controls)
     assert [proposal for _, proposal in question.missing(chosen, Accounts())] == [arm for (arm,) in arms["selection"]]
 
 
@@ -177,8 +177,8 @@ def test_other_shares_rows_or_factors_are_another_training() -> None:
         replace(equal, cycle=False),
         replace(equal, weights={"a": 0.4, "p": 0.2, "b": 0.2, "c": 0.2}, weighting="loss"),
     )
-    assert not any(same_training(equal, other) for other in others)
-    assert same_training(equal, replace(equal, tasks=equal.tasks[::-1]))
+    assert not any(is_same_training(equal, other) for other in others)
+    assert is_same_training(equal, replace(equal, tasks=equal.tasks[::-1]))
 
 
 def test_one_auxiliary_leaves_nothing_to_draw() -> None:
@@ -186,14 +186,14 @@ def test_one_auxiliary_leaves_nothing_to_draw() -> None:
     made = replace(translator({}), problem=two)
     question = Confirmation(two, 3, CONTROLS, made.execute)
     arms = question.arms(Selection("mixture", ("p", "a"), {"p": 0.75, "a": 0.25}))
-    assert same_trainings(arms["selection"], arms["random_subset"])
+    assert is_same_arm(arms["selection"], arms["random_subset"])
     assert len(list(question.missing(Selection("mixture", ("p", "a")), Accounts()))) == 2 * 3
 
 
 def test_a_study_that_an_earlier_version_finished_owes_nothing() -> None:
     """Its random subsets had the shares of the sampling rule, and by default it had size_proportional."""
     made, chosen = translator({}), Selection("mixture", tuple(SHARES), SHARES)
-    now = confirmation_of(ConfirmOptions(seeds=2), made.problem, made.execute)
+    now = build_confirmation(ConfirmOptions(seeds=2), made.problem, made.execute)
     old = Confirmation(made.problem, 2, ("single_task", "all_tasks", "size_proportional"), made.execute)
     draws = now._arms.former(chosen)["random_subset"]
     assert all(set(p.shares.values()) == {1 / 3} and p not in now.arms(chosen)["random_subset"] for (p,) in draws)
@@ -213,7 +213,7 @@ def test_controls_that_are_asked_for_by_name_are_never_replaced() -> None:
     by_size = Confirmation(made.problem, 2, ("size_proportional",), made.execute).arms(Selection("mixture", ("p",)))
     accounts = proposed("confirm", *(proposal for arm in by_size.values() for (proposal,) in arm))
     asked = ConfirmOptions(seeds=2, controls=("same_tasks_equal",))
-    known = confirmation_of(asked, made.problem, made.execute).recalling(accounts)
+    known = build_confirmation(asked, made.problem, made.execute).recalling(accounts)
     assert list(known.arms(Selection("mixture", ("p",)))) == ["selection", "same_tasks_equal"]
 
 

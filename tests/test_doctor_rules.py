@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from auxtune.orchestrator.cluster import node_probe
-from auxtune.orchestrator.cluster.live import PACKAGES, Cluster, Node
-from auxtune.orchestrator.cluster.live_rules import live_findings
+from auxtune.orchestrator.cluster.live import PACKAGES, Cluster, Node, judge_cluster
 
 ROOM = {"free": 50e9, "total": 100e9}
 
@@ -41,7 +40,7 @@ def node(name: str, said: Mapping[str, Any] | None = None, **changes: Any) -> No
 
 def found(*nodes: Node, storage: str | None = "/mnt/studies", trouble: str | None = None) -> list[tuple[str, str, str]]:
     """Severity, rule and what was found."""
-    findings = live_findings(Cluster(nodes, trouble), storage, "http://127.0.0.1:5000")
+    findings = judge_cluster(Cluster(nodes, trouble), storage, "http://127.0.0.1:5000")
     assert all(finding.why and finding.remedy for finding in findings)
     return [(finding.severity, finding.rule, finding.what) for finding in findings]
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from auxtune.orchestrator import Study
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.planning.question import earlier_results
+from auxtune.orchestrator.planning.question import read_earlier_results
 from tests.recorded_tables import groups_rows, transfer_rows, write_table
 
 TASKS = ("mood", "stars", "tint", "river", "pace")
@@ -37,22 +37,22 @@ def study(tmp_path: Path) -> Path:
 def test_results_on_other_targets_are_known_and_higher_is_better(study: Path) -> None:
     rows = [{**row, "value": -row["value"]} for row in transfer_rows(TASKS, "stars")]
     write_table(study.parent / "log", "transfer", TASKS, rows, mode="min")
-    known = earlier_results(Study.from_yaml(study).file)
+    known = read_earlier_results(Study.from_yaml(study).file)
     assert {one.target for one in known} == {"stars", "tint", "river", "pace"}
     assert {one.source for one in known} == {None, *TASKS}
     assert all((one.score > 0.7) == (one.source == "stars") for one in known)
 
 
 def test_a_study_without_earlier_results_knows_none(study: Path) -> None:
-    assert earlier_results(Study.from_yaml(study, ["earlier=null"]).file) == ()
+    assert read_earlier_results(Study.from_yaml(study, ["earlier=null"]).file) == ()
 
 
 def test_a_table_that_cannot_be_used_is_named(study: Path) -> None:
     with pytest.raises(StudyDataError, match=r"earlier: .*log: expected a recorded table"):
-        earlier_results(Study.from_yaml(study).file)
+        read_earlier_results(Study.from_yaml(study).file)
     write_table(study.parent / "log", "groups", "abcd", groups_rows())
     with pytest.raises(StudyDataError, match=r"earlier: .*kind: expected transfer, found groups"):
-        earlier_results(Study.from_yaml(study).file)
+        read_earlier_results(Study.from_yaml(study).file)
     done = CliRunner().invoke(main, ["validate", str(study)])
     assert done.exit_code == 2
     assert "expected transfer, found groups" in done.output

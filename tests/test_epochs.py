@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.planning.question import recorded_training
-from auxtune.orchestrator.planning.translate import Translator, epochs_in_words, whole_steps
+from auxtune.orchestrator.planning.question import represent_training
+from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, describe_epochs
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
@@ -55,7 +55,7 @@ def steps(training: str, **weights: float) -> int:
     ],
 )
 def test_alone_the_primary_takes_as_many_steps_as_its_passes(given: str, expected: int) -> None:
-    assert whole_steps(options(given).training, PROBLEM) == expected == steps(given, p=1.0)
+    assert count_whole_steps(options(given).training, PROBLEM) == expected == steps(given, p=1.0)
 
 
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 70])
@@ -63,7 +63,7 @@ def test_so_many_batches_hold_every_row_once(rows: int) -> None:
     split = EncodedSplit(np.zeros(rows, np.int32), np.zeros(rows, np.uint8), np.arange(rows + 1), np.zeros(rows, int))
     batches, count = (
         TaskBatches("p", split, 32, 0),
-        whole_steps(TrainingOptions(epochs=1), Problem((TaskInfo("p", "classification", rows),), "p")),
+        count_whole_steps(TrainingOptions(epochs=1), Problem((TaskInfo("p", "classification", rows),), "p")),
     )
     seen = np.concatenate([batches.next_rows() for _ in range(count)])
     assert sorted(seen) == list(range(rows)) and batches.epoch == 0
@@ -108,7 +108,7 @@ def test_what_cannot_be_meant_is_refused_at_its_key(training: str, change: tuple
 
 def test_what_it_comes_to_is_said() -> None:
     def words(training: str) -> str | None:
-        return epochs_in_words(options(training).training, PROBLEM)
+        return describe_epochs(options(training).training, PROBLEM)
 
     assert words("steps: 5") is None
     assert words("epochs: 4, batch_size: 35") == (
@@ -120,5 +120,5 @@ def test_what_it_comes_to_is_said() -> None:
 
 
 def test_studies_that_count_in_steps_mean_what_they_meant_before() -> None:
-    assert "epochs" not in recorded_training(options("steps: 5").training)
-    assert recorded_training(options("epochs: 2.5").training)["epochs"] == 2.5
+    assert "epochs" not in represent_training(options("steps: 5").training)
+    assert represent_training(options("epochs: 2.5").training)["epochs"] == 2.5

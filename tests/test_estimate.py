@@ -13,11 +13,11 @@ from auxtune.orchestrator.planning.estimate import (
     Spread,
     TrialThroughput,
     Work,
-    average,
-    combined,
+    average_spreads,
+    combine_spreads,
     estimate_cost,
+    estimate_work,
     find_room,
-    work_of,
 )
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.trials.recipe import Recipe
@@ -38,7 +38,7 @@ PACE = SmokeThroughput({"p": figures(0.2, 0.1, 0.4), "a": figures(1.0, 0.8, 1.2)
 
 
 def test_work_counts_every_row_that_is_scored() -> None:
-    assert work_of(RECIPE, ROWS, None) == Work(
+    assert estimate_work(RECIPE, ROWS, None) == Work(
         ("p", "a"),
         250,
         250,
@@ -46,34 +46,34 @@ def test_work_counts_every_row_that_is_scored() -> None:
         {"p": 3 * 40},
         steered=False,  # at 100, 200 and 250
     )
-    assert work_of(replace(RECIPE, steps=200, test=("p",)), ROWS, None).evaluated == {"p": 2 * 40 + 500}
-    steered = work_of(RECIPE, ROWS, rounds=25)
+    assert estimate_work(replace(RECIPE, steps=200, test=("p",)), ROWS, None).evaluated == {"p": 2 * 40 + 500}
+    steered = estimate_work(RECIPE, ROWS, rounds=25)
     assert steered.evaluated == {"p": 3 * 40 + 25 * 30} and steered.shares is None and steered.steered
-    assert work_of(RECIPE, ROWS, None, least_steps=50).least_steps == 50
+    assert estimate_work(RECIPE, ROWS, None, least_steps=50).least_steps == 50
 
 
 def test_smoke_figures_are_weighted_by_shares_and_evaluations_added() -> None:
     # 250 steps of 0.25 · 0.2 + 0.75 · 1.0 s, and 120 rows at 2 s for 40.
-    assert PACE.seconds(work_of(RECIPE, ROWS, None)) == Spread(
+    assert PACE.seconds(estimate_work(RECIPE, ROWS, None)) == Spread(
         pytest.approx(250 * 0.8 + 6), pytest.approx(250 * 0.625 + 6), pytest.approx(250 * 1.0 + 6)
     )
 
 
 def test_shares_that_are_not_known_lie_between_the_fastest_and_the_slowest_task() -> None:
-    work = work_of(RECIPE, ROWS, None, least_steps=100)
+    work = estimate_work(RECIPE, ROWS, None, least_steps=100)
     assert PACE.seconds(work) == Spread(
         pytest.approx(250 * 0.6 + 6), pytest.approx(100 * 0.1 + 6), pytest.approx(250 * 1.2 + 6)
     )
 
 
 def test_a_task_without_figures_leaves_a_trial_unknown() -> None:
-    assert SmokeThroughput({"p": PACE.figures["p"]}).seconds(work_of(RECIPE, ROWS, None)) is None
+    assert SmokeThroughput({"p": PACE.figures["p"]}).seconds(estimate_work(RECIPE, ROWS, None)) is None
     alone = replace(RECIPE, tasks=("a",), shares={"a": 1.0})  # its evaluation is of another task
-    assert SmokeThroughput({"a": PACE.figures["a"]}).seconds(work_of(alone, ROWS, None)) is None
+    assert SmokeThroughput({"a": PACE.figures["a"]}).seconds(estimate_work(alone, ROWS, None)) is None
 
 
 def test_finished_trials_give_mean_and_spread_by_their_kind() -> None:
-    plain, steered = work_of(RECIPE, ROWS, None), work_of(RECIPE, ROWS, 25)
+    plain, steered = estimate_work(RECIPE, ROWS, None), estimate_work(RECIPE, ROWS, 25)
     pace = TrialThroughput(plain=(0.1, 0.2, 0.6), steered=(1.0,))
     assert pace.seconds(plain) == Spread(pytest.approx(75.0), 25.0, 150.0)
     assert pace.seconds(steered) == Spread(250.0, None, None)  # one trial shows no spread
@@ -82,10 +82,10 @@ def test_finished_trials_give_mean_and_spread_by_their_kind() -> None:
 
 
 def test_an_unknown_spread_stays_unknown_in_a_total() -> None:
-    total = combined(sum, [Spread(1.0, 0.5, 2.0), Spread(3.0, None, None)])
+    total = combine_spreads(sum, [Spread(1.0, 0.5, 2.0), Spread(3.0, None, None)])
     assert total == Spread(4.0, None, None)
-    assert average([Spread(1.0, 0.0, 2.0), Spread(3.0, 2.0, 4.0)]) == Spread(2.0, 1.0, 3.0)
-    assert average([]) is None
+    assert average_spreads([Spread(1.0, 0.0, 2.0), Spread(3.0, 2.0, 4.0)]) == Spread(2.0, 1.0, 3.0)
+    assert average_spreads([]) is None
 
 
 def test_a_bill_is_time_allocated_and_time_that_passes() -> None:

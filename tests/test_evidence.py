@@ -12,7 +12,7 @@ import torch
 from auxtune.orchestrator.errors import EvidenceError
 from auxtune.orchestrator.record import evidence as module
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.leftovers import stale_evidence
+from auxtune.orchestrator.record.leftovers import list_stale_evidence
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.result import Cost
 
@@ -139,4 +139,4 @@ def test_what_no_ledger_names_is_stale(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path)
     store.create("k", entry(), ARRAYS)
     (store.root / ".k.draft").mkdir()
-    assert [path.name for path in stale_evidence(tmp_path)] == [".k.draft", "k"]
+    assert [path.name for path in list_stale_evidence(tmp_path)] == [".k.draft", "k"]

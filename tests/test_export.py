@@ -29,10 +29,10 @@ from auxtune.orchestrator.export.exporter import ModelExporter, StagingFolder
 from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.signals import StopSignals
-from auxtune.orchestrator.study_file.paths import model_options, task_sources
+from auxtune.orchestrator.session.stopping import StopSignals
+from auxtune.orchestrator.study_file.paths import list_task_sources, resolve_model
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.kit.kept_rows import digest_rows
 from auxtune.selectors.protocol import Kept, Proposal
@@ -104,7 +104,7 @@ def test_with_the_seed_of_a_confirm_trial_it_is_that_trial_again(whole: StudyRun
     [made] = json.loads(result.stdout)["models"]
     assert made["folder"] == str(tmp_path / "model") and made["largest_difference"] == 0
     assert made["test"]["moods"] == dict(trial.told.test["moods"])
-    theirs = load_predictions(attempt_folder(whole.folder, trial.id, 1) / "predictions.npz", "moods")
+    theirs = load_predictions(locate_attempt(whole.folder, trial.id, 1) / "predictions.npz", "moods")
     task = load_tasks_of(whole)["moods"]
     ours = load_model(tmp_path / "model", "cpu").answers("moods", task.splits["test"])
     assert np.array_equal(ours.predictions, theirs.predictions) and np.array_equal(ours.labels, theirs.labels)
@@ -113,7 +113,7 @@ def test_with_the_seed_of_a_confirm_trial_it_is_that_trial_again(whole: StudyRun
 
 
 def load_tasks_of(run: StudyRun) -> dict[str, Any]:
-    return load_tasks(task_sources(Study.from_folder(run.folder).file))
+    return load_tasks(list_task_sources(Study.from_folder(run.folder).file))
 
 
 def test_the_study_s_own_seed_is_the_default_and_python_does_the_same(whole: StudyRun, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_only_the_rows_that_were_kept_are_trained_on(tmp_path: Path, monkeypatch
     write_tasks(tmp_path / "tasks")
     study = read_study(tmp_path / "study.yaml")
     read, base = load_study_data(study)
-    tasks = encode_tasks(read, model_options(study), tmp_path / "tokens")
+    tasks = encode_tasks(read, resolve_model(study), tmp_path / "tokens")
     rows = np.arange(0, 80, 2)
     folder = tmp_path / "studies" / "small"
     (folder / "rows").mkdir(parents=True)

@@ -8,9 +8,8 @@ import pytest
 import yaml
 from study_text import BASE, mistakes
 
-from auxtune.orchestrator.study_file.foreign_keys import FOREIGN
-from auxtune.orchestrator.study_file.keys import find
-from auxtune.orchestrator.study_file.unknown_keys import meant, own_keys
+from auxtune.orchestrator.study_file.keys import find_key
+from auxtune.orchestrator.study_file.unknown_keys import FOREIGN, guess_key, index_own_keys
 
 # The key as it is written, and the full path of the key that it stands for; then what units are said, if they differ.
 FROM_ELSEWHERE = [
@@ -168,15 +167,15 @@ def test_every_hint_names_keys_that_there_are() -> None:
         named = [*counterpart.keys, *re.findall(r"`([a-z_]+\.[a-zA-Z_.]+)`", hint)]
         for key in named:
             path = tuple(key.replace("TASK", "cr").split("."))
-            assert find(path)[0] == path, f"{key}: no key of the study file"
+            assert find_key(path)[0] == path, f"{key}: no key of the study file"
         assert "TASK" not in hint
 
 
 def test_no_key_of_the_study_file_is_taken_for_another_tools() -> None:
     """A key in the wrong section is named with its own: no row of the table may hide that."""
-    for name, keys in own_keys().items():
+    for name, keys in index_own_keys().items():
         if len(keys) == 1:
-            hint = meant(("elsewhere", name), [])
+            hint = guess_key(("elsewhere", name), [])
             assert hint is not None and f"`{keys[0].replace('TASK', 'NAME')}`" in hint, (name, hint)
 
 

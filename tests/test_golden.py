@@ -30,8 +30,8 @@ from pydantic import TypeAdapter
 
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import read_accounts
-from auxtune.orchestrator.record.events import Proposed, Selected, from_json, to_json
-from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore, rows_of
+from auxtune.orchestrator.record.events import Proposed, Selected, read_event, write_event
+from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore, read_kept_rows
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import read_result
 from auxtune.orchestrator.report.material import Material
@@ -79,9 +79,9 @@ def test_events_are_read_and_say_what_was_stored(material: Material) -> None:
     stored = stored_events(material.folder.name)
     assert len(material.events) == len(stored)
     for number, (event, told) in enumerate(zip(material.events, stored, strict=True)):
-        assert from_json(told) == event
+        assert read_event(told) == event
         # A field may have come since, with a default; none may have gone.
-        lost = [line for line in differences_of(told, to_json(event)) if not line.endswith(NEW)]
+        lost = [line for line in differences_of(told, write_event(event)) if not line.endswith(NEW)]
         assert not lost, "\n".join([f"event {number}, {told['event']}:", *lost])
 
 
@@ -140,8 +140,8 @@ def test_rows_that_a_rule_keeps_are_read_and_worked_out_again(tmp_path: Path) ->
     chosen = material.accounts.selected.selection.instances or {}
     assert chosen
     for kept in chosen.values():
-        stored = rows_of(kept, material.folder, material.evidence)
-        assert stored.tolist() == rows_of(kept, tmp_path, material.evidence).tolist()
+        stored = read_kept_rows(kept, material.folder, material.evidence)
+        assert stored.tolist() == read_kept_rows(kept, tmp_path, material.evidence).tolist()
         assert (tmp_path / "rows" / f"{kept.sha256}.npy").exists()
 
 

@@ -15,7 +15,7 @@ from auxtune.orchestrator.answer.answer import Group
 from auxtune.orchestrator.answer.lift import estimate_mean_lift, estimate_paired_lift
 from auxtune.orchestrator.answer.serving import assign_tasks, form_groups
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError
-from auxtune.orchestrator.planning.arms import same_trainings
+from auxtune.orchestrator.planning.arms import is_same_arm
 from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
@@ -78,8 +78,8 @@ def test_an_arm_trains_a_model_per_group_and_every_control_its_own_number() -> N
     assert members(arms["all_tasks"][0]) == members(arms["size_proportional"][0]) == ["dacb"]
     (by_size,) = arms["size_proportional"][0]
     assert by_size.weights == {"d": 0.3, "a": 0.1, "c": 0.3, "b": 0.3} and not by_size.cycle
-    assert same_trainings(arms["selection"], arms["same_tasks_equal"])  # the sampling rule is equal shares
-    assert not same_trainings(arms["selection"], arms["random_subset"])
+    assert is_same_arm(arms["selection"], arms["same_tasks_equal"])  # the sampling rule is equal shares
+    assert not is_same_arm(arms["selection"], arms["random_subset"])
     for seed in range(3):
         assert len({proposal.seed for trainings in arms.values() for proposal in trainings[seed]}) == 1
     made = translator()
@@ -93,7 +93,7 @@ def test_equal_shares_of_the_same_groups_differ_where_the_sampling_rule_has_othe
     assert [members(trainings) for trainings in arms["same_tasks_equal"]] == [["da", "cb"]] * 2
     assert [model.weights for model in arms["same_tasks_equal"][0]] == [{"d": 0.5, "a": 0.5}, {"c": 0.5, "b": 0.5}]
     assert arms["selection"][0][0].weights == {"d": 0.75, "a": 0.25}
-    assert not same_trainings(arms["selection"], arms["same_tasks_equal"])
+    assert not is_same_arm(arms["selection"], arms["same_tasks_equal"])
     assert len(question.left(Accounts())) == 2 * (2 + 2)
 
 

@@ -23,7 +23,7 @@ from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.planning.question import fingerprint_of
+from auxtune.orchestrator.planning.question import compute_fingerprint
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events
@@ -210,7 +210,7 @@ def test_the_number_of_models_belongs_to_the_question_and_older_ledgers_do_not_n
     base = load_base(ModelOptions())
 
     def fingerprint(*overrides: str) -> dict[str, str]:
-        return fingerprint_of(parse_study(STUDY, "study.yaml", Path(), overrides), {}, base)
+        return compute_fingerprint(parse_study(STUDY, "study.yaml", Path(), overrides), {}, base)
 
     two, three = fingerprint(), fingerprint("models=3")
     assert {key for key in two if two[key] != three[key]} == {"objective"}

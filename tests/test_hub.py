@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +149,7 @@ def test_a_study_of_the_hub_asks_it_from_its_driver_alone_and_runs_again_without
     assert {request.host for request in hub.requests} - own <= CLOUDS
     trials = studies.accounts.trials
     assert {trial.status for trial in trials.values()} == {"finished"} and len(trials) == 3
-    workers = {int((attempt_folder(studies.folder, one, 1) / "alive").read_text()) for one in trials}
+    workers = {int((locate_attempt(studies.folder, one, 1) / "alive").read_text()) for one in trials}
     assert driver not in workers
 
     _, out = process_of(studies, "validate", "study.yaml")

@@ -10,7 +10,7 @@ import pytest
 from small_study import StudyRun
 
 from auxtune.orchestrator.answer.lift import load_predictions
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_a_study_of_such_a_task_ends_with_a_lift_and_its_interval(tmp_path: Path
     assert (lift["metric"], lift["seeds"]) == (metric, 4)
     assert lift["low"] < lift["mean"] < lift["high"]
     for trial in run.accounts.in_phase("confirm"):
-        attempt = attempt_folder(run.folder, trial.id, len(trial.attempts))
+        attempt = locate_attempt(run.folder, trial.id, len(trial.attempts))
         reported = json.loads((attempt / "result.json").read_text())["test"][primary]
         kept = load_predictions(attempt / "predictions.npz", primary)
         assert reported == {name: pytest.approx(kept.metric(name)) for name in reported}

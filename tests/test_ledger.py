@@ -11,7 +11,7 @@ import pytest
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record import segments
-from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, from_json, to_json
+from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, read_event, write_event
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
 from auxtune.trials import durable
@@ -45,7 +45,7 @@ def test_what_was_flushed_is_read_back_equal_and_what_was_not_is_not_there(tmp_p
     ledger.flush()
     ledger.append(proposed(1))
     assert read_events(tmp_path) == [opened("one"), proposed(0)]
-    assert from_json(json.loads(json.dumps(to_json(proposed(0))))) == proposed(0)
+    assert read_event(json.loads(json.dumps(write_event(proposed(0))))) == proposed(0)
 
 
 def test_events_of_one_flush_are_one_file(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from rich.console import Console
 from simulated_study import simulated
 from watched_study import FOUR, RANDOM, begun, snapshot_of
 
-from auxtune.orchestrator.planning.budget import spent_of
+from auxtune.orchestrator.planning.budget import list_spending
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import LedgerReader, read_events
-from auxtune.orchestrator.record.results import steps_done
+from auxtune.orchestrator.record.results import read_steps_done
 from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.live import LiveView, RunningTrial, Spent, StudySnapshot
@@ -210,7 +210,7 @@ def test_a_clock_that_is_ahead_makes_no_negative_time() -> None:
 
 def test_a_limit_that_was_overrun_is_said_as_everywhere() -> None:
     over, cost = Spent("usd", 3.2, 3.0), {"usd": 3.2}
-    (line,) = spent_of(BudgetOptions(usd=3.0), cost)
+    (line,) = list_spending(BudgetOptions(usd=3.0), cost)
     assert line == "usd 3.2 of 3, overrun by 0.2"
     assert any(drawing.endswith(line.removeprefix("usd ")) for drawing in drawn(replace(SNAPSHOT, budget=(over,))))
 
@@ -255,7 +255,7 @@ def test_steps_are_those_of_the_last_whole_evaluation(
 ) -> None:
     if written is not None:
         (tmp_path / "metrics.jsonl").write_text(written)
-    assert steps_done(tmp_path) == expected
+    assert read_steps_done(tmp_path) == expected
 
 
 def test_its_picture_asks_nothing_of_anywhere(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from other_metrics import write_package
 from small_study import StudyRun, write_task
 
 from auxtune.orchestrator.answer.lift import load_predictions
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def test_an_error_is_searched_downwards_and_shown_as_it_is(run: StudyRun, monkey
     trials = list(run.accounts.trials.values())
     for trial in trials:
         assert trial.told is not None and trial.score is not None
-        attempt = attempt_folder(run.folder, trial.id, len(trial.attempts))
+        attempt = locate_attempt(run.folder, trial.id, len(trial.attempts))
         lines = [json.loads(line) for line in (attempt / "metrics.jsonl").read_text().splitlines()]
         losses = [line["validation"]["moods"]["log_loss"] for line in lines]
         assert [line["score"] for line in lines] == [-loss for loss in losses]
@@ -76,7 +76,7 @@ def losses_of(run: StudyRun, arm: str) -> list[float]:
     trials = [trial for trial in run.accounts.in_phase("confirm") if (len(trial.proposal.tasks) == 1) == is_alone]
     assert len(trials) == 2
     return [
-        load_predictions(attempt_folder(run.folder, trial.id, len(trial.attempts)) / "predictions.npz", "moods").metric(
+        load_predictions(locate_attempt(run.folder, trial.id, len(trial.attempts)) / "predictions.npz", "moods").metric(
             "log_loss"
         )
         for trial in trials

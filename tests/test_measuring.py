@@ -24,10 +24,10 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.leftovers import stale_evidence
-from auxtune.orchestrator.record.results import attempt_folder, read_result
+from auxtune.orchestrator.record.leftovers import list_stale_evidence
+from auxtune.orchestrator.record.results import locate_attempt, read_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask
@@ -138,7 +138,7 @@ class Session:
             trial=trial.id,
             attempt=len(trial.attempts),
             recipe=measuring.translator.recipe(trial.proposal, trial.phase),
-            folder=attempt_folder(self.folder, trial.id, len(trial.attempts)),
+            folder=locate_attempt(self.folder, trial.id, len(trial.attempts)),
             checkpoint=None,
             start=agenda.start_of(trial),
             judged=False,
@@ -216,7 +216,7 @@ def test_other_probes_of_a_run_that_is_kept_train_nothing(tmp_path: Path) -> Non
     assert not any(trial.reused for trial in trials), "the other form was not measured yet"
     for trial in trials:
         assert trial.told is not None and len(trial.told.reused) == 1, "the weights"
-        report = read_result(attempt_folder(second.folder, trial.id, 1))
+        report = read_result(locate_attempt(second.folder, trial.id, 1))
         assert report is not None and (report.steps, report.cost.examples) == (0, 0)
     assert [t.score for t in trials] == [t.score for t in Session(tmp_path, HEADS).run().in_phase("measure")]
     assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items()), "what was there is untouched"
@@ -231,7 +231,7 @@ def test_what_an_attempt_measured_before_it_died_is_on_its_studys_own_bill(tmp_p
     worker = Local({"assignment": session._assignment(agenda, measuring, trial)})
     while not worker.step()["done"]:
         pass
-    (attempt_folder(session.folder, 0, 1) / "result.json").unlink()
+    (locate_attempt(session.folder, 0, 1) / "result.json").unlink()
     agenda.flush()
     accounts = session.run()
     first = accounts.trials[0]
@@ -263,12 +263,12 @@ def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
     agenda.ended(0, 1)
     again = agenda.next()
     assert again is trial and trial.attempts[-1].resume_from == 1
-    checkpoint = attempt_folder(session.folder, 0, 1) / "checkpoint"
+    checkpoint = locate_attempt(session.folder, 0, 1) / "checkpoint"
     second = Local({"assignment": replace(session._assignment(agenda, measuring, trial), checkpoint=checkpoint)})
     while not second.step()["done"]:
         pass
     agenda.ended(0, 2)
-    report = read_result(attempt_folder(session.folder, 0, 2))
+    report = read_result(locate_attempt(session.folder, 0, 2))
     assert report is not None and (report.steps, report.reused) == (0, {})
     assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}
     kept = [session.store.find(key) for key in session.store]
@@ -286,12 +286,12 @@ def test_evidence_stays_as_long_as_a_study_names_it(tmp_path: Path) -> None:
     first.run()
     second.run()
     keys = list(first.store)
-    assert len(keys) == 4 and stale_evidence(tmp_path / "studies") == []
+    assert len(keys) == 4 and list_stale_evidence(tmp_path / "studies") == []
     shutil.rmtree(first.folder)
-    assert stale_evidence(tmp_path / "studies") == []
+    assert list_stale_evidence(tmp_path / "studies") == []
     assert second.differences() == []
     shutil.rmtree(second.folder)
-    assert [path.name for path in stale_evidence(tmp_path / "studies")] == keys
+    assert [path.name for path in list_stale_evidence(tmp_path / "studies")] == keys
 
 
 def test_a_ledger_that_cannot_be_read_keeps_all_evidence(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_ledger_that_cannot_be_read_keeps_all_evidence(tmp_path: Path) -> None
     shutil.rmtree(session.folder / "ledger")
     (session.folder / "ledger").mkdir()
     (session.folder / "ledger" / "00000001.json").write_text("{")
-    assert stale_evidence(tmp_path / "studies") == []
+    assert list_stale_evidence(tmp_path / "studies") == []
 
 
 def test_damaged_evidence_is_measured_again(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     assert confirmed.proposal.rows == instances, "confirm trains on the same rows"
     single = [trial for trial in accounts.in_phase("measure") if trial.proposal.stage.startswith("instances")]
     assert [trial.reused for trial in single] == [True, False] and single[1].told is not None
-    report = read_result(attempt_folder(session.folder, single[1].id, 1))
+    report = read_result(locate_attempt(session.folder, single[1].id, 1))
     assert report is not None and report.steps == 0, "only the rows are measured, on the weights of stage 1"
     assert single[1].told.reused == {}, "which this study has paid for"
     first = next(trial for trial in accounts.in_phase("measure") if trial.proposal.tasks == ("share.of",))
@@ -364,6 +364,6 @@ def test_rows_are_kept_by_rule_and_trained_on(tmp_path: Path) -> None:
     rows, content = np.load(path), path.read_bytes()
     assert len(rows) == kept.kept and (np.diff(rows) > 0).all()
     path.write_bytes(content[:-8])  # damaged: the rule gives them again
-    assert np.array_equal(rows_of(kept, session.folder, StoredEvidence(session.store)), rows)
+    assert np.array_equal(read_kept_rows(kept, session.folder, StoredEvidence(session.store)), rows)
     assert path.read_bytes() == content
     assert session.differences() == []

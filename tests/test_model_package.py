@@ -17,7 +17,7 @@ from transformers import AutoModel, BertConfig, BertTokenizerFast
 
 from auxtune.orchestrator.errors import StudyDataError, StudyFileError
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.study_file.paths import model_options
+from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.trials.encoder import load_base
 from auxtune.trials.model_package import EXTRAS, ModelPackageError, locate_model, split_package_name
@@ -70,7 +70,7 @@ def test_an_encoder_in_a_package_is_read_without_importing_it(package: Path) -> 
 def test_a_study_keeps_the_name_and_loads_the_folder(package: Path, tmp_path: Path) -> None:
     write_task(tmp_path / "tasks" / "moods", seed=0)
     study = parsed(tmp_path)
-    assert model_options(study).name == "package:brings_encoder/files/model"  # the same on every machine
+    assert resolve_model(study).name == "package:brings_encoder/files/model"  # the same on every machine
     _, base = load_study_data(study)
     assert base.config["hidden_size"] == 16
 

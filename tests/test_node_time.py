@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from auxtune.orchestrator.answer.cost import NodeCost, sum_cost
-from auxtune.orchestrator.engine.cluster import kind_of
+from auxtune.orchestrator.engine.cluster import name_kind
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, from_json, to_json
+from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, read_event, write_event
 from auxtune.orchestrator.record.node_time import SIGN, NodeClock, NodeTime, NodeTrail
 from auxtune.orchestrator.views.summary import list_node_lines
 from auxtune.selectors.protocol import Problem, TaskInfo
@@ -129,10 +129,10 @@ def test_what_is_free_costs_nothing_and_that_is_known() -> None:
     ],
 )
 def test_a_nodes_type_is_its_label_or_its_part(labels: dict[str, str], resources: dict[str, float], kind: str) -> None:
-    assert kind_of(labels, resources) == kind
+    assert name_kind(labels, resources) == kind
 
 
 def test_the_event_survives_json() -> None:
     word = nodes(1.5, {"head": 1}, head=2.25)
-    assert to_json(word) == {"time": 1.5, "up": {"head": 1}, "seconds": {"head": 2.25}, "event": "nodes"}
-    assert from_json(to_json(word)) == word
+    assert write_event(word) == {"time": 1.5, "up": {"head": 1}, "seconds": {"head": 2.25}, "event": "nodes"}
+    assert read_event(write_event(word)) == word

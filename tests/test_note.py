@@ -19,8 +19,8 @@ from auxtune.orchestrator.report.blocks import Page, Paragraph, Picture, Section
 from auxtune.orchestrator.report.markdown import LONGEST, write_note
 from auxtune.orchestrator.report.page import draw_figures
 from auxtune.orchestrator.report.study_page import build_study_page
-from auxtune.orchestrator.session.session import ending_of
-from auxtune.orchestrator.tracking.run_words import Ending, standing_note, trial_name, trial_note
+from auxtune.orchestrator.session.session import build_ending
+from auxtune.orchestrator.tracking.run_words import Ending, describe_trial, name_trial, write_status_note
 from auxtune.selectors.protocol import Proposal
 
 SAID = Section("answer", "The answer", (Paragraph("Train p with a.", "answer"),))
@@ -74,18 +74,18 @@ def test_a_study_without_an_answer_says_where_it_stands_and_what_is_best(tmp_pat
     accounts = agenda.accounts
     best = accounts.best
     assert best is not None
-    running = standing_note(accounts, study.folder, None)
+    running = write_status_note(accounts, study.folder, None)
     assert "the study is running after 3 ended trials" in running and "auxtune status" in running
-    assert f"trial {best.id:04d} with a score of {best.score:.4f}. {trial_note(best)}" in running
+    assert f"trial {best.id:04d} with a score of {best.score:.4f}. {describe_trial(best)}" in running
     folder = study.close(agenda, "interrupted")
-    ended = standing_note(Accounts(read_events(folder / "ledger")), folder, Ending("interrupted"))
+    ended = write_status_note(Accounts(read_events(folder / "ledger")), folder, Ending("interrupted"))
     assert "is interrupted after 3" in ended and f"`auxtune resume {folder}`" in ended
 
 
 def test_a_study_that_has_gone_on_does_not_deny_its_last_answer(tmp_path: Path) -> None:
     folder = finished(tmp_path, "{name: random_subset, trials: 30}", STUDY.replace("trials: 80", "trials: 12"))
     longer = SimulatedStudy(folder, text=material_of(folder).study.text, overrides=("budget.trials=20",))
-    note = standing_note(longer.session().accounts, folder, None)
+    note = write_status_note(longer.session().accounts, folder, None)
     assert note.startswith("The study has gone on since its last answer, which is in `selection.json`, and is running.")
 
 
@@ -112,7 +112,7 @@ def test_figures_stand_alone(selector: str, text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tasks", "named"), [("p", "p"), ("pab", "a + b"), ("pabcde", "a + b + c + 2 more")])
 def test_a_trial_is_called_by_phase_number_and_what_it_trains_beside_the_primary(tasks: str, named: str) -> None:
-    assert trial_name(Trial(12, "search", Proposal(tuple(tasks)), 0.0), "p") == f"search 0012 {named}"
+    assert name_trial(Trial(12, "search", Proposal(tuple(tasks)), 0.0), "p") == f"search 0012 {named}"
 
 
 def test_an_answer_is_not_lost_over_a_drawing_that_cannot_be_a_file(
@@ -122,7 +122,7 @@ def test_an_answer_is_not_lost_over_a_drawing_that_cannot_be_a_file(
     answer = material_of(finished(tmp_path, "random_subset", STUDY)).answer
     assert answer is not None
     page = Page("x", "about", (SAID, Section("lift", "Lift", (Picture(Markup("<svg>"), "no size"),))), "foot")
-    ending = ending_of("done", tmp_path, answer, page)
+    ending = build_ending("done", tmp_path, answer, page)
     assert ending.answer == answer and ending.note.startswith(f"**{write_verdict(answer)}**") and ending.drawings == {}
     assert [path.name for path in ending.files] == ["study.yaml"]
     assert "MLflow gets neither note nor figures of the report: ValueError" in caplog.text

@@ -24,9 +24,9 @@ from written_study import opened, written_study
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
-from auxtune.orchestrator.planning.probe_texts import ProbeTexts, texts_of
+from auxtune.orchestrator.planning.probe_texts import ProbeTexts, read_texts
 from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
-from auxtune.orchestrator.record.heartbeat import Heartbeat, active_driver
+from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.segments import RANGE, Segments
 from auxtune.orchestrator.storage.address import is_local, parse_path, store_of
@@ -143,12 +143,12 @@ def test_a_heartbeat_keeps_a_second_driver_away(home: ObjectPath, monkeypatch: p
     with Heartbeat(home, "one"):
         assert (home / "heartbeat.json").is_file()
         monkeypatch.setattr("os.getpid", lambda: 1)  # whoever asks is another process
-        sign = active_driver(home)
+        sign = find_active_driver(home)
         assert sign is not None and sign.session == "one"
         with pytest.raises(Locked, match=f"auxtune stop {home}"), Heartbeat(home, "two"):
             pass
         monkeypatch.undo()
-    assert active_driver(home) is None and not home.exists()
+    assert find_active_driver(home) is None and not home.exists()
 
 
 def test_a_folder_is_there_with_its_pointer_and_not_before(home: ObjectPath, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_store_that_cannot_be_reached_is_not_an_empty_one(nobody: pytest.Monke
     home = ObjectPath(f"s3://{BUCKET}/unreached")
     for question in (
         lambda: EvidenceStore(home).find("key"),
-        lambda: active_driver(home),
+        lambda: find_active_driver(home),
         lambda: read_events(home / "ledger"),
         lambda: home.is_file(),
     ):
@@ -318,7 +318,7 @@ def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> No
     two = {name: TASKS[name] for name in ("sign", "share.of")}
     first = ProbeTexts(home, two, "one").folder
     assert first == home / ".texts" / make_shared_texts(two).digest
-    assert texts_of(first).digest == first.name
+    assert read_texts(first).digest == first.name
     assert ProbeTexts(home, TASKS, "one").folder == first, "a new candidate changes nothing"
 
 

@@ -17,16 +17,15 @@ from small_study import StudyRun, small_study
 from written_study import written_study
 
 from auxtune.orchestrator import Study, cli
-from auxtune.orchestrator.engine.loop import short_folder
+from auxtune.orchestrator.engine.loop import find_short_folder
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.study_file.sqlite_uri import sqlite_path, sqlite_uri
-from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
-from auxtune.orchestrator.tracking.links import where_to_look
+from auxtune.orchestrator.study_file.sqlite_uri import format_sqlite_uri, parse_sqlite_uri
+from auxtune.orchestrator.tracking.links import describe_runs_place
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking.store import experiment_id
+from auxtune.orchestrator.tracking.store import find_experiment, locate_artifacts, move_artifacts
 
 ODD = ("what?", "no. #1", "50 %41", 'größe\'s "x"', "a&b=c;d", "plain", "file:x", "q?uri=true#y%3F")
 
@@ -34,10 +33,10 @@ ODD = ("what?", "no. #1", "50 %41", 'größe\'s "x"', "a&b=c;d", "plain", "file:
 @pytest.mark.parametrize("name", ODD)
 def test_the_uri_of_a_file_leads_back_to_it(tmp_path: Path, name: str) -> None:
     path = tmp_path / name / "mlflow.db"
-    assert sqlite_path(sqlite_uri(path)) == path
+    assert parse_sqlite_uri(format_sqlite_uri(path)) == path
     text = "study: x\nprimary: p\ntasks: {p: {builtin: mood}}\nselector: single_task\nbudget: {trials: 9}\n"
     study = parse_study(text, "study.yaml", tmp_path, (), tmp_path / name)
-    assert sqlite_path(tracking_uri(study)) == path
+    assert parse_sqlite_uri(resolve_tracking_uri(study)) == path
 
 
 @pytest.mark.slow
@@ -45,23 +44,26 @@ def test_the_uri_of_a_file_leads_back_to_it(tmp_path: Path, name: str) -> None:
 def test_mlflow_keeps_runs_and_files_in_the_folder_that_is_meant_and_nowhere_else(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     home.mkdir()
-    uri = sqlite_uri(home / "mlflow.db")
+    uri = format_sqlite_uri(home / "mlflow.db")
     runs = StudyRuns(uri, "auxtune", "small", "key")
     parent = runs.parent(None, 1000.0, {})
     MlflowClient(uri).log_text(parent, "something", "note.txt")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert sorted(path.name for path in home.iterdir()) == ["mlartifacts", "mlflow.db"]
     assert [path.read_text() for path in home.glob("mlartifacts/**/note.txt")] == ["something"]
-    assert experiment_id(uri, "auxtune") == runs.experiment_id
+    assert find_experiment(uri, "auxtune") == runs.experiment_id
 
 
 def test_what_is_printed_can_be_typed() -> None:
-    assert where_to_look("sqlite:////tmp/mlflow.db", Path("my studies/what?"), "1") == "auxtune ui 'my studies/what?'"
+    assert (
+        describe_runs_place("sqlite:////tmp/mlflow.db", Path("my studies/what?"), "1")
+        == "auxtune ui 'my studies/what?'"
+    )
 
 
 def stored(home: Path) -> str:
     """A store with a run that has a file; the run's id. Where MLflow itself wrote, it remembers in this process."""
-    uri = sqlite_uri(home / "mlflow.db")
+    uri = format_sqlite_uri(home / "mlflow.db")
     run = StudyRuns(uri, "auxtune", "small", "key").parent(None, 1000.0, {})
     note = home / "mlartifacts" / run / "artifacts" / "note.txt"
     assert MlflowClient(uri).get_run(run).info.artifact_uri == note.parent.as_uri()
@@ -77,13 +79,13 @@ def test_runs_of_a_project_that_was_moved_or_copied_write_where_it_is_now(tmp_pa
     run = stored(tmp_path / "one")
     (shutil.copytree if copied else shutil.move)(tmp_path / "one", tmp_path / "two")
     before = sorted(tmp_path.rglob("one/**/*"))
-    uri = sqlite_uri(tmp_path / "two" / "mlflow.db")
+    uri = format_sqlite_uri(tmp_path / "two" / "mlflow.db")
     runs, client = StudyRuns(uri, "auxtune", "small", "key"), MlflowClient(uri)
     assert runs.parent(run, 1000.0, {}) == run, "it is the same study's run"
     client.log_text(run, "from now", "later.txt")
     fresh = client.create_run(runs.experiment_id).info
     client.log_text(fresh.run_id, "new", "new.txt")
-    beside = artifacts_beside(tmp_path / "two" / "mlflow.db")
+    beside = locate_artifacts(tmp_path / "two" / "mlflow.db")
     assert all(client.get_run(each).info.artifact_uri.startswith(f"{beside}/") for each in (run, fresh.run_id))
     found = {path.name for path in (tmp_path / "two" / "mlartifacts").rglob("*.txt")}
     assert found == {"note.txt", "later.txt", "new.txt"}
@@ -97,7 +99,7 @@ def test_an_address_that_somebody_chose_stays(tmp_path: Path) -> None:
         with closing(sqlite3.connect(store)) as connection, connection:
             connection.execute("create table experiments (artifact_location text)")
             connection.execute("insert into experiments values (?)", [location])
-        bring_artifacts(store, location)
+        move_artifacts(store, location)
         with closing(sqlite3.connect(store)) as connection:
             assert connection.execute("select artifact_location from experiments").fetchall() == [(location,)]
 
@@ -112,7 +114,7 @@ def test_a_study_is_found_where_its_last_session_was_that_is_still_there(tmp_pat
         Ledger(folder / "ledger", event).close("interrupted")
     study = Study.from_folder(folder).file
     assert (study.folder, study.working_folder) == (tmp_path / "two", tmp_path / "two")
-    assert tracking_uri(study) == f"sqlite:///{tmp_path}/two/mlflow.db"
+    assert resolve_tracking_uri(study) == f"sqlite:///{tmp_path}/two/mlflow.db"
 
 
 @pytest.mark.slow
@@ -132,7 +134,7 @@ def test_a_project_that_was_moved_goes_on_and_is_found_there_from_then_on(tmp_pa
     assert (tmp_path / "model" / "auxtune.json").is_file()
     moved.finish("resume", str(moved.folder), "--plain")
     assert not one.exists()
-    client = MlflowClient(sqlite_uri(two / "mlflow.db"))
+    client = MlflowClient(format_sqlite_uri(two / "mlflow.db"))
     experiment = client.get_experiment_by_name("auxtune")
     assert experiment is not None and experiment.artifact_location == (two / "mlartifacts").as_uri()
     assert list((two / "mlartifacts").rglob("selection.json"))
@@ -150,16 +152,16 @@ def test_the_store_of_runs_is_looked_for_beside_the_storage_where_both_were_move
     monkeypatch.chdir(tmp_path / "elsewhere")
     moved = Study.from_folder(folder).file
     assert moved.working_folder == tmp_path / "two"
-    assert tracking_uri(moved) == f"sqlite:///{tmp_path}/two/mlflow.db"
+    assert resolve_tracking_uri(moved) == f"sqlite:///{tmp_path}/two/mlflow.db"
 
 
 def test_a_long_temporary_folder_is_not_rays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         monkeypatch.delenv("RAY_TMPDIR", raising=False)
         monkeypatch.setenv(variable, "/tmp")
-        assert short_folder() is None, "Ray's own will do"
+        assert find_short_folder() is None, "Ray's own will do"
         monkeypatch.setenv(variable, f"/{'x' * 150}")
-        found = short_folder()
+        found = find_short_folder()
         assert found is not None
         assert len(f"{found}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1") <= 103
         assert os.access(found, os.W_OK)
@@ -176,7 +178,7 @@ def test_a_study_runs_with_a_long_temporary_folder_in_a_folder_of_odd_name(tmp_p
     run = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert run.returncode == 0, run.stderr + run.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((home.name, long.parent.name))
-    client = MlflowClient(sqlite_uri(home / "mlflow.db"))
+    client = MlflowClient(format_sqlite_uri(home / "mlflow.db"))
     assert [each.name for each in client.search_experiments()] == ["auxtune", "Default"]
     asked = CliRunner().invoke(cli.main, ["status", str(home / "studies" / "small")])
     assert asked.exit_code == 0, asked.output

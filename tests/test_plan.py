@@ -11,12 +11,19 @@ from click.testing import CliRunner, Result
 from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.forecast import comparison_arms, make_forecast
-from auxtune.orchestrator.session.smoke import FILE, SmokedTask, SmokeRecord, read_smoke, true_of, write_smoke
+from auxtune.orchestrator.session.forecast import build_forecast, list_comparison_arms
+from auxtune.orchestrator.session.smoke import (
+    FILE,
+    SmokedTask,
+    SmokeRecord,
+    describe_conditions,
+    read_smoke,
+    write_smoke,
+)
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Outcome, Selection
 from auxtune.trials.result import Cost, SmokeFigures
@@ -51,15 +58,15 @@ def smoke_of(home: StudyRun, **differing: str) -> None:
         name: SmokedTask(SmokeFigures(0.1, 0.05, 0.2, 1.0, len(task.splits["validation"]), None, None, 1))
         for name, task in tasks.items()
     }
-    seen = make_forecast(study, this_machine())
-    now = true_of(seen.context, seen.slots)
+    seen = build_forecast(study, describe_this_machine())
+    now = describe_conditions(seen.context, seen.slots)
     write_smoke(home.folder, SmokeRecord({**now, **differing}, smoked))
 
 
 def trained(home: StudyRun, *seconds: float, selected: bool = False) -> None:
     """A ledger of search trials that took ``seconds`` each on one CPU, and perhaps of the answer after them."""
     study = read_study(home.home / "study.yaml")
-    seen = make_forecast(study, this_machine())
+    seen = build_forecast(study, describe_this_machine())
     opened = Opened(
         session="s",
         time=0.0,
@@ -253,8 +260,8 @@ def test_after_the_search_the_arms_are_known(home: StudyRun) -> None:
 def test_what_was_begun_and_has_not_ended_is_still_to_be_trained(home: StudyRun) -> None:
     trained(home, 4.0, 8.0, selected=True)
     study = read_study(home.home / "study.yaml")
-    seen = make_forecast(study, this_machine())
-    [begun] = comparison_arms(seen.context.confirmation, seen.context.accounts, searched=True)[0].missing
+    seen = build_forecast(study, describe_this_machine())
+    [begun] = list_comparison_arms(seen.context.confirmation, seen.context.accounts, searched=True)[0].missing
     opened = seen.context.accounts.sessions[0].opened
     ledger = Ledger(home.folder / "ledger", replace(opened, session="t"))
     ledger.append(Proposed(id=2, time=12.0, proposal=begun, phase="confirm", after=4))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.simulation.audit import audit
+from auxtune.orchestrator.simulation.audit import audit_table
 from auxtune.orchestrator.simulation.simulate import simulate
 from auxtune.orchestrator.tables.reading import read_recorded
 
@@ -41,7 +41,7 @@ def test_half_a_network_is_used_where_it_pays() -> None:
 def test_published_tables_are_read_and_pass_the_audit(name) -> None:
     recorded = read_recorded(TABLES / name)
     assert recorded.table.targets
-    assert not [line for line in audit(recorded.table) if "copy" in line]
+    assert not [line for line in audit_table(recorded.table) if "copy" in line]
 
 
 def test_a_search_over_mixtures_is_judged_at_another_size_too() -> None:

@@ -16,10 +16,10 @@ from simulated_study import STUDY, SimulatedStudy
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.record.events import Selected, from_json, to_json
+from auxtune.orchestrator.record.events import Selected, read_event, write_event
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.forecast import Forecast, _as_read_now
+from auxtune.orchestrator.session.forecast import Forecast, _apply_new_reading
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
@@ -86,10 +86,10 @@ def answer_of(folder: Path) -> dict[str, object]:
 
 def test_an_answer_without_a_reading_was_read_in_the_first_way() -> None:
     event = Selected(time=1.0, selection=Selection("mixture", ("p",)), after=1, budget={}, reading=2)
-    stored = to_json(event)
-    assert from_json(stored) == event
+    stored = write_event(event)
+    assert read_event(stored) == event
     del stored["reading"]
-    assert from_json(stored) == replace(event, reading=1)
+    assert read_event(stored) == replace(event, reading=1)
 
 
 def test_a_selector_says_how_it_reads_its_answer() -> None:
@@ -216,7 +216,7 @@ def test_a_plan_is_of_what_resume_would_confirm(tmp_path: Path) -> None:
     folder = find_older(tmp_path, FORMS[0], is_another)
     material, events = material_of(folder), read_events(folder / "ledger")
     ground = Forecast(StudyContext.from_events(material.study, events, folder), None, events)
-    seen = _as_read_now(ground)
+    seen = _apply_new_reading(ground)
     assert seen.context.accounts.selected is not None
     assert seen.context.accounts.selected.selection.tasks == readings(folder)[1].tasks
     assert "auxtune resume" in seen.notes[0]

@@ -21,7 +21,7 @@ from auxtune.orchestrator.answer.comparison import compare_studies, describe_com
 from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.export.model_spec import model_specs
-from auxtune.orchestrator.planning.arms import SELECTION, same_training
+from auxtune.orchestrator.planning.arms import SELECTION, is_same_training
 from auxtune.orchestrator.report.markdown import write_note
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.report.study_page import build_study_page
@@ -113,7 +113,7 @@ def test_an_export_of_groups_takes_any_arm_with_the_tasks_that_each_model_serves
     drawn = wanted(material, answer, "random_subset")
     assert sorted(task for each in drawn for task in each.serves) == sorted(NAMES)
     chosen, equal = (wanted(material, answer, arm) for arm in (SELECTION, "same_tasks_equal"))
-    assert all(same_training(a.proposal, b.proposal) for a, b in zip(chosen, equal, strict=True))
+    assert all(is_same_training(a.proposal, b.proposal) for a, b in zip(chosen, equal, strict=True))
     (second,) = wanted(material, answer, "single_task", 2)
     assert second.serves == (NAMES[1],) and second.name == ""
 

@@ -10,7 +10,7 @@ import pytest
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Attempt, Trial
 from auxtune.orchestrator.record.events import Told
-from auxtune.orchestrator.tracking.run_metrics import POINTS, cost_metrics, curve_lines, trained_shares
+from auxtune.orchestrator.tracking.run_metrics import POINTS, list_trained_shares, read_curve, sum_cost_metrics
 from auxtune.selectors.protocol import Inner, Outcome, Proposal
 from auxtune.trials.result import Cost
 
@@ -29,7 +29,7 @@ def write_curve(path: Path, steps: int, every: int) -> list[int]:
 def test_a_curve_and_its_final_score_have_at_most_200_points(tmp_path: Path, steps: int, every: int) -> None:
     path = tmp_path / "metrics.jsonl"
     evaluated = write_curve(path, steps, every)
-    shown = [line["step"] for line in curve_lines(path, steps)]
+    shown = [line["step"] for line in read_curve(path, steps)]
     assert len(shown) + 1 <= POINTS == 200
     assert len(shown) >= min(len(evaluated), 100)
     assert set(shown) <= set(evaluated)
@@ -38,28 +38,28 @@ def test_a_curve_and_its_final_score_have_at_most_200_points(tmp_path: Path, ste
 def test_a_curve_that_grows_never_takes_a_point_back(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write_curve(path, 1000, 1)
-    whole, text = curve_lines(path, 1000), path.read_text()
+    whole, text = read_curve(path, 1000), path.read_text()
     for length in range(0, len(text), 97):
         path.write_text(text[:length])
-        part = curve_lines(path, 1000)
+        part = read_curve(path, 1000)
         assert part == whole[: len(part)]
 
 
 def test_what_trains_nothing_has_its_one_point(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0}\n')
-    assert curve_lines(path, 0) == curve_lines(path, 400) == [{"step": 0}]
+    assert read_curve(path, 0) == read_curve(path, 400) == [{"step": 0}]
 
 
 def test_no_file_is_no_curve(tmp_path: Path) -> None:
-    assert curve_lines(tmp_path / "metrics.jsonl", 100) == []
+    assert read_curve(tmp_path / "metrics.jsonl", 100) == []
 
 
 def test_a_run_that_only_measures_has_one_point(tmp_path: Path) -> None:
     """Whether nothing was to be trained, or the weights were there already."""
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "score": 0.5}\n')
-    assert curve_lines(tmp_path / "metrics.jsonl", 100) == [{"step": 0, "score": 0.5}]
-    assert len(curve_lines(tmp_path / "metrics.jsonl", 0)) == 1
+    assert read_curve(tmp_path / "metrics.jsonl", 100) == [{"step": 0, "score": 0.5}]
+    assert len(read_curve(tmp_path / "metrics.jsonl", 0)) == 1
 
 
 def trial(*costs: Cost) -> Trial:
@@ -72,7 +72,7 @@ WHOLE = Cost(wall_seconds=3.0, gpu_seconds=0.0, cpu_seconds=6.0, examples=10, to
 
 
 def test_a_lost_attempt_is_charged_its_time_and_adds_nothing_it_did_not_report() -> None:
-    assert cost_metrics([trial(LOST, WHOLE), trial(WHOLE)], Price(None, 3600.0)) == {
+    assert sum_cost_metrics([trial(LOST, WHOLE), trial(WHOLE)], Price(None, 3600.0)) == {
         "cost/wall_seconds": 8.0,
         "cost/gpu_seconds": 0.0,
         "cost/cpu_seconds": 16.0,
@@ -84,16 +84,20 @@ def test_a_lost_attempt_is_charged_its_time_and_adds_nothing_it_did_not_report()
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    assert set(cost_metrics([trial(LOST)], Price())) == {"cost/wall_seconds", "cost/gpu_seconds", "cost/cpu_seconds"}
-    assert cost_metrics([trial()], Price()) == {}
+    assert set(sum_cost_metrics([trial(LOST)], Price())) == {
+        "cost/wall_seconds",
+        "cost/gpu_seconds",
+        "cost/cpu_seconds",
+    }
+    assert sum_cost_metrics([trial()], Price()) == {}
     on_gpu = Cost(wall_seconds=1.0, gpu_seconds=1.0, cpu_seconds=1.0)
-    assert "cost/usd" not in cost_metrics([trial(WHOLE), trial(on_gpu)], Price(None, 1.0))
+    assert "cost/usd" not in sum_cost_metrics([trial(WHOLE), trial(on_gpu)], Price(None, 1.0))
 
 
 def shares_of(proposal: Proposal, *rounds: str) -> dict[str, float]:
     outcome = Outcome(0.5, rounds=tuple((task, 0.1) for task in rounds))
     told = Told(id=0, attempt=1, time=0.0, outcome=outcome, cost=LOST)
-    return trained_shares(Trial(0, "search", proposal, 0.0, told=told if rounds else None), ("p", "a", "b"))
+    return list_trained_shares(Trial(0, "search", proposal, 0.0, told=told if rounds else None), ("p", "a", "b"))
 
 
 def test_what_a_trial_does_not_train_has_the_share_0() -> None:

@@ -22,10 +22,10 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.report.study_page import write_report
-from auxtune.orchestrator.session.session import Result, ending_of
+from auxtune.orchestrator.session.session import Result, build_ending
 from auxtune.orchestrator.study import Study
-from auxtune.orchestrator.study_file.paths import tracking_uri
-from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
+from auxtune.orchestrator.tracking.tracker import Tracker, describe_study
 from auxtune.orchestrator.views.summary import list_summary_blocks
 from auxtune.orchestrator.views.terminal import render_terminal
 
@@ -70,12 +70,12 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert trouble is None
     problem = accounts.sessions[-1].opened.problem
     rows = {task.name: {"train": task.train_rows, "validation": task.validation_rows} for task in problem.tasks}
-    tracker = Tracker(mirrored(replace(StudyContext.from_events(study, events, folder), rows=rows)), events)
+    tracker = Tracker(describe_study(replace(StudyContext.from_events(study, events, folder), rows=rows)), events)
     tracker.start()
-    tracker.finish(ending_of("done", folder, typed, page), patience=200)
+    tracker.finish(build_ending("done", folder, typed, page), patience=200)
     assert tracker.trouble is None
     printed = io.StringIO()
-    uri = tracking_uri(study)
+    uri = resolve_tracking_uri(study)
     blocks = list_summary_blocks(Result(folder, typed, accounts, None), study.options.budget, uri)
     Console(width=300, file=printed).print(render_terminal(blocks))
     client, made = MlflowClient(uri), tracker.made()

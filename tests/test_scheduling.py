@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 
-from auxtune.orchestrator.engine.stopping import EarlyStopping, OwnActors
+from auxtune.orchestrator.engine.search import EarlyStopping, OwnActors
 
 
 def test_no_waiting_trial_is_named_so_that_none_takes_the_actor_of_another() -> None:

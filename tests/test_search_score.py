@@ -16,12 +16,12 @@ from synthetic_tasks import RECIPE, TASKS, Follow, finish, single, start
 from test_multi_label import words_task
 from test_training import equal, lines, weights
 
-from auxtune.orchestrator.planning.question import find_drift, fingerprint_of
+from auxtune.orchestrator.planning.question import compute_fingerprint, find_drift
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import from_json, to_json
-from auxtune.orchestrator.record.results import attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value, scored_by, shown_value, sign_of_outcome, value_noun
+from auxtune.orchestrator.record.events import read_event, write_event
+from auxtune.orchestrator.record.results import locate_attempt, read_result
+from auxtune.orchestrator.record.scores import describe_value, label_values, name_value, show_value, sign_of_outcome
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.belief import describe_grounds
 from auxtune.selectors.beliefs import BestDrawn, Expectation
@@ -135,8 +135,8 @@ def test_what_was_kept_before_there_was_a_choice_goes_on(tmp_path: Path) -> None
     (tmp_path / "result.json").write_text(json.dumps({"score": 0.5, "cost": cost, "validation": {"p": {"f1": 0.5}}}))
     old = read_result(tmp_path)
     assert old is not None and (old.losses, old.scores) == ({}, {})
-    told = from_json({"event": "told", "id": 0, "attempt": 1, "time": 0, "outcome": {"score": 0.5}, "cost": cost})
-    assert to_json(told)["outcome"]["scores"] == {}
+    told = read_event({"event": "told", "id": 0, "attempt": 1, "time": 0, "outcome": {"score": 0.5}, "cost": cost})
+    assert write_event(told)["outcome"]["scores"] == {}
 
 
 STUDY = """
@@ -150,7 +150,7 @@ budget: {trials: 40}
 
 def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
     def known(*overrides: str) -> dict[str, str]:
-        return fingerprint_of(parse_study(STUDY, "study.yaml", Path(), overrides), {}, BASE)
+        return compute_fingerprint(parse_study(STUDY, "study.yaml", Path(), overrides), {}, BASE)
 
     assert "search_score" not in known() and known("search_score=metric") == known()
     assert known("search_score=loss").keys() - known().keys() == {"search_score"}
@@ -168,7 +168,7 @@ def test_the_study_says_it_and_the_fingerprint_knows_it() -> None:
             "versions": {},
         }
     ]
-    event = from_json(opened)
+    event = read_event(opened)
     assert event.search_score == "metric"  # type: ignore[union-attr]  # a ledger of before says nothing
     assert find_drift(Accounts([event]), known()) == ()
     assert find_drift(Accounts([event]), known("search_score=loss")) == ("search_score",)
@@ -214,19 +214,19 @@ def test_groups_are_judged_by_the_scores_of_their_members() -> None:
 
 
 def test_people_see_what_was_measured() -> None:
-    assert (shown_value(0.81234, "metric"), shown_value(0.43118, "loss")) == ("0.8123", "loss 0.4312")
-    assert (named_value(0.5, "metric"), named_value(0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
-    assert (value_noun(0.5, "metric"), value_noun(0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
-    assert [scored_by("f1", kind) for kind in ("metric", "loss")] == ["f1", "loss"]
+    assert (show_value(0.81234, "metric"), show_value(0.43118, "loss")) == ("0.8123", "loss 0.4312")
+    assert (name_value(0.5, "metric"), name_value(0.9, "relative_loss")) == ("score 0.5000", "relative loss 0.9000")
+    assert (describe_value(0.5, "metric"), describe_value(0.9, "loss")) == ("score of 0.5000", "loss of 0.9000")
+    assert [label_values("f1", kind) for kind in ("metric", "loss")] == ["f1", "loss"]
     told = Outcome(-0.4, {"p": {"accuracy": 0.9}}, scores={"p": -0.4})
     assert (sign_of_outcome(told), sign_of_outcome(told, "loss")) == (1, -1)
 
 
 def test_a_belief_about_losses_is_told_in_losses() -> None:
     believed = [Expectation(-0.5, -0.43118), BestDrawn(-0.25)]
-    told = list(describe_grounds(believed, "p", lambda score: shown_value(-score, "loss")))
+    told = list(describe_grounds(believed, "p", lambda score: show_value(-score, "loss")))
     assert told == ["expects loss 0.5000 of it, seen loss 0.4312", "no belief: the best that it drew, loss 0.2500"]
-    assert "expects -0.5000 of it" in next(describe_grounds(believed, "p", lambda score: shown_value(score, "metric")))
+    assert "expects -0.5000 of it" in next(describe_grounds(believed, "p", lambda score: show_value(score, "metric")))
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_a_study_that_searches_by_loss_says_so_and_is_not_resumed_by_the_metric(
     out = small.finish("run", "study.yaml", "--plain", "--set", "search_score=loss")
     assert re.search(r"search 0000 \(.*\) loss \d\.\d{4} in \d+ s", out), out
     for trial in small.accounts.trials.values():
-        report = read_result(attempt_folder(small.folder, trial.id, len(trial.attempts)))
+        report = read_result(locate_attempt(small.folder, trial.id, len(trial.attempts)))
         assert report is not None and trial.score == -report.losses["moods"]
     best = small.accounts.best
     assert best is not None and best.score is not None

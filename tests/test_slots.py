@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from auxtune.orchestrator.engine.cluster import startable
+from auxtune.orchestrator.engine.cluster import add_startable
 from auxtune.orchestrator.errors import ResourceError
-from auxtune.orchestrator.planning.machines import Machines, Node, Startable, this_machine
+from auxtune.orchestrator.planning.machines import Machines, Node, Startable, describe_this_machine
 from auxtune.orchestrator.planning.slots import Slots, allot, resize_slots
 from auxtune.orchestrator.study_file.models import ResourceOptions
 from auxtune.selectors.protocol import Measure, Proposal
@@ -109,7 +109,7 @@ CONFIG = {
 
 
 def test_what_the_cluster_could_start_is_not_refused_and_counts() -> None:
-    empty = startable((HEAD,), {"head": 1}, CONFIG)
+    empty = add_startable((HEAD,), {"head": 1}, CONFIG)
     assert empty == Machines(
         (HEAD,), (Startable("spot", {"CPU": 8.0, "GPU": 1.0}, 2), Startable("plain", {"CPU": 16.0}, 3)), room=3
     )
@@ -124,10 +124,10 @@ def test_what_the_cluster_could_start_is_not_refused_and_counts() -> None:
 
 def test_nodes_that_are_there_leave_less_to_be_started() -> None:
     spot = Node("10.0.0.4", {"CPU": 8.0, "GPU": 1.0})
-    grown = startable((HEAD, spot), {"head": 1, "spot": 1}, CONFIG)
+    grown = add_startable((HEAD, spot), {"head": 1, "spot": 1}, CONFIG)
     assert (grown.room, [(kind.name, kind.most) for kind in grown.startable]) == (2, [("spot", 1), ("plain", 3)])
     assert allot(ResourceOptions(gpus=0.5), grown) == Slots(1, 0.5, 2, after_scaling=2)
-    full = startable((HEAD, spot, spot, CPUS), {"head": 1, "spot": 2, "plain": 1}, CONFIG)
+    full = add_startable((HEAD, spot, spot, CPUS), {"head": 1, "spot": 2, "plain": 1}, CONFIG)
     assert full.room == 0
     with pytest.raises(ResourceError, match="cpus: 64"):
         allot(ResourceOptions(cpus=64), full)
@@ -136,20 +136,20 @@ def test_nodes_that_are_there_leave_less_to_be_started() -> None:
 
 @pytest.mark.parametrize("active", [{}, {"": 2}, {"other head": 1}])
 def test_without_an_autoscaler_or_with_the_file_of_another_cluster_only_nodes_count(active: dict[str, int]) -> None:
-    assert startable((HEAD, CPUS), active, CONFIG) == Machines((HEAD, CPUS))
-    assert startable((HEAD, CPUS), {"head": 1}, None) == Machines((HEAD, CPUS))
+    assert add_startable((HEAD, CPUS), active, CONFIG) == Machines((HEAD, CPUS))
+    assert add_startable((HEAD, CPUS), {"head": 1}, None) == Machines((HEAD, CPUS))
 
 
 def test_machines_that_have_not_joined_yet_may_have_anything() -> None:
     """On-premise nodes say what they have when they join; the head has the kind of all of them."""
     one_kind = {"max_workers": 2, "resources": {}}
     config = {"head_node_type": "local", "max_workers": 2, "available_node_types": {"local": one_kind}}
-    empty = startable((HEAD,), {"local": 1}, config)
+    empty = add_startable((HEAD,), {"local": 1}, config)
     assert (empty.room, empty.startable) == (2, (Startable("local", None, 2),))
     assert allot(ResourceOptions(gpus=8), empty).after_scaling == 1
     with pytest.raises(ResourceError, match="have not joined yet"):
         allot(ResourceOptions(gpus="auto"), empty)
-    joined = startable((HEAD, CPUS, CPUS), {"local": 3}, config)
+    joined = add_startable((HEAD, CPUS, CPUS), {"local": 3}, config)
     assert not joined.unknown
     with pytest.raises(ResourceError, match="gpus: 8"):
         allot(ResourceOptions(gpus=8), joined)
@@ -160,11 +160,11 @@ def test_only_the_cpus_that_the_process_may_use_are_handed_out() -> None:
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
-        assert this_machine().nodes[0].has["CPU"] == 1
+        assert describe_this_machine().nodes[0].has["CPU"] == 1
     finally:
         os.sched_setaffinity(0, allowed)
 
 
 def test_where_the_system_knows_no_affinity_there_are_cpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
-    assert this_machine().nodes[0].has["CPU"] >= 1
+    assert describe_this_machine().nodes[0].has["CPU"] >= 1

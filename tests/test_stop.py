@@ -18,7 +18,7 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.heartbeat import Heartbeat, active_driver, process_start
+from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver, read_process_start
 
 
 def stop(folder: Path, *arguments: str) -> Result:
@@ -50,7 +50,7 @@ def test_the_driver_ends_its_session_and_the_way_on_is_said(study: Path) -> None
     result = stop(study)
     assert result.exit_code == 0, result.output
     assert f"process {driver.pid} was asked to stop" in result.stdout
-    assert f"small: interrupted; `auxtune resume {study}` goes on from there" in result.stdout
+    assert f"small: interrupted; `auxtune resume {study}` continues from there" in result.stdout
     assert driver.communicate(timeout=30)[0] == "1\n"
     assert not (study / "heartbeat.json").exists()
 
@@ -59,7 +59,7 @@ def test_asked_twice_the_driver_hears_of_it_once(study: Path) -> None:
     driver = start_driver(study)
     first = json.loads(stop(study, "--timeout", "0", "--json").stdout)
     assert first == {"study": "small", "process": driver.pid, "stopped": False, "state": None}
-    while not (said := active_driver(study)) or not said.stopping:
+    while not (said := find_active_driver(study)) or not said.stopping:
         time.sleep(0.02)
     late = stop(study, "--timeout", "0.3")
     assert late.exit_code == 2 and "is stopping already" in late.stdout and "not ended within 0.3 s" in late.stderr
@@ -80,7 +80,7 @@ def test_a_driver_says_at_once_that_it_was_asked(study: Path, monkeypatch: pytes
 
 
 def test_a_clean_up_that_waits_is_not_signalled(study: Path) -> None:
-    sign(study, session="clean-x", pid=1, started=process_start(1))
+    sign(study, session="clean-x", pid=1, started=read_process_start(1))
     result = stop(study)
     assert result.exit_code == 2 and "cleans this study" in result.stderr
 
@@ -112,7 +112,7 @@ def test_a_process_that_was_given_the_drivers_number_is_left_alone(
 
 def test_a_sign_of_an_older_version_is_read_but_not_trusted(study: Path, bystander: subprocess.Popen[bytes]) -> None:
     sign(study, pid=bystander.pid)
-    assert active_driver(study) is not None
+    assert find_active_driver(study) is not None
     result = stop(study, "--timeout", "0")
     assert result.exit_code == 2 and f"kill -INT {bystander.pid}" in result.stderr
     assert bystander.poll() is None
@@ -122,19 +122,19 @@ def test_a_suspended_driver_is_alive_and_one_that_only_its_parent_waits_for_is_n
     study: Path, bystander: subprocess.Popen[bytes]
 ) -> None:
     hours_ago = time.time() - 7200
-    sign(study, pid=bystander.pid, started=process_start(bystander.pid), time=hours_ago)
-    assert active_driver(study) is not None
+    sign(study, pid=bystander.pid, started=read_process_start(bystander.pid), time=hours_ago)
+    assert find_active_driver(study) is not None
     bystander.kill()
     end = time.monotonic() + 10
-    while active_driver(study) is not None:
+    while find_active_driver(study) is not None:
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
 def test_a_moment_of_beginning_belongs_to_one_process(bystander: subprocess.Popen[bytes]) -> None:
-    assert process_start(bystander.pid) == process_start(bystander.pid) is not None
-    assert process_start(bystander.pid) != process_start(os.getpid())
-    assert process_start(2**22 + 1) is None  # beyond the largest number that Linux gives
+    assert read_process_start(bystander.pid) == read_process_start(bystander.pid) is not None
+    assert read_process_start(bystander.pid) != read_process_start(os.getpid())
+    assert read_process_start(2**22 + 1) is None  # beyond the largest number that Linux gives
 
 
 @pytest.mark.slow

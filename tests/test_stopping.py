@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.engine.stopping import EarlyStopping
+from auxtune.orchestrator.engine.search import EarlyStopping
 from auxtune.orchestrator.record.events import Judged
 
 STEPS = range(100, 800, 100)

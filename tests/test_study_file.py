@@ -13,9 +13,9 @@ import yaml
 from study_text import BASE, mistakes, study
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.study_file.keys import expected, find, key_table, study_schema
+from auxtune.orchestrator.study_file.keys import build_study_schema, describe_expected, find_key, write_key_table
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.orchestrator.study_file.yaml_source import KeyPath, expand, read_tree
+from auxtune.orchestrator.study_file.yaml_source import KeyPath, expand_variables, read_tree
 
 
 def test_omitted_keys_have_their_defaults() -> None:
@@ -56,18 +56,18 @@ def leaves(node: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """Every key of the schema that holds no further keys, with ``cr`` for a task's name."""
     keys = {key: (*path, key) for key in node.get("properties", ())}
     for inside in keys.values():
-        choices = find(inside)[1].get("anyOf", [find(inside)[1]])
+        choices = find_key(inside)[1].get("anyOf", [find_key(inside)[1]])
         reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
         if inside == ("tasks",):
-            yield from leaves(study_schema()["$defs"]["TaskOptions"], ("tasks", "cr"))
+            yield from leaves(build_study_schema()["$defs"]["TaskOptions"], ("tasks", "cr"))
         elif reference:
-            yield from leaves(study_schema()["$defs"][reference.rpartition("/")[2]], inside)
+            yield from leaves(build_study_schema()["$defs"][reference.rpartition("/")[2]], inside)
         else:
             yield inside
 
 
 DEBRIS = ["", "\n", "{", "]", ": ", "'", "${", "&a ", "*a", "\t", "- ", "é", "\0", "!!int ", "? ", "<<: "]
-LEAVES = list(leaves(study_schema()))
+LEAVES = list(leaves(build_study_schema()))
 MAPPINGS = (("resources", "custom"), ("prices", "nodes"))  # the leaves that hold names of the user's own
 
 
@@ -139,8 +139,8 @@ def test_every_key_is_in_the_table_and_says_what_it_means() -> None:
     assert len(LEAVES) > 50
     for path in LEAVES:
         name = ".".join(path).replace("tasks.cr.", "tasks.NAME.")
-        assert f"| `{name}` | {expected(find(path)[1])} |" in key_table()
-        assert len(find(path)[1]["description"]) > 5
+        assert f"| `{name}` | {describe_expected(find_key(path)[1])} |" in write_key_table()
+        assert len(find_key(path)[1]["description"]) > 5
 
 
 @pytest.mark.parametrize(
@@ -273,13 +273,13 @@ def test_plain_values_follow_yaml_1_2(scalar: str, value: object) -> None:
     ],
 )
 def test_variables_expand_as_in_a_shell(text: str, expanded: str) -> None:
-    assert expand(text, {"A": "1", "EMPTY": ""}) == expanded
+    assert expand_variables(text, {"A": "1", "EMPTY": ""}) == expanded
 
 
 @pytest.mark.parametrize("text", ["${B}", "${", "${1}", "${A", "${A-b}"])
 def test_what_cannot_be_expanded_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\$\{"):
-        expand(text, {"A": "1"})
+        expand_variables(text, {"A": "1"})
 
 
 def test_the_text_is_kept_unexpanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,4 +306,4 @@ def test_a_study_read_from_a_file_knows_its_folders(tmp_path: Path, monkeypatch:
 
 
 def test_the_schema_is_plain_json() -> None:
-    assert json.loads(json.dumps(study_schema()))["additionalProperties"] is False
+    assert json.loads(json.dumps(build_study_schema()))["additionalProperties"] is False

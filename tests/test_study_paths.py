@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auxtune.orchestrator.study_file.paths import model_options, study_folder, task_sources, tracking_uri
+from auxtune.orchestrator.study_file.paths import list_task_sources, locate_study, resolve_model, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.trials.data.sources import TaskSource
 
@@ -31,7 +31,7 @@ def study(folder: Path, *overrides: str) -> StudyFile:
 def test_sources_say_all_that_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     home = Path("/studies")
-    assert task_sources(study(home)) == [
+    assert list_task_sources(study(home)) == [
         TaskSource(
             "a",
             path=home / "rows/a",
@@ -80,24 +80,24 @@ def test_an_encoder_is_a_folder_where_one_is_meant(
     monkeypatch.setenv("HOME", "/home/me")
     for name in ("here", "tiny"):
         (tmp_path / name).mkdir()
-    encoder = model_options(study(tmp_path, f"model.name={written}")).name
+    encoder = resolve_model(study(tmp_path, f"model.name={written}")).name
     assert encoder == meant.format(folder=tmp_path, parent=tmp_path.parent)
 
 
 def test_model_options_carry_over() -> None:
     override = "model={layers: 3, max_length: 64, pooling: mean, trust_remote_code: true}"
-    model = model_options(study(Path("/studies"), override))
+    model = resolve_model(study(Path("/studies"), override))
     assert (model.layers, model.max_length, model.pooling, model.trust_remote_code) == (3, 64, "mean", True)
 
 
 def test_storage_and_tracking_start_at_the_working_folder() -> None:
     here = study(Path("/studies"))
-    assert study_folder(here) == Path("/work-folder/studies/paths")
-    assert tracking_uri(here) == "sqlite:////work-folder/mlflow.db"
-    assert study_folder(replace(here, working_folder=Path("/other"))) == Path("/other/studies/paths")
+    assert locate_study(here) == Path("/work-folder/studies/paths")
+    assert resolve_tracking_uri(here) == "sqlite:////work-folder/mlflow.db"
+    assert locate_study(replace(here, working_folder=Path("/other"))) == Path("/other/studies/paths")
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////data/mlflow.db", "http://host:5000", "postgresql://host/mlflow"])
 def test_what_is_absolute_stays(uri: str) -> None:
-    assert tracking_uri(study(Path("/studies"), f"tracking.uri={uri}")) == uri
-    assert study_folder(study(Path("/studies"), "storage=/data/studies")) == Path("/data/studies/paths")
+    assert resolve_tracking_uri(study(Path("/studies"), f"tracking.uri={uri}")) == uri
+    assert locate_study(study(Path("/studies"), "storage=/data/studies")) == Path("/data/studies/paths")

@@ -12,7 +12,7 @@ import pytest
 from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_a_study_runs_from_its_file_to_its_answer(whole: StudyRun) -> None:
 
 def test_every_arm_of_confirm_has_the_same_steps_and_the_same_rule_for_its_best(whole: StudyRun) -> None:
     for trial in whole.accounts.in_phase("confirm"):
-        attempt = attempt_folder(whole.folder, trial.id, len(trial.attempts))
+        attempt = locate_attempt(whole.folder, trial.id, len(trial.attempts))
         lines = [json.loads(line) for line in (attempt / "metrics.jsonl").read_text().splitlines()]
         report = json.loads((attempt / "result.json").read_text())
         assert [line["step"] for line in lines] == [10, 20, 30, 40]

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.accounts import concurrency_of
+from auxtune.orchestrator.record.accounts import measure_concurrency
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def test_pulls_run_at_the_same_time_and_survive_a_kill(small: StudyRun) -> None:
         if attempt.cost
     ]
     assert any(a[0] < b[1] and b[0] < a[1] for a, b in combinations(spans, 2))
-    measured = concurrency_of(small.accounts)
+    measured = measure_concurrency(small.accounts)
     assert measured is not None and measured.peak == 2
     assert len(list(small.folder.glob("trials/*/*/weights"))) == 1  # the last incumbent's
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.context import fewest_search_trials
-from auxtune.orchestrator.planning.question import problem_of
+from auxtune.orchestrator.planning.context import count_fewest_trials
+from auxtune.orchestrator.planning.question import build_problem
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -128,12 +128,12 @@ def test_columns_of_one_file_are_tasks_with_the_same_inputs(tmp_path: Path):
     ]
     tasks = load_tasks(sources)
     study = StudyFile(options(columns), text="", path=path, folder=tmp_path, working_folder=tmp_path)
-    asked = problem_of(study, tasks)
+    asked = build_problem(study, tasks)
     assert asked.tasks[0].inputs and len({task.inputs for task in asked.tasks}) == 1
-    assert fewest_search_trials(options(columns), asked) == 3
+    assert count_fewest_trials(options(columns), asked) == 3
     fewer = load_tasks([*sources[:2], replace(sources[2], rows=300)])
     with pytest.raises(SelectorError, match=r"selector svd_reweighting: .* those of tags are not p's"):
-        fewest_search_trials(options(columns), problem_of(study, fewer))
+        count_fewest_trials(options(columns), build_problem(study, fewer))
 
 
 def test_factors_are_one_on_average_and_every_arm_of_confirm_keeps_them():

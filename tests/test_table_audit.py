@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxtune.orchestrator.simulation.audit import audit, copied
+from auxtune.orchestrator.simulation.audit import audit_table, measure_copied_share
 from auxtune.orchestrator.tables.reading import read_recorded
 from tests.recorded_tables import ABCD, groups_rows, mixtures_rows, transfer_rows, write_table
 
 
 def audited(folder, kind, rows, tasks=ABCD, **header):
-    return audit(read_recorded(write_table(folder, kind, tasks, rows, **header)).table)
+    return audit_table(read_recorded(write_table(folder, kind, tasks, rows, **header)).table)
 
 
 def test_sound_tables_pass(tmp_path) -> None:
@@ -47,12 +47,12 @@ def test_a_few_copied_rows_are_no_copy(tmp_path) -> None:
 def test_a_copy_is_a_copy_with_a_negative_slope_and_noise_is_none() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=50)
-    assert copied(x, 5 - 2 * x) == 1.0
-    assert copied(x, x + 0.05 * rng.normal(size=50)) < 0.5
-    assert copied(x[:3], x[:3]) == 0.0  # too few to tell
-    assert copied(x[:5], 2 * x[:5]) == 1.0
-    assert copied(x[:5], x[:5] + 0.1 * rng.normal(size=5)) == 0.0
-    assert copied(x, np.ones(50)) == 0.0
+    assert measure_copied_share(x, 5 - 2 * x) == 1.0
+    assert measure_copied_share(x, x + 0.05 * rng.normal(size=50)) < 0.5
+    assert measure_copied_share(x[:3], x[:3]) == 0.0  # too few to tell
+    assert measure_copied_share(x[:5], 2 * x[:5]) == 1.0
+    assert measure_copied_share(x[:5], x[:5] + 0.1 * rng.normal(size=5)) == 0.0
+    assert measure_copied_share(x, np.ones(50)) == 0.0
 
 
 def test_one_value_for_most_groups_is_said(tmp_path) -> None:

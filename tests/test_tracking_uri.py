@@ -14,10 +14,10 @@ from small_study import StudyRun
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.study_file.models import check_tracking
-from auxtune.orchestrator.study_file.paths import tracking_uri
+from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
-from auxtune.orchestrator.tracking.links import where_to_look
-from auxtune.orchestrator.tracking.trouble import redacted, said_of
+from auxtune.orchestrator.tracking.links import describe_runs_place
+from auxtune.orchestrator.tracking.store import describe_error, redact_secrets
 
 TEXT = STUDY.replace("SELECTOR", "random_subset")
 
@@ -29,13 +29,15 @@ def study(folder: Path, more: str = "") -> StudyFile:
 def test_the_file_wins_over_the_environment_and_that_over_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert resolve_tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://team:5000")
-    assert tracking_uri(study(tmp_path)) == "https://team:5000"
-    assert tracking_uri(study(tmp_path, "tracking: {children: none}\n")) == "https://team:5000"
-    assert tracking_uri(study(tmp_path, "tracking: {uri: 'sqlite:///own.db'}\n")) == f"sqlite:///{tmp_path}/own.db"
+    assert resolve_tracking_uri(study(tmp_path)) == "https://team:5000"
+    assert resolve_tracking_uri(study(tmp_path, "tracking: {children: none}\n")) == "https://team:5000"
+    assert (
+        resolve_tracking_uri(study(tmp_path, "tracking: {uri: 'sqlite:///own.db'}\n")) == f"sqlite:///{tmp_path}/own.db"
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
-    assert tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/theirs.db"
+    assert resolve_tracking_uri(study(tmp_path)) == f"sqlite:///{tmp_path}/theirs.db"
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "databricks"])
@@ -44,7 +46,7 @@ def test_an_environment_that_names_no_store_is_refused(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(AuxtuneError, match="MLFLOW_TRACKING_URI in the environment: expected a URI such as") as said:
-        tracking_uri(study(small.home))
+        resolve_tracking_uri(study(small.home))
     assert uri in str(said.value) and "or `tracking.uri`" in str(said.value)
     for command in ("validate", "run"):
         refused = CliRunner().invoke(cli.main, [command, str(small.home / "study.yaml"), "--set", "storage=s"])
@@ -55,16 +57,18 @@ def test_an_environment_that_names_no_store_is_refused(
 def test_what_is_secret_is_not_in_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
     uri = "http://ada:pass%2Fword@host:5000"
-    said = said_of(MlflowException(f"no answer from {uri}/api (pass/word, t0ken)\nand more"), uri)
+    said = describe_error(MlflowException(f"no answer from {uri}/api (pass/word, t0ken)\nand more"), uri)
     assert said == "MlflowException: no answer from http://host:5000/api (…, …)"
-    assert where_to_look(uri, tmp_path, "7") == "http://host:5000/#/experiments/7/runs?workflowType=machine_learning"
-    assert where_to_look(uri, tmp_path, None) == "http://host:5000"
+    assert (
+        describe_runs_place(uri, tmp_path, "7") == "http://host:5000/#/experiments/7/runs?workflowType=machine_learning"
+    )
+    assert describe_runs_place(uri, tmp_path, None) == "http://host:5000"
 
 
 def test_a_secret_that_holds_another_leaves_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "open")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "opensesame")
-    assert redacted("open said opensesame", "http://host") == "… said …"
+    assert redact_secrets("open said opensesame", "http://host") == "… said …"
 
 
 @pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa?ss"])
@@ -75,6 +79,8 @@ def test_a_password_whose_rest_would_be_shown_is_refused(password: str) -> None:
 
 def test_only_a_refusal_of_credentials_is_told_as_one() -> None:
     refused = MlflowException("failed with error code 401", error_code=UNAUTHENTICATED)
-    assert said_of(refused, "http://h/").startswith("http://h asks for credentials (401): set MLFLOW_TRACKING_USER")
-    assert "refuses these credentials" in said_of(refused, "http://ada:x@h")
-    assert said_of(TimeoutError(), "http://h") == "TimeoutError"
+    assert describe_error(refused, "http://h/").startswith(
+        "http://h asks for credentials (401): set MLFLOW_TRACKING_USER"
+    )
+    assert "refuses these credentials" in describe_error(refused, "http://ada:x@h")
+    assert describe_error(TimeoutError(), "http://h") == "TimeoutError"

@@ -14,7 +14,7 @@ from synthetic_tasks import BASE, RECIPE, TASKS, finish, start
 
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.rules import broken_rules
+from auxtune.orchestrator.study_file.rules import check_rules
 from auxtune.selectors.protocol import Continuation, Inner, Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.recipe import ModelOptions, Recipe
@@ -169,11 +169,11 @@ def test_a_transfer_without_a_target_is_refused(first: tuple[str, ...], message:
 
 def test_a_study_without_a_primary_cannot_transfer() -> None:
     groups = {**STUDY, "primary": None, "objective": "groups", "models": 2}
-    found = dict(broken_rules(groups))
+    found = dict(check_rules(groups))
     assert "needs a `primary`" in found["training", "schedule"]
     stopped = {**STUDY, "training": {"schedule": "transfer", "early_stopping": "asha"}}
-    assert [key for key, _ in broken_rules(stopped)] == [("training", "early_stopping")]
-    assert not list(broken_rules(STUDY))
+    assert [key for key, _ in check_rules(stopped)] == [("training", "early_stopping")]
+    assert not list(check_rules(STUDY))
 
 
 def test_only_the_primary_is_aligned(tmp_path: Path) -> None:

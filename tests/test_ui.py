@@ -24,7 +24,7 @@ from small_study import StudyRun
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.tracking.store import experiment_id
+from auxtune.orchestrator.tracking.store import find_experiment
 
 LINK = re.compile(r"http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\?workflowType=machine_learning\n")
 
@@ -185,5 +185,5 @@ def test_a_password_in_the_store_s_address_is_not_shown(monkeypatch: pytest.Monk
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     with pytest.raises(AuxtuneError, match=rf"^http://127\.0\.0\.1:{port}: MLflow's store cannot be read") as error:
-        experiment_id(f"http://reader:opensesame@127.0.0.1:{port}", "auxtune")
+        find_experiment(f"http://reader:opensesame@127.0.0.1:{port}", "auxtune")
     assert "opensesame" not in str(error.value)

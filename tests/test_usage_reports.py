@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from auxtune.orchestrator.usage_reports import turn_off_usage_reports
+from auxtune.orchestrator import turn_off_usage_reports
 from auxtune.trials import usage_reports as trials
 
 ROOT = Path(__file__).parents[1]

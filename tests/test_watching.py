@@ -23,7 +23,7 @@ from written_study import opened
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.commands import watching
-from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Closed, Event, Started
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
@@ -154,7 +154,7 @@ def test_a_line_has_the_time_of_its_event(live: bool, tmp_path: Path, capsys: py
     *earlier, started = agenda._ledger.events
     assert isinstance(started, Started)
     console = Terminal(force_terminal=True, width=200) if live else None
-    lines_after(earlier, study.study, console)(replace(started, time=time.mktime((2026, 3, 1, 4, 5, 6, 0, 0, -1))))
+    prepare_lines(earlier, study.study, console)(replace(started, time=time.mktime((2026, 3, 1, 4, 5, 6, 0, 0, -1))))
     (line,) = filter(None, shown(capsys.readouterr().out))
     assert line.startswith("04:05:06  search 0000 ") and line.endswith(" started")
 
@@ -212,7 +212,7 @@ def test_a_silence_of_the_storage_does_not_end_the_watching(monkeypatch: pytest.
                 again.start()
             heard.extend(events)
 
-        watching._follow(folder, LedgerReader(folder / "ledger"), see)
+        watching._follow_events(folder, LedgerReader(folder / "ledger"), see)
         again.join()
         assert heard == ledger.events and isinstance(heard[-1], Closed)
 

@@ -15,7 +15,7 @@ from small_study import STUDY
 
 from auxtune.orchestrator.record.events import Lost, Opened, Proposed, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.results import attempt_folder, write_result
+from auxtune.orchestrator.record.results import locate_attempt, write_result
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.result import Cost, Result
 
@@ -30,7 +30,7 @@ from pathlib import Path
 from written_study import opened
 from auxtune.orchestrator.record import heartbeat
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 
 heartbeat.BEAT = 0.05
 folder = Path(sys.argv[1])
@@ -78,12 +78,12 @@ def written_study(folder: Path, until: Literal["interrupted", "done"] = "interru
     ledger.close(until)
     for trial, attempt in ((0, 1), (0, 2), (1, 1), (2, 1)):
         for name in FILES:
-            file = attempt_folder(folder, trial, attempt) / name
+            file = locate_attempt(folder, trial, attempt) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("".join(f"{name} {line} of {trial}/{attempt}\n" for line in range(30)))
-    write_result(attempt_folder(folder, 0, 2), Result(0.75, SPENT))
+    write_result(locate_attempt(folder, 0, 2), Result(0.75, SPENT))
     failure = Result(None, SPENT, why="error", message="ValueError: no such word", traceback="Traceback: in words.py\n")
-    write_result(attempt_folder(folder, 1, 1), failure)
+    write_result(locate_attempt(folder, 1, 1), failure)
     (folder / "tune" / "first").mkdir(parents=True)
     (folder / "tune" / "first" / "scratch").write_text("x" * 5000)
     (folder / "study.yaml").write_text(text)

@@ -8,41 +8,68 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 SHOWN = 3  # further rows named before a message counts the rest
 
 
-class DataError(ValueError):
-    """Task data that cannot be used; ``messages`` say where, what was expected, what found, what to do."""
+@dataclass(frozen=True)
+class DataProblem:
+    """One problem in words: where, what was expected, what was found, what to do."""
 
-    def __init__(self, messages: Sequence[str]) -> None:
-        # Half a character, of a file that is not UTF-8, could not be printed.
-        self.messages = tuple(message.encode("utf-8", "backslashreplace").decode() for message in messages)
-        super().__init__(self.messages)
+    text: str
+    task: str | None = None  # the task whose data it is about, where that is one
+    encoder: str | None = None  # the encoder that it is about instead
+
+    def __str__(self) -> str:
+        if self.task is not None:
+            return f"task {self.task}: {self.text}"
+        return self.text if self.encoder is None else f"encoder {self.encoder}: {self.text}"
+
+
+class DataError(ValueError):
+    """Task data that cannot be used, or an encoder that cannot read it; all ``problems`` at once."""
+
+    def __init__(self, problems: Iterable[str | DataProblem]) -> None:
+        self.problems = tuple(_make_printable(problem) for problem in problems)
+        super().__init__(self.problems)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The problems as text, each with the task or encoder that it is about."""
+        return tuple(map(str, self.problems))
 
     def __str__(self) -> str:
         return "\n".join(self.messages)
 
 
+def _make_printable(problem: str | DataProblem) -> DataProblem:
+    problem = problem if isinstance(problem, DataProblem) else DataProblem(problem)
+    # Half a character, of a file that is not UTF-8, could not be printed.
+    return replace(problem, text=problem.text.encode("utf-8", "backslashreplace").decode())
+
+
 class ErrorCollector:
-    """Collects the messages of several ``DataError``s, so that they are raised as one."""
+    """Collects the problems of several ``DataError``s, so that they are raised as one."""
 
     def __init__(self) -> None:
-        self.messages: list[str] = []
+        self.problems: list[str | DataProblem] = []
 
     @contextmanager
-    def collect(self, prefix: str = "") -> Iterator[None]:
-        """Keep the messages of a ``DataError`` raised inside, each behind ``prefix``, and continue."""
+    def collect(self, prefix: str = "", task: str | None = None) -> Iterator[None]:
+        """Keep the problems of a ``DataError`` raised inside, behind ``prefix`` or as one of ``task``."""
         try:
             yield
         except DataError as error:
-            self.messages += [prefix + message for message in error.messages]
+            self.problems += [
+                replace(problem, text=prefix + problem.text, task=task or problem.task) for problem in error.problems
+            ]
 
     def raise_any(self) -> None:
         """Raise ``DataError`` with all that was collected, if there was anything."""
-        if self.messages:
-            raise DataError(self.messages)
+        if self.problems:
+            raise DataError(self.problems)
 
 
 def report_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxtune.trials.data.cells import Words
-from auxtune.trials.errors import DataError
+from auxtune.trials.errors import DataError, DataProblem
 from auxtune.trials.model_package import ModelPackageError, locate_model
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Pieces
@@ -107,17 +107,13 @@ def _load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     except Exception as error:  # network, file, code and format errors: no common class
         if Path(options.name).is_dir() and not _has_vocabulary(options.name, ()):
             raise _missing_vocabulary_error(options) from error
-        problem = f"encoder {options.name}: its tokenizer cannot be loaded: {explain_refusal(error)}"
-        raise DataError([problem]) from error
+        problem = f"its tokenizer cannot be loaded: {explain_refusal(error)}"
+        raise DataError([DataProblem(problem, encoder=options.name)]) from error
     if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.name, loaded.vocab_files_names.values())):
         raise _missing_vocabulary_error(options)
     if not loaded.is_fast:
-        raise DataError(
-            [
-                f"encoder {options.name}: expected a fast tokenizer, found {type(loaded).__name__}; "
-                "use an encoder that has a tokenizer.json"
-            ]
-        )
+        problem = f"expected a fast tokenizer, found {type(loaded).__name__}; use an encoder that has a tokenizer.json"
+        raise DataError([DataProblem(problem, encoder=options.name)])
     return loaded
 
 
@@ -134,13 +130,12 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 
 
 def _missing_vocabulary_error(options: ModelOptions) -> DataError:
-    return DataError(
-        [
-            f"encoder {options.name}: expected a tokenizer with its vocabulary (tokenizer.json, or such as "
-            "vocab.txt), found none; save it there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from "
-            "where the encoder is from, or name another encoder"
-        ]
+    problem = (
+        "expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), found none; save it there "
+        "too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder is from, or name another "
+        "encoder"
     )
+    return DataError([DataProblem(problem, encoder=options.name)])
 
 
 def _add_prefix_space(backend: RustTokenizer) -> RustTokenizer:

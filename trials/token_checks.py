@@ -14,7 +14,7 @@ import numpy as np
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.errors import DataError, join_names
+from auxtune.trials.errors import DataError, DataProblem, join_names
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
@@ -46,11 +46,11 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
     shares = {name: _measure_unknown_share(task, tokenizer, model) for name, task in tasks.items()}
     if shares and min(shares.values()) >= ALL:
         problems.append(
-            f"encoder {model.name}: its tokenizer, of {tokenizer.size} entries, knows no word of any task; put "
-            "the one that it was trained with into its folder, or name another encoder"
+            f"its tokenizer, of {tokenizer.size} entries, knows no word of any task; put the one that it was trained "
+            "with into its folder, or name another encoder"
         )
     if problems:
-        raise DataError(problems)
+        raise DataError(DataProblem(problem, encoder=model.name) for problem in problems)
     return (
         *_find_misfits(base, tokenizer),
         *(_describe_unknown(name, share) for name, share in shares.items() if share >= MANY),
@@ -67,10 +67,9 @@ def _find_ids_without_embedding(
         found = next(_find_strange_tokens(task, tokenizer, base.embedded, model.max_length), None)
         if found is not None:
             yield (
-                f"encoder {model.name}: task {name}: row {found.row + 1} of its {found.part} rows has the token "
-                f"{found.token!r} with the id {found.token_id}, and the encoder has {base.embedded} embeddings, for "
-                "the ids below that; enlarge it with `resize_token_embeddings(len(tokenizer))` and save both again, or "
-                "leave the added tokens out"
+                f"task {name}: row {found.row + 1} of its {found.part} rows has the token {found.token!r} with the id "
+                f"{found.token_id}, and the encoder has {base.embedded} embeddings, for the ids below that; enlarge it "
+                "with `resize_token_embeddings(len(tokenizer))` and save both again, or leave the added tokens out"
             )
 
 

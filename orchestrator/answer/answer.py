@@ -16,7 +16,7 @@ from auxtune.orchestrator.answer.recommendation import Recommendation, recommend
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Selection
 
 FORMAT = 1
@@ -179,7 +179,7 @@ def write_answer(folder: StoredPath, answer: Answer) -> StoredPath:
 
 def read_answer(folder: StoredPath) -> Answer | None:
     """The answer in ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
-    path, again = folder / "selection.json", f"`auxtune resume {typed(folder)}` writes it again"
+    path, again = folder / "selection.json", f"`auxtune resume {quote_path(folder)}` writes it again"
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -21,11 +21,11 @@ from auxtune.orchestrator.answer.lift import (
 )
 from auxtune.orchestrator.answer.recommendation import correct_level, recommend
 from auxtune.orchestrator.answer.serving import ServingTrials, assign_tasks, form_groups
-from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, same_trainings
+from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, is_same_arm
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem
 from auxtune.trials.metrics import Predictions
@@ -104,7 +104,7 @@ def _estimate_lifts(
         count = len(arm[0])
         if name == SELECTION:
             continue
-        if same_trainings(arms[SELECTION], arm):
+        if is_same_arm(arms[SELECTION], arm):
             lifts[name] = declare_no_lift(metrics, ours, count, problem.primary)
         else:
             lifts[name] = _estimate_lift(folder, ours, models[name], count, metrics, problem, level)
@@ -138,7 +138,7 @@ def _estimate_lift(
 
 
 def _load_predictions(folder: StoredPath, trial: Trial, task: str) -> Predictions:
-    return load_predictions(attempt_folder(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
+    return load_predictions(locate_attempt(folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
 
 def _average_scores(ours: Sequence[ServingTrials], tasks: Iterable[str]) -> dict[str, dict[str, float]]:

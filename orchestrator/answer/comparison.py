@@ -31,7 +31,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.record.scores import sign_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import Predictions, direction_of
@@ -60,7 +60,7 @@ class AnsweredStudy:
     def load_predictions(self, seed: int, task: str) -> Predictions:
         """Those of the model that serves the task."""
         trial = self.models[seed][task]
-        return load_predictions(attempt_folder(self.folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
+        return load_predictions(locate_attempt(self.folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
     def search_cost(self, unit: str) -> float | None:
         """What measure and search took, with what was reused; ``None`` where money is unknown."""

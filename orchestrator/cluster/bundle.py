@@ -1,8 +1,8 @@
-"""What a study takes along to a cluster: its file as written, and the local files that it names.
+"""Packs a study for a cluster: its file as written, and the local files that it names.
 
 A bundle is a folder: ``study.yaml``, copies of task files, of the table of earlier results and of the encoder, and
-``bundle.json`` with the overrides that name the copies, the versions here, and a digest of it all. What is too large to
-be sent belongs on a disk that all nodes share; ``ship=False`` takes all paths for the cluster's own.
+``bundle.json`` with the overrides that name the copies, the versions here, and a digest of it all. Files too large to
+send belong on a disk that all nodes share; with ``ship=False`` all paths are those of the cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.study_file.paths import earlier_folder
+from auxtune.orchestrator.study_file.paths import locate_earlier
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.model_package import is_packaged
 
@@ -28,15 +28,15 @@ MANIFEST = "bundle.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was packed: its folder, and a digest that is alike for the same study, files and overrides."""
+    """A packed bundle: its folder, and a digest that is equal for the same study, files and overrides."""
 
     folder: Path
     digest: str
     size: int  # bytes of the files that are sent
 
 
-def versions() -> dict[str, str]:
-    """What must be alike here and there."""
+def read_versions() -> dict[str, str]:
+    """The versions that must be the same on this machine and on the cluster."""
     return {
         "auxtune": version("auxtune"),
         "ray": version("ray"),
@@ -49,8 +49,8 @@ def pack(study: StudyFile, folder: Path, ship: bool = True) -> Bundle:
 
     Raises ``StudyDataError`` for files that are not there and for more than can be sent.
     """
-    files = list(_local_files(study)) if ship else []
-    sizes = {key: _size(path) for key, path, _ in files}
+    files = list(_list_local_files(study)) if ship else []
+    sizes = {key: _measure_size(path) for key, path, _ in files}
     if sum(sizes.values()) > MOST:
         largest = max(sizes, key=lambda key: sizes[key])
         raise StudyDataError(
@@ -64,13 +64,13 @@ def pack(study: StudyFile, folder: Path, ship: bool = True) -> Bundle:
         (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / home)
         overrides.append(f"{key}={json.dumps(home)}")
     (folder / "study.yaml").write_text(study.text, encoding="utf-8")
-    manifest: dict[str, Any] = {"study": study.options.study, "overrides": overrides, "versions": versions()}
-    digest = _digest(folder, manifest)
+    manifest: dict[str, Any] = {"study": study.options.study, "overrides": overrides, "versions": read_versions()}
+    digest = _digest_bundle(folder, manifest)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "digest": digest}, indent=1), encoding="utf-8")
     return Bundle(folder, digest, sum(sizes.values()))
 
 
-def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
+def _list_local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
     """The key of the study file, where the file or folder is, and where in the bundle it goes."""
     options = study.options
     for name, task in options.tasks.items():
@@ -82,16 +82,16 @@ def _local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
         }
         for key, text in named.items():
             if text is not None:
-                path = _found(study, f"tasks.{name}.{key}", text)
+                path = _find_file(study, f"tasks.{name}.{key}", text)
                 yield f"tasks.{name}.{key}", path, f"files/{name}/{key}/{path.name}"
-    if (folder := earlier_folder(study)) is not None:
-        yield "earlier", _found(study, "earlier", str(folder)), "files/earlier"
+    if (folder := locate_earlier(study)) is not None:
+        yield "earlier", _find_file(study, "earlier", str(folder)), "files/earlier"
     encoder = (study.folder / Path(options.model.name).expanduser()).resolve()
     if options.model.name != "tiny" and not is_packaged(options.model.name) and encoder.is_dir():
         yield "model.name", encoder, "files/encoder"
 
 
-def _found(study: StudyFile, key: str, text: str) -> Path:
+def _find_file(study: StudyFile, key: str, text: str) -> Path:
     path = (study.folder / Path(text).expanduser()).resolve()
     if not path.exists():
         raise StudyDataError(
@@ -101,12 +101,12 @@ def _found(study: StudyFile, key: str, text: str) -> Path:
     return path
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     every = path.rglob("*") if path.is_dir() else [path]
     return sum(each.stat().st_size for each in every if each.is_file())
 
 
-def _digest(folder: Path, manifest: dict[str, Any]) -> str:
+def _digest_bundle(folder: Path, manifest: dict[str, Any]) -> str:
     """Of the manifest and of every file's place and content."""
     found = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

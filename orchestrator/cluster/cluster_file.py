@@ -79,7 +79,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
         raise AuxtuneError(f"{path}: expected a cluster file, it cannot be read: {error}") from error
     try:
         node = yaml.compose(file.text, Loader=yaml.SafeLoader)
-        file.findings += _walk(node, (), file)
+        file.findings += _walk_nodes(node, (), file)
         if not file.findings:
             data = yaml.safe_load(file.text)
             if not isinstance(data, dict) or not data:
@@ -91,23 +91,23 @@ def read_cluster_file(path: Path) -> ClusterFile:
         what = f"not YAML that can be read: {getattr(error, 'problem', None) or error}"
         file.findings.append(Finding("yaml", where, what, "Ray cannot read it either.", "mend the file there"))
     if file.data:
-        _prepare(file)
+        _prepare_file(file)
     return file
 
 
-def strings(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+def walk_strings(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
     """Every text in ``value``, values only, with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from strings(inner, (*path, key))
+            yield from walk_strings(inner, (*path, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from strings(inner, (*path, index))
+            yield from walk_strings(inner, (*path, index))
 
 
-def _walk(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Iterator[Finding]:
+def _walk_nodes(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Iterator[Finding]:
     """Note the lines of every value; a finding for each tag that would run code and each key that is given twice."""
     if node is None:
         return
@@ -128,14 +128,14 @@ def _walk(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Iterator[
                 yield Finding("twice", f"{file.path}:{line}", what, why, "keep one")
             known[key] = line
             inside = (*path, key)
-            yield from _walk(inner, inside, file)
+            yield from _walk_nodes(inner, inside, file)
             file.spans[inside] = (line, inner.end_mark.line + 1)
     elif isinstance(node, yaml.SequenceNode):
         for index, inner in enumerate(node.value):
-            yield from _walk(inner, (*path, index), file)
+            yield from _walk_nodes(inner, (*path, index), file)
 
 
-def _prepare(file: ClusterFile) -> None:
+def _prepare_file(file: ClusterFile) -> None:
     """What ``ray up`` does with a file before it goes online."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 

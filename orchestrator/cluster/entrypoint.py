@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.cli import main as auxtune
-from auxtune.orchestrator.cluster.bundle import MANIFEST, versions
+from auxtune.orchestrator.cluster.bundle import MANIFEST, read_versions
 from auxtune.orchestrator.errors import AuxtuneError
 
 BEGIN = "--- auxtune ---"  # what Ray says of a job comes before this line
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     print(BEGIN, flush=True)
     if list(arguments) == ["bundle"]:
         try:
-            arguments = _unpacked(Path.cwd(), home)
+            arguments = _unpack_bundle(Path.cwd(), home)
         except AuxtuneError as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)
@@ -40,20 +40,20 @@ def main(arguments: Sequence[str]) -> None:
     auxtune(list(arguments))
 
 
-def _unpacked(job: Path, home: Path) -> list[str]:
+def _unpack_bundle(job: Path, home: Path) -> list[str]:
     """The command that runs the bundle in ``job``, which is kept in ``home``.
 
     Raises ``AuxtuneError`` for other versions than those it was packed with.
     """
     manifest: dict[str, Any] = json.loads((job / MANIFEST).read_text(encoding="utf-8"))
-    here, differ = versions(), []
+    here, differ = read_versions(), []
     for name, there in manifest["versions"].items():
         if here[name] != there:
             differ.append(f"{name} is {here[name]} here and {there} where the study was submitted")
     if differ:
         raise AuxtuneError(f"the cluster must have the versions of who submits: {'; '.join(differ)}; install the same")
     kept = home / "submitted" / manifest["study"]
-    if not _same(kept, manifest["digest"]):
+    if not _has_digest(kept, manifest["digest"]):
         fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex[:8]}")
         shutil.copytree(job, fresh)
         shutil.rmtree(kept, ignore_errors=True)
@@ -62,7 +62,7 @@ def _unpacked(job: Path, home: Path) -> list[str]:
     return ["run", str(kept / "study.yaml"), *overrides, "--address", "auto"]
 
 
-def _same(kept: Path, digest: str) -> bool:
+def _has_digest(kept: Path, digest: str) -> bool:
     try:
         return bool(json.loads((kept / MANIFEST).read_text(encoding="utf-8"))["digest"] == digest)
     except (OSError, ValueError, KeyError):

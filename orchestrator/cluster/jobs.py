@@ -122,7 +122,7 @@ class Jobs:
             time.sleep(1)
 
 
-def mlflow_tunnel(address: str) -> str:
+def describe_tunnel(address: str) -> str:
     """The line that opens the head's MLflow here."""
     host = re.sub(r"^\w+://", "", address).partition(":")[0]
     through = "HEAD" if host in ("127.0.0.1", "localhost") else host

@@ -36,15 +36,15 @@ def look(packages: list[str], gpus: bool) -> dict[str, Any]:
         "executable": sys.executable,
         "versions": versions,
         "scratch": {"free": scratch.free, "total": scratch.total},
-        "gpus": _usable_gpus() if gpus else None,
+        "gpus": _count_usable_gpus() if gpus else None,
     }
 
 
 def write(storage: str, name: str) -> dict[str, Any]:
     """Leave the file ``name`` in the storage, and say what room there is in a folder; or what forbids it."""
     if "://" in storage:
-        return _put(storage, name)
-    folder = _there(storage)
+        return _put_twice(storage, name)
+    folder = _find_folder(storage)
     try:
         (folder / name).write_text(name, encoding="utf-8")
         usage = shutil.disk_usage(folder)
@@ -56,32 +56,32 @@ def write(storage: str, name: str) -> dict[str, Any]:
 def read(storage: str, names: list[str]) -> list[str]:
     """Which of the files are there, each asked for by its name: a listing may be an old one on a network's disk."""
     if "://" in storage:
-        store = _store(storage)
+        store = _open_store(storage)
         return [name for name in names if store.exists(f"{storage}/{name}")]
-    return [name for name in names if (_there(storage) / name).exists()]
+    return [name for name in names if (_find_folder(storage) / name).exists()]
 
 
 def remove(storage: str, name: str) -> None:
     """Take the file away again, if it is there."""
     if "://" in storage:
         with suppress(Exception):  # whatever a store's client raises
-            _store(storage).rm_file(f"{storage}/{name}")
+            _open_store(storage).rm_file(f"{storage}/{name}")
         return
     with suppress(OSError):  # what could not be written cannot be removed
-        (_there(storage) / name).unlink(missing_ok=True)
+        (_find_folder(storage) / name).unlink(missing_ok=True)
 
 
-def _there(storage: str) -> Path:
+def _find_folder(storage: str) -> Path:
     """The storage folder or, before the first study, the folder that it will be in. Nothing is made for a question."""
     folder = Path(storage)
     return folder if folder.exists() else folder.parent
 
 
-def _put(storage: str, name: str) -> dict[str, Any]:
+def _put_twice(storage: str, name: str) -> dict[str, Any]:
     """Create the object twice: the second time the store must refuse, for that is what keeps two drivers apart."""
     place, content = f"{storage}/{name}", name.encode()
     try:
-        store = _store(storage)
+        store = _open_store(storage)
         store.pipe_file(place, content, mode="create")
     except Exception as error:  # each store's client has kinds of errors of its own
         return {"error": f"{type(error).__name__}: {error}"}
@@ -94,7 +94,7 @@ def _put(storage: str, name: str) -> dict[str, Any]:
     return {"error": None}
 
 
-def _store(storage: str) -> Any:
+def _open_store(storage: str) -> Any:
     """The object store, by the credentials and endpoint in this node's environment."""
     import fsspec
 
@@ -114,7 +114,7 @@ def reach(uri: str, seconds: float) -> str | None:
     return None if text[:1].isdigit() else f"{address} is no MLflow server; it answers {text[:40]!r}"
 
 
-def _usable_gpus() -> int:
+def _count_usable_gpus() -> int:
     """In a process of its own: Ray hides the GPUs from a task that asked for none, and torch looks only once."""
     seen = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     try:

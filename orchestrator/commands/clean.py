@@ -32,18 +32,18 @@ def command(study_dir: StoredPath, yes: bool, as_json: bool) -> None:
     """
     from auxtune.orchestrator.record.accounts import read_accounts
     from auxtune.orchestrator.record.heartbeat import CLEANING, Heartbeat
-    from auxtune.orchestrator.record.leftovers import delete, leftovers
+    from auxtune.orchestrator.record.leftovers import delete, list_leftovers
 
     folder = study_dir.resolve()
     read_accounts(folder)  # a heartbeat is written into a study's folder only
-    # The sign keeps drivers away, also while the question waits for its answer: what is shown is what is deleted.
+    # The heartbeat keeps drivers away while the question waits for its answer, so what is shown is what is deleted.
     with Heartbeat(folder, f"{CLEANING}{uuid.uuid4().hex[:12]}"):
-        found = leftovers(folder, read_accounts(folder))
+        found = list_leftovers(folder, read_accounts(folder))
         if not as_json:
-            _show(folder, found)
-        deleting = bool(found) and (yes or (not as_json and _confirmed()))
-        # While the question waited another study of the storage may have begun to use what nobody used.
-        still = {each.path for each in leftovers(folder, read_accounts(folder))} if deleting else set()
+            _show_leftovers(folder, found)
+        deleting = bool(found) and (yes or (not as_json and _ask_to_delete()))
+        # While the question waited, another study of the storage may have begun to use evidence that no study used.
+        still = {each.path for each in list_leftovers(folder, read_accounts(folder))} if deleting else set()
         for leftover in found:
             if leftover.path in still:
                 delete(leftover)
@@ -55,7 +55,7 @@ def command(study_dir: StoredPath, yes: bool, as_json: bool) -> None:
         click.echo("deleted" if deleting else "nothing was deleted")
 
 
-def _confirmed() -> bool:
+def _ask_to_delete() -> bool:
     from auxtune.orchestrator.errors import AuxtuneError
 
     try:
@@ -64,7 +64,7 @@ def _confirmed() -> bool:
         raise AuxtuneError("not confirmed, so nothing was deleted; --yes deletes without asking") from error
 
 
-def _show(folder: StoredPath, found: Sequence[Leftover]) -> None:
+def _show_leftovers(folder: StoredPath, found: Sequence[Leftover]) -> None:
     """A line per kind, and where to find them."""
     if not found:
         click.echo(f"{folder.name}: nothing to delete")

@@ -47,13 +47,12 @@ def command(cluster: Path | None, address: str | None, storage: str | None, trac
 
         findings = check_file(cluster)
     elif address is not None:
-        from auxtune.orchestrator.cluster.live import examine
-        from auxtune.orchestrator.cluster.live_rules import live_findings
+        from auxtune.orchestrator.cluster.live import examine_cluster, judge_cluster
 
-        folder = _folder(storage)
-        live = examine(address, folder, tracking)
-        findings = live_findings(live, folder, tracking)
-    nodes = [_row(dataclasses.asdict(node)) for node in live.nodes] if live else []
+        folder = _resolve_storage(storage)
+        live = examine_cluster(address, folder, tracking)
+        findings = judge_cluster(live, folder, tracking)
+    nodes = [_list_fields(dataclasses.asdict(node)) for node in live.nodes] if live else []
     if as_json:
         listed = [dataclasses.asdict(finding) for finding in findings]
         about = {"file": str(cluster) if cluster else None, "address": address}
@@ -64,7 +63,7 @@ def command(cluster: Path | None, address: str | None, storage: str | None, trac
         raise SystemExit(2)
 
 
-def _folder(storage: str | None) -> str | None:
+def _resolve_storage(storage: str | None) -> str | None:
     """The storage as nodes are asked for it: a study's driver resolves it before they hear of it."""
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.storage.address import parse_path
@@ -75,7 +74,7 @@ def _folder(storage: str | None) -> str | None:
         raise AuxtuneError(f"--storage {storage}: {error}") from error
 
 
-def _row(node: Mapping[str, Any]) -> dict[str, Any]:
+def _list_fields(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node as JSON values, with what Ray counts of it."""
     counted = {name: value for name, value in node["resources"].items() if ":" not in name}
     return {**node, "resources": counted, "sees": None if node["sees"] is None else sorted(node["sees"])}

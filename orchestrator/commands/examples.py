@@ -22,7 +22,7 @@ def read_examples() -> dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in sorted(found, key=lambda file: file.name)}
 
 
-def question(text: str) -> str:
+def read_question(text: str) -> str:
     """What the first line of a file's header says."""
     return text.splitlines()[0].lstrip("# ").strip()
 
@@ -30,7 +30,7 @@ def question(text: str) -> str:
 def complete_examples(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of examples, each with its question."""
     found = read_examples().items()
-    return [CompletionItem(name, help=question(text)) for name, text in found if name.startswith(incomplete)]
+    return [CompletionItem(name, help=read_question(text)) for name, text in found if name.startswith(incomplete)]
 
 
 @click.group("examples", epilog="Example: auxtune examples cp quickstart.yaml")
@@ -39,18 +39,18 @@ def command() -> None:
 
 
 @command.command("ls", epilog="Example: auxtune examples ls")
-def ls() -> None:
+def list_examples() -> None:
     """List the examples, each with its question."""
     studies = read_examples()
     width = max(map(len, studies), default=0)
     for name, text in studies.items():
-        click.echo(f"{name:{width}}  {question(text)}")
+        click.echo(f"{name:{width}}  {read_question(text)}")
 
 
 @command.command("cp", epilog="Example: auxtune examples cp quickstart.yaml my-study.yaml")
 @click.argument("name", shell_complete=complete_examples)
 @click.argument("destination", default=".", type=click.Path(path_type=Path))
-def cp(name: str, destination: Path) -> None:
+def copy_example(name: str, destination: Path) -> None:
     """Copy the example NAME, with its data, to DESTINATION; nothing is overwritten."""
     studies = read_examples()
     if name not in studies:

@@ -45,29 +45,30 @@ def command(
     """Train on the selection of the finished study in the folder STUDY_DIR, and save the model.
 
     With `--arm` it is one of the study's controls instead; where one of them is better for sure than what was chosen,
-    the answer says so, and this command how to take it. The arm is trained anew on this machine, by the study's recipe.
-    Its best weights on the validation split are saved: the encoder and its tokenizer for `from_pretrained`, all heads,
-    and a model card. Then the model is loaded again and must score the test split as it did. With `objective: groups`
-    there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command goes on; the
-    folder appears only when all is done. The study is left as it is: its budget and its cost are of its answer.
+    the answer says so, and this command how to take it. The arm is trained again on this machine, by the study's
+    recipe. Its best weights on the validation split are saved: the encoder and its tokenizer for `from_pretrained`, all
+    heads, and a model card. Then the model is loaded again and must score the test split as it did. With `objective:
+    groups` there is a folder for each group that serves a task. Ctrl-C leaves a checkpoint, and the same command
+    resumes; the folder appears only when all is done. The study is left as it is: its budget and its cost are of its
+    answer.
     """
     from auxtune.orchestrator.study import Study
 
     study = Study.from_folder(study_dir, overrides)
-    exported = study.export(to, seed, group, allow_drift, _silence if as_json else _say, arm)
+    exported = study.export(to, seed, group, allow_drift, _ignore_line if as_json else _print_line, arm)
     if as_json:
         content = {**asdict(exported), "folder": str(exported.folder), "models": list(exported.models)}
         click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         return
     for model in exported.models:
         _show(model)
-    click.echo(f"Arm: {_described(exported.arm)}")
+    click.echo(f"Arm: {_describe_arm(exported.arm)}")
     if exported.recommended != exported.arm:
-        best = _described(exported.recommended)
-        click.echo(f"The study recommends {best}: `{_command(study_dir, to, exported.recommended)}` takes that")
+        best = _describe_arm(exported.recommended)
+        click.echo(f"The study recommends {best}: `{_write_command(study_dir, to, exported.recommended)}` takes that")
 
 
-def _command(study_dir: StoredPath, to: Path, arm: str) -> str:
+def _write_command(study_dir: StoredPath, to: Path, arm: str) -> str:
     """The command that exports another arm, beside what is in ``to``."""
     wanted = "" if arm == SELECTION else f" --arm {arm}"
     return f"auxtune export {study_dir} --to {to}-{arm}{wanted}"
@@ -85,13 +86,13 @@ def _show(model: Mapping[str, Any]) -> None:
     click.echo(f"Model: {model['folder']}")
 
 
-def _described(arm: str) -> str:
+def _describe_arm(arm: str) -> str:
     return f"the {arm}" if arm == SELECTION else f"the control {arm}"
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
 
 
-def _silence(line: str) -> None:
-    """Says nothing."""
+def _ignore_line(line: str) -> None:
+    """Print nothing."""

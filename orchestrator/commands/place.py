@@ -1,7 +1,7 @@
-"""A folder that a command is given, on this machine or in an object store, and what a shell may complete of it.
+"""The argument of a command that is a folder, on this machine or in an object store, and its shell completion.
 
-What completes is looked up where it costs nothing: names of folders of this machine. Ledgers are not read, stores not
-asked, and what cannot be read is passed over: no one wants to be told so between two keys.
+Completion looks only at names of folders of this machine, which costs nothing. It reads no ledger, asks no store, and
+skips what it cannot read: no one wants an error between two keys.
 """
 
 from __future__ import annotations

@@ -20,16 +20,16 @@ def command(study: Path, overrides: tuple[str, ...], address: str | None, as_jso
     unknown. What was trained before is not counted again. Nothing is trained. With --address, given on one of its
     nodes, what a cluster has and could start says what a trial gets and how many run at once.
     """
-    from auxtune.orchestrator.engine.cluster import machines_at
+    from auxtune.orchestrator.engine.cluster import list_machines_at
     from auxtune.orchestrator.planning.budget import check_budget, check_prices
-    from auxtune.orchestrator.planning.machines import this_machine
+    from auxtune.orchestrator.planning.machines import describe_this_machine
     from auxtune.orchestrator.planning.slots import allot
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.plan import plan_blocks, plan_of
     from auxtune.orchestrator.views.terminal import print_blocks
 
     checked = read_study(study, overrides)
-    machines = machines_at(address) if address else this_machine()
+    machines = list_machines_at(address) if address else describe_this_machine()
     plan = plan_of(checked, machines)
     if as_json:
         click.echo(json.dumps(plan, indent=2, ensure_ascii=False, allow_nan=False))

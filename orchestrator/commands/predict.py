@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from auxtune.trials.model_folder import SavedTask
 
 _LIKE_FILE = {".csv": "csv", ".tsv": "csv", ".parquet": "csv", ".jsonl": "jsonl"}
-_FLUSH = 1000  # rows between looks of whoever reads what is printed
+_FLUSH = 1000  # rows printed before the output is flushed to its reader
 
 
 @click.command("predict", epilog="Example: auxtune predict models/mood --task mood rows.csv --out said.csv")
@@ -56,9 +56,9 @@ def command(
 
     try:
         loaded = load_model(model, "cpu" if device == "cpu" else "auto", trust_remote_code)
-        name = _task_of(list(loaded.tasks), task)
+        name = _choose_task(list(loaded.tasks), task)
         known = loaded.known(name)
-        columns = _columns(known, text)
+        columns = _choose_columns(known, text)
         if probabilities and known.kind == "regression":
             raise AuxtuneError(f"task {name}: a regression has no probabilities; leave --probabilities out")
         source: Path | BinaryIO = sys.stdin.buffer if str(file) == "-" else file
@@ -73,14 +73,14 @@ def command(
 
             lines = format_json_lines(said, probabilities)
         if out is None:
-            _print(lines)
+            _print_lines(lines)
         else:
-            _write(out, lines)
+            _write_lines(out, lines)
     except (ModelFolderError, DataError) as error:
         raise AuxtuneError(str(error)) from error
 
 
-def _task_of(tasks: list[str], asked: str | None) -> str:
+def _choose_task(tasks: list[str], asked: str | None) -> str:
     from auxtune.orchestrator.errors import AuxtuneError
 
     if asked is not None:
@@ -90,7 +90,7 @@ def _task_of(tasks: list[str], asked: str | None) -> str:
     return tasks[0]
 
 
-def _columns(task: SavedTask, text: str | None) -> tuple[str, ...]:
+def _choose_columns(task: SavedTask, text: str | None) -> tuple[str, ...]:
     """The columns to read: as many as in training."""
     from auxtune.orchestrator.errors import AuxtuneError
 
@@ -108,14 +108,14 @@ def _print_notice(note: str) -> None:
     click.echo(f"note: {note}", err=True)
 
 
-def _print(lines: Iterator[str]) -> None:
+def _print_lines(lines: Iterator[str]) -> None:
     for number, line in enumerate(lines, start=1):
         sys.stdout.write(line)
         if number % _FLUSH == 0:
             sys.stdout.flush()
 
 
-def _write(out: Path, lines: Iterator[str]) -> None:
+def _write_lines(out: Path, lines: Iterator[str]) -> None:
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.trials.durable import write_durably
 

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from auxtune.orchestrator.cluster.jobs import Jobs
 
-_WINDING_DOWN = 30.0  # seconds in which a stopped study's job has ended, too
+_WINDING_DOWN = 30.0  # seconds until the job of a stopped study has ended, too
 ADDRESS = "Ask a cluster's job server, http://HEAD:8265; STUDY_DIR is then there, as in studies/NAME."
 
 
@@ -50,14 +50,14 @@ def run_remote(address: str, arguments: Sequence[str], study: str) -> NoReturn:
             raise AuxtuneError(f"{study}: runs there already, as {running[0]}")
         time.sleep(1)
     job = jobs.command(arguments, study)
-    click.echo(f"{study}: goes on as {job}")
-    follow(jobs, job, study)
+    click.echo(f"{study}: resumed as {job}")
+    follow_job(jobs, job, study)
 
 
-def follow(jobs: Jobs, job: str, study: str) -> NoReturn:
+def follow_job(jobs: Jobs, job: str, study: str) -> NoReturn:
     """Show a job's lines until it ends, and end with its exit code."""
     try:
         sys.exit(jobs.follow(job, lambda text: click.echo(text, nl=False)))
     except KeyboardInterrupt:
-        click.echo(f"\n{study} goes on there as {job}; `auxtune stop studies/{study} --address` stops it")
+        click.echo(f"\n{study} keeps running there as {job}; `auxtune stop studies/{study} --address` stops it")
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""``auxtune resume``: go on with a study from its folder alone."""
+"""``auxtune resume``: resume a study from its folder alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(
     plain: bool,
     as_json: bool,
 ) -> None:
-    """Go on with the study in the folder STUDY_DIR, as its last session had it.
+    """Resume the study in the folder STUDY_DIR, as its last session had it.
 
     Finished trials are not run again; unfinished ones continue from their checkpoints. Tasks, storage and tracking are
     found where the last session found them, from any directory.

@@ -1,4 +1,4 @@
-"""``auxtune run``: run a study here, or go on with it."""
+"""``auxtune run``: run a study here, or resume it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(
     """Search, confirm and answer the study file STUDY.
 
     Prints a line per event, on a terminal with a live view of the study below them, and the answer with its controls.
-    Ctrl-C stops in order; the same command goes on. Run again with a larger budget, a finished study searches on.
+    Ctrl-C stops in order; the same command resumes. Run again with a larger budget, a finished study searches on.
     """
     from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study

@@ -84,20 +84,20 @@ def command(
     TABLE_DIR is a folder with table.json and rows.csv, or `builtin`, the table of the built-in tasks. It is audited
     first: what could make the figures say less than they seem to is printed before them.
     """
-    from auxtune.orchestrator.simulation.audit import audit
+    from auxtune.orchestrator.simulation.audit import audit_table
     from auxtune.orchestrator.simulation.simulate import simulate
     from auxtune.orchestrator.tables.reading import read_recorded
 
-    recorded = read_recorded(_folder(table_dir))
-    for line in audit(recorded.table):
+    recorded = read_recorded(_find_table(table_dir))
+    for line in audit_table(recorded.table):
         click.echo(f"warning: {recorded.name}: {line}", err=True)
     rows = simulate(
         recorded,
-        _asked(selectors, overrides),
+        _read_selectors(selectors, overrides),
         targets=targets,
-        models=_numbers(models, int, "--models"),
-        budgets=_numbers(budgets, int, "--budget"),
-        inference_budgets=_numbers(inference_budgets, float, "--inference-budget"),
+        models=_read_numbers(models, int, "--models"),
+        budgets=_read_numbers(budgets, int, "--budget"),
+        inference_budgets=_read_numbers(inference_budgets, float, "--inference-budget"),
         seeds=range(seed, seed + seeds),
         concurrent=concurrent,
         most_cost=math.inf if cost is None else cost,
@@ -105,14 +105,14 @@ def command(
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:
-        click.echo(json.dumps([_plain(row) for row in rows.to_dict("records")], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([_convert_row(row) for row in rows.to_dict("records")], indent=2, ensure_ascii=False))
     else:
-        _print(rows, recorded)
+        _print_rows(rows, recorded)
     if picture is not None:
-        _draw(rows, recorded, picture)
+        _draw_picture(rows, recorded, picture)
 
 
-def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked]:
+def _read_selectors(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked]:
     """What to simulate, each called as it was asked for. Raises ``BadParameter`` where an override fits none."""
     import yaml
 
@@ -136,7 +136,7 @@ def _asked(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked
     return asked
 
 
-def _folder(table: Path) -> Path:
+def _find_table(table: Path) -> Path:
     """The table's folder; a name that is no folder may be one of the tables that are installed."""
     from importlib.resources import files
 
@@ -144,21 +144,21 @@ def _folder(table: Path) -> Path:
     return installed if not table.exists() and len(table.parts) == 1 and installed.is_dir() else table
 
 
-def _numbers(given: tuple[str, ...], kind: type, option: str) -> list[Any]:
+def _read_numbers(given: tuple[str, ...], kind: type, option: str) -> list[Any]:
     try:
         return [kind(part) for text in given for part in text.replace(",", " ").split()]
     except ValueError as error:
         raise click.BadParameter(f"{option}: expected numbers, found {', '.join(given)}") from error
 
 
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+def _convert_row(row: dict[Any, Any]) -> dict[str, Any]:
     """A row of JSON: what is not applicable is null, and so is what is no number."""
     import pandas as pd
 
     return {str(key): None if pd.isna(value) or value in (math.inf, -math.inf) else value for key, value in row.items()}
 
 
-def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
+def _print_rows(rows: pd.DataFrame, recorded: Recorded) -> None:
     from auxtune.orchestrator.report.blocks import Paragraph, Table
     from auxtune.orchestrator.simulation.summary import summarise
     from auxtune.orchestrator.views.terminal import print_blocks
@@ -176,21 +176,21 @@ def _print(rows: pd.DataFrame, recorded: Recorded) -> None:
     table = Table("", ("selector", *targets, *asked, *shown), tuple(cells), rules="none")
     better = "lower" if header.mode == "min" else "higher"
     over = "targets" if header.kind == "transfer" else "seeds"
-    said = f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_unit(recorded)}."
+    said = f"{header.metric}: {better} is better. ±: 95 % interval over {over}. Cost in {_name_unit(recorded)}."
     print_blocks([table, Paragraph(said)])
 
 
-def _unit(recorded: Recorded) -> str:
+def _name_unit(recorded: Recorded) -> str:
     return "seconds" if recorded.table.seconds is not None else "trainings of one task"
 
 
-def _draw(rows: pd.DataFrame, recorded: Recorded, path: Path) -> None:
-    from auxtune.orchestrator.simulation.summary import draw, summarise
+def _draw_picture(rows: pd.DataFrame, recorded: Recorded, path: Path) -> None:
+    from auxtune.orchestrator.simulation.summary import draw_lines, summarise
 
     measures = _MEASURES[recorded.table.header.kind]
     measure = next((name for name in measures if rows[name].notna().any()), measures[0])
     lines = list(summarise(rows, (*measures, "cost")))
     try:
-        draw(lines, measure, _unit(recorded), recorded.name, path)
+        draw_lines(lines, measure, _name_unit(recorded), recorded.name, path)
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"--picture {path}: cannot be written: {error}") from error

@@ -40,10 +40,10 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
     from auxtune.orchestrator.views.terminal import print_blocks
 
     if study_dir is None:
-        study_dir = _latest(Path("studies"))
+        study_dir = _find_latest(Path("studies"))
         click.echo(f"the study that was active last: {study_dir}", err=True)
     if watch:
-        _watch(study_dir)
+        _watch_study(study_dir)
         return
     study = Study.from_folder(study_dir)
     events = read_events(study_dir / "ledger")
@@ -60,7 +60,7 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
         raise SystemExit(2)
 
 
-def _watch(study_dir: StoredPath) -> None:
+def _watch_study(study_dir: StoredPath) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.screen import Terminal, has_live_view
@@ -77,7 +77,7 @@ def _watch(study_dir: StoredPath) -> None:
         print_blocks(list_status_blocks(after))
 
 
-def _latest(storage: StoredPath) -> StoredPath:
+def _find_latest(storage: StoredPath) -> StoredPath:
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.views.overview import list_study_folders
 

@@ -10,7 +10,7 @@ import click
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import ADDRESS, query_remote
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.heartbeat import DriverLease
@@ -31,52 +31,52 @@ if TYPE_CHECKING:
 def command(study_dir: StoredPath, timeout: float, as_json: bool, address: str | None) -> None:
     """Stop the study in the folder STUDY_DIR in order, like one Ctrl-C where it runs.
 
-    Running trials save a checkpoint and end; `auxtune resume` goes on from there. It must be asked on the host where
+    Running trials save a checkpoint and end; `auxtune resume` continues from there. It must be asked on the host where
     the study runs. Where nothing runs, that is said. The exit code is 2 if it does not end in time.
     """
     if address is not None:
         query_remote(address, ["stop", str(study_dir), "--timeout", f"{timeout:g}", *(["--json"] if as_json else [])])
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.record.accounts import read_accounts
-    from auxtune.orchestrator.session.stopping import ask_to_stop, ended_as, wait_until_gone
+    from auxtune.orchestrator.session.stopping import ask_to_stop, find_end, wait_until_gone
 
     folder = study_dir.resolve()
     driver = ask_to_stop(folder)
     if driver is None:
         read_accounts(folder)  # raises where there is no study at all
-        _say({"study": folder.name, "process": None, "stopped": True, "state": None}, folder, as_json)
+        _print_outcome({"study": folder.name, "process": None, "stopped": True, "state": None}, folder, as_json)
         return
     if not as_json:
-        click.echo(_asked(driver, timeout))
+        click.echo(_describe_request(driver, timeout))
     stopped = wait_until_gone(folder, driver, timeout)
     if not stopped and timeout:
         raise AuxtuneError(
-            f"{folder}: process {driver.pid} has not ended within {timeout:g} s; it goes on stopping by itself. "
+            f"{folder}: process {driver.pid} has not ended within {timeout:g} s; it is still stopping. "
             "Ask again to wait longer"
         )
-    state = ended_as(folder, driver) if stopped else None
-    _say({"study": folder.name, "process": driver.pid, "stopped": stopped, "state": state}, folder, as_json)
+    state = find_end(folder, driver) if stopped else None
+    _print_outcome({"study": folder.name, "process": driver.pid, "stopped": stopped, "state": state}, folder, as_json)
 
 
-def _asked(driver: DriverLease, timeout: float) -> str:
-    """What is said before waiting."""
+def _describe_request(driver: DriverLease, timeout: float) -> str:
+    """The line that is printed before waiting."""
     begin = f"process {driver.pid} {'is stopping already' if driver.stopping else 'was asked to stop'}"
     return f"{begin}; waiting up to {timeout:g} s for running trials to save where they are" if timeout else begin
 
 
-def _say(outcome: dict[str, Any], folder: StoredPath, as_json: bool) -> None:
-    """Print what became of the driver, and how to go on."""
+def _print_outcome(outcome: dict[str, Any], folder: StoredPath, as_json: bool) -> None:
+    """Print how the driver ended, and how to resume."""
     if as_json:
         click.echo(json.dumps(outcome, indent=2))
         return
-    go_on = f"`auxtune resume {typed(folder)}` goes on from there"
+    resume = f"`auxtune resume {quote_path(folder)}` continues from there"
     if outcome["process"] is None:
-        click.echo(f"{folder.name}: nothing is running; `auxtune status {typed(folder)}` says how far it is")
+        click.echo(f"{folder.name}: nothing is running; `auxtune status {quote_path(folder)}` says how far it is")
     elif not outcome["stopped"]:
-        click.echo(f"{folder.name}: when it has ended, {go_on}")
+        click.echo(f"{folder.name}: when it has ended, {resume}")
     elif outcome["state"] is None:
         click.echo(f"{folder.name}: stopped while it was being prepared; run it again as you did")
     elif outcome["state"] == "done":
         click.echo(f"{folder.name}: it was done before it could be stopped")
     else:
-        click.echo(f"{folder.name}: {outcome['state']}; {go_on}")
+        click.echo(f"{folder.name}: {outcome['state']}; {resume}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 
 @click.command("submit", epilog="Example: auxtune submit study.yaml --address http://127.0.0.1:8265 --follow")
@@ -20,11 +20,11 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
     """Submit the study file STUDY to a cluster: the file, and the local files that it names.
 
     On the head it runs in ~/auxtune, or in $AUXTUNE_HOME there. Submitted again, a study that runs is attached to, and
-    any other goes on where it was. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
+    any other is resumed. Ctrl-C while following leaves it running; `auxtune stop --address` stops it.
     """
     from auxtune.orchestrator.cluster.bundle import pack
-    from auxtune.orchestrator.cluster.jobs import Jobs, mlflow_tunnel
-    from auxtune.orchestrator.commands.remote import follow as follow_job
+    from auxtune.orchestrator.cluster.jobs import Jobs, describe_tunnel
+    from auxtune.orchestrator.commands.remote import follow_job
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.study_file.reading import read_study
 
@@ -43,8 +43,8 @@ def command(study: Path, address: str, overrides: tuple[str, ...], follow: bool,
                     f"`auxtune stop studies/{name} --address {address}`, then submit again"
                 )
             click.echo(f"{name}: runs already as {job}")
-    click.echo(f"MLflow: {mlflow_tunnel(address)}")
+    click.echo(f"MLflow: {describe_tunnel(address)}")
     if not follow:
-        click.echo(f"follow it with `auxtune submit {typed(study)} --address {address} --follow`")
+        click.echo(f"follow it with `auxtune submit {quote_path(study)} --address {address} --follow`")
         return
     follow_job(jobs, job, name)

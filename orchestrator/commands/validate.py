@@ -27,16 +27,25 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     others are tried too, and the exit code is 2.
     """
     from auxtune.orchestrator.planning.budget import check_budget
-    from auxtune.orchestrator.session.data import encoder_notes, load_study_data, missed_words_of, unreachable_here
-    from auxtune.orchestrator.study_file.paths import tracking_uri
+    from auxtune.orchestrator.session.data import (
+        describe_unreachable_limits,
+        list_encoder_notes,
+        list_missed_words,
+        load_study_data,
+    )
+    from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.inspected import list_inspection_lines, print_rows
     from auxtune.orchestrator.views.inspection import inspect_study
 
     checked = read_study(study, overrides)
-    tracking_uri(checked)  # says what is wrong with the environment's
+    resolve_tracking_uri(checked)  # says what is wrong with the environment's
     tasks, base = load_study_data(checked)
-    besides = (*encoder_notes(checked, base), *missed_words_of(checked, tasks), *unreachable_here(checked))
+    besides = (
+        *list_encoder_notes(checked, base),
+        *list_missed_words(checked, tasks),
+        *describe_unreachable_limits(checked),
+    )
     inspection = inspect_study(checked, tasks, besides)
     if not as_json:
         print_rows(inspection)
@@ -45,7 +54,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     if smoke:
         from auxtune.orchestrator.session.smoke import run_smoke
 
-        listener = _silence if as_json else _print_smoked
+        listener = _ignore_task if as_json else _print_smoked
         smoked = run_smoke(checked, tasks, base, listener).tasks
     if as_json:
         measured = {"smoke": {name: dataclasses.asdict(task) for name, task in smoked.items()}} if smoke else {}
@@ -55,8 +64,8 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
         raise SystemExit(2)
 
 
-def _silence(name: str, smoked: SmokedTask) -> None:
-    """Says nothing of a task."""
+def _ignore_task(name: str, smoked: SmokedTask) -> None:
+    """Print nothing of a task."""
 
 
 def _print_smoked(name: str, smoked: SmokedTask) -> None:

@@ -1,13 +1,13 @@
-"""``auxtune status --watch``: a study that another process runs, seen as where it runs, until its session ends."""
+"""``auxtune status --watch``: follows a study that another process runs, until its session ends."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from auxtune.orchestrator.commands.lines import lines_after
+from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.heartbeat import CLEANING, active_driver
+from auxtune.orchestrator.record.heartbeat import CLEANING, find_active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.address import is_local
 from auxtune.orchestrator.storage.patience import survive_silence
@@ -21,53 +21,53 @@ _FAR = 5.0  # seconds between looks into an object store
 
 
 def watch_live(folder: StoredPath, terminal: Terminal) -> None:
-    """Draw the study's live view, its events above it, until nobody works on it; the last view stays."""
+    """Draw the study's live view below its events while a driver works on it; the last view stays."""
     reader = LedgerReader(folder / "ledger")
     heard = reader.read_new()
-    lines, monitor = lines_after(heard, Study.from_folder(folder).file, terminal), _make_monitor(folder, heard)
+    lines, monitor = prepare_lines(heard, Study.from_folder(folder).file, terminal), _build_monitor(folder, heard)
     with Screen(terminal) as screen:
         screen.draw(monitor.snapshot(monitor.state, time.time()))
 
         def see(events: list[Event]) -> None:
             nonlocal monitor
             heard.extend(events)
-            if any(isinstance(event, Opened) for event in events):  # its budget may be another now
-                monitor = _make_monitor(folder, heard)
+            if any(isinstance(event, Opened) for event in events):  # its budget may have changed
+                monitor = _build_monitor(folder, heard)
             else:
                 monitor.observe(events)
             for event in events:
                 lines(event)
             screen.draw(monitor.snapshot(monitor.state, time.time()))
 
-        _follow(folder, reader, see)
+        _follow_events(folder, reader, see)
     monitor.closed()
     now = time.time()
     terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
 
 
 def watch_lines(folder: StoredPath) -> None:
-    """Print a line for each event from now on, until nobody works on the study."""
+    """Print a line for each new event while a driver works on the study."""
     reader = LedgerReader(folder / "ledger")
-    lines = lines_after(reader.read_new(), Study.from_folder(folder).file)
+    lines = prepare_lines(reader.read_new(), Study.from_folder(folder).file)
 
     def see(events: list[Event]) -> None:
         for event in events:
             lines(event)
 
-    _follow(folder, reader, see)
+    _follow_events(folder, reader, see)
 
 
-def _follow(folder: StoredPath, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
-    """Show ``see`` what is new, again and again, while a driver lives. A store that falls silent is waited for."""
+def _follow_events(folder: StoredPath, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
+    """Pass new events to ``see`` while a driver lives. A store that does not answer is waited for."""
     pause = INTERVAL if is_local(folder) else _FAR
     with survive_silence():
-        while (sign := active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
+        while (sign := find_active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(reader.read_new())
             time.sleep(pause)
         see(reader.read_new())  # a driver's last word is durable before its sign is gone
 
 
-def _make_monitor(folder: StoredPath, heard: list[Event]) -> StudyMonitor:
+def _build_monitor(folder: StoredPath, heard: list[Event]) -> StudyMonitor:
     monitor = StudyMonitor(Study.from_folder(folder).file, folder)
     monitor.observe(heard)
     return monitor

@@ -1,8 +1,8 @@
-"""A cluster that is there already: connecting to it, and what its nodes have and it could start.
+"""Connects to a running cluster, and lists the resources of its nodes and of those that it could start.
 
-Nodes that are there are Ray's to tell. What could be started is known where `ray up` made the cluster: its autoscaler
+Ray knows the nodes that are up. What could be started is known where `ray up` made the cluster: its autoscaler
 labels nodes with their kind, and the cluster's file lies on the head, where a submitted study's driver runs.
-Elsewhere, or without an autoscaler, only nodes that are there count.
+Elsewhere, or without an autoscaler, only nodes that are up count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from auxtune.orchestrator.engine.loop import quiet_ray
+from auxtune.orchestrator.engine.loop import set_ray_defaults
 from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.machines import Machines, Node, Startable
 from auxtune.orchestrator.record.node_time import NodeClock, NodeTime
@@ -36,7 +36,7 @@ _CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")  # where `ray up` leaves it 
 
 
 @contextmanager
-def connected_ray(address: str) -> Iterator[None]:
+def connect_ray(address: str) -> Iterator[None]:
     """The Ray at ``address`` (``host:port`` of its head, or ``auto``), for as long as the context lasts.
 
     This process must be on one of its nodes. Raises ``ClusterError`` where there is none, or one of another version.
@@ -47,12 +47,12 @@ def connected_ray(address: str) -> Iterator[None]:
             "submit the study as a job"
         )
     check_reachable(address)
-    quiet_ray()
+    set_ray_defaults()
     import ray
     from ray._private import worker
 
-    # Whatever ``log_to_driver`` says, Ray prints to stdout what raylets say when a node dies: pages of their own state.
-    vars(worker)["print_to_stdstream"] = _leave_unsaid
+    # Despite ``log_to_driver`` Ray prints pages of raylets' state to stdout when a node dies.
+    vars(worker)["print_to_stdstream"] = _ignore_print
     # As for an embedded Ray: on the main thread it would take SIGTERM for itself.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
         try:
@@ -65,25 +65,25 @@ def connected_ray(address: str) -> Iterator[None]:
             ray.shutdown()
 
 
-def cluster_machines() -> Machines:
+def list_machines() -> Machines:
     """The nodes of the Ray that is connected, and those that it could start."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]
     nodes = tuple(
-        Node(node["NodeManagerAddress"], dict(node["Resources"]), kind_of(node["Labels"], node["Resources"]))
+        Node(node["NodeManagerAddress"], dict(node["Resources"]), name_kind(node["Labels"], node["Resources"]))
         for node in alive
     )
-    return startable(nodes, Counter(node["Labels"].get(_KIND, "") for node in alive), _written())
+    return add_startable(nodes, Counter(node["Labels"].get(_KIND, "") for node in alive), _read_cluster_file())
 
 
-def machines_at(address: str) -> Machines:
+def list_machines_at(address: str) -> Machines:
     """What the cluster at ``address`` has and could start, at this moment. Raises ``ClusterError``."""
-    with connected_ray(address):
-        return cluster_machines()
+    with connect_ray(address):
+        return list_machines()
 
 
-def kind_of(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
+def name_kind(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
     """A node's type: its label ``ray.io/node-group``, else ``head`` or ``worker``.
 
     The autoscaler gives that label by the cluster's file, and anybody can by `ray start --labels`. On machines that are
@@ -95,7 +95,7 @@ def kind_of(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
     return "head" if _HEAD in resources else "worker"
 
 
-def startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
+def add_startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
     """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
 
     A file that is not this cluster's counts for nothing: its kind of head would be among them.
@@ -122,7 +122,7 @@ class Watched(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="nodes", daemon=True)
-        self._seen = cluster_machines()
+        self._seen = list_machines()
         self._time = NodeClock(self._seen.up, time.monotonic())
         self._over = threading.Event()
 
@@ -137,7 +137,7 @@ class Watched(threading.Thread):
         self.join()
 
     def machines(self) -> Machines:
-        """What is there, or was when a look last succeeded."""
+        """The machines when a look last succeeded."""
         return self._seen
 
     def node_time(self) -> NodeTime:
@@ -145,10 +145,10 @@ class Watched(threading.Thread):
         return self._time.read(time.monotonic())
 
     def run(self) -> None:
-        """The thread: look, until the context is left."""
+        """The thread: look until the context is left."""
         while not self._over.wait(LOOK):
             try:
-                self._seen = cluster_machines()
+                self._seen = list_machines()
             except Exception as error:  # a head that is busy; one that is gone ends Ray's loop by itself
                 logging.getLogger(__name__).warning("the nodes could not be looked at: %s", error)
                 continue
@@ -156,9 +156,9 @@ class Watched(threading.Thread):
 
 
 def check_reachable(address: str) -> None:
-    """Raise ``ClusterError`` where nobody listens: Ray itself would try for minutes.
+    """Raise ``ClusterError`` where no one listens: Ray itself would try for minutes.
 
-    ``auto`` is what the environment says, as in a job, or else Ray's to find out.
+    ``auto`` is the address in the environment, as in a job, or else left to Ray.
     """
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
@@ -173,11 +173,11 @@ def check_reachable(address: str) -> None:
         raise ClusterError(f"--address {address}: nothing answers there ({error}); is Ray up on its head?") from error
 
 
-def _leave_unsaid(data: Any, ignore_prefix: bool) -> None:
-    """In place of Ray's printing: what a lost node means for the study, the study says."""
+def _ignore_print(data: Any, ignore_prefix: bool) -> None:
+    """Replaces Ray's printing: the study itself says what a lost node means for it."""
 
 
-def _written() -> dict[str, Any] | None:
+def _read_cluster_file() -> dict[str, Any] | None:
     """The cluster's file, as `ray up` completed it; ``None`` where there is none."""
     try:
         config = yaml.safe_load(_CLUSTER_FILE.expanduser().read_text(encoding="utf-8"))

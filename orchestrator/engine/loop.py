@@ -33,13 +33,13 @@ _LONGEST_FOLDER = 103 - 68
 _ALWAYS_MORE = 10_000  # trials that Tune may ask for ahead: the searcher says how many
 
 
-def quiet_ray() -> None:
+def set_ray_defaults() -> None:
     """Make Ray's settings, before Ray is imported for the first time."""
     for key, value in _RAY_SETTINGS.items():
         os.environ.setdefault(key, value)
 
 
-def short_folder() -> str | None:
+def find_short_folder() -> str | None:
     """A folder for Ray's files in which its sockets have paths that the system takes, ``None`` where its own will do.
 
     Ray's own is made of ``RAY_TMPDIR`` or ``TMPDIR``, and a job's there may be of any length.
@@ -57,12 +57,12 @@ def short_folder() -> str | None:
 
 
 @contextmanager
-def embedded_ray(machine: Machines) -> Iterator[None]:
+def start_embedded_ray(machine: Machines) -> Iterator[None]:
     """A Ray of our own on this machine, on loopback, for as long as the context lasts.
 
     ``address="local"`` starts one even where some other Ray runs or has left its traces.
     """
-    quiet_ray()
+    set_ray_defaults()
     import ray
 
     [node] = machine.nodes
@@ -74,12 +74,12 @@ def embedded_ray(machine: Machines) -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _temp_dir=short_folder(),
+        _temp_dir=find_short_folder(),
     )
     # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
     # The thread lives as long as Ray, whose processes die with the thread that started them.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
-        with _no_usage_process():
+        with _suppress_usage_process():
             thread.submit(start).result()
         try:
             yield
@@ -88,7 +88,7 @@ def embedded_ray(machine: Machines) -> Iterator[None]:
 
 
 @contextmanager
-def _no_usage_process() -> Iterator[None]:
+def _suppress_usage_process() -> Iterator[None]:
     """While entered, Ray starts no process for the reports of its use.
 
     Without a dashboard that is all its "API server" would be for, and even where reports are off it asks the metadata
@@ -138,10 +138,10 @@ def run_tuner(
         reuse_actors=True,
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    tune.Tuner(trainable, tune_config=tune_config, run_config=_make_run_config(callbacks, scratch)).fit()
+    tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
 
 
-def _make_run_config(callbacks: Sequence[Any], scratch: Path) -> Any:
+def _build_run_config(callbacks: Sequence[Any], scratch: Path) -> Any:
     """Tune's own files go to ``scratch``; it neither retries, saves checkpoints nor prints."""
     from ray import tune
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
-from auxtune.orchestrator.planning.probe_texts import texts_of
+from auxtune.orchestrator.planning.probe_texts import read_texts
 from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.probes.registry import RUNNING
@@ -23,12 +23,12 @@ class Measurement:
     store: EvidenceStore
     trial: int
     recipe: Recipe
-    start: StoredPath | None = field(init=False, default=None)  # weights that spare the training
+    start: StoredPath | None = field(init=False, default=None)  # cached weights, which replace the training
     _missing: tuple[str, ...] = field(init=False, default=())  # probes
     _reused: dict[str, Cost] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Look up what is cached, and leave in ``recipe`` what is to be done for the rest."""
+        """Look up what is cached, and reduce ``recipe`` to what the rest needs."""
         self._missing = tuple(probe for probe, key in self.plan.keys.items() if not self._taken(key))
         trains = self.recipe.steps > 0
         if trains and not any(probe in RUNNING for probe in self._missing):
@@ -59,12 +59,12 @@ class Measurement:
         if self.start is None:
             alone = len(self.recipe.tasks) == 1 and self.recipe.steps > 0
             self.store.create(self.plan.run, trained, None, run.save_weights if alone else None)
-        texts = texts_of(self.plan.texts) if self.plan.texts is not None else None
+        texts = read_texts(self.plan.texts) if self.plan.texts is not None else None
         for probe in self._missing:
             before = run.cost()
             arrays = run.measure(probe, texts)
-            # What looks on while a run is trained makes a longer run of it: all of that is its cost.
-            cost = result.cost if probe in RUNNING else _difference(run.cost(), before)
+            # A probe that runs inside the training lengthens it, so the cost of the whole run is its cost.
+            cost = result.cost if probe in RUNNING else _subtract_cost(run.cost(), before)
             options = dict(self.recipe.probes[probe])
             self.store.create(self.plan.keys[probe], replace(trained, probe=probe, options=options, cost=cost), arrays)
             yield
@@ -74,14 +74,14 @@ class Measurement:
         return replace(result, cost=cost, evidence=dict(self.plan.keys), reused=dict(self._reused))
 
     def _taken(self, key: str) -> bool:
-        """Whether what is under ``key`` is there; what another study paid for is put on the list of what is reused."""
+        """Whether ``key`` is cached; evidence that another study paid for is listed as reused."""
         entry = self.store.find(key)
         if entry is not None and entry.study != self.plan.maker:
             self._reused[key] = entry.cost
         return entry is not None
 
 
-def _difference(later: Cost, earlier: Cost) -> Cost:
+def _subtract_cost(later: Cost, earlier: Cost) -> Cost:
     return Cost(
         wall_seconds=later.wall_seconds - earlier.wall_seconds,
         gpu_seconds=later.gpu_seconds - earlier.gpu_seconds,

@@ -1,4 +1,4 @@
-"""Lets a selector steer inside a run: each round it picks one task, and hears the score on the probe split."""
+"""Lets a selector steer inside a run: each round it picks one task and is told the score on the probe split."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ a kept actor that died would take the next, innocent trial with it.
 Files are made in a folder of this machine, and an ``AttemptUploader`` brings them to the storage. An attempt whose
 storage is lost leaves no result and continues elsewhere, too.
 
-SIGTERM, by which a machine that goes away warns its processes, is not the end yet: the step under way is taken, a
-checkpoint written, and the attempt given up without a result, so that it goes on elsewhere.
+SIGTERM, the warning of a machine that goes away, is not the end yet: the step under way is finished, a
+checkpoint written, and the attempt given up without a result, so that it is resumed elsewhere.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _OVER = object()
 
 
 class Terminated(RuntimeError):
-    """The process was told to end; its attempt goes on elsewhere, from the checkpoint it left."""
+    """The process was told to end; its attempt is resumed elsewhere, from the checkpoint it saved."""
 
 
 @dataclass(frozen=True)
 class Assignment:
     """One attempt, as a worker is handed it.
 
-    ``checkpoint`` is a former attempt's to continue from, ``start`` the weights of another trial to begin with.
+    ``checkpoint`` is a previous attempt's to continue from, ``start`` the weights of another trial to begin with.
     ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of the
     storage that ``study``, the study's folder, lies in. ``wanted`` is what Ray is asked for, in its own words.
     """
@@ -89,9 +89,9 @@ class StudyTrainable(tune.Trainable):
     _run: Run | None = None
     _uploader: AttemptUploader | None = None
     _measurement: Measurement | None = None
-    _ending: Iterator[None] | None = None  # what is left to do once the last step is taken
+    _ending: Iterator[None] | None = None  # what is left to do after the last step
     _terminated = False
-    _former: Any = None  # Ray's own handler of SIGTERM, which ends the process at once
+    _ray_handler: Any = None  # Ray's own handler of SIGTERM, which ends the process at once
 
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
@@ -99,11 +99,11 @@ class StudyTrainable(tune.Trainable):
         """Keep what comes once per process (Ray hands it to ``setup`` only), and the first assignment."""
         self._tasks, self._base = tasks, base
         if threading.current_thread() is threading.main_thread():  # where alone there can be handlers
-            self._former = signal.signal(signal.SIGTERM, self._terminate)
+            self._ray_handler = signal.signal(signal.SIGTERM, self._terminate)
         self._take(config["assignment"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment in the same process; everything of the former one is dropped."""
+        """Take the next assignment in the same process; everything of the previous one is dropped."""
         self._take(new_config["assignment"])
         return True
 
@@ -150,16 +150,16 @@ class StudyTrainable(tune.Trainable):
         self._terminated = True
         if self._run is not None:
             self._run.interrupt()
-        elif callable(self._former):
-            self._former(number, frame)
+        elif callable(self._ray_handler):
+            self._ray_handler(number, frame)
 
     def _give_up(self, run: Run) -> None:
-        """Leave a checkpoint and no result, as a process that died would, but for the steps that it would lose."""
+        """Leave a checkpoint and no result, as a process that died would, but without losing steps."""
         touch_heartbeat(self._attempt_uploader.folder)
         run.save()
         self._attempt_uploader.publish()
         self._run = None
-        logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to go on elsewhere", run.step)
+        logging.getLogger(__name__).warning("SIGTERM: saved at step %d, to be resumed elsewhere", run.step)
         raise Terminated(f"the worker was told to end (SIGTERM), by step {run.step}")
 
     def _end(self, run: Run) -> Iterator[None]:
@@ -187,7 +187,7 @@ class StudyTrainable(tune.Trainable):
         return self._uploader
 
     def _clear(self) -> None:
-        """What was made of the former attempt is in the storage."""
+        """Drop the previous attempt's files; they are in the storage."""
         if self._uploader is not None:
             self._uploader.close()
             self._uploader = None
@@ -196,7 +196,7 @@ class StudyTrainable(tune.Trainable):
         self._clear()
         self._assignment, self._started = assignment, time.time()
         self._ending = self._measurement = None
-        self._run = None  # the former one's memory is free before the next is built
+        self._run = None  # frees the memory of the previous run before the next is built
 
     def _begun(self) -> Run:
         """The assignment's run at its first step, or where its checkpoint left it."""
@@ -255,7 +255,7 @@ class StudyTrainable(tune.Trainable):
 
 
 def _log_to(path: Path) -> None:
-    """Send the process's log to the present attempt's file, and no longer to the former one's."""
+    """Send the process's log to the present attempt's file, and no longer to the previous one's."""
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
         root.removeHandler(handler)

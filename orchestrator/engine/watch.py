@@ -1,4 +1,4 @@
-"""Callbacks in Ray's loop: look around in every turn, and end what hangs."""
+"""Callbacks in Ray's loop: one for every turn, and one that ends attempts that hang."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Watch(tune.Callback):
 
 
 class LoopWatch(_Watch):
-    """Calls ``each_turn`` in every turn of Ray's loop, and knows what Ray says of a trial that broke."""
+    """Calls ``each_turn`` in every turn of Ray's loop, and finds Ray's message on a trial that broke."""
 
     def __init__(self, each_turn: Callable[[], None]) -> None:
         self._each_turn = each_turn
@@ -57,7 +57,7 @@ class HangWatch(_Watch):
     """
 
     def __init__(self, limit: float, slots: Callable[[], Slots]) -> None:
-        """``slots`` tells what there is for trials now."""
+        """``slots`` gives the resources for trials at the moment of the call."""
         self._limit, self._slots = limit + GRACE, slots
         self._began: dict[str, float] = {}
         self._last: dict[str, float] = {}

@@ -13,7 +13,7 @@ from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import HOUR
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph, Points, Table
 from auxtune.orchestrator.report.markdown import render_markdown
-from auxtune.orchestrator.study_file.paths import model_options
+from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.inspected import describe_splits
 from auxtune.trials.data.tasks import Task
@@ -269,7 +269,7 @@ def _name_source(study: StudyFile, name: str) -> str:
 
 def _find_hub_encoder(study: StudyFile) -> str | None:
     """The encoder's name on the hub; ``None`` for a folder, also of a Python package, and for ``tiny``."""
-    encoder = model_options(study).name
+    encoder = resolve_model(study).name
     return None if encoder == "tiny" or is_packaged(encoder) or Path(encoder).is_absolute() else encoder
 
 

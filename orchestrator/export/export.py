@@ -23,13 +23,13 @@ from auxtune.orchestrator.export.model_spec import ModelSpec, model_specs, read_
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.slots import allot
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.result import Result
 
@@ -66,7 +66,7 @@ def export_study(
     finished, has no such arm or ``to`` is taken, ``StudyDataError`` where its data is gone, ``DriftError`` where that
     has changed, ``Interrupted``, and ``Locked``.
     """
-    folder, home = study_folder(study), to.absolute()
+    folder, home = locate_study(study), to.absolute()
     check_free(home)  # before anything is read, which may take a while
     accounts = read_accounts(folder)
     answer = read_confirmed_answer(folder, accounts)
@@ -95,9 +95,9 @@ def _prepare_exporter(
     study: StudyFile, accounts: Accounts, allow_drift: bool, tell: Callable[[str], None]
 ) -> tuple[ModelExporter, tuple[str, ...]]:
     """The study's data and encoder, and the keys in which they are no longer what the study was of."""
-    folder = study_folder(study)
+    folder = locate_study(study)
     tell(f"reading the data of {folder}")
-    slots = allot(study.options.resources, this_machine())
+    slots = allot(study.options.resources, describe_this_machine())
     read, base = load_study_data(study)
     context = StudyContext.from_data(study, read, base, accounts)
     drift = tuple(key for key in context.drift if key not in _INDIFFERENT)

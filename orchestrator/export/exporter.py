@@ -20,8 +20,8 @@ from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.record.scores import named_value, sign_of
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.record.scores import name_value, sign_of
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.durable import TAKEN, sync
 from auxtune.trials.encoded import EncodedTask
@@ -65,7 +65,7 @@ class ModelExporter:
                 while not run.finished:
                     run.advance()
                     if run.score is not None:
-                        said = named_value(sign * run.score, recipe.search_score)
+                        said = name_value(sign * run.score, recipe.search_score)
                         self.tell(f"step {run.step} of {recipe.steps}: {said} on the validation split")
                     if signals.came:
                         run.save()

@@ -13,7 +13,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Proposal
 
 
@@ -34,10 +34,10 @@ def read_confirmed_answer(folder: StoredPath, accounts: Accounts) -> Answer:
     state = find_study_status(accounts, is_alive(folder, accounts))
     if state != "done":
         reached = "no answer yet" if accounts.selected is None else "a selection that is not confirmed yet"
-        hint = "wait for it" if state == "running" else f"`auxtune resume {typed(folder)}` continues to its answer"
+        hint = "wait for it" if state == "running" else f"`auxtune resume {quote_path(folder)}` continues to its answer"
         raise AuxtuneError(f"{folder}: expected a finished study, found one that is {state}, with {reached}; {hint}")
     if (answer := read_answer(folder)) is None:
-        again = f"`auxtune resume {typed(folder)}` writes it again"
+        again = f"`auxtune resume {quote_path(folder)}` writes it again"
         raise AuxtuneError(f"{folder}: expected its selection.json, found none; {again}")
     return answer
 
@@ -58,7 +58,7 @@ def model_specs(
     selection.
     """
     if accounts.selected is None:
-        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {typed(folder)}` makes one")
+        raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {quote_path(folder)}` makes one")
     arms = confirmation.arms(accounts.selected.selection)
     if arm not in arms:
         known = ", ".join(arms)
@@ -100,5 +100,5 @@ def _check(folder: StoredPath, answer: Answer, executed: Sequence[Proposal]) -> 
         agrees = [proposal.tasks for proposal in executed] == [each.tasks for each in answer.groups or ()]
     if not agrees:
         path = folder / "selection.json"
-        again = f"`auxtune resume {typed(folder)}` writes it again"
+        again = f"`auxtune resume {quote_path(folder)}` writes it again"
         raise AuxtuneError(f"{path}: is not of the selection in the ledger; {again}")

@@ -1,7 +1,7 @@
-"""What is trained next: unfinished work first, then what the selector asks for, then confirm.
+"""Decides what is trained next: unfinished work first, then the selector's proposals, then confirm.
 
-The agenda knows nothing of Ray. It is asked for work and told of endings; every step of its way is an event in the
-ledger, so a new agenda over the same ledger goes on exactly where the old one was.
+The agenda knows nothing of Ray. It is asked for work and told of endings; every decision is an event in the ledger, so
+a new agenda over the same ledger continues exactly where the old one stopped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.answer_validity import (
     FailedPart,
     NewReading,
-    failed_trials,
     find_failed_part,
     find_new_reading,
+    list_failed_trials,
 )
 from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.context import StudyContext
@@ -35,19 +35,19 @@ from auxtune.orchestrator.record.events import (
     Selected,
     Started,
     Told,
-    as_recorded,
+    round_trip,
 )
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
-    attempt_folder,
-    cost_until_lost,
+    charge_lost_attempt,
+    has_checkpoint,
+    list_useless_weights,
+    locate_attempt,
     read_result,
     start_of,
-    there,
-    useless_weights,
 )
-from auxtune.orchestrator.record.scores import sign_in, value_noun
+from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
@@ -72,7 +72,7 @@ class Agenda:
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
-        self.unpaid: NewReading | None = None  # another answer by now, which the budget lets nobody confirm
+        self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
         self._ledger, self._fold = ledger, context.fold(ledger.events)
         self._translator, self._confirmation = context.translator, context.confirmation
         self._budget, self._listener, self._find_known = budget, listener, find_known
@@ -101,7 +101,7 @@ class Agenda:
     def next(self, has_room: Callable[[Proposal], bool] = lambda proposal: True) -> Trial | None:
         """The trial to start now, its attempt recorded and durable; ``None``: nothing until something ends.
 
-        What there is no room for is not proposed yet: it would be older than what is known when it begins.
+        A trial without room is not proposed yet: by the time it begins, the selector would know more.
         """
         if self.failing:
             return None
@@ -173,7 +173,7 @@ class Agenda:
         return trial.phase == "search" and asked.inner is None and asked.continuation is None
 
     def resize(self, slots: Slots) -> None:
-        """Machines have come or gone: the budget's estimates go by what there is."""
+        """Machines have come or gone: estimate the budget by the present ``slots``."""
         self._budget = replace(self._budget, slots=slots.at_least_one)
 
     def flush(self) -> None:
@@ -203,7 +203,7 @@ class Agenda:
                 id=number,
                 time=time.time(),
                 # As it will be read back: the fold of a resumed session must not see other types than this one.
-                proposal=as_recorded(proposal),
+                proposal=round_trip(proposal),
                 phase=phase,
                 after=self._fold.after,
                 arm=arm,
@@ -246,15 +246,15 @@ class Agenda:
         return trial
 
     def _checkpoint(self, trial: Trial) -> int | None:
-        """The latest former attempt of ``trial`` whose checkpoint can be continued."""
+        """The latest previous attempt of ``trial`` whose checkpoint can be continued."""
         for attempt in reversed(trial.attempts):
-            if there(attempt_folder(self.folder, trial.id, attempt.number) / "checkpoint"):
+            if has_checkpoint(locate_attempt(self.folder, trial.id, attempt.number) / "checkpoint"):
                 return attempt.number
         return None
 
     def _select(self) -> None:
         selection = self._fold.select()
-        self._confirmation.arms(selection)  # raises: what is no answer must not be recorded as one
+        self._confirmation.arms(selection)  # raises for a selection that is not an answer, before it is recorded
         self._settle(selection)
 
     def _settle(self, selection: Selection) -> None:
@@ -294,14 +294,14 @@ class Agenda:
         if part == "search":
             self._settled = False  # by a version that took a selection from such a search
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
-                return  # it goes on by itself
+                return  # the search continues by itself
         if part is not None:
-            self.record(Retried(ids=failed_trials(self.accounts, part), time=time.time()))
+            self.record(Retried(ids=list_failed_trials(self.accounts, part), time=time.time()))
 
     def _result(self, trial: Trial) -> Result | None:
         """What the last attempt left; one that cannot be read is a failure that says so."""
         try:
-            return read_result(attempt_folder(self.folder, trial.id, len(trial.attempts)))
+            return read_result(locate_attempt(self.folder, trial.id, len(trial.attempts)))
         except DamagedResultError as error:
             return Result(score=None, cost=self._cost(trial), why="error", message=str(error))
 
@@ -316,7 +316,7 @@ class Agenda:
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
         """Tell of a trial that early stopping ended: it did not fail, and it has no final score."""
         outcome = Outcome(None, why="stopped", censored=judged.score)
-        with_a = value_noun(sign_in(self.accounts) * judged.score, self.accounts.search_score)
+        with_a = describe_value(sign_in(self.accounts) * judged.score, self.accounts.search_score)
         message = f"stopped early at step {judged.step}, with a {with_a}"
         self._record_end(trial, outcome, Result(score=None, cost=self._cost(trial), message=message))
 
@@ -335,14 +335,14 @@ class Agenda:
         )
 
     def _forget_weights(self) -> None:
-        """Delete the weights of continued trainings from which nothing will start any more."""
-        if useless := useless_weights(self.folder, self.accounts, self._fold.held()):
-            self.flush()  # another session must come to the same incumbent
+        """Delete weights that no later training will start from."""
+        if useless := list_useless_weights(self.folder, self.accounts, self._fold.held()):
+            self.flush()  # durable first: another session must come to the same incumbent
             for path in useless:
                 with suppress(OSError):
                     store_of(path).delete(path)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]
-        folder = attempt_folder(self.folder, trial.id, attempt.number)
-        return cost_until_lost(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)
+        folder = locate_attempt(self.folder, trial.id, attempt.number)
+        return charge_lost_attempt(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)

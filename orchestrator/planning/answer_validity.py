@@ -1,4 +1,4 @@
-"""Whether an answer still holds: whether all that it rests on failed, and whether its selector now reads another.
+"""Tells whether an answer still holds: not if all its trials failed, and not if its selector now reads another.
 
 Where all of it failed there is no answer, whatever a selector or an arm would say.
 
@@ -6,8 +6,7 @@ A search of which nothing came leaves a selector what it knew before, which is n
 trainings ended was never measured. Another session tries all of that again: its cause may have been mended.
 
 Where a selector reads the same trials in another way than when its answer was recorded, nothing was measured of what it
-would choose now. So the recorded answer stands until `resume` confirms the new one, and whoever shows the study says
-both.
+would choose now. So the recorded answer stands until `resume` confirms the new one, and pages of the study name both.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 from auxtune.selectors.protocol import Proposal, Selection
 
 FailedPart: TypeAlias = Literal["search", "confirm"]
@@ -33,22 +32,22 @@ def find_failed_part(accounts: Accounts, confirmation: Confirmation) -> FailedPa
 
     ``None`` while one of them has not ended, and before there is any.
     """
-    if _all_failed(accounts.in_phase(*SELECTORS)):
+    if _has_all_failed(accounts.in_phase(*SELECTORS)):
         return "search"
     if accounts.selected is None:
         return None
     ours = confirmation.arms(accounts.selected.selection)[SELECTION]
     found = [confirmation.find(accounts, proposal) for trainings in ours for proposal in trainings]
-    return "confirm" if None not in found and _all_failed(filter(None, found)) else None
+    return "confirm" if None not in found and _has_all_failed(filter(None, found)) else None
 
 
-def failed_trials(accounts: Accounts, part: FailedPart) -> tuple[int, ...]:
+def list_failed_trials(accounts: Accounts, part: FailedPart) -> tuple[int, ...]:
     """The ids of the trials that failed with a part and still count; what was confirmed of no search goes with it."""
     trials = accounts.in_phase("confirm") if part == "confirm" else accounts.trials.values()
     return tuple(trial.id for trial in trials if trial.status == "failed" and not trial.tried_again)
 
 
-def _all_failed(trials: Iterable[Trial]) -> bool:
+def _has_all_failed(trials: Iterable[Trial]) -> bool:
     statuses = [trial.status for trial in trials]
     return bool(statuses) and set(statuses) == {"failed"}
 
@@ -65,7 +64,7 @@ class NewReading:
     @property
     def is_another(self) -> bool:
         """Whether it is another choice, and not the same one for other reasons."""
-        return _choice(self.recorded) != _choice(self.now)
+        return _strip_beliefs(self.recorded) != _strip_beliefs(self.now)
 
     def describe(self, folder: StoredPath, trained: int, limit: int | None) -> str:
         """What became of the answer, for people. ``limit`` is the budget's in trials, of which some were ``trained``.
@@ -79,9 +78,10 @@ class NewReading:
         owed = "1 more trial" if len(self.owed) == 1 else f"{len(self.owed)} more trials"
         takes = f"in {owed}" if self.owed else "without another trial"
         return (
-            f"Read anew, the same trials choose {_words(self.now)}. The recorded answer is {_words(self.recorded)}: "
-            "lift, test scores and contributions are of that, what the selector holds true is of the new reading. "
-            f"`auxtune resume {typed(folder)}{more}` confirms the new choice {takes}, its budget allowing."
+            f"Read anew, the same trials choose {_describe_selection(self.now)}. The recorded answer is "
+            f"{_describe_selection(self.recorded)}: lift, test scores and contributions are of that, what the selector "
+            "holds true is of the new reading. "
+            f"`auxtune resume {quote_path(folder)}{more}` confirms the new choice {takes}, its budget allowing."
         )
 
 
@@ -99,12 +99,12 @@ def find_new_reading(accounts: Accounts, fold: SelectorFold, confirmation: Confi
     )
 
 
-def _choice(selection: Selection) -> Selection:
-    """What is trained of an answer, without what was thought of it."""
+def _strip_beliefs(selection: Selection) -> Selection:
+    """A selection reduced to what is trained, without the selector's beliefs."""
     return replace(selection, belief={}, ranking=None, stability=None)
 
 
-def _words(selection: Selection) -> str:
+def _describe_selection(selection: Selection) -> str:
     if selection.kind == "groups":
         return " | ".join(" + ".join(group["tasks"]) for group in selection.groups or ())
     weights = selection.weights or {}

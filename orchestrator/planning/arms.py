@@ -1,4 +1,4 @@
-"""What each arm of confirm trains: with a primary one model, for groups as many as the arm would serve.
+"""The trainings of each arm of confirm: with a primary one model, for groups as many as the arm would serve.
 
 An arm is, for every seed, a set of trainings of the same recipe and number of steps. So an arm of b models trains b
 times as long as one of a single model: what is compared is models to be served, not hours of training.
@@ -126,7 +126,7 @@ class PrimaryArms(Arms):
             yield name, self.fixed.get(name) or self._made_of(name, chosen)
         for task in chosen.tasks if self.leave_one_out else ():
             if task != self.problem.primary:
-                yield f"{WITHOUT}{task}", self.each_seed([self.executed(_without(task, chosen))])
+                yield f"{WITHOUT}{task}", self.each_seed([self.executed(_leave_out(task, chosen))])
 
     def names(self) -> Iterator[str]:
         """Any auxiliary may be chosen, and then left out."""
@@ -182,7 +182,7 @@ class GroupArms(Arms):
     """A model per group, and every task counts: each group is trained on all its tasks by the study's sampling rule.
 
     Of the controls, ``single_task`` has a model per task, ``all_tasks`` and those by size have one in all.
-    ``random_subset`` has groups with the tasks' names shuffled, anew for every seed: as many as the selection's, as
+    ``random_subset`` has groups with the tasks' names shuffled, again for every seed: as many as the selection's, as
     large, overlapping as these do, and again with every task in one of them. ``same_tasks_equal`` has the selection's
     groups in equal shares.
     """
@@ -196,7 +196,7 @@ class GroupArms(Arms):
 
     def names(self) -> Iterator[str]:
         """The same for every selection, less those that train what it trains whatever it is."""
-        equal = same_training(self.everything, self.alike)
+        equal = is_same_training(self.everything, self.alike)
         yield from (SELECTION, *(name for name in self.controls if not (equal and name == EQUAL)))
 
     def former(self, selection: Selection) -> Mapping[str, list[Trainings]]:
@@ -205,7 +205,7 @@ class GroupArms(Arms):
 
     def stand_in(self, tried: Iterable[Proposal]) -> Trainings:
         """As many models as may be served, each of all tasks; more than there are tasks would serve nothing."""
-        return (self.everything,) * most_models(self.problem.models, len(self.problem.names))
+        return (self.everything,) * limit_models(self.problem.models, len(self.problem.names))
 
     def _groups(self, selection: Selection) -> list[tuple[str, ...]]:
         """The groups that serve a task by the selector's own word, each once."""
@@ -237,24 +237,24 @@ class GroupArms(Arms):
         return [self.executed(Selection("mixture", group)) for group in groups]
 
 
-def same_training(one: Proposal, other: Proposal) -> bool:
+def is_same_training(one: Proposal, other: Proposal) -> bool:
     """Whether two executed proposals train the same, whatever the order of their tasks and the form of their weights.
 
     Factors of losses that are all alike are 1, which is equal shares; of a single task it does not matter how its steps
     are dealt; shares differ where more than their last digits do.
     """
-    return one.seed == other.seed and _training(one) == _training(other)
+    return one.seed == other.seed and _normalise_training(one) == _normalise_training(other)
 
 
-def same_trainings(arm: Sequence[Trainings], other: Sequence[Trainings]) -> bool:
+def is_same_arm(arm: Sequence[Trainings], other: Sequence[Trainings]) -> bool:
     """Whether two arms train the same models with every seed, in whatever order."""
     return len(arm) == len(other) and all(
-        len(ours) == len(theirs) and all(any(same_training(a, b) for b in theirs) for a in ours)
+        len(ours) == len(theirs) and all(any(is_same_training(a, b) for b in theirs) for a in ours)
         for ours, theirs in zip(arm, other, strict=True)
     )
 
 
-def _training(proposal: Proposal) -> Proposal:
+def _normalise_training(proposal: Proposal) -> Proposal:
     """The one form of all proposals that train the same; for comparison only."""
     shares = {task: round(share, _DIGITS) for task, share in proposal.shares.items()}
     alike = proposal.weighting == "loss" and len({*shares.values()}) == 1
@@ -267,12 +267,12 @@ def _training(proposal: Proposal) -> Proposal:
     )
 
 
-def most_models(models: int | None, tasks: int) -> int:
+def limit_models(models: int | None, tasks: int) -> int:
     """The most models that can each serve a task of its own, where at most ``models`` may be served."""
     return min(models or 1, tasks)
 
 
-def _without(task: str, chosen: Proposal) -> Selection:
+def _leave_out(task: str, chosen: Proposal) -> Selection:
     """What is trained of the selection, less one auxiliary, the others in the same proportion."""
     left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())

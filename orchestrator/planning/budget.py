@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auxtune.orchestrator.errors import BudgetTooSmall
-from auxtune.orchestrator.planning.arms import EQUAL, RANDOM, most_models
+from auxtune.orchestrator.planning.arms import EQUAL, RANDOM, limit_models
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
@@ -64,12 +64,14 @@ def price_of(options: StudyOptions) -> Price:
     return Price(options.prices.gpu_hour, options.prices.cpu_hour, options.prices.nodes)
 
 
-def spent_of(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
+def list_spending(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
     """A line for each limit that is set: what was spent of it, and by how much it was overrun."""
-    return [f"{key} {of_limit(cost[key], limit)}" for key, limit in limits.model_dump(exclude_none=True).items()]
+    return [
+        f"{key} {describe_spending(cost[key], limit)}" for key, limit in limits.model_dump(exclude_none=True).items()
+    ]
 
 
-def of_limit(spent: float | None, limit: float) -> str:
+def describe_spending(spent: float | None, limit: float) -> str:
     """What was ``spent`` of one limit, ``None`` where that is unknown, and by how much it was overrun."""
     if spent is None:
         return f"unknown of {limit:g}"
@@ -87,8 +89,8 @@ def check_prices(options: StudyOptions, slots: Slots) -> None:
         )
 
 
-def unreachable(options: StudyOptions, slots: Slots) -> dict[str, str]:
-    """Limit -> why no trial comes nearer to it where trials get ``slots``, for each limit of which that is so."""
+def explain_unreachable_limits(options: StudyOptions, slots: Slots) -> dict[str, str]:
+    """Limit -> why trials with these ``slots`` never use any of it, for each such limit."""
     both = (slots, slots.probes) if slots.probes else (slots,)
     each = [Cost(wall_seconds=1.0, gpu_seconds=given.gpus, cpu_seconds=given.cpus) for given in both]
     found = {}
@@ -101,7 +103,7 @@ def unreachable(options: StudyOptions, slots: Slots) -> dict[str, str]:
 
 def check_limits(options: StudyOptions, slots: Slots) -> None:
     """Raise ``BudgetTooSmall`` where no limit of the budget can end the search."""
-    vain = unreachable(options, slots)
+    vain = explain_unreachable_limits(options, slots)
     if vain and vain.keys() == options.budget.model_dump(exclude_none=True).keys():
         raise BudgetTooSmall(f"{'; '.join(vain.values())}; give budget.trials or budget.wall_hours too")
 
@@ -144,16 +146,18 @@ class Budget:
         held = sum(search) + sum(arms)
         if budget.wall_hours is not None:
             at_once = self.slots.concurrent
-            steps = passing(search, at_once) + passing(arms, at_once)  # confirm begins when the search has drained
+            steps = estimate_passing(search, at_once) + estimate_passing(
+                arms, at_once
+            )  # confirm begins when the search has drained
             waiting = steps * self._per_step(accounts, lambda cost: cost.wall_seconds)
             if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
                 return "wall_hours"
         if budget.gpu_hours is not None:
-            gpu = spent(accounts, lambda cost: cost.gpu_seconds)
+            gpu = sum_spent(accounts, lambda cost: cost.gpu_seconds)
             if gpu + held * self._per_step(accounts, lambda cost: cost.gpu_seconds) >= budget.gpu_hours * HOUR:
                 return "gpu_hours"
         if budget.usd is not None:
-            usd = spent(accounts, self._usd)
+            usd = sum_spent(accounts, self._usd)
             if usd + held * self._per_step(accounts, self._usd) >= budget.usd:
                 return "usd"
         return None
@@ -171,20 +175,20 @@ class Budget:
         """Mean of ``measure`` per optimisation step over the finished trials; 0 before the first."""
         finished = [trial for trial in accounts.trials.values() if trial.shows_throughput]
         steps = sum(self.steps(trial.proposal) for trial in finished)
-        return _total(finished, measure) / steps if steps else 0.0
+        return _sum_costs(finished, measure) / steps if steps else 0.0
 
 
-def passing(trials: Sequence[float], at_once: int) -> float:
+def estimate_passing(trials: Sequence[float], at_once: int) -> float:
     """Steps (or seconds) that pass while ``trials``, given by theirs, share ``at_once`` slots; none can be split."""
     return max([sum(trials) / at_once, *trials])
 
 
-def spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:
+def sum_spent(accounts: Accounts, measure: Callable[[Cost], float]) -> float:
     """The sum of ``measure`` over every ended attempt of every trial."""
-    return _total(list(accounts.trials.values()), measure)
+    return _sum_costs(list(accounts.trials.values()), measure)
 
 
-def _total(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
+def _sum_costs(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
     return sum(measure(cost) for trial in trials for cost in trial.costs)
 
 
@@ -199,7 +203,7 @@ def confirm_models(options: StudyOptions) -> int:
     if options.objective is None:
         return confirm_arms(options)
     tasks = len(options.tasks)
-    groups = most_models(options.models, tasks)
+    groups = limit_models(options.models, tasks)
     # Groups are trained by the sampling rule; where that is equal shares, equal shares are the same training.
     equal = 0 if options.training.sampling == "equal" else groups
     several = {"single_task": tasks, RANDOM: groups, EQUAL: equal}
@@ -211,8 +215,8 @@ def confirm_trials(options: StudyOptions) -> int:
     return options.confirm.seeds * confirm_models(options)
 
 
-def _levers(options: StudyOptions) -> list[str]:
-    """The keys whose smaller values need fewer trials."""
+def _list_levers(options: StudyOptions) -> list[str]:
+    """The keys that can be lowered to need fewer trials."""
     levers = ["confirm.seeds", "confirm.controls"]
     levers += ["confirm.leave_one_out"] if options.confirm.leave_one_out else []
     levers += ["models"] if options.objective else []
@@ -228,7 +232,7 @@ def check_budget(options: StudyOptions, fewest: int) -> None:
         raise BudgetTooSmall(
             f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × {each}) and "
             f"{options.selector.name} at least {fewest}; "
-            f"set it to {confirm + fewest} or more, or lower {', '.join(_levers(options))}"
+            f"set it to {confirm + fewest} or more, or lower {', '.join(_list_levers(options))}"
         )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from auxtune.orchestrator.planning.arms import EQUAL, Arms, GroupArms, PrimaryArms, Trainings, same_training
+from auxtune.orchestrator.planning.arms import EQUAL, Arms, GroupArms, PrimaryArms, Trainings, is_same_training
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.study_file.models import ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
@@ -24,7 +24,9 @@ _FRESH = 7  # keeps confirm's seeds apart from every selector's
 _FORMER_DEFAULT = {"size_proportional": EQUAL}
 
 
-def confirmation_of(options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]) -> Confirmation:
+def build_confirmation(
+    options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]
+) -> Confirmation:
     """What a study file asks for."""
     former = {} if "controls" in options.model_fields_set else _FORMER_DEFAULT
     return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out, former=former)
@@ -126,7 +128,7 @@ class Confirmation:
     def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
         """The confirm trial of this very training, whatever became of it, unless it was given up to be tried again."""
         counting = (trial for trial in accounts.in_phase("confirm") if not trial.tried_again)
-        return next((trial for trial in counting if same_training(trial.proposal, proposal)), None)
+        return next((trial for trial in counting if is_same_training(trial.proposal, proposal)), None)
 
     @cached_property
     def _arms(self) -> Arms:
@@ -139,4 +141,4 @@ class Confirmation:
 
 def is_among(proposal: Proposal, others: Iterable[Proposal]) -> bool:
     """Whether one of the ``others`` is the same training."""
-    return any(same_training(proposal, other) for other in others)
+    return any(is_same_training(proposal, other) for other in others)

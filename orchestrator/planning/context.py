@@ -1,4 +1,4 @@
-"""The study as understood: its file, its question, and all that follows from these two, each made once."""
+"""The study as understood: its file, its question, and everything derived from these two, each built once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cached_property
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import Price, price_of
-from auxtune.orchestrator.planning.confirm import Confirmation, confirmation_of
-from auxtune.orchestrator.planning.question import SplitTask, find_drift, fingerprint_of, problem_of
+from auxtune.orchestrator.planning.confirm import Confirmation, build_confirmation
+from auxtune.orchestrator.planning.question import SplitTask, build_problem, compute_fingerprint, find_drift
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
@@ -17,7 +17,7 @@ from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.paths import model_options, study_folder
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.extensions import add_versions
 from auxtune.selectors.kit.pipeline import Pipeline
@@ -59,13 +59,13 @@ class StudyContext:
         ``accounts`` are those of its ledger, if it has one. Raises ``StudyDataError`` where the table of earlier
         results that it names cannot be used.
         """
-        problem = problem_of(study, tasks)
+        problem = build_problem(study, tasks)
         return cls(
             study,
-            study_folder(study),
+            locate_study(study),
             problem,
             Accounts() if accounts is None else accounts,
-            fingerprint_of(study, tasks, base, problem.earlier),
+            compute_fingerprint(study, tasks, base, problem.earlier),
             {name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
         )
 
@@ -82,7 +82,7 @@ class StudyContext:
     def from_accounts(cls, study: StudyFile, accounts: Accounts, folder: StoredPath | None = None) -> StudyContext:
         """As ``from_events``, of events that are folded already."""
         opened = accounts.sessions[-1].opened
-        return cls(study, folder or study_folder(study), opened.problem, accounts, opened.fingerprint)
+        return cls(study, folder or locate_study(study), opened.problem, accounts, opened.fingerprint)
 
     @property
     def options(self) -> StudyOptions:
@@ -92,7 +92,7 @@ class StudyContext:
     @cached_property
     def model(self) -> ModelOptions:
         """The encoder that is asked for, a relative folder resolved."""
-        return model_options(self.study)
+        return resolve_model(self.study)
 
     @cached_property
     def price(self) -> Price:
@@ -107,13 +107,13 @@ class StudyContext:
     @cached_property
     def confirmation(self) -> Confirmation:
         """What confirm compares; it knows what confirm had asked for up to the first use of it."""
-        confirmation = confirmation_of(self.options.confirm, self.problem, self.translator.execute)
+        confirmation = build_confirmation(self.options.confirm, self.problem, self.translator.execute)
         return confirmation.recalling(self.accounts)
 
     @cached_property
     def selector(self) -> Selector:
         """The selector that the study file asks for. Raises what the registry raises."""
-        return selector_of(self.options)
+        return build_selector(self.options)
 
     @cached_property
     def evidence(self) -> StoredEvidence:
@@ -163,7 +163,7 @@ class StudyContext:
         )
 
 
-def selector_of(options: StudyOptions) -> Selector:
+def build_selector(options: StudyOptions) -> Selector:
     """The selector of a study file: one method, or stages in turn, and as many searches as wanted.
 
     The file's rules have checked names and options. Raises what the registry raises.
@@ -175,17 +175,17 @@ def selector_of(options: StudyOptions) -> Selector:
     return Searches(selector, options.search_seeds) if options.search_seeds > 1 else selector
 
 
-def fewest_search_trials(options: StudyOptions, problem: Problem) -> int:
+def count_fewest_trials(options: StudyOptions, problem: Problem) -> int:
     """The fewest trials the study's selector can answer from. Raises ``SelectorError`` where it cannot answer."""
     try:
-        selector = selector_of(options)
+        selector = build_selector(options)
         selector.start(problem)
         return selector.fewest(problem)
     except ValueError as error:
         raise SelectorError(f"selector {options.selector.name}: {error}") from error
 
 
-def unread_options(options: StudyOptions) -> tuple[str, ...]:
+def list_unread_options(options: StudyOptions) -> tuple[str, ...]:
     """A sentence for each option that the file sets and its selector, in this version, does not read (``unread``).
 
     Such options are still taken, so that older studies can be read. Raises what the registry raises.

@@ -1,4 +1,4 @@
-"""What training will take, from what training took: pure arithmetic on measured seconds.
+"""Estimates what training will take from what it took: pure arithmetic on measured seconds.
 
 Two sources, the better one first. Finished trials of the study give seconds per optimisation step with all that comes
 with it: evaluations, checkpoints, neighbours on the same machine. A smoke test gives, per task, seconds per step and
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
-from auxtune.orchestrator.planning.budget import HOUR, Price, passing
+from auxtune.orchestrator.planning.budget import HOUR, Price, estimate_passing
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, SmokeFigures
@@ -28,10 +28,10 @@ class Spread:
     high: float | None
 
     def __add__(self, other: Spread) -> Spread:
-        return combined(sum, [self, other])
+        return combine_spreads(sum, [self, other])
 
 
-def combined(total: Callable[[Sequence[float]], float], parts: Sequence[Spread]) -> Spread:
+def combine_spreads(total: Callable[[Sequence[float]], float], parts: Sequence[Spread]) -> Spread:
     """``total`` of the means, of the lows and of the highs; it must rise with each of its values."""
     lows = [part.low for part in parts if part.low is not None]
     highs = [part.high for part in parts if part.high is not None]
@@ -42,7 +42,7 @@ def combined(total: Callable[[Sequence[float]], float], parts: Sequence[Spread])
     )
 
 
-def hull(parts: Sequence[Spread]) -> Spread | None:
+def enclose_spreads(parts: Sequence[Spread]) -> Spread | None:
     """The mean of all, and a spread that holds those of all; ``None`` of none."""
     if not parts:
         return None
@@ -67,7 +67,7 @@ class Work:
     steered: bool
 
 
-def work_of(
+def estimate_work(
     recipe: Recipe, rows: Mapping[str, Mapping[str, int]], rounds: int | None, least_steps: int | None = None
 ) -> Work:
     """The work of ``recipe`` on tasks with ``rows`` per split; ``rounds`` are those of a steered trial.
@@ -149,9 +149,9 @@ class SmokeThroughput:
         )
 
 
-def average(parts: Sequence[Spread]) -> Spread | None:
+def average_spreads(parts: Sequence[Spread]) -> Spread | None:
     """The mean of estimates; ``None`` of none."""
-    return combined(fmean, parts) if parts else None
+    return combine_spreads(fmean, parts) if parts else None
 
 
 _NOISE = 1e-9  # of a trial: float noise must not make room for one
@@ -179,18 +179,18 @@ class CostEstimate:
 
 def estimate_cost(seconds: Sequence[Spread], slots: Slots, price: Price) -> CostEstimate:
     """The cost of trials of ``seconds`` each, side by side in ``slots``."""
-    hours = combined(sum, [Spread(0.0, 0.0, 0.0), *seconds])
-    second = usd_of_second(slots, price)
+    hours = combine_spreads(sum, [Spread(0.0, 0.0, 0.0), *seconds])
+    second = price_second(slots, price)
     return CostEstimate(
         trials=len(seconds),
-        wall_hours=combined(lambda each: passing(each, slots.concurrent) / HOUR, seconds),
-        cpu_hours=_scaled(hours, slots.cpus / HOUR),
-        gpu_hours=_scaled(hours, slots.gpus / HOUR),
-        usd=None if second is None else _scaled(hours, second),
+        wall_hours=combine_spreads(lambda each: estimate_passing(each, slots.concurrent) / HOUR, seconds),
+        cpu_hours=_scale_spread(hours, slots.cpus / HOUR),
+        gpu_hours=_scale_spread(hours, slots.gpus / HOUR),
+        usd=None if second is None else _scale_spread(hours, second),
     )
 
 
-def usd_of_second(slots: Slots, price: Price) -> float | None:
+def price_second(slots: Slots, price: Price) -> float | None:
     """What one second of one trial costs in US dollars."""
     return price.usd(Cost(wall_seconds=1.0, gpu_seconds=slots.gpus, cpu_seconds=slots.cpus))
 
@@ -240,7 +240,7 @@ def _limit_per_second(limit: str, slots: Slots, price: Price) -> float | None:
     per_second = {
         "wall_hours": 1 / HOUR / slots.concurrent,
         "gpu_hours": slots.gpus / HOUR,
-        "usd": usd_of_second(slots, price),
+        "usd": price_second(slots, price),
     }
     return per_second[limit]
 
@@ -273,5 +273,5 @@ def _count(left: float, each: float, at_once: int) -> int:
     return max(0, math.ceil(left / each - _NOISE) - 1)
 
 
-def _scaled(spread: Spread, by: float) -> Spread:
-    return combined(lambda values: values[0] * by, [spread])
+def _scale_spread(spread: Spread, by: float) -> Spread:
+    return combine_spreads(lambda values: values[0] * by, [spread])

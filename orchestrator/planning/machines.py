@@ -1,4 +1,4 @@
-"""What there is to run trials on: this machine, or the nodes of a cluster and those that it could start."""
+"""The machines that trials run on: this one, or the nodes of a cluster and those that it could start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Node:
         for name, amount in wanted.items():
             there = self.has.get(name, 0.0)
             shared = name == "GPU" and amount < 1
-            counts.append(int(there) * _times(1.0, amount) if shared else _times(there, amount))
+            counts.append(int(there) * _count_fits(1.0, amount) if shared else _count_fits(there, amount))
         return min(counts)
 
 
@@ -57,7 +57,7 @@ class Machines:
         return sum(node.fits(wanted) for node in self.nodes)
 
     def fits_after_scaling(self, wanted: Mapping[str, float]) -> int:
-        """How many would fit on the nodes that could be started besides; one at the least where that is unknown."""
+        """How many more would fit on nodes that could be started; at least one where that is unknown."""
         each = sorted((node.fits(wanted) for kind, node in self._kinds() for _ in range(kind.most)), reverse=True)
         return max(sum(each[: self.room]), int(self.unknown))
 
@@ -73,7 +73,7 @@ class Machines:
 
     @property
     def unknown(self) -> bool:
-        """Whether a node may come of which nobody knows what it has."""
+        """Whether a node of unknown resources may still be started."""
         return self.room > 0 and any(kind.has is None and kind.most > 0 for kind in self.startable)
 
     def _kinds(self) -> Iterator[tuple[Startable, Node]]:
@@ -82,7 +82,7 @@ class Machines:
                 yield kind, Node(f"a node of the kind {kind.name}, which can be started,", kind.has)
 
 
-def this_machine() -> Machines:
+def describe_this_machine() -> Machines:
     """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
     import joblib
     import torch
@@ -91,6 +91,6 @@ def this_machine() -> Machines:
     return Machines((Node("this machine", has),), cluster=False)
 
 
-def _times(there: float, each: float) -> int:
+def _count_fits(there: float, each: float) -> int:
     """How often ``each`` fits: 0.2 goes five times into 1, though ``1 // 0.2`` is 4."""
     return int(round(there / each, 9))

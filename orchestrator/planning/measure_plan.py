@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, rows_of
+from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask
@@ -100,11 +100,11 @@ class MeasurePlanner:
 def apply_variant(
     tasks: Mapping[str, EncodedTask], proposal: Proposal, study: StoredPath, evidence: Evidence
 ) -> dict[str, EncodedTask]:
-    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``rows_of`` does."""
+    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``read_kept_rows`` does."""
     chosen = {name: tasks[name] for name in proposal.tasks}
     if proposal.shuffled is not None:
         chosen = {name: shuffle_labels(task, proposal.shuffled) for name, task in chosen.items()}
     for name, kept in proposal.rows.items():
         if name in chosen and kept.kept < kept.rows:
-            chosen[name] = keep_rows(chosen[name], rows_of(kept, study, evidence))
+            chosen[name] = keep_rows(chosen[name], read_kept_rows(kept, study, evidence))
     return chosen

@@ -38,7 +38,7 @@ class ProbeTexts:
         root = self.storage / FOLDER
         known = []
         for folder in root.glob("[!.]*"):  # what is hidden is a draft, or was damaged
-            about = _about(folder)
+            about = _read_description(folder)
             if about is not None and about["encoder"] == self.encoder and self._has(about["tasks"]):
                 known.append((about["made"], folder.name, folder))
         return min(known)[2] if known else self._made(root)
@@ -62,13 +62,15 @@ class ProbeTexts:
             store_of(root).publish(
                 draft,
                 home,
-                is_usable=lambda: _about(home) is not None,  # the same texts, made by another study meanwhile
+                is_usable=lambda: (
+                    _read_description(home) is not None
+                ),  # the same texts, made by another study meanwhile
                 quarantine_path=lambda: root / f".damaged.{texts.digest}.{uuid.uuid4().hex}",
             )
         return home
 
 
-def texts_of(home: StoredPath) -> EncodedTask:
+def read_texts(home: StoredPath) -> EncodedTask:
     """The texts of the batch in ``home``. Raises ``OSError`` where there are none."""
     from auxtune.trials.probes.shared_texts import load_texts
 
@@ -81,11 +83,11 @@ def _find_batch(home: StoredPath) -> StoredPath:
     return store_of(home).find_published(home) or home
 
 
-def _about(folder: StoredPath) -> dict[str, Any] | None:
+def _read_description(folder: StoredPath) -> dict[str, Any] | None:
     """What a batch was made of; ``None`` where it cannot be read, or its texts are not those it is named by."""
     try:
         about: dict[str, Any] = json.loads((_find_batch(folder) / "texts.json").read_text())
-        return about if texts_of(folder).digest == folder.name else None
+        return about if read_texts(folder).digest == folder.name else None
     except StorageError:  # not to be reached is not absent
         raise
     except (OSError, ValueError, KeyError, BadZipFile):

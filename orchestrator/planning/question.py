@@ -1,4 +1,4 @@
-"""The question that a study asks, by its file and its data: the problem, and digests of all that it depends on."""
+"""Derives a study's question from its file and its data: the problem, and digests of all that it depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.study_file.models import TrainingOptions
-from auxtune.orchestrator.study_file.paths import earlier_folder
+from auxtune.orchestrator.study_file.paths import locate_earlier
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tables.reading import read_transfers
 from auxtune.orchestrator.tables.rows import TableError
@@ -48,7 +48,7 @@ class SplitTask(Protocol):
         """Train, probe, validation and test."""
 
 
-def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
+def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
     """The question a study asks, with the sizes of its data.
 
     Raises ``StudyDataError`` where the table of earlier results that it names cannot be used.
@@ -65,15 +65,15 @@ def problem_of(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
         )
         for task in tasks.values()
     )
-    return Problem(infos, options.primary, options.seed, options.models, earlier=earlier_results(study))
+    return Problem(infos, options.primary, options.seed, options.models, earlier=read_earlier_results(study))
 
 
-def earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
+def read_earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
     """The results in the table that the study names, except those on its primary; none where it names none.
 
     Raises ``StudyDataError`` for a table that cannot be used.
     """
-    folder = earlier_folder(study)
+    folder = locate_earlier(study)
     if folder is None:
         return ()
     try:
@@ -82,12 +82,12 @@ def earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
         raise StudyDataError(f"{study.path}: earlier: {error}") from error
 
 
-def fingerprint_of(
+def compute_fingerprint(
     study: StudyFile, tasks: Mapping[str, SplitTask], base: BaseEncoder, earlier: tuple[Transfer, ...] = ()
 ) -> dict[str, str]:
-    """What must not change under a study: key of the study file -> digest of its meaning.
+    """The parts of a study that must not change: key of the study file -> digest of its meaning.
 
-    ``earlier`` are the study's ``earlier_results``.
+    ``earlier`` are the study's ``read_earlier_results``.
     """
     options = study.options
     return {
@@ -98,7 +98,7 @@ def fingerprint_of(
         **{f"tasks.{name}": digest_of([task.digest, task.kind, task.metrics]) for name, task in tasks.items()},
         # By content: the same encoder may lie elsewhere on the next machine.
         "model": digest_of([options.model.model_dump(mode="json", exclude={"name"}), base.digest]),
-        "training": digest_of(recorded_training(options.training)),
+        "training": digest_of(represent_training(options.training)),
         **({"earlier": digest_of([asdict(one) for one in earlier])} if options.earlier else {}),
         "selector": digest_of([options.selector.model_dump(mode="json"), options.search_seeds]),
         # As with `objective`: a study that was begun before there was a choice has no such key.
@@ -108,7 +108,7 @@ def fingerprint_of(
     }
 
 
-def recorded_training(training: TrainingOptions) -> dict[str, Any]:
+def represent_training(training: TrainingOptions) -> dict[str, Any]:
     """How trials are trained, as JSON; keys that studies begun earlier did not have are there where they are given."""
     values = training.model_dump(mode="json")
     return values if training.epochs is not None else {key: value for key, value in values.items() if key != "epochs"}

@@ -49,14 +49,14 @@ class Slots:
 
 def allot(options: ResourceOptions, machines: Machines) -> Slots:
     """Divide ``machines`` among trials. Raises ``ResourceError`` where not even one trial fits, nor ever will."""
-    gpus = _whole_if_any(machines) if options.gpus == "auto" else float(options.gpus)
+    gpus = _resolve_auto_gpus(machines) if options.gpus == "auto" else float(options.gpus)
     # An embedded Ray knows no kinds of nodes: the same file shall run on a laptop.
     slots = Slots(options.cpus, gpus, 0, custom=options.custom if machines.cluster else {})
     if options.probe_gpus is not None and options.probe_gpus != gpus:
         slots = replace(slots, probes=replace(slots, gpus=float(options.probe_gpus)))
     for wanting in filter(None, (slots, slots.probes)):
         if not machines.fits_now(wanting.wanted) and not machines.fits_after_scaling(wanting.wanted):
-            raise ResourceError(_refusal(wanting.wanted, machines))
+            raise ResourceError(_explain_refusal(wanting.wanted, machines))
     return resize_slots(slots, options, machines).at_least_one
 
 
@@ -72,7 +72,7 @@ def resize_slots(slots: Slots, options: ResourceOptions, machines: Machines) -> 
     return replace(slots, concurrent=now, after_scaling=after_scaling, probes=probes)
 
 
-def _whole_if_any(machines: Machines) -> float:
+def _resolve_auto_gpus(machines: Machines) -> float:
     """What ``gpus: auto`` is. Raises ``ResourceError`` where it depends on nodes of which nothing is known yet."""
     largest = machines.most("GPU")
     if largest is not None and largest.has.get("GPU", 0.0) >= 1:
@@ -85,7 +85,7 @@ def _whole_if_any(machines: Machines) -> float:
     return 0.0
 
 
-def _refusal(wanted: Mapping[str, float], machines: Machines) -> str:
+def _explain_refusal(wanted: Mapping[str, float], machines: Machines) -> str:
     """Why no trial fits: what it wants most of that is not there, and where there is the most of that."""
     keys = {"CPU": "cpus", "GPU": "gpus"}
     for name, amount in wanted.items():

@@ -65,7 +65,7 @@ class Translator:
             tasks=proposal.tasks,
             shares=shares,
             cycle=count_cycle(shares, primary, self._longest_cycle) if proposal.cycle else None,
-            loss_weights=_factors(proposal.weights) if by_loss and proposal.weights else None,
+            loss_weights=_scale_loss_factors(proposal.weights) if by_loss and proposal.weights else None,
             source_tasks=first,
             evaluate=evaluated,
             test=evaluated if phase == "confirm" else (),
@@ -99,9 +99,9 @@ class Translator:
         if proposal.continuation is not None:
             return proposal.continuation.steps
         training = self.options.training
-        steps = max(1, round(whole_steps(training, self.problem) * proposal.portion))
+        steps = max(1, round(count_whole_steps(training, self.problem) * proposal.portion))
         primary = self._primary_of(proposal)
-        if matches_examples(training) and primary and proposal.weights:
+        if is_matched_by_examples(training) and primary and proposal.weights:
             alike = proposal.weighting == "loss"
             return round(steps * len(proposal.tasks) if alike else steps / proposal.weights[primary])
         return steps
@@ -133,23 +133,23 @@ def search_score_of(options: StudyOptions) -> SearchScore:
     return "relative_loss" if options.search_score == "loss" and options.primary is None else options.search_score
 
 
-def _factors(shares: Mapping[str, float]) -> dict[str, float]:
+def _scale_loss_factors(shares: Mapping[str, float]) -> dict[str, float]:
     """Factors of the losses in proportion to ``shares``, 1 on average: the learning rate keeps its meaning."""
     return {task: share * len(shares) for task, share in shares.items()}
 
 
-def whole_steps(training: TrainingOptions, problem: Problem) -> int:
+def count_whole_steps(training: TrainingOptions, problem: Problem) -> int:
     """The optimisation steps of a whole training; in epochs, those of the primary alone.
 
     A pass over the rows is as many batches as hold each of them once, the last of which may be a small one.
     """
     if training.epochs is None or problem.primary is None:
         return training.steps
-    batches = -(-_rows(problem) // training.batch_size)
+    batches = -(-_count_primary_rows(problem) // training.batch_size)
     return max(1, math.ceil(training.epochs * batches / training.accumulate))
 
 
-def matches_examples(training: TrainingOptions) -> bool:
+def is_matched_by_examples(training: TrainingOptions) -> bool:
     """Whether trainings have the steps on the primary in common, and not all steps.
 
     Epochs count passes over the primary's rows, so that is what they hold alike unless the study file says otherwise.
@@ -159,20 +159,20 @@ def matches_examples(training: TrainingOptions) -> bool:
     return training.match == "primary_examples"
 
 
-def epochs_in_words(training: TrainingOptions, problem: Problem) -> str | None:
+def describe_epochs(training: TrainingOptions, problem: Problem) -> str | None:
     """What the study's epochs come to; ``None`` where it counts in steps."""
     if training.epochs is None or problem.primary is None:
         return None
-    steps, primary = whole_steps(training, problem), problem.primary
+    steps, primary = count_whole_steps(training, problem), problem.primary
     times = "once" if training.epochs == 1 else f"{training.epochs:g} times"
     alone = (
-        f"epochs: {times} over the {_rows(problem):,} training rows of {primary} is {steps} steps where it is trained "
-        "alone"
+        f"epochs: {times} over the {_count_primary_rows(problem):,} training rows of {primary} is {steps} steps where "
+        "it is trained alone"
     )
-    if matches_examples(training):
+    if is_matched_by_examples(training):
         return f"{alone}; beside auxiliaries it gets as many at its share, so at a half a trial takes {2 * steps} steps"
     return f"{alone}; beside auxiliaries {steps} steps too (`match: steps`), so at a half it is seen half as often"
 
 
-def _rows(problem: Problem) -> int:
+def _count_primary_rows(problem: Problem) -> int:
     return next(task.train_rows for task in problem.tasks if task.name == problem.primary)

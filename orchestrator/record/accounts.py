@@ -274,15 +274,15 @@ class Concurrency:
     mean: float
 
 
-def concurrency_of(accounts: Accounts) -> Concurrency | None:
+def measure_concurrency(accounts: Accounts) -> Concurrency | None:
     """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
     attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
-    spans = [_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
+    spans = [_find_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
     worked = [(start, end) for start, end in spans if end > start]
-    return _overlap(worked) if worked else None
+    return _measure_overlap(worked) if worked else None
 
 
-def _span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
+def _find_span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
     """A result comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
 
     Of an attempt without a result only the beginning is known: its end was noticed some time later.
@@ -292,7 +292,7 @@ def _span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]
     return end - seconds, end
 
 
-def _overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:
+def _measure_overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:
     # At one moment ends come before starts: what follows at once does not overlap.
     turns = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     running, peak, busy, since = 0, 0, 0.0, 0.0

@@ -59,7 +59,7 @@ class Proposed:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """Attempt ``attempt`` (from 1) of a proposal is about to begin, perhaps from a former attempt's checkpoint."""
+    """Attempt ``attempt`` (from 1) of a proposal is about to begin, perhaps from a previous attempt's checkpoint."""
 
     id: int
     attempt: int
@@ -105,7 +105,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """Early stopping saw a trial's ``score`` at a ``step`` and let it go on or stopped it."""
+    """Early stopping saw a trial's ``score`` at a ``step`` and let it continue or stopped it."""
 
     id: int
     attempt: int
@@ -129,7 +129,7 @@ class Tracked:
 class Retried:
     """Failed trials count no more, for all of what they were a part of failed: what they tried is tried again.
 
-    Where ``ids`` are of the search, those are all it had, and the selector begins anew, as if it had asked for nothing.
+    Where ``ids`` are of the search, those are all it had, and the selector begins over, as if it had asked for nothing.
     """
 
     ids: tuple[int, ...]
@@ -185,17 +185,17 @@ _event: TypeAdapter[Any] = TypeAdapter(Event)
 _proposal = TypeAdapter(Proposal)
 
 
-def to_json(event: Event) -> Any:
+def write_event(event: Event) -> Any:
     """The event as plain JSON values."""
     return _event.dump_python(event, mode="json")
 
 
-def from_json(value: Any) -> Event:
-    """The event that ``to_json`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
+def read_event(value: Any) -> Event:
+    """The event that ``write_event`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
     event: Event = _event.validate_python(value)
     return event
 
 
-def as_recorded(proposal: Proposal) -> Proposal:
+def round_trip(proposal: Proposal) -> Proposal:
     """The proposal as it reads after a trip through JSON: what verification compares."""
     return _proposal.validate_json(_proposal.dump_json(proposal))

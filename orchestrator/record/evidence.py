@@ -1,6 +1,6 @@
-"""What trials measured, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
+"""Evidence, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
 
-A key names what was measured so exactly that whatever lies under it may be taken for measured anew. It is made in a
+A key names a measurement so exactly that a cached one equals one made again. It is made in a
 folder of its own and published at once (``Store.publish``), which fails where the key exists: whoever comes second
 throws his copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent
 and is set aside once it was made anew.
@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import EvidenceError, StorageError
-from auxtune.orchestrator.record.results import there
+from auxtune.orchestrator.record.results import has_checkpoint
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.kit.kept_rows import digest_rows, find_kept_rows
@@ -30,7 +30,7 @@ from auxtune.trials.durable import write_durably
 from auxtune.trials.result import Cost
 
 FOLDER = ".evidence"
-_REMEDY = "restore it from a copy, or begin the study anew under another name"
+_REMEDY = "restore it from a copy, or begin the study again under another name"
 WEIGHTS = "weights"  # what an entry without arrays is of
 
 
@@ -76,7 +76,7 @@ class EvidenceStore:
                 return None
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
-                _arrays(folder, entry.sha256)
+                _read_arrays(folder, entry.sha256)
         except StorageError:  # not to be reached is not absent
             raise
         except (OSError, ValidationError, EvidenceError):
@@ -92,12 +92,12 @@ class EvidenceStore:
             raise
         except (OSError, ValidationError) as error:
             raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
-        return _arrays(folder, str(entry.sha256))
+        return _read_arrays(folder, str(entry.sha256))
 
     def weights(self, run: str) -> StoredPath | None:
         """The folder of a run's final weights, if they are kept and whole."""
         folder = (self._store.find_published(self.root / run) or self.root / run) / WEIGHTS
-        return folder if self.find(run) is not None and there(folder) else None
+        return folder if self.find(run) is not None and has_checkpoint(folder) else None
 
     def create(
         self,
@@ -153,7 +153,7 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
         return sum(1 for _ in self._store)
 
 
-def _arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
+def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
     """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
     path = folder / "arrays.npz"
     try:
@@ -168,7 +168,7 @@ def _arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
         return {name: arrays[name] for name in arrays}
 
 
-def rows_of(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:
+def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:
     """The row numbers, ascending, int64: from the study's file of them, or from the evidence that the rule names.
 
     Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, round_trip
 from auxtune.selectors.extensions import Predicts, add_versions, find_reading, list_checkpoints_in_use
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
@@ -34,10 +34,10 @@ class SelectorFold:
         """Fold one event; what does not concern the selector changes nothing."""
         if isinstance(event, Proposed) and event.phase in SELECTORS:
             number = self._numbers[event.id] = len(self._numbers)
-            with _own_defects("was handed back a proposal"):
+            with _blame_selector("was handed back a proposal"):
                 self._state = self._selector.proposed(self._state, number, event.proposal)
         elif isinstance(event, Told) and event.id in self._numbers:
-            with _own_defects("was told of an outcome"):
+            with _blame_selector("was told of an outcome"):
                 self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
         elif isinstance(event, Retried) and not self._numbers.keys().isdisjoint(event.ids):
             self._state, self._numbers = self._selector.start(self._problem), {}
@@ -52,14 +52,14 @@ class SelectorFold:
 
     def propose(self) -> Proposal | Wait | Done:
         """What the selector wants next, given what was folded."""
-        with _own_defects("was asked for a proposal"):
+        with _blame_selector("was asked for a proposal"):
             return self._selector.propose(self._state, self._evidence)
 
     def predict(self, asked: Sequence[Proposal]) -> list[Mapping[str, float]] | None:
         """What the selector expects of proposals that were never run; ``None`` where it expects nothing of any."""
         if not isinstance(self._selector, Predicts):
             return None
-        with _own_defects("was asked for predictions"):
+        with _blame_selector("was asked for predictions"):
             return self._selector.predict(self._state, self._evidence, asked)
 
     @property
@@ -70,17 +70,17 @@ class SelectorFold:
     @property
     def reading(self) -> int:
         """The way in which the selector reads its answer out of what was folded."""
-        with _own_defects("was asked how it reads its answer"):
+        with _blame_selector("was asked how it reads its answer"):
             return find_reading(self._selector, self._state)
 
     def select(self) -> Selection:
         """The selector's answer, given what was folded."""
-        with _own_defects("was asked for its answer"):
+        with _blame_selector("was asked for its answer"):
             return self._selector.select(self._state, self._evidence)
 
 
 @contextmanager
-def _own_defects(moment: str) -> Iterator[None]:
+def _blame_selector(moment: str) -> Iterator[None]:
     """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
     try:
         yield
@@ -114,7 +114,7 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
             pass
         elif not isinstance(asked, Proposal):
             yield f"proposal {event.id}: recorded, but the selector answers {type(asked).__name__}"
-        elif as_recorded(execute(asked)) != event.proposal:
+        elif round_trip(execute(asked)) != event.proposal:
             yield f"proposal {event.id}: the selector now asks for {asked}, recorded is {event.proposal}"
         while late:
             fold.add(late.pop(0))

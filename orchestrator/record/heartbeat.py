@@ -21,7 +21,7 @@ from types import TracebackType
 from auxtune.orchestrator.errors import Locked, StorageError
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 BEAT = 5.0  # seconds
 CLEANING = "clean-"  # how the session of a clean-up begins
@@ -37,7 +37,7 @@ class DriverLease:
     pid: int
     host: str
     time: float
-    started: str | None = None  # ``process_start`` of the driver; ``None``: an older version's
+    started: str | None = None  # ``read_process_start`` of the driver; ``None``: an older version's
     stopping: bool = False  # it was asked to end and is about to
 
     @property
@@ -48,7 +48,7 @@ class DriverLease:
     @property
     def identified(self) -> bool:
         """Whether the process that has the driver's id now is the driver and no later one."""
-        return self.here and self.started is not None and process_start(self.pid) == self.started
+        return self.here and self.started is not None and read_process_start(self.pid) == self.started
 
 
 class Heartbeat:
@@ -58,16 +58,16 @@ class Heartbeat:
         """``stopping`` tells whether this driver was asked to end."""
         self._path = folder / "heartbeat.json"
         self._session, self._stopping = session, stopping
-        self._started = process_start(os.getpid())
+        self._started = read_process_start(os.getpid())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        other = active_driver(self._path.parent)
+        other = find_active_driver(self._path.parent)
         if other is not None:
             raise Locked(
                 f"{self._path.parent}: process {other.pid} on {other.host} is working on this study; "
-                f"watch it with `auxtune status`, or end it first with `auxtune stop {typed(self._path.parent)}`"
+                f"watch it with `auxtune status`, or end it first with `auxtune stop {quote_path(self._path.parent)}`"
             )
         self._write()
         self._thread.start()
@@ -86,7 +86,7 @@ class Heartbeat:
     def _beat(self) -> None:
         beat, told = time.monotonic(), False
         while not self._stop.wait(LOOK):
-            # At once when it was asked to end: whoever asks again must see that it was.
+            # At once when it was asked to end: a second `auxtune stop` must see that it was.
             if time.monotonic() - beat < BEAT and self._stopping() == told:
                 continue
             beat, told = time.monotonic(), self._stopping()
@@ -100,7 +100,7 @@ class Heartbeat:
         store_of(self._path).replace_text(self._path, json.dumps(asdict(lease)))
 
 
-def active_driver(folder: StoredPath) -> DriverLease | None:
+def find_active_driver(folder: StoredPath) -> DriverLease | None:
     """The lease of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
 
     A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
@@ -111,7 +111,7 @@ def active_driver(folder: StoredPath) -> DriverLease | None:
         return None
     if lease.here and lease.started is not None:
         return lease if lease.identified else None
-    if time.time() - lease.time > STALE or (lease.here and not _alive(lease.pid)):
+    if time.time() - lease.time > STALE or (lease.here and not _is_alive(lease.pid)):
         return None
     return lease
 
@@ -134,7 +134,7 @@ def _read(path: StoredPath) -> DriverLease | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -147,15 +147,15 @@ def _alive(pid: int) -> bool:
 _PROC = Path("/proc")
 
 
-def process_start(pid: int) -> str | None:
+def read_process_start(pid: int) -> str | None:
     """When the process began, as text that no other process of this id ever has; ``None``: not there, or unknown.
 
     A process that has ended and is only waited for by its parent (a zombie) is not there any more.
     """
-    return _linux_start(pid) if (_PROC / "self" / "stat").exists() else _posix_start(pid)
+    return _read_linux_start(pid) if (_PROC / "self" / "stat").exists() else _read_posix_start(pid)
 
 
-def _linux_start(pid: int) -> str | None:
+def _read_linux_start(pid: int) -> str | None:
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text(encoding="ascii").strip()
@@ -167,7 +167,7 @@ def _linux_start(pid: int) -> str | None:
     return None if state in "ZX" else f"{ticks} ticks after boot {boot}"
 
 
-def _posix_start(pid: int) -> str | None:
+def _read_posix_start(pid: int) -> str | None:
     # Two processes of different language or time zone must read the same text.
     plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
-from auxtune.orchestrator.record.events import Closed, Event, Opened, from_json, to_json
+from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, write_event
 from auxtune.orchestrator.record.segments import Segments
 from auxtune.orchestrator.storage.protocol import StoredPath
 
@@ -156,7 +156,7 @@ class Ledger:
 
     def _create(self, events: list[Event]) -> _Segment | None:
         """Write the next segment; ``None`` where its number is taken. Raises ``LedgerError``."""
-        segment = _new_segment(self._last, self.session, events)
+        segment = _build_segment(self._last, self.session, events)
         try:
             return segment if self._segments.create(segment.number, _encode(segment)) else None
         except OSError as error:
@@ -210,25 +210,25 @@ class _Segment:
     sha256: str  # of all the others, as they are in the file
 
 
-def _new_segment(last: _Head, session: str, events: list[Event]) -> _Segment:
+def _build_segment(last: _Head, session: str, events: list[Event]) -> _Segment:
     """The segment after ``last``."""
     draft = _Segment(last.number + 1, session, last.sha256 or None, events, "")
-    return replace(draft, sha256=_digest(_body(draft)))
+    return replace(draft, sha256=_digest(_represent_segment(draft)))
 
 
-def _body(segment: _Segment) -> dict[str, Any]:
+def _represent_segment(segment: _Segment) -> dict[str, Any]:
     """What the file of a segment holds, except for its own digest."""
     return {
         "format": FORMAT,
         "number": segment.number,
         "session": segment.session,
         "previous": segment.previous,
-        "events": [to_json(event) for event in segment.events],
+        "events": [write_event(event) for event in segment.events],
     }
 
 
 def _encode(segment: _Segment) -> bytes:
-    document = {**_body(segment), "sha256": segment.sha256}
+    document = {**_represent_segment(segment), "sha256": segment.sha256}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -247,7 +247,7 @@ def _decode(path: StoredPath, line: bytes, number: int) -> _Segment:
         sha256 = document.pop("sha256")
         if sha256 != _digest(document):
             raise ValueError("the checksum does not match")
-        events = [from_json(event) for event in document["events"]]
+        events = [read_event(event) for event in document["events"]]
         return _Segment(number, document["session"], document["previous"], events, sha256)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerDamaged(

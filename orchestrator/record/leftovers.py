@@ -1,8 +1,8 @@
-"""What a study's folder holds that no one will read again, and its deletion.
+"""Finds and deletes the parts of a study's folder that no one will read again.
 
 Kept, always: the ledger, the study file, the answer, and of every attempt that counts its result, metrics,
 predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
-outcome keeps all of its attempts, for a resume goes on from their checkpoints and charges them by their signs of life.
+outcome keeps all of its attempts: a resume continues from their checkpoints and charges them by their heartbeats.
 Of the evidence that the studies of a storage share, what any of them names stays.
 Links are never followed, nor is anything deleted behind one.
 """
@@ -16,9 +16,9 @@ from auxtune.orchestrator.errors import AuxtuneError, LedgerError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Told
 from auxtune.orchestrator.record.evidence import EvidenceStore
-from auxtune.orchestrator.record.heartbeat import active_driver
+from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 
@@ -36,14 +36,14 @@ class Leftover:
     size: int
 
 
-def leftovers(folder: StoredPath, accounts: Accounts) -> list[Leftover]:
-    """All that can be deleted of the study in ``folder`` while nobody works on it."""
+def list_leftovers(folder: StoredPath, accounts: Accounts) -> list[Leftover]:
+    """All that can be deleted of the study in ``folder`` while no driver works on it."""
     folder = folder.resolve()
     found = [(folder / "tune", SCRATCH)]
     for trial in accounts.trials.values():
-        found += _of_trial(folder, trial)
-    found += [(path, UNNAMED) for path in stale_evidence(folder.parent)]
-    present = [(path, kind) for path, kind in found if path.exists() and not _behind_link(path)]
+        found += _list_of_trial(folder, trial)
+    found += [(path, UNNAMED) for path in list_stale_evidence(folder.parent)]
+    present = [(path, kind) for path, kind in found if path.exists() and not _is_behind_link(path)]
     return [Leftover(path, kind, store_of(path).measure_size(path)) for path, kind in present]
 
 
@@ -57,23 +57,23 @@ def delete(leftover: Leftover) -> None:
         ) from error
 
 
-def _of_trial(folder: StoredPath, trial: Trial) -> Iterator[tuple[StoredPath, str]]:
+def _list_of_trial(folder: StoredPath, trial: Trial) -> Iterator[tuple[StoredPath, str]]:
     if trial.told is None:
         return
     for attempt in trial.attempts:
-        home = attempt_folder(folder, trial.id, attempt.number)
+        home = locate_attempt(folder, trial.id, attempt.number)
         if attempt.number == trial.told.attempt:
             yield home / "checkpoint", CHECKPOINT
         elif home.is_dir():
             yield from ((path, SUPERSEDED) for path in sorted(home.iterdir()) if path.name not in WORDS)
 
 
-def _behind_link(path: StoredPath) -> bool:
+def _is_behind_link(path: StoredPath) -> bool:
     """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
     return path.resolve() != path
 
 
-def stale_evidence(storage: StoredPath) -> list[StoredPath]:
+def list_stale_evidence(storage: StoredPath) -> list[StoredPath]:
     """The folders of evidence in ``storage`` that nobody will read.
 
     None where a study of it is running, for that may have measured what its ledger does not name yet, nor where a
@@ -81,7 +81,7 @@ def stale_evidence(storage: StoredPath) -> list[StoredPath]:
     """
     store, named = EvidenceStore(storage), set()
     for study in (path for path in storage.iterdir() if (path / "ledger").is_dir()):
-        if active_driver(study) is not None:
+        if find_active_driver(study) is not None:
             return []
         try:
             told = [event for event in read_events(study / "ledger") if isinstance(event, Told)]

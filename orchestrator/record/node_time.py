@@ -1,4 +1,4 @@
-"""For how long nodes of each type are up, from looks at a cluster, and its trail in the ledger.
+"""Measures for how long nodes of each type are up, from looks at a cluster, and records it in the ledger.
 
 Time between two looks counts by the earlier one's nodes, on a clock that nobody sets, so neither a step of the system's
 clock nor a loop that is busy changes a sum. What is recorded are running totals: a driver that is killed has said all

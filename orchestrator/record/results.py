@@ -25,14 +25,14 @@ class DamagedResultError(ValueError):
     """There is a ``result.json``, but it was not written by a worker, or was changed."""
 
 
-def attempt_folder(study: StoredPath, trial: int, attempt: int) -> StoredPath:
+def locate_attempt(study: StoredPath, trial: int, attempt: int) -> StoredPath:
     """``<study>/trials/<id>/<attempt>``: result, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)
 
 
-def weights_folder(study: StoredPath, trial: int, attempt: int) -> StoredPath:
+def locate_weights(study: StoredPath, trial: int, attempt: int) -> StoredPath:
     """Where an attempt leaves the weights that other trials continue."""
-    return attempt_folder(study, trial, attempt) / "weights"
+    return locate_attempt(study, trial, attempt) / "weights"
 
 
 def write_result(folder: StoredPath, result: Result) -> None:
@@ -56,7 +56,7 @@ def touch_heartbeat(folder: StoredPath) -> None:
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
-def steps_done(folder: StoredPath) -> int | None:
+def read_steps_done(folder: StoredPath) -> int | None:
     """Optimisation steps that an attempt has come to by its last evaluation; ``None`` before the first.
 
     Of an attempt in an object store too: each look would be a request.
@@ -72,14 +72,14 @@ def steps_done(folder: StoredPath) -> int | None:
         return None
 
 
-def cost_until_lost(folder: StoredPath, started: float, cpus: float, gpus: float) -> Cost:
-    """What an attempt without a result took, from ``started`` (seconds since the epoch) to its last sign of life."""
+def charge_lost_attempt(folder: StoredPath, started: float, cpus: float, gpus: float) -> Cost:
+    """The cost of an attempt without a result, from ``started`` (seconds since the epoch) to its last sign of life."""
     signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
     wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)
 
 
-def there(folder: StoredPath) -> bool:
+def has_checkpoint(folder: StoredPath) -> bool:
     """Whether ``folder`` holds a whole checkpoint.
 
     A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
@@ -99,13 +99,13 @@ def start_of(folder: StoredPath, accounts: Accounts, trial: Trial) -> StoredPath
     if continued is None or continued.start is None:
         return None
     former = accounts.of_selector[continued.start]
-    return weights_folder(folder, former.id, len(former.attempts))
+    return locate_weights(folder, former.id, len(former.attempts))
 
 
-def useless_weights(folder: StoredPath, accounts: Accounts, held: Collection[int]) -> list[StoredPath]:
+def list_useless_weights(folder: StoredPath, accounts: Accounts, held: Collection[int]) -> list[StoredPath]:
     """Weights on disk of ended trials, but for those of the attempts that count of the trials in ``held``."""
     left = [
-        weights_folder(folder, trial.id, attempt.number)
+        locate_weights(folder, trial.id, attempt.number)
         for trial in accounts.trials.values()
         for attempt in trial.attempts
         if trial.proposal.continuation is not None

@@ -17,22 +17,22 @@ if TYPE_CHECKING:  # every command line begins with this module, so it loads not
 _LOSSES = {"loss": "loss", "relative_loss": "relative loss"}
 
 
-def shown_value(value: float, search_score: SearchScore) -> str:
+def show_value(value: float, search_score: SearchScore) -> str:
     """A score as it was measured: the metric as it is, or ``loss 0.4312``, of which the lowest is the best."""
     return f"{value:.4f}" if search_score == "metric" else f"{_LOSSES[search_score]} {value:.4f}"
 
 
-def named_value(value: float, search_score: SearchScore) -> str:
-    """As ``shown_value``, with a word before it in either case: ``score 0.8123`` or ``loss 0.4312``."""
-    return ("score " if search_score == "metric" else "") + shown_value(value, search_score)
+def name_value(value: float, search_score: SearchScore) -> str:
+    """As ``show_value``, with a word before it in either case: ``score 0.8123`` or ``loss 0.4312``."""
+    return ("score " if search_score == "metric" else "") + show_value(value, search_score)
 
 
-def value_noun(value: float, search_score: SearchScore) -> str:
-    """As ``shown_value``, to stand in a sentence: ``score of 0.8123`` or ``loss of 0.4312``."""
+def describe_value(value: float, search_score: SearchScore) -> str:
+    """As ``show_value``, to stand in a sentence: ``score of 0.8123`` or ``loss of 0.4312``."""
     return f"{_LOSSES.get(search_score, 'score')} of {value:.4f}"
 
 
-def scored_by(metric: str, search_score: SearchScore) -> str:
+def label_values(metric: str, search_score: SearchScore) -> str:
     """What an axis or a column of such values is called where the main metric is ``metric``."""
     return _LOSSES.get(search_score, metric)
 
@@ -65,7 +65,7 @@ def sign_in(accounts: Accounts) -> int:
     return next((sign_of_outcome(outcome) for outcome in scored if primary is None or primary in outcome.metrics), 1)
 
 
-def shown_score(trial: Trial, search_score: SearchScore = "metric") -> float | None:
+def show_score(trial: Trial, search_score: SearchScore = "metric") -> float | None:
     """The trial's score as it was measured, once told; ``search_score`` is what the study's scores are."""
     if trial.told is None or trial.score is None:
         return None

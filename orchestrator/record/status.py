@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from auxtune.orchestrator.record.heartbeat import active_driver
+from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.storage.protocol import StoredPath
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class StudyStatus(_Word):
 
 def is_alive(folder: StoredPath, accounts: Accounts) -> bool:
     """Whether a process is at work in the study's last session."""
-    last, sign = accounts.sessions[-1], active_driver(folder)
+    last, sign = accounts.sessions[-1], find_active_driver(folder)
     # The sign may be that of a clean-up, or of a session that is being prepared.
     return last.closed is None and sign is not None and sign.session == last.opened.session
 

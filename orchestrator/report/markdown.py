@@ -12,7 +12,7 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import find_other_arm, write_verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Listing, Number, Page, Paragraph, Points, Section, Table
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 LONGEST = 5000  # characters of a tag that also older servers take
 _ROWS = 25  # of one table
@@ -40,9 +40,9 @@ def _write_foot(folder: StoredPath, control: str | None) -> str:
     """The commands that come next; ``control`` is better than the selection, if one is."""
     arm, trained = (f" --arm {control}", control) if control else ("", "on the selection")
     commands = {
-        f"auxtune report {typed(folder)}": "writes its page again",
-        f"auxtune export {typed(folder)} --to MODEL{arm}": f"trains {trained} and saves the model",
-        f"auxtune resume {typed(folder)} --set budget.trials=N": "searches on",
+        f"auxtune report {quote_path(folder)}": "writes its page again",
+        f"auxtune export {quote_path(folder)} --to MODEL{arm}": f"trains {trained} and saves the model",
+        f"auxtune resume {quote_path(folder)} --set budget.trials=N": "searches on",
     }
     lines = [f"- `{command}` {does}" for command, does in commands.items()]
     return "\n".join([f"All of it: `report.html` among the files here, and in `{folder}`.", "", *lines])

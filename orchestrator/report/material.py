@@ -25,7 +25,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.scores import scored_by, sign_in
+from auxtune.orchestrator.record.scores import label_values, sign_in
 from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -81,7 +81,7 @@ class Material:
     @property
     def scored(self) -> str:
         """What search scores are of, once ``sign`` has turned them: ``metric``, or the loss."""
-        return scored_by(self.metric, self.accounts.search_score)
+        return label_values(self.metric, self.accounts.search_score)
 
     @cached_property
     def sign(self) -> int:

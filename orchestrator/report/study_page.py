@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.planning.translate import whole_steps
+from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.report.blocks import Page, Section
@@ -66,7 +66,7 @@ def _describe_length(material: Material) -> str:
     training = material.options.training
     if training.epochs is None:
         return f"{training.steps} steps a trial"
-    return f"{training.epochs:g} epochs a trial, {whole_steps(training, material.problem)} steps of the primary"
+    return f"{training.epochs:g} epochs a trial, {count_whole_steps(training, material.problem)} steps of the primary"
 
 
 def write_page(page: Page, to: StoredPath) -> None:

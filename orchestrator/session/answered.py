@@ -8,9 +8,9 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.report.material import read_material
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 
 def read_answered(study: StudyFile) -> AnsweredStudy:
@@ -19,11 +19,11 @@ def read_answered(study: StudyFile) -> AnsweredStudy:
     Raises ``AuxtuneError`` where it has none yet or ``selection.json`` cannot be read, ``LedgerError`` as the ledger
     does.
     """
-    folder, options = study_folder(study), study.options
+    folder, options = locate_study(study), study.options
     material = read_material(folder, study)
     accounts, answer, selected = material.accounts, material.answer, material.accounts.selected
     if answer is None or selected is None:
-        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {typed(folder)}` brings it to one")
+        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {quote_path(folder)}` brings it to one")
     known = answer.main_metrics
     metrics = {task: known[task] for task in material.confirmation.serves if task in known}
     arm = material.confirmation.arms(selected.selection)[SELECTION]

@@ -1,4 +1,4 @@
-"""Reads what a study file only names: the rows of its tasks and its encoder."""
+"""Reads the data that a study file only names: the rows of its tasks and its encoder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyDataError
-from auxtune.orchestrator.planning.budget import check_limits, unreachable
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.budget import check_limits, explain_unreachable_limits
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.slots import allot
-from auxtune.orchestrator.study_file.paths import model_options, task_sources, tokens_folder
+from auxtune.orchestrator.study_file.paths import list_task_sources, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.trials.data.tasks import Task, load_tasks
@@ -28,81 +28,75 @@ def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
     wrong: dict[KeyPath, list[str]] = {}
     tasks: dict[str, Task] = {}
-    options = model_options(study)
+    options = resolve_model(study)
     try:
-        tasks = load_tasks(task_sources(study))
+        tasks = load_tasks(list_task_sources(study))
     except DataError as error:
-        for message in error.messages:
-            path, rest = _key_of(message, study)
-            wrong.setdefault(path, []).append(rest)
+        for problem in error.problems:
+            path = ("tasks",) if problem.task is None else ("tasks", problem.task)
+            wrong.setdefault(path, []).append(problem.text)
     try:
         encoder = load_base(options)
         encoder = replace(encoder, notes=(*encoder.notes, *check_tokenizer(options, encoder, tasks)))
     except DataError as error:
+        # Named as the study file names it: in quotes, behind its key.
         wrong[ENCODER] = [
-            message.replace(f"encoder {options.name}:", f"{options.name!r}:", 1) for message in error.messages
+            problem.text if problem.encoder is None else f"{problem.encoder!r}: {problem.text}"
+            for problem in error.problems
         ]
     except EncoderError as error:
-        wrong[tuple(error.key.split("."))] = [error.message + _no_folder(study, options, error)]
+        wrong[tuple(error.key.split("."))] = [error.message + _suggest_folder(study, options, error)]
     if wrong:
-        raise StudyDataError("\n".join([study.told(wrong), *_moved(study)]))
+        raise StudyDataError("\n".join([study.format_messages(wrong), *_explain_moved_folder(study)]))
     return tasks, encoder
 
 
 def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, EncodedTask]:
     """The tasks on token ids. Raises ``StudyDataError`` where the encoder cannot read them."""
     try:
-        return encode_tasks(tasks, model_options(study), tokens_folder(study))
+        return encode_tasks(tasks, resolve_model(study), locate_tokens(study))
     except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
+        raise StudyDataError(study.format_messages({ENCODER: error.messages})) from error
 
 
-def missed_words_of(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
-    """What is to be said of the labelled words that the encoder is not shown. Raises ``StudyDataError``."""
+def list_missed_words(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
+    """A line for each task with labelled words beyond the encoder's longest input. Raises ``StudyDataError``."""
     try:
-        return describe_missed_words(tasks, model_options(study))
+        return describe_missed_words(tasks, resolve_model(study))
     except DataError as error:
-        raise StudyDataError(study.told({ENCODER: error.messages})) from error
+        raise StudyDataError(study.format_messages({ENCODER: error.messages})) from error
 
 
-def encoder_notes(study: StudyFile, base: BaseEncoder) -> list[str]:
-    """What whoever chose the encoder should know, each with its key."""
+def list_encoder_notes(study: StudyFile, base: BaseEncoder) -> list[str]:
+    """Notes on the chosen encoder, each behind its key."""
     return [f"model.name {study.options.model.name!r}: {note}" for note in base.notes]
 
 
-def unreachable_here(study: StudyFile) -> list[str]:
-    """What to say of limits that no trial comes nearer to on this machine; nothing where none could run on it."""
+def describe_unreachable_limits(study: StudyFile) -> list[str]:
+    """Why limits of the budget are out of reach on this machine; nothing where no trial could run on it."""
     try:
-        slots = allot(study.options.resources, this_machine())
+        slots = allot(study.options.resources, describe_this_machine())
     except ResourceError:  # it is meant for other machines
         return []
     try:
         check_limits(study.options, slots)
     except BudgetTooSmall as error:
         return [f"{error}; `auxtune run` refuses it"]
-    return list(unreachable(study.options, slots).values())
+    return list(explain_unreachable_limits(study.options, slots).values())
 
 
-def _no_folder(study: StudyFile, options: ModelOptions, error: EncoderError) -> str:
-    """A hint that a name that the hub does not know is no folder either, where it may have been meant as one."""
+def _suggest_folder(study: StudyFile, options: ModelOptions, error: EncoderError) -> str:
+    """A hint that a name unknown to the hub is not a folder here either, where it may have been meant as one."""
     may_be_folder = error.is_unread and not Path(options.name).is_absolute()
     return f"; and on this machine there is no such folder: {study.folder / options.name}" if may_be_folder else ""
 
 
-def _moved(study: StudyFile) -> list[str]:
-    """What to do where the folder is gone at which the paths of tasks and encoder start."""
+def _explain_moved_folder(study: StudyFile) -> list[str]:
+    """The remedy where the folder is gone that paths of tasks and encoder are relative to."""
     if study.folder.is_dir():
         return []
     return [
         f"{study.folder}: the last session found tasks and encoder there, and there is no such folder now; if the "
         "project was moved, `auxtune run FILE`, with the study file beside its data and from the folder that holds "
-        f"{study.options.storage}, goes on with this study, and from then on all is found there"
+        f"{study.options.storage}, resumes this study, and from then on all is found there"
     ]
-
-
-def _key_of(message: str, study: StudyFile) -> tuple[KeyPath, str]:
-    """The key that a message on a task's data is about, and what is left to say."""
-    for name in study.options.tasks:
-        if message.startswith(f"task {name}: "):
-            return ("tasks", name), message.removeprefix(f"task {name}: ")
-    return ("tasks",), message

@@ -1,4 +1,4 @@
-"""What a plan stands on: the data's sizes, where the ledger is, and how fast trials were."""
+"""The basis of a plan: the data's sizes, the state of the ledger, and how fast trials were."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, work_of
+from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, estimate_work
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, as_recorded
+from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, round_trip
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.session.data import load_study_data
-from auxtune.orchestrator.session.smoke import known_figures, true_of
-from auxtune.orchestrator.study_file.paths import study_folder
+from auxtune.orchestrator.session.smoke import describe_conditions, find_figures
+from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
 
-NO_THROUGHPUT = "what it costs is not known before something was measured: `auxtune validate --smoke` does that"
+NO_THROUGHPUT = "what it costs is unknown until something was measured: `auxtune validate --smoke` does that"
 CLUSTER_UNMEASURED = (
     "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
 )
@@ -48,7 +48,7 @@ class Forecast:
         return forecast_trials(context.fold(self.events), context.accounts, context.translator.execute)
 
     def later(self) -> Work:
-        """What stands for a search trial that cannot be foreseen: a plain training of all tasks."""
+        """The work of a trial that cannot be foreseen, taken as a plain training of all tasks."""
         return self.work(self.context.translator.execute(Proposal(self.context.problem.names)))
 
     def work(self, proposal: Proposal, arm: ComparisonArm | None = None) -> Work:
@@ -60,49 +60,49 @@ class Forecast:
         if arm is not None and not arm.known:
             alone = Proposal((primary,), {primary: 1.0}) if primary else proposal  # without one all steps are alike
             least = min(recipe.steps, translator.steps(alone))
-        return work_of(recipe, self.context.rows, rounds, least)
+        return estimate_work(recipe, self.context.rows, rounds, least)
 
 
-def make_forecast(study: StudyFile, machines: Machines) -> Forecast:
-    """Where ``study`` stands, to go on with on ``machines``. Reads data, ledger and smoke test; trains nothing.
+def build_forecast(study: StudyFile, machines: Machines) -> Forecast:
+    """The basis of a plan for ``study`` on ``machines``. Reads data, ledger and smoke test; trains nothing.
 
     Raises ``StudyDataError``, ``ResourceError`` and ``LedgerDamaged``.
     """
     tasks, base = load_study_data(study)
-    events = read_events(study_folder(study) / "ledger")
+    events = read_events(locate_study(study) / "ledger")
     context, notes = StudyContext.from_data(study, tasks, base, Accounts(events)), []
     if drift := context.drift:  # the ledger is of another question than the study now asks
         differ = f"the study in {context.folder} differs in {', '.join(drift)}"
-        notes = [f"{differ}: `auxtune run` would refuse it, and this plan begins anew"]
+        notes = [f"{differ}: `auxtune run` would refuse it, and this plan starts from nothing"]
         context, events = replace(context, accounts=Accounts()), []
-    bare = _as_read_now(Forecast(context, allot(study.options.resources, machines), events))
+    bare = _apply_new_reading(Forecast(context, allot(study.options.resources, machines), events))
     throughput, measured, more = _measure_throughput(bare, machines.cluster)
     return replace(bare, throughput=throughput, measured=measured, notes=(*notes, *bare.notes, *more))
 
 
-def _as_read_now(ground: Forecast) -> Forecast:
-    """``ground`` with the answer that a session would confirm: one recorded in an older way is read anew."""
-    context = ground.context
+def _apply_new_reading(basis: Forecast) -> Forecast:
+    """``basis`` with the answer that a session would confirm: one that an older version recorded is read again."""
+    context = basis.context
     accounts = context.accounts
     if not context.is_searched or accounts.selected is None:
-        return ground
-    anew = find_new_reading(accounts, context.fold(ground.events), context.confirmation)
-    if anew is None or not anew.is_another:
-        return ground
-    accounts.selected = replace(accounts.selected, selection=anew.now, reading=anew.reading)
-    said = anew.describe(context.folder, accounts.trained, context.options.budget.trials)
-    return replace(ground, notes=(said,))
+        return basis
+    reading = find_new_reading(accounts, context.fold(basis.events), context.confirmation)
+    if reading is None or not reading.is_another:
+        return basis
+    accounts.selected = replace(accounts.selected, selection=reading.now, reading=reading.reading)
+    note = reading.describe(context.folder, accounts.trained, context.options.budget.trials)
+    return replace(basis, notes=(note,))
 
 
-def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
-    """The best source of estimates there is, what is said of it, and notes."""
-    throughput = _trial_throughput(ground)
+def _measure_throughput(basis: Forecast, cluster: bool) -> tuple[Throughput | None, dict[str, Any], list[str]]:
+    """The best source of estimates there is, its description as JSON, and notes."""
+    throughput = _measure_trials(basis)
     if measured := [*throughput.plain, *throughput.steered]:
         source = {"source": "trials", "trials": len(measured), "seconds_per_step": sum(measured) / len(measured)}
         return throughput, source, []
     if cluster:
         return None, {"source": None, "trials": 0, "seconds_per_step": None}, [CLUSTER_UNMEASURED]
-    smoked, notes = known_figures(ground.context.folder, true_of(ground.context, ground.slots))
+    smoked, notes = find_figures(basis.context.folder, describe_conditions(basis.context, basis.slots))
     figures = {name: task.figures for name, task in smoked.items() if task.figures is not None}
     if figures:
         seconds = {name: found.seconds_per_step for name, found in figures.items()}
@@ -110,13 +110,13 @@ def _measure_throughput(ground: Forecast, cluster: bool) -> tuple[Throughput | N
     return None, {"source": None, "trials": 0, "seconds_per_step": None}, notes or [NO_THROUGHPUT]
 
 
-def _trial_throughput(ground: Forecast) -> TrialThroughput:
+def _measure_trials(basis: Forecast) -> TrialThroughput:
     """Seconds per step of the finished trials that had as many CPUs and GPUs as trials get now."""
-    opened = [session.opened for session in ground.context.accounts.sessions]
+    opened = [session.opened for session in basis.context.accounts.sessions]
     sessions = {one.session for one in opened if one.fingerprint == opened[-1].fingerprint}
 
     def alike(trial: Trial) -> bool:
-        slots = ground.slots.of(trial.proposal)
+        slots = basis.slots.of(trial.proposal)
         return all(
             attempt.session in sessions and (attempt.cpus, attempt.gpus) == (slots.cpus, slots.gpus)
             for attempt in trial.attempts
@@ -124,9 +124,9 @@ def _trial_throughput(ground: Forecast) -> TrialThroughput:
 
     plain: list[float] = []
     steered: list[float] = []
-    for trial in ground.context.accounts.trials.values():
+    for trial in basis.context.accounts.trials.values():
         if trial.shows_throughput and alike(trial):
-            seconds = sum(cost.wall_seconds for cost in trial.costs) / ground.context.translator.steps(trial.proposal)
+            seconds = sum(cost.wall_seconds for cost in trial.costs) / basis.context.translator.steps(trial.proposal)
             (steered if trial.proposal.inner is not None else plain).append(seconds)
     return TrialThroughput(tuple(plain), tuple(steered))
 
@@ -160,7 +160,7 @@ def forecast_trials(fold: SelectorFold, accounts: Accounts, execute: Callable[[P
         if not isinstance(answer, Proposal):
             done = isinstance(answer, Done)
             return UpcomingTrials((*waiting, *asked), len(waiting), last=done, alike=done)
-        asked.append(as_recorded(execute(answer)))
+        asked.append(round_trip(execute(answer)))
         number = len(accounts.trials) + len(asked)  # no trial of the ledger has it
         fold.add(Proposed(id=number, time=0.0, proposal=asked[-1], phase="search", after=fold.after))
     return UpcomingTrials((*waiting, *asked), len(waiting), last=False, alike=True)
@@ -181,7 +181,7 @@ class ComparisonArm:
     known: bool
 
 
-def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
+def list_comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
     """All arms of confirm. ``searched``: the ledger's selection is the answer that would be confirmed.
 
     Of arms that ask for the same training, the first has it.
@@ -200,7 +200,7 @@ def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bo
             proposal
             for trainings in per_seed
             for proposal in trainings
-            if not certain or (not is_among(proposal, asked) and not _ended(confirmation.find(accounts, proposal)))
+            if not certain or (not is_among(proposal, asked) and not _has_ended(confirmation.find(accounts, proposal)))
         ]
         if certain:
             asked += missing
@@ -208,5 +208,5 @@ def comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bo
     return found
 
 
-def _ended(trial: Trial | None) -> bool:
+def _has_ended(trial: Trial | None) -> bool:
     return trial is not None and trial.told is not None

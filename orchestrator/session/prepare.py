@@ -1,4 +1,4 @@
-"""From a study file to everything a session needs: data on token ids, base weights, the question, the slots."""
+"""Prepares a study file for a session: data as token ids, base weights, the question, the slots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.planning.budget import Budget, check_budget, check_limits, check_prices
-from auxtune.orchestrator.planning.context import StudyContext, fewest_search_trials
+from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials
 from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
@@ -38,7 +38,7 @@ class Prepared:
     base: BaseEncoder
     budget: Budget
     machines: Machines
-    """What Ray may hand out, when the session began."""
+    """The resources that Ray may hand out, as the session began."""
     origins: Mapping[str, Mapping[str, str]]
     """Task -> held-out split -> the file it is, or was cut from."""
 
@@ -48,7 +48,7 @@ class Prepared:
         return self.budget.slots
 
     def measure_planner(self) -> MeasurePlanner:
-        """Where this study, which has begun a session, keeps and finds evidence."""
+        """The planner of what trials measure, once a session has begun."""
         context = self.context
         encoder = digest_of([self.base.digest, context.options.model.max_length])
         return MeasurePlanner(
@@ -73,7 +73,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
     check_limits(options, slots)
     loaded, base = load_study_data(study)
     context = StudyContext.from_data(study, loaded, base)
-    check_budget(options, fewest_search_trials(options, context.problem))
+    check_budget(options, count_fewest_trials(options, context.problem))
     return Prepared(
         context=context,
         tasks=encode_study_data(study, loaded),
@@ -87,7 +87,7 @@ def prepare(study: StudyFile, machines: Machines) -> Prepared:
 def open_ledger(
     prepared: Prepared, session: str, allow_drift: bool, reader: LedgerReader | None = None
 ) -> tuple[Ledger, Prepared]:
-    """Begin ``session`` in the study's ledger, which the study then knows of.
+    """Begin ``session`` in the study's ledger; returns it, and the study with the accounts of all its events.
 
     ``reader`` is of that ledger, if it was read before.
 
@@ -103,7 +103,7 @@ def open_ledger(
     if drift and not allow_drift:
         raise DriftError(
             f"{folder}: these differ from what the study was begun with: {', '.join(drift)}. Give the changed study "
-            "another name, or go on all the same with --allow-drift; finished trials stay as they are"
+            "another name, or resume it anyway with --allow-drift; finished trials stay as they are"
         )
     opened = Opened(
         session=session,

@@ -1,4 +1,4 @@
-"""Ray as a session sees it: where its trials run, and how Ray works through the agenda."""
+"""Connects a session to Ray: the machines of its trials, and the run of the agenda on them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.orchestrator.engine.loop import embedded_ray, run_tuner
+from auxtune.orchestrator.engine.loop import run_tuner, start_embedded_ray
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.machines import Machines, this_machine
+from auxtune.orchestrator.planning.machines import Machines, describe_this_machine
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Slots, resize_slots
-from auxtune.orchestrator.planning.translate import whole_steps
+from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.tracking.tracker import Tracker
@@ -32,9 +32,9 @@ class RayBackend:
     """A machine or a cluster, and a Ray on it."""
 
     machines: Callable[[], Machines]
-    """What there is, whenever it is asked."""
+    """The machines at the moment of the call."""
     ray: Callable[[], AbstractContextManager[None]]
-    """Within this context a Ray on the machines is connected."""
+    """A context within which Ray is connected."""
     node_time: Callable[[], NodeTime | None] = lambda: None
     """For how long nodes of a cluster have been up; ``None`` off a cluster."""
 
@@ -42,23 +42,23 @@ class RayBackend:
 @contextmanager
 def local_ray() -> Iterator[RayBackend]:
     """This machine, all of it; Ray is started only when there is something to train."""
-    machine = this_machine()
-    yield RayBackend(lambda: machine, lambda: embedded_ray(machine))
+    machine = describe_this_machine()
+    yield RayBackend(lambda: machine, lambda: start_embedded_ray(machine))
 
 
 @contextmanager
 def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
     """The cluster at ``address``, connected from now on: only so its nodes are seen. Raises ``ClusterError``."""
-    from auxtune.orchestrator.engine.cluster import Watched, connected_ray
+    from auxtune.orchestrator.engine.cluster import Watched, connect_ray
 
-    with connected_ray(address), Watched() as watched:
+    with connect_ray(address), Watched() as watched:
         signals.listen()  # Ray's core has taken SIGTERM for itself
         yield RayBackend(watched.machines, nullcontext, watched.node_time)
 
 
 @dataclass(frozen=True)
 class RaySearch:
-    """Lets Ray work through the agenda of one session, until it is through or a signal comes."""
+    """Lets Ray work through the agenda of one session until it is empty or a signal comes."""
 
     prepared: Prepared
     agenda: Agenda
@@ -72,7 +72,7 @@ class RaySearch:
         """Start or join Ray, and train. Raises what the agenda raised, and ``HangError``."""
         with self.signals.held(), self.backend.ray():
             self.signals.listen()
-            # These import Ray, whose settings must be in the environment before.
+            # Imported here, for they import Ray, whose settings must be in the environment first.
             from auxtune.orchestrator.engine.search import LedgerSearcher
             from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
 
@@ -97,21 +97,21 @@ class RaySearch:
         self.signals.end_loop()
 
     def _slots(self) -> Slots:
-        """What there is for trials now."""
+        """The resources for trials at this moment."""
         return resize_slots(self.prepared.slots, self.prepared.context.options.resources, self.backend.machines())
 
     def _assign(self, trial: Trial) -> Assignment:
-        """What a worker is handed for the attempt at ``trial`` that was recorded last."""
+        """The worker's assignment for the last recorded attempt at ``trial``."""
         from auxtune.orchestrator.engine.trainable import Assignment
 
         context, attempt = self.prepared.context, trial.attempts[-1]
-        former, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
+        previous, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
         return Assignment(
             trial=trial.id,
             attempt=attempt.number,
             recipe=context.translator.recipe(trial.proposal, trial.phase),
-            folder=attempt_folder(context.folder, trial.id, attempt.number),
-            checkpoint=attempt_folder(context.folder, trial.id, former) / "checkpoint" if former else None,
+            folder=locate_attempt(context.folder, trial.id, attempt.number),
+            checkpoint=locate_attempt(context.folder, trial.id, previous) / "checkpoint" if previous else None,
             start=self.agenda.start_of(trial),
             judged=self.agenda.may_stop(trial),
             cpus=given.cpus,
@@ -124,17 +124,17 @@ class RaySearch:
         )
 
     def _make_scheduler(self) -> Any:
-        """What hands trials to workers, and stops trials early if the study asks for it."""
-        from auxtune.orchestrator.engine.stopping import EarlyStopping, OwnActors
+        """Ray's scheduler; it stops trials early if the study asks for it."""
+        from auxtune.orchestrator.engine.search import EarlyStopping, OwnActors
 
         training = self.prepared.context.options.training
         if training.early_stopping is None:
             return OwnActors()
-        steps = whole_steps(training, self.prepared.context.problem)
+        steps = count_whole_steps(training, self.prepared.context.problem)
         grace = min(training.evaluate_every, steps)
         return EarlyStopping(grace, steps, self.agenda.record, self.agenda.accounts.judged)
 
 
 def _open_scratch(folder: StoredPath) -> AbstractContextManager[Path]:
-    """A folder of this machine for what Tune writes and no one reads: the study's own, if that is here."""
+    """A folder of this machine for Tune's own files, which are never read: the study's, if it is on this machine."""
     return store_of(folder).open_working_folder(folder / "tune", "auxtune-tune-")

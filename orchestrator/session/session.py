@@ -19,22 +19,22 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.markdown import write_note
 from auxtune.orchestrator.report.page import FIGURES, draw_figures
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
-from auxtune.orchestrator.session.signals import StopSignals
+from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.address import is_local
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.study_file.paths import study_folder, tracking_uri
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_words import Ending, Reason
-from auxtune.orchestrator.tracking.tracker import Tracker, mirrored
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.tracking.tracker import Tracker, describe_study
+from auxtune.orchestrator.typed import quote_path
 
 PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
@@ -74,14 +74,14 @@ def run_session(
     and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
     from there.
     """
-    tracking_uri(study)  # what is wrong with it is said before anything is begun
+    resolve_tracking_uri(study)  # raises before anything is begun
     with Session.open(study, listener, allow_drift, address, reader) as session:
         session.run()
     return session.result()
 
 
 class Session:
-    """A session whose ledger is open; ``run`` it once, and then ask for its ``result``."""
+    """A session with an open ledger; ``run`` it once, then ask for its ``result``."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Session:
         context = prepared.context
         self._key, self._prepared, self._context = key, prepared, context
         self._ledger, self._backend, self._signals, self._listener = ledger, backend, signals, listener
-        self._tracker = Tracker(mirrored(context), list(ledger.events))
+        self._tracker = Tracker(describe_study(context), list(ledger.events))
         self._agenda: Agenda | None = None
         self._reason: Reason = "failed"
         self._answer: Answer | None = None
@@ -114,11 +114,11 @@ class Session:
         address: str | None,
         reader: LedgerReader | None,
     ) -> Iterator[Session]:
-        """Take the study, read its data and begin a session in its ledger; within the context nobody else has it.
+        """Take the study, read its data and begin a session in its ledger; within the context no other process has it.
 
         Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError`` and whatever ``prepare`` raises.
         """
-        folder, key = study_folder(study), uuid.uuid4().hex[:12]
+        folder, key = locate_study(study), uuid.uuid4().hex[:12]
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             signals = stack.enter_context(StopSignals())
@@ -126,7 +126,9 @@ class Session:
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
             ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
-            stack.enter_context(survive_silence())  # not before: what cannot be reached at all is said at once
+            stack.enter_context(
+                survive_silence()
+            )  # not earlier: a store that cannot be reached at all is an error at once
             (folder / "study.yaml").write_text(study.text, encoding="utf-8")
             yield cls(key, prepared, ledger, backend, signals, listener)
 
@@ -140,14 +142,14 @@ class Session:
         except Locked:
             self._tracker.abandon()  # the runs are the other driver's now
             raise
-        except KeyboardInterrupt:  # at a moment when it could be obeyed at once
+        except KeyboardInterrupt:  # raised only where it can be obeyed at once
             self._reason = "done" if self._reason == "done" else "interrupted"
-            ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
-            close(self._ledger, self._tracker, self._reason, ending, patience=0.0)
+            ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
+            close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
-                ending = ending_of("failed", self._context.folder, None, None)
-                close(self._ledger, self._tracker, "failed", ending, PATIENCE)
+                ending = build_ending("failed", self._context.folder, None, None)
+                close_session(self._ledger, self._tracker, "failed", ending, PATIENCE)
             raise
 
     def search(self) -> Agenda:
@@ -163,7 +165,7 @@ class Session:
         return agenda
 
     def answer(self, agenda: Agenda) -> None:
-        """Write the answer and its page where the study has come to one; else keep none that is not one."""
+        """Write the answer and its page if the study is done; after a failure delete one that is none."""
         context, folder = self._context, self._context.folder
         if self._reason == "done":
             metrics = {name: task.metrics[0] for name, task in self._prepared.tasks.items()}
@@ -176,19 +178,19 @@ class Session:
             )
         elif self._reason == "failed":
             discard_answer(folder, agenda.failed_part)
-            self._failure = failure_of(agenda, folder)
+            self._failure = describe_failure(agenda, folder)
 
     def close(self, agenda: Agenda) -> None:
         """Bring MLflow up to date and write the session's last events."""
-        ending = ending_of(self._reason, self._context.folder, self._answer, self._page)
+        ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
         message = self._failure or None
-        for event in close(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
+        for event in close_session(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
             agenda.accounts.add(event)
 
     def result(self) -> Result:
         """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
         folder = self._context.folder
-        resume = f"`auxtune resume {typed(folder)}` goes on from here"
+        resume = f"`auxtune resume {quote_path(folder)}` continues from here"
         if self._reason == "interrupted":
             raise Interrupted(f"Interrupted; {resume}.")
         if self._reason == "failed" or self._agenda is None or self._answer is None:
@@ -203,8 +205,8 @@ class Session:
         self._listener(event)
 
 
-def ending_of(reason: Reason, folder: StoredPath, answer: Answer | None, page: Page | None) -> Ending:
-    """What MLflow keeps of the study, once it has ended for a ``reason``."""
+def build_ending(reason: Reason, folder: StoredPath, answer: Answer | None, page: Page | None) -> Ending:
+    """The files, note and figures that MLflow keeps of a study that ended for a ``reason``."""
     if answer is None:
         return Ending(reason, files=(folder / "study.yaml",))
     files = [path for name in ("study.yaml", "selection.json", FILE) if (path := folder / name).exists()]
@@ -217,10 +219,10 @@ def ending_of(reason: Reason, folder: StoredPath, answer: Answer | None, page: P
         return Ending(reason, answer, write_note(None, answer, folder), files)
 
 
-def close(
+def close_session(
     ledger: Ledger, tracker: Tracker, reason: Reason, ending: Ending, patience: float, message: str | None = None
 ) -> list[Tracked]:
-    """End the mirror and the session, with a ``message`` for whoever looks later.
+    """End the mirror and the session, with a ``message`` for later readers.
 
     Returns the runs that were made last, which are still noted.
     """
@@ -232,8 +234,8 @@ def close(
     return made
 
 
-def failure_of(agenda: Agenda, folder: StoredPath) -> str:
-    """Why a study cannot go on, up to what is to be done."""
+def describe_failure(agenda: Agenda, folder: StoredPath) -> str:
+    """Why a study cannot continue, up to the remedy."""
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
     if part is None and not agenda.failing:
@@ -243,17 +245,17 @@ def failure_of(agenda: Agenda, folder: StoredPath) -> str:
     last = failed[-1]
     what = f"{len(failed)} of {len(trials)} trials failed, the last ones in a row"
     if part == "search" and not agenda.failing:
-        what = f"There is no answer: nothing came of the search, {_each(agenda.accounts.of_selector)} failed"
+        what = f"There is no answer: nothing came of the search, {_count_all(agenda.accounts.of_selector)} failed"
     elif part == "confirm":
         what = "There is no answer: every training that was to confirm the selection failed"
     return (
         f"{what}. Trial {last.id} said: {last.told.message if last.told else 'nothing'} (log: "
-        f"{attempt_folder(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
+        f"{locate_attempt(folder, last.id, len(last.attempts)) / 'log.txt'}). When it is mended, "
     )
 
 
 def discard_answer(folder: StoredPath, part: FailedPart | None) -> None:
-    """Delete an answer that a former version took from what failed altogether in ``part``, and its page.
+    """Delete an answer that an earlier version took from a ``part`` that failed altogether, and its page.
 
     What an earlier budget had confirmed stays.
     """
@@ -261,12 +263,12 @@ def discard_answer(folder: StoredPath, part: FailedPart | None) -> None:
         return
     try:
         answer = read_answer(folder)
-    except AuxtuneError:  # of no use to anybody either
+    except AuxtuneError:  # unreadable, so it misleads no one
         return
     if answer is not None and (part == "search" or not answer.report):
         for name in ("selection.json", FILE):
             (folder / name).unlink(missing_ok=True)
 
 
-def _each(trials: Sequence[Trial]) -> str:
+def _count_all(trials: Sequence[Trial]) -> str:
     return "its one trial" if len(trials) == 1 else f"all of its {len(trials)} trials"

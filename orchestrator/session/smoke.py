@@ -1,8 +1,8 @@
 """The smoke test of a study: each task trained alone for a few steps, in this process and without Ray.
 
-``smoke.json`` in the study's folder keeps how long parts of each task's training took, and of what that is true.
-Figures of another model, data, device or machine say nothing, so whoever reads them compares ``true_of`` first. The
-file is a convenience: the next smoke test writes it again, and a study runs without it.
+``smoke.json`` in the study's folder keeps how long each part of a task's training took, and under which conditions.
+Figures of another model, data, device or machine say nothing, so readers compare the conditions first. The file is a
+convenience: the next smoke test writes it again, and a study runs without it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.machines import this_machine
+from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.study_file.paths import model_options, study_folder, tokens_folder
+from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
@@ -49,28 +49,28 @@ def run_smoke(
     ``listener`` hears of each task when it is done. Raises ``ResourceError`` where no trial fits this machine, and
     ``AuxtuneError`` where the study's folder cannot be written.
     """
-    slots, folder = allot(study.options.resources, this_machine()), study_folder(study)
+    slots, folder = allot(study.options.resources, describe_this_machine()), locate_study(study)
     smoked: dict[str, SmokedTask] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # On the study's own disk, so that the checkpoint is tried where checkpoints will be.
         with store_of(folder).open_draft(folder, f".smoke-{uuid4().hex}") as scratch:
             for name, task in tasks.items():
-                smoked[name] = _smoked(study, task, base, slots, scratch / name)
+                smoked[name] = _try_task(study, task, base, slots, scratch / name)
                 listener(name, smoked[name])
-        record = SmokeRecord(true_of(StudyContext.from_data(study, tasks, base), slots), smoked)
+        record = SmokeRecord(describe_conditions(StudyContext.from_data(study, tasks, base), slots), smoked)
         write_smoke(folder, record)
     except OSError as error:
         raise AuxtuneError(f"{folder}: cannot be written: {error.strerror or error}; change `storage`") from error
     return record
 
 
-def known_figures(folder: StoredPath, now: Mapping[str, str]) -> tuple[Mapping[str, SmokedTask], list[str]]:
+def find_figures(folder: StoredPath, now: Mapping[str, str]) -> tuple[Mapping[str, SmokedTask], list[str]]:
     """The tasks of the last smoke test in ``folder``, if it is true of ``now``, and what is to be said of it."""
     try:
         record = read_smoke(folder)
     except DamagedSmokeError as error:
-        return {}, [f"{error}; ignored, `auxtune validate --smoke` writes it anew"]
+        return {}, [f"{error}; ignored, `auxtune validate --smoke` writes it again"]
     if record is None:
         return {}, []
     if stale := record.differs_in(now):
@@ -82,8 +82,8 @@ def known_figures(folder: StoredPath, now: Mapping[str, str]) -> tuple[Mapping[s
     ]
 
 
-def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
-    """What a smoke test's figures depend on: key -> its digest or name."""
+def describe_conditions(context: StudyContext, slots: Slots) -> dict[str, str]:
+    """The conditions of a smoke test's figures: key -> its digest or name."""
     return {
         **{key: digest for key, digest in context.fingerprint.items() if key == "model" or key.startswith("tasks.")},
         "training": digest_of(context.options.training.model_dump(mode="json", include=_TIMED)),
@@ -95,16 +95,16 @@ def true_of(context: StudyContext, slots: Slots) -> dict[str, str]:
     }
 
 
-def _smoked(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
+def _try_task(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scratch: Path) -> SmokedTask:
     try:
-        encoded = encode_tasks({task.name: task}, model_options(study), tokens_folder(study))[task.name]
-        recipe = _recipe(study, task, base)
+        encoded = encode_tasks({task.name: task}, resolve_model(study), locate_tokens(study))[task.name]
+        recipe = _build_recipe(study, task, base)
         return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
-    except Exception as error:  # whatever it is, the other tasks are tried too
+    except Exception as error:  # of any kind: the other tasks are tried too
         return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 
 
-def _recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
+def _build_recipe(study: StudyFile, task: Task, base: BaseEncoder) -> Recipe:
     """The study's recipe as if ``task`` were the primary, alone."""
     context = StudyContext.from_data(study, {task.name: task}, base)
     translator = replace(context, problem=replace(context.problem, primary=task.name)).translator
@@ -160,11 +160,11 @@ def read_smoke(folder: StoredPath) -> SmokeRecord | None:
     except (OSError, ValidationError) as error:
         reason = f"{error.error_count()} mistakes" if isinstance(error, ValidationError) else error.strerror
         raise DamagedSmokeError(f"{path}: not a readable smoke test ({reason})") from error
-    if wrong := [name for name, task in record.tasks.items() if task.figures and not _possible(task.figures)]:
+    if wrong := [name for name, task in record.tasks.items() if task.figures and not _is_possible(task.figures)]:
         raise DamagedSmokeError(f"{path}: not a readable smoke test (impossible figures of {', '.join(wrong)})")
     return record
 
 
-def _possible(figures: SmokeFigures) -> bool:
+def _is_possible(figures: SmokeFigures) -> bool:
     seconds = (figures.fastest, figures.seconds_per_step, figures.slowest, figures.seconds_per_evaluation)
     return all(isfinite(value) and value > 0 for value in seconds) and figures.evaluated_rows > 0

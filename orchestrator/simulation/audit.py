@@ -15,33 +15,33 @@ from scipy.stats import spearmanr
 from auxtune.orchestrator.tables.groups import GroupsTable
 from auxtune.orchestrator.tables.mixtures import MixturesTable
 from auxtune.orchestrator.tables.reading import Table
-from auxtune.orchestrator.tables.rows import mean_over_seeds
+from auxtune.orchestrator.tables.rows import average_over_seeds
 from auxtune.orchestrator.tables.transfers import TransferTable
 
 _COPIED, _ONE_VALUE, _WEAK = 0.5, 0.5, 0.2
 
 
-def audit(table: Table) -> list[str]:
+def audit_table(table: Table) -> list[str]:
     """A line for each thing to be wary of; empty for a table that can tell selectors apart."""
     match table:
         case GroupsTable():
-            return list(_groups(table))
+            return list(_audit_groups(table))
         case TransferTable():
-            return list(_transfer(table))
+            return list(_audit_transfer(table))
         case MixturesTable():
-            return list(_mixtures(table))
+            return list(_audit_mixtures(table))
 
 
-def _groups(table: GroupsTable) -> Iterator[str]:
+def _audit_groups(table: GroupsTable) -> Iterator[str]:
     means = {split: table.mean(split) for split in table.values}
     for column, task in enumerate(table.header.tasks):
         if task not in table.targets:
             continue
         each = {split: mean[:, column] for split, mean in means.items()}
         for split in ("validation", "test"):
-            yield from _one_value(f"{task} on {split}", each[split])
-        yield from _copies(task, each)
-        yield from _weak(task, each["validation"], each["test"], "test")
+            yield from _find_constant(f"{task} on {split}", each[split])
+        yield from _find_copies(task, each)
+        yield from _find_weak_correlation(task, each["validation"], each["test"], "test")
     lacking = [
         "+".join(network.tasks)
         for place, network in enumerate(table.networks)
@@ -57,23 +57,25 @@ def _groups(table: GroupsTable) -> Iterator[str]:
         yield f"{len(lacking)} groups lack a value of a member on a split ({shown}): they cannot serve that member"
 
 
-def _transfer(table: TransferTable) -> Iterator[str]:
+def _audit_transfer(table: TransferTable) -> Iterator[str]:
     for task in table.targets:
-        yield from _one_value(task, table.mean[1:, table.header.tasks.index(task)])
+        yield from _find_constant(task, table.mean[1:, table.header.tasks.index(task)])
     if len(table.seeds) > 1:
-        one, other = (mean_over_seeds(table.values[1:, :, start::2]) for start in (0, 1))
+        one, other = (average_over_seeds(table.values[1:, :, start::2]) for start in (0, 1))
         for column, task in enumerate(table.header.tasks):
             if task in table.targets:
-                yield from _weak(task, one[:, column], other[:, column], "the other half", "one half of the seeds")
+                yield from _find_weak_correlation(
+                    task, one[:, column], other[:, column], "the other half", "one half of the seeds"
+                )
 
 
-def _mixtures(table: MixturesTable) -> Iterator[str]:
+def _audit_mixtures(table: MixturesTable) -> Iterator[str]:
     for column, task in enumerate(table.header.tasks):
         if np.ptp(np.concatenate([shares[:, column] for shares in table.weights.values()])) == 0:
             yield f"w:{task} is the same in every row: nothing can be learnt of it"
     for column, target in enumerate(table.targets):
         for split in ("train", "test"):
-            yield from _one_value(f"{target} on {split}", table.values[split][:, column])
+            yield from _find_constant(f"{target} on {split}", table.values[split][:, column])
     places = {row.tobytes(): place for place, row in enumerate(table.weights["test"])}
     for split, weights in table.weights.items():
         pairs = [(places[row.tobytes()], place) for place, row in enumerate(weights) if row.tobytes() in places]
@@ -84,11 +86,11 @@ def _mixtures(table: MixturesTable) -> Iterator[str]:
         here, there = (list(side) for side in zip(*pairs, strict=True))
         for column, target in enumerate(table.targets):
             one, other = table.values["test"][here, column], table.values[split][there, column]
-            yield from _copies(target, {"test": one, split: other})
-            yield from _weak(target, one, other, split, "test")
+            yield from _find_copies(target, {"test": one, split: other})
+            yield from _find_weak_correlation(target, one, other, split, "test")
 
 
-def _one_value(target: str, values: np.ndarray) -> Iterator[str]:
+def _find_constant(target: str, values: np.ndarray) -> Iterator[str]:
     known = values[np.isfinite(values)]
     found, counts = np.unique(known, return_counts=True)
     if len(known) > 1 and counts.max() > _ONE_VALUE * len(known):
@@ -96,11 +98,11 @@ def _one_value(target: str, values: np.ndarray) -> Iterator[str]:
         yield f"{target}: {counts.max()} of {len(known)} values are {value:g}: there is little to choose between"
 
 
-def _copies(target: str, splits: dict[str, np.ndarray]) -> Iterator[str]:
+def _find_copies(target: str, splits: dict[str, np.ndarray]) -> Iterator[str]:
     names = list(splits)
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
-            share = copied(splits[first], splits[second])
+            share = measure_copied_share(splits[first], splits[second])
             if share > _COPIED:
                 yield (
                     f"{target}: {second} is {first} on another scale in {share:.0%} of the rows (an affine copy): "
@@ -108,8 +110,10 @@ def _copies(target: str, splits: dict[str, np.ndarray]) -> Iterator[str]:
                 )
 
 
-def _weak(target: str, chosen_on: np.ndarray, judged_on: np.ndarray, to: str, of: str = "validation") -> Iterator[str]:
-    correlation = rank_correlation(chosen_on, judged_on)
+def _find_weak_correlation(
+    target: str, chosen_on: np.ndarray, judged_on: np.ndarray, to: str, of: str = "validation"
+) -> Iterator[str]:
+    correlation = correlate_ranks(chosen_on, judged_on)
     if correlation is not None and correlation < _WEAK:
         yield f"{target}: {of} and {to} hardly agree (Spearman {correlation:.2f}): choosing well cannot show"
 
@@ -117,7 +121,7 @@ def _weak(target: str, chosen_on: np.ndarray, judged_on: np.ndarray, to: str, of
 _FEWEST, _MANY, _LINES, _TOLERANCE = 4, 8, 300, 1e-3
 
 
-def copied(first: np.ndarray, second: np.ndarray) -> float:
+def measure_copied_share(first: np.ndarray, second: np.ndarray) -> float:
     """The largest share of points, (points,) each, on one line, to a thousandth of the spread; 0 for fewer than 4.
 
     Of fewer than 8 all must be on it, or it is 0: two points always are.
@@ -138,7 +142,7 @@ def copied(first: np.ndarray, second: np.ndarray) -> float:
     return best if len(x) >= _MANY or best == 1 else 0.0
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+def correlate_ranks(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's coefficient of the points known of both; ``None`` for fewer than 3, or where one is constant."""
     known = np.isfinite(first) & np.isfinite(second)
     x, y = first[known], second[known]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.audit import rank_correlation
+from auxtune.orchestrator.simulation.audit import correlate_ranks
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
@@ -34,26 +34,26 @@ class Quality:
     regret: float | None = None
 
 
-def judge(replayed: Replayed, recording: Recording, split: str = "test", bounded: bool = True) -> Quality:
+def judge_answer(replayed: Replayed, recording: Recording, split: str = "test", bounded: bool = True) -> Quality:
     """The quality of a search's answer on ``split``.
 
     Groups that would cost more to serve than was asked are no answer, unless not ``bounded``: a control may.
     """
     if isinstance(recording, RecordedGroups):
         if recording.target is None:
-            return _groups(replayed, recording, split, bounded)
-        return _subset(replayed, recording, split)
+            return _judge_groups(replayed, recording, split, bounded)
+        return _judge_subset(replayed, recording, split)
     if isinstance(recording, RecordedTransfers):
-        return _ranking(replayed.selection, recording)
+        return _judge_ranking(replayed.selection, recording)
     assert isinstance(recording, RecordedMixtures)
-    return _mixture(replayed, recording, split)
+    return _judge_mixture(replayed, recording, split)
 
 
-def _groups(replayed: Replayed, recording: RecordedGroups, split: str, bounded: bool) -> Quality:
+def _judge_groups(replayed: Replayed, recording: RecordedGroups, split: str, bounded: bool) -> Quality:
     """Every task by the chosen network that is best for it on validation, judged on ``split``."""
     table, sign = recording.table, recording.table.header.sign
     chosen_on, judged_on = sign * table.mean("validation"), sign * table.mean(split)
-    spearman = _group_correlation(replayed, recording, split)
+    spearman = _correlate_groups(replayed, recording, split)
     groups = replayed.selection.groups or ({"tasks": list(replayed.selection.tasks)},)
     opened = [table.place(group["tasks"], group.get("network", "")) for group in groups]
     if None in opened:
@@ -73,7 +73,7 @@ def _groups(replayed: Replayed, recording: RecordedGroups, split: str, bounded: 
     return Quality(sign * total, sign * total / len(serving), spearman=spearman, regret=max(0.0, most - total))
 
 
-def _group_correlation(replayed: Replayed, recording: RecordedGroups, split: str) -> float | None:
+def _correlate_groups(replayed: Replayed, recording: RecordedGroups, split: str) -> float | None:
     """Spearman of predicted and true scores of groups that were not trained.
 
     A group's score is the mean over members of how much it is better than the member's mean over all such groups: else
@@ -91,10 +91,10 @@ def _group_correlation(replayed: Replayed, recording: RecordedGroups, split: str
     expected = np.array([[each.get(task, np.nan) for task in table.header.tasks] for each in predicted], dtype=float)
     truth = np.where(np.isfinite(expected), table.header.sign * table.mean(split)[places], np.nan)
     expected = np.where(np.isfinite(truth), expected, np.nan)
-    return rank_correlation(_beyond_tasks(expected), _beyond_tasks(truth))
+    return correlate_ranks(_centre_tasks(expected), _centre_tasks(truth))
 
 
-def _beyond_tasks(scores: np.ndarray) -> np.ndarray:
+def _centre_tasks(scores: np.ndarray) -> np.ndarray:
     """Rows' means after each column's mean is taken away; ``nan`` where nothing is known."""
     known = np.isfinite(scores)
     filled = np.where(known, scores, 0.0)
@@ -104,7 +104,7 @@ def _beyond_tasks(scores: np.ndarray) -> np.ndarray:
     return means
 
 
-def _subset(replayed: Replayed, recording: RecordedGroups, split: str) -> Quality:
+def _judge_subset(replayed: Replayed, recording: RecordedGroups, split: str) -> Quality:
     """The target's value in the chosen subset, against the best of all that hold it."""
     table = recording.table
     column = table.header.tasks.index(str(recording.target))
@@ -119,7 +119,7 @@ def _subset(replayed: Replayed, recording: RecordedGroups, split: str) -> Qualit
     return Quality(mean_test=table.header.sign * value, regret=float(np.nanmax(values)) - value)
 
 
-def _ranking(selection: Selection, recording: RecordedTransfers) -> Quality:
+def _judge_ranking(selection: Selection, recording: RecordedTransfers) -> Quality:
     """How well the sources are ordered for the target; tasks of a subset come first, in any order."""
     table, sources = recording.table, recording.sources
     column = table.header.tasks.index(str(recording.target))
@@ -135,7 +135,7 @@ def _ranking(selection: Selection, recording: RecordedTransfers) -> Quality:
     return Quality(ndcg=compute_ndcg(predicted, truth), regret_at_1=at[1], regret_at_3=at[3], regret_at_5=at[5])
 
 
-def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Quality:
+def _judge_mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Quality:
     """The recorded mixture that the selector would choose of those on ``split``.
 
     That is the one it expects most of, where it can say and does not fall back to equal shares of all tasks; else the
@@ -146,19 +146,21 @@ def _mixture(replayed: Replayed, recording: RecordedMixtures, split: str) -> Qua
     known = np.flatnonzero(np.isfinite(values)).tolist()
     if not known:
         return Quality()
-    expected = _expected(replayed, recording, split, known)
+    expected = _predict_mixtures(replayed, recording, split, known)
     asked = recording.shares(Proposal(replayed.selection.tasks, replayed.selection.weights))
     if expected is not None and not np.allclose(asked, asked.mean()):
         row = known[int(expected.argmax())]
     else:
         row = known[int(np.abs(table.weights[split][known] - asked).sum(axis=1).argmin())]
-    spearman = None if expected is None else rank_correlation(expected, values[known])
+    spearman = None if expected is None else correlate_ranks(expected, values[known])
     return Quality(
         mean_test=float(sign * values[row]), spearman=spearman, regret=float(values[known].max() - values[row])
     )
 
 
-def _expected(replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]) -> np.ndarray | None:
+def _predict_mixtures(
+    replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]
+) -> np.ndarray | None:
     """What the selector expects of recorded mixtures, (rows,); ``None`` where it expects nothing."""
     mixtures = [recording.weights_of(split, row) for row in rows]
     predicted = replayed.fold.predict([Proposal(tuple(weights), weights) for weights in mixtures])

@@ -41,13 +41,13 @@ class Served:
         return longest + sum(max(0.0, each - training) for each in others)
 
 
-def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Proposal, seed: int) -> Served:
+def serve_evidence(affinities: Affinities | None, tasks: Sequence[str], proposal: Proposal, seed: int) -> Served:
     """What ``proposal`` measures. Raises ``TableError`` where it was not recorded, saying what is missing."""
     arrays: dict[str, Mapping[str, np.ndarray]] = {}
     seconds: list[float] = []
     for measure in proposal.measure:
         found = affinities.values if affinities is not None else {}
-        methods = _methods(measure, found)
+        methods = _choose_methods(measure, found)
         if methods is None:
             raise TableError(f"the probe {measure.probe} cannot be simulated: a recorded table holds pairs, not arrays")
         if not any(method in found for method in methods):
@@ -56,7 +56,7 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
                 f"the probe {measure.probe} needs affinity.csv with the method {' or '.join(methods)}; this table {has}"
             )
         assert affinities is not None
-        numbers = {method: seed_of(affinities.values[method], seed) for method in methods if method in found}
+        numbers = {method: choose_seed(affinities.values[method], seed) for method in methods if method in found}
         known = {method: affinities.values[method][number] for method, number in numbers.items()}
         own = list(tasks).index(proposal.tasks[0]) if measure.probe in OF_SINGLE_RUNS else slice(None)
         took = {method: affinities.seconds[method][number][own] for method, number in numbers.items()}
@@ -65,12 +65,12 @@ def measured(affinities: Affinities | None, tasks: Sequence[str], proposal: Prop
         if measure.probe in OF_SINGLE_RUNS:
             arrays[measure.probe] = record_likenesses(tasks, {method: values[own] for method, values in known.items()})
         else:
-            seeds = {method: _recorded(affinities.values[method]) for method in known}
-            arrays[measure.probe] = _lookahead(tasks, known, seeds, methods[0])
+            seeds = {method: _select_recorded(affinities.values[method]) for method in known}
+            arrays[measure.probe] = _build_lookahead(tasks, known, seeds, methods[0])
     return Served(arrays, seconds if seconds and np.isfinite(seconds).all() else None)
 
 
-def seed_of(values: np.ndarray, seed: int) -> int:
+def choose_seed(values: np.ndarray, seed: int) -> int:
     """Which of the recorded seeds, (seeds, …), a run with ``seed`` stands for: one that has values."""
     known = np.flatnonzero(_has_values(values))
     return int(known[seed % len(known)]) if len(known) else 0
@@ -82,13 +82,13 @@ def _has_values(values: np.ndarray) -> np.ndarray:
     return known
 
 
-def _recorded(values: np.ndarray) -> np.ndarray:
+def _select_recorded(values: np.ndarray) -> np.ndarray:
     """The tables, (seeds, tasks, tasks), of the seeds that have values."""
     recorded: np.ndarray = values[_has_values(values)]
     return recorded
 
 
-def _methods(measure: Measure, found: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:
+def _choose_methods(measure: Measure, found: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:
     if measure.probe == "lookahead":
         orders = _LOOKAHEAD[str(measure.options.get("order", "exact"))]
         known = [method for method in orders if method in found]
@@ -96,7 +96,7 @@ def _methods(measure: Measure, found: Mapping[str, np.ndarray]) -> tuple[str, ..
     return OF_SINGLE_RUNS.get(measure.probe)
 
 
-def _lookahead(
+def _build_lookahead(
     tasks: Sequence[str], known: Mapping[str, np.ndarray], seeds: Mapping[str, np.ndarray], method: str
 ) -> Mapping[str, np.ndarray]:
     """A joint run's arrays; of one seed alone there is nothing to compare, so that its agreement is not known."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.recorded_evidence import seed_of
-from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording, equal_shares
+from auxtune.orchestrator.simulation.recorded_evidence import choose_seed
+from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording, has_equal_shares
 from auxtune.orchestrator.tables.groups import GroupsTable
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
@@ -45,7 +45,7 @@ class RecordedGroups(Recording):
 
     def train(self, proposal: Proposal) -> Ended:
         """The recorded training of just these tasks."""
-        if not equal_shares(proposal):
+        if not has_equal_shares(proposal):
             return self.failed(f"{NOT_RECORDED}: groups are recorded in equal shares only", proposal)
         place = self.table.place(proposal.tasks, proposal.network)
         if place is None:
@@ -53,7 +53,7 @@ class RecordedGroups(Recording):
         split = "validation" if proposal.portion == 1 else "early"
         if split not in self.table.values:
             raise TableError(f"{self.table.path}: a part of a training needs rows of the split early, found none")
-        seed = seed_of(np.moveaxis(self.table.values[split][place], -1, 0), proposal.seed)
+        seed = choose_seed(np.moveaxis(self.table.values[split][place], -1, 0), proposal.seed)
         values = self.table.header.sign * self.table.values[split][place, :, seed]
         each = {task: values[self.table.header.tasks.index(task)] for task in proposal.tasks}
         counted = [each[self.target]] if self.target in each else list(each.values())

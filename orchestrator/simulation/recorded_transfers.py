@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.recorded_evidence import seed_of
+from auxtune.orchestrator.simulation.recorded_evidence import choose_seed
 from auxtune.orchestrator.simulation.recording import NOT_RECORDED, Ended, Recording
 from auxtune.orchestrator.tables.transfers import TransferTable
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
@@ -44,7 +44,7 @@ class RecordedTransfers(Recording):
             self.table.sources.index(sources[0] if sources else None),
             self.table.header.tasks.index(self.target),
         )
-        place = (*pair, seed_of(self.table.values[pair], proposal.seed))
+        place = (*pair, choose_seed(self.table.values[pair], proposal.seed))
         value = self.table.values[place]
         if not np.isfinite(value):
             return self.failed(f"{NOT_RECORDED}: {'+'.join(proposal.tasks)}", proposal)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auxtune.orchestrator.simulation.recorded_evidence import measured
+from auxtune.orchestrator.simulation.recorded_evidence import serve_evidence
 from auxtune.orchestrator.tables.reading import Recorded
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
@@ -71,7 +71,7 @@ class Recording(ABC):
         if proposal.shuffled is not None:
             return Ended(Outcome(None, why=f"{NOT_RECORDED}: a twin with shuffled labels"), ended.seconds)
         table = self.recorded
-        served = measured(table.affinities, self.header_tasks, proposal, proposal.seed)
+        served = serve_evidence(table.affinities, self.header_tasks, proposal, proposal.seed)
         keys = {probe: f"{number}/{probe}" for probe in served.arrays}
         self.evidence.update({keys[probe]: arrays for probe, arrays in served.arrays.items()})
         outcome = Outcome(ended.outcome.score, ended.outcome.metrics, evidence=keys)
@@ -96,7 +96,7 @@ class Recording(ABC):
         """Mean seconds per member task; 1 without recorded times."""
 
 
-def equal_shares(proposal: Proposal) -> bool:
+def has_equal_shares(proposal: Proposal) -> bool:
     """Whether a proposal is a subset in equal shares, the only kind that groups are recorded for."""
     shares = list((proposal.weights or {}).values())
     return not shares or bool(np.allclose(shares, shares[0]))

@@ -57,7 +57,7 @@ def replay(
     """
     problem = recording.problem(seed)
     fold, accounts = SelectorFold(selector, problem, recording.evidence), Accounts()
-    accounts.add(_opened(problem))
+    accounts.add(_open_session(problem))
     clock, spent, running, waiting = 0.0, 0.0, list[tuple[float, int, Ended]](), False
     while True:
         while (
@@ -74,7 +74,7 @@ def replay(
                 waiting = True
                 break
             number = len(accounts.trials)
-            ended = _train(recording, asked, clock, fold, accounts)
+            ended = _train_next(recording, asked, clock, fold, accounts)
             spent += ended.seconds
             heapq.heappush(running, (clock + ended.seconds, number, ended))
         if not running:
@@ -87,7 +87,7 @@ def replay(
         waiting = False
 
 
-def _train(recording: Recording, asked: Proposal, clock: float, fold: SelectorFold, accounts: Accounts) -> Ended:
+def _train_next(recording: Recording, asked: Proposal, clock: float, fold: SelectorFold, accounts: Accounts) -> Ended:
     """Begin the next trial at ``clock`` in both folds; what the table says of its end."""
     number, proposal = len(accounts.trials), recording.execute(asked)
     phase: Phase = "measure" if proposal.measure else "search"
@@ -98,7 +98,7 @@ def _train(recording: Recording, asked: Proposal, clock: float, fold: SelectorFo
     return recording.run(proposal, number)
 
 
-def _opened(problem: Problem) -> Opened:
+def _open_session(problem: Problem) -> Opened:
     return Opened(
         session=_SESSION,
         time=0.0,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.simulation.judging import judge
+from auxtune.orchestrator.simulation.judging import judge_answer
 from auxtune.orchestrator.simulation.recorded_groups import RecordedGroups
 from auxtune.orchestrator.simulation.recorded_mixtures import RecordedMixtures
 from auxtune.orchestrator.simulation.recorded_transfers import RecordedTransfers
@@ -113,33 +113,33 @@ def simulate(
     """
     recorded = table if isinstance(table, Recorded) else read_recorded(Path(table))
     asked = [given if isinstance(given, Asked) else Asked.of(given) for given in selectors]
-    _check(recorded, asked, targets, models, inference_budgets, budgets, concurrent, split)
+    _check_question(recorded, asked, targets, models, inference_budgets, budgets, concurrent, split)
     search = partial(replay, concurrent=concurrent, most_cost=most_cost)
     rows = []
     for one in asked:
         began = time.perf_counter()
-        questions = list(_questions(recorded, one, targets, models, inference_budgets, budgets))
+        questions = list(_list_questions(recorded, one, targets, models, inference_budgets, budgets))
         for question, seed in itertools.product(questions, seeds):
-            rows.append(_search(recorded, one, question, seed, search, split))
+            rows.append(_search_table(recorded, one, question, seed, search, split))
         progress(f"{one.label}: {len(questions) * len(seeds)} searches in {time.perf_counter() - began:.1f} s")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = ("seed", "models", "budget", "trials")
     return frame.astype({column: "Int64" if column in whole else "Float64" for column in COLUMNS[3:]})
 
 
-def _search(
+def _search_table(
     recorded: Recorded, asked: Asked, question: Question, seed: int, search: Callable[..., Replayed], split: str
 ) -> dict[str, Any]:
     selector = asked.make()
     if isinstance(recorded.table, GroupsTable) and question.target is None and isinstance(selector, FixedMixture):
         selector = AsGroups(selector)
-    recording = _recording(recorded, question)
-    limit = _runs(recording) if question.budget is None else question.budget
+    recording = _open_recording(recorded, question)
+    limit = _count_runs(recording) if question.budget is None else question.budget
     try:
         replayed = search(selector, recording, seed, limit)
     except (ValueError, TableError) as error:
         raise SelectorError(f"selector {asked.label} on {recorded.name}: {error}") from error
-    quality = judge(replayed, recording, split, bounded=not isinstance(selector, AsGroups))
+    quality = judge_answer(replayed, recording, split, bounded=not isinstance(selector, AsGroups))
     return {
         "table": recorded.name,
         "target": question.target,
@@ -154,7 +154,7 @@ def _search(
     }
 
 
-def _recording(recorded: Recorded, question: Question) -> Recording:
+def _open_recording(recorded: Recorded, question: Question) -> Recording:
     if isinstance(recorded.table, GroupsTable):
         return RecordedGroups(
             recorded, question.target, models=question.models, inference_budget=question.inference_budget
@@ -164,7 +164,7 @@ def _recording(recorded: Recorded, question: Question) -> Recording:
     )
 
 
-def _runs(recording: Recording) -> int:
+def _count_runs(recording: Recording) -> int:
     """Trainings that were recorded: where a search ends that does not end by itself."""
     if isinstance(recording, RecordedGroups):
         return len(recording.table.networks) + len(recording.header_tasks)
@@ -174,7 +174,7 @@ def _runs(recording: Recording) -> int:
     return len(recording.table.weights["train"])
 
 
-def _questions(
+def _list_questions(
     recorded: Recorded,
     asked: Asked,
     targets: Sequence[str],
@@ -196,7 +196,7 @@ def _questions(
         yield Question(target, None, None, limit)
 
 
-def _check(
+def _check_question(
     recorded: Recorded,
     asked: Sequence[Asked],
     targets: Sequence[str],

@@ -53,13 +53,13 @@ def summarise(rows: pd.DataFrame, measures: Sequence[str]) -> Iterator[Line]:
             if len(known) < len(part):  # a mean over the searches that went well would flatter
                 continue
             if over_targets:
-                means[measure] = _over_targets(known.groupby("target")[measure].mean().to_numpy(dtype=float))
+                means[measure] = _average_targets(known.groupby("target")[measure].mean().to_numpy(dtype=float))
             else:
-                means[measure] = over_seeds(known[measure].to_numpy(dtype=float))
+                means[measure] = average_seeds(known[measure].to_numpy(dtype=float))
         yield Line(part["selector"].iloc[0], given, target, len(part), means)
 
 
-def over_seeds(values: np.ndarray) -> Interval:
+def average_seeds(values: np.ndarray) -> Interval:
     """Student's t over (seeds,) values."""
     if len(values) < 2:
         return Interval(float(values.mean()), None)
@@ -67,7 +67,7 @@ def over_seeds(values: np.ndarray) -> Interval:
     return Interval(float(values.mean()), float(half))
 
 
-def _over_targets(values: np.ndarray) -> Interval:
+def _average_targets(values: np.ndarray) -> Interval:
     if len(values) < 2:
         return Interval(float(values.mean()), None)
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ _MARKS = "osD^vP*Xph<>"
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 
 
-def draw(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path) -> None:
+def draw_lines(lines: Sequence[Line], measure: str, unit: str, title: str, path: Path) -> None:
     """Write the picture to ``path``: a point for each line, with the intervals of both. Its suffix says the format.
 
     Raises ``OSError`` where it cannot be written, ``ValueError`` for a suffix that is no format of pictures.

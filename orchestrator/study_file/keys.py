@@ -1,6 +1,6 @@
-"""What each key of the study file expects, in words: for messages, for the documentation's table, for editors.
+"""The values that each key of the study file takes, in words: for messages and for the documentation's table.
 
-All of it is read off the JSON schema of the models, so that none of it can differ from what is accepted.
+They are read off the JSON schema of the models, so they cannot differ from what is accepted.
 """
 
 from __future__ import annotations
@@ -26,71 +26,75 @@ _TYPES = {
 
 
 @cache
-def study_schema() -> Schema:
+def build_study_schema() -> Schema:
     """The JSON schema of a study file."""
     return StudyOptions.model_json_schema()
 
 
-def find(path: KeyPath) -> tuple[KeyPath, Schema]:
-    """The part of ``path`` that is a key of the study file, and that key's schema."""
-    node = study_schema()
+def find_key(path: KeyPath) -> tuple[KeyPath, Schema]:
+    """The longest part of ``path`` that is a key of the study file, and that key's schema."""
+    node = build_study_schema()
     for depth, step in enumerate(path):
-        child = _child(node, step)
+        child = _find_child(node, step)
         if child is None:
             return path[:depth], node
         node = child
     return path, node
 
 
-def resolved(node: Schema) -> Schema:
+def resolve_schema(node: Schema) -> Schema:
     """The schema that a reference, or a reference or null, stands for."""
     for choice in node.get("anyOf", (node,)):
         if "$ref" in choice:
-            meant: Schema = study_schema()["$defs"][choice["$ref"].rpartition("/")[2]]
+            meant: Schema = build_study_schema()["$defs"][choice["$ref"].rpartition("/")[2]]
             return meant
     return node
 
 
-def expected(node: Schema) -> str:
-    """What values a key takes, as in ``a whole number ≥ 1 or null``."""
+def describe_expected(node: Schema) -> str:
+    """The values of a key in words, as in ``a whole number ≥ 1 or null``."""
     if "anyOf" in node:
-        return _either([expected(choice) for choice in node["anyOf"]])
+        return _join_choices([describe_expected(choice) for choice in node["anyOf"]])
     if "enum" in node:
-        return _either([f"`{value}`" for value in node["enum"]])
+        return _join_choices([f"`{value}`" for value in node["enum"]])
     if "const" in node:
         return f"`{node['const']}`"
-    node = resolved(node)
+    node = resolve_schema(node)
     if node["type"] == "array":
         least = f"at least {node['minItems']}: " if "minItems" in node else ""
         most = f"at most {node['maxItems']}: " if "maxItems" in node else ""
-        return f"a list of {least}{most}{expected(node['items'])}"
+        return f"a list of {least}{most}{describe_expected(node['items'])}"
     bounds = [f"{sign} {node[bound]:g}" for bound, sign in _BOUNDS.items() if bound in node]
     entries = "with at least one entry" if "minProperties" in node else ""
     if isinstance(amounts := node.get("additionalProperties"), Mapping) and amounts.get("type") == "number":
-        entries = f"of names to {expected(amounts)}"
+        entries = f"of names to {describe_expected(amounts)}"
     return " ".join(filter(None, [_TYPES[node["type"]], " and ".join(bounds), entries]))
 
 
-def key_table() -> str:
+def write_key_table() -> str:
     """Every key with its values, default and meaning, as a Markdown table."""
-    rows = [("key", "values", "default", "meaning"), ("---", "---", "---", "---"), *_rows(study_schema(), "")]
+    rows = [
+        ("key", "values", "default", "meaning"),
+        ("---", "---", "---", "---"),
+        *_list_rows(build_study_schema(), ""),
+    ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _rows(section: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    section = resolved(section)
+def _list_rows(section: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    section = resolve_schema(section)
     for key, node in section["properties"].items():
-        inner = resolved(node)
+        inner = resolve_schema(node)
         meaning = node.get("description") or inner["description"]
-        default = "required" if key in section.get("required", ()) else _default(node)
-        yield f"`{prefix}{key}`", expected(node), default, meaning.replace("\n", " ")
+        default = "required" if key in section.get("required", ()) else _describe_default(node)
+        yield f"`{prefix}{key}`", describe_expected(node), default, meaning.replace("\n", " ")
         if "properties" in inner:
-            yield from _rows(inner, f"{prefix}{key}.")
-        elif "properties" in resolved(inner.get("additionalProperties") or {}):
-            yield from _rows(inner["additionalProperties"], f"{prefix}{key}.NAME.")
+            yield from _list_rows(inner, f"{prefix}{key}.")
+        elif "properties" in resolve_schema(inner.get("additionalProperties") or {}):
+            yield from _list_rows(inner["additionalProperties"], f"{prefix}{key}.NAME.")
 
 
-def _default(node: Schema) -> str:
+def _describe_default(node: Schema) -> str:
     default = node.get("default")
     if isinstance(default, Mapping):
         return "" if default else "`{}`"
@@ -99,8 +103,8 @@ def _default(node: Schema) -> str:
     return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"
 
 
-def _child(node: Schema, step: str | int) -> Schema | None:
-    node = resolved(node)
+def _find_child(node: Schema, step: str | int) -> Schema | None:
+    node = resolve_schema(node)
     if step in node.get("properties", ()):
         child: Schema = node["properties"][step]
         return child
@@ -110,5 +114,5 @@ def _child(node: Schema, step: str | int) -> Schema | None:
     return entries if isinstance(entries, Mapping) else None
 
 
-def _either(words: list[str]) -> str:
+def _join_choices(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

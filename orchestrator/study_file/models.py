@@ -1,8 +1,8 @@
 """The study file's keys: every one with its type, its default and what it means.
 
 These models are the only place where keys are defined. The table in the documentation, the JSON schema and the
-messages about mistakes are made from them (``study_keys``). What takes more than one key to judge is in
-``study_rules``; what a task's keys mean is in ``task_models``.
+messages about mistakes are made from them (``keys``). Rules over more than one key are in ``rules``; the keys of a task
+are in ``task_models``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default
 
 
-def _sampling(rule: str) -> str:
+def _check_sampling(rule: str) -> str:
     if not re.fullmatch(r"equal|proportional|size\^\d+(\.\d+)?", rule):
         raise ValueError(f"expected equal, proportional or size^α with a number for α, found {rule!r}")
     return rule
 
 
-def _children(rule: str) -> str:
+def _check_children(rule: str) -> str:
     if not re.fullmatch(r"all|none|best [1-9]\d*", rule):
         raise ValueError(f"expected all, none or best N with a whole number for N, found {rule!r}")
     return rule
@@ -59,13 +59,13 @@ def check_tracking(uri: str) -> str:
     return uri
 
 
-def written_selector(value: Any) -> Any:
+def parse_selector(value: Any) -> Any:
     """``SelectorOptions`` of what a file writes: a name, a mapping of `name` and options, or a list of stages.
 
     Raises ``ValueError`` for anything else.
     """
     if isinstance(value, list) and value and not any(isinstance(stage, list) for stage in value):
-        stages = tuple(written_selector(stage) for stage in value)
+        stages = tuple(parse_selector(stage) for stage in value)
         return {"name": " + ".join(str(stage["name"]) for stage in stages), "stages": stages}
     if isinstance(value, str):
         return {"name": value}
@@ -127,7 +127,7 @@ class TrainingOptions(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default=Recipe.precision, description="`auto` is bfloat16 on a GPU that has it, else float32."
     )
-    sampling: Annotated[str, AfterValidator(_sampling)] = Field(
+    sampling: Annotated[str, AfterValidator(_check_sampling)] = Field(
         default="equal",
         description="How a set of tasks shares the steps: `equal`, `proportional` to training rows, or `size^α`.",
     )
@@ -255,7 +255,7 @@ class TrackingOptions(Section):
         "not given, the environment's `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db`.",
     )
     experiment: Name = Field(default="auxtune", description="The MLflow experiment.")
-    children: Annotated[str, AfterValidator(_children)] = Field(
+    children: Annotated[str, AfterValidator(_check_children)] = Field(
         default="all", description="Which trials get a run of their own: `all`, `best N` or `none`."
     )
 
@@ -281,7 +281,7 @@ class StudyOptions(Section):
     training: TrainingOptions = TrainingOptions()
     selector: Annotated[
         SelectorOptions,
-        BeforeValidator(written_selector),
+        BeforeValidator(parse_selector),
         WithJsonSchema({"anyOf": [*_STAGE, {"type": "array", "items": {"anyOf": _STAGE}}]}),
     ] = Field(
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "

@@ -1,7 +1,7 @@
-"""Where a study's tasks, encoder, records and runs are: its relative paths resolved.
+"""Resolves a study's relative paths: tasks, encoder, storage and tracking.
 
-Tasks and encoder are part of the question and start at the study file's folder; storage and tracking belong to who
-runs it and start at the working directory.
+Tasks and encoder are part of the question and are relative to the study file's folder; storage and tracking belong to
+whoever runs it and are relative to the working directory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from auxtune.orchestrator.storage.address import is_local, parse_path
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, is_sqlite, sqlite_path, sqlite_uri
+from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, format_sqlite_uri, is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.model_package import is_packaged
@@ -27,15 +27,15 @@ _DEFAULT = f"{PLAIN}mlflow.db"
 _UNCHANGED = {field.name for field in fields(TaskSource)} & {*TaskOptions.model_fields} - {"path", "files", "splits"}
 
 
-def task_sources(study: StudyFile) -> list[TaskSource]:
+def list_task_sources(study: StudyFile) -> list[TaskSource]:
     """Where each task's rows come from, in the order of the file."""
-    return [_source(name, task, study) for name, task in study.options.tasks.items()]
+    return [_build_source(name, task, study) for name, task in study.options.tasks.items()]
 
 
-def model_options(study: StudyFile) -> ModelOptions:
-    """The encoder: a folder where one is meant or there, else ``tiny``, a folder of a Python package or a hub id."""
+def resolve_model(study: StudyFile) -> ModelOptions:
+    """The encoder: a folder where the name looks like one or one exists, else ``tiny``, a packaged one or a hub id."""
     model = study.options.model
-    folder = _inside(study.folder, model.name)
+    folder = _resolve_path(study.folder, model.name)
     # A hub id has one slash at the most.
     means_folder = (
         model.name.startswith((".", "~"))
@@ -53,35 +53,35 @@ def model_options(study: StudyFile) -> ModelOptions:
     )
 
 
-def earlier_folder(study: StudyFile) -> Path | None:
+def locate_earlier(study: StudyFile) -> Path | None:
     """The folder of the table of earlier results, if the study names one."""
-    return None if study.options.earlier is None else _inside(study.folder, study.options.earlier)
+    return None if study.options.earlier is None else _resolve_path(study.folder, study.options.earlier)
 
 
-def storage_folder(study: StudyFile) -> StoredPath:
+def locate_storage(study: StudyFile) -> StoredPath:
     """The folder that holds the studies, here or in an object store."""
     storage = study.options.storage
-    return parse_path(storage) if "://" in storage else _inside(study.working_folder, storage)
+    return parse_path(storage) if "://" in storage else _resolve_path(study.working_folder, storage)
 
 
-def study_folder(study: StudyFile) -> StoredPath:
+def locate_study(study: StudyFile) -> StoredPath:
     """The folder that holds all that is kept of this study."""
-    return storage_folder(study) / study.options.study
+    return locate_storage(study) / study.options.study
 
 
-def tokens_folder(study: StudyFile) -> Path:
-    """Where tasks are kept as token ids, memory-mapped and so on this machine: they can always be made anew."""
-    storage = storage_folder(study)
+def locate_tokens(study: StudyFile) -> Path:
+    """The folder of tasks as token ids. Always on this machine, for they are memory-mapped; they can be made again."""
+    storage = locate_storage(study)
     if is_local(storage):
         return storage / ".tokens"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "auxtune" / "tokens"
 
 
-def tracking_uri(study: StudyFile) -> str:
+def resolve_tracking_uri(study: StudyFile) -> str:
     """MLflow's tracking URI, with an absolute path to an SQLite file.
 
     The study file's, else the environment's, else that of a file. It may hold a password: do not show it as it is.
-    Raises ``AuxtuneError`` where the environment's is none.
+    Raises ``AuxtuneError`` where the environment's is not one.
     """
     uri = study.options.tracking.uri or os.environ.get(_VARIABLE) or _DEFAULT
     try:
@@ -91,22 +91,27 @@ def tracking_uri(study: StudyFile) -> str:
     if not is_sqlite(uri):
         return uri
     named, mark, options = uri.partition("?")
-    path = sqlite_path(named) if "%" in named else Path(named.partition(":///")[2])
-    return sqlite_uri(_inside(study.working_folder, str(path))) + mark + options
+    path = parse_sqlite_uri(named) if "%" in named else Path(named.partition(":///")[2])
+    return format_sqlite_uri(_resolve_path(study.working_folder, str(path))) + mark + options
 
 
-def _source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
+def _build_source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
     files = task.files.model_dump(exclude_none=True) if task.files else {}
-    splits = task.splits.model_dump(exclude_none=True)
+    splits = {
+        part: _resolve_path(study.folder, rows) if isinstance(rows, str) else rows  # a file, else a share or a number
+        for part, rows in task.splits.model_dump(exclude_none=True).items()
+    }
     return TaskSource(
         name=name,
-        path=_inside(study.folder, task.path) if task.path else None,
-        files={part: _inside(study.folder, file) for part, file in files.items()},
+        path=_resolve_path(study.folder, task.path) if task.path else None,
+        files={part: _resolve_path(study.folder, file) for part, file in files.items()},
         metrics=tuple(metric.strip() for metric in task.metric.split(",")) if task.metric else (),
-        splits={part: _inside(study.folder, take) if isinstance(take, str) else take for part, take in splits.items()},
+        splits={
+            part: _resolve_path(study.folder, take) if isinstance(take, str) else take for part, take in splits.items()
+        },
         **{key: getattr(task, key) for key in _UNCHANGED},
     )
 
 
-def _inside(folder: Path, path: str) -> Path:
+def _resolve_path(folder: Path, path: str) -> Path:
     return (folder / Path(path).expanduser()).resolve()

@@ -1,7 +1,7 @@
-"""What it takes more than one key of a study file to judge.
+"""Rules over more than one key of a study file.
 
-Each rule reads the raw values and yields ``(key, message)``. Raw, so that a rule is heard even where another key is
-wrong: a file shows all its mistakes at once. A value of the wrong type is passed over; the models say that.
+Each rule reads the raw values and yields ``(key, message)``. Raw, so that a rule still applies where another key is
+wrong: all mistakes of a file are shown at once. A rule ignores values of the wrong type; the models report those.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from auxtune.orchestrator.study_file.models import SelectorOptions, StageOptions, written_selector
-from auxtune.orchestrator.study_file.unknown_keys import meant
+from auxtune.orchestrator.study_file.models import SelectorOptions, StageOptions, parse_selector
+from auxtune.orchestrator.study_file.unknown_keys import guess_key
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors import registry
 
@@ -22,13 +22,13 @@ HUB_ONLY = ("config", "revision")
 _RAYS_OWN = ("cpu", "gpu", "memory", "object_store_memory")
 
 
-def broken_rules(data: Raw) -> Iterator[Finding]:
-    """Everything in ``data`` that no single key's type can tell."""
+def check_rules(data: Raw) -> Iterator[Finding]:
+    """Every rule that ``data`` breaks."""
     for rule in RULES:
         yield from rule(data)
 
 
-def _one_question(data: Raw) -> Iterator[Finding]:
+def _check_question(data: Raw) -> Iterator[Finding]:
     primary, objective = data.get("primary"), data.get("objective")
     if primary is None and objective is None:
         yield (), "expected `primary: TASK`, the task to win, or `objective: groups`; found neither"
@@ -40,14 +40,14 @@ def _one_question(data: Raw) -> Iterator[Finding]:
         yield ("objective",), "needs `models: N`, the most models that may be served"
 
 
-def _primary_is_a_task(data: Raw) -> Iterator[Finding]:
+def _check_primary(data: Raw) -> Iterator[Finding]:
     primary, tasks = data.get("primary"), data.get("tasks")
     if isinstance(primary, str) and isinstance(tasks, Mapping) and primary not in tasks:
         yield ("primary",), f"expected one of the tasks ({', '.join(tasks)}), found {primary!r}"
 
 
-def _one_source_per_task(data: Raw) -> Iterator[Finding]:
-    for name, task in _tasks(data):
+def _check_sources(data: Raw) -> Iterator[Finding]:
+    for name, task in _list_tasks(data):
         given = [key for key in SOURCES if task.get(key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
@@ -57,8 +57,8 @@ def _one_source_per_task(data: Raw) -> Iterator[Finding]:
                 yield ("tasks", name, key), "is for tasks from the hub; remove it"
 
 
-def _columns_agree(data: Raw) -> Iterator[Finding]:
-    for name, task in _tasks(data):
+def _check_columns(data: Raw) -> Iterator[Finding]:
+    for name, task in _list_tasks(data):
         words = [key for key in ("tokens", "tags") if task.get(key) is not None]
         sentences = [key for key in ("text", "label") if task.get(key)]
         if len(words) == 1:
@@ -68,13 +68,13 @@ def _columns_agree(data: Raw) -> Iterator[Finding]:
             yield ("tasks", name, sentences[0]), "is for one label per row, and this task has one per word; remove it"
 
 
-def _budget_is_bounded(data: Raw) -> Iterator[Finding]:
+def _check_budget(data: Raw) -> Iterator[Finding]:
     budget = data.get("budget")
     if isinstance(budget, Mapping) and all(limit is None for limit in budget.values()):
         yield ("budget",), "expected at least one of trials, gpu_hours, usd, wall_hours; found none"
 
 
-def _money_needs_prices(data: Raw) -> Iterator[Finding]:
+def _check_prices(data: Raw) -> Iterator[Finding]:
     budget, prices = data.get("budget"), data.get("prices")
     # What nodes cost says nothing of what a trial on them does.
     priced = isinstance(prices, Mapping) and any(prices.get(key) is not None for key in ("gpu_hour", "cpu_hour"))
@@ -82,7 +82,7 @@ def _money_needs_prices(data: Raw) -> Iterator[Finding]:
         yield ("budget", "usd"), "needs `prices`; add gpu_hour, cpu_hour or both"
 
 
-def _gpus_are_whole_beyond_one(data: Raw) -> Iterator[Finding]:
+def _check_gpus(data: Raw) -> Iterator[Finding]:
     resources = data.get("resources")
     for key in ("gpus", "probe_gpus"):
         gpus = resources.get(key) if isinstance(resources, Mapping) else None
@@ -90,7 +90,7 @@ def _gpus_are_whole_beyond_one(data: Raw) -> Iterator[Finding]:
             yield ("resources", key), f"expected a part of one GPU or a whole number of GPUs, found {gpus:g}"
 
 
-def _custom_resources_have_names_of_their_own(data: Raw) -> Iterator[Finding]:
+def _check_custom_resources(data: Raw) -> Iterator[Finding]:
     resources = data.get("resources")
     custom = resources.get("custom") if isinstance(resources, Mapping) else None
     for name in custom if isinstance(custom, Mapping) else ():
@@ -98,33 +98,33 @@ def _custom_resources_have_names_of_their_own(data: Raw) -> Iterator[Finding]:
             yield ("resources", "custom", name), f"expected another name: {name} is Ray's own, see `cpus` and `gpus`"
 
 
-def _selector_exists(data: Raw) -> Iterator[Finding]:
-    chosen = _selector(data)
+def _check_selector(data: Raw) -> Iterator[Finding]:
+    chosen = _read_selector(data)
     if chosen is None:
         return
     if chosen.stages:
         for number, stage in enumerate(chosen.stages):
-            yield from _method_exists(stage, ("selector", number))
+            yield from _check_method(stage, ("selector", number))
     else:
-        yield from _method_exists(chosen, ("selector",))
+        yield from _check_method(chosen, ("selector",))
 
 
-def _method_exists(chosen: StageOptions, place: KeyPath) -> Iterator[Finding]:
-    unknown = _refusal(chosen.name, {})
-    single = {key: _refusal(chosen.name, {key: value}) for key, value in chosen.options.items()}
+def _check_method(chosen: StageOptions, place: KeyPath) -> Iterator[Finding]:
+    unknown = _find_refusal(chosen.name, {})
+    single = {key: _find_refusal(chosen.name, {key: value}) for key, value in chosen.options.items()}
     wrong = {key: refusal for key, refusal in single.items() if refusal}
     if unknown:
         yield place, unknown
     elif wrong:
         for key, refusal in wrong.items():
-            foreign = None if "did you mean" in refusal else meant(("selector", key), [])
+            foreign = None if "did you mean" in refusal else guess_key(("selector", key), [])
             yield (*place, key), f"{refusal}; {foreign}" if foreign else refusal
-    elif together := _refusal(chosen.name, chosen.options):
+    elif together := _find_refusal(chosen.name, chosen.options):
         yield place, together
 
 
-def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
-    chosen = _selector(data)
+def _check_objective(data: Raw) -> Iterator[Finding]:
+    chosen = _read_selector(data)
     if chosen is None or data.get("objective") != "groups":
         return
     if chosen.stages:
@@ -139,7 +139,7 @@ def _objective_can_be_answered(data: Raw) -> Iterator[Finding]:
         yield ("selector",), f"{chosen.name} answers with {wants.answers}; groups are answered by: {answered}"
 
 
-def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:
+def _check_groups(data: Raw) -> Iterator[Finding]:
     """What only makes sense of one task to win."""
     if data.get("objective") != "groups":
         return
@@ -157,13 +157,13 @@ def _groups_have_no_primary(data: Raw) -> Iterator[Finding]:
         yield ("search_seeds",), refused.format("no one trial's score says which of several searches grouped best")
 
 
-def _one_length(data: Raw) -> Iterator[Finding]:
+def _check_length(data: Raw) -> Iterator[Finding]:
     training = data.get("training")
     if isinstance(training, Mapping) and training.get("epochs") is not None and training.get("steps") is not None:
         yield ("training", "epochs"), "expected either `steps` or `epochs`, found both; remove one"
 
 
-def _a_transfer_has_a_target(data: Raw) -> Iterator[Finding]:
+def _check_transfer(data: Raw) -> Iterator[Finding]:
     training = data.get("training")
     if not isinstance(training, Mapping) or training.get("schedule") != "transfer":
         return
@@ -174,14 +174,14 @@ def _a_transfer_has_a_target(data: Raw) -> Iterator[Finding]:
         yield ("training", "early_stopping"), message
 
 
-def _selector(data: Raw) -> SelectorOptions | None:
+def _read_selector(data: Raw) -> SelectorOptions | None:
     try:
-        return SelectorOptions.model_validate(written_selector(data.get("selector")))
+        return SelectorOptions.model_validate(parse_selector(data.get("selector")))
     except ValueError:
         return None
 
 
-def _refusal(name: str, options: Raw) -> str | None:
+def _find_refusal(name: str, options: Raw) -> str | None:
     """Why the registry does not make this selector, or ``None`` if it does."""
     try:
         registry.make(name, options)
@@ -190,24 +190,24 @@ def _refusal(name: str, options: Raw) -> str | None:
     return None
 
 
-def _tasks(data: Raw) -> Iterator[tuple[str, Raw]]:
+def _list_tasks(data: Raw) -> Iterator[tuple[str, Raw]]:
     tasks = data.get("tasks")
     if isinstance(tasks, Mapping):
         yield from ((name, task) for name, task in tasks.items() if isinstance(task, Mapping))
 
 
 RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
-    _one_question,
-    _primary_is_a_task,
-    _one_source_per_task,
-    _columns_agree,
-    _budget_is_bounded,
-    _money_needs_prices,
-    _gpus_are_whole_beyond_one,
-    _custom_resources_have_names_of_their_own,
-    _selector_exists,
-    _objective_can_be_answered,
-    _groups_have_no_primary,
-    _one_length,
-    _a_transfer_has_a_target,
+    _check_question,
+    _check_primary,
+    _check_sources,
+    _check_columns,
+    _check_budget,
+    _check_prices,
+    _check_gpus,
+    _check_custom_resources,
+    _check_selector,
+    _check_objective,
+    _check_groups,
+    _check_length,
+    _check_transfer,
 )

@@ -1,8 +1,8 @@
-"""The URI of an SQLite file, and back, whatever signs its path has.
+"""Converts the path of an SQLite file to a URI and back, whatever characters the path has.
 
-SQLAlchemy, which MLflow hands the URI to, takes what follows a question mark for options, and, from version 2.1 on,
-``%41`` for ``A``; before that it knew no escapes. Where a path has such signs the driver is named in the URI: MLflow
-makes the folder of what stands behind ``sqlite:///`` without looking at escapes, and so one too many.
+SQLAlchemy, to which MLflow hands the URI, reads a question mark as the start of options and, from version 2.1 on,
+``%41`` as ``A``; before that it knew no escapes. A path with such characters gets a URI that names the driver: of
+``sqlite:///`` MLflow would create the parent folder literally, escapes and all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 PLAIN, DRIVEN = "sqlite:///", "sqlite+pysqlite:///"
-_TELLING = "?#%"  # signs that mean something in a URI
+_SPECIAL = "?#%"  # signs that mean something in a URI
 
 
 def is_sqlite(uri: str) -> bool:
@@ -19,25 +19,25 @@ def is_sqlite(uri: str) -> bool:
     return uri.startswith((PLAIN, DRIVEN))
 
 
-def sqlite_uri(path: Path) -> str:
+def format_sqlite_uri(path: Path) -> str:
     """The URI of the SQLite file at an absolute ``path``.
 
-    >>> sqlite_uri(Path("/tmp/mlflow.db"))
+    >>> format_sqlite_uri(Path("/tmp/mlflow.db"))
     'sqlite:////tmp/mlflow.db'
     """
-    if not any(sign in str(path) for sign in _TELLING):
+    if not any(sign in str(path) for sign in _SPECIAL):
         return f"{PLAIN}{path}"
     escaped = quote(str(path), safe=" +/")
     for uri in (f"{DRIVEN}{escaped}", f"{DRIVEN}{path}", f"{DRIVEN}file:{escaped}?uri=true"):
-        if sqlite_path(uri) == path:
+        if parse_sqlite_uri(uri) == path:
             return uri
     raise ValueError(f"{path}: no URI stands for it")
 
 
-def sqlite_path(uri: str) -> Path:
+def parse_sqlite_uri(uri: str) -> Path:
     """The path, absolute or not, of the file that SQLite opens for a URI.
 
-    >>> sqlite_path("sqlite:///runs/mlflow.db")
+    >>> parse_sqlite_uri("sqlite:///runs/mlflow.db")
     PosixPath('runs/mlflow.db')
     """
     from sqlalchemy import make_url  # here, for most commands do without

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
-def _name(text: str) -> str:
+def _check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(
             "expected a name of at most 100 letters, digits, `_`, `-` and `.` that starts with neither `-` nor `.`, "
@@ -19,7 +19,7 @@ def _name(text: str) -> str:
     return text
 
 
-Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Rows: TypeAlias = Annotated[int, Field(ge=1)]
 Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]

@@ -1,6 +1,6 @@
 """Reads YAML so that every value keeps its line, nothing is lost and nothing is executed.
 
-PyYAML alone keeps the last of two equal keys without a word, reads ``no`` as false and ``5e-5`` as text, and forgets
+PyYAML alone silently keeps the last of two equal keys, reads ``no`` as false and ``5e-5`` as text, and forgets
 where things stood. So its nodes are read here: equal keys are mistakes, keys are always text, plain values follow
 YAML 1.2's core schema (and are resolved after variables are expanded, so ``${N:-3}`` is a number), tags are refused.
 """
@@ -36,18 +36,18 @@ class Tree:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def place(self, path: KeyPath) -> int | str:
-        """Where ``path`` stands or, if it is missing, where the nearest thing around it does."""
+        """The line or override of ``path`` or, if it is missing, of the nearest key around it."""
         around = (path[:length] for length in range(len(path), -1, -1))
         return next(self.places[outer] for outer in around if outer in self.places)
 
     def add_mistake(self, path: KeyPath, message: str) -> None:
-        """Notes a mistake unless one was noted at this key already: the first tells the cause."""
-        mistake = Mistake(self.place(path), dotted(path), message)
+        """Record a mistake, unless this key has one already: the first one tells the cause."""
+        mistake = Mistake(self.place(path), format_path(path), message)
         if not any((known.place, known.key) == (mistake.place, mistake.key) for known in self.mistakes):
             self.mistakes.append(mistake)
 
 
-def dotted(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """The path as people write it: ``tasks.cr.rows``."""
     return ".".join(str(step) for step in path)
 
@@ -55,12 +55,12 @@ def dotted(path: KeyPath) -> str:
 def read_tree(text: str) -> Tree:
     """The document in ``text``, with variables from the environment expanded in values.
 
-    What is not YAML at all gives a tree without data and one mistake.
+    Text that is not YAML gives a tree without data and one mistake.
     """
     tree = Tree()
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
-        tree.data = None if node is None else _value(node, (), tree)
+        tree.data = None if node is None else _read_value(node, (), tree)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         variable = any("${" in shown for shown in text.splitlines()[line : line + 1])
@@ -73,47 +73,47 @@ def read_tree(text: str) -> Tree:
     return tree
 
 
-def _value(node: yaml.Node, path: KeyPath, tree: Tree) -> Any:
+def _read_value(node: yaml.Node, path: KeyPath, tree: Tree) -> Any:
     tree.places.setdefault(path, node.start_mark.line + 1)
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.split(":")[-1] not in ("str", "seq", "map"):
         tree.add_mistake(path, f"tags such as {node.tag} are not read; write the plain value")
         return None
     if isinstance(node, yaml.MappingNode):
-        return {key: _value(child, (*path, key), tree) for key, child in _entries(node, path, tree)}
+        return {key: _read_value(child, (*path, key), tree) for key, child in _read_entries(node, path, tree)}
     if isinstance(node, yaml.SequenceNode):
-        return [_value(child, (*path, index), tree) for index, child in enumerate(node.value)]
-    text = _expanded(node.value, path, tree)
+        return [_read_value(child, (*path, index), tree) for index, child in enumerate(node.value)]
+    text = _expand_value(node.value, path, tree)
     unquoted = isinstance(node, yaml.ScalarNode) and node.style is None
-    return _plain(text) if unquoted else text
+    return _parse_scalar(text) if unquoted else text
 
 
-def _entries(node: yaml.MappingNode, path: KeyPath, tree: Tree) -> Iterator[tuple[str, yaml.Node]]:
+def _read_entries(node: yaml.MappingNode, path: KeyPath, tree: Tree) -> Iterator[tuple[str, yaml.Node]]:
     first: dict[str, int] = {}
     for key_node, child in node.value:
         line, key = key_node.start_mark.line + 1, key_node.value
         if not isinstance(key_node, yaml.ScalarNode):
-            tree.mistakes.append(Mistake(line, dotted(path), "expected a plain key, found a list or mapping"))
+            tree.mistakes.append(Mistake(line, format_path(path), "expected a plain key, found a list or mapping"))
         elif key in first:
             message = f"given twice, first on line {first[key]}; keep one"
-            tree.mistakes.append(Mistake(line, dotted((*path, key)), message))
+            tree.mistakes.append(Mistake(line, format_path((*path, key)), message))
         else:
             inside = (*path, key)
             first[key] = tree.places[inside] = line
             yield key, child
 
 
-def _expanded(written: str, path: KeyPath, tree: Tree) -> str:
+def _expand_value(written: str, path: KeyPath, tree: Tree) -> str:
     if _PASSWORD.search(written):
         tree.add_mistake(path, "holds a password; write ${VARIABLE} in its place and set that variable")
         return written
     try:
-        return expand(written, os.environ)
+        return expand_variables(written, os.environ)
     except ValueError as error:
         tree.add_mistake(path, str(error))
         return written
 
 
-def _plain(text: str) -> Any:
+def _parse_scalar(text: str) -> Any:
     """What an unquoted scalar means in YAML 1.2's core schema."""
     if _NULL.fullmatch(text):
         return None
@@ -131,13 +131,13 @@ def _plain(text: str) -> Any:
 _REFERENCE = re.compile(r"(?P<escape>\$\$\{)|\$\{(?:(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})?", re.ASCII)
 
 
-def expand(text: str, environment: Mapping[str, str]) -> str:
+def expand_variables(text: str, environment: Mapping[str, str]) -> str:
     """The text with variables filled in. ``$${`` stands for a literal ``${``.
 
     A default counts where the variable is unset or empty. Raises ``ValueError`` for a variable that is neither set
     nor given a default, and for ``${`` that no variable follows.
 
-    >>> expand("${DATA:-/data}/rte", {})
+    >>> expand_variables("${DATA:-/data}/rte", {})
     '/data/rte'
     """
 

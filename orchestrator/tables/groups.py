@@ -13,11 +13,11 @@ from auxtune.orchestrator.tables.rows import (
     Header,
     Mistakes,
     Rows,
-    mean_over_seeds,
-    numbers,
+    average_over_seeds,
+    parse_numbers,
+    parse_seconds,
+    parse_whole_numbers,
     read_rows,
-    seconds_of,
-    whole_numbers,
 )
 from auxtune.selectors.kit.networks import choose_networks
 from auxtune.selectors.protocol import Network
@@ -75,20 +75,20 @@ class GroupsTable:
 
     def mean(self, split: str) -> np.ndarray:
         """Means over seeds, (networks, tasks); ``nan`` where no seed has a value."""
-        return mean_over_seeds(self.values[split])
+        return average_over_seeds(self.values[split])
 
 
 def read_groups(folder: Path, header: Header) -> GroupsTable:
     """The table in ``folder``. Raises ``TableError`` with every mistake."""
     rows, mistakes = read_rows(folder / "rows.csv", ["tasks", "target", "split", "value", "cost"])
-    value, cost = numbers(rows, "value", mistakes), numbers(rows, "cost", mistakes)
-    seed, seconds = whole_numbers(rows, "seed", mistakes), seconds_of(rows, mistakes)
+    value, cost = parse_numbers(rows, "value", mistakes), parse_numbers(rows, "cost", mistakes)
+    seed, seconds = parse_whole_numbers(rows, "seed", mistakes), parse_seconds(rows, mistakes)
     for row in np.flatnonzero(cost <= 0).tolist():
         mistakes.add(f"expected more than 0, found {cost[row]:g}", row, "cost")
-    members = _members(rows, header, mistakes)
+    members = _read_members(rows, header, mistakes)
     names = [name.strip() for name in rows["network"]] if "network" in rows else [""] * len(rows["tasks"])
     mistakes.stop()
-    networks = _networks(members, names, cost, mistakes)
+    networks = _collect_networks(members, names, cost, mistakes)
     seeds = sorted(set(seed.tolist()))
     splits = sorted(set(rows["split"]), key=SPLITS.index)
     values = {split: np.full((len(networks), len(header.tasks), len(seeds)), np.nan) for split in splits}
@@ -109,7 +109,7 @@ def read_groups(folder: Path, header: Header) -> GroupsTable:
     return GroupsTable(folder, header, tuple(networks.values()), tuple(seeds), values, timed)
 
 
-def _members(rows: Rows, header: Header, mistakes: Mistakes) -> list[tuple[str, ...]]:
+def _read_members(rows: Rows, header: Header, mistakes: Mistakes) -> list[tuple[str, ...]]:
     """Each row's group in the table's order of tasks."""
     known = {task: place for place, task in enumerate(header.tasks)}
     groups = []
@@ -128,7 +128,7 @@ def _members(rows: Rows, header: Header, mistakes: Mistakes) -> list[tuple[str, 
     return groups
 
 
-def _networks(
+def _collect_networks(
     members: list[tuple[str, ...]], names: list[str], cost: np.ndarray, mistakes: Mistakes
 ) -> dict[tuple[tuple[str, ...], str], Network]:
     """Every network of the table, by its tasks and its name."""

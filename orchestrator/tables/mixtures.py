@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.orchestrator.tables.rows import Header, Mistakes, numbers, read_rows, seconds_of
+from auxtune.orchestrator.tables.rows import Header, Mistakes, parse_numbers, parse_seconds, read_rows
 
 _OFF = 0.02  # shares rounded to a few digits need not sum to 1 exactly
 
@@ -34,9 +34,9 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
     if not targets:
         mistakes.add("expected a column y:<target>, found none")
         mistakes.stop()
-    weights = np.column_stack([numbers(rows, column, mistakes) for column in shares])
-    values = np.column_stack([numbers(rows, f"y:{target}", mistakes, gaps=True) for target in targets])
-    seconds = seconds_of(rows, mistakes)
+    weights = np.column_stack([parse_numbers(rows, column, mistakes) for column in shares])
+    values = np.column_stack([parse_numbers(rows, f"y:{target}", mistakes, gaps=True) for target in targets])
+    seconds = parse_seconds(rows, mistakes)
     _check_shares(weights, shares, mistakes)
     splits = list(dict.fromkeys(rows["split"]))
     for split in ("train", "test"):

@@ -14,11 +14,11 @@ from auxtune.orchestrator.tables.mixtures import MixturesTable, read_mixtures
 from auxtune.orchestrator.tables.rows import (
     Header,
     TableError,
-    numbers,
+    parse_numbers,
+    parse_seconds,
+    parse_whole_numbers,
     read_header,
     read_rows,
-    seconds_of,
-    whole_numbers,
 )
 from auxtune.orchestrator.tables.transfers import TransferTable, read_transfer
 
@@ -71,8 +71,8 @@ def read_affinities(folder: Path, tasks: tuple[str, ...]) -> Affinities | None:
     if not path.exists():
         return None
     rows, mistakes = read_rows(path, ["method", "recipient", "source", "value"])
-    value, seed = numbers(rows, "value", mistakes, gaps=True), whole_numbers(rows, "seed", mistakes)
-    seconds = seconds_of(rows, mistakes)
+    value, seed = parse_numbers(rows, "value", mistakes, gaps=True), parse_whole_numbers(rows, "seed", mistakes)
+    seconds = parse_seconds(rows, mistakes)
     seeds = sorted(set(seed.tolist()))
     places = {task: place for place, task in enumerate(tasks)}
     shape = (len(seeds), len(tasks), len(tasks))

@@ -112,17 +112,17 @@ def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     return columns, [[*line, *[""] * len(columns)][: len(columns)] for line in lines]
 
 
-def numbers(rows: Rows, column: str, mistakes: Mistakes, gaps: bool = False) -> np.ndarray:
+def parse_numbers(rows: Rows, column: str, mistakes: Mistakes, gaps: bool = False) -> np.ndarray:
     """A column as float64, (rows,); with ``gaps`` an empty cell is ``nan``, else it is a mistake, as infinity is."""
     texts = [cell.strip() for cell in rows[column]]
-    values = np.array([_number(text) for text in texts])
+    values = np.array([_parse_number(text) for text in texts])
     empty = np.array([text == "" for text in texts])
     for row in np.flatnonzero(~np.isfinite(values) & ~(empty & gaps)).tolist():
         mistakes.add(f"expected a finite number, found {texts[row]!r}", row, column)
     return values
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     """The number that a cell holds, ``nan`` where it holds none."""
     try:
         return float("nan") if "_" in text else float(text)
@@ -130,28 +130,28 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def whole_numbers(rows: Rows, column: str, mistakes: Mistakes) -> np.ndarray:
+def parse_whole_numbers(rows: Rows, column: str, mistakes: Mistakes) -> np.ndarray:
     """A column of seeds, (rows,) int; 0 everywhere where there is no such column."""
     if column not in rows:
         return np.zeros(len(next(iter(rows.values()))), dtype=int)
-    values = numbers(rows, column, mistakes)
+    values = parse_numbers(rows, column, mistakes)
     for row in np.flatnonzero(np.isfinite(values) & (values != np.round(values))).tolist():
         mistakes.add(f"expected a whole number, found {values[row]:g}", row, column)
     whole: np.ndarray = np.nan_to_num(values).astype(int)
     return whole
 
 
-def seconds_of(rows: Rows, mistakes: Mistakes) -> np.ndarray | None:
+def parse_seconds(rows: Rows, mistakes: Mistakes) -> np.ndarray | None:
     """The column ``seconds``, (rows,), with gaps; ``None`` where there is none."""
     if "seconds" not in rows:
         return None
-    values = numbers(rows, "seconds", mistakes, gaps=True)
+    values = parse_numbers(rows, "seconds", mistakes, gaps=True)
     for row in np.flatnonzero(values < 0).tolist():
         mistakes.add(f"expected at least 0, found {values[row]:g}", row, "seconds")
     return values
 
 
-def mean_over_seeds(values: np.ndarray) -> np.ndarray:
+def average_over_seeds(values: np.ndarray) -> np.ndarray:
     """Means over the last axis of what is known; ``nan`` where no seed has a value."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=-1)

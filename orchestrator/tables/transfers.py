@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from auxtune.orchestrator.tables.rows import Header, mean_over_seeds, numbers, read_rows, seconds_of, whole_numbers
+from auxtune.orchestrator.tables.rows import (
+    Header,
+    average_over_seeds,
+    parse_numbers,
+    parse_seconds,
+    parse_whole_numbers,
+    read_rows,
+)
 from auxtune.selectors.protocol import Transfer
 
 
@@ -32,7 +39,7 @@ class TransferTable:
     @cached_property
     def mean(self) -> np.ndarray:
         """Means over seeds, (sources, tasks); ``nan`` where no seed has a value."""
-        return mean_over_seeds(self.values)
+        return average_over_seeds(self.values)
 
     def transfers(self, without: str | None = None) -> tuple[Transfer, ...]:
         """Every recorded result, but those on the target ``without``; higher is better."""
@@ -47,8 +54,8 @@ class TransferTable:
 def read_transfer(folder: Path, header: Header) -> TransferTable:
     """The table in ``folder``. Raises ``TableError`` with every mistake."""
     rows, mistakes = read_rows(folder / "rows.csv", ["source", "target", "value"])
-    value = numbers(rows, "value", mistakes)
-    seed, seconds = whole_numbers(rows, "seed", mistakes), seconds_of(rows, mistakes)
+    value = parse_numbers(rows, "value", mistakes)
+    seed, seconds = parse_whole_numbers(rows, "seed", mistakes), parse_seconds(rows, mistakes)
     sources: tuple[str | None, ...] = (None, *header.tasks)
     seeds = sorted(set(seed.tolist()))
     shape = (len(sources), len(header.tasks), len(seeds))

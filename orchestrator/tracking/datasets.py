@@ -1,6 +1,6 @@
-"""A study's tasks as MLflow's datasets: what a run learned from can be looked up, and runs be searched by it.
+"""A study's tasks as MLflow datasets, by which runs can be searched and their data looked up.
 
-The digest is the one by which the ledger knows a task: that of the rows that are left after all splits and drops.
+The digest is that of the ledger's fingerprint: of the rows that are left after all splits and drops.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from auxtune.orchestrator.study_file.paths import task_sources
+from auxtune.orchestrator.study_file.paths import list_task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.sources import TaskSource
 
 CONTEXT = "mlflow.data.context"
 
 
-def datasets_of(
+def describe_datasets(
     study: StudyFile, rows: Mapping[str, Mapping[str, int]], fingerprint: Mapping[str, str]
 ) -> dict[str, Dataset]:
     """Task -> its dataset, with the number of rows of each split; ``fingerprint`` is that of a session."""
     found = {}
-    for source in task_sources(study):
-        kind, place = _place(source)
+    for source in list_task_sources(study):
+        kind, place = _describe_place(source)
         found[source.name] = Dataset(
             name=source.name,
             digest=fingerprint[f"tasks.{source.name}"],
@@ -35,12 +35,12 @@ def datasets_of(
     return found
 
 
-def as_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
+def build_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
     """The datasets as inputs of a run, in a ``context`` such as ``training``."""
     return [DatasetInput(dataset, [InputTag(CONTEXT, context)]) for dataset in datasets.values()]
 
 
-def _place(source: TaskSource) -> tuple[str, dict[str, Any]]:
+def _describe_place(source: TaskSource) -> tuple[str, dict[str, Any]]:
     """MLflow's word for where rows come from, and the place in the form that it has for that."""
     if source.hub is not None:
         place = {"path": source.hub, "config_name": source.config, "split": source.split, "revision": source.revision}

@@ -1,6 +1,6 @@
 """A study's runs in MLflow: one parent, one child per trial, found again by id or tag and never made twice.
 
-Everything here is idempotent: it brings a run to what the accounts say, whatever was written before. Only
+Everything here is idempotent: it updates a run to the accounts, whatever was written before. Only
 ``MlflowClient`` is used, with explicit ids: the fluent interface keeps state per process.
 """
 
@@ -11,27 +11,26 @@ import time
 from collections.abc import Container, Mapping
 from typing import Any
 
-# At the top, and so on the main thread: imported by the mirror's thread and by Ray at once, it would wait for itself.
+# Imported at the top, and so on the main thread: if Ray and the mirror's thread imported it at once, both would hang.
 from mlflow.entities import Dataset, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.results import attempt_folder
+from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, sqlite_path
-from auxtune.orchestrator.tracking.artifact_root import artifacts_beside, bring_artifacts
-from auxtune.orchestrator.tracking.datasets import as_inputs
+from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
+from auxtune.orchestrator.tracking.datasets import build_inputs
 from auxtune.orchestrator.tracking.run_metrics import (
-    answer_metrics,
-    cost_metrics,
-    curve_lines,
-    final_metrics,
-    line_metrics,
+    list_answer_metrics,
+    list_final_metrics,
+    list_line_metrics,
+    read_curve,
+    sum_cost_metrics,
 )
 from auxtune.orchestrator.tracking.run_words import Ending
-from auxtune.orchestrator.tracking.store import quiet_client
+from auxtune.orchestrator.tracking.store import locate_artifacts, move_artifacts, open_client
 
 NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description
 _MOST_PARAMS = 100  # in one request
@@ -41,16 +40,16 @@ class StudyRuns:
     """The parent run and its children in one experiment."""
 
     def __init__(self, uri: str, experiment: str, study: str, key: str) -> None:
-        """``key`` tells this study from others of its name. An absent experiment is made."""
-        self._client = quiet_client(uri)
+        """``key`` tells this study from others of its name. A missing experiment is created."""
+        self._client = open_client(uri)
         self._study, self._key = study, key
         if is_sqlite(uri):
-            store = sqlite_path(uri)
+            store = parse_sqlite_uri(uri)
             store.parent.mkdir(parents=True, exist_ok=True)
-            self.experiment_id = _experiment(self._client, experiment, artifacts_beside(store))
-            bring_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)
+            self.experiment_id = _find_experiment(self._client, experiment, locate_artifacts(store))
+            move_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)
         else:
-            self.experiment_id = _experiment(self._client, experiment, None)
+            self.experiment_id = _find_experiment(self._client, experiment, None)
         self._logged: dict[str, set[int]] = {}  # run id -> steps that are there
 
     def parent(self, known: str | None, started: float, tags: Mapping[str, str]) -> str:
@@ -104,7 +103,7 @@ class StudyRuns:
         there = {(each.dataset.name, each.dataset.digest) for each in inputs}
         lacking = {name: each for name, each in datasets.items() if (each.name, each.digest) not in there}
         if lacking:
-            self._client.log_inputs(run_id, as_inputs(lacking, context))
+            self._client.log_inputs(run_id, build_inputs(lacking, context))
         if run.info.status != "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
 
@@ -116,36 +115,36 @@ class StudyRuns:
             history = self._client.get_metric_history(run_id, "score")
             self._logged[run_id] = {point.step for point in history}
         there = self._logged[run_id]
-        written = curve_lines(attempt_folder(folder, trial.id, len(trial.attempts)) / "metrics.jsonl", steps)
+        written = read_curve(locate_attempt(folder, trial.id, len(trial.attempts)) / "metrics.jsonl", steps)
         fresh = [line for line in written if line["step"] not in there]
         moment = int(trial.attempts[-1].started * 1000)
         points = [
             Metric(key, value, moment + int(line["seconds"] * 1000), line["step"])
             for line in fresh
-            for key, value in line_metrics(line).items()
+            for key, value in list_line_metrics(line).items()
         ]
         self._client.log_batch(run_id, metrics=points)
         there.update(line["step"] for line in fresh)
 
     def end_child(self, run_id: str, trial: Trial, price: Price, steps: int, shares: Mapping[str, float]) -> None:
         """Final score, costs, shares and status of a trial; one that was not told is ``KILLED``."""
-        if trial.proposal.inner is not None:  # which shares those are is known only now
+        if trial.proposal.inner is not None:  # its shares are known only now
             self._log_params(self._client.get_run(run_id), shares)
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
         now, told = int(time.time() * 1000), trial.told
-        values = final_metrics(trial, price)
+        values = list_final_metrics(trial, price)
         tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
         if told is not None and told.source is not None and trial.reused:
             tags += [RunTag("auxtune.reused_from", told.source)]
         if told is not None and told.outcome.why:
             tags += [RunTag("auxtune.why", told.outcome.why), RunTag("auxtune.message", (told.message or "")[:5000])]
         self._client.log_batch(run_id, [Metric(key, value, now, steps) for key, value in values.items()], tags=tags)
-        self._client.set_terminated(run_id, final_status(trial), int(told.time * 1000) if told else now)
+        self._client.set_terminated(run_id, find_final_status(trial), int(told.time * 1000) if told else now)
 
     def totals(self, run_id: str, accounts: Accounts, price: Price, now: float, note: str) -> None:
         """The parent's running totals and the best score so far, at a step per told trial, and what is said of it."""
         told = sum(trial.told is not None for trial in accounts.trials.values())
-        values = cost_metrics(accounts.trials.values(), price)
+        values = sum_cost_metrics(accounts.trials.values(), price)
         values["study/elapsed_seconds"] = accounts.elapsed_seconds(now)
         if (cluster := price.cluster_usd(accounts.node_seconds(now))) is not None:
             values["cost/cluster_usd"] = cluster
@@ -156,7 +155,7 @@ class StudyRuns:
         self._client.log_batch(run_id, metrics, tags=[RunTag(NOTE, note)])
 
     def answer(self, run_id: str, ending: Ending, now: float) -> None:
-        """The parent's files and, once there is an answer, its numbers; those of a former answer become unknown."""
+        """The parent's files and, once there is an answer, its numbers; those of a previous answer become unknown."""
         for path in ending.files:
             self._client.log_text(run_id, path.read_text(encoding="utf-8"), path.name)
         for name, drawing in ending.drawings.items():
@@ -164,8 +163,8 @@ class StudyRuns:
         if ending.answer is None:
             return
         known = self._client.get_run(run_id).data.metrics
-        former = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
-        values = former | answer_metrics(ending.answer)
+        previous = {key: math.nan for key in known if key.startswith(("lift/", "test/"))}
+        values = previous | list_answer_metrics(ending.answer)
         self._client.log_batch(run_id, [Metric(key, value, int(now * 1000), 0) for key, value in values.items()])
 
     def end(self, run_id: str, status: str) -> None:
@@ -178,7 +177,7 @@ class StudyRuns:
             self._client.log_batch(run.info.run_id, params=lacking[start : start + _MOST_PARAMS])
 
     def _is_here(self, run_id: str) -> bool:
-        """Whether a run of a former session is in this store and experiment, and not deleted."""
+        """Whether a run of an earlier session is in this store and experiment, and not deleted."""
         try:
             info = self._client.get_run(run_id).info
         except MlflowException as error:
@@ -194,24 +193,24 @@ class StudyRuns:
         return str(run.info.run_id)
 
 
-def final_status(trial: Trial) -> str:
-    """MLflow's word for how a trial ended, if nothing more comes of it."""
+def find_final_status(trial: Trial) -> str:
+    """MLflow's status of a trial as it stands."""
     if trial.told is None or trial.stopped is not None:
         return "KILLED"
     return "FINISHED" if trial.told.outcome.ok else "FAILED"
 
 
 def is_final(run: Run, trial: Trial, price: Price) -> bool:
-    """Whether a run says already how its trial ended, and what it took at these prices."""
-    costs = cost_metrics([trial], price)
+    """Whether a run already holds its trial's end, and its cost at these prices."""
+    costs = sum_cost_metrics([trial], price)
     return (
         trial.told is not None
-        and run.info.status == final_status(trial)
+        and run.info.status == find_final_status(trial)
         and {key: value for key, value in run.data.metrics.items() if key in costs} == costs
     )
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+def _find_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if (found := client.get_experiment_by_name(name)) is not None:
         return str(found.experiment_id)
     try:

@@ -1,4 +1,4 @@
-"""What MLflow is told of trials in numbers: curves by step, and what they came to and took in the end."""
+"""The metrics of runs in MLflow: curves by step, final scores and costs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 POINTS = 200  # most points of a curve
 
 
-def curve_lines(path: StoredPath, steps: int) -> list[dict[str, Any]]:
+def read_curve(path: StoredPath, steps: int) -> list[dict[str, Any]]:
     """The evaluations of ``metrics.jsonl`` that a run of ``steps`` steps shows: every n-th where they are too many.
 
     Which ones depends on the distance between evaluations alone, so a file that still grows gives the first of them.
     There is room for one more point, the final score.
     """
-    lines = _whole_lines(path)
+    lines = _read_whole_lines(path)
     if not lines or lines[0]["step"] == 0:  # nothing was trained, only measured
         return lines
     evaluations = -(-steps // lines[0]["step"])
     return lines[:: -(-evaluations // (POINTS - 1))]
 
 
-def line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of one evaluation. Lines of before losses were written there have none on the validation split."""
+def list_line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of one evaluation. Older lines have no losses on the validation split."""
     values = {f"train/{task}/loss": loss for task, loss in line["loss"].items()}
     for task, metrics in line["validation"].items():
         values |= {f"validation/{task}/{name}": value for name, value in metrics.items()}
@@ -37,9 +37,9 @@ def line_metrics(line: Mapping[str, Any]) -> dict[str, float]:
     return values | {"score": line["score"]}
 
 
-def final_metrics(trial: Trial, price: Price) -> dict[str, float]:
+def list_final_metrics(trial: Trial, price: Price) -> dict[str, float]:
     """Costs so far and, once the trial is told, its score and what it reached on the test split."""
-    values = cost_metrics([trial], price)
+    values = sum_cost_metrics([trial], price)
     if trial.told is None:
         return values
     for task, metrics in trial.told.test.items():
@@ -47,11 +47,11 @@ def final_metrics(trial: Trial, price: Price) -> dict[str, float]:
     return values if trial.score is None else values | {"score": trial.score}
 
 
-def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
+def sum_cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     """``cost/*`` over every ended attempt of some trials; unknown is left out.
 
     Money is unknown as soon as that of one attempt is. Examples and tokens are what attempts say: one that was
-    lost is charged for its time, but what it trained on nobody knows. So trials always add up to their study.
+    lost is charged for its time, but what it trained on is unknown. So trials always add up to their study.
     """
     costs = [cost for trial in trials for cost in trial.costs]
     values: dict[str, list[float | None]] = {
@@ -67,7 +67,7 @@ def cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
     return sums | ({"cost/peak_gpu_bytes": float(max(peaks))} if peaks else {})
 
 
-def answer_metrics(answer: Answer) -> dict[str, float]:
+def list_answer_metrics(answer: Answer) -> dict[str, float]:
     """What an answer came to; unknown is left out.
 
     ``test/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
@@ -82,12 +82,12 @@ def answer_metrics(answer: Answer) -> dict[str, float]:
     return values
 
 
-def trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
+def list_trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     """``weight/<task>`` for all ``tasks`` of the study: 0 for those that the trial does not train.
 
-    What a trial that steers itself will have trained is known once it has been told: its rounds, by task. Until then
-    the weights of its own tasks are left out. With four digits, which a column of MLflow's table has room for; the
-    ledger has the shares as they were executed.
+    The shares of a trial that steers itself are known once it has been told: its rounds, by task. Until then the
+    weights of its own tasks are left out. Four digits are what a column of MLflow's table has room for; the ledger has
+    the shares as they were executed.
     """
     proposal, told = trial.proposal, trial.told
     own: Mapping[str, float] | None = proposal.shares if proposal.trains else {}
@@ -98,8 +98,8 @@ def trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     return {f"weight/{task}": float(f"{(own or {}).get(task, 0.0):.4g}") for task in known}
 
 
-def _whole_lines(path: StoredPath) -> list[dict[str, Any]]:
-    """The lines that are there; the worker may be in the middle of the next."""
+def _read_whole_lines(path: StoredPath) -> list[dict[str, Any]]:
+    """The complete lines; the worker may be in the middle of the next."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

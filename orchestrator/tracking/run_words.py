@@ -1,4 +1,4 @@
-"""What runs in MLflow are called and say of themselves in a line or two: trials, and a study without an answer."""
+"""Names and notes of runs in MLflow: of trials, and of a study without an answer."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Literal, TypeAlias
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import describe_unanswered
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.scores import shown_score, value_noun
+from auxtune.orchestrator.record.scores import describe_value, show_score
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.typed import quote_path
 
 _NAMED = 3  # tasks in a name
 
 
-def standing_note(accounts: Accounts, folder: StoredPath, ended: Ending | None) -> str:
-    """Where a study stands without an answer, what is best so far, and the command that tells more or goes on."""
-    return "\n\n".join(_lines(accounts, folder, ended.reason if ended else "running"))
+def write_status_note(accounts: Accounts, folder: StoredPath, ended: Ending | None) -> str:
+    """The note of a study without an answer: its status, the best trial so far, and the command to use next."""
+    return "\n\n".join(_list_lines(accounts, folder, ended.reason if ended else "running"))
 
 
-def trial_name(trial: Trial, primary: str | None) -> str:
+def name_trial(trial: Trial, primary: str | None) -> str:
     """Phase and number, so that sorting by name is sorting by time, and what is trained beside the primary.
 
     As much of it as a column has room for; the primary itself where it is alone.
@@ -31,7 +31,7 @@ def trial_name(trial: Trial, primary: str | None) -> str:
     return f"{trial.phase} {trial.id:04d} {' + '.join([*tasks[:_NAMED], *more])}"
 
 
-def trial_note(trial: Trial) -> str:
+def describe_trial(trial: Trial) -> str:
     """What is trained, with its shares where they are known beforehand."""
     proposal = trial.proposal
     if not proposal.trains:
@@ -44,16 +44,16 @@ def trial_note(trial: Trial) -> str:
     return f"Trains {', '.join(f'{task} {share:.1%}' for task, share in proposal.shares.items())}."
 
 
-def _lines(accounts: Accounts, folder: StoredPath, state: str) -> Iterator[str]:
+def _list_lines(accounts: Accounts, folder: StoredPath, state: str) -> Iterator[str]:
     if any(session.closed and session.closed.reason == "done" for session in accounts.sessions[:-1]):
         yield f"The study has gone on since its last answer, which is in `selection.json`, and is {state}."
     else:
         yield describe_unanswered(accounts, state)
     if (best := accounts.best) is not None:
-        with_a = value_noun(shown_score(best, accounts.search_score) or 0.0, accounts.search_score)
-        yield f"Best so far: trial {best.id:04d} with a {with_a}. {trial_note(best)}"
-    command, what = ("status", "tells more") if state == "running" else ("resume", "goes on")
-    yield f"The study is in `{folder}`; `auxtune {command} {typed(folder)}` {what}."
+        with_a = describe_value(show_score(best, accounts.search_score) or 0.0, accounts.search_score)
+        yield f"Best so far: trial {best.id:04d} with a {with_a}. {describe_trial(best)}"
+    command, what = ("status", "tells more") if state == "running" else ("resume", "resumes it")
+    yield f"The study is in `{folder}`; `auxtune {command} {quote_path(folder)}` {what}."
 
 
 Reason: TypeAlias = Literal["done", "interrupted", "failed"]

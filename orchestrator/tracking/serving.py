@@ -1,8 +1,8 @@
-"""MLflow's own server over a study's store, for as long as somebody looks at it; on loopback alone.
+"""Serves a study's store by MLflow's own server, on loopback alone, until the user stops it.
 
-The server is a process that starts others. It gets a session of its own, so that Ctrl-C in the terminal comes to us
-alone and all of them are ended together: asked first, then killed. Whether we are to stop is asked in every turn and
-never raised: a signal between the start of a process and the note of its id would leave it behind.
+The server is a process that starts others. It gets a session of its own, so that Ctrl-C in the terminal reaches only us
+and all of them are ended together: asked first, then killed. A wish to stop is polled and never raised: a signal
+between the start of a process and the assignment of its id would leave the process behind.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from http.client import HTTPException
 from typing import IO
 
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted
-from auxtune.orchestrator.tracking.trouble import redacted
+from auxtune.orchestrator.tracking.store import redact_secrets
 
 HOST, PORT = "127.0.0.1", 5000
 _PATIENCE = 180.0  # seconds until a server answers; a slow disk needs many
 _ENDING = 5.0  # seconds that it is given to end by itself
 _TURN = 0.2  # seconds between two looks at it
-# What the environment may say to servers of other people's making: another address, another path, no runs at all.
+# Settings of other MLflow servers that the environment may hold: another address, another path, no runs at all.
 _OTHERS = (
     "MLFLOW_GUNICORN_OPTS",
     "MLFLOW_UVICORN_OPTS",
@@ -44,14 +44,14 @@ _OTHERS = (
 
 
 class Server:
-    """A server that was started; ``stopped`` says whether somebody wants it to end."""
+    """A running server; ``stopped`` says whether the user wants it to end."""
 
     def __init__(self, store: str, port: int, log: IO[bytes], stopped: Callable[[], bool]) -> None:
         self.address = f"http://{HOST}:{port}"
         self._store, self._log, self._stopped = store, log, stopped
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
-            env=_environment(store, os.environ),
+            env=_prepare_environment(store, os.environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -59,7 +59,7 @@ class Server:
         )
 
     def wait(self) -> None:
-        """Until it is stopped. Raises ``AuxtuneError`` where it ends by itself."""
+        """Wait until it is stopped. Raises ``AuxtuneError`` where it ends by itself."""
         while self._process.poll() is None:
             if self._stopped():
                 return
@@ -67,8 +67,8 @@ class Server:
         raise self._fallen(f"ended with exit code {self._process.returncode}")
 
     def wait_for_answer(self) -> None:
-        """Until it answers. Raises ``AuxtuneError`` where it ends or takes too long, ``Interrupted`` when stopped."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy is set: it is here
+        """Wait until it answers. Raises ``AuxtuneError`` where it ends or takes too long, ``Interrupted``."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the server is on this machine
         end = time.monotonic() + _PATIENCE
         while self._process.poll() is None:
             if self._stopped():
@@ -91,22 +91,22 @@ class Server:
         self._process.wait()
 
     def _fallen(self, how: str) -> AuxtuneError:
-        """What to say of a server that is of no use any more."""
+        """The error for a server that failed, with its last lines."""
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", errors="replace").splitlines()[-15:]
-        words = redacted("\n".join(f"  {line}" for line in lines), self._store)
+        words = redact_secrets("\n".join(f"  {line}" for line in lines), self._store)
         return AuxtuneError(f"{self.address}: MLflow's server {how}; its last words:\n{words}")
 
 
 @contextmanager
-def served(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterator[Server]:
+def serve_mlflow(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterator[Server]:
     """A server over the tracking store at the URI ``store`` that answers while this is entered.
 
     At ``port``, or, for ``None``, at 5000 if that is free and else at any other. Raises ``AuxtuneError`` where the port
     is taken, and what ``Server.wait_for_answer`` raises.
     """
     with tempfile.TemporaryFile() as log:
-        server = Server(store, _port(port), log, stopped)
+        server = Server(store, _choose_port(port), log, stopped)
         try:
             server.wait_for_answer()
             yield server
@@ -114,8 +114,8 @@ def served(store: str, port: int | None, stopped: Callable[[], bool]) -> Iterato
             server.end()
 
 
-def _port(wanted: int | None) -> int:
-    """``wanted`` if nobody has it; else, where any will do, another."""
+def _choose_port(wanted: int | None) -> int:
+    """``wanted`` if it is free; with ``None`` the usual port, else any free one."""
     for port in (PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will bind it
@@ -125,8 +125,8 @@ def _port(wanted: int | None) -> int:
     raise AuxtuneError(f"--port {wanted}: it is taken on {HOST}, or not ours to take; choose another, or leave it out")
 
 
-def _environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
-    """Ours, for a server that only shows runs. The store is said here: a command line can be read by everybody."""
+def _prepare_environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
+    """Our environment, for a server that only shows runs. It holds the store, for command lines are public."""
     kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
     # Its log is ours to read, whatever this terminal writes.
     readable = {"PYTHONIOENCODING": "utf-8"}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from auxtune.orchestrator.record.scores import shown_value
+from auxtune.orchestrator.record.scores import show_value
 from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.selectors.beliefs import (
     Belief,
@@ -42,7 +42,7 @@ def describe_belief(
     selection = present.selector.select(present.state, evidence)
     primary = getattr(getattr(present.state, "problem", None), "primary", None)
     beliefs = [belief for _, belief in read_beliefs(present.selector, selection.belief)]
-    grounds = describe_grounds(beliefs, primary, lambda score: shown_value(sign * score, search_score))
+    grounds = describe_grounds(beliefs, primary, lambda score: show_value(sign * score, search_score))
     where = f"{present.stage}: " if present.stage else ""
     silent = [] if selection.belief else ["it holds no belief"]
     ranking = selection.ranking and f"first of its ranking: {_list_first(dict(selection.ranking), primary)}"

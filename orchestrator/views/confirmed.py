@@ -8,7 +8,7 @@ from statistics import fmean
 from auxtune.orchestrator.answer.answer import Answer, read_answer
 from auxtune.orchestrator.answer.verdict import SAME, format_interval, write_verdict
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.arms import SELECTION, Trainings, same_trainings
+from auxtune.orchestrator.planning.arms import SELECTION, Trainings, is_same_arm
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -46,7 +46,7 @@ def describe_confirmed_so_far(accounts: Accounts, confirmation: Confirmation) ->
     arms = {
         name: [_find_test_score(accounts, trainings, primary) for trainings in per_seed]
         for name, per_seed in trained.items()
-        if name == SELECTION or not same_trainings(trained[SELECTION], per_seed)
+        if name == SELECTION or not is_same_arm(trained[SELECTION], per_seed)
     }
     ours, first = arms.pop(SELECTION), True
     for name, theirs in arms.items():

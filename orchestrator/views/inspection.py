@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from auxtune.orchestrator.planning.budget import confirm_trials
-from auxtune.orchestrator.planning.context import fewest_search_trials, unread_options
-from auxtune.orchestrator.planning.question import problem_of
-from auxtune.orchestrator.planning.translate import epochs_in_words
+from auxtune.orchestrator.planning.context import count_fewest_trials, list_unread_options
+from auxtune.orchestrator.planning.question import build_problem
+from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range
 
@@ -66,15 +66,15 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
     """
     options = study.options
     inspected = tuple(_inspect_task(task) for task in tasks.values())
-    problem = problem_of(study, tasks)
+    problem = build_problem(study, tasks)
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=(*_inspect_tasks(tasks, inspected, options.primary), *unread_options(options), *besides),
+        warnings=(*_inspect_tasks(tasks, inspected, options.primary), *list_unread_options(options), *besides),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
-        fewest_search_trials=fewest_search_trials(options, problem),
-        epochs=epochs_in_words(options.training, problem),
+        fewest_search_trials=count_fewest_trials(options, problem),
+        epochs=describe_epochs(options.training, problem),
     )
 
 

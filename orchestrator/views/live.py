@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from auxtune.orchestrator.planning.budget import of_limit
+from auxtune.orchestrator.planning.budget import describe_spending
 from auxtune.orchestrator.views.remaining_work import format_duration
 from auxtune.orchestrator.views.terminal import fit_line
 
@@ -144,7 +144,7 @@ def _list_sums(snapshot: StudySnapshot, wide: bool) -> list[tuple[str, Renderabl
 
 def _draw_spent(each: Spent, wide: bool) -> RenderableType:
     over = each.spent is not None and each.spent > each.limit
-    said = of_limit(each.spent, each.limit)
+    said = describe_spending(each.spent, each.limit)
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(width=10, no_wrap=True)
     if wide:

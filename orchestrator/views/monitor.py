@@ -18,8 +18,8 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.fold import SelectorFold
-from auxtune.orchestrator.record.results import attempt_folder, steps_done
-from auxtune.orchestrator.record.scores import shown_score, shown_value, sign_in
+from auxtune.orchestrator.record.results import locate_attempt, read_steps_done
+from auxtune.orchestrator.record.scores import show_score, show_value, sign_in
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -141,7 +141,7 @@ class StudyMonitor:
         scored = sum(trial.score is not None for trial in self._accounts.in_phase("search"))
         luck = f" of {scored}, so luck is in it" if scored > 1 else ""
         told_of = self._accounts.search_score
-        shown = shown_value(shown_score(best, told_of) or 0.0, told_of)
+        shown = show_value(show_score(best, told_of) or 0.0, told_of)
         return f"{shown}, the best search score{luck}: trial {best.id:04d}, {describe_mixture(best.proposal)}"
 
     def _ask(self, fold: SelectorFold) -> str:
@@ -165,7 +165,7 @@ class StudyMonitor:
             tasks=describe_mixture(trial.proposal),
             attempt=attempt.number,
             started=attempt.started,
-            step=steps_done(attempt_folder(self._folder, trial.id, attempt.number)),
+            step=read_steps_done(locate_attempt(self._folder, trial.id, attempt.number)),
             steps=self._translator.steps(trial.proposal),
         )
 

@@ -12,7 +12,7 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
-from auxtune.orchestrator.record.scores import shown_value
+from auxtune.orchestrator.record.scores import show_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -95,7 +95,7 @@ def _list_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["study"],
         row["state"],
         _count_ended(trials) if trials else "–",
-        shown_value(best["value"], best["search_score"]) if best else "–",
+        show_value(best["value"], best["search_score"]) if best else "–",
         _describe_cost(row["cost"]) if row["cost"] else "–",
         time.strftime("%Y-%m-%d %H:%M", active),
         " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",

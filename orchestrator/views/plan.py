@@ -8,27 +8,27 @@ from dataclasses import asdict
 from typing import Any
 
 from auxtune.orchestrator.answer.cost import sum_cost
-from auxtune.orchestrator.planning.context import fewest_search_trials
+from auxtune.orchestrator.planning.context import count_fewest_trials
 from auxtune.orchestrator.planning.estimate import (
     CostEstimate,
     Room,
     Spread,
     Throughput,
     Work,
-    average,
+    average_spreads,
+    enclose_spreads,
     estimate_cost,
     find_room,
-    hull,
 )
-from auxtune.orchestrator.planning.machines import Machines, this_machine
-from auxtune.orchestrator.planning.translate import epochs_in_words
+from auxtune.orchestrator.planning.machines import Machines, describe_this_machine
+from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Paragraph, Table
 from auxtune.orchestrator.session.forecast import (
     ComparisonArm,
     Forecast,
     UpcomingTrials,
-    comparison_arms,
-    make_forecast,
+    build_forecast,
+    list_comparison_arms,
 )
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
@@ -56,16 +56,16 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
 
     Raises ``StudyDataError``, ``SelectorError``, ``ResourceError`` and ``LedgerDamaged``.
     """
-    seen = make_forecast(study, machines or this_machine())
+    seen = build_forecast(study, machines or describe_this_machine())
     context, accounts = seen.context, seen.context.accounts
-    fewest = fewest_search_trials(study.options, context.problem)
-    foreseen, arms = seen.upcoming_trials(), comparison_arms(context.confirmation, accounts, context.is_searched)
+    fewest = count_fewest_trials(study.options, context.problem)
+    foreseen, arms = seen.upcoming_trials(), list_comparison_arms(context.confirmation, accounts, context.is_searched)
     limits, price = study.options.budget.model_dump(exclude_none=True), context.price
     spent = vars(sum_cost(accounts, price, None))
     coming = _format_seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
-    each = average(coming or [])
+    each = average_spreads(coming or [])
     if not foreseen.alike and (plain := _format_seconds(seen.throughput, [seen.later()])):
-        each = hull([*(coming or []), *plain])
+        each = enclose_spreads([*(coming or []), *plain])
     missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
     seconds = _format_seconds(seen.throughput, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else estimate_cost(seconds, seen.slots, price)
@@ -77,7 +77,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
-        "epochs": epochs_in_words(study.options.training, context.problem),
+        "epochs": describe_epochs(study.options.training, context.problem),
         "at_once": seen.slots.concurrent,
         "search": {
             "selector": study.options.selector.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auxtune.orchestrator.record.events import Event, Lost, Proposed, Retried, Selected, Started, Told, Tracked
-from auxtune.orchestrator.record.scores import named_value, sign_of_outcome
+from auxtune.orchestrator.record.scores import name_value, sign_of_outcome
 from auxtune.selectors.protocol import Proposal, Selection
 from auxtune.trials.recipe import SearchScore
 
@@ -52,7 +52,7 @@ class EventLines:
                 return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:
                 value = sign_of_outcome(event.outcome, self._search_score) * (event.outcome.score or 0.0)
-                came_to = named_value(value, self._search_score)
+                came_to = name_value(value, self._search_score)
                 return f"{self._names[event.id]} {came_to} in {event.cost.wall_seconds:.0f} s"
             case Told() if event.outcome.why == "stopped":
                 return f"{self._names[event.id]} {event.message}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from auxtune.orchestrator.planning.budget import passing
+from auxtune.orchestrator.planning.budget import estimate_passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
+from auxtune.orchestrator.record.accounts import Accounts, measure_concurrency
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 
@@ -43,13 +43,13 @@ def _describe_lasting(
 ) -> str:
     """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
     told = [trial for trial in accounts.trials.values() if trial.shows_throughput and translator.steps(trial.proposal)]
-    at_once = concurrency_of(accounts)
+    at_once = measure_concurrency(accounts)
     if not told or at_once is None:
         return ""
     pace = fmean(sum(c.wall_seconds for c in trial.costs) / translator.steps(trial.proposal) for trial in told)
     begun = [translator.steps(trial.proposal) / 2 for trial in accounts.unfinished]
     steps = sum(
-        passing(each, at_once.peak)
+        estimate_passing(each, at_once.peak)
         for each in ([*begun, *map(translator.steps, search)], [translator.steps(each) for each in held])
         if each
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.answer.verdict import write_verdict
-from auxtune.orchestrator.planning.budget import confirm_trials, price_of, spent_of
-from auxtune.orchestrator.record.accounts import Accounts, Trial, concurrency_of
+from auxtune.orchestrator.planning.budget import confirm_trials, list_spending, price_of
+from auxtune.orchestrator.record.accounts import Accounts, Trial, measure_concurrency
 from auxtune.orchestrator.record.events import PHASES
-from auxtune.orchestrator.record.scores import shown_score, shown_value
+from auxtune.orchestrator.record.scores import show_score, show_value
 from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -28,7 +28,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
     alive = is_alive(folder, accounts)
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
-    concurrency = concurrency_of(accounts)
+    concurrency = measure_concurrency(accounts)
     cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
     state = find_study_status(accounts, alive)
     answer = find_answer(folder) if state == "done" else None
@@ -49,7 +49,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
         "answer": write_verdict(answer) if answer else None,
         "confirm_trials": confirm_trials(options),
         "budget": options.budget.model_dump(mode="json"),
-        "spent": spent_of(options.budget, cost),
+        "spent": list_spending(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
         "cost": cost,
     }
@@ -76,7 +76,7 @@ def shorten_trial(trial: Trial, accounts: Accounts) -> dict[str, Any]:
         "tasks": list(trial.proposal.tasks),
         "weights": dict(trial.proposal.weights) if trial.proposal.weights else None,
         "score": trial.score,
-        "value": shown_score(trial, accounts.search_score),
+        "value": show_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
         "attempts": len(trial.attempts),
     }
@@ -96,7 +96,7 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     for trial in status["running"]:
         yield f"running: {trial['phase']} {trial['trial']:04d} {' + '.join(trial['tasks'])}"
     if best:
-        shown = shown_value(best["value"], best["search_score"])
+        shown = show_value(best["value"], best["search_score"])
         yield f"best so far: {shown} by trial {best['trial']:04d} {' + '.join(best['tasks'])}"
     if status["selected"]:
         yield f"selected: {' | '.join(map(' + '.join, status['groups'] or [status['selected']]))}"

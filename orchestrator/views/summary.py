@@ -14,13 +14,13 @@ from auxtune.orchestrator.answer.verdict import (
     format_interval,
     write_verdict,
 )
-from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.accounts import Accounts, concurrency_of
+from auxtune.orchestrator.planning.budget import list_spending
+from auxtune.orchestrator.record.accounts import Accounts, measure_concurrency
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.models import BudgetOptions
-from auxtune.orchestrator.tracking.links import where_to_look
-from auxtune.orchestrator.typed import typed
+from auxtune.orchestrator.tracking.links import describe_runs_place
+from auxtune.orchestrator.typed import quote_path
 
 
 def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
@@ -35,16 +35,16 @@ def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str
         yield Paragraph(result.unpaid, "warning")
     yield from map(Paragraph, _describe_costs(answer, result.accounts, limits))
     if (control := find_other_arm(answer)) is not None:
-        yield Paragraph(f"As a model: `auxtune export {typed(folder)} --to MODEL --arm {control}`")
+        yield Paragraph(f"As a model: `auxtune export {quote_path(folder)} --to MODEL --arm {control}`")
     yield Paragraph(f"Answer: {folder / 'selection.json'}")
     if result.report_trouble is None:
         yield Paragraph(f"Report: {folder / 'report.html'}")
-    yield Paragraph(f"MLflow: {where_to_look(tracking_uri, folder, result.accounts.experiment_id)}")
+    yield Paragraph(f"MLflow: {describe_runs_place(tracking_uri, folder, result.accounts.experiment_id)}")
     if result.report_trouble:
-        again = f"`auxtune report {typed(folder)}` tries again."
+        again = f"`auxtune report {quote_path(folder)}` tries again."
         yield Paragraph(f"report.html could not be written ({result.report_trouble}); {again}", "warning")
     if result.tracking_trouble:
-        again = f"`auxtune resume {typed(folder)}` fills it in."
+        again = f"`auxtune resume {quote_path(folder)}` fills it in."
         yield Paragraph(f"MLflow could not be brought up to date ({result.tracking_trouble}); {again}", "warning")
 
 
@@ -136,6 +136,6 @@ def _describe_costs(answer: Answer, accounts: Accounts, limits: BudgetOptions) -
         f"{cost.wall_hours * 60:.1f} minutes, {cost.cpu_hours:.3f} CPU hours, {cost.gpu_hours:.3f} GPU hours, {money}"
     )
     yield from list_node_lines(cost)
-    if found := concurrency_of(accounts):
+    if found := measure_concurrency(accounts):
         yield f"At once: {found.mean:.2f} trials on average, {found.peak} at the most"
-    yield f"Budget: {', '.join(spent_of(limits, vars(cost)))}"
+    yield f"Budget: {', '.join(list_spending(limits, vars(cost)))}"

@@ -10,8 +10,8 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
-from auxtune.orchestrator.record.results import DamagedResultError, attempt_folder, read_result
-from auxtune.orchestrator.record.scores import named_value, shown_score
+from auxtune.orchestrator.record.results import DamagedResultError, locate_attempt, read_result
+from auxtune.orchestrator.record.scores import name_value, show_score
 from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -27,7 +27,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
         known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, for nothing was proposed yet"
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
-    home = attempt_folder(folder, number, (told.attempt if told else 0) or len(trial.attempts))
+    home = locate_attempt(folder, number, (told.attempt if told else 0) or len(trial.attempts))
     message, traceback = _read_message(home)
     return {
         "study": folder.name,
@@ -41,7 +41,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
         "attempts": [_describe_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
-        "value": shown_score(trial, accounts.search_score),
+        "value": show_score(trial, accounts.search_score),
         "search_score": accounts.search_score,
         "test": {task: dict(metrics) for task, metrics in told.test.items()} if told else {},
         "message": message or (told.message if told else None),
@@ -74,7 +74,7 @@ def _find_start(accounts: Accounts, trial: Trial) -> int | None:
 
 
 def _describe_attempt(folder: StoredPath, trial: Trial, attempt: Attempt, alive: bool) -> dict[str, Any]:
-    home = attempt_folder(folder, trial.id, attempt.number)
+    home = locate_attempt(folder, trial.id, attempt.number)
     return {
         "attempt": attempt.number,
         "session": attempt.session,
@@ -160,7 +160,7 @@ def _list_outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if shown["reused_from"]:
         yield f"nothing was trained: measured before, by {shown['reused_from']}"
     if shown["value"] is not None:
-        yield f"{named_value(shown['value'], shown['search_score'])} on the validation split"
+        yield f"{name_value(shown['value'], shown['search_score'])} on the validation split"
     splits = (("validation", outcome["metrics"] if outcome else {}), ("test", shown["test"]))
     for split, tasks in splits:
         for task, metrics in tasks.items():

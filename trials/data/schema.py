@@ -104,10 +104,10 @@ def read_schema(source: TaskSource, found: TaskTables) -> Schema:
     labels = () if kind == "regression" else _choose_labels(train, label, declared.labels, names)
     metrics = tuple(dict.fromkeys(map(resolve_alias, declared.metrics))) or METRICS[kind][:1]
     errors = ErrorCollector()
-    errors.messages += _find_wrong_labels(train, kind, label, labels, declared.labels)
-    errors.messages += _find_wrong_metrics(kind, metrics, labels)
+    errors.problems += _find_wrong_labels(train, kind, label, labels, declared.labels)
+    errors.problems += _find_wrong_metrics(kind, metrics, labels)
     if not is_ordered:
-        errors.messages += report_rows(train.place, label[0], find_ids_among_names(names))
+        errors.problems += report_rows(train.place, label[0], find_ids_among_names(names))
     errors.raise_any()
     warnings = _warn_of_classes(names, len(train), kind, is_ordered, declared.kind is not None)
     hides = False

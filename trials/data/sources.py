@@ -75,13 +75,13 @@ def read_tables(source: TaskSource) -> TaskTables:
 
 def _read_files(files: Mapping[str, Path]) -> dict[str, Table]:
     errors = ErrorCollector()
-    errors.messages += [
+    errors.problems += [
         f"files: `{part}` is not one of {join_names(FILES)}{suggest_name(part, FILES)}"
         for part in files
         if part not in FILES
     ]
     if "train" not in files:
-        errors.messages.append(f"files: there is no `train` among {join_names(files)}")
+        errors.problems.append(f"files: there is no `train` among {join_names(files)}")
     tables = {}
     for part, path in files.items():
         with errors.collect():

@@ -71,12 +71,12 @@ def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
     errors = ErrorCollector()
     tasks: dict[str, Task] = {}
     for source in sources:
-        with errors.collect(f"task {source.name}: "):
+        with errors.collect(task=source.name):
             tasks[source.name] = _read_task(source)
     errors.raise_any()
     held_out = {part: np.concatenate([task.splits[part].keys for task in tasks.values()]) for part in HELD_OUT if tasks}
     for source in sources:
-        with errors.collect(f"task {source.name}: "):
+        with errors.collect(task=source.name):
             tasks[source.name] = _drop_leaks(tasks[source.name], source.rows, held_out)
     errors.raise_any()
     return tasks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.orchestrator.record.scores import shown_score
+from auxtune.orchestrator.record.scores import show_score
 from auxtune.orchestrator.report.blocks import Block, Picture
 from auxtune.orchestrator.report.drawing import draw_svg, encode_colour
 from auxtune.orchestrator.report.material import Material, describe_stage
@@ -38,7 +38,7 @@ def list_mixture_blocks(material: Material) -> Iterator[Block]:
         task: [(share, material.sign * mean) for share, mean in line]
         for task, line in _predict_slices(present, problem, chosen, shown).items()
     }
-    mixtures = [(trial.proposal.shares, shown_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
+    mixtures = [(trial.proposal.shares, show_score(trial, material.accounts.search_score) or 0.0) for trial in tried]
     said = ", ".join(f"{task} {share:.0%}" for task, share in chosen.items() if share)
     height = 0.6 + 1.75 * math.ceil(len(shown) / _count_columns(len(shown)))
     svg = draw_svg(

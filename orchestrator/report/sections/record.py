@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 
 from auxtune.orchestrator.answer.cost import PhaseCost
 from auxtune.orchestrator.planning.arms import SELECTION
-from auxtune.orchestrator.planning.budget import spent_of
-from auxtune.orchestrator.record.accounts import Session, Trial, concurrency_of
+from auxtune.orchestrator.planning.budget import list_spending
+from auxtune.orchestrator.record.accounts import Session, Trial, measure_concurrency
 from auxtune.orchestrator.report.blocks import (
     Block,
     Cell,
@@ -82,8 +82,8 @@ def _list_cost_blocks(material: Material) -> Iterator[Block]:
     )
     if cost.usd is None:
         yield Paragraph("Money is unknown where a price is not given (`prices` in the study file).", "note")
-    spent = "; ".join(spent_of(material.options.budget, vars(cost)))
-    found = concurrency_of(material.accounts)
+    spent = "; ".join(list_spending(material.options.budget, vars(cost)))
+    found = measure_concurrency(material.accounts)
     at_once = f" At once: {found.mean:.2f} trials on average, {found.peak} at the most." if found else ""
     yield Paragraph(
         f"{cost.wall_hours * 60:.1f} minutes in {format_count(len(material.accounts.sessions), 'session')}. "

@@ -9,7 +9,7 @@ from statistics import fmean
 from auxtune.orchestrator.answer.answer import Answer, Group, list_groups
 from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.scores import shown_score, shown_value
+from auxtune.orchestrator.record.scores import show_score, show_value
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.charts import Point, draw_scatter, find_front
 from auxtune.orchestrator.report.material import Material
@@ -43,13 +43,13 @@ def _list_primary_blocks(material: Material) -> Iterator[Block]:
     at: dict[Point, Trial] = {}
     for trial in trials:
         name = arm_of.get(trial.id, "confirm") if trial.phase == "confirm" else _name_stage(trial)
-        point = Point(_count_seconds(trial, device) / size, shown_score(trial, search_score) or 0.0)
+        point = Point(_count_seconds(trial, device) / size, show_score(trial, search_score) or 0.0)
         series.setdefault(name, []).append(point)
         at.setdefault(point, trial)
     up, across = f"{material.scored} of {primary}, validation split", f"{device} {unit} of a trial, all its attempts"
     best = [at[point] for point in find_front(list(at), material.sign)]
     highest = material.sign * max(trial.score or 0.0 for trial in trials)
-    said = f"{len(trials)} trials; the best scored {shown_value(highest, search_score)}"
+    said = f"{len(trials)} trials; the best scored {show_value(highest, search_score)}"
     yield Picture(
         draw_scatter("trials", series, across, up, f"Quality against cost of {said}", material.sign),
         f"The score of {said} on the validation split, which the search looks at: compare arms by the lift above, not "
@@ -67,7 +67,7 @@ def _list_front(material: Material, best: Sequence[Trial], costs: Sequence[float
             f"{trial.id:04d}",
             trial.phase,
             " + ".join(trial.proposal.tasks),
-            number(shown_score(trial, material.accounts.search_score), ".4f"),
+            number(show_score(trial, material.accounts.search_score), ".4f"),
             number(cost, ".3g"),
         )
         for trial, cost in zip(best, costs, strict=True)
@@ -133,7 +133,7 @@ def average_scores(trials: Sequence[Trial], search_score: SearchScore) -> Mappin
     scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for task in trial.proposal.tasks if trial.score is not None else ():
-            scores[task].append(shown_score(trial, search_score) or 0.0)
+            scores[task].append(show_score(trial, search_score) or 0.0)
     return {task: fmean(each) for task, each in scores.items()}
 
 
