@@ -2,7 +2,7 @@
 
 Called when ``auxtune.orchestrator`` is imported, so before they are: in the command line, in Python, in a submitted
 job. Processes that are started from here inherit it, MLflow's server and Ray's workers among them. What Hugging Face's
-libraries are told is in ``auxtune.trials.usage_reports``, for these are used without the orchestrator, too.
+libraries are told is in ``auxtune.trials``, for these are used without the orchestrator, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-from auxtune.trials.usage_reports import NO, reports_are_wanted
+from auxtune.trials import NO, is_reporting_wanted
 
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page
@@ -24,7 +24,7 @@ def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -
     ``DO_NOT_TRACK`` is set as well, for what else a study loads; but not where MLflow was allowed to report by its own
     variable, for MLflow would heed this one first. It knows only ``true``.
     """
-    if reports_are_wanted(environment):
+    if is_reporting_wanted(environment):
         return
     for name, quiet in _QUIET.items():
         environment.setdefault(name, quiet)

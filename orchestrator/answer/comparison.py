@@ -27,7 +27,7 @@ from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.results import attempt_folder
 from auxtune.orchestrator.record.scores import sign_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 from auxtune.trials.result import Cost
 
 FORMAT = 1
@@ -243,7 +243,7 @@ def _reached(study: AnsweredStudy, trial: Trial) -> float | None:
         return trial.score
     told = trial.told.outcome.metrics
     values = [
-        direction_of(metric) * told[task][metric]
+        find_direction(metric) * told[task][metric]
         for task, metric in study.metrics.items()
         if metric in told.get(task, {})
     ]

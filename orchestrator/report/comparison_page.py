@@ -11,7 +11,7 @@ from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, 
 from auxtune.orchestrator.report.intervals import intervals
 from auxtune.orchestrator.report.scatter import Point, scatter
 from auxtune.orchestrator.report.sections.lift import bounds
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 
 def comparison_page(found: Comparison) -> Page:
@@ -78,7 +78,7 @@ def _studies(found: Comparison) -> Iterator[Block]:
         points = {study.study: [Point(study.cost, test.mean, test.low, test.high)] for study, test in scored}
         said = "; ".join(f"{study.study} {test.mean:.4f} for {study.cost:.3g} {unit}" for study, test in scored)
         across, up = f"cost of the search ({unit})", f"{metric} on the test split"
-        svg = scatter("cost", points, across, up, said, direction_of(metric))
+        svg = scatter("cost", points, across, up, said, find_direction(metric))
         yield Picture(
             svg,
             "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "

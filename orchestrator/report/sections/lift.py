@@ -10,7 +10,7 @@ from auxtune.orchestrator.answer.verdict import SAME, interval
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.intervals import interval_grid, intervals
 from auxtune.orchestrator.report.material import Material
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 _READ = (
     "Above 0 the selection is better. An interval that holds 0 means that a difference is not shown. The intervals are "
@@ -42,12 +42,11 @@ def _blocks(answer: Answer) -> Iterator[Block]:
     what = answer.primary or "mean over the tasks"
     if measured:
         metric = next(iter(measured.values())).metric
+        lower = ", by how much lower" if find_direction(metric) < 0 else ""
         unit = (
             "lift on the test split, mean over the tasks of their main metrics"
             if grouped
-            else (
-                f"lift on the test split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
-            )
+            else f"lift on the test split, {metric} of {what}{lower}"
         )
         said = "; ".join(f"over {control} {lift.mean:+.4f}" for control, lift in measured.items())
         svg = intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
