@@ -56,24 +56,6 @@ files = {name: getattr(module, "__file__", None) for name, module in list(sys.mo
 print(json.dumps([added, files]))
 """
 
-STUDY = """study: looked_at
-primary: mood
-tasks: {mood: {builtin: mood}, stars: {builtin: stars}}
-model: {name: tiny, max_length: 16}
-selector: random_subset
-confirm: {seeds: 1, controls: [single_task]}
-budget: {trials: 3}
-"""
-LOADED_BY = """
-import sys
-from auxtune.orchestrator.cli import main
-
-try:
-    main()
-finally:
-    print(sorted({"pandas", "sklearn"} & sys.modules.keys()))
-"""
-
 
 def imported(*modules: str) -> tuple[dict[str, list[str]], dict[str, str | None]]:
     """What each import added to ``sys.modules``, in order; then every loaded module's file."""
@@ -132,20 +114,6 @@ def test_the_orchestrator_is_built_upwards(floor: str) -> None:
 def test_metrics_load_no_torch_and_nothing_to_compute_with() -> None:
     added, _ = imported("auxtune.trials.metrics")
     assert loaded_of(HEAVY | {"sklearn", "pandas"}, added["auxtune.trials.metrics"]) == []
-
-
-@pytest.mark.parametrize("command", ["plan", "validate"])
-def test_what_only_looks_at_a_study_loads_no_pandas(command: str, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-c", LOADED_BY, command, "study.yaml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_loads_nothing_heavy() -> None:
