@@ -28,7 +28,7 @@ from auxtune.trials.batches import Collate
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.probes.head_importance import instance_importance
+from auxtune.trials.probes.head_importance import measure_instance_importance
 from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
 from auxtune.trials.probes.probe import Subject
 from auxtune.trials.recipe import Recipe
@@ -56,7 +56,7 @@ def main() -> None:
     heads = find_heads(subject.model.encoder)
     results = []
     for form, loop in (("mask", loop_by_mask), ("key_value", loop_by_weights)):
-        probe = partial(instance_importance, subject, {"form": form})
+        probe = partial(measure_instance_importance, subject, {"form": form})
         results.append({"form": form, "rows": ROWS, "threads": arguments.threads})
         results[-1] |= compared(lambda probe=probe: probe()["importance"], partial(loop, subject, heads), arguments)
         print(json.dumps(results[-1]), flush=True)

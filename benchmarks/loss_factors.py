@@ -20,7 +20,7 @@ import numpy as np
 from provenance import provenance
 
 from auxtune.orchestrator.study import Study
-from auxtune.trials.language import LONGEST, SHORTEST, make_language, speak
+from auxtune.trials.builtin import LONGEST, SHORTEST, generate_language, generate_sentences
 
 ROWS = {"train": 400, "validation": 400, "test": 2000}
 LABELS = ("mood", "stars", "river", "pace", "coin")
@@ -75,8 +75,8 @@ def write_rows(folder: Path) -> None:
 
 def labelled() -> Iterator[dict[str, Any]]:
     """Sentences that have a mood and a river: what is light, what is wet, how long they are, and a coin's toss."""
-    language, rng = make_language(), np.random.default_rng(7)
-    for sentence in speak(language, rng, 0.65, SHORTEST, LONGEST):
+    language, rng = generate_language(), np.random.default_rng(7)
+    for sentence in generate_sentences(language, rng, 0.65, SHORTEST, LONGEST):
         light, wet = (int(sentence.values(of).sum()) for of in (language.light, language.wet))
         balance = -light if sentence.denied else light
         if balance and wet:

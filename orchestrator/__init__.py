@@ -3,7 +3,7 @@
 Importing it tells Ray and MLflow to send no usage reports to their makers, unless the environment wants them to. That
 must come before either is imported: in the command line, in Python, in a submitted job. Processes started from here
 inherit the setting, MLflow's server and Ray's workers among them. Hugging Face's libraries are told by
-``auxtune.trials.usage_reports``, for they are used without the orchestrator, too.
+``auxtune.trials``, for they are used without the orchestrator, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.study import Study
-from auxtune.trials.usage_reports import NO, reports_are_wanted
+from auxtune.trials import NO, is_reporting_wanted
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.simulation.simulate import simulate
@@ -32,7 +32,7 @@ def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -
     ``DO_NOT_TRACK`` is set as well, for what else a study loads; but not where MLflow was allowed to report by its own
     variable, for MLflow would heed this one first. It knows only ``true``.
     """
-    if reports_are_wanted(environment):
+    if is_reporting_wanted(environment):
         return
     for name, quiet in _QUIET.items():
         environment.setdefault(name, quiet)

@@ -13,8 +13,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.trials import language
-from auxtune.trials.builtin import BUILTIN, describe_builtin, hash_builtin, make_builtin_rows
+from auxtune.trials import builtin
+from auxtune.trials.builtin import BUILTIN, describe_builtin, generate_builtin_rows, hash_builtin
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.tokenizer import hash_word
@@ -38,12 +38,12 @@ def means() -> dict[frozenset[str], float]:
 
 
 def test_the_rows_are_always_the_same_and_of_the_kind_they_say() -> None:
-    first = make_builtin_rows("tint")["train"][:50]
-    make_builtin_rows.cache_clear()
-    assert make_builtin_rows("tint")["train"][:50] == first
+    first = generate_builtin_rows("tint")["train"][:50]
+    generate_builtin_rows.cache_clear()
+    assert generate_builtin_rows("tint")["train"][:50] == first
     for name in BUILTIN:
         meta = describe_builtin(name)
-        for row in make_builtin_rows(name)["test"]:
+        for row in generate_builtin_rows(name)["test"]:
             if meta["kind"] == "token":
                 assert len(row["tokens"]) == len(row["tags"]) > 0
                 assert set(row["tags"]) <= set(meta["labels"])
@@ -53,16 +53,16 @@ def test_the_rows_are_always_the_same_and_of_the_kind_they_say() -> None:
 
 
 def test_words_share_no_bucket_of_the_tiny_encoder() -> None:
-    spoken = language.make_language()
+    spoken = builtin.generate_language()
     words = (*spoken.content, *spoken.denials, *spoken.fillers)
     assert len({hash_word(word) for word in words}) == len(words) == 636
 
 
 def test_a_denial_at_the_start_turns_a_sentence_round_and_one_inside_does_not() -> None:
-    spoken = language.make_language()
+    spoken = builtin.generate_language()
     light = {word: int(value) for word, value in zip(spoken.content, spoken.light, strict=True)}
     denied = 0
-    for row in make_builtin_rows("mood")["train"][:500]:
+    for row in generate_builtin_rows("mood")["train"][:500]:
         words = row["sentence1"].split()
         balance = sum(light.get(word, 0) for word in words)
         denied += words[0] in spoken.denials

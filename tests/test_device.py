@@ -10,7 +10,7 @@ import torch
 from synthetic_tasks import BASE, RECIPE, TASKS
 
 from auxtune.trials.device import choose_device, compute_memory_fraction, keep_to_share
-from auxtune.trials.evidence_key import make_run_key
+from auxtune.trials.probes.registry import hash_run
 from auxtune.trials.progress import describe_run
 from auxtune.trials.train_step import TrainStep
 
@@ -54,7 +54,7 @@ def test_a_part_of_a_gpu_is_kept_to() -> None:
 def test_the_device_changes_no_run_but_where_it_was_computed_names_what_was_measured() -> None:
     on_cpu = replace(RECIPE, device="cpu")
     assert describe_run(on_cpu, TASKS, BASE) == describe_run(RECIPE, TASKS, BASE)  # a checkpoint may move
-    keys = [make_run_key(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
+    keys = [hash_run(recipe, TASKS, BASE, gpus) for recipe in (RECIPE, on_cpu) for gpus in (0.0, 0.5)]
     assert keys[0] == keys[2] == keys[3] != keys[1]
 
 

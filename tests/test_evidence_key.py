@@ -10,18 +10,17 @@ import pytest
 from probe_subjects import recipe_of
 from synthetic_tasks import BASE, TASKS
 
-from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.evidence_key import make_probe_key, make_run_key
+from auxtune.trials.encoded import EncodedTask, keep_rows, shuffle_labels
 from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.probes.registry import hash_probe, hash_run
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.variants import keep_rows, shuffle_labels
 
 RECIPE = recipe_of(("sign",))
 SIGN = TASKS["sign"]
 
 
 def key(recipe: Recipe = RECIPE, task: EncodedTask = SIGN, gpus: float = 0.0) -> str:
-    return make_run_key(recipe, {**TASKS, "sign": task}, BASE, gpus)
+    return hash_run(recipe, {**TASKS, "sign": task}, BASE, gpus)
 
 
 def changed(**values: Any) -> Recipe:
@@ -91,7 +90,7 @@ def test_what_a_run_learns_from_changes_its_key(task: EncodedTask) -> None:
 
 
 def test_other_tasks_of_the_study_change_nothing() -> None:
-    assert make_run_key(RECIPE, {"sign": SIGN}, BASE, 0.0) == key()
+    assert hash_run(RECIPE, {"sign": SIGN}, BASE, 0.0) == key()
 
 
 def test_a_gpu_and_what_is_automatic_there_are_something_else() -> None:
@@ -100,20 +99,20 @@ def test_a_gpu_and_what_is_automatic_there_are_something_else() -> None:
 
 
 def test_defaults_may_be_spelled_out() -> None:
-    assert make_probe_key("run", "gradients", {}, None) == make_probe_key("run", "gradients", {"batches": 8}, None)
+    assert hash_probe("run", "gradients", {}, None) == hash_probe("run", "gradients", {"batches": 8}, None)
     spelled = {"order": "exact", "step": "sgd", "every": 10}
-    assert make_probe_key("run", "lookahead", {}, None) == make_probe_key("run", "lookahead", spelled, None)
+    assert hash_probe("run", "lookahead", {}, None) == hash_probe("run", "lookahead", spelled, None)
 
 
 def test_another_option_run_or_batch_of_texts_is_another_key() -> None:
     keys = {
-        make_probe_key(run, probe, options, texts)
+        hash_probe(run, probe, options, texts)
         for run in ("run", "other")
         for probe, options in [("gradients", {}), ("gradients", {"batches": 4}), ("covariance", {})]
         for texts in (None, "digest")  # which these do not read
     }
     assert len(keys) == 6
-    assert make_probe_key("run", "hidden_states", {}, "one") != make_probe_key("run", "hidden_states", {}, "other")
+    assert hash_probe("run", "hidden_states", {}, "one") != hash_probe("run", "hidden_states", {}, "other")
 
 
 @pytest.mark.parametrize(
@@ -121,4 +120,4 @@ def test_another_option_run_or_batch_of_texts_is_another_key() -> None:
 )
 def test_what_cannot_be_measured_has_no_key(probe: str, options: dict[str, Any]) -> None:
     with pytest.raises(ProbeError, match="expected"):
-        make_probe_key("run", probe, options, None)
+        hash_probe("run", probe, options, None)

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from auxtune.trials.probes.gains import Gains, Loss, gains
+from auxtune.trials.probes.lookahead import Gains, Loss, measure_gains
 from auxtune.trials.probes.steps import build_sgd_rule
 
 pytestmark = pytest.mark.arithmetic
@@ -32,7 +32,7 @@ def of_squares(
     """At 0, of losses ½ (θ - c)²."""
     parameter = number(0.0)
     losses = [square(parameter, centre, scale) for centre, scale in zip(centres, scales, strict=True)]
-    return gains(losses, losses, [parameter], build_sgd_rule(rate), order)
+    return measure_gains(losses, losses, [parameter], build_sgd_rule(rate), order)
 
 
 @pytest.mark.parametrize(("source", "recipient", "gain"), [(1, 2, 0.0975), (2, 1, 0.36), (-1, 2, -0.1025)])
@@ -66,7 +66,7 @@ def test_a_step_on_two_losses_gains_the_sum_up_to_the_square_of_the_rate(rate: f
     parameter = number(0.0)
     one, other = square(parameter, 1), square(parameter, -3)
     losses: list[Loss] = [one, other, lambda: one() + other(), square(parameter, 2)]
-    found = gains(losses, losses, [parameter], build_sgd_rule(rate), "exact").gain[3]
+    found = measure_gains(losses, losses, [parameter], build_sgd_rule(rate), "exact").gain[3]
     assert found[2].item() == pytest.approx((found[0] + found[1]).item(), abs=5 * rate**2)
     assert abs(found[2].item()) > rate
 
@@ -75,7 +75,7 @@ def test_a_step_on_two_losses_gains_the_sum_up_to_the_square_of_the_rate(rate: f
 def test_losses_of_different_parameters_gain_nothing_from_each_other(order: Literal["exact", "first"]) -> None:
     first, second = number(0.0), number(0.0)
     losses = [square(first, 1), square(second, 2)]
-    found = gains(losses, losses, [first, second], build_sgd_rule(0.1), order)
+    found = measure_gains(losses, losses, [first, second], build_sgd_rule(0.1), order)
     assert found.gain[0, 1] == found.gain[1, 0] == found.gram[0, 1] == 0
     assert found.gram.diagonal().tolist() == [1, 4]
 
@@ -86,7 +86,7 @@ def test_parameters_are_put_back_bit_for_bit_and_hold_no_gradient(order: Literal
     parameter = torch.randn(1000).requires_grad_()
     before = parameter.detach().clone()
     losses: list[Loss] = [lambda: parameter.square().sum(), lambda: parameter.sin().sum()]
-    gains(losses, losses, [parameter], build_sgd_rule(0.37), order)
+    measure_gains(losses, losses, [parameter], build_sgd_rule(0.37), order)
     assert torch.equal(parameter, before) and parameter.grad is None
 
 
@@ -99,7 +99,7 @@ def test_parameters_are_put_back_when_a_loss_fails() -> None:
         return square(parameter, 1)()
 
     with pytest.raises(RuntimeError, match="out of range"):
-        gains([fails], [fails], [parameter], build_sgd_rule(0.1), "exact")
+        measure_gains([fails], [fails], [parameter], build_sgd_rule(0.1), "exact")
     assert parameter.item() == 0.5
 
 
@@ -113,7 +113,7 @@ def test_the_gain_of_a_loss_of_zero_is_unknown(order: Literal["exact", "first"])
 def test_a_loss_that_is_no_number_after_a_step_is_endless_harm() -> None:
     parameter = number(1.0)
     bursts: list[Loss] = [lambda: parameter.log().sum() + 1]
-    harmed = gains(bursts, bursts, [parameter], build_sgd_rule(2.0), "exact")
+    harmed = measure_gains(bursts, bursts, [parameter], build_sgd_rule(2.0), "exact")
     assert harmed.gain.item() == harmed.held_out.item() == -torch.inf
 
 
@@ -126,7 +126,7 @@ def test_inner_products_are_of_all_parameters(length: int) -> None:
         lambda pull=pull: sum((1 + (p * q).sum() for p, q in zip(parameters, pull, strict=True)), torch.zeros(()))
         for pull in pulls
     ]
-    found = gains(losses, losses, parameters, build_sgd_rule(1e-3), "first").gram
+    found = measure_gains(losses, losses, parameters, build_sgd_rule(1e-3), "first").gram
     flat = [torch.cat([part.flatten() for part in pull]).double() for pull in pulls]
     expected = torch.stack([torch.stack([one @ other for other in flat]) for one in flat])
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-8)

@@ -20,8 +20,15 @@ from torch.nn import functional
 
 from auxtune.trials.encoder import build_encoder, load_base
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.probes.blocks import BlockSketches, find_blocks
-from auxtune.trials.probes.gradients import CLOSE, choose_batch_rows, fit_head, gradients, name_common_point
+from auxtune.trials.probes.gradients import (
+    CLOSE,
+    BlockSketches,
+    choose_batch_rows,
+    find_blocks,
+    fit_head,
+    measure_gradients,
+    name_common_point,
+)
 from auxtune.trials.probes.measuring import compute_pooled_features
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import SIZE, Sketch
@@ -33,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def measured(name: str, tasks: Any = EVERY_KIND, steps: int = 0, **changes: Any) -> Arrays:
-    return gradients(subject_of(recipe_of((name,), **changes), steps, tasks), {"batches": 3})
+    return measure_gradients(subject_of(recipe_of((name,), **changes), steps, tasks), {"batches": 3})
 
 
 def fitted(subject: Subject) -> tuple[MultiTaskModel, torch.Tensor]:
@@ -162,7 +169,7 @@ def test_norms_are_exact_and_sketches_near() -> None:
 @pytest.mark.parametrize("name", EVERY_KIND)
 def test_gradients_are_those_of_a_slow_computation_in_float64(name: str) -> None:
     subject = subject_of(recipe_of((name,)), steps=3)
-    found = gradients(subject, {"batches": 2})
+    found = measure_gradients(subject, {"batches": 2})
     model = in_double(fitted(subject)[0])
     blocks = find_blocks(model.encoder.module)
     assert found["blocks"].tolist() == list(blocks) == ["embeddings", "layer.0", "layer.1"]
@@ -228,7 +235,7 @@ def test_the_blocks_of_every_family_are_found(folders: dict[str, Path], family: 
     assert len(held) == len(list(module.parameters())) and {*map(id, held)} == {*map(id, module.parameters())}
     sizes = {name: sum(parameter.numel() for parameter in block) for name, block in blocks.items()}
     assert sizes["layer.1"] == sizes["layer.2"] > 1000
-    found = gradients(subject, {"batches": 2})
+    found = measure_gradients(subject, {"batches": 2})
     assert found["norms"].shape == (2, 4) and (found["norms"] > 0).all() and np.isfinite(found["projections"]).all()
 
 
@@ -236,13 +243,13 @@ def test_an_encoder_without_layers_and_a_run_of_several_tasks_are_refused() -> N
     with pytest.raises(ProbeError, match=r"whose parameters are named by layer .* found none in a Linear"):
         find_blocks(nn.Linear(2, 2))
     with pytest.raises(ProbeError, match=r"probes.gradients: expected a run of one task, found sign, tags"):
-        gradients(subject_of(recipe_of(("sign", "tags"))), {})
+        measure_gradients(subject_of(recipe_of(("sign", "tags"))), {})
 
 
 def test_the_run_is_left_as_it_was() -> None:
     subject = subject_of(recipe_of(("sign",)), steps=2)
     random, before = torch.get_rng_state(), {k: v.clone() for k, v in subject.model.state_dict().items()}
-    gradients(subject, {"batches": 1})
+    measure_gradients(subject, {"batches": 1})
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     assert not subject.model.training

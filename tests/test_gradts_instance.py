@@ -20,7 +20,7 @@ from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selecti
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.selectors.testing.contract import SelectorContract
 from auxtune.selectors.testing.study import simulate_study
-from auxtune.trials.probes.probe import all_options
+from auxtune.trials.probes.probe import complete_options
 
 EFFECTS = {"helps": 0.05, "too": 0.04, "not": -0.05}
 NAMES = ("not", "target", "helps", "too")
@@ -131,7 +131,7 @@ def test_released_measures_key_and_value_weights_and_normalises_by_the_sum(name:
         for one in measures:  # what study files ask for is what the probes know
             rows = {"split": "train"} if one.probe == "head_importance" else {}
             assert not released or one.options == {"form": form, **rows}
-            assert all_options(one.probe, one.options).items() >= one.options.items()
+            assert complete_options(one.probe, one.options).items() >= one.options.items()
         assert {kept.rule["rows_norm"] for kept in (answer.instances or {}).values()} <= {norm}
         assert bool(answer.instances) == (name == "gradts_instance")
 

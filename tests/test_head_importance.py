@@ -18,7 +18,7 @@ from auxtune.trials.encoded import IGNORED, Kind
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import Head
 from auxtune.trials.probes import head_importance as module
-from auxtune.trials.probes.head_importance import head_importance, instance_importance
+from auxtune.trials.probes.head_importance import measure_head_importance, measure_instance_importance
 from auxtune.trials.probes.probe import ProbeError, Subject
 
 pytestmark = pytest.mark.arithmetic
@@ -98,7 +98,7 @@ def slow_key_value(subject: Subject, family: str) -> np.ndarray:
 
 
 def measured(subject: Subject, **options: str) -> np.ndarray:
-    return instance_importance(subject, options)["importance"]
+    return measure_instance_importance(subject, options)["importance"]
 
 
 def agree(found: np.ndarray, expected: np.ndarray) -> None:
@@ -146,7 +146,7 @@ def test_a_task_is_the_mean_of_its_rows_that_have_a_scored_label(kind: Kind, for
     rows = measured(subject, form=form)
     counted = [0, 1, 2, 4] if kind == "token" else range(5)
     assert (rows[3] == 0).all() == (kind == "token")
-    [(name, importance)] = head_importance(subject, {"form": form}).items()
+    [(name, importance)] = measure_head_importance(subject, {"form": form}).items()
     assert name == "importance"
     agree(importance, rows[counted].mean(0))
 
@@ -230,22 +230,22 @@ def test_what_cannot_be_measured_is_refused_with_the_reason() -> None:
     subject = make_subject(kind="token")
     task = subject.tasks["one"]
     with pytest.raises(ProbeError, match="form: expected mask or key_value, found 'query'"):
-        head_importance(subject, {"form": "query"})
+        measure_head_importance(subject, {"form": "query"})
     with pytest.raises(ProbeError, match="head_importance: expected some of form, split, found the option 'sliced'"):
-        head_importance(subject, {"form": "key_value", "sliced": "input"})
+        measure_head_importance(subject, {"form": "key_value", "sliced": "input"})
     with pytest.raises(ProbeError, match="split: expected probe or train, found 'test'"):
-        head_importance(subject, {"split": "test"})
+        measure_head_importance(subject, {"split": "test"})
     with pytest.raises(ProbeError, match="found the option 'split'"):
-        instance_importance(subject, {"split": "train"})
+        measure_instance_importance(subject, {"split": "train"})
     with pytest.raises(ProbeError, match=r"expected its own run, found \['one', 'two'\]"):
-        head_importance(replace(subject, tasks={"one": task, "two": task}), {})
+        measure_head_importance(replace(subject, tasks={"one": task, "two": task}), {})
     split = task.splits["probe"]
     silent = replace(task, splits={"probe": replace(split, labels=np.full_like(split.labels, IGNORED))})
     with pytest.raises(ProbeError, match="task one: no row of its probe split has a scored label"):
-        head_importance(replace(subject, tasks={"one": silent}), {})
+        measure_head_importance(replace(subject, tasks={"one": silent}), {})
     subject.model.head(task.name).linear.weight.data[0, 0] = float("nan")
     with pytest.raises(NonFiniteError, match="task one: the importance of a head on the probe split is not finite"):
-        head_importance(subject, {})
+        measure_head_importance(subject, {})
 
 
 @pytest.mark.parametrize("form", ["mask", "key_value"])
@@ -255,7 +255,7 @@ def test_a_task_is_measured_over_its_training_rows_where_it_is_asked_for(form: s
     other = replace(task.splits["train"], labels=(task.splits["train"].labels + 1) % 4)
     subject = replace(subject, tasks={"one": replace(task, splits={**task.splits, "train": other})})
     options = {"form": form}
-    rows = instance_importance(subject, options)["importance"]
-    over_train = head_importance(subject, {**options, "split": "train"})["importance"]
+    rows = measure_instance_importance(subject, options)["importance"]
+    over_train = measure_head_importance(subject, {**options, "split": "train"})["importance"]
     np.testing.assert_allclose(over_train, rows.mean(axis=0), rtol=1e-5)
-    assert not np.allclose(over_train, head_importance(subject, options)["importance"], rtol=0.1)
+    assert not np.allclose(over_train, measure_head_importance(subject, options)["importance"], rtol=0.1)

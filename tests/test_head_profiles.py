@@ -132,5 +132,5 @@ def test_a_head_of_no_importance_is_last_and_heads_alike_stay_alike(norm):
 def test_importances_that_cannot_be_are_refused(value):
     raw = importances(0)
     raw[0, 0] = value
-    with pytest.raises(ValueError, match="must be finite and not negative"):
+    with pytest.raises(ValueError, match="must be finite and at least 0"):
         build_profiles(raw, "l2")

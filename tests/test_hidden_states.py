@@ -15,15 +15,14 @@ from test_encoder import TASKS as SMALL
 from test_encoder import options as encoder_options
 
 from auxtune.trials.encoder import load_base
-from auxtune.trials.probes.covariance import covariance
-from auxtune.trials.probes.hidden_states import hidden_states
+from auxtune.trials.probes.covariance import measure_covariance
+from auxtune.trials.probes.hidden_states import choose_shared_texts, measure_hidden_states
 from auxtune.trials.probes.probe import ProbeError, Subject
-from auxtune.trials.probes.shared_texts import make_shared_texts
 
 pytestmark = pytest.mark.arithmetic
 
 __all__ = ["folders"]  # a fixture
-TEXTS = make_shared_texts(EVERY_KIND, 40)
+TEXTS = choose_shared_texts(EVERY_KIND, 40)
 
 
 def slow_states(subject: Subject) -> np.ndarray:
@@ -42,19 +41,19 @@ def slow_states(subject: Subject) -> np.ndarray:
 def test_hidden_states_are_pooled_layer_by_layer(pooling: str) -> None:
     recipe = recipe_of(("sign",), model=dataclasses.replace(MODEL, pooling=pooling))
     subject = subject_of(recipe, steps=4, texts=TEXTS)
-    found = hidden_states(subject, {})
+    found = measure_hidden_states(subject, {})
     assert found["hidden"].shape == (3, 40, 64) and found["hidden"].dtype == np.float32
     np.testing.assert_allclose(found["hidden"], slow_states(subject), atol=1e-5)
     assert found["texts"] == TEXTS.digest
-    assert np.abs(found["hidden"] - hidden_states(subject_of(recipe, texts=TEXTS), {})["hidden"]).max() > 1e-3
+    assert np.abs(found["hidden"] - measure_hidden_states(subject_of(recipe, texts=TEXTS), {})["hidden"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_shows_its_layers(folders: dict[str, Path], family: str) -> None:
     model = encoder_options(folders[family], pooling="mean")
     recipe = recipe_of(("classification",), model=model)
-    subject = subject_of(recipe, tasks=SMALL, base=load_base(model), texts=make_shared_texts(SMALL, 12))
-    found = hidden_states(subject, {})["hidden"]
+    subject = subject_of(recipe, tasks=SMALL, base=load_base(model), texts=choose_shared_texts(SMALL, 12))
+    found = measure_hidden_states(subject, {})["hidden"]
     assert found.shape == (4, 12, 16)
     np.testing.assert_allclose(found, slow_states(subject), atol=1e-5)
     collate, encoder, texts = subject.collate, subject.model.encoder, subject.texts
@@ -82,29 +81,29 @@ def test_covariance_is_the_mean_of_outer_products(name: str, pooling: str) -> No
     }
     assert len(vectors["embeddings"]) == len(task.splits["probe"].tokens) > 3 * 60
     for at, each in vectors.items():
-        found = covariance(subject, {"at": at})
+        found = measure_covariance(subject, {"at": at})
         assert found["rows"] == len(each) and found["covariance"].dtype == found["mean"].dtype == np.float64
         np.testing.assert_allclose(found["covariance"], sum(np.outer(x, x) for x in each) / len(each), atol=1e-5)
         np.testing.assert_allclose(found["mean"], each.mean(axis=0), atol=1e-5)
-    default, embeddings = (covariance(subject, options)["covariance"] for options in ({}, {"at": "embeddings"}))
+    default, embeddings = (measure_covariance(subject, options)["covariance"] for options in ({}, {"at": "embeddings"}))
     assert np.array_equal(default, embeddings)
 
 
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(ProbeError, match="expected texts that all tasks share, found none"):
-        hidden_states(subject_of(recipe_of(("sign",))), {})
+        measure_hidden_states(subject_of(recipe_of(("sign",))), {})
     with pytest.raises(ProbeError, match=r"probes.covariance: expected a run of one task, found sign, tags"):
-        covariance(subject_of(recipe_of(("sign", "tags"))), {})
+        measure_covariance(subject_of(recipe_of(("sign", "tags"))), {})
     with pytest.raises(ProbeError, match=r"probes.covariance.at: expected embeddings or representation, found 'last'"):
-        covariance(subject_of(recipe_of(("sign",))), {"at": "last"})
+        measure_covariance(subject_of(recipe_of(("sign",))), {"at": "last"})
 
 
 def test_the_run_is_left_as_it_was() -> None:
     subject = subject_of(recipe_of(("sign",)), steps=2, texts=TEXTS)
     subject.model.train()
     random, before = torch.get_rng_state(), {k: v.clone() for k, v in subject.model.state_dict().items()}
-    first, second = (hidden_states(subject, {})["hidden"] for _ in range(2))
-    covariance(subject, {})
+    first, second = (measure_hidden_states(subject, {})["hidden"] for _ in range(2))
+    measure_covariance(subject, {})
     assert np.array_equal(first, second) and subject.model.training
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())

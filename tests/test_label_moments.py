@@ -10,7 +10,7 @@ import torch
 from probe_subjects import EVERY_KIND, THIRDS, TOPICS, in_double, recipe_of, row_vector, states_of_row, subject_of
 from synthetic_tasks import MODEL, TASKS
 
-from auxtune.trials.probes.label_moments import build_label_columns, label_moments
+from auxtune.trials.probes.covariance import build_label_columns, measure_label_moments
 from auxtune.trials.probes.probe import ProbeError
 
 pytestmark = pytest.mark.arithmetic
@@ -22,7 +22,7 @@ EXPECTED = {"sign": 1, "share.of": 1, "topics": 3, "thirds": 3}
 @pytest.mark.parametrize("name", EXPECTED)
 def test_moments_are_a_sum_over_rows(name: str, pooling: str) -> None:
     recipe, task = recipe_of((name,), model=dataclasses.replace(MODEL, pooling=pooling)), EVERY_KIND[name]
-    found = label_moments(subject_of(recipe, steps=3), {})
+    found = measure_label_moments(subject_of(recipe, steps=3), {})
     model, columns = in_double(subject_of(recipe).model), build_label_columns(task)
     total = np.zeros((64, EXPECTED[name]))
     with torch.no_grad():
@@ -50,12 +50,12 @@ def test_labels_that_are_all_the_same_ask_for_nothing() -> None:
     train = TASKS["share.of"].splits["train"]
     flat = dataclasses.replace(train, labels=np.full(240, 2.5, np.float32))
     task = dataclasses.replace(TASKS["share.of"], splits={**TASKS["share.of"].splits, "train": flat})
-    found = label_moments(subject_of(recipe_of(("share.of",)), tasks={"share.of": task}), {})
+    found = measure_label_moments(subject_of(recipe_of(("share.of",)), tasks={"share.of": task}), {})
     assert np.array_equal(found["moments"], np.zeros((64, 1)))
 
 
 def test_the_same_inputs_have_one_digest_whatever_their_labels() -> None:
-    digests = {name: str(label_moments(subject_of(recipe_of((name,))), {})["inputs"]) for name in EXPECTED}
+    digests = {name: str(measure_label_moments(subject_of(recipe_of((name,))), {})["inputs"]) for name in EXPECTED}
     assert digests["sign"] == digests["topics"] == digests["thirds"] != digests["share.of"]
     train = TOPICS.splits["train"]
     last = train.tokens.copy()
@@ -65,10 +65,10 @@ def test_the_same_inputs_have_one_digest_whatever_their_labels() -> None:
             TOPICS, splits={**TOPICS.splits, "train": dataclasses.replace(train, tokens=last)}
         )
     }
-    other = label_moments(subject_of(recipe_of(("topics",)), tasks=changed), {})
+    other = measure_label_moments(subject_of(recipe_of(("topics",)), tasks=changed), {})
     assert str(other["inputs"]) != digests["topics"]
 
 
 def test_tags_of_tokens_are_refused() -> None:
     with pytest.raises(ProbeError, match="expected labels of rows, found tags of tokens in task tags; leave the task"):
-        label_moments(subject_of(recipe_of(("tags",))), {})
+        measure_label_moments(subject_of(recipe_of(("tags",))), {})

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from auxtune.selectors.kit.linearised import Linearised, build_linearised, fit_move
 from auxtune.trials.model import MultiTaskModel, RegressionHead
-from auxtune.trials.probes.output_gradients import draw_rows, output_gradients
+from auxtune.trials.probes.output_gradients import draw_rows, measure_output_gradients
 from auxtune.trials.probes.probe import Subject
 
 pytestmark = pytest.mark.arithmetic
@@ -173,7 +173,7 @@ def real_losses(subject: Subject, model: MultiTaskModel, part: str, places, rows
 def test_estimates_rank_subsets_as_real_retraining_does() -> None:
     names, rows, rate, steps = tuple(EVERY_KIND), 64, 0.05, 8
     subject = subject_of(recipe_of(names, steps=60, batch_size=16, learning_rate=2e-3), steps=60)
-    arrays = output_gradients(subject, {"rows": rows})
+    arrays = measure_output_gradients(subject, {"rows": rows})
     everyone = range(len(names))
     subsets = [subset for size in (1, 2) for subset in itertools.combinations(everyone, size)]
     estimated, real = np.empty((2, len(subsets), len(names)))

@@ -34,7 +34,7 @@ from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.object_store import POINTER, ObjectStore
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
-from auxtune.trials.probes.shared_texts import make_shared_texts
+from auxtune.trials.probes.hidden_states import choose_shared_texts
 from auxtune.trials.result import Cost
 
 
@@ -317,7 +317,7 @@ def test_weights_and_shared_texts_come_back_as_they_were(home: ObjectPath) -> No
 
     two = {name: TASKS[name] for name in ("sign", "share.of")}
     first = ProbeTexts(home, two, "one").folder
-    assert first == home / ".texts" / make_shared_texts(two).digest
+    assert first == home / ".texts" / choose_shared_texts(two).digest
     assert read_texts(first).digest == first.name
     assert ProbeTexts(home, TASKS, "one").folder == first, "a new candidate changes nothing"
 

@@ -14,7 +14,7 @@ from auxtune.trials import metrics
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
 from auxtune.trials.errors import DataError
-from auxtune.trials.metrics import Answers, Metric, Predictions, direction_of, find_metric
+from auxtune.trials.metrics import Answers, Metric, Predictions, find_direction, find_metric
 
 LABELS, SAID = np.array([1, 1, 0, 0, 1]), np.array([1, 0, 1, 0, 0])
 
@@ -37,7 +37,7 @@ def source(folder: Path, metric: str) -> TaskSource:
 def test_a_metric_of_another_package_is_one_like_the_rest(packages: Path) -> None:
     write_package(packages)
     metric = find_metric("cost_of_errors")
-    assert metric.direction == -1 and direction_of("cost_of_errors") == -1 and metric.has_values
+    assert metric.direction == -1 and find_direction("cost_of_errors") == -1 and metric.has_values
     answers = Predictions(LABELS, SAID, np.arange(5), ("no", "yes"))
     assert answers.metric("cost_of_errors") == (5 + 1 + 5) / 5
     assert score_resamples("cost_of_errors", answers, np.array([[0, 0, 1, 1, 2]])) == pytest.approx((5 + 5 + 1) / 5)

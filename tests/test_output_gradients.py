@@ -16,8 +16,8 @@ from torch.nn import functional
 from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel, RegressionHead
-from auxtune.trials.probes import row_gradients
-from auxtune.trials.probes.output_gradients import Drawn, draw_rows, output_gradients
+from auxtune.trials.probes import output_gradients
+from auxtune.trials.probes.output_gradients import Drawn, draw_rows, measure_output_gradients
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import RowSketch
 
@@ -63,7 +63,7 @@ def slow_margin(
 
 
 def check(subject: Subject, rows: int = 256, size: int = 200, tolerance: float = 1e-4) -> Arrays:
-    found = output_gradients(subject, {"rows": rows, "size": size})
+    found = measure_output_gradients(subject, {"rows": rows, "size": size})
     for part in ("train", "probe"):
         margins, sketches = slow(subject, part, rows, size)
         assert found[f"{part}_gradients"].shape == (len(margins), size)
@@ -80,7 +80,7 @@ def check(subject: Subject, rows: int = 256, size: int = 200, tolerance: float =
 def test_gradients_are_those_of_a_slow_loop_for_every_family_and_kind(
     family: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_gradients, "_WAYS", row_gradients._WAYS[:2])  # none of these is taken row by row
+    monkeypatch.setattr(output_gradients, "_WAYS", output_gradients._WAYS[:2])  # none of these is taken row by row
     subject = make_subject(family, kind, torch.float32)
     model = dataclasses.replace(subject.recipe.model, pooling="mean")  # as the subject's model pools
     check(dataclasses.replace(subject, recipe=dataclasses.replace(subject.recipe, model=model)), tolerance=1e-3)
@@ -98,7 +98,7 @@ def test_all_tasks_of_a_run_are_measured_and_their_rows_told_apart() -> None:
 def test_without_a_projection_a_gradient_says_what_a_small_move_of_the_encoder_does_to_a_loss() -> None:
     subject = subject_of(recipe_of(("sign",)), steps=4)
     length = sum(parameter.numel() for parameter in subject.model.encoder.parameters())
-    found = output_gradients(subject, {"rows": 5, "size": length})
+    found = measure_output_gradients(subject, {"rows": 5, "size": length})
     model, drawn = in_double(subject.model), draw_rows(TASKS["sign"], "probe", 5, 0)
     move = torch.randn(length, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-6
     asked = [(int(row), 0, label) for row, label in zip(drawn.rows, drawn.label, strict=True)]
@@ -152,16 +152,16 @@ def test_a_split_without_labels_and_weights_that_are_not_finite_are_refused() ->
     subject = subject_of(recipe_of(("sign",)))
     subject.model.head(subject.model.tasks[0]).linear.weight.data[0] = torch.nan
     with pytest.raises(NonFiniteError, match="task sign: an output or its gradient on the train split"):
-        output_gradients(subject, {"rows": 2})
+        measure_output_gradients(subject, {"rows": 2})
 
 
 def test_the_size_of_a_batch_changes_nothing_and_bounds_the_gradients_held(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = subject_of(recipe_of(("sign", "tags")), steps=2)
     length = sum(parameter.numel() for parameter in subject.model.encoder.parameters())
-    wide = output_gradients(subject, {"rows": 12})
-    monkeypatch.setattr(row_gradients, "CPU_NUMBERS", 2 * length + 1)
-    assert row_gradients.RowGradients(subject.model, "any", 200, CPU).most == 2
-    narrow = output_gradients(subject, {"rows": 12})
+    wide = measure_output_gradients(subject, {"rows": 12})
+    monkeypatch.setattr(output_gradients, "CPU_NUMBERS", 2 * length + 1)
+    assert output_gradients.RowGradients(subject.model, "any", 200, CPU).most == 2
+    narrow = measure_output_gradients(subject, {"rows": 12})
     for name, array in wide.items():
         if array.dtype == np.float32:
             np.testing.assert_allclose(narrow[name], array, atol=1e-5 * np.abs(array).max())
@@ -171,7 +171,7 @@ def test_the_size_of_a_batch_changes_nothing_and_bounds_the_gradients_held(monke
 
 def test_a_model_that_cannot_be_followed_is_taken_row_by_row() -> None:
     subject = subject_of(recipe_of(("sign",)), steps=2)
-    expected = output_gradients(subject, {"rows": 6})
+    expected = measure_output_gradients(subject, {"rows": 6})
     taken = []
 
     def looks_at_numbers(_module: torch.nn.Module, _inputs: object, hidden: torch.Tensor) -> torch.Tensor:
@@ -179,7 +179,7 @@ def test_a_model_that_cannot_be_followed_is_taken_row_by_row() -> None:
         return hidden if bool(hidden.sum() < math.inf) else -hidden
 
     handle = subject.model.head(subject.model.tasks[0]).register_forward_hook(looks_at_numbers)
-    found = output_gradients(subject, {"rows": 6})
+    found = measure_output_gradients(subject, {"rows": 6})
     handle.remove()
     np.testing.assert_allclose(
         found["probe_gradients"], expected["probe_gradients"], atol=1e-5 * np.abs(expected["probe_gradients"]).max()
@@ -190,7 +190,7 @@ def test_a_model_that_cannot_be_followed_is_taken_row_by_row() -> None:
 def test_the_run_is_left_as_it_was() -> None:
     subject = subject_of(recipe_of(("sign", "share.of")), steps=2)
     random, before = torch.get_rng_state(), {k: v.clone() for k, v in subject.model.state_dict().items()}
-    output_gradients(subject, {"rows": 4})
+    measure_output_gradients(subject, {"rows": 4})
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in subject.model.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in subject.model.parameters())

@@ -10,7 +10,7 @@ from synthetic_tasks import TASKS
 
 from auxtune.orchestrator.planning.probe_texts import FOLDER, ProbeTexts
 from auxtune.trials.encoded import EncodedTask
-from auxtune.trials.probes.shared_texts import load_texts, make_shared_texts
+from auxtune.trials.probes.hidden_states import choose_shared_texts, load_texts
 
 TWO = {name: TASKS[name] for name in ("sign", "share.of")}
 
@@ -21,7 +21,7 @@ def folder(storage: Path, tasks: dict[str, EncodedTask] = TWO, encoder: str = "o
 
 def test_a_batch_is_named_by_its_texts_and_made_once(tmp_path: Path) -> None:
     first = folder(tmp_path)
-    assert first == tmp_path / FOLDER / make_shared_texts(TWO).digest == folder(tmp_path)
+    assert first == tmp_path / FOLDER / choose_shared_texts(TWO).digest == folder(tmp_path)
     assert load_texts(first).digest == first.name
     assert list((tmp_path / FOLDER).iterdir()) == [first], "no drafts are left"
 
@@ -36,7 +36,7 @@ def test_other_rows_a_task_less_or_another_encoder_are_other_texts(tmp_path: Pat
     assert len({first, folder(tmp_path, {**TASKS, "tags": other_rows}), folder(tmp_path)}) == 3
     other = tmp_path / "other"
     folder(other, TWO, "one")
-    assert folder(other, TASKS, "two") == other / FOLDER / make_shared_texts(TASKS).digest
+    assert folder(other, TASKS, "two") == other / FOLDER / choose_shared_texts(TASKS).digest
 
 
 def test_a_draft_of_a_study_that_was_killed_is_no_batch(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from auxtune.orchestrator.session.smoke import (
     write_smoke,
 )
 from auxtune.trials.result import SmokeFigures
-from auxtune.trials.smoke import RoundTripError, smoke_task
+from auxtune.trials.smoke import RoundTripError, run_smoke_test
 from auxtune.trials.training import TrainingRun
 
 FIGURES = SmokeFigures(
@@ -43,7 +43,7 @@ RECORD = SmokeRecord({"model": "m", "host": "h"}, {"a": SmokedTask(FIGURES), "b"
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_task_of_each_kind_is_measured(name: str, tmp_path: Path) -> None:
-    figures = smoke_task(single(name), TASKS[name], BASE, tmp_path, cpus=1, gpus=0)
+    figures = run_smoke_test(single(name), TASKS[name], BASE, tmp_path, cpus=1, gpus=0)
     assert 0 < figures.fastest <= figures.seconds_per_step <= figures.slowest
     assert figures.seconds_per_evaluation > 0 and figures.evaluated_rows == 60
     assert figures.peak_gpu_bytes is None  # there is no GPU: unknown, not 0
@@ -51,17 +51,17 @@ def test_a_task_of_each_kind_is_measured(name: str, tmp_path: Path) -> None:
 
 
 def test_a_study_of_a_single_step_can_be_measured(tmp_path: Path) -> None:
-    assert smoke_task(single("sign", steps=1, warmup=1.0), TASKS["sign"], BASE, tmp_path, 1, 0).seconds_per_step > 0
+    assert run_smoke_test(single("sign", steps=1, warmup=1.0), TASKS["sign"], BASE, tmp_path, 1, 0).seconds_per_step > 0
 
 
 def test_a_checkpoint_that_does_not_come_back_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingRun, "load", lambda self, checkpoint: None)
     with pytest.raises(RoundTripError, match="tensors came back changed"):
-        smoke_task(single("sign"), TASKS["sign"], BASE, tmp_path, 1, 0)
+        run_smoke_test(single("sign"), TASKS["sign"], BASE, tmp_path, 1, 0)
 
 
 GROWING = """
-from auxtune.trials.memory import MemoryGrowth
+from auxtune.trials.smoke import MemoryGrowth
 
 for _ in range(2):                                     # the second time too, though the peak is not a new one
     growth = MemoryGrowth()
@@ -142,7 +142,7 @@ def test_after_a_task_that_failed_the_others_are_tried(small: StudyRun, monkeypa
             raise MemoryError("no room")
         return FIGURES
 
-    monkeypatch.setattr(session, "smoke_task", broken)
+    monkeypatch.setattr(session, "run_smoke_test", broken)
     result = validate(small, monkeypatch, "--smoke", "--json")
     smoked = json.loads(result.stdout)["smoke"]
     assert result.exit_code == 2

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from auxtune import trials
 from auxtune.orchestrator import turn_off_usage_reports
-from auxtune.trials import usage_reports as trials
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_UPDATE_DOWNLOAD_COUNTS", "MLFLOW_DISABLE_TELEMETRY",

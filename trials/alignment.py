@@ -57,7 +57,7 @@ def find_embedding_layer(module: nn.Module, pad: int) -> str | None:
             handle.remove()
     if not hidden:
         return None
-    names = [name for name, output in outputs if isinstance(output, torch.Tensor) and _are_equal(output, hidden[0])]
+    names = [name for name, output in outputs if isinstance(output, torch.Tensor) and _is_equal(output, hidden[0])]
     found = names[0] if names else None
     for name in names:  # children end before their parents: the outermost of its line
         if found is not None and found.startswith(f"{name}."):
@@ -65,5 +65,5 @@ def find_embedding_layer(module: nn.Module, pad: int) -> str | None:
     return found
 
 
-def _are_equal(output: torch.Tensor, hidden: torch.Tensor) -> bool:
+def _is_equal(output: torch.Tensor, hidden: torch.Tensor) -> bool:
     return output.shape == hidden.shape and torch.equal(output, hidden)

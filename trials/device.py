@@ -64,7 +64,7 @@ def autocast(precision: Precision, device: torch.device) -> Callable[[], Abstrac
     return nullcontext
 
 
-def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
+def save_random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Torch's random state on the host and on ``device``."""
     state = {"host": torch.get_rng_state()}
     if device.type != "cpu":
@@ -73,7 +73,7 @@ def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(device: torch.device, state: Mapping[str, torch.Tensor]) -> None:
-    """Continue from ``get_random_state``; after a change of device, that device's state stays as seeded."""
+    """Continue from ``save_random_state``; after a change of device, that device's state stays as seeded."""
     torch.set_rng_state(state["host"])
     if device.type != "cpu" and "device" in state:
         torch.get_device_module(device).set_rng_state(state["device"])

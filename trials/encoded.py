@@ -1,9 +1,14 @@
-"""A task ready to train: token ids in flat arrays that memory-map and travel through an object store unchanged."""
+"""A task ready to train: token ids in flat arrays that memory-map and travel through an object store unchanged.
+
+Two functions make variants of a task, with shuffled labels or with some of the training rows only. A variant has a
+digest of its own.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -53,3 +58,43 @@ class EncodedTask:
     metrics: tuple[str, ...]
     splits: Mapping[str, EncodedSplit]  # train, probe, validation, test
     digest: str
+
+
+def shuffle_labels(task: EncodedTask, seed: int) -> EncodedTask:
+    """A twin of ``task`` with the labels of each split permuted: the same inputs and labels, but nothing to learn.
+
+    Labels are exchanged between rows, or in a token task between scored tokens.
+    """
+    splits = {}
+    for number, (part, split) in enumerate(task.splits.items()):
+        rng = np.random.default_rng([seed, number])
+        labels = split.labels.copy()
+        scored = np.flatnonzero(labels != IGNORED) if task.kind == "token" else np.arange(len(labels))
+        labels[scored] = labels[rng.permutation(scored)]
+        splits[part] = replace(split, labels=labels)
+    return replace(task, splits=splits, digest=_hash_variant(task, f"shuffled {seed}"))
+
+
+def keep_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
+    """``task`` with ``rows`` only, (kept,) row numbers of its train split, ascending.
+
+    Raises ``ValueError`` for rows that it does not have, and for no rows.
+    """
+    train = task.splits["train"]
+    if len(rows) == 0 or rows[0] < 0 or rows[-1] >= len(train):
+        raise ValueError(f"task {task.name}: expected some of its {len(train)} training rows, found {rows}")
+    tokens = np.concatenate([np.arange(train.offsets[row], train.offsets[row + 1]) for row in rows])
+    kept = EncodedSplit(
+        tokens=train.tokens[tokens],
+        segments=train.segments[tokens],
+        offsets=np.concatenate([[0], np.cumsum(train.lengths[rows])]),
+        labels=train.labels[tokens] if task.kind == "token" else train.labels[rows],
+    )
+    splits = {**task.splits, "train": kept}
+    return replace(
+        task, splits=splits, digest=_hash_variant(task, hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest())
+    )
+
+
+def _hash_variant(task: EncodedTask, what: str) -> str:
+    return hashlib.sha256(f"{task.digest} {what}".encode()).hexdigest()

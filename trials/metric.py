@@ -1,4 +1,4 @@
-"""What a metric is, and what it is computed from. Loads no torch."""
+"""A metric, and the answers that it is computed from. Loads no torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from auxtune.trials.encoded import Kind
 from auxtune.trials.resamples import resample_mean
 
-MISSED = -1  # predicted of a labelled word that the model was not shown
+MISSED = -1  # the prediction for a labelled word that the model did not see
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a model says of a split beside what is right, an element per row or, for a token task, per labelled word.
+    """A model's predictions on a split beside the labels, an element per row or, for a token task, per labelled word.
 
-    ``rows``, in rising order, says which row an element is of; ``names`` are the task's labels in the order of their
-    ids, none for values and in files of early versions. A word that was cut off, or of which the tokenizer makes
-    nothing, has the prediction ``MISSED`` and the same probability for each label.
+    ``rows``, ascending, is the row of each element. ``names`` are the task's labels in the order of their ids; there
+    are none for values and in files of early versions. A word that was cut off, or for which the tokenizer has no
+    token, has the prediction ``MISSED`` and the same probability for each label.
     """
 
     labels: np.ndarray  # (elements,) or, for a multi-label task, (elements, labels)
@@ -35,11 +35,11 @@ class Answers:
 class Metric:
     """One metric. A score is its value times its ``direction``, so that a higher score is always better.
 
-    ``kinds`` are those of the tasks it is for. ``function`` gives its natural value, finite whatever the predictions.
-    Where it is the mean of a value of each element, ``values`` gives these, (elements,), and ``function`` may be left
-    out. ``resampled`` gives its values on many resamples at once, ``(answers, times) -> (resamples,)``, ``times``
-    (resamples, rows) being how often each row was drawn; without it and ``values`` each resample is made and measured.
-    Raises ``ValueError`` for one that is not in order.
+    ``kinds`` are the kinds of tasks it is for. ``function`` computes its natural value, finite whatever the
+    predictions. If the metric is the mean of a value per element, ``values`` computes these, (elements,), and
+    ``function`` may be omitted. ``resampled`` computes it on many resamples at once, ``(answers, times) ->
+    (resamples,)``, with ``times`` (resamples, rows) how often each row was drawn; without it and ``values``, each
+    resample is built and measured. Raises ``ValueError`` for a metric without a function or with unknown kinds.
     """
 
     name: str
@@ -61,16 +61,16 @@ class Metric:
 
     @property
     def direction(self) -> int:
-        """1 where higher is better, else −1."""
+        """1 if higher is better, else −1."""
         return 1 if self.higher_is_better else -1
 
     @property
     def has_values(self) -> bool:
-        """Whether it is the mean of a value that each element has."""
+        """Whether it is the mean of a value per element."""
         return self.values is not None
 
     def value(self, answers: Answers) -> float:
-        """Its natural value. Raises ``ValueError`` for no elements, unequal lengths, and where it is not finite."""
+        """Its natural value. Raises ``ValueError`` for no elements, for unequal lengths, and if it is not finite."""
         if len(answers.labels) == 0 or len(answers.labels) != len(answers.predictions):
             raise ValueError(
                 f"{self.name}: expected one prediction per label and some labels, "
@@ -90,16 +90,16 @@ class Metric:
         return value
 
     def on_resamples(self, answers: Answers, times: np.ndarray) -> np.ndarray:
-        """Its natural values, (resamples,), where the rows were drawn ``times``, (resamples, rows)."""
+        """Its natural values, (resamples,), when each row is drawn as often as ``times`` (resamples, rows) says."""
         if self.resampled is not None:
             return self.resampled(answers, times)
         if self.values is not None:
             return resample_mean(self.values(answers), answers.rows, times)
-        return np.array([self.value(_repeated(answers, each)) for each in times])
+        return np.array([self.value(_repeat_rows(answers, each)) for each in times])
 
 
-def _repeated(answers: Answers, times: np.ndarray) -> Answers:
-    """The answers of a resample, ``times`` (rows,): a row that was drawn twice is two rows."""
+def _repeat_rows(answers: Answers, times: np.ndarray) -> Answers:
+    """The answers of a resample, ``times`` (rows,): a row that is drawn twice becomes two rows."""
     order = np.argsort(answers.rows, kind="stable")
     members = np.split(order, np.searchsorted(answers.rows[order], np.arange(1, len(times))))
     chosen = [members[row] for row in np.repeat(np.arange(len(times)), times)]

@@ -171,7 +171,7 @@ def list_third_party_names() -> tuple[str, ...]:
     return tuple(_find_entries())
 
 
-def direction_of(name: str) -> int:
+def find_direction(name: str) -> int:
     """1 where higher is better, else −1; 1 too for a metric that is not known here, as a recorded table may have."""
     if resolve_alias(name) not in BUILT_IN and name not in _find_entries():
         return 1
@@ -217,11 +217,11 @@ def _describe_origin(entry: EntryPoint) -> str:
     return f"{entry.value} of {entry.dist.name if entry.dist else 'an unknown package'}"
 
 
-def _of_classes() -> Iterable[Metric]:
+def _list_class_metrics() -> Iterable[Metric]:
     of = class_metrics
-    yield Metric("accuracy", LABELS, of.accuracy, values=of.hits)
+    yield Metric("accuracy", LABELS, of.compute_accuracy, values=of.mark_hits)
     balanced = of.resample_counts(of.count_balanced_accuracy)
-    yield Metric("balanced_accuracy", CLASSES, of.balanced_accuracy, resampled=balanced)
+    yield Metric("balanced_accuracy", CLASSES, of.compute_balanced_accuracy, resampled=balanced)
     averages: Mapping[Average, tuple[Kind, ...]] = {
         "main": CLASSES,
         "micro": LABELS,
@@ -233,46 +233,54 @@ def _of_classes() -> Iterable[Metric]:
         for average, kinds in averages.items():
             name = measure if average == "main" else f"{measure}_{average}"
             resampled = of.resample_counts(of.count_average(measure, average))
-            yield Metric(name, kinds, partial(of.average_measure, measure, average), resampled=resampled)
-    yield Metric("matthews", CLASSES, of.matthews, resampled=of.resample_counts(of.count_matthews))
+            yield Metric(name, kinds, partial(of.compute_average, measure, average), resampled=resampled)
+    yield Metric("matthews", CLASSES, of.compute_matthews, resampled=of.resample_counts(of.count_matthews))
     for name, strict in (("span_f1", False), ("span_f1_strict", True)):
         resampled = of.resample_span_f1(strict)
-        yield Metric(name, ("token",), partial(of.span_f1, strict), resampled=resampled, needs_spans=True)
+        yield Metric(name, ("token",), partial(of.compute_span_f1, strict), resampled=resampled, needs_spans=True)
 
 
-def _of_probabilities() -> Iterable[Metric]:
+def _list_probability_metrics() -> Iterable[Metric]:
     of = probability_metrics
     for name, function, values in (
-        ("log_loss", of.mean_log_loss, of.log_losses),
-        ("brier_score", of.mean_brier_score, of.brier_scores),
+        ("log_loss", of.compute_mean_log_loss, of.compute_log_losses),
+        ("brier_score", of.compute_mean_brier_score, of.compute_brier_scores),
     ):
         yield Metric(name, LABELS, function, values, higher_is_better=False, needs_probabilities=True)
     for name, curve, resampled in (
-        ("roc_auc", of.roc_auc, of.resample_roc_auc(weighted=False)),
-        ("roc_auc_ovr_weighted", of.roc_auc_weighted, of.resample_roc_auc(weighted=True)),
-        ("average_precision", of.average_precision, of.resample_average_precision),
+        ("roc_auc", of.compute_roc_auc, of.resample_roc_auc(weighted=False)),
+        ("roc_auc_ovr_weighted", of.compute_weighted_roc_auc, of.resample_roc_auc(weighted=True)),
+        ("average_precision", of.compute_average_precision, of.resample_average_precision),
     ):
         yield Metric(name, LABELS, curve, resampled=resampled, needs_probabilities=True)
 
 
-def _of_values() -> Iterable[Metric]:
+def _list_value_metrics() -> Iterable[Metric]:
     of = value_metrics
-    yield Metric("spearman", VALUES, of.spearman, resampled=of.resample_spearman)
-    yield Metric("pearson", VALUES, of.pearson, resampled=of.resample_pearson)
-    yield Metric("r2", VALUES, of.r2, resampled=of.resample_r2)
-    yield Metric("mean_absolute_error", VALUES, of.mean_absolute, of.absolute_errors, higher_is_better=False)
-    yield Metric("mean_squared_error", VALUES, of.mean_squared, of.squared_errors, higher_is_better=False)
+    yield Metric("spearman", VALUES, of.compute_spearman, resampled=of.resample_spearman)
+    yield Metric("pearson", VALUES, of.compute_pearson, resampled=of.resample_pearson)
+    yield Metric("r2", VALUES, of.compute_r2, resampled=of.resample_r2)
+    yield Metric(
+        "mean_absolute_error", VALUES, of.compute_mean_absolute, of.compute_absolute_errors, higher_is_better=False
+    )
+    yield Metric(
+        "mean_squared_error", VALUES, of.compute_mean_squared, of.compute_squared_errors, higher_is_better=False
+    )
     yield Metric(
         "root_mean_squared_error",
         VALUES,
-        of.root_mean_squared,
+        of.compute_root_mean_squared,
         resampled=of.resample_root_mean_squared,
         higher_is_better=False,
     )
 
 
 BUILT_IN: Mapping[str, Metric] = MappingProxyType(
-    {metric.name: metric for metrics in (_of_classes(), _of_probabilities(), _of_values()) for metric in metrics}
+    {
+        metric.name: metric
+        for metrics in (_list_class_metrics(), _list_probability_metrics(), _list_value_metrics())
+        for metric in metrics
+    }
 )
 
 # What may be asked of each kind; the first is the default. A token task scores its labelled words.

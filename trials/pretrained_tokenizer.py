@@ -106,11 +106,11 @@ def _load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # network, file, code and format errors: no common class
         if Path(options.name).is_dir() and not _has_vocabulary(options.name, ()):
-            raise _missing_vocabulary_error(options) from error
+            raise _explain_missing_vocabulary(options) from error
         problem = f"its tokenizer cannot be loaded: {explain_refusal(error)}"
         raise DataError([DataProblem(problem, encoder=options.name)]) from error
     if not (loaded.init_kwargs.get("auto_map") or _has_vocabulary(options.name, loaded.vocab_files_names.values())):
-        raise _missing_vocabulary_error(options)
+        raise _explain_missing_vocabulary(options)
     if not loaded.is_fast:
         problem = f"expected a fast tokenizer, found {type(loaded).__name__}; use an encoder that has a tokenizer.json"
         raise DataError([DataProblem(problem, encoder=options.name)])
@@ -129,7 +129,7 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
     return any(isinstance(try_to_load_from_cache(encoder, name), str) for name in {*_NAMES, *besides})
 
 
-def _missing_vocabulary_error(options: ModelOptions) -> DataError:
+def _explain_missing_vocabulary(options: ModelOptions) -> DataError:
     problem = (
         "expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), found none; save it there "
         "too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder is from, or name another "

@@ -133,7 +133,7 @@ def _describe_split(task: Task, tokenizer: Tokenizer, max_length: int) -> Iterat
         if not len(split.missed):
             continue
         words = int((split.labels != IGNORED).sum()) + len(split.missed)
-        is_cut = _are_cut(split, max_length)
+        is_cut = _is_cut(split, max_length)
         if cut := int(is_cut.sum()):
             yield (
                 f"{cut:,} of {words:,} labelled words of {part} are cut off by max_length {max_length} and "
@@ -154,7 +154,7 @@ def _name_consequence(part: str) -> str:
     return "not trained on" if part == "train" else "count as wrong"
 
 
-def _are_cut(split: EncodedSplit, max_length: int) -> np.ndarray:
+def _is_cut(split: EncodedSplit, max_length: int) -> np.ndarray:
     """Of each missed word whether it stands behind all that is left of a row that is full, (missed words,) bool."""
     scored = np.flatnonzero(split.labels != IGNORED)
     last = np.full(len(split), -1)

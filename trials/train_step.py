@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from auxtune.trials.batches import Collate, TaskBatches
-from auxtune.trials.device import autocast, choose_device, get_random_state, keep_to_share, set_random_state
+from auxtune.trials.device import autocast, choose_device, keep_to_share, save_random_state, set_random_state
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
@@ -122,7 +122,7 @@ class TrainStep:
         return {
             "model": self.model.state_dict(),
             "optimiser": optimizer_state(self.optimiser),
-            "random": get_random_state(self.device),
+            "random": save_random_state(self.device),
             "losses": {"sums": self._sums},
         }
 

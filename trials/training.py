@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
+from auxtune.trials.checkpoint import load_weights, read_checkpoint, save_weights, write_checkpoint
 from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
-from auxtune.trials.inheritance import load_weights, save_weights
 from auxtune.trials.losses import score_losses
 from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.optimisation import compute_learning_rate

@@ -68,7 +68,7 @@ def _is_causal(encoder: Encoder, count: int | None, length: int) -> bool:
     first[0], last[-1] = row[0], row[-1]
     with torch.no_grad():
         kept, of_first, of_last = (_encode_row(encoder, each) for each in (row, first, last))
-    return _are_alike(kept[0], of_first[0]) and not _are_alike(kept[-1], of_last[-1])
+    return _is_alike(kept[0], of_first[0]) and not _is_alike(kept[-1], of_last[-1])
 
 
 def _encode_row(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
@@ -78,5 +78,5 @@ def _encode_row(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
     return hidden[0]
 
 
-def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _is_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool((one - other).abs().max() <= _SAME * one.abs().max())

@@ -34,7 +34,7 @@ from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.record.scores import sign_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.trials.metrics import Predictions, direction_of
+from auxtune.trials.metrics import Predictions, find_direction
 from auxtune.trials.result import Cost
 
 FORMAT = 1
@@ -252,7 +252,7 @@ def _find_reached(study: AnsweredStudy, trial: Trial) -> float | None:
         return trial.score
     told = trial.told.outcome.metrics
     values = [
-        direction_of(metric) * told[task][metric]
+        find_direction(metric) * told[task][metric]
         for task, metric in study.metrics.items()
         if metric in told.get(task, {})
     ]

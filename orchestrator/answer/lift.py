@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.trials.metrics import Predictions, direction_of, find_metric
+from auxtune.trials.metrics import Predictions, find_direction, find_metric
 
 DRAWS = 1000
 LEVEL = 0.95  # of an interval, where several do not ask for more
@@ -164,7 +164,7 @@ def estimate_row_doubt(draws: np.ndarray) -> RowDoubt:
 def _list_differences(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions]) -> np.ndarray:
     """By how much ours are better than theirs, (seeds,): above 0 is better, also where a lower value is."""
     differences = [a.metric(metric) - b.metric(metric) for a, b in zip(ours, theirs, strict=True)]
-    return direction_of(metric) * np.array(differences)
+    return find_direction(metric) * np.array(differences)
 
 
 def _estimate_doubt(metric: str, ours: Sequence[Predictions], theirs: Sequence[Predictions], seed: int) -> RowDoubt:

@@ -15,7 +15,7 @@ from auxtune.orchestrator.answer.answer import Group
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 ServingTrials: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model serves it
 
@@ -58,7 +58,7 @@ def _list_scores(accounts: Accounts, trainings: Trainings, task: str, metric: st
     """The finished ones of ``trainings`` that have ``task``, and their scores on its validation split."""
     trials = [Confirmation.find(accounts, proposal) for proposal in trainings if task in proposal.tasks]
     return [
-        (trial, direction_of(metric) * trial.told.outcome.metrics[task][metric])
+        (trial, find_direction(metric) * trial.told.outcome.metrics[task][metric])
         for trial in trials
         if trial is not None and trial.told is not None and trial.status == "finished"
     ]

@@ -11,13 +11,11 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
-from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoded import EncodedTask, keep_rows, shuffle_labels
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.evidence_key import make_probe_key, make_run_key
 from auxtune.trials.probes.probe import ProbeError
-from auxtune.trials.probes.registry import READS_TEXTS, RUNNING
+from auxtune.trials.probes.registry import READS_TEXTS, RUNNING, hash_probe, hash_run
 from auxtune.trials.result import Cost
-from auxtune.trials.variants import keep_rows, shuffle_labels
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,11 @@ class MeasurePlanner:
             raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
         tasks = apply_variant(self.tasks, proposal, self.study, StoredEvidence(self.store))
         recipe = self.translator.recipe(proposal, "measure")
-        run = make_run_key(recipe, tasks, self.base, self.gpus)
+        run = hash_run(recipe, tasks, self.base, self.gpus)
         probes = {measure.probe: measure.options for measure in proposal.measure}
         texts = self.texts.folder if any(probe in READS_TEXTS for probe in probes) else None
         try:
-            keys = {p: make_probe_key(run, p, options, texts.name if texts else None) for p, options in probes.items()}
+            keys = {p: hash_probe(run, p, options, texts.name if texts else None) for p, options in probes.items()}
         except ProbeError as error:
             raise SelectorError(f"the selector asks for what cannot be measured: {error}") from error
         return MeasurePlan(run, keys, texts, self.maker)

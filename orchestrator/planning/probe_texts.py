@@ -47,9 +47,9 @@ class ProbeTexts:
         return all(name in self.tasks and self.tasks[name].digest == digest for name, digest in tasks.items())
 
     def _made(self, root: StoredPath) -> StoredPath:
-        from auxtune.trials.probes.shared_texts import make_shared_texts, save_texts
+        from auxtune.trials.probes.hidden_states import choose_shared_texts, save_texts
 
-        texts = make_shared_texts(self.tasks)
+        texts = choose_shared_texts(self.tasks)
         home = root / texts.digest
         about = {
             "encoder": self.encoder,
@@ -72,7 +72,7 @@ class ProbeTexts:
 
 def read_texts(home: StoredPath) -> EncodedTask:
     """The texts of the batch in ``home``. Raises ``OSError`` where there are none."""
-    from auxtune.trials.probes.shared_texts import load_texts
+    from auxtune.trials.probes.hidden_states import load_texts
 
     with store_of(home).fetch(_find_batch(home)) as folder:
         return load_texts(folder)

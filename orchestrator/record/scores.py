@@ -42,11 +42,11 @@ def sign_of(mains: Iterable[str], search_score: SearchScore = "metric") -> int:
 
     Where ``search_score`` is a loss, lower is better whatever the metrics are.
     """
-    from auxtune.trials.metrics import direction_of
+    from auxtune.trials.metrics import find_direction
 
     if search_score != "metric":
         return -1
-    directions = [direction_of(metric) for metric in mains]
+    directions = [find_direction(metric) for metric in mains]
     return -1 if directions and max(directions) < 0 else 1
 
 

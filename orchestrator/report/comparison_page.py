@@ -10,7 +10,7 @@ from auxtune.orchestrator.answer.verdict import format_interval
 from auxtune.orchestrator.report.blocks import Block, Page, Paragraph, Picture, Section, Table, format_small, number
 from auxtune.orchestrator.report.charts import Point, draw_intervals, draw_scatter
 from auxtune.orchestrator.report.sections.answer import list_bounds
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 
 def build_comparison_page(found: Comparison) -> Page:
@@ -77,7 +77,7 @@ def _list_study_blocks(found: Comparison) -> Iterator[Block]:
         points = {study.study: [Point(study.cost, test.mean, test.low, test.high)] for study, test in scored}
         said = "; ".join(f"{study.study} {test.mean:.4f} for {study.cost:.3g} {unit}" for study, test in scored)
         across, up = f"cost of the search ({unit})", f"{metric} on the test split"
-        svg = draw_scatter("cost", points, across, up, said, direction_of(metric))
+        svg = draw_scatter("cost", points, across, up, said, find_direction(metric))
         yield Picture(
             svg,
             "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "

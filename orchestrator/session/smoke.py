@@ -34,7 +34,7 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import FailureReason, SmokeFigures
-from auxtune.trials.smoke import smoke_task
+from auxtune.trials.smoke import run_smoke_test
 from auxtune.trials.tokens import encode_tasks
 
 # The training options that change what a step or an evaluation takes; the others change how many there are.
@@ -99,7 +99,7 @@ def _try_task(study: StudyFile, task: Task, base: BaseEncoder, slots: Slots, scr
     try:
         encoded = encode_tasks({task.name: task}, resolve_model(study), locate_tokens(study))[task.name]
         recipe = _build_recipe(study, task, base)
-        return SmokedTask(smoke_task(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
+        return SmokedTask(run_smoke_test(recipe, encoded, base, scratch, slots.cpus, slots.gpus))
     except Exception as error:  # of any kind: the other tasks are tried too
         return SmokedTask(None, classify_failure(error), f"{type(error).__name__}: {error}")
 

@@ -12,7 +12,7 @@ from auxtune.orchestrator.planning.arms import SELECTION, Trainings, is_same_arm
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 
 def find_answer(folder: StoredPath) -> Answer | None:
@@ -68,4 +68,4 @@ def _find_test_score(accounts: Accounts, trainings: Trainings, primary: str) -> 
     """The primary's score on the test split, by its main metric, of a training that has it."""
     found = [Confirmation.find(accounts, proposal) for proposal in trainings]
     scores = [trial.told.test.get(primary, {}) for trial in found if trial is not None and trial.told]
-    return next((direction_of(metric) * value for each in scores for metric, value in each.items()), None)
+    return next((find_direction(metric) * value for each in scores for metric, value in each.items()), None)

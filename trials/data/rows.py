@@ -66,12 +66,12 @@ def stream_inputs(
             raise DataError([f"{place}: {row.fault}"])
         missing = [column for column in columns if column not in row.cells]
         if missing:
-            raise _no_column(place, missing[0], row.cells)
+            raise _explain_missing_column(place, missing[0], row.cells)
         values = [_parse_cell(place, column, row.cells[column], words) for column in columns]
         yield values[0] if len(values) == 1 else (values[0], values[1])
 
 
-def _no_column(place: str, column: str, names: Iterable[str]) -> DataError:
+def _explain_missing_column(place: str, column: str, names: Iterable[str]) -> DataError:
     return DataError(
         [
             f"{place}: there is no column `{column}` among {join_names(names)}"
@@ -236,7 +236,7 @@ def _read_parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     names, rows = read_parquet_shape(path)
     missing = [column for column in columns if column not in names]
     if missing and rows:
-        raise _no_column(f"{path}, row 1", missing[0], names)
+        raise _explain_missing_column(f"{path}, row 1", missing[0], names)
     number = 0
     for cells in read_parquet_batches(path, [] if missing else columns):
         for row in zip(*cells, strict=True):
@@ -260,7 +260,9 @@ def read_parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[list[li
 
 
 def _convert_batch(cells: Array, path: Path, column: str, before: int) -> list[Any]:
-    return to_python_cells(cells.to_pylist, lambda row: cells[row].as_py(), len(cells), str(path), column, before)
+    return convert_to_python_cells(
+        cells.to_pylist, lambda row: cells[row].as_py(), len(cells), str(path), column, before
+    )
 
 
 @contextmanager
@@ -274,7 +276,7 @@ def _open_parquet(path: Path) -> Iterator[ParquetFile]:
         raise DataError([f"{path}: not a parquet file that can be read: {error}"]) from error
 
 
-def to_python_cells(
+def convert_to_python_cells(
     load: Callable[[], list[Any]], one: Callable[[int], Any], rows: int, place: str, column: str, before: int = 0
 ) -> list[Any]:
     """A column as Python values, numbers of every width as int or float. Raises ``DataError`` naming the bad row.

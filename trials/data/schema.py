@@ -195,7 +195,7 @@ def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
     kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
     expected = {
         "kind": ("one of " + join_names(KINDS), kind is None or kind in KINDS),
-        "labels": ("a list of names", labels is None or _are_names(labels)),
+        "labels": ("a list of names", labels is None or _is_all_names(labels)),
         "metric": ("names separated by commas", metric is None or isinstance(metric, str)),
         "pair": ("true or false", pair is None or isinstance(pair, bool)),
     }
@@ -218,7 +218,7 @@ def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
     return replace(source, kind=kind, labels=source.labels or names, metrics=source.metrics or metrics, pair=pair)
 
 
-def _are_names(labels: Any) -> bool:
+def _is_all_names(labels: Any) -> bool:
     return isinstance(labels, list) and all(isinstance(label, (str, int)) for label in labels)
 
 

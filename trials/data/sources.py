@@ -162,7 +162,7 @@ def _name_splits(source: TaskSource, place: str, loaded: DatasetDict | Dataset) 
 
 
 def _read_builtin(name: str) -> TaskTables:
-    from auxtune.trials.builtin import BUILTIN, describe_builtin, make_builtin_rows
+    from auxtune.trials.builtin import BUILTIN, describe_builtin, generate_builtin_rows
 
     if name not in BUILTIN:
         raise DataError(
@@ -171,6 +171,6 @@ def _read_builtin(name: str) -> TaskTables:
                 f"there are {join_names(BUILTIN)}"
             ]
         )
-    rows = make_builtin_rows(name)
+    rows = generate_builtin_rows(name)
     tables = {part: build_table(f"builtin {name}, {part}", rows[part]) for part in rows}
     return TaskTables(tables, describe_builtin(name), f"builtin {name}")

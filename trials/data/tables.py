@@ -15,10 +15,10 @@ from auxtune.trials.data.rows import (
     SEPARATORS,
     Row,
     check_file,
+    convert_to_python_cells,
     read_parquet_batches,
     read_parquet_shape,
     read_rows,
-    to_python_cells,
 )
 from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError, report_rows
@@ -121,7 +121,7 @@ def build_dataset_table(place: str, dataset: Dataset) -> Table:
 
     def load(column: str) -> Sequence[Any]:
         one = dataset.select_columns([column]).with_format(None)
-        cells = to_python_cells(lambda: one[:][column], lambda row: one[row][column], len(one), place, column)
+        cells = convert_to_python_cells(lambda: one[:][column], lambda row: one[row][column], len(one), place, column)
         names = classes.get(column)
         return cells if names is None else [_name_classes(cell, names) for cell in cells]
 

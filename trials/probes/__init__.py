@@ -1,4 +1,4 @@
-"""Probes: what is measured of a run besides its score, a file each. They measure arrays; statistics are not made here.
+"""Probes: measurements of a run besides its score. They measure arrays; statistics on these belong elsewhere.
 
-Every probe works in float32 with dropout off, and leaves weights, buffers, optimiser and random state as they were.
+Every probe works in float32 with dropout off, and leaves weights, buffers, optimiser and random state unchanged.
 """

@@ -1,9 +1,17 @@
-"""The second moment of a trained encoder's vectors on a task's own inputs; labels do not enter.
+"""Second moments of an encoder's vectors on a task's own inputs: with themselves (XᵀX), and with the labels (XᵀY).
 
-Source: Wu, Zhang and Ré, "Understanding and Improving Information Transfer in Multi-Task Learning", ICLR 2020
-(https://arxiv.org/abs/2005.00944): tasks whose inputs have like covariances help each other. There it is of the
-embeddings and not centred: ``at: embeddings``. The mean is given too, so that it can be centred, and
-``at: representation`` is of the vectors that the heads see. It costs one forward pass over the probe split.
+Source of both: S. Wu, H. R. Zhang, C. Ré, "Understanding and Improving Information Transfer in Multi-Task Learning",
+ICLR 2020, https://arxiv.org/abs/2005.00944.
+
+``measure_covariance``: tasks whose inputs have similar covariances help each other; labels do not enter. The paper uses
+the embeddings, not centred: ``at: embeddings``. The mean is measured too, so that a reader can centre, and
+``at: representation`` uses the vectors that the heads see. It costs one forward pass over the probe split.
+
+``measure_label_moments``: the directions of the inputs that the labels ask for. The paper's SVD reweighting compares
+these products for tasks that have the *same* inputs with different labels. Its X are fixed features; here they are the
+pooled vectors of the encoder as it came. Y is centred, which is ours: the frequency of a label is not a direction. It
+costs one forward pass over the train split and no training. Do not compare tasks with different inputs by it:
+``inputs`` tells them apart.
 """
 
 from __future__ import annotations
@@ -12,21 +20,31 @@ import numpy as np
 import torch
 
 from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.encoder import build_encoder
 from auxtune.trials.probes.measuring import (
     compute_pooled_features,
     convert_to_double,
+    hash_inputs,
     iterate_batches,
     leave_undisturbed,
     require_one_task,
 )
-from auxtune.trials.probes.probe import Arrays, CovarianceOptions, Options, ProbeError, Subject, read_options
+from auxtune.trials.probes.probe import (
+    Arrays,
+    CovarianceOptions,
+    LabelMomentsOptions,
+    Options,
+    ProbeError,
+    Subject,
+    read_options,
+)
 
 
-def covariance(subject: Subject, options: Options) -> Arrays:
-    """``covariance`` (width, width), the mean of x xᵀ, ``mean`` (width,), both float64, and ``rows``, how many x.
+def measure_covariance(subject: Subject, options: Options) -> Arrays:
+    """``covariance`` (width, width), the mean of x xᵀ, ``mean`` (width,), both float64, and ``rows``, the number of x.
 
-    With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included, with
-    ``representation`` a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
+    With ``at: embeddings`` an x is the embedding layer's output for one token, special tokens included; with
+    ``representation`` it is a row's pooled last hidden state. Raises ``ProbeError`` for a run of several tasks.
     """
     task, at = require_one_task(subject.tasks, "covariance"), read_options(CovarianceOptions, options).at
     with leave_undisturbed(subject.model, subject.collate.device), torch.no_grad():
@@ -46,7 +64,7 @@ def covariance(subject: Subject, options: Options) -> Arrays:
 
 
 def _sum_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Sums over all tokens of the probe split: of x xᵀ, of x, and of 1."""
+    """Sums of x xᵀ, of x and of 1 over all tokens of the probe split."""
     encoder, alignment = subject.model.encoder, subject.model.alignment(task.name)
     width = encoder.width
     moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
@@ -63,3 +81,50 @@ def _sum_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, 
         total += vectors.sum(0).cpu()
         count += len(vectors)
     return moment, total, count
+
+
+def measure_label_moments(subject: Subject, options: Options) -> Arrays:
+    """``moments`` (width, label columns) float64 = Xᵀ Y / rows, ``inputs``, a digest of the ordered inputs, ``rows``.
+
+    Raises ``ProbeError`` for a run of several tasks and for a token task.
+    """
+    read_options(LabelMomentsOptions, options)
+    task = require_one_task(subject.tasks, "label_moments")
+    columns, recipe = build_label_columns(task), subject.recipe
+    with leave_undisturbed(subject.model, subject.collate.device):
+        encoder = build_encoder(subject.base, recipe.seed).to(subject.collate.device).eval()
+        features = compute_pooled_features(encoder, task, "train", subject.collate, recipe.model.pooling).numpy()
+    return {
+        "moments": features.T @ columns / len(columns),
+        "inputs": np.array(hash_inputs(task.splits["train"]), np.str_),
+        "rows": np.array(len(columns)),
+    }
+
+
+def build_label_columns(task: EncodedTask) -> np.ndarray:
+    """The train split's labels as centred columns, (rows, columns) float64.
+
+    Two classes give one column of -1 and 1, more classes a column of 0 and 1 each, the labels of a multi-label task a
+    column of -1 and 1 each, and regression the standardised value. Raises ``ProbeError`` for a token task.
+    """
+    require_row_labels(task)
+    labels = task.splits["train"].labels
+    if task.kind == "classification" and len(task.labels) > 2:
+        columns = (labels[:, None] == np.arange(len(task.labels))).astype(np.float64)
+    elif task.kind == "regression":
+        columns = labels[:, None].astype(np.float64)
+        # Constant labels have no scale to divide by.
+        columns = columns / (columns.std() or 1.0)
+    else:
+        columns = 2.0 * labels.reshape(len(labels), -1) - 1.0
+    centred: np.ndarray = columns - columns.mean(axis=0)
+    return centred
+
+
+def require_row_labels(task: EncodedTask) -> None:
+    """Raise ``ProbeError`` for a task whose labels are of tokens."""
+    if task.kind == "token":
+        raise ProbeError(
+            f"probes.label_moments: expected labels of rows, found tags of tokens in task {task.name}; "
+            "leave the task out"
+        )

@@ -1,26 +1,26 @@
 """How much each attention head matters to a task: the size of the loss's gradient at the head, row by row.
 
-Two forms. ``mask``: Michel, Levy, Neubig, "Are Sixteen Heads Really Better than One?" (NeurIPS 2019,
-https://arxiv.org/abs/1905.10650): the result of every head is multiplied by a mask ξ = 1, and the importance is the
-mean over rows x of |∂L(x)/∂ξ|. ``key_value``: as the code released with GradTS does (Ma et al., EMNLP 2021,
-https://arxiv.org/abs/2109.05748): the mean absolute gradient of the head's block of the key weights, plus the same of
+Two forms. ``mask``: P. Michel, O. Levy, G. Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019,
+https://arxiv.org/abs/1905.10650: the result of every head is multiplied by a mask ξ = 1, and the importance is the
+mean over rows x of |∂L(x)/∂ξ|. ``key_value``, as in the code released with GradTS (W. Ma et al., EMNLP 2021,
+https://arxiv.org/abs/2109.05748): the mean absolute gradient of the head's block of the key weights, plus the same for
 the value weights.
 
 Where we differ. The public code of both takes the absolute value of a batch's gradient, which is exact only for
-batches of one row, as the mean of absolute values is not the absolute value of a mean. Here the gradient of every row
-is kept apart, whatever the batch: each row has masks of its own, and the gradient of a linear map's weights in one row
-is the sum over its tokens of (gradient of the output) × (input).
+batches of one row, because the mean of absolute values is not the absolute value of a mean. Here every row has its own
+gradient, whatever the batch: each row has masks of its own, and in one row the gradient of a linear map's weights is
+the sum over its tokens of (gradient of the output) × (input).
 
-A task is judged by its probe split; as released, by all its training rows, which is ``split: train``. ``key_value``
-cuts the weights as the release does, which seems to be the wrong axis: a head owns *rows* of a weight that is stored as
-(outputs, inputs), but slices of the inputs are taken. Dropout is on there, and off here in any case, so that a run has
-one importance.
+A task is measured on its probe split; the release uses all its training rows, which is ``split: train``. ``key_value``
+splits the weights as the release does, which seems to be the wrong axis: a head owns *rows* of a weight stored as
+(outputs, inputs), but the release takes slices of the inputs. Dropout is on there and always off here, so that a run
+has one importance.
 
 The loss of a row is the mean over its scored labels: its tokens' tags in a token task, all its labels in a multi-label
 one. Importances are raw; to compare tasks, normalise them first.
 
-Costs a forward and one backward pass per batch, for ``mask`` the backward pass of activations alone. ``key_value`` adds
-as much as the weight gradient of each row, and where keys are made of more than a row's own tokens (DeBERTa's shared
+It costs a forward and a backward pass per batch; for ``mask`` the backward pass is of activations only. ``key_value``
+adds the cost of a weight gradient per row, and where keys depend on more than a row's own tokens (DeBERTa's shared
 relative positions) its batches are single rows. Not for encoders without attention heads.
 """
 
@@ -49,31 +49,31 @@ from auxtune.trials.probes.probe import (
     read_options,
 )
 
-# Tokens of a batch, padding included. A GPU gets fewer than in evaluation: activations are kept for the backward pass.
+# Tokens of a batch, padding included. Fewer on a GPU than in evaluation: the backward pass needs the activations.
 CPU_TOKENS, GPU_TOKENS = 2048, 8192
-# Numbers of the rows' weight gradients held at once, 64 MiB: one row of any common encoder is far less.
+# Numbers of the rows' weight gradients held at once, 64 MiB; one row of any common encoder takes far less.
 WEIGHT_GRADIENTS = 2**24
 
-Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # of a linear map: its input and the gradient of its output
+Use: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # a call of a linear map: its input and its output's gradient
 
 
-def head_importance(subject: Subject, options: Options) -> Arrays:
+def measure_head_importance(subject: Subject, options: Options) -> Arrays:
     """``importance``, float32 (layers, heads): the mean over the rows of the task's ``split``.
 
-    Rows without a scored token do not count. ``options``: those of ``HeadImportanceOptions``.
-    Raises ``ProbeError`` for other options, an encoder whose heads are not found, a subject of several tasks or a split
-    without a scored label, and ``NonFiniteError``.
+    Rows without a scored token do not count. ``options`` are those of ``HeadImportanceOptions``. Raises ``ProbeError``
+    for other options, an encoder whose heads are not found, a subject of several tasks and a split without a scored
+    label, and ``NonFiniteError``.
     """
     chosen = read_options(HeadImportanceOptions, options)
     importance, scored = _measure_rows(subject, chosen.form, chosen.split)
     return {"importance": importance[scored > 0].mean(0, dtype=np.float64).astype(np.float32)}
 
 
-def instance_importance(subject: Subject, options: Options) -> Arrays:
+def measure_instance_importance(subject: Subject, options: Options) -> Arrays:
     """``importance``, float32 (rows, layers, heads): each row of the task's train split, in its order.
 
-    Rows without a scored token are 0. ``options``: those of ``InstanceImportanceOptions``. Errors: as for
-    ``head_importance``.
+    Rows without a scored token are 0. ``options`` are those of ``InstanceImportanceOptions``. Errors as for
+    ``measure_head_importance``.
     """
     chosen = read_options(InstanceImportanceOptions, options)
     return {"importance": _measure_rows(subject, chosen.form, "train")[0].astype(np.float32)}
@@ -81,7 +81,7 @@ def instance_importance(subject: Subject, options: Options) -> Arrays:
 
 def _measure_rows(subject: Subject, form: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Importances in each row, (rows, layers, heads), and the number of its scored labels, (rows,)."""
-    gradients = _mask_gradients if form == "mask" else _weight_gradients
+    gradients = _measure_mask_gradients if form == "mask" else _measure_weight_gradients
     if len(subject.tasks) != 1:
         raise ProbeError(f"head importance is measured of one task: expected its own run, found {list(subject.tasks)}")
     [(name, task)] = subject.tasks.items()
@@ -91,7 +91,7 @@ def _measure_rows(subject: Subject, form: str, part: str) -> tuple[np.ndarray, n
     found = find_heads(subject.model.encoder)
     size = CPU_TOKENS if subject.collate.device.type == "cpu" else GPU_TOKENS
     if form != "mask" and not found.by_row:
-        size = 1  # what all rows of a batch share has one gradient for all
+        size = 1  # a tensor that all rows of a batch share has only one gradient
     values, order = [], []
     with _freeze(subject.model):
         for rows in batch_by_length(task.splits[part], size):
@@ -100,12 +100,12 @@ def _measure_rows(subject: Subject, form: str, part: str) -> tuple[np.ndarray, n
     summed = torch.cat(values).cpu().numpy()[np.argsort(np.concatenate(order))]
     if not np.isfinite(summed).all():
         raise NonFiniteError(f"task {name}: the importance of a head on the {part} split is not finite")
-    # The loss of a batch sums over labels. In |∂L/∂ξ| a row's own divisor can as well come last.
+    # The loss of a batch sums over labels. A row's divisor commutes with |∂L/∂ξ|, so it may come last.
     return summed / np.maximum(scored, 1).astype(summed.dtype)[:, None, None], scored
 
 
 def _count_scored(task: EncodedTask, part: str) -> np.ndarray:
-    """Labels that enter the loss of each row, (rows,)."""
+    """The number of labels that enter the loss of each row, (rows,)."""
     split = task.splits[part]
     if task.kind == "token":
         rows = np.repeat(np.arange(len(split)), split.lengths)
@@ -115,7 +115,7 @@ def _count_scored(task: EncodedTask, part: str) -> np.ndarray:
 
 @contextmanager
 def _freeze(model: MultiTaskModel) -> Iterator[None]:
-    """No gradient is computed for any weight."""
+    """Inside, no gradient is computed for any weight."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -131,7 +131,7 @@ def _sum_loss(model: MultiTaskModel, batch: Batch) -> torch.Tensor:
     return model.head(task).loss(model(task, batch), batch.labels)
 
 
-def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
+def _measure_mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
     """|∂L/∂ξ| of every row's own masks, (rows, layers, heads)."""
     masks: list[torch.Tensor] = []
 
@@ -148,12 +148,12 @@ def _mask_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) 
     return torch.stack(torch.autograd.grad(loss, masks), 1).abs()
 
 
-def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
+def _measure_weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch) -> torch.Tensor:
     """Mean absolute gradient of each head's key weights plus that of its value weights, (rows, layers, heads)."""
     calls: list[tuple[nn.Module, torch.Tensor, torch.Tensor]] = []
 
     def note(linear: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if not output.requires_grad:  # nothing below has learnt to: it is the first
+        if not output.requires_grad:  # weights are frozen, so the first map starts the graph
             output.requires_grad_()
         calls.append((linear, inputs[0].detach(), output))
 
@@ -161,7 +161,7 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
         for linear in {projection.linear for layer in found.layers for projection in (layer.key, layer.value)}:
             hooks.enter_context(linear.register_forward_hook(note))
         loss = _sum_loss(model, batch)
-    # DeBERTa makes keys of positions even where it is not told to use them: their gradient is 0.
+    # DeBERTa computes keys of positions even if it does not use them; their gradient is then 0.
     gradients = torch.autograd.grad(loss, [output for *_, output in calls], materialize_grads=True)
     uses: dict[nn.Module, list[Use]] = {}
     for (module, vectors, _), gradient in zip(calls, gradients, strict=True):
@@ -174,7 +174,7 @@ def _weight_gradients(model: MultiTaskModel, found: AttentionHeads, batch: Batch
 
 
 def _average_blocks(projection: Projection, uses: list[Use], heads: int) -> torch.Tensor:
-    """(rows, heads) means of |∂L/∂W| over each head's slice of the inputs, as released."""
+    """Means of |∂L/∂W| over each head's slice of the inputs, as in the release, (rows, heads)."""
     step = max(1, WEIGHT_GRADIENTS // (projection.size * projection.linear.in_features))
     means = []
     for start in range(0, len(uses[0][0]), step):

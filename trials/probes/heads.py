@@ -1,10 +1,10 @@
 """Finds the attention heads of an encoder by structure: no list of architectures, no class names.
 
-An attention is three linear maps side by side whose names begin with q, k and v, or one called …qkv… that holds them
-in this order. That alone would be a guess, so it is tried on two short rows: the values of head 1, 2, … are replaced
-by the numbers 1, 2, … at every position. Attention averages values over positions, so the first linear map that meets
-exactly these numbers, a block per head, is the one that takes the heads' results side by side. Where it is never
-called, or in another layout, what a probe hooks into it would be wrong: such an encoder is refused.
+An attention is three sibling linear maps whose names begin with q, k and v, or one called …qkv… that holds them in this
+order. Names alone would be a guess, so the guess is tested on two short rows: the values of head 1, 2, … are replaced
+by the numbers 1, 2, … at every position. Attention averages values over positions, so the first linear map whose input
+is exactly these numbers, a block per head, is the one that takes the heads' results side by side. If there is none, or
+in another layout, a probe would hook into the wrong place: such an encoder is refused.
 
 Known to work: BERT (also MiniLM), RoBERTa, DistilBERT, ELECTRA, MPNet, DeBERTa-v2, ModernBERT. Refused: ALBERT, whose
 layers are one and the same, and ConvBERT, half of whose results are convolutions. Costs one forward pass of six tokens.
@@ -23,7 +23,7 @@ from torch import nn
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.probes.probe import ProbeError
 
-TRIED = (2, 3)  # rows and tokens: two numbers that cannot be mistaken
+TRIED = (2, 3)  # rows and tokens: two numbers that cannot be confused
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class AttentionLayer:
 class AttentionHeads:
     """``heads`` in each of ``layers``, first to last.
 
-    ``by_row``: keys and values are made of each row's own tokens and nothing else. DeBERTa can make keys also of
-    relative positions, which all rows of a batch share.
+    ``by_row``: keys and values depend only on each row's own tokens. DeBERTa may also compute keys of relative
+    positions, which all rows of a batch share.
     """
 
     heads: int
@@ -69,7 +69,7 @@ class _Call:
 
 
 def find_heads(encoder: Encoder) -> AttentionHeads:
-    """The heads of an encoder in evaluation mode. Raises ``ProbeError`` where they are not as expected."""
+    """The heads of an encoder in evaluation mode. Raises ``ProbeError`` if they are not as expected."""
     config = encoder.module.config
     heads = getattr(config, "num_attention_heads", None)
     expected = getattr(config, "num_hidden_layers", None)
@@ -95,7 +95,7 @@ def find_heads(encoder: Encoder) -> AttentionHeads:
 
 
 def _find_attentions(encoder: Encoder) -> Iterator[tuple[Projection, Projection]]:
-    """Key and value of what looks like an attention."""
+    """Key and value of every module that looks like an attention."""
     for module in encoder.module.modules():
         linears = {name: child for name, child in module.named_children() if isinstance(child, nn.Linear)}
         fused = [child for name, child in linears.items() if "qkv" in name.lower()]
@@ -109,14 +109,14 @@ def _find_attentions(encoder: Encoder) -> Iterator[tuple[Projection, Projection]
 
 
 def _try(encoder: Encoder, values: dict[nn.Linear, Projection], heads: int) -> list[_Call]:
-    """All linear maps in the order of their calls, while each head's values are its own number."""
+    """The calls of all linear maps, in order, while each head's values are its own number."""
     device = next(encoder.parameters()).device
     numbers = torch.arange(1.0, heads + 1, device=device)
     calls: list[_Call] = []
 
     def note(linear: nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         by_row = inputs[0].shape[:-1] == TRIED
-        calls.append(_Call(linear, by_row, by_row and _holds_numbers(inputs[0], numbers)))
+        calls.append(_Call(linear, by_row, by_row and _has_numbers(inputs[0], numbers)))
         if linear in values:
             output = output.clone()
             values[linear].of(output).unflatten(-1, (heads, -1)).copy_(numbers[:, None])
@@ -131,17 +131,17 @@ def _try(encoder: Encoder, values: dict[nn.Linear, Projection], heads: int) -> l
     return calls
 
 
-def _holds_numbers(vectors: torch.Tensor, numbers: torch.Tensor) -> bool:
-    """Is every vector made of equal blocks, filled with ``numbers`` in their order?"""
+def _has_numbers(vectors: torch.Tensor, numbers: torch.Tensor) -> bool:
+    """Whether every vector consists of equal blocks filled with ``numbers`` in their order."""
     if vectors.shape[-1] % len(numbers):
         return False
     blocks = vectors.unflatten(-1, (len(numbers), -1))
-    # Whole numbers, met up to the rounding of any precision: a tenth is far from both.
+    # Whole numbers, up to the rounding of any precision: a tenth is far above that, and far below 1.
     return bool((blocks - numbers[:, None]).abs().max() < 0.1)
 
 
 def _find_output(later: list[_Call], values: set[nn.Linear]) -> nn.Linear | None:
-    """The first map that takes the heads' results, before the next attention makes its own."""
+    """The first map that takes the heads' results, before the next attention begins."""
     for call in later:
         if call.linear in values:
             return None

@@ -1,4 +1,4 @@
-"""What probes have in common: to leave no trace, a task's mean loss, what an encoder makes of rows, sums in float64."""
+"""Shared by probes: leaving no trace, a task's mean loss, an encoder's features of rows, sums in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from auxtune.trials.batches import Batch, Collate, batch_by_length
-from auxtune.trials.device import get_random_state, set_random_state
+from auxtune.trials.device import save_random_state, set_random_state
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.evaluation import CPU_TOKENS, GPU_TOKENS
@@ -22,9 +22,9 @@ from auxtune.trials.probes.probe import ProbeError
 
 @contextmanager
 def leave_undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Dropout is off inside; afterwards each module's mode and torch's random state are what they were."""
+    """Inside, dropout is off; afterwards each module's mode and torch's random state are restored."""
     modes = [(module, module.training) for module in model.modules()]
-    state = get_random_state(device)
+    state = save_random_state(device)
     model.eval()
     try:
         yield
@@ -42,7 +42,7 @@ def compute_mean_loss(model: MultiTaskModel, task: str, batch: Batch) -> torch.T
 def iterate_batches(
     task: EncodedTask, part: str, collate: Collate, rows: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Row numbers and their batch, rows of like length together, until ``rows`` (by default all) are through."""
+    """Row numbers and their batch, rows of similar length together, over all ``rows`` (by default the whole split)."""
     size = CPU_TOKENS if collate.device.type == "cpu" else GPU_TOKENS
     for chosen in batch_by_length(task.splits[part], size, rows):
         yield chosen, collate(task, part, chosen)
@@ -56,7 +56,7 @@ def compute_pooled_features(
     pooling: Literal["cls", "mean"],
     alignment: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What ``encoder``, in the mode it is in, makes of each row of a split: (rows, width) float64 on the host."""
+    """The pooled vectors of a split's rows by ``encoder`` in its current mode: (rows, width) float64, on the host."""
     features = torch.empty(len(task.splits[part]), encoder.width, dtype=torch.float64)
     with torch.no_grad():
         for rows, batch in iterate_batches(task, part, collate):
@@ -68,7 +68,7 @@ def compute_pooled_features(
 
 
 def require_one_task(tasks: Mapping[str, EncodedTask], probe: str) -> EncodedTask:
-    """The task of a run that has one. Raises ``ProbeError`` for others."""
+    """The task of a run of one task. Raises ``ProbeError`` for other runs."""
     if len(tasks) != 1:
         raise ProbeError(
             f"probes.{probe}: expected a run of one task, found {', '.join(tasks)}; "
@@ -78,7 +78,7 @@ def require_one_task(tasks: Mapping[str, EncodedTask], probe: str) -> EncodedTas
 
 
 def convert_to_double(tensor: torch.Tensor) -> torch.Tensor:
-    """In float64, and for that on the host where the device has none."""
+    """``tensor`` in float64, moved to the host if the device has no float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).detach().double()
 
 

@@ -1,50 +1,145 @@
-"""What each task's outputs would do if the shared encoder moved a little: gradients of margins, row by row, projected.
+"""The change of each task's outputs if the shared encoder moved a little: gradients of margins, row by row, projected.
 
-Source: Li, Sharma and Zhang, "Scalable Multitask Learning Using Gradient-based Estimation of Task Affinity", KDD 2024:
-near the weights θ* that all tasks were trained to together, a model's output is about linear in its weights, so what
-training on any subset of tasks would come to can be computed from these gradients without training anything.
+Source: D. Li, A. Sharma, H. Zhang, "Scalable Multitask Learning Using Gradient-based Estimation of Task Affinity", KDD
+2024, https://arxiv.org/abs/2409.06091: near the weights θ* to which all tasks were trained together, a model's output
+is nearly linear in its weights, so the result of training any subset of tasks can be computed from these gradients
+without training anything.
 
-Of each row there is one number, its *margin*, and its gradient with respect to the encoder. Heads stay as they are, as
-they are not shared, and so do matrices that align a task's embeddings.
+Each row has one number, its *margin*, and the margin's gradient with respect to the encoder. Heads stay fixed because
+they are not shared, and so do the matrices that align a task's embeddings.
 
     classes       log-odds of the row's class against all others together; its cross-entropy is log(1 + exp(-margin))
-    tags, sets    the same of one labelled token, or of one label of the set, drawn for each row: a mean over them would
-                  be no margin whose loss is the task's
-    regression    what the prediction lacks of the standardised label; the loss is the margin squared
+    tags, sets    the same of one labelled token, or of one label of the set, drawn for each row: the loss of a mean
+                  over them would not be a function of one margin
+    regression    the standardised label less the prediction; the loss is the margin squared
 
-Rows are drawn by the run's seed and by their inputs: tasks with the same inputs are asked about the same rows. The
-projection is a count sketch (``sketch.py``) and not the paper's dense matrix of signs: it keeps inner products with the
-same error and costs one addition per weight, not ``size`` of them. It is a hash, so there is nothing to store.
+Rows are drawn by the run's seed and by their inputs: tasks with the same inputs get the same rows. The projection is a
+count sketch (``sketch.py``) and not the paper's dense matrix of signs: it preserves inner products with the same error
+and costs one addition per weight, not ``size`` of them. It is a hash, so nothing is stored.
 
-Costs a backward pass per row, twice ``rows`` of them for each task, and memory as ``row_gradients.py`` says.
+How rows are differentiated (``RowGradients``). ``torch.func`` differentiates all rows of a batch at once. It cannot
+trace code that branches on the values of a tensor, as transformers does where it makes masks; so a batch has rows of
+one length and needs no mask. DeBERTa makes its own mask if none is given, so it is given a mask of ones. A model that
+can be traced in neither way is differentiated row by row, which is slow. Attention is computed in its plain form,
+because fused forms have no rule for many rows at once.
+
+It costs a backward pass per row, twice ``rows`` of them for each task. ``most`` bounds the rows of a batch, so that
+their gradients take 256 MiB on a CPU and 2 GiB on a GPU, or those of one row. Only sketches are kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from auxtune.trials.batches import Batch
 from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
 from auxtune.trials.failures import NonFiniteError
-from auxtune.trials.model import RegressionHead
-from auxtune.trials.probes.measuring import hash_inputs, leave_undisturbed
+from auxtune.trials.model import MultiTaskModel, RegressionHead
+from auxtune.trials.probes.measuring import convert_to_double, hash_inputs, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, Options, OutputGradientsOptions, ProbeError, Subject, read_options
-from auxtune.trials.probes.row_gradients import RowGradients, Said
+from auxtune.trials.probes.sketch import RowSketch
+
+# Numbers of the gradients held at once, 4 bytes each.
+CPU_NUMBERS, GPU_NUMBERS = 2**26, 2**29
+Said: TypeAlias = Callable[..., torch.Tensor]
+Inputs: TypeAlias = tuple[torch.Tensor, ...]  # a row each along the first axis
+Found: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+
+class RowGradients:
+    """Gradients of ``model`` by its encoder's parameters, sketched to ``size`` numbers by the projection ``name``."""
+
+    def __init__(self, model: MultiTaskModel, name: str, size: int, device: torch.device) -> None:
+        self._model = model
+        self._parameters = {
+            name: parameter.detach()
+            for name, parameter in model.named_parameters()
+            if name.startswith("encoder.") and parameter.requires_grad
+        }
+        length = sum(parameter.numel() for parameter in self._parameters.values())
+        self.most = max(1, (CPU_NUMBERS if device.type == "cpu" else GPU_NUMBERS) // length)
+        self._sketch = RowSketch(name, length, size, device)
+        self._way = 0
+
+    def __call__(
+        self, task: str, said: Said, tokens: torch.Tensor, segments: torch.Tensor, *asked: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The numbers (rows,) and their gradients' sketches (rows, size), both float64 on the host.
+
+        ``said`` computes a number from the outputs of a row, (outputs,) or (length, outputs), and its ``asked``.
+        ``tokens`` and ``segments`` are (rows, length), without padding.
+        """
+        gradients, values = self._found(self._number(task, said), (tokens, segments, *asked))
+        sketches = self._sketch(gradients[name].flatten(1) for name in self._parameters)
+        return convert_to_double(values).cpu(), sketches
+
+    def _number(self, task: str, said: Said) -> Said:
+        """A function from the parameters, whether to give a mask, and one row's inputs, to the number of that row."""
+
+        def number(
+            parameters: dict[str, torch.Tensor],
+            masked: bool,
+            tokens: torch.Tensor,
+            segments: torch.Tensor,
+            *asked: torch.Tensor,
+        ) -> torch.Tensor:
+            mask = torch.ones_like(tokens)[None] if masked else None
+            # Only its tokens, segments and mask are read.
+            batch = Batch(tokens[None], segments[None], mask, tokens[None], np.zeros((1, len(tokens))), scored=0)
+            return said(functional_call(self._model, parameters, (task, batch))[0], *asked)
+
+        return number
+
+    def _found(self, number: Said, inputs: Inputs) -> Found:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            while True:
+                try:
+                    return _WAYS[self._way](number, self._parameters, inputs)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError:  # it would fail for every row: try the next way, and stay with the one that works
+                    if self._way == len(_WAYS) - 1:
+                        raise
+                    self._way += 1
+
+
+def _differentiate_together(masked: bool) -> Callable[[Said, dict[str, torch.Tensor], Inputs], Found]:
+    """A way to differentiate all rows at once, with a mask or without."""
+
+    def way(number: Said, parameters: dict[str, torch.Tensor], inputs: Inputs) -> Found:
+        axes = (None, None, *(0 for _ in inputs))
+        found: Found = vmap(grad_and_value(number), axes)(parameters, masked, *inputs)
+        return found
+
+    return way
+
+
+def _differentiate_one_by_one(number: Said, parameters: dict[str, torch.Tensor], inputs: Inputs) -> Found:
+    each = [grad_and_value(number)(parameters, True, *row) for row in zip(*inputs, strict=True)]
+    gradients = {name: torch.stack([gradient[name] for gradient, _ in each]) for name in parameters}
+    return gradients, torch.stack([value for _, value in each])
+
+
+_WAYS = (_differentiate_together(False), _differentiate_together(True), _differentiate_one_by_one)
+
 
 PARTS = ("train", "probe")
 
 
-def output_gradients(subject: Subject, options: Options) -> Arrays:
+def measure_output_gradients(subject: Subject, options: Options) -> Arrays:
     """Projected gradients of margins, and the margins, of rows of the splits train and probe, in the tasks' order.
 
     ``tasks`` (n,) names and ``kinds`` (n,), and of each split ``<split>_gradients`` (rows, size) float32,
-    projected, ``<split>_margins`` (rows,) float32, and ``<split>_task`` (rows,) int, each row's place in ``tasks``. At
-    most the option ``rows`` are of one task and split. Raises ``ProbeError`` for a split without a labelled row,
+    projected, ``<split>_margins`` (rows,) float32, and ``<split>_task`` (rows,) int, each row's position in ``tasks``.
+    The option ``rows`` is the most per task and split. Raises ``ProbeError`` for a split without a labelled row,
     ``NonFiniteError`` for outputs or gradients that are not finite.
     """
     wanted, device = read_options(OutputGradientsOptions, options), subject.collate.device
@@ -73,9 +168,9 @@ def output_gradients(subject: Subject, options: Options) -> Arrays:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Rows of a split in rising order, and what is asked of each: a token's or label's place, and what is true of it.
+    """Rows of a split, ascending, and of each the position of one token or label, and its true label.
 
-    ``place`` is 0 where a row has one label only. ``label`` is a class or tag, 1 or 0 of a set, or a value.
+    ``place`` is 0 for a row with a single label. ``label`` is a class or tag, 1 or 0 for a set, or a value.
     """
 
     rows: np.ndarray  # (rows,)
@@ -84,7 +179,7 @@ class Drawn:
 
 
 def draw_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
-    """At most ``count`` rows of a split that have a label. Raises ``ProbeError`` where there is none."""
+    """At most ``count`` rows of a split that have a label. Raises ``ProbeError`` if there is none."""
     split = task.splits[part]
     key = hashlib.sha256(f"output gradients {hash_inputs(split)}".encode()).digest()[:8]
     rng = np.random.default_rng([seed, int.from_bytes(key, "big")])
@@ -98,7 +193,7 @@ def draw_rows(task: EncodedTask, part: str, count: int, seed: int) -> Drawn:
 
 
 def _list_labels(task: EncodedTask, split: EncodedSplit) -> list[list[tuple[int, Any]]]:
-    """The labels of each row, with their places: of its tokens, of its set, or the one it has."""
+    """The labels of each row with their positions: of its tokens, of its set, or its only one."""
     if task.kind != "token":
         return [list(enumerate(row)) for row in split.labels.reshape(len(split), -1)]
     rows = np.split(split.labels, split.offsets[1:-1])
@@ -113,7 +208,7 @@ def _measure_task(
     gradients: RowGradients,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Margins (rows,) and sketches (rows, size), float32, in the order of ``drawn``."""
-    # Rounding lengths up would need a mask.
+    # Padding to a multiple would need a mask.
     collate = dataclasses.replace(subject.collate, multiple=1)
     margins, sketches = [], []
     order = list(_split_by_length(task.splits[part], drawn.rows, gradients.most))
@@ -132,7 +227,7 @@ def _measure_task(
 
 
 def _split_by_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Places in ``rows`` whose rows are equally long, at most ``most`` at a time."""
+    """Positions in ``rows`` of rows that are equally long, at most ``most`` at a time."""
     lengths = split.lengths[rows]
     for length in np.unique(lengths):
         places = np.flatnonzero(lengths == length)
@@ -140,7 +235,7 @@ def _split_by_length(split: EncodedSplit, rows: np.ndarray, most: int) -> Iterat
 
 
 def _choose_margin(subject: Subject, task: EncodedTask) -> Said:
-    """The margin of a row's outputs, (outputs,) or (length, outputs), for the place and the label asked about."""
+    """The margin as a function of a row's outputs, (outputs,) or (length, outputs), of a position and a label."""
     head = subject.model.head(task.name)
     if isinstance(head, RegressionHead):
         mean, deviation = head.mean, head.deviation
@@ -157,6 +252,6 @@ def _select(values: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
 
 
 def _compute_log_odds(outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Of class ``label`` against all others together."""
+    """The log-odds of class ``label`` against all others together: z_label - log Σ_others exp(z)."""
     own = torch.arange(len(outputs), device=outputs.device) == label
     return _select(outputs, label) - outputs.masked_fill(own, -torch.inf).logsumexp(0)

@@ -1,4 +1,4 @@
-"""What a probe is: two forms, one for a run that has ended and one for a run under way, and the options of each."""
+"""The two forms of a probe, for a run that has ended and for a run under way, and the options of each probe."""
 
 from __future__ import annotations
 
@@ -29,32 +29,27 @@ class ProbeError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A run that has ended, as a probe sees it.
+    """A run that has ended, as a probe sees it."""
 
-    ``model`` has the weights that count, is in evaluation mode and in float32 on its device. ``tasks`` are in the
-    order of its heads. ``base`` is the encoder as it came. ``texts`` is the probe batch that all tasks of a study
-    share, as a task without labels worth reading, whose rows are in the split ``probe``.
-    """
-
-    model: MultiTaskModel
-    tasks: Mapping[str, EncodedTask]
+    model: MultiTaskModel  # with the best (or last) weights, in evaluation mode and float32 on its device
+    tasks: Mapping[str, EncodedTask]  # in the order of the model's heads
     collate: Collate
-    base: BaseEncoder
+    base: BaseEncoder  # the encoder as it came
     recipe: Recipe
-    texts: EncodedTask | None = None
+    texts: EncodedTask | None = None  # the texts that all tasks of a study share, in its split ``probe``
 
 
 FinalProbe: TypeAlias = Callable[[Subject, Options], Arrays]
 
 
 class RunningProbe(Protocol):
-    """Looks on while a run is trained. What it has gathered is saved with the run's checkpoints."""
+    """Observes a run while it is trained. Its measurements are saved with the run's checkpoints."""
 
     def observe(self, train_step: TrainStep, task: str) -> None:
-        """An optimisation step on ``task`` has just been taken. What is measured must not change the coming ones."""
+        """Called after each optimisation step, on ``task``. Measuring must not change the following steps."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What was gathered so far."""
+        """The measurements so far."""
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Continue from ``tensors``."""
@@ -168,15 +163,15 @@ def read_options(kind: type[Chosen], given: Options) -> Chosen:
     if name not in known:
         expected = f"some of {', '.join(known)}" if known else "no options"
         raise ProbeError(f"{place}: expected {expected}, found the option {name!r}")
-    raise ProbeError(f"{place}.{name}: expected {expected_of(known[name])}, found {first['input']!r}")
+    raise ProbeError(f"{place}.{name}: expected {describe_expected(known[name])}, found {first['input']!r}")
 
 
-def all_options(probe: str, given: Options) -> dict[str, Any]:
+def complete_options(probe: str, given: Options) -> dict[str, Any]:
     """Every option of the probe of that name, defaults filled in.
 
     Raises ``ProbeError`` for an unknown probe and for unknown and illegal options.
 
-    >>> all_options("lookahead", {"every": 5})
+    >>> complete_options("lookahead", {"every": 5})
     {'every': 5, 'step': 'sgd', 'order': 'exact'}
     """
     if probe not in OPTIONS:
@@ -184,7 +179,7 @@ def all_options(probe: str, given: Options) -> dict[str, Any]:
     return dataclasses.asdict(read_options(OPTIONS[probe], given))
 
 
-def expected_of(field: FieldInfo) -> str:
-    """What an option may be, in words."""
+def describe_expected(field: FieldInfo) -> str:
+    """The legal values of an option, in words."""
     words = get_args(field.annotation)
     return " or ".join(words) if words else "a whole number of at least 1"

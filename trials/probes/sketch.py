@@ -1,13 +1,13 @@
 """A random projection of very long vectors to 4,096 numbers that keeps inner products: a count sketch.
 
-Every coordinate goes to one of the 4,096 places with a sign, both given by a hash of its position and of a name, and
-what meets in a place is added up. The inner product of two sketches is that of the vectors on average, with a standard
-error of about |x| |y| / √4096. It costs one addition per coordinate, where a Gaussian projection costs 4,096. Vectors
-that fit are kept as they are. The hash is SplitMix64 and not a library's generator, so that what was sketched with one
-version can be compared with what is sketched with another.
+Every coordinate goes to one of 4,096 places with a sign, both given by a hash of its position and of a name, and the
+coordinates in a place are summed. The inner product of two sketches equals that of the vectors on average, with a
+standard error of about |x| |y| / √4096. It costs one addition per coordinate, where a Gaussian projection costs 4,096.
+Vectors of at most 4,096 numbers are kept as they are. The hash is SplitMix64 and not a library's generator, so that
+sketches made with different versions can be compared.
 
-Source: Charikar, Chen and Farach-Colton, "Finding Frequent Items in Data Streams", 2002, as a projection by Weinberger
-et al., "Feature Hashing for Large Scale Multitask Learning", 2009 (https://arxiv.org/abs/0902.2206).
+Source: M. Charikar, K. Chen, M. Farach-Colton, "Finding Frequent Items in Data Streams", 2002; as a projection,
+K. Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", 2009, https://arxiv.org/abs/0902.2206.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from auxtune.trials.probes.measuring import convert_to_double
 
 SIZE = 4096
-_CHUNK = 2**20  # coordinates at a time: bounds what is in float64 or 64 bits
+_CHUNK = 2**20  # coordinates at a time, to bound the memory of 64-bit copies
 
 
 class Sketch:
@@ -32,7 +32,7 @@ class Sketch:
         self._codes = None
         if length > SIZE:
             place = torch.device("cpu") if device.type == "mps" else device
-            self._codes = torch.from_numpy(_codes(name, length)).to(place)
+            self._codes = torch.from_numpy(_hash_codes(name, length)).to(place)
 
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
         """(length,) to (4096,) float64, on the host."""
@@ -48,14 +48,14 @@ class Sketch:
 
 
 class RowSketch:
-    """The same of many vectors at once and to any ``size``, with an error of about |x| |y| / √size.
+    """The same projection for many vectors at once and to any ``size``, with an error of about |x| |y| / √size.
 
-    Holds 4 bytes per number of a vector on ``device``, however large ``size`` is.
+    Holds 4 bytes per number of a vector on ``device``, whatever ``size`` is.
     """
 
     def __init__(self, name: str, length: int, size: int, device: torch.device) -> None:
         self._length, self._size = length, size
-        self._codes = None if length <= size else torch.from_numpy(_codes_to(name, length, size)).to(device)
+        self._codes = None if length <= size else torch.from_numpy(_hash_codes_to(name, length, size)).to(device)
 
     def __call__(self, parts: Iterable[torch.Tensor]) -> torch.Tensor:
         """(rows, size) float64 on the host, of vectors that arrive in ``parts``, (rows, some numbers) each."""
@@ -74,7 +74,7 @@ class RowSketch:
         return found.view(-1, self._size)
 
     def _sums(self, piece: torch.Tensor, start: int) -> torch.Tensor:
-        """What numbers from ``start`` on add to each place of each row, (rows * size,) float64 on the host."""
+        """The sums that coordinates from ``start`` on add to each place of each row, (rows * size,), on the host."""
         rows, count = piece.shape
         offsets = self._size * torch.arange(rows, device=piece.device)[:, None]
         if self._codes is None:
@@ -86,28 +86,28 @@ class RowSketch:
         return convert_to_double(sums.index_add_(0, (offsets + places).flatten(), values.flatten())).cpu()
 
 
-def _codes(name: str, length: int) -> np.ndarray:
-    """For each coordinate twice its place plus its sign bit, (length,) int16 in [0, 8192)."""
+def _hash_codes(name: str, length: int) -> np.ndarray:
+    """For each coordinate, twice its place plus its sign bit: (length,) int16 in [0, 8192)."""
     codes = np.empty(length, np.int16)
     for start in range(0, length, _CHUNK):
-        mixed = _mixed(name, start, min(start + _CHUNK, length))
+        mixed = _hash_positions(name, start, min(start + _CHUNK, length))
         codes[start : start + len(mixed)] = mixed >> np.uint64(64 - 13)
     return codes
 
 
-def _codes_to(name: str, length: int, size: int) -> np.ndarray:
-    """For each coordinate twice its place of ``size`` plus its sign bit, (length,) int32."""
+def _hash_codes_to(name: str, length: int, size: int) -> np.ndarray:
+    """For each coordinate, twice its place below ``size`` plus its sign bit: (length,) int32."""
     codes = np.empty(length, np.int32)
     for start in range(0, length, _CHUNK):
-        mixed = _mixed(name, start, min(start + _CHUNK, length))
-        # The upper half of the bits, as a fraction of 1, times the size; the sign is the lowest bit.
+        mixed = _hash_positions(name, start, min(start + _CHUNK, length))
+        # The place is the upper half of the bits, read as a fraction of 1, times the size; the sign is the lowest bit.
         places = ((mixed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
         codes[start : start + len(mixed)] = places << np.uint64(1) | mixed & np.uint64(1)
     return codes
 
 
-def _mixed(name: str, start: int, stop: int) -> np.ndarray:
-    """64 random bits for each coordinate from ``start`` to ``stop``."""
+def _hash_positions(name: str, start: int, stop: int) -> np.ndarray:
+    """64 pseudo-random bits for each coordinate from ``start`` to ``stop``, by SplitMix64."""
     seed = np.frombuffer(hashlib.sha256(name.encode()).digest()[:8], "<u8")
     mixed = np.arange(start + 1, stop + 1, dtype=np.uint64)
     mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + seed

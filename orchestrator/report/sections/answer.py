@@ -18,7 +18,7 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, 
 from auxtune.orchestrator.report.charts import draw_interval_grid, draw_intervals
 from auxtune.orchestrator.report.material import Material
 from auxtune.selectors.protocol import Selection
-from auxtune.trials.metrics import direction_of
+from auxtune.trials.metrics import find_direction
 
 
 def build_answer_section(material: Material) -> Section:
@@ -161,7 +161,7 @@ def _list_lift_blocks(answer: Answer) -> Iterator[Block]:
             "lift on the test split, mean over the tasks of their main metrics"
             if grouped
             else (
-                f"lift on the test split, {metric} of {what}{', by how much lower' if direction_of(metric) < 0 else ''}"
+                f"lift on the test split, {metric} of {what}{', by how much lower' if find_direction(metric) < 0 else ''}"
             )
         )
         said = "; ".join(f"over {control} {lift.mean:+.4f}" for control, lift in measured.items())
