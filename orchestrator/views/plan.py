@@ -91,7 +91,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
         "budget": [asdict(one) for one in room],
         "trials": _plan_trials(limits.get("trials"), past["trials"], len(missing)),
         "pace": dict(seen.measured),
-        "notes": [*seen.notes, *_is_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
+        "notes": [*seen.notes, *_warn_of_no_limit(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
 
 
@@ -119,7 +119,7 @@ def _plan_trials(limit: int | None, trained: int, confirm: int) -> dict[str, int
     return {"limit": limit, "trained": trained, "confirm": confirm, "search": max(0, limit - trained - confirm)}
 
 
-def _is_boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
+def _warn_of_no_limit(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
     bounding = {one.limit for one in room}
     return [f"budget.{key} never ends the search: trials take none of it here" for key in limits if key not in bounding]
 
