@@ -1,4 +1,4 @@
-"""What a selector believes, as values that whoever shows it can draw without knowing the selector.
+"""The beliefs of a selector, as values that reports and live views draw without knowing the selector.
 
 ``Selection.belief`` is JSON in the selector's own words, stored with the answer. A selector that also has ``beliefs``
 (``extensions.Believes``) reads those words back as the values below, and reports draw them:
@@ -36,22 +36,22 @@ class Ranking:
     name: str
     """A word of its own among the rankings of one belief."""
     meaning: str
-    """What the numbers are, and in which unit: the label of an axis."""
+    """The meaning and unit of the numbers: the label of an axis."""
     in_short: str
     """The same in the few words that go before the numbers in a line."""
     values: Mapping[str, float]
     """Task -> number, higher is better."""
     reference: float | None = None
-    """What the numbers are to be compared with, drawn as a line."""
+    """A number to compare them with, drawn as a line."""
     reference_is: str = ""
-    """What that line is, where it needs to be said."""
+    """The meaning of that line, where it needs words."""
     twins: tuple[float, ...] = ()
     """The numbers of twins that learned shuffled labels: what chance alone comes to."""
 
 
 @dataclass(frozen=True)
 class CountedRewards:
-    """What counted rounds say of each task's utility."""
+    """The certainty of each task's utility, by counted rounds."""
 
     interval: Mapping[str, tuple[float, float]]
     """The ends of its 95 % interval."""
@@ -81,7 +81,7 @@ class PairTable:
     name: str
     """A word of its own among the tables of one belief."""
     measured: str
-    """What the numbers are."""
+    """The meaning of the numbers."""
     tasks: tuple[str, ...]
     rows: tuple[tuple[float | None, ...], ...]
     """A row per recipient, a column per source, both in the order of ``tasks``; ``None`` where it is not known."""
@@ -102,7 +102,7 @@ class Prefixes:
     name: str
     """A word of its own."""
     in_short: str
-    """What there is a number of, in a line: "3 ``in_short`` tried"."""
+    """The plural noun for a line: "3 ``in_short`` tried"."""
     tried: tuple[Prefix, ...]
 
 
@@ -139,7 +139,7 @@ class BestDrawn:
 
 @dataclass(frozen=True)
 class PredictionQuality:
-    """What predictions of the unseen are worth, by measure; empty where that cannot be said."""
+    """The quality of predictions of the unseen, by measure; empty where it is not known."""
 
     measures: Mapping[str, float]
 
@@ -214,6 +214,6 @@ def read_prefixes(name: str, in_short: str, tried: list[JSON] | None) -> Iterato
 
 
 def read_onto_primary(belief: Mapping[str, JSON]) -> Iterator[Ranking]:
-    """What each task does for the primary by the row of an affinity table, where ``onto_primary`` tells."""
+    """The primary's row of an affinity table, where ``onto_primary`` holds it."""
     if row := belief.get("onto_primary"):
         yield Ranking("onto_primary", "affinity onto the primary", "does for the primary", row, reference=0.0)

@@ -59,7 +59,7 @@ class Believes(Protocol):
     """What a selector has beside the seven functions if reports and live views shall show what it believes."""
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterable[Belief]:
-        """What the JSON of a ``Selection.belief`` of its own says, the first things to be told first.
+        """The beliefs in the JSON of a ``Selection.belief`` of its own, in the order in which to show them.
 
         It reads what is there and computes nothing: the answer may be one of an earlier version.
         """
@@ -67,7 +67,7 @@ class Believes(Protocol):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a pull of a bandit taught."""
+    """The result of one pull of a bandit."""
 
     task: str
     rewarded: bool | None
@@ -83,7 +83,7 @@ class Learns(Protocol):
     """What a selector has beside the seven functions if it learns of tasks pull by pull; an inner one too."""
 
     def learned(self, before: Any, after: Any) -> Lesson | None:
-        """What the one outcome between two states taught; ``None`` where no pull ended."""
+        """The lesson of the one outcome between two states; ``None`` where no pull ended."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ActivePart:
     """A selector that wraps no other, as it is at work within those that wrap it."""
 
     stage: str
-    """What the stages of its proposals begin with; empty where nothing wraps it."""
+    """The beginning of its proposals' stages; empty where nothing wraps it."""
     selector: Selector
     state: Any
     best: float | None = None
@@ -128,7 +128,7 @@ def find_active_parts(selector: Selector, state: Any) -> Iterator[ActivePart]:
 
 
 def read_beliefs(selector: Selector, belief: Mapping[str, JSON]) -> Iterator[tuple[str, Belief]]:
-    """What ``selector`` and all that it wraps believe, each with its stage: empty where there are none."""
+    """The beliefs of ``selector`` and of all that it wraps, each with its stage: empty where there are none."""
     if isinstance(selector, Believes):
         yield from (("", each) for each in selector.beliefs(belief))
     if isinstance(selector, Divides):

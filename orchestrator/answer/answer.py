@@ -29,7 +29,7 @@ class Group:
     """A model of an answer in groups."""
 
     tasks: tuple[str, ...]
-    """All that it is trained on."""
+    """The tasks it is trained on."""
     serves: tuple[str, ...]
     """Those it is the best model for; of a group whose tasks all do better elsewhere, none."""
 
@@ -53,7 +53,7 @@ class KeptRows:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What the selection has over itself without one auxiliary, on the test split; an interval as of a ``Lift``."""
+    """The selection's gain over itself without one auxiliary, on the test split; an interval as of a ``Lift``."""
 
     mean: float
     low: float | None
@@ -119,7 +119,7 @@ class Answer:
     stability: Mapping[str, float] | None = None
     """Task -> the share of the searches that chose it; ``None`` of a single search."""
     belief: Mapping[str, Any] = field(default_factory=dict)
-    """What the selector holds true, in its own words."""
+    """The selector's belief, in its own words."""
     cost: StudyCost = _NO_COST
 
     @classmethod

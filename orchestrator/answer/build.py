@@ -27,7 +27,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.selectors.protocol import Problem
+from auxtune.selectors.protocol import Problem, Selection
 from auxtune.trials.metrics import Predictions
 
 
@@ -60,10 +60,7 @@ def build_answer(
         weighting=selection.weighting,
         groups=(form_groups(accounts, arms[SELECTION], counting) if is_grouped else list_groups(selection)) or None,
         ranking=tuple(RankedTask(task, score) for task, score in selection.ranking or ()) or None,
-        instances={
-            task: KeptRows(dict(kept.rule), kept.rows, kept.kept) for task, kept in (selection.instances or {}).items()
-        }
-        or None,
+        instances=_list_kept_rows(selection) or None,
         models=problem.models,
         recommended=replace(recommended, level=level),
         lift=lifts,
@@ -83,6 +80,12 @@ def average_test_scores(
     ``metrics`` are the main metrics of the tasks that count.
     """
     return _average_scores([assign_tasks(accounts, trainings, metrics) for trainings in arm], metrics)
+
+
+def _list_kept_rows(selection: Selection) -> dict[str, KeptRows]:
+    """Task -> the rows it keeps, of the tasks that do not keep all."""
+    instances = selection.instances or {}
+    return {task: KeptRows(dict(kept.rule), kept.rows, kept.kept) for task, kept in instances.items()}
 
 
 def _convert_gain(gain: Lift) -> Contribution:

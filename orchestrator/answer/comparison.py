@@ -63,7 +63,7 @@ class AnsweredStudy:
         return load_predictions(locate_attempt(self.folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
     def search_cost(self, unit: str) -> float | None:
-        """What measure and search took, with what was reused; ``None`` where money is unknown."""
+        """The cost of measure and search, with that of reused evidence; ``None`` where money is unknown."""
         cost = self.answer.cost
         parts = [getattr(part, unit) for part in (*(cost.phases[phase] for phase in SELECTORS), cost.reused)]
         return None if None in parts else sum(parts)
@@ -113,7 +113,7 @@ class Comparison:
     """Of costs: a key of ``UNITS``."""
     studies: tuple[ComparedStudy, ...]
     equal_cost: float
-    """What the cheapest search cost."""
+    """The cost of the cheapest search."""
     level: float
     """Of each difference's interval, so that all hold together with 95 %."""
     pairs: tuple[Difference, ...]
@@ -121,7 +121,7 @@ class Comparison:
     """The study that is better than every other at no more cost."""
 
     def as_json(self) -> dict[str, Any]:
-        """What ``auxtune compare --json`` prints."""
+        """The values that ``auxtune compare --json`` prints."""
         return {"format": FORMAT, **asdict(self), "pairs": [pair.as_json() for pair in self.pairs]}
 
 
@@ -154,7 +154,7 @@ def compare_studies(studies: Sequence[AnsweredStudy]) -> Comparison:
 
 
 def describe_comparison(comparison: Comparison) -> str:
-    """Who is better, in a sentence."""
+    """A sentence that says which study is better."""
     count = len(comparison.pairs)
     held = f"with all {count} differences taken together" if count > 1 else "by the interval of their difference"
     if comparison.winner:
@@ -266,7 +266,7 @@ def _read_amount(costs: Sequence[Cost], unit: str, price: Price) -> float | None
 
 
 def _find_winner(names: Sequence[str], pairs: Sequence[Difference], costs: Mapping[str, float]) -> str | None:
-    """Who is above every other by the corrected intervals and no dearer; ``None`` where no one is."""
+    """The study above every other by the corrected intervals and no dearer; ``None`` where none is."""
     above = {
         name: {other for other, low in _describe_over(name, pairs) if low is not None and low > 0} for name in names
     }

@@ -1,4 +1,4 @@
-"""What a study took: every attempt, in all and by phase, and for as long as they were up the nodes of a cluster."""
+"""The cost of a study: of every attempt, in all and by phase, and of a cluster's nodes while they were up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from auxtune.trials.result import Cost
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """What some trials took. Hours are of allocated devices."""
+    """The cost of some trials. Hours are of allocated devices."""
 
     trials: int
     """Trials that trained; what was reused is counted apart."""
@@ -28,7 +28,7 @@ class PhaseCost:
 
 @dataclass(frozen=True)
 class NodeCost:
-    """What the nodes of one type took."""
+    """The cost of the nodes of one type."""
 
     hours: int | float
     usd: int | float | None
@@ -37,7 +37,7 @@ class NodeCost:
 
 @dataclass(frozen=True)
 class StudyCost(PhaseCost):
-    """What a whole study took."""
+    """The cost of a whole study."""
 
     wall_hours: int | float
     """The sum over its sessions."""
@@ -47,11 +47,11 @@ class StudyCost(PhaseCost):
     """By node type; ``None`` off a cluster."""
     phases: Mapping[str, PhaseCost]
     reused: PhaseCost
-    """What evidence taken from the cache had cost when it was made; in no other number."""
+    """The cost, when it was made, of evidence taken from the cache; in no other number."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StudyCost:
-        """What ``dataclasses.asdict`` made of one."""
+        """A cost from the values that ``dataclasses.asdict`` made of one."""
         nodes, phases = content["nodes"], content["phases"]
         parts = {
             "nodes": None if nodes is None else {kind: NodeCost(**node) for kind, node in nodes.items()},

@@ -60,7 +60,7 @@ class MeanLift(Lift):
 
 @dataclass(frozen=True)
 class RowDoubt:
-    """What the choice of test rows leaves open of a lift averaged over seeds, as standard errors.
+    """The uncertainty that the choice of test rows leaves in a lift averaged over seeds, as standard errors.
 
     ``error`` is that of the average, ``shared`` its part from rows on which the seeds disagree: the spread of the seeds
     holds that too. Both are 0 where no row could change anything.
@@ -81,7 +81,7 @@ def estimate_paired_lift(
 
 
 def measure_arm(metric: str, arm: Sequence[Predictions], seed: int) -> Lift:
-    """What one arm comes to by itself, with the interval of a lift over nothing."""
+    """The score of one arm by itself, with the interval of a lift over nothing."""
     values = np.array([answers.metric(metric) for answers in arm])
     return _estimate(metric, values, lambda: estimate_row_doubt(bootstrap(metric, tuple(arm), seed)))
 
@@ -191,7 +191,7 @@ def bootstrap(metric: str, arm: tuple[Predictions, ...], seed: int) -> np.ndarra
 
 @lru_cache(maxsize=256)
 def load_predictions(path: StoredPath, task: str) -> Predictions:
-    """What a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
+    """The predictions a confirm trial left in ``predictions.npz``. An arm is compared with several; it is read once."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names = tuple(arrays[f"{task}/names"].tolist()) if f"{task}/names" in arrays else ()
         shares = arrays.get(f"{task}/probabilities", None)

@@ -21,7 +21,7 @@ ServingTrials: TypeAlias = Mapping[str, Trial]  # task -> the trial whose model 
 
 
 def assign_tasks(accounts: Accounts, trainings: Trainings, metrics: Mapping[str, str]) -> ServingTrials:
-    """Who serves each task of ``metrics`` (task -> main metric) with one seed; of equals the first.
+    """The trial that serves each task of ``metrics`` (task -> main metric) with one seed; of equals the first.
 
     A task is absent where no finished training has it.
     """

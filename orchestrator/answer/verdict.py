@@ -144,12 +144,12 @@ def _describe_rival(answer: Answer) -> Iterator[str]:
 
 
 def _describe_doubt(answer: Answer) -> str:
-    """What becomes of a 95 % interval that excludes 0 once all comparisons must hold together."""
+    """The doubt about a 95 % interval that excludes 0, once all comparisons must hold together."""
     return f"With all controls counted together ({100 * correct_level(answer.lift):.4g} % each) that is not sure."
 
 
 def _describe_choice(answer: Answer) -> str:
-    """What was chosen: the primary and its auxiliaries, or models with their tasks."""
+    """The choice: the primary and its auxiliaries, or models with their tasks."""
     if answer.primary is None:
         models = answer.served_groups
         return f"{_count_models(len(models))}: {'; '.join(map(_describe_group, models))}"

@@ -34,7 +34,7 @@ _HUB_TASKS = {
 
 @dataclass(frozen=True)
 class CardData:
-    """What a card tells of: ``answer`` is the study's, ``saved`` the model's auxtune.json.
+    """The contents of a card: ``answer`` is the study's, ``saved`` the model's auxtune.json.
 
     ``largest`` is the largest difference of a score once the model was loaded again, ``measured`` what the study's
     trials of the same arm came to on the test split.
@@ -51,7 +51,7 @@ class CardData:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What the export noted of the training."""
+        """The export's notes on the training."""
         return self.saved.about
 
 

@@ -38,7 +38,7 @@ _INDIFFERENT = {"auxtune", "selector", "earlier"}  # how the answer was found do
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made: the folder, and for each model in it what is known of it, as JSON values.
+    """The result of an export: the folder, and for each model in it the facts about it, as JSON values.
 
     ``arm`` is what was trained, ``recommended`` the arm that the study found to be best.
     """
@@ -85,7 +85,7 @@ def export_study(
 def _find_measured(
     answer: Answer, accounts: Accounts, confirmation: Confirmation, arm: str
 ) -> Mapping[str, Mapping[str, float]]:
-    """What the study measured of the arm on the test split: task -> metric -> mean over seeds."""
+    """The study's scores of the arm on the test split: task -> metric -> mean over seeds."""
     if arm == SELECTION or accounts.selected is None:
         return answer.report
     return average_test_scores(accounts, confirmation.arms(accounts.selected.selection)[arm], answer.main_metrics)
@@ -111,7 +111,7 @@ def _prepare_exporter(
 
 @dataclass(frozen=True)
 class _Export:
-    """All that the models of one export have in common."""
+    """The inputs that the models of one export share."""
 
     exporter: ModelExporter
     drift: tuple[str, ...]
@@ -137,7 +137,7 @@ class _Export:
         return {"folder": str(final), "tasks": list(proposal.tasks), **about, "largest_difference": largest}
 
     def _describe(self, spec: ModelSpec, result: Result) -> dict[str, Any]:
-        """What ``spec`` asked for, what training came to, and of what data."""
+        """The request in ``spec``, the result of its training, and the data it used."""
         exporter, proposal = self.exporter, spec.proposal
         return {
             "study": exporter.context.options.study,

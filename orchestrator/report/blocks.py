@@ -1,4 +1,4 @@
-"""What a page is made of: values that say nothing of HTML or of a terminal, rendered as either, as Markdown or as JSON.
+"""The blocks of a page: values that say nothing of HTML or of a terminal, rendered as either, as Markdown or as JSON.
 
 A number keeps its full value beside the text that shows it; what is not known has the value ``None`` and says so.
 """
@@ -85,7 +85,7 @@ class Listing:
     text: str
     folded: bool = False
     language: str = ""
-    """What it is written in, where that is a programming language."""
+    """The programming language it is written in, if it is one."""
 
 
 @dataclass(frozen=True)

@@ -147,27 +147,32 @@ def draw_scatter(
             label="Pareto front",
         )
         for place, (label, each) in enumerate(series.items()):
-            shade = encode_colour(SERIES[place % len(SERIES)])
-            for point in each:
-                if point.low is not None and point.high is not None:
-                    axes.vlines(point.cost, point.low, point.high, color=shade, linewidth=1.4)
-            axes.plot(
-                [p.cost for p in each],
-                [p.quality for p in each],
-                MARKS[place % len(MARKS)],
-                markersize=7.5,
-                color=shade,
-                markeredgecolor=encode_colour("paper"),
-                markeredgewidth=0.6,
-                label=label,
-                linestyle="none",
-            )
+            _plot_points(axes, place, label, each)
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         axes.margins(0.06)
         figure.legend(loc="outside lower left", ncols=4, fontsize=8.5, handletextpad=0.3, columnspacing=1.4)
 
     return draw_svg(name, 4.4, says, draw)
+
+
+def _plot_points(axes: Axes, place: int, label: str, points: Sequence[Point]) -> None:
+    """The points of one series, with the colour and the mark of its ``place``, and their bounds where known."""
+    shade = encode_colour(SERIES[place % len(SERIES)])
+    for point in points:
+        if point.low is not None and point.high is not None:
+            axes.vlines(point.cost, point.low, point.high, color=shade, linewidth=1.4)
+    axes.plot(
+        [point.cost for point in points],
+        [point.quality for point in points],
+        MARKS[place % len(MARKS)],
+        markersize=7.5,
+        color=shade,
+        markeredgecolor=encode_colour("paper"),
+        markeredgewidth=0.6,
+        label=label,
+        linestyle="none",
+    )
 
 
 def fill_diverging_cells(axes: Axes, values: np.ndarray, pattern: str, skipped: np.ndarray | None = None) -> None:

@@ -14,7 +14,7 @@ from auxtune.trials.metrics import find_direction
 
 
 def build_comparison_page(found: Comparison) -> Page:
-    """Who is better, score against cost, and every difference."""
+    """The better study, score against cost, and every difference."""
     names = [study.study for study in found.studies]
     return Page(
         "Studies compared",

@@ -62,7 +62,7 @@ def format_signed(value: float, pattern: str = "+.2f") -> str:
 
 
 def encode_colour(name: str) -> str:
-    """What to give matplotlib for a colour of the style sheet."""
+    """The number to give matplotlib for a colour of the style sheet."""
     return _NUMBERS[name]
 
 

@@ -1,4 +1,4 @@
-"""All that a study's page is drawn from: its ledger, what that adds up to, its answer, and the evidence it rests on.
+"""The material of a study's page: its ledger and what that adds up to, its answer, and the evidence it rests on.
 
 The answer's numbers are those of ``selection.json``, computed nowhere else; while there is none, cost is that which
 ``auxtune status`` tells. Neither the tasks' data nor the encoder are needed.
@@ -66,7 +66,7 @@ class Material:
 
     @cached_property
     def cost(self) -> StudyCost:
-        """What the study took: as the answer tells it, or, where that is not of now, so far."""
+        """The study's cost: from the answer, or, where that is outdated, so far."""
         if self.answer is not None and not self.outdated:
             return self.answer.cost
         return sum_cost(self.accounts, price_of(self.options), time.time() if self.state == "running" else None)
@@ -80,12 +80,12 @@ class Material:
 
     @property
     def scored(self) -> str:
-        """What search scores are of, once ``sign`` has turned them: ``metric``, or the loss."""
+        """The quantity of search scores, once ``sign`` has turned them: ``metric``, or the loss."""
         return label_values(self.metric, self.accounts.search_score)
 
     @cached_property
     def sign(self) -> int:
-        """What turns a score into the value that was measured: −1 where lower is better, else 1."""
+        """The factor that turns a score into the measured value: −1 where lower is better, else 1."""
         return sign_in(self.accounts)
 
     @cached_property
@@ -100,7 +100,7 @@ class Material:
 
     @property
     def evidence(self) -> StoredEvidence:
-        """What the trials of the storage measured."""
+        """The arrays measured by the trials of the storage."""
         return self.context.evidence
 
     def fresh_fold(self) -> SelectorFold:
@@ -114,7 +114,7 @@ class Material:
 
     @cached_property
     def new_reading(self) -> NewReading | None:
-        """What the selector now reads out of the trials of an answer that was recorded in an older way.
+        """The answer that the selector now reads out of trials whose recorded answer was read in an older way.
 
         ``None`` also where the study searches on under another budget, and where the selector cannot be asked.
         """
@@ -140,7 +140,7 @@ class Material:
 
     @property
     def belief(self) -> Mapping[str, Any]:
-        """What the selector holds true: as the answer has it, unless it has a new reading."""
+        """The selector's belief: as the answer has it, unless it has a new reading."""
         if self.answer is not None and not self.outdated and self.new_reading is None:
             return self.answer.belief
         return self.leaning.belief if isinstance(self.leaning, Selection) else {}
@@ -158,7 +158,7 @@ class Material:
 
     @property
     def confirmation(self) -> Confirmation:
-        """What confirm compares."""
+        """The arms that confirm compares."""
         return self.context.confirmation
 
     @cached_property

@@ -69,7 +69,7 @@ def detach_svg(svg: str) -> str:
 
 @cache
 def _read_light_colours() -> dict[str, str]:
-    """What the style sheet's names stand for on a light page; within an attribute quotes are single ones."""
+    """The values of the style sheet's names on a light page; within an attribute quotes are single ones."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     light = style[style.index(":root") : style.index("}")]
     return {name: value.replace('"', "'") for name, value in re.findall(r"--([\w-]+):\s*([^;]+);", light)}

@@ -1,1 +1,1 @@
-"""What people are shown: progress, status, summary, what a study file asks for."""
+"""Views for people: progress, status, summary, and the plan of a study file."""

@@ -1,4 +1,4 @@
-"""What a selector believes so far, in one line: what it leans to, and on what that rests.
+"""A selector's belief so far, in one line: the answer it leans to, and the grounds for it.
 
 Read from the same beliefs as the report's pictures, so that a selector from elsewhere has its line too.
 """

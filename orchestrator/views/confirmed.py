@@ -1,4 +1,4 @@
-"""What confirm has shown, in lines: of the selection so far by the seeds that are in, or as the answer has it."""
+"""The results of confirm, in lines: of the selection so far by the seeds that are in, or as the answer has them."""
 
 from __future__ import annotations
 

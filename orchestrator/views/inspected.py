@@ -78,7 +78,7 @@ def describe_classes(task: InspectedTask) -> str:
 
 
 def list_inspection_lines(inspection: Inspection) -> Iterator[str]:
-    """What is said below the rows: origins of the splits, classes, notes, warnings, and the trials it takes."""
+    """The lines below the rows: origins of the splits, classes, notes, warnings, and the trials it takes."""
     yield "dropped: training rows whose input is in a held-out row of some task, and"
     yield "validation and probe rows whose input is in a test row of their own task"
     yield "lift ≥: the smallest lift that the test rows can tell from noise"
@@ -97,7 +97,7 @@ def list_inspection_lines(inspection: Inspection) -> Iterator[str]:
 
 
 def describe_smoke(name: str, smoked: SmokedTask) -> str:
-    """What a smoke test of one task came to."""
+    """The result of a smoke test of one task."""
     figures = smoked.figures
     if figures is None:
         return f"smoke: {name}: FAILED ({smoked.why}): {smoked.message}"

@@ -1,4 +1,4 @@
-"""What can be said of a study before anything is trained: its rows, its leaks, what it can show, what it takes.
+"""A study inspected before anything is trained: its rows, its leaks, the lift it can show, the trials it takes.
 
 Most warnings are of splits on which a score says little: too few rows, a single class, a class that is not there.
 """
@@ -60,7 +60,7 @@ class Inspection:
 
 
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
-    """What can be said of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer.
+    """An inspection of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer.
 
     ``besides`` are warnings of what is no task: the encoder, and limits.
     """
@@ -79,7 +79,7 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
 
 
 def _inspect_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask], primary: str | None) -> Iterator[str]:
-    """What the rows give reason to warn of, task by task; most of it matters where the task's test split decides."""
+    """Warnings about the rows, task by task; most of it matters where the task's test split decides."""
     for task in inspected:
         for warning in (*tasks[task.name].warnings, *list_split_warnings(task, primary in (task.name, None))):
             yield f"{task.name}: {warning}"
@@ -133,7 +133,7 @@ _SHOWN = 10  # classes that a warning names
 
 
 def list_split_warnings(task: InspectedTask, is_tested: bool) -> Iterator[str]:
-    """What is doubtful about a task's splits; sizes and absent classes only of one that the study is tested on."""
+    """Doubts about a task's splits; sizes and absent classes only of one that the study is tested on."""
     for part, lost in task.shared.items():
         yield (
             f"{lost} of {lost + task.rows[part]} {part} rows have an input that occurs in test rows and are left "

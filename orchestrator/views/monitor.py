@@ -91,7 +91,7 @@ class StudyMonitor:
         self._answer, self._snapshot = find_answer(self._folder), None
 
     def snapshot(self, state: str, now: float) -> StudySnapshot | None:
-        """What there is to see at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
+        """The study's snapshot at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
         if self._fold is None:
             return None
         # What follows from events alone is told once, and what the clock changes at every look.
@@ -170,7 +170,7 @@ class StudyMonitor:
         )
 
     def _shown(self, state: str, settled: bool) -> tuple[str, ...]:
-        """What confirm has shown: of this selection so far, or as the last answer has it."""
+        """The results of confirm: of this selection so far, or as the last answer has it."""
         partial = (
             tuple(describe_confirmed_so_far(self._accounts, self._confirmation)) if settled and state != "done" else ()
         )

@@ -1,4 +1,4 @@
-"""What a study would train and what that would cost: all that ``plan`` shows, as JSON values and as blocks."""
+"""The plan of a study: its trials and their cost, all that ``plan`` shows, as JSON values and as blocks."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
         "budget": [asdict(one) for one in room],
         "trials": _plan_trials(limits.get("trials"), past["trials"], len(missing)),
         "pace": dict(seen.measured),
-        "notes": [*seen.notes, *_is_boundless(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
+        "notes": [*seen.notes, *_warn_of_no_limit(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
 
 
 def _estimate_search(
     seen: Forecast, coming: Sequence[Spread], each: Spread | None, most: int | None
 ) -> CostEstimate | None:
-    """What the search still costs: trials of ``coming`` seconds, and then of ``each``; ``None`` where unknown."""
+    """The remaining cost of the search: trials of ``coming`` seconds, and then of ``each``; ``None`` where unknown."""
     if most is None or (each is None and most > 0):
         return None
     known = list(coming[:most])
@@ -113,13 +113,13 @@ def _describe_costs(search: CostEstimate | None, confirm: CostEstimate | None) -
 
 
 def _plan_trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:
-    """What the trials of the budget are for; ``None`` where they are not limited."""
+    """The budget's trials by purpose; ``None`` where they are not limited."""
     if limit is None:
         return None
     return {"limit": limit, "trained": trained, "confirm": confirm, "search": max(0, limit - trained - confirm)}
 
 
-def _is_boundless(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
+def _warn_of_no_limit(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
     bounding = {one.limit for one in room}
     return [f"budget.{key} never ends the search: trials take none of it here" for key in limits if key not in bounding]
 
@@ -171,7 +171,7 @@ def _describe_arm(seen: Forecast, arm: ComparisonArm) -> dict[str, Any]:
 
 
 def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
-    """What ``plan_of`` tells, as lines and tables."""
+    """The values of ``plan_of``, as lines and tables."""
     yield from map(Paragraph, _search_lines(plan))
     arms = [
         (arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), _describe_tasks(arm))
@@ -243,7 +243,7 @@ def _list_ending_lines(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _describe_trials(planned: Mapping[str, int]) -> str:
-    """What the trials of the budget are for, as in ``24 trials: 20 confirm, 4 search``."""
+    """The budget's trials by purpose, as in ``24 trials: 20 confirm, 4 search``."""
     before = f"{planned['trained']} trained before, " if planned["trained"] else ""
     return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search"
 

@@ -56,7 +56,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
 
 
 def list_status_blocks(status: Mapping[str, Any]) -> Iterator[Paragraph]:
-    """What ``describe_status`` tells, with ``differences`` where proposals were verified, as lines."""
+    """The values of ``describe_status``, with ``differences`` where proposals were verified, as lines."""
     return map(Paragraph, _list_status_lines(status))
 
 
@@ -119,7 +119,7 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _list_budget(status: Mapping[str, Any]) -> list[str]:
-    """What was spent of each limit; of trials also what all of them are for, as in ``(20 confirm, 4 search)``."""
+    """The amount spent of each limit; of trials also their purposes, as in ``(20 confirm, 4 search)``."""
     limit, confirm = status["budget"]["trials"], status["confirm_trials"]
     parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
     return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

@@ -24,7 +24,7 @@ from auxtune.orchestrator.typed import quote_path
 
 
 def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
-    """What was selected, its lift over each control, what it took of its budget, and where everything is."""
+    """The selection, its lift over each control, the budget it used, and where everything is."""
     answer, folder = result.answer, result.folder
     yield Paragraph(write_verdict(answer), "answer")
     yield from (
@@ -72,7 +72,7 @@ def group_tables(answer: Answer) -> Iterator[Table]:
 
 
 def list_node_lines(cost: StudyCost) -> list[str]:
-    """What a cluster's nodes took: hours by type and their price, or which types have none; no line off a cluster."""
+    """The cost of a cluster's nodes: hours by type and their price, or which types have none; no line off a cluster."""
     nodes = cost.nodes
     if nodes is None:
         return []
@@ -111,7 +111,7 @@ def _describe_rows_kept(answer: Answer) -> list[str]:
 
 
 def _list_doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
-    """What the search went without, what each chosen task contributes, and how often other seeds chose it."""
+    """The search's failures, the contribution of each chosen task, and how often other seeds chose it."""
     search = accounts.of_selector
     if failed := sum(trial.status == "failed" for trial in search):
         yield f"{failed} of {len(search)} search trials failed; the choice rests on the others."

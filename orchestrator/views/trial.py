@@ -52,7 +52,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
 
 
 def list_trial_blocks(shown: Mapping[str, Any]) -> Iterator[Block]:
-    """What ``describe_trial`` tells, as lines, its message and traceback as they are, and the end of its log."""
+    """The values of ``describe_trial``, as lines, its message and traceback as they are, and the end of its log."""
     yield from map(Paragraph, _list_proposal_lines(shown))
     for attempt in shown["attempts"]:
         yield from map(Paragraph, _list_attempt_lines(attempt))

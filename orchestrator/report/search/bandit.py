@@ -1,4 +1,4 @@
-"""What a bandit came to believe of each task, round by round: folded again from the rounds that the ledger holds."""
+"""A bandit's belief in each task, round by round: folded again from the rounds that the ledger holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured of the tasks' own models: which attention heads matter to each, and how alike they see texts."""
+"""Measurements of the tasks' own models: which attention heads matter to each, and how alike they see texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a selector thinks each task is worth, and what became of ever longer lists of the best of them."""
+"""The selector's ranking of the tasks, and the scores of ever longer lists of the best of them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from auxtune.trials.metrics import find_direction
 
 
 def build_answer_section(material: Material) -> Section:
-    """What the terminal ends with; without an answer, where the study stands."""
+    """The sentence that the terminal ends with; without an answer, the study's state."""
     return Section("answer", "The answer", tuple(_list_answer_blocks(material)))
 
 

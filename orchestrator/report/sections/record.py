@@ -1,4 +1,4 @@
-"""What the ledger says of the study itself: its failures, what it cost, and how to repeat it."""
+"""The study's own record: its failures, its cost, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _list_reused(material: Material) -> Iterator[Block]:
 
 
 def build_reproduction_section(material: Material) -> Section:
-    """What the last session was started with; where sessions differ, each."""
+    """The settings of the last session; where sessions differ, of each."""
     return Section("reproduction", "How to do it again", tuple(_list_reproduction_blocks(material)))
 
 

@@ -102,7 +102,7 @@ def _list_group_blocks(material: Material) -> Iterator[Block]:
 
 
 def _choose_unit(trials: Sequence[Trial]) -> tuple[str, str, float]:
-    """What the cost of ``trials`` is told in: the device that is dear, and a unit of time with its seconds."""
+    """The device and unit for the cost of ``trials``: the device that is dear, and a unit of time with its seconds."""
     device = "GPU" if any(cost.gpu_seconds for trial in trials for cost in trial.costs) else "CPU"
     most = max(_count_seconds(trial, device) for trial in trials)
     size, unit = next(((s, name) for s, name in _UNITS if most >= s), _UNITS[-1])
@@ -114,7 +114,7 @@ def _count_seconds(trial: Trial, device: str) -> float:
 
 
 def _average_cost(arm: Sequence[Sequence[Trial]], device: str) -> float:
-    """What an arm takes with one seed, on average."""
+    """The cost of an arm with one seed, on average."""
     return fmean(sum(_count_seconds(trial, device) for trial in trials) for trials in arm)
 
 
@@ -123,7 +123,7 @@ def _name_arm(name: str) -> str:
 
 
 def _name_stage(trial: Trial) -> str:
-    """What a search trial is called: the stages of a method apart, its searches together."""
+    """The name of a search trial's series: the stages of a method apart, its searches together."""
     parts = [part for part in trial.proposal.stage.split(".") if part and not part.startswith("search")]
     return ": ".join([trial.phase, *(part.replace("_", " ") for part in parts)])
 
