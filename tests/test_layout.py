@@ -17,10 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "trials", "selectors", "examples")
 SMALL = 40  # lines, under which a module is a paragraph of another file, unless many need it
 # Small modules that one module imports, and why each is a file.
-ALONE = {
-    "auxtune.orchestrator.cluster.file_check": "the entry of doctor on a file, over four files of rules",
-    "auxtune.orchestrator.usage_reports": "has to run before the first import of what would report",
-}
+ALONE: dict[str, str] = {}
 SOURCES = sorted(path for folder in ("auxtune", *PACKAGES, "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 400
 LOOK_IN_A_WORKER = """
