@@ -18,7 +18,16 @@ from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import Event, Opened, Proposed, Told, read_event, round_trip, write_event
+from auxtune.orchestrator.record.events import (
+    Event,
+    Opened,
+    Proposed,
+    Told,
+    is_same_proposal,
+    read_event,
+    round_trip,
+    write_event,
+)
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.results import locate_attempt, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
@@ -127,6 +136,15 @@ def test_a_study_runs_to_its_answer_within_its_budget(world: World) -> None:
     assert len(search) == 7  # every subset of three, before the budget's 14 - 6
     assert len(confirm) <= 6
     assert set(selected.selection.tasks) == {"p", "a", "b"}
+
+
+def test_what_another_processor_rounds_differently_is_the_same_proposal() -> None:
+    recorded = Proposal(("p", "a"), {"p": 0.3, "a": 0.7}, notes={"point": [0.42129629629629617], "round": 3})
+    elsewhere = replace(recorded, weights={"p": 0.1 + 0.2, "a": 0.7}, notes={"point": [0.4212962962962963], "round": 3})
+    assert elsewhere != recorded and is_same_proposal(elsewhere, recorded)
+    assert not is_same_proposal(replace(recorded, weights={"p": 0.3 + 1e-8, "a": 0.7 - 1e-8}), recorded)
+    assert not is_same_proposal(replace(recorded, notes={"point": [0.42129629629629617], "round": 4}), recorded)
+    assert not is_same_proposal(replace(recorded, notes={"point": []}), recorded)
 
 
 def test_values_of_the_recipe_are_recorded_and_refused_where_none_can_be_applied(world: World) -> None:

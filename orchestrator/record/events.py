@@ -6,6 +6,7 @@ for ever: a field may be added with a default, never renamed or removed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -182,6 +183,8 @@ Event: TypeAlias = Annotated[
 ]
 
 _event: TypeAdapter[Any] = TypeAdapter(Event)
+# Two numbers that are nearer than this to each other, relatively, were computed alike and rounded differently.
+ROUNDING = 1e-9
 _proposal = TypeAdapter(Proposal)
 
 
@@ -197,5 +200,24 @@ def read_event(value: Any) -> Event:
 
 
 def round_trip(proposal: Proposal) -> Proposal:
-    """The proposal as it reads after a trip through JSON: what verification compares."""
+    """The proposal as it reads after a trip through JSON, as the ledger will give it back."""
     return _proposal.validate_json(_proposal.dump_json(proposal))
+
+
+def is_same_proposal(asked: Proposal, recorded: Proposal) -> bool:
+    """Whether a proposal that is asked for again is the recorded one, but for the last digits of its numbers.
+
+    Processors round differently: powers, logarithms and whatever is fitted differ in the last digits between machines,
+    and what a search proposed on one must be verified on another.
+    """
+    return _is_alike(_proposal.dump_python(asked, mode="json"), _proposal.dump_python(recorded, mode="json"))
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(one == other)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, round_trip
+from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, is_same_proposal
 from auxtune.selectors.extensions import Predicts, add_versions, find_reading, list_checkpoints_in_use
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
@@ -114,7 +114,7 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
             pass
         elif not isinstance(asked, Proposal):
             yield f"proposal {event.id}: recorded, but the selector answers {type(asked).__name__}"
-        elif round_trip(execute(asked)) != event.proposal:
+        elif not is_same_proposal(execute(asked), event.proposal):
             yield f"proposal {event.id}: the selector now asks for {asked}, recorded is {event.proposal}"
         while late:
             fold.add(late.pop(0))

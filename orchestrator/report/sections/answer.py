@@ -157,13 +157,9 @@ def _list_lift_blocks(answer: Answer) -> Iterator[Block]:
     what = answer.primary or "mean over the tasks"
     if measured:
         metric = next(iter(measured.values())).metric
-        unit = (
-            "lift on the test split, mean over the tasks of their main metrics"
-            if grouped
-            else (
-                f"lift on the test split, {metric} of {what}{', by how much lower' if find_direction(metric) < 0 else ''}"
-            )
-        )
+        lower = ", by how much lower" if find_direction(metric) < 0 else ""
+        quantity = "mean over the tasks of their main metrics" if grouped else f"{metric} of {what}{lower}"
+        unit = f"lift on the test split, {quantity}"
         said = "; ".join(f"over {control} {lift.mean:+.4f}" for control, lift in measured.items())
         svg = draw_intervals("lift", list(measured.items()), unit, f"Lift with its 95 % interval: {said}")
         yield Picture(svg, f"Selection less control, {what}, with 95 % intervals. {_HOW_TO_READ}")
