@@ -25,7 +25,6 @@ tasks:
   mood: {builtin: mood}
 selector: random_subset
 earlier: log
-model: {name: encoder}
 budget: {trials: 4}
 """
 
@@ -33,15 +32,7 @@ budget: {trials: 4}
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFile:
     home = tmp_path / "home"
-    for name in (
-        "data/tickets.csv",
-        "folder/train.jsonl",
-        "train.csv",
-        "test.csv",
-        "probe.csv",
-        "log/rows.csv",
-        "encoder/config",
-    ):
+    for name in ("data/tickets.csv", "folder/train.jsonl", "train.csv", "test.csv", "probe.csv", "log/rows.csv"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(f"a,b\n{name},1\n")
     monkeypatch.setenv("DATA", str(home / "data"))
@@ -67,7 +58,6 @@ def test_a_study_finds_its_files_in_the_bundle_and_nowhere_else(study: StudyFile
         assert (bundle.folder / path).read_text() == f"a,b\n{name},1\n"
     assert (bundle.folder / tasks["folder"].path / "train.jsonl").exists()
     assert (bundle.folder / there.options.earlier / "rows.csv").exists()
-    assert (bundle.folder / there.options.model.name / "config").exists()
     assert tasks["mood"].builtin == "mood"
 
 
