@@ -21,7 +21,7 @@ def test_every_probe_is_found_and_has_options_and_a_version() -> None:
     assert set(OPTIONS) == set(VERSIONS) == {*FINAL, *RUNNING}
     assert not FINAL.keys() & RUNNING.keys()
     for name in FINAL:
-        assert load_final_probe(name).__name__ == name
+        assert load_final_probe(name).__name__ == f"measure_{name}"
     assert load_running_probe("lookahead") is Lookahead
 
 

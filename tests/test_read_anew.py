@@ -152,7 +152,7 @@ def test_resume_confirms_the_new_choice_and_trains_only_what_is_missing(form: st
     assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.new_reading.owed)
     answer = answer_of(folder)
     assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief
-    assert after.anew is None and "Read anew" not in told(folder)["answer"]["said"]
+    assert after.new_reading is None and "Read anew" not in told(folder)["answer"]["said"]
     assert again(folder).session().finished
 
 
@@ -160,8 +160,8 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     # One search trial per run, and confirm takes no more than its five arms.
     folder = find_older(tmp_path, "{name: thompson, rounds: 24}", is_another, limit=7)
     before, needed = answer_of(folder), material_of(folder)
-    assert needed.anew is not None
-    trials = needed.accounts.trained + len(needed.anew.owed)
+    assert needed.new_reading is not None
+    trials = needed.accounts.trained + len(needed.new_reading.owed)
     assert trials > 7
     study = again(folder)
     agenda = study.session()
@@ -179,7 +179,7 @@ def test_without_the_budget_for_it_the_answer_stands_and_resume_says_what_it_tak
     assert line in " ".join(printed.getvalue().split())
     raised = again(folder, f"budget.trials={trials}")
     raised.finish(raised.session())
-    assert list(answer_of(folder)["weights"]) == list(needed.anew.now.tasks)
+    assert list(answer_of(folder)["weights"]) == list(needed.new_reading.now.tasks)
 
 
 def test_the_same_choice_is_read_anew_without_another_trial(tmp_path: Path) -> None:

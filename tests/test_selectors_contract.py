@@ -80,11 +80,11 @@ class TestMoreRunsThanSlots(SelectorContract):
 
 TELL = """
 from auxtune.selectors.registry import make, names
-from auxtune.selectors.testing.contract import FORTY, problem_of, benchmark_of
+from auxtune.selectors.testing.contract import FORTY, build_problem, build_benchmark
 from auxtune.selectors.testing.study import simulate_study
 for name in names():
-    problem = problem_of(FORTY)
-    story = simulate_study(make(name, {}), problem, benchmark_of(problem), trials=8)
+    problem = build_problem(FORTY)
+    story = simulate_study(make(name, {}), problem, build_benchmark(problem), trials=8)
     print(name, story.proposals, story.steps[-1].selection)
 """
 

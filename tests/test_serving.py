@@ -42,7 +42,7 @@ def test_of_equals_the_smaller_network_serves_and_none_is_opened_for_nothing() -
 
 
 def test_what_cannot_be_served_is_refused() -> None:
-    with pytest.raises(ValueError, match="no score is known"):
+    with pytest.raises(ValueError, match="has no known score"):
         choose_networks(np.array([[1.0, np.nan]]), [1], 1)
     with pytest.raises(ValueError, match=r"within a budget of 0.5 must serve all tasks"):
         choose_networks(np.array([[1.0, 1.0]]), [1], 0.5)

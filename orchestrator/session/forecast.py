@@ -23,7 +23,7 @@ from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Done, Proposal
 
-NO_THROUGHPUT = "what it costs is unknown until something was measured: `auxtune validate --smoke` does that"
+NO_THROUGHPUT = "the cost is not known until something was measured: `auxtune validate --smoke` does that"
 CLUSTER_UNMEASURED = (
     "no trial of this study was finished yet; a smoke test would tell of this machine, not of the cluster's"
 )
