@@ -209,7 +209,7 @@ def test_groups_are_judged_by_the_scores_of_their_members() -> None:
     problem = Problem((TaskInfo("a", "classification", 9), TaskInfo("b", "classification", 9)), None, models=1)
     runs = NetworkRuns(problem, (Network(("a", "b")),)).add_proposal(0)
     metrics = {"a": {"accuracy": 0.9}, "b": {"accuracy": 0.7}}
-    assert runs.add_outcome(0, Outcome(0.8, metrics)).scores[0] == {"a": 0.9, "b": 0.7}  # as ledgers of before have it
+    assert runs.add_outcome(0, Outcome(0.8, metrics)).scores[0] == {"a": 0.9, "b": 0.7}  # as in earlier ledgers
     assert runs.add_outcome(0, Outcome(-0.5, metrics, scores={"a": -0.4, "b": -0.6})).scores[0] == {
         "a": -0.4,
         "b": -0.6,
