@@ -148,11 +148,11 @@ def list_checkpoints_in_use(selector: Selector, state: Any) -> frozenset[int]:
     return selector.checkpoints_in_use(state) if isinstance(selector, Continues) else frozenset()
 
 
-def add_versions(selector: Selector) -> int:
+def sum_versions(selector: Selector) -> int:
     """The version of ``selector``'s proposals: its own, plus one for each further version of a part that it wraps."""
     parts = selector.parts if isinstance(selector, Wraps) else ()
     own: int = getattr(selector, "version", 1)
-    return own + sum(add_versions(part) - 1 for part in parts)
+    return own + sum(sum_versions(part) - 1 for part in parts)
 
 
 def find_reading(selector: Selector, state: Any) -> int:

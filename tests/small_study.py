@@ -109,7 +109,7 @@ class StudyRun:
     def start(self, *arguments: str) -> Process:
         """``auxtune ARGUMENTS``, by default ``run study.yaml``, in the background."""
         arguments = arguments or ("run", "study.yaml")
-        if (nursery := start_nursery()).fits(dict(os.environ)):
+        if (nursery := start_nursery()).fits(os.environ):
             return nursery.start(self.home, arguments)
         command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
         return subprocess.Popen(

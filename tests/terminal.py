@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from small_study import Process, start_nursery
+from warm_commands import Environment
+
 _PARTS = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+")
 
 
@@ -53,19 +56,19 @@ class CommandTerminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         unset = {"NO_COLOR", "TERM", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
         kept = {name: value for name, value in os.environ.items() if name not in unset}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "auxtune.orchestrator", *arguments],
-            cwd=home,
-            start_new_session=True,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**kept, "TERM": "xterm-256color", **(environment or {})},
-        )
+        self.process = self._start(home, arguments, theirs, {**kept, "TERM": "xterm-256color", **(environment or {})})
         os.close(theirs)
         self._read = b""
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
+
+    @staticmethod
+    def _start(home: Path, arguments: tuple[str, ...], terminal: int, environment: Environment) -> Process:
+        if (nursery := start_nursery()).fits(environment):
+            return nursery.start_on(terminal, home, arguments, environment)
+        command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
+        streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+        return subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, text=True, **streams)
 
     @property
     def text(self) -> str:

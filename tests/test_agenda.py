@@ -104,7 +104,7 @@ class World:
                 break
             trial = live.pop(0)
             self.report(trial)
-            agenda.ended(trial.id, len(trial.attempts))
+            agenda.end_attempt(trial.id, len(trial.attempts))
         return live
 
     def events(self) -> list[object]:
@@ -254,7 +254,7 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
         trial = agenda.next()
         assert trial is not None
         assert (trial.id, len(trial.attempts)) == (0, attempt)
-        agenda.ended(trial.id, attempt)
+        agenda.end_attempt(trial.id, attempt)
     assert agenda.accounts.trials[0].status == "failed"
     assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)
     following = agenda.next()
@@ -309,10 +309,10 @@ def test_a_completion_heard_twice_or_of_an_old_attempt_changes_nothing(world: Wo
     trial = agenda.next()
     assert trial is not None
     world.report(trial)
-    agenda.ended(trial.id, 1)
+    agenda.end_attempt(trial.id, 1)
     told = agenda.accounts.trials[0].told
-    agenda.ended(trial.id, 1)
-    agenda.ended(trial.id, 7)
+    agenda.end_attempt(trial.id, 1)
+    agenda.end_attempt(trial.id, 7)
     assert agenda.accounts.trials[0].told is told
     assert len(agenda.accounts.trials[0].attempts) == 1
 
@@ -324,7 +324,7 @@ def test_failures_in_a_row_end_the_session_and_a_new_one_may_try_again(tmp_path:
         trial = agenda.next()
         assert trial is not None
         world.report(trial, score=None, why="non-finite", message="loss is nan")
-        agenda.ended(trial.id, 1)
+        agenda.end_attempt(trial.id, 1)
     assert agenda.failing
     assert agenda.next() is None
     assert not world.session().failing

@@ -50,7 +50,7 @@ def test_every_leg_finds_the_weights_that_it_starts_from(
             break
         ended = live.pop(-1 if len(live) % 2 else 0)  # in no good order
         world.report(ended)
-        agenda.ended(ended.id, len(ended.attempts))
+        agenda.end_attempt(ended.id, len(ended.attempts))
         held = {int(begin.parent.parent.name) for begin in map(agenda.start_of, live) if begin is not None}
         assert held <= kept(world)
         assert len(kept(world)) <= len(held) + searches  # and each search's incumbent
@@ -64,7 +64,7 @@ def test_pulls_really_go_side_by_side(tmp_path: Path) -> None:
     first = agenda.next()
     assert first is not None and agenda.next() is None  # the reference is waited for
     world.report(first)
-    agenda.ended(first.id, 1)
+    agenda.end_attempt(first.id, 1)
     assert all(agenda.next() is not None for _ in range(4))
 
 
@@ -75,11 +75,11 @@ def test_after_a_kill_the_same_incumbent_is_there(tmp_path: Path) -> None:
     first = before.next()
     assert first is not None
     world.report(first)
-    before.ended(first.id, 1)
+    before.end_attempt(first.id, 1)
     pulls = [pull for pull in (before.next(), before.next(), before.next()) if pull is not None]
     for pull in reversed(pulls):  # not in the order in which a new session would find them
         world.report(pull)
-        before.ended(pull.id, 1)
+        before.end_attempt(pull.id, 1)
     after = world.session()  # without a word from the session before
     assert kept(world) == after._fold.held()
     following = after.next()
@@ -95,7 +95,7 @@ def test_a_trial_that_was_stopped_early_is_told_as_censored(tmp_path: Path) -> N
     trial = agenda.next()
     assert trial is not None and agenda.may_stop(trial)
     agenda.record(Judged(id=trial.id, attempt=1, step=100, score=0.4, stop=True))
-    agenda.ended(trial.id, 1)
+    agenda.end_attempt(trial.id, 1)
     told = trial.told
     assert told is not None
     assert (told.outcome.score, told.outcome.why, told.outcome.censored) == (None, "stopped", 0.4)
@@ -129,7 +129,7 @@ def test_a_stop_that_came_too_late_changes_nothing(tmp_path: Path) -> None:
     assert trial is not None
     agenda.record(Judged(id=trial.id, attempt=1, step=100, score=0.4, stop=True))
     world.report(trial)
-    agenda.ended(trial.id, 1)
+    agenda.end_attempt(trial.id, 1)
     assert trial.status == "finished" and trial.score is not None
 
 

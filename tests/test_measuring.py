@@ -77,7 +77,7 @@ class Session:
                     pass
             except Exception:
                 assert read_result(worker._assignment.folder) is not None, "what fails has said so"
-            agenda.ended(trial.id, len(trial.attempts))
+            agenda.end_attempt(trial.id, len(trial.attempts))
             trained += 1
         agenda.flush()
         return agenda.accounts
@@ -260,14 +260,14 @@ def test_a_run_that_died_while_it_was_measured_goes_on_from_its_weights(
                 pass
     assert worker._run is not None and worker._run.finished
     worker._run.save()
-    agenda.ended(0, 1)
+    agenda.end_attempt(0, 1)
     again = agenda.next()
     assert again is trial and trial.attempts[-1].resume_from == 1
     checkpoint = locate_attempt(session.folder, 0, 1) / "checkpoint"
     second = Local({"assignment": replace(session._assignment(agenda, measuring, trial), checkpoint=checkpoint)})
     while not second.step()["done"]:
         pass
-    agenda.ended(0, 2)
+    agenda.end_attempt(0, 2)
     report = read_result(locate_attempt(session.folder, 0, 2))
     assert report is not None and (report.steps, report.reused) == (0, {})
     assert trial.told is not None and trial.told.outcome.evidence.keys() == {"head_importance"}

@@ -253,7 +253,7 @@ def test_failures_and_second_attempts_are_told_with_their_words(tmp_path: Path) 
     study.run(agenda, at_most=2)
     lost = agenda.next()
     assert lost is not None
-    agenda.ended(lost.id, 1, error="worker died")
+    agenda.end_attempt(lost.id, 1, error="worker died")
     study.run(agenda)
     folder = study.finish(agenda)
     page = told(folder)

@@ -18,6 +18,9 @@ from pages import PAGES, ROOT
 SHOWN = [*PAGES, ROOT / "docs" / "api.rst"]
 
 
+pytestmark = pytest.mark.slow
+
+
 class Page(HTMLParser):
     """What a page asks for, where its links lead, and what in it can be linked to."""
 
@@ -99,7 +102,6 @@ def test_a_page_that_nobody_finds_and_a_broken_link_fail_the_build(tmp_path: Pat
     assert re.search(r"stray\.md:\d+: WARNING: .*no-such-heading", done.stderr)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path")
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light"), (1600, "dark")])
 def test_pages_fit_their_window_and_complain_of_nothing(browser: Any, site: Path, width: int, scheme: str) -> None:

@@ -29,7 +29,7 @@ def work(world: World, agenda: Agenda, failing: tuple[str, ...]) -> list[int]:
             world.report(trial, score=None, why="non-finite", message="its loss is nan", test={})
         else:
             world.report(trial)
-        agenda.ended(trial.id, len(trial.attempts))
+        agenda.end_attempt(trial.id, len(trial.attempts))
     return started
 
 
@@ -87,7 +87,7 @@ def test_one_success_is_enough_to_choose_and_to_confirm_by(tmp_path: Path) -> No
         fails = trial.phase in seen  # of each phase all but the first
         seen.add(trial.phase)
         world.report(trial, **({"score": None, "why": "error", "message": "no", "test": {}} if fails else {}))
-        agenda.ended(trial.id, len(trial.attempts))
+        agenda.end_attempt(trial.id, len(trial.attempts))
     assert agenda.finished and agenda.failed_part is None
     assert not any(isinstance(event, Retried) for event in read_events(tmp_path / "ledger"))
 

@@ -48,7 +48,7 @@ with Heartbeat(study.folder, agenda._ledger.session):
         trial = agenda.next()
         agenda.flush()
         study.report(trial)
-        agenda.ended(trial.id, len(trial.attempts))
+        agenda.end_attempt(trial.id, len(trial.attempts))
         agenda.flush()
         print(f"ended {trial.id}", flush=True)
 """

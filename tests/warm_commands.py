@@ -21,7 +21,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 # Modules that nearly every command loads; each command still decides what it loads besides.
 WARM = (
@@ -33,7 +35,9 @@ WARM = (
     "ray.tune",
 )
 # What no import reads.
-_HARMLESS = {"PYTEST_CURRENT_TEST", "COLUMNS", "PWD", "OLDPWD", "SHLVL", "_", "PATH", "LC_CTYPE"}
+_HARMLESS = {"PYTEST_CURRENT_TEST", "PWD", "OLDPWD", "SHLVL", "_", "PATH", "LC_CTYPE"}
+_HARMLESS |= {"COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+Environment: TypeAlias = Mapping[str, str]
 _LENGTH = 4  # bytes in front of a request that say how long it is
 
 
@@ -50,7 +54,7 @@ class Nursery:
             start_new_session=True,
         )
 
-    def fits(self, environment: dict[str, str]) -> bool:
+    def fits(self, environment: Environment) -> bool:
         """Whether imports would find the same environment."""
         return keep_imported(environment) == keep_imported(self.environment)
 
@@ -58,10 +62,14 @@ class Nursery:
         """``auxtune ARGUMENTS`` in ``home``, its output and error to be had from what is returned."""
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         nothing = os.open(os.devnull, os.O_RDONLY)
-        channel = ask(self.address, home, arguments, [nothing, out_end, err_end])
+        channel = ask(self.address, home, arguments, [nothing, out_end, err_end], os.environ)
         for descriptor in (nothing, out_end, err_end):
             os.close(descriptor)
-        return WarmProcess(channel, out, err)
+        return WarmProcess(channel, [out, err])
+
+    def start_on(self, terminal: int, home: Path, arguments: tuple[str, ...], environment: Environment) -> WarmProcess:
+        """``auxtune ARGUMENTS`` in ``home`` with an open terminal for all three of its streams."""
+        return WarmProcess(ask(self.address, home, arguments, [terminal] * 3, environment), [])
 
     def write_command(self, folder: Path) -> None:
         """Write ``auxtune``, an executable for scripts, into a folder."""
@@ -79,12 +87,12 @@ class Nursery:
 class WarmProcess:
     """A forked command: as much of ``subprocess.Popen`` as tests of studies use."""
 
-    def __init__(self, channel: socket.socket, out: int, err: int) -> None:
+    def __init__(self, channel: socket.socket, printed: list[int]) -> None:
         self.returncode: int | None = None
         self._channel = channel
         self.pid = read_number(channel)
-        self._printed = {out: b"", err: b""}
-        self._open = [out, err]
+        self._printed = dict.fromkeys(printed, b"")
+        self._open = printed
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal, or ``None`` while the command runs."""
@@ -130,12 +138,14 @@ class WarmProcess:
                 self._open.remove(descriptor)
 
 
-def keep_imported(environment: dict[str, str]) -> dict[str, str]:
+def keep_imported(environment: Environment) -> dict[str, str]:
     """The variables that an import may read."""
     return {name: value for name, value in environment.items() if name not in _HARMLESS}
 
 
-def ask(address: Path, home: Path, arguments: tuple[str, ...], descriptors: list[int]) -> socket.socket:
+def ask(
+    address: Path, home: Path, arguments: tuple[str, ...], descriptors: list[int], environment: Environment
+) -> socket.socket:
     """Have a command forked with these standard streams; what is returned says its process number, then its status."""
     channel = socket.socket(socket.AF_UNIX)
     while True:
@@ -144,7 +154,7 @@ def ask(address: Path, home: Path, arguments: tuple[str, ...], descriptors: list
             break
         except (FileNotFoundError, ConnectionRefusedError):
             time.sleep(0.05)  # it still imports
-    request = {"home": str(home), "arguments": arguments, "environment": dict(os.environ)}
+    request = {"home": str(home), "arguments": arguments, "environment": dict(environment)}
     message = json.dumps(request).encode()
     socket.send_fds(channel, [len(message).to_bytes(_LENGTH, "big")], descriptors)
     channel.sendall(message)
@@ -216,7 +226,7 @@ def main() -> None:
     """Be the nursery, or a caller of it."""
     what, address, *arguments = sys.argv[1:]
     if what == "call":
-        channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2])
+        channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ)
         read_number(channel)
         sys.exit(read_number(channel))
     from importlib import import_module, invalidate_caches

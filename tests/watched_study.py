@@ -27,7 +27,7 @@ def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
             break
         first = running.pop(0)
         study.report(first)
-        agenda.ended(first.id, len(first.attempts))
+        agenda.end_attempt(first.id, len(first.attempts))
         ended -= 1
     agenda.flush()
     return agenda

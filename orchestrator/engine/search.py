@@ -70,7 +70,7 @@ class LedgerSearcher(Searcher):
             return
         trial, attempt = ended
         try:
-            self._agenda.ended(trial.id, attempt, self._error_of(trial_id) if error else None)
+            self._agenda.end_attempt(trial.id, attempt, self._error_of(trial_id) if error else None)
         except Exception as failure:
             # Raised here, Ray would blame the trial; raised by the next suggest, it ends the run as it should.
             self._failure = failure

@@ -133,7 +133,7 @@ class Agenda:
             return self._start(self._propose(proposal, "confirm", arm)) if has_room(proposal) else None
         return None
 
-    def ended(self, trial: int, attempt: int, error: str | None = None) -> None:
+    def end_attempt(self, trial: int, attempt: int, error: str | None = None) -> None:
         """An attempt is over: tell its result, or, without one, put its proposal first again.
 
         ``error`` is what else is known of an attempt that left no result.

@@ -19,7 +19,7 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.selectors.extensions import add_versions
+from auxtune.selectors.extensions import sum_versions
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import Problem, Selector
@@ -147,7 +147,7 @@ class StudyContext:
 
     def describe_other_versions(self, events: Sequence[Event]) -> str | None:
         """One line about the proposals of other versions of the selector, which never differ; ``None`` without any."""
-        now = add_versions(self.selector)
+        now = sum_versions(self.selector)
         version, others = now, list[int]()
         for event in events:
             if isinstance(event, Opened):

@@ -8,7 +8,7 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, is_same_proposal
-from auxtune.selectors.extensions import Predicts, add_versions, find_reading, list_checkpoints_in_use
+from auxtune.selectors.extensions import Predicts, find_reading, list_checkpoints_in_use, sum_versions
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
 
@@ -65,7 +65,7 @@ class SelectorFold:
     @property
     def version(self) -> int:
         """The version of the selector that is asked now."""
-        return add_versions(self._selector)
+        return sum_versions(self._selector)
 
     @property
     def reading(self) -> int:

@@ -22,7 +22,7 @@ from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.selectors.extensions import add_versions
+from auxtune.selectors.extensions import sum_versions
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 
@@ -118,7 +118,7 @@ def open_ledger(
         drift=drift,
         search_score=search_score_of(study.options),
         splits=prepared.origins,
-        selector_version=add_versions(context.selector),
+        selector_version=sum_versions(context.selector),
     )
     ledger = Ledger(folder / "ledger", opened, reader)
     for event in ledger.events[folded:]:

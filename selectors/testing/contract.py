@@ -23,7 +23,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from auxtune.selectors.beliefs import BELIEFS
-from auxtune.selectors.extensions import add_versions, list_checkpoints_in_use, read_beliefs
+from auxtune.selectors.extensions import list_checkpoints_in_use, read_beliefs, sum_versions
 from auxtune.selectors.protocol import (
     Answer,
     Done,
@@ -77,7 +77,7 @@ class Contract:
         cls = type(self.selector)
         for fact in ("paper", "wants"):
             assert hasattr(cls, fact), f"{cls.__name__} must declare {fact}"
-        assert add_versions(self.selector) >= 1, f"{cls.__name__}.version must be a whole number from 1 on"
+        assert sum_versions(self.selector) >= 1, f"{cls.__name__}.version must be a whole number from 1 on"
         assert dataclasses.is_dataclass(cls), f"{cls.__name__} must be a dataclass"
         assert cls.__dataclass_params__.frozen, f"{cls.__name__} must be frozen"
         try:
