@@ -146,7 +146,7 @@ def number(value: float | None, pattern: str = "g", bar: float | None = None) ->
 def format_small(value: float | None, digits: int) -> Number:
     """An amount with ``digits`` decimals, or more where these would show something as nothing.
 
-    >>> format_small(1.5, 2).text, small(0.0004, 2).text, small(0.0, 2).text
+    >>> format_small(1.5, 2).text, format_small(0.0004, 2).text, format_small(0.0, 2).text
     ('1.50', '0.0004', '0.00')
     """
     return number(value, ".2g" if value and abs(value) < 0.5 * 10**-digits else f".{digits}f")
@@ -155,7 +155,7 @@ def format_small(value: float | None, digits: int) -> Number:
 def format_count(count: int, thing: str) -> str:
     """A count of things.
 
-    >>> format_count(1, "trial"), plural(2, "trial")
+    >>> format_count(1, "trial"), format_count(2, "trial")
     ('1 trial', '2 trials')
     """
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
