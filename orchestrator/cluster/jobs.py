@@ -92,7 +92,7 @@ class Jobs:
         self._client.stop_job(job)
 
     def exit_code(self, job: str) -> int:
-        """Of an ended job; 1 where its process was never started, or was killed."""
+        """The exit code of an ended job; 1 where its process was never started, or was killed."""
         code = self._client.get_job_info(job).driver_exit_code
         return 1 if code is None else code
 

@@ -64,7 +64,7 @@ def read(storage: str, names: list[str]) -> list[str]:
 def remove(storage: str, name: str) -> None:
     """Take the file away again, if it is there."""
     if "://" in storage:
-        with suppress(Exception):  # whatever a store's client raises
+        with suppress(Exception):  # a store's client may raise anything
             _open_store(storage).rm_file(f"{storage}/{name}")
         return
     with suppress(OSError):  # what could not be written cannot be removed
@@ -72,13 +72,13 @@ def remove(storage: str, name: str) -> None:
 
 
 def _find_folder(storage: str) -> Path:
-    """The storage folder or, before the first study, the folder that it will be in. Nothing is made for a question."""
+    """The storage folder or, before the first study, the folder that it will be in. Asking creates no folder."""
     folder = Path(storage)
     return folder if folder.exists() else folder.parent
 
 
 def _put_twice(storage: str, name: str) -> dict[str, Any]:
-    """Create the object twice: the second time the store must refuse, for that is what keeps two drivers apart."""
+    """Create the object twice: the second time the store must refuse, because that keeps two drivers apart."""
     place, content = f"{storage}/{name}", name.encode()
     try:
         store = _open_store(storage)

@@ -21,7 +21,7 @@ from auxtune.selectors.registry import make
 SELECTION = "selection"
 WITHOUT = "without "  # and a task: the arm that leaves it out
 RANDOM, EQUAL = "random_subset", "same_tasks_equal"  # controls made of the selection
-_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")  # controls that none changes
+_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")  # controls that no selection changes
 _DIGITS = 9  # a smaller difference between shares is float noise
 
 Trainings: TypeAlias = tuple[Proposal, ...]  # what an arm trains with one seed, each a model

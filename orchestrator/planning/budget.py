@@ -1,8 +1,8 @@
 """The budget: when to stop proposing so that confirm can still be paid.
 
 A budget covers everything. What confirm will take is held back; in hours and money it is estimated, per optimisation
-step, from the trials that ended so far, and renewed after each. What is in flight is never killed, so hours and money
-can be overrun by it.
+step, from the trials that ended so far, and renewed after each. Running trials are never killed, so they can overrun
+hours and money.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _FORMER_DEFAULT = {"size_proportional": EQUAL}
 def build_confirmation(
     options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]
 ) -> Confirmation:
-    """What a study file asks for."""
+    """The confirmation that a study file asks for."""
     former = {} if "controls" in options.model_fields_set else _FORMER_DEFAULT
     return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out, former=former)
 
@@ -36,8 +36,8 @@ def build_confirmation(
 class Confirmation:
     """The arms of a study's answer. ``execute`` gives a proposal its executed shares.
 
-    ``recorded`` is what confirm had asked for before: an arm that an earlier version trained in full, by the rule it
-    had then, is that arm. ``former`` names the controls of that version that others have replaced since.
+    ``recorded`` are the trainings that confirm has asked for so far: where an earlier version trained an arm in full by
+    the rule it had then, that training is the arm. ``former`` maps controls of that version to their replacements.
     """
 
     problem: Problem
@@ -92,7 +92,7 @@ class Confirmation:
         return self._known[chosen]
 
     def _as_trained(self, selection: Selection) -> Iterator[tuple[str, Sequence[Trainings]]]:
-        """The arms, and of those that another version trained in full what it trained."""
+        """The arms; for one that another version trained in full, the trainings of that version."""
         then = self._arms.former(selection) if self.recorded else {}
         renamed = self.former.items() if self.recorded else ()
         before = {now: name for name, now in renamed if self._has(self._at_any_time(name))}

@@ -40,7 +40,7 @@ class StudyContext:
     """The study's folder, ``<storage>/<study>``."""
     problem: Problem
     accounts: Accounts = field(default_factory=Accounts)
-    """What its ledger adds up to; without a session before the first. Who records events adds them here."""
+    """What its ledger adds up to; without a session before the first. Code that records events adds them here."""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     """What must not change under the study: key of the study file -> digest of its meaning."""
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, by its name and what it has in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``.
+    """A machine, by its name and its resources in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``.
 
     ``kind`` is what its price goes by.
     """

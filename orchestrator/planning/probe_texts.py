@@ -88,7 +88,7 @@ def _read_description(folder: StoredPath) -> dict[str, Any] | None:
     try:
         about: dict[str, Any] = json.loads((_find_batch(folder) / "texts.json").read_text())
         return about if read_texts(folder).digest == folder.name else None
-    except StorageError:  # not to be reached is not absent
+    except StorageError:  # unreachable is not absent
         raise
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

@@ -50,7 +50,7 @@ class Slots:
 def allot(options: ResourceOptions, machines: Machines) -> Slots:
     """Divide ``machines`` among trials. Raises ``ResourceError`` where not even one trial fits, nor ever will."""
     gpus = _resolve_auto_gpus(machines) if options.gpus == "auto" else float(options.gpus)
-    # An embedded Ray knows no kinds of nodes: the same file shall run on a laptop.
+    # An embedded Ray knows no kinds of nodes: the same file must run on a laptop.
     slots = Slots(options.cpus, gpus, 0, custom=options.custom if machines.cluster else {})
     if options.probe_gpus is not None and options.probe_gpus != gpus:
         slots = replace(slots, probes=replace(slots, gpus=float(options.probe_gpus)))
@@ -73,7 +73,7 @@ def resize_slots(slots: Slots, options: ResourceOptions, machines: Machines) -> 
 
 
 def _resolve_auto_gpus(machines: Machines) -> float:
-    """What ``gpus: auto`` is. Raises ``ResourceError`` where it depends on nodes of which nothing is known yet."""
+    """The value of ``gpus: auto``. Raises ``ResourceError`` where it depends on nodes that are not known yet."""
     largest = machines.most("GPU")
     if largest is not None and largest.has.get("GPU", 0.0) >= 1:
         return 1.0

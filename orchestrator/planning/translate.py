@@ -26,8 +26,8 @@ class Translator:
     def execute(self, proposal: Proposal) -> Proposal:
         """The proposal with the shares that will really be trained: its own or the sampling rule's, as a cycle.
 
-        What steers itself inside a run, or weighs losses, keeps what it asked for. Raises ``SelectorError`` where it
-        asks for values of the recipe: trials take all of them from the study file.
+        A proposal that is steered inside a run, or that weighs losses, keeps the shares it asked for. Raises
+        ``SelectorError`` where it asks for values of the recipe: trials take all of them from the study file.
         """
         if proposal.params:
             raise SelectorError(
