@@ -27,11 +27,11 @@ class SelectorFold:
 
     @property
     def state(self) -> Any:
-        """What the selector has come to: for who shows how it got there."""
+        """The selector's present state, for views of how it got there."""
         return self._state
 
     def add(self, event: Event) -> None:
-        """Fold one event; what does not concern the selector changes nothing."""
+        """Fold one event; events that do not concern the selector change nothing."""
         if isinstance(event, Proposed) and event.phase in SELECTORS:
             number = self._numbers[event.id] = len(self._numbers)
             with _blame_selector("was handed back a proposal"):
@@ -81,7 +81,7 @@ class SelectorFold:
 
 @contextmanager
 def _blame_selector(moment: str) -> Iterator[None]:
-    """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
+    """Report whatever a selector raises as a defect of its own; the ledger is not to blame."""
     try:
         yield
     except AuxtuneError:  # of the evidence, say, that it looked at

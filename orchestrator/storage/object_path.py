@@ -2,8 +2,8 @@
 
 It has the methods of ``StoredPath``, each a question to fsspec. What a store cannot do (append, link, rename) is not
 offered, and it is no ``os.PathLike``: to open it as a file of this machine raises ``TypeError``. A folder is there
-while something lies in it. Listings are never cached, for another process may have written. universal_pathlib does the
-same for many more stores and operations; but its ``mkdir`` makes buckets, and a store's own errors come through it
+while something lies in it. Listings are never cached, because another process may have written. universal_pathlib does
+the same for many more stores and operations; but its ``mkdir`` makes buckets, and it passes on a store's own errors
 unexplained.
 
 Credentials and the address of the service come from the environment (``AWS_ENDPOINT_URL``, …), never from the path.
@@ -115,7 +115,7 @@ class ObjectPath:
 
     def is_dir(self) -> bool:
         """Whether anything lies in a folder of this name."""
-        # Not the stores' own ``isdir``: to gcsfs what cannot be reached is no folder.
+        # Not the stores' own ``isdir``: gcsfs answers no where the store cannot be reached.
         try:
             return any(True for _ in self.iterdir())
         except FileNotFoundError:
@@ -170,7 +170,7 @@ class ObjectPath:
             return file.read()
 
     def write_bytes(self, data: bytes, /) -> int:
-        """Put ``data`` in the place of what is there: whole or not at all."""
+        """Put ``data`` in the place of the object, if there is one: whole or not at all."""
         self.put(lambda files: files.pipe_file(self.key, bytes(data)))
         return len(data)
 
@@ -192,7 +192,7 @@ class ObjectPath:
     def _open_store(self) -> Any:
         import fsspec
 
-        logging.getLogger("gcsfs").addHandler(_SILENT)  # what it would print of an error is said by the error
+        logging.getLogger("gcsfs").addHandler(_SILENT)  # the error itself says what gcsfs would print
         return fsspec.filesystem(self.protocol, use_listings_cache=False)
 
     def _find_kind(self) -> str | None:

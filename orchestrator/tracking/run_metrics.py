@@ -68,7 +68,7 @@ def sum_cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
 
 
 def list_answer_metrics(answer: Answer) -> dict[str, float]:
-    """What an answer came to; unknown is left out.
+    """The numbers of an answer; unknown ones are left out.
 
     ``test/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
     is the same training 0 without bounds.

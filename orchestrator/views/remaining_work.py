@@ -41,7 +41,7 @@ def describe_remaining_work(
 def _describe_lasting(
     about: str, held: Sequence[Proposal], search: Sequence[Proposal], accounts: Accounts, translator: Translator
 ) -> str:
-    """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
+    """How long, if any trial shows the pace; half of each running trial is taken to be left."""
     told = [trial for trial in accounts.trials.values() if trial.shows_throughput and translator.steps(trial.proposal)]
     at_once = measure_concurrency(accounts)
     if not told or at_once is None:

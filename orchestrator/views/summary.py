@@ -105,7 +105,7 @@ def _build_lift_table(answer: Answer) -> Table:
 
 
 def _describe_rows_kept(answer: Answer) -> list[str]:
-    """Of how many training rows each task was chosen that is not trained on all."""
+    """A sentence for each task that is trained on only some of its rows."""
     kept = answer.instances or {}
     return [f"Of {task} only {each.kept} of {each.rows} training rows." for task, each in kept.items()]
 

@@ -1,4 +1,4 @@
-"""One trial in full: what was asked for, what became of it, and what its last attempt has to say."""
+"""One trial in full: its proposal, its outcome, and the log of its last attempt."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
 
 
 def _read_message(home: StoredPath) -> tuple[str | None, str | None]:
-    """Message and traceback of the attempt's result; of one that cannot be read, that."""
+    """Message and traceback of the attempt's result; for an unreadable one, why it cannot be read."""
     try:
         result = read_result(home)
     except DamagedResultError as error:
