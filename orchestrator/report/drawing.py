@@ -79,7 +79,7 @@ def choose_step(value: float, largest: float) -> int:
 def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]) -> Markup:
     """The SVG of what ``draw`` puts on a figure of ``height`` inches.
 
-    ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` describes it to screen readers.
+    ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` is for screen readers.
     """
     import matplotlib  # slow to import, and only wanted where something is drawn
     from matplotlib.figure import Figure
