@@ -17,7 +17,7 @@ from auxtune.orchestrator.cluster.node_rules import check_nodes, check_start
 
 
 def check_file(path: Path) -> list[Finding]:
-    """What is wrong with the cluster file at ``path``, errors first.
+    """The findings of the cluster file at ``path``, errors first.
 
     Where Ray refuses the file, only Ray's findings. Raises ``AuxtuneError`` for a file that cannot be read.
     """

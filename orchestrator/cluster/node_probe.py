@@ -1,4 +1,4 @@
-"""What a node of a cluster says of itself. Runs on the node, where auxtune may be missing: it is sent there by value.
+"""Asks a node of a cluster about itself. Runs on the node, where auxtune may be missing: it is sent there by value.
 
 So this file imports nothing but Python's own modules at its top, and its functions return plain values.
 """

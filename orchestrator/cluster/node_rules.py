@@ -1,4 +1,4 @@
-"""What the types of nodes must offer: a place to train that is not the head, declared GPUs, a way out of spot.
+"""Checks that the types of nodes offer a place to train that is not the head, declared GPUs and a way out of spot.
 
 Which type the autoscaler would start is asked of Ray's own scheduler, that of the autoscaler behind ``ray up``.
 """

@@ -78,7 +78,7 @@ def list_machines() -> Machines:
 
 
 def list_machines_at(address: str) -> Machines:
-    """What the cluster at ``address`` has and could start, at this moment. Raises ``ClusterError``."""
+    """The machines that the cluster at ``address`` now has and could start. Raises ``ClusterError``."""
     with connect_ray(address):
         return list_machines()
 

@@ -71,13 +71,13 @@ class NewReading:
         Where the limit is too low for what is owed, the command raises it.
         """
         if not self.is_another:
-            return "Read anew, the same trials choose the same tasks; what the selector holds true is of that reading."
+            return "Read again, the same trials choose the same tasks; what the selector holds true is of that reading."
         needed = trained + len(self.owed)
         more = f" --set budget.trials={needed}" if limit is not None and needed > limit else ""
         owed = "1 more trial" if len(self.owed) == 1 else f"{len(self.owed)} more trials"
         takes = f"in {owed}" if self.owed else "without another trial"
         return (
-            f"Read anew, the same trials choose {_describe_selection(self.now)}. The recorded answer is "
+            f"Read again, the same trials choose {_describe_selection(self.now)}. The recorded answer is "
             f"{_describe_selection(self.recorded)}: lift, test scores and contributions are of that, what the selector "
             "holds true is of the new reading. "
             f"`auxtune resume {quote_path(folder)}{more}` confirms the new choice {takes}, its budget allowing."

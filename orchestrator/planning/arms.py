@@ -94,7 +94,7 @@ class Arms(ABC):
         return self.executed(Selection("mixture", names, dict.fromkeys(names, 1 / len(names))))
 
     def executed(self, mixture: Selection) -> Proposal:
-        """What is trained of a mixture, its tasks in the study's order: a schedule may go by it."""
+        """A mixture's executed training, its tasks in the study's order: a schedule may go by it."""
         tasks, weights = self.in_order(mixture.tasks), mixture.weights
         if weights is not None:
             weights = {task: weights[task] for task in tasks if task in weights}
@@ -273,7 +273,7 @@ def limit_models(models: int | None, tasks: int) -> int:
 
 
 def _leave_out(task: str, chosen: Proposal) -> Selection:
-    """What is trained of the selection, less one auxiliary, the others in the same proportion."""
+    """The selection's training less one auxiliary, the others in the same proportion."""
     left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())
     # Factors of losses may all be 0 without the one that is left out; shares of steps cannot, the primary has some.

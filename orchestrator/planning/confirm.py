@@ -61,7 +61,7 @@ class Confirmation:
         return self._arms.serves
 
     def left(self, accounts: Accounts) -> list[Proposal]:
-        """What must still be held back for confirm while the selection is not known; what is known comes first."""
+        """The trainings to hold back for confirm while the selection is not known; the known ones come first."""
         arms = sorted(self.expected(accounts).items(), key=lambda arm: self.depends(arm[0]))
         return [
             proposal
@@ -103,7 +103,7 @@ class Confirmation:
                 yield name, then[name] if name in then and not self._has(arm) and self._has(then[name]) else arm
 
     def _at_any_time(self, control: str) -> Sequence[Trainings]:
-        """What a control trains that no selection changes, also where it is not asked for."""
+        """The trainings of a control that no selection changes, also where it is not asked for."""
         return replace(self._arms, controls=(control,)).fixed[control]
 
     def _has(self, arm: Sequence[Trainings]) -> bool:
@@ -112,7 +112,7 @@ class Confirmation:
         return all(is_among(one, self.recorded) for one in wanted)
 
     def missing(self, selection: Selection, accounts: Accounts) -> Iterator[tuple[str, Proposal]]:
-        """What is still to be trained, each with the first arm that it belongs to.
+        """The trainings still to be done, each with the first arm that it belongs to.
 
         All arms of the first seed come first, so that a partial answer is balanced.
         """

@@ -106,7 +106,7 @@ class StudyContext:
 
     @cached_property
     def confirmation(self) -> Confirmation:
-        """What confirm compares; it knows what confirm had asked for up to the first use of it."""
+        """The arms that confirm compares; they know what confirm had asked for when this is first used."""
         confirmation = build_confirmation(self.options.confirm, self.problem, self.translator.execute)
         return confirmation.recalling(self.accounts)
 
@@ -117,7 +117,7 @@ class StudyContext:
 
     @cached_property
     def evidence(self) -> StoredEvidence:
-        """What the trials of the storage measured."""
+        """The evidence that the trials of the storage measured."""
         return StoredEvidence(EvidenceStore(self.folder.parent))
 
     @property

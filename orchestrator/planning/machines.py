@@ -83,7 +83,7 @@ class Machines:
 
 
 def describe_this_machine() -> Machines:
-    """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
+    """The resources that an embedded Ray may hand out here: of CPUs, those that affinity and cgroup leave us."""
     import joblib
     import torch
 

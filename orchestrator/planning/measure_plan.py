@@ -76,7 +76,7 @@ class MeasurePlanner:
         return MeasurePlan(run, keys, texts, self.maker)
 
     def find_known(self, proposal: Proposal) -> KnownOutcome | None:
-        """What ``proposal`` would come to, where all that it measures is in the cache; else ``None``."""
+        """The outcome of ``proposal`` where all that it measures is in the cache; else ``None``."""
         plan = self.plan(proposal)
         if plan is None:
             return None

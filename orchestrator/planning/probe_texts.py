@@ -84,7 +84,7 @@ def _find_batch(home: StoredPath) -> StoredPath:
 
 
 def _read_description(folder: StoredPath) -> dict[str, Any] | None:
-    """What a batch was made of; ``None`` where it cannot be read, or its texts are not those it is named by."""
+    """The description of a batch; ``None`` where it cannot be read, or its texts are not those it is named by."""
     try:
         about: dict[str, Any] = json.loads((_find_batch(folder) / "texts.json").read_text())
         return about if read_texts(folder).digest == folder.name else None

@@ -13,7 +13,7 @@ from auxtune.selectors.protocol import Proposal
 
 @dataclass(frozen=True)
 class Slots:
-    """What one trial gets, and the most trials at a time.
+    """The resources of one trial, and the most trials at a time.
 
     ``concurrent`` fit on the nodes that are there, ``after_scaling`` more on those that a cluster would start for them.
     ``probes`` is what a trial that measures gets, where that is other than what the rest get.
@@ -28,7 +28,7 @@ class Slots:
 
     @property
     def wanted(self) -> dict[str, float]:
-        """What one trial gets, in Ray's words."""
+        """The resources of one trial, in Ray's words."""
         wanted = {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
         return {name: amount for name, amount in wanted.items() if amount}
 

@@ -1,4 +1,4 @@
-"""What the ledger's events add up to: trials, attempts, where each stands and what it took.
+"""Adds up the ledger's events: trials, attempts, where each stands and what it took.
 
 A fold like any other, and the one place that knows which attempt counts. Status, budget, tracking and the answer's
 price read it.
@@ -96,7 +96,7 @@ class Trial:
 
     @property
     def score(self) -> float | None:
-        """What the search was told of it, higher is better, once it was told."""
+        """The score that the search was told, higher is better, once it was told."""
         return self.told.outcome.score if self.told else None
 
     @property
@@ -202,7 +202,7 @@ class Accounts:
 
     @property
     def search_score(self) -> SearchScore:
-        """What the scores are: of the main metric, or of the loss."""
+        """The kind of the scores: of the main metric, or of the loss."""
         return self.sessions[-1].opened.search_score if self.sessions else "metric"
 
     @property

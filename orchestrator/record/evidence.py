@@ -36,7 +36,7 @@ WEIGHTS = "weights"  # what an entry without arrays is of
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a piece of evidence besides its arrays.
+    """The description of a piece of evidence, without its arrays.
 
     ``probe`` is what measured it, or ``weights`` for the run that it was measured on, whose key is ``run``. ``score``
     and ``metrics`` are that run's, on the validation split. ``cost`` is that of measuring or, for a run and for a probe

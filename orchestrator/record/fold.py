@@ -51,12 +51,12 @@ class SelectorFold:
         return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
-        """What the selector wants next, given what was folded."""
+        """The selector's next wish, given the events folded so far."""
         with _blame_selector("was asked for a proposal"):
             return self._selector.propose(self._state, self._evidence)
 
     def predict(self, asked: Sequence[Proposal]) -> list[Mapping[str, float]] | None:
-        """What the selector expects of proposals that were never run; ``None`` where it expects nothing of any."""
+        """The selector's predictions for proposals that were never run; ``None`` where it makes none."""
         if not isinstance(self._selector, Predicts):
             return None
         with _blame_selector("was asked for predictions"):
@@ -74,7 +74,7 @@ class SelectorFold:
             return find_reading(self._selector, self._state)
 
     def select(self) -> Selection:
-        """The selector's answer, given what was folded."""
+        """The selector's answer, given the events folded so far."""
         with _blame_selector("was asked for its answer"):
             return self._selector.select(self._state, self._evidence)
 

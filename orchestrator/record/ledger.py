@@ -217,7 +217,7 @@ def _build_segment(last: _Head, session: str, events: list[Event]) -> _Segment:
 
 
 def _represent_segment(segment: _Segment) -> dict[str, Any]:
-    """What the file of a segment holds, except for its own digest."""
+    """The content of a segment's file, except for its own digest."""
     return {
         "format": FORMAT,
         "number": segment.number,

@@ -52,7 +52,7 @@ class Forecast:
         return self.work(self.context.translator.execute(Proposal(self.context.problem.names)))
 
     def work(self, proposal: Proposal, arm: ComparisonArm | None = None) -> Work:
-        """What a trial of ``proposal`` does: a search trial, or one of an arm of confirm."""
+        """The work of a trial of ``proposal``: a search trial, or one of an arm of confirm."""
         rounds = proposal.inner.rounds if proposal.inner is not None else None
         translator, primary = self.context.translator, self.context.options.primary
         recipe = translator.recipe(proposal, "confirm" if arm else "search")

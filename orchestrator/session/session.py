@@ -41,7 +41,7 @@ PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished study leaves."""
+    """The result of a finished study."""
 
     folder: StoredPath
     answer: Answer

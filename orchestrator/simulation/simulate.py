@@ -78,7 +78,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Question:
-    """What one search is for: a target or all tasks, and what may be served and spent."""
+    """The question of one search: a target or all tasks, and the limits on serving and spending."""
 
     target: str | None
     models: int | None

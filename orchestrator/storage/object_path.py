@@ -61,7 +61,7 @@ class ObjectPath:
         return self.joinpath(part)
 
     def joinpath(self, *parts: str) -> ObjectPath:
-        """What lies in it under these names."""
+        """The path of these names in it."""
         return self._at(self._location.joinpath(*parts))
 
     @property
@@ -99,7 +99,7 @@ class ObjectPath:
     # The store's answers
 
     def ask(self, question: Callable[[Any], Answer]) -> Answer:
-        """What the fsspec file system says. Raises ``StorageError``, ``FileNotFoundError`` and ``FileExistsError``."""
+        """The fsspec file system's answer. Raises ``StorageError``, ``FileNotFoundError`` and ``FileExistsError``."""
         return ask_patiently(lambda: question(self._open_store()), str(self))
 
     def put(self, order: Callable[[Any], object]) -> None:
@@ -134,13 +134,13 @@ class ObjectPath:
         return _make_stat(stat.S_IFREG, about["size"], _read_time(about))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """What lies in it. Raises ``FileNotFoundError`` where nothing does."""
+        """Everything in the folder. Raises ``FileNotFoundError`` where it is empty."""
         names = self.ask(lambda files: files.ls(self.key, detail=False))
         inside = (str(name).rstrip("/") for name in names)
         yield from (self / name.rpartition("/")[2] for name in inside if name != self.key)
 
     def glob(self, pattern: str, /) -> Iterator[ObjectPath]:
-        """What lies in it and has a name of this ``pattern``; of one level only."""
+        """Everything in the folder with a name of this ``pattern``; of one level only."""
         if "/" in pattern or "**" in pattern:
             raise ValueError(f"expected a pattern of names, found {pattern!r}")
         if self.is_dir():

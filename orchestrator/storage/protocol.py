@@ -1,4 +1,4 @@
-"""What the product needs of a place where studies are kept: paths that are read and written, and a store of them.
+"""The interface of a place where studies are kept: paths that are read and written, and a store of them.
 
 A folder of this machine is one kind of store (``local_store``), an object store the other (``object_store``). They
 differ in how a file comes into being, so that is asked of the ``Store``; everything else is a method of the path.
@@ -36,7 +36,7 @@ class StoredPath(Protocol):
         """The folder that it is in."""
 
     def __truediv__(self, part: str, /) -> Self:
-        """What lies in it under this name."""
+        """The path of this name in it."""
 
     def __hash__(self) -> int:
         """Equal paths are one key."""
@@ -45,7 +45,7 @@ class StoredPath(Protocol):
         """Whether it comes first in a sorted list."""
 
     def joinpath(self, *parts: str) -> Self:
-        """What lies in it under these names, one within the other."""
+        """The path of these names in it, one within the other."""
 
     def resolve(self) -> Self:
         """The path without links and relative parts."""

@@ -56,7 +56,7 @@ class Header(BaseModel):
 
     @property
     def sign(self) -> float:
-        """What a value is multiplied by so that higher is better."""
+        """The factor of a value that makes higher better."""
         return 1.0 if self.mode == "max" else -1.0
 
 

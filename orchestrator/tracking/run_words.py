@@ -32,7 +32,7 @@ def name_trial(trial: Trial, primary: str | None) -> str:
 
 
 def describe_trial(trial: Trial) -> str:
-    """What is trained, with its shares where they are known beforehand."""
+    """A sentence on what is trained, with its shares where they are known beforehand."""
     proposal = trial.proposal
     if not proposal.trains:
         return f"Measures the encoder as it came, on {', '.join(proposal.tasks)}."

@@ -49,7 +49,7 @@ def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str
 
 
 def group_tables(answer: Answer) -> Iterator[Table]:
-    """Of an answer in groups who serves which task, the mean lift over each control, and each task's own."""
+    """For an answer in groups: who serves which task, the mean lift over each control, and each task's own."""
     models = [(" + ".join(g.tasks), ", ".join(g.serves) or "nothing: others do better") for g in answer.groups or ()]
     yield Table("Models", ("trained together", "serves"), tuple(models))
     lifts = [
