@@ -38,7 +38,7 @@ from auxtune.trials.metrics import Predictions, find_direction
 from auxtune.trials.result import Cost
 
 FORMAT = 1
-COST_TOLERANCE = 0.1  # share by which the dearer of two may be dearer
+COST_TOLERANCE = 0.1  # share by which a winner may cost more than another study
 NOT_THE_QUESTION = ("study", "selector", "search_score", "seed", "auxtune", "earlier")  # keys of a fingerprint
 UNITS = {"usd": "USD", "gpu_hours": "GPU hours", "cpu_hours": "CPU hours"}
 

@@ -67,7 +67,7 @@ def remove(storage: str, name: str) -> None:
         with suppress(Exception):  # a store's client may raise anything
             _open_store(storage).rm_file(f"{storage}/{name}")
         return
-    with suppress(OSError):  # what could not be written cannot be removed
+    with suppress(OSError):  # a file that could not be written cannot be removed
         (_find_folder(storage) / name).unlink(missing_ok=True)
 
 

@@ -125,7 +125,7 @@ def _is_head_trained_on(file: ClusterFile) -> bool:
         start = find_ray_start(file, HEAD)
         return start is not None and not _NO_CPUS.search(start[1])
     declared = file.data["available_node_types"][file.data["head_node_type"]]["resources"]
-    return bool(declared.get("CPU", 1))  # what is not declared is counted on the machine
+    return bool(declared.get("CPU", 1))  # undeclared resources are counted on the machine
 
 
 def _check_places(file: ClusterFile, workers: bool) -> Iterator[Finding]:

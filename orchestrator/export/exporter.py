@@ -123,7 +123,7 @@ class ModelExporter:
         return run
 
     def _cost(self, run: TrainingRun) -> Cost:
-        """With the cost of earlier attempts, as far as their checkpoints kept it."""
+        """The cost of the run, with that of earlier attempts as far as their checkpoints kept it."""
         wall = run.seconds
         return replace(
             run.cost(), wall_seconds=wall, gpu_seconds=wall * self.slots.gpus, cpu_seconds=wall * self.slots.cpus

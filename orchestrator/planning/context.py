@@ -86,7 +86,7 @@ class StudyContext:
 
     @property
     def options(self) -> StudyOptions:
-        """The study file's."""
+        """The options of the study file."""
         return self.study.options
 
     @cached_property

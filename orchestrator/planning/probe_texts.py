@@ -37,7 +37,7 @@ class ProbeTexts:
         """The batch's folder, named by its digest; made if there is none."""
         root = self.storage / FOLDER
         known = []
-        for folder in root.glob("[!.]*"):  # what is hidden is a draft, or was damaged
+        for folder in root.glob("[!.]*"):  # hidden folders are drafts, or were damaged
             about = _read_description(folder)
             if about is not None and about["encoder"] == self.encoder and self._has(about["tasks"]):
                 known.append((about["made"], folder.name, folder))
@@ -79,7 +79,7 @@ def read_texts(home: StoredPath) -> EncodedTask:
 
 
 def _find_batch(home: StoredPath) -> StoredPath:
-    """The folder that was published at ``home``; ``home`` itself, to be read in vain, where none was."""
+    """The folder that was published at ``home``; ``home`` itself, which cannot be read, where none was."""
     return store_of(home).find_published(home) or home
 
 

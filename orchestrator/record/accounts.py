@@ -63,7 +63,7 @@ class Trial:
     stopped: Judged | None = None  # the decision of early stopping that ended it
     told: Told | None = None
     run_id: str | None = None
-    tried_again: bool = False  # it failed, and another one stands for it
+    tried_again: bool = False  # it failed and no longer counts, because another one tries the same
 
     @property
     def status(self) -> TrialStatus:

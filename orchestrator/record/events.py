@@ -36,7 +36,7 @@ class Opened:
     fingerprint: Mapping[str, str]
     versions: Mapping[str, str]
     drift: tuple[str, ...] = ()  # fingerprint keys that differed and were allowed
-    search_score: SearchScore = "metric"  # of what kind the scores are
+    search_score: SearchScore = "metric"  # the kind of the scores
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> held-out split -> its origin
     selector_version: int = 1  # of this session's selector: another version's proposals are not asked again
     event: Literal["opened"] = "opened"

@@ -31,7 +31,7 @@ from auxtune.trials.result import Cost
 
 FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study again under another name"
-WEIGHTS = "weights"  # what an entry without arrays is of
+WEIGHTS = "weights"  # the ``probe`` of an entry without arrays
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def read_steps_done(folder: StoredPath) -> int | None:
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            *_, last, _ = (b"\n" + file.read()).split(b"\n")  # what follows the last newline is not whole yet
+            *_, last, _ = (b"\n" + file.read()).split(b"\n")  # text after the last newline is not whole yet
             return int(json.loads(last)["step"])
     except (OSError, ValueError, KeyError):  # not begun, or a line longer than the tail
         return None

@@ -165,7 +165,7 @@ def _open_recording(recorded: Recorded, question: Question) -> Recording:
 
 
 def _count_runs(recording: Recording) -> int:
-    """Trainings that were recorded: where a search ends that does not end by itself."""
+    """The number of recorded trainings, after which a search ends that does not end by itself."""
     if isinstance(recording, RecordedGroups):
         return len(recording.table.networks) + len(recording.header_tasks)
     if isinstance(recording, RecordedTransfers):

@@ -87,7 +87,7 @@ class Server:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived it
+            os.killpg(self._process.pid, signal.SIGKILL)  # processes that outlived it
         self._process.wait()
 
     def _fallen(self, how: str) -> AuxtuneError:

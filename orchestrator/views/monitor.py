@@ -31,7 +31,7 @@ from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.orchestrator.views.remaining_work import describe_remaining_work
 
 _REST = 20  # the pause before repeating work, in multiples of the time that it took
-_PATIENCE = 30.0  # seconds in which a server that answers has taken a run
+_PATIENCE = 30.0  # seconds within which a reachable server has taken a run
 
 
 class RateLimiter:
