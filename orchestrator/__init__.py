@@ -27,7 +27,7 @@ _QUIET = {
 
 
 def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set what is not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
+    """Set the variables that are not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
 
     ``DO_NOT_TRACK`` is set as well, for other libraries that a study loads; but not where MLflow's own variable allows
     it to report, because MLflow would heed this one first. It knows only ``true``.

@@ -67,7 +67,7 @@ class Contribution:
 
 
 def _complete_lift(lift: Any) -> Any:
-    """Add to a lift as JSON the keys that an earlier version did not write; it wrote an empty interval at 0."""
+    """Add to a lift as JSON the keys that an earlier version did not write; it wrote an interval of no width."""
     if not isinstance(lift, Mapping):
         return lift
     tasks = {task: _complete_lift(own) for task, own in (lift.get("tasks") or {}).items()}

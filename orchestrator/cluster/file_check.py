@@ -25,7 +25,7 @@ def check_file(path: Path) -> list[Finding]:
     findings = list(file.findings)
     if not findings:
         if not file.is_written(("cluster_name",)):
-            why = "It is then `default`, and so is everybody else's: Ray takes one cluster for the other."
+            why = "It is then `default`, as is everyone else's: Ray takes one cluster for the other."
             findings.append(Finding("name", str(path), "cluster_name is missing", why, "name the cluster"))
         for rules in (check_start, check_software, check_nodes, check_placeholders):
             findings += rules(file)

@@ -39,7 +39,7 @@ def _check_wildcard(file: ClusterFile) -> Iterator[Finding]:
                 "wildcard",
                 file.place(path, found[0]),
                 f"{found[0]}, the wildcard address{origin}",
-                "Ray's dashboard runs the jobs of whoever reaches it, and MLflow shows and deletes runs.",
+                "Ray's dashboard runs the jobs of anyone who reaches it, and MLflow shows and deletes runs.",
                 "listen on 127.0.0.1 and tunnel with `ray dashboard`; let in named addresses only",
             )
 

@@ -46,7 +46,7 @@ class AttemptUploader:
         except StorageError as error:
             if error.lasting or has_given_up(str(self._home).partition(":")[0]):
                 raise
-            logging.getLogger(__name__).warning("%s; what was to be stored is tried again", error)
+            logging.getLogger(__name__).warning("%s; the upload is tried again later", error)
             self._again = time.monotonic() + PAUSE
 
     def publish_all(self) -> None:

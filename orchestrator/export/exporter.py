@@ -106,7 +106,7 @@ class ModelExporter:
         try:
             tasks = apply_variant(self.tasks, spec.proposal, self.context.folder, self.context.evidence)
         except ValueError as error:  # under --allow-drift: fewer rows than there were
-            raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
+            raise AuxtuneError(f"the rows that the selection keeps are no longer there: {error}") from error
 
         def new() -> TrainingRun:
             return TrainingRun(recipe, tasks, self.base, home, cpus=self.slots.cpus, gpus=self.slots.gpus)

@@ -41,7 +41,7 @@ def find_failed_part(accounts: Accounts, confirmation: Confirmation) -> FailedPa
 
 
 def list_failed_trials(accounts: Accounts, part: FailedPart) -> tuple[int, ...]:
-    """The ids of the trials that failed with a part and still count; what was confirmed of no search goes with it."""
+    """The ids of the trials that failed with a part and still count; with a failed search, confirm's among them."""
     trials = accounts.in_phase("confirm") if part == "confirm" else accounts.trials.values()
     return tuple(trial.id for trial in trials if trial.status == "failed" and not trial.tried_again)
 

@@ -195,7 +195,7 @@ class GroupArms(Arms):
             yield name, self.fixed.get(name) or self._made_of(name, groups)
 
     def names(self) -> Iterator[str]:
-        """The same for every selection, less those that train what it trains whatever it is."""
+        """The same for every selection, without arms that always train what the selection trains."""
         equal = is_same_training(self.everything, self.alike)
         yield from (SELECTION, *(name for name in self.controls if not (equal and name == EQUAL)))
 

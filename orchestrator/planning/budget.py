@@ -131,7 +131,7 @@ class Budget:
         return self._passed(accounts, [*begun, self._next_steps(accounts)], confirm, len(confirm) + 1, now)
 
     def forbids(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
-        """The key of the limit that forbids what is still to be trained for ``confirm``, or ``None``."""
+        """The key of the limit that forbids the remaining trainings of ``confirm``, or ``None``."""
         begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
         return self._passed(accounts, begun, confirm, len(confirm), now)
 

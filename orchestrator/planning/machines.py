@@ -62,7 +62,7 @@ class Machines:
         return max(sum(each[: self.room]), int(self.unknown))
 
     def most(self, resource: str) -> Node | None:
-        """The largest node, of those there and those that could come, by what it has of ``resource``."""
+        """The largest node, of those there and those that could come, by its amount of ``resource``."""
         nodes = [*self.nodes, *(node for _, node in self._kinds())]
         return max(nodes, key=lambda node: (node.has.get(resource, 0.0), node.has.get("CPU", 0.0)), default=None)
 

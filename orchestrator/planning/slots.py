@@ -34,7 +34,7 @@ class Slots:
 
     @property
     def at_least_one(self) -> Slots:
-        """For estimates: also while nothing is there yet, some time one trial at a time will run."""
+        """For estimates: while no node is up, one trial at a time is assumed."""
         return replace(self, concurrent=max(1, self.concurrent))
 
     def of(self, proposal: Proposal) -> Slots:
@@ -42,7 +42,7 @@ class Slots:
         return self.probes if self.probes is not None and proposal.measure else self
 
     def share(self, proposal: Proposal) -> float:
-        """The part of everything, also of what would be started, that a trial of ``proposal`` takes."""
+        """The part of all resources, startable ones included, that a trial of ``proposal`` takes."""
         slots = self.of(proposal)
         return 1 / max(1, slots.concurrent + slots.after_scaling)
 
@@ -86,7 +86,7 @@ def _resolve_auto_gpus(machines: Machines) -> float:
 
 
 def _explain_refusal(wanted: Mapping[str, float], machines: Machines) -> str:
-    """Why no trial fits: what it wants most of that is not there, and where there is the most of that."""
+    """Why no trial fits: the resource that is lacking, and the node that has the most of it."""
     keys = {"CPU": "cpus", "GPU": "gpus"}
     for name, amount in wanted.items():
         largest = machines.most(name)

@@ -184,7 +184,7 @@ class Ledger:
     def _not_written(self, error: OSError) -> LedgerError:
         return LedgerError(
             f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
-            "the disk, then go on with `auxtune resume`. What was recorded before is safe."
+            "the disk, then continue with `auxtune resume`. Everything recorded before is safe."
         )
 
 

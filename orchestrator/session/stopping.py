@@ -94,7 +94,7 @@ def ask_to_stop(folder: StoredPath) -> DriverLease | None:
     if driver.session.startswith(CLEANING):
         raise AuxtuneError(
             f"{folder}: no trial is running, but process {driver.pid} on {driver.host} cleans this study, or waits for "
-            "an answer whether it shall"
+            "an answer whether it may"
         )
     if not driver.here:
         raise AuxtuneError(

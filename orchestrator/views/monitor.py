@@ -1,4 +1,4 @@
-"""A study that is being watched: its ledger's events folded as they come, and what there is to see of it at a moment.
+"""A study that is being watched: its ledger's events folded as they come, and a snapshot of it at any moment.
 
 The same whether this process runs the study or another does. A selector may take long to state its belief; then it is
 asked less often, so that watching never takes more than a small part of a processor from the trials.

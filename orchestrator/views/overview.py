@@ -84,7 +84,7 @@ def _price(accounts: Accounts) -> tuple[Price, str | None]:
 
 
 def list_overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
-    """A table of the studies, and below it what is wrong with some."""
+    """A table of the studies, and below it the errors of some."""
     yield Table("", _COLUMNS, tuple(map(_list_cells, rows)), rules="none")
     yield from (Paragraph(f"{row['study']}: {row['error']}") for row in rows if row["error"])
 

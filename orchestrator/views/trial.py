@@ -24,7 +24,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
     """
     if (trial := accounts.trials.get(number)) is None:
         last = len(accounts.trials) - 1
-        known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, for nothing was proposed yet"
+        known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, because nothing was proposed yet"
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
     home = locate_attempt(folder, number, (told.attempt if told else 0) or len(trial.attempts))
