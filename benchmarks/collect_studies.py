@@ -3,7 +3,7 @@
     python benchmarks/collect_studies.py STUDY_DIR … --question "…" --out benchmarks/results/studies_NAME.json
 
 Reads ledgers and ``selection.json`` and trains nothing. Of each study: its selector and seed, what it chose, its score
-and its lift over each control on the test split, and the CPU and GPU hours of probe and search, paid and taken from
+and its lift over each control on the test split, and the CPU and GPU hours of measure and search, paid and taken from
 the evidence cache. ``begun`` is the day of its first session.
 """
 

@@ -3,7 +3,7 @@
 Importing it tells Ray and MLflow to send no usage reports to their makers, unless the environment wants them to. That
 must come before either is imported: in the command line, in Python, in a submitted job. Processes started from here
 inherit the setting, MLflow's server and Ray's workers among them. Hugging Face's libraries are told by
-``auxtune.trials``, for they are used without the orchestrator, too.
+``auxtune.trials``, because they are also used without the orchestrator.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _QUIET = {
 
 
 def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set what is not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
+    """Set the variables that are not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
 
-    ``DO_NOT_TRACK`` is set as well, for what else a study loads; but not where MLflow was allowed to report by its own
-    variable, for MLflow would heed this one first. It knows only ``true``.
+    ``DO_NOT_TRACK`` is set as well, for other libraries that a study loads; but not where MLflow's own variable allows
+    it to report, because MLflow would heed this one first. It knows only ``true``.
     """
     if is_reporting_wanted(environment):
         return
@@ -40,7 +40,7 @@ def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -
         environment.setdefault("DO_NOT_TRACK", "true")
 
 
-turn_off_usage_reports()  # before the first import of what would report
+turn_off_usage_reports()  # before the first import of a library that would report
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The command ``auxtune``: a table of subcommands, each in a file of its own that is imported when it is asked for.
 
-What a message can explain is printed as plain lines to stderr and ends with its exit code (``errors``); a traceback
-is a defect.
+Errors that a message can explain are printed to stderr as plain lines and end the command with their exit code
+(``errors``); a traceback is a defect.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Commands(click.Group):
     """Finds each command as ``command`` in its module of ``auxtune.orchestrator.commands``."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        """Runs the command line, on an output of whatever encoding."""
+        """Run the command line, on an output of any encoding."""
         write_any_sign(sys.argv[1:] if not arguments or arguments[0] is None else arguments[0])
         return super().main(*arguments, **settings)
 
@@ -58,14 +58,14 @@ class _Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command, or ``None`` for a name that is none."""
+        """The command, or ``None`` for an unknown name."""
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"auxtune.orchestrator.commands.{COMMANDS[name][0]}").command
         return command
 
     def invoke(self, context: click.Context) -> Any:
-        """Runs the command. Errors that have an explanation end it with their exit code."""
+        """Run the command. Errors that have an explanation end it with their exit code."""
         try:
             return super().invoke(context)
         except AuxtuneError as error:

@@ -1,4 +1,4 @@
-"""What can go wrong for a reason that a user can mend, and the exit code each one ends the command line with.
+"""Errors whose cause a user can mend, and the exit code that each one ends the command line with.
 
 AuxtuneError            2   printed as plain lines, never as a traceback
 ├── StudyFileError      2   the study file or an override: every mistake at once, each with its line

@@ -64,7 +64,7 @@ def write_any_sign(arguments: Sequence[str]) -> None:
 def _type_sign(sign: str) -> str:
     if sign in _TYPED:
         return _TYPED[sign]
-    if "\u2500" <= sign <= "\u257f":  # what boxes are drawn with
+    if "\u2500" <= sign <= "\u257f":  # box drawing
         return "-" if sign in _HORIZONTAL else "|" if sign in _VERTICAL else "+"
     if "\u2580" <= sign <= "\u259f":  # blocks
         return "#"

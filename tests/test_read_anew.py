@@ -152,7 +152,7 @@ def test_resume_confirms_the_new_choice_and_trains_only_what_is_missing(form: st
     assert {trial.phase for trial in new} == {"confirm"} and len(new) == len(material.new_reading.owed)
     answer = answer_of(folder)
     assert list(answer["weights"]) == list(now.tasks) and answer["belief"] == now.belief
-    assert after.new_reading is None and "Read anew" not in told(folder)["answer"]["said"]
+    assert after.new_reading is None and "Read again" not in told(folder)["answer"]["said"]
     assert again(folder).session().finished
 
 
@@ -206,7 +206,7 @@ def test_interrupted_in_confirm_it_goes_on_with_the_new_choice(tmp_path: Path) -
     _, now = readings(folder)
     page = told(folder)
     assert [row[0] for row in page["selection"]["tables"]["Trained together"]] == list(now.tasks)
-    assert "It had chosen otherwise" in page["selection"]["said"] and "Read anew" not in page["answer"]["said"]
+    assert "It had chosen otherwise" in page["selection"]["said"] and "Read again" not in page["answer"]["said"]
     resumed = again(folder)
     resumed.finish(resumed.session())
     assert list(answer_of(folder)["weights"]) == list(now.tasks)

@@ -31,7 +31,7 @@ class Group:
     tasks: tuple[str, ...]
     """The tasks it is trained on."""
     serves: tuple[str, ...]
-    """Those it is the best model for; of a group whose tasks all do better elsewhere, none."""
+    """The tasks it is the best model for; none where all its tasks do better elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Contribution:
 
     @property
     def same_training(self) -> bool:
-        """Whether it is exactly nothing."""
+        """Whether the gain is exactly 0, because leaving the auxiliary out changes no training."""
         return self.mean == self.low == self.high == 0
 
 
 def _complete_lift(lift: Any) -> Any:
-    """A lift as JSON, with what an earlier version did not write: it left an interval of no width at 0."""
+    """Add to a lift as JSON the keys that an earlier version did not write; it wrote an interval of no width."""
     if not isinstance(lift, Mapping):
         return lift
     tasks = {task: _complete_lift(own) for task, own in (lift.get("tasks") or {}).items()}
@@ -91,7 +91,7 @@ StoredLift: TypeAlias = Annotated[
 class Answer:
     """The selection with its controls and its price; fields in the order of ``selection.json``.
 
-    What is not known is ``None``. What an earlier version did not write has a default.
+    Unknown values are ``None``. Fields that an earlier version did not write have a default.
     """
 
     format: int = FORMAT
@@ -105,7 +105,7 @@ class Answer:
     groups: tuple[Group, ...] | None = None
     ranking: tuple[RankedTask, ...] | None = None
     instances: Mapping[str, KeptRows] | None = None
-    """Task -> the rows it keeps; of tasks that are not named all are trained on."""
+    """Task -> the rows it keeps; tasks that are not named keep all."""
     models: int | None = None
     """The most models that may be served."""
     recommended: Recommendation | None = None
@@ -157,7 +157,7 @@ class Answer:
 
     @property
     def main_metrics(self) -> dict[str, str]:
-        """Each task's main metric: what was measured of a task begins with it."""
+        """Each task's main metric: the first of its measured metrics."""
         return {task: next(iter(metrics)) for task, metrics in self.report.items()}
 
 

@@ -3,8 +3,8 @@
 Selectors are compared by what their selections score on the test split, seed by seed on the same rows, as a selection
 is with its controls. Of n studies there are n (n - 1) / 2 differences, each of which could come out by chance: their
 intervals are at 1 - 0.05 / that number (Bonferroni), so that all hold together with 95 %. A study wins only if it is
-above every other by these and cost no more than ``COST_TOLERANCE`` beyond any. Cost is of measure and search, what was
-paid and what evidence from the cache had cost; confirm is the same work for all.
+above every other by these and cost no more than ``COST_TOLERANCE`` beyond any. Cost is that of measure and search, with
+the original cost of evidence from the cache; confirm is the same work for all.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from auxtune.trials.metrics import Predictions, find_direction
 from auxtune.trials.result import Cost
 
 FORMAT = 1
-COST_TOLERANCE = 0.1  # share by which the dearer of two may be dearer
+COST_TOLERANCE = 0.1  # share by which a winner may cost more than another study
 NOT_THE_QUESTION = ("study", "selector", "search_score", "seed", "auxtune", "earlier")  # keys of a fingerprint
 UNITS = {"usd": "USD", "gpu_hours": "GPU hours", "cpu_hours": "CPU hours"}
 
 
 @dataclass(frozen=True)
 class AnsweredStudy:
-    """A study with its answer. ``models`` are who serves its selection's tasks, by confirm's seed."""
+    """A study with its answer. ``models`` are the trials that serve its selection's tasks, by confirm's seed."""
 
     name: str
     folder: StoredPath
@@ -58,7 +58,7 @@ class AnsweredStudy:
     models: Mapping[int, ServingTrials]
 
     def load_predictions(self, seed: int, task: str) -> Predictions:
-        """Those of the model that serves the task."""
+        """The predictions of the model that serves the task."""
         trial = self.models[seed][task]
         return load_predictions(locate_attempt(self.folder, trial.id, len(trial.attempts)) / "predictions.npz", task)
 
@@ -85,7 +85,7 @@ class ComparedStudy:
     lift: Lift | None
     """Over single task; ``None`` where that was not trained."""
     cost: float
-    """Of measure and search, in the comparison's unit."""
+    """The cost of measure and search, in the comparison's unit."""
     trials: int
     best_at_equal_cost: float | None
     """The best metric on the validation split once a search had cost as much as the cheapest in all."""
@@ -110,12 +110,12 @@ class Comparison:
     """Several studies of one question."""
 
     unit: str
-    """Of costs: a key of ``UNITS``."""
+    """The unit of costs: a key of ``UNITS``."""
     studies: tuple[ComparedStudy, ...]
     equal_cost: float
     """The cost of the cheapest search."""
     level: float
-    """Of each difference's interval, so that all hold together with 95 %."""
+    """The level of each difference's interval, so that all hold together with 95 %."""
     pairs: tuple[Difference, ...]
     winner: str | None
     """The study that is better than every other at no more cost."""
@@ -187,7 +187,7 @@ def _check(studies: Sequence[AnsweredStudy]) -> None:
 
 
 def _choose_unit(studies: Sequence[AnsweredStudy]) -> str:
-    """Money where it is known of all, else the hours of what is dear."""
+    """Money where it is known for all studies, else GPU hours where any were used, else CPU hours."""
     if all(study.search_cost("usd") is not None for study in studies):
         return "usd"
     return "gpu_hours" if any(study.search_cost("gpu_hours") for study in studies) else "cpu_hours"
@@ -279,7 +279,7 @@ def _find_winner(names: Sequence[str], pairs: Sequence[Difference], costs: Mappi
 
 
 def _describe_over(name: str, pairs: Sequence[Difference]) -> Iterator[tuple[str, float | None]]:
-    """Every other study, and the lower bound of what ``name`` is above it."""
+    """Every other study, and the lower bound of how far ``name`` is above it."""
     for pair in pairs:
         if pair.a == name:
             yield pair.b, None if pair.lift is None else pair.lift.low

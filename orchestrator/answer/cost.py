@@ -19,7 +19,7 @@ class PhaseCost:
     trials: int
     """Trials that trained; what was reused is counted apart."""
     attempts: int
-    """Every attempt of them, also those that were lost."""
+    """All attempts at them, lost ones included."""
     gpu_hours: int | float
     cpu_hours: int | float
     usd: int | float | None
@@ -47,7 +47,7 @@ class StudyCost(PhaseCost):
     """By node type; ``None`` off a cluster."""
     phases: Mapping[str, PhaseCost]
     reused: PhaseCost
-    """The cost, when it was made, of evidence taken from the cache; in no other number."""
+    """The original cost of evidence taken from the cache; no other number includes it."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StudyCost:

@@ -151,7 +151,7 @@ def estimate_half_width(spread: Values, error: Values, shared: Values, seeds: in
 
 
 def estimate_row_doubt(draws: np.ndarray) -> RowDoubt:
-    """From the lift of each seed on the same resamples of the rows, (seeds, resamples).
+    """Estimate it from the lift of each seed on the same resamples of the rows, (seeds, resamples).
 
     The variance over resamples of the seeds' mean is e². Of each seed's departure from it, summed over seeds and over
     S (S - 1), it is g²: what independent noise of the seeds on single rows adds to the variance of their mean.

@@ -39,7 +39,7 @@ class Recommendation:
     arm: str
     why: Why
     level: float | None = field(default=None, compare=False)
-    """Of the intervals that decided; ``None`` where that is not recorded."""
+    """The level of the intervals that decided; ``None`` where that is not recorded."""
 
 
 def correct_level(lifts: Mapping[str, Lift | None]) -> float:

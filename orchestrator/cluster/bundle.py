@@ -107,7 +107,7 @@ def _measure_size(path: Path) -> int:
 
 
 def _digest_bundle(folder: Path, manifest: dict[str, Any]) -> str:
-    """Of the manifest and of every file's place and content."""
+    """The digest of the manifest and of every file's place and content."""
     found = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         found.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())

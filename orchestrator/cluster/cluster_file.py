@@ -53,7 +53,7 @@ class ClusterFile:
     def line(self, path: KeyPath, needle: str = "") -> int | None:
         """The line, from 1, of the value at ``path``: within it the first one that holds ``needle``.
 
-        Of what is around it, if it is not written itself; ``None`` if that is the whole file.
+        Where it is not written, the line of the value around it; ``None`` if that is the whole file.
         """
         around = (path[:length] for length in range(len(path), 0, -1))
         span = next((self.spans[outer] for outer in around if outer in self.spans), None)
@@ -85,7 +85,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
             if not isinstance(data, dict) or not data:
                 raise yaml.YAMLError("expected a mapping of keys such as cluster_name and provider")
             file.data = data
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also a date that is none, an alias of itself
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also an impossible date, or an alias of itself
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         what = f"not YAML that can be read: {getattr(error, 'problem', None) or error}"
@@ -136,7 +136,7 @@ def _walk_nodes(node: yaml.Node | None, path: KeyPath, file: ClusterFile) -> Ite
 
 
 def _prepare_file(file: ClusterFile) -> None:
-    """What ``ray up`` does with a file before it goes online."""
+    """Do what ``ray up`` does with a file before it goes online."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     if (file.data.get("provider") or {}).get("type") == "kuberay":

@@ -51,7 +51,7 @@ def _unpack_bundle(job: Path, home: Path) -> list[str]:
         if here[name] != there:
             differ.append(f"{name} is {here[name]} here and {there} where the study was submitted")
     if differ:
-        raise AuxtuneError(f"the cluster must have the versions of who submits: {'; '.join(differ)}; install the same")
+        raise AuxtuneError(f"the cluster must have the submitter's versions: {'; '.join(differ)}; install the same")
     kept = home / "submitted" / manifest["study"]
     if not _has_digest(kept, manifest["digest"]):
         fresh = kept.with_name(f".{kept.name}.{uuid.uuid4().hex[:8]}")

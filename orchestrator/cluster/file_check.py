@@ -1,7 +1,7 @@
 """All findings of a cluster file, offline: Ray's own validation, and what it cannot see.
 
-What nothing offline can see: whether images, regions, quotas and rights exist, SSH, and whether a node's driver fits
-the CUDA of the installed torch. The live check sees the last two.
+Offline nothing can tell whether images, regions, quotas and permissions exist, whether SSH works, and whether a node's
+driver fits the CUDA of the installed torch. The live check sees the last two.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from auxtune.orchestrator.cluster.node_rules import check_nodes, check_start
 
 
 def check_file(path: Path) -> list[Finding]:
-    """What is wrong with the cluster file at ``path``, errors first.
+    """The findings of the cluster file at ``path``, errors first.
 
-    Only what Ray says, where it refuses the file. Raises ``AuxtuneError`` for a file that cannot be read.
+    Where Ray refuses the file, only Ray's findings. Raises ``AuxtuneError`` for a file that cannot be read.
     """
     file = read_cluster_file(path)
     findings = list(file.findings)
     if not findings:
         if not file.is_written(("cluster_name",)):
-            why = "It is then `default`, and so is everybody else's: Ray takes one cluster for the other."
+            why = "It is then `default`, as is everyone else's: Ray takes one cluster for the other."
             findings.append(Finding("name", str(path), "cluster_name is missing", why, "name the cluster"))
         for rules in (check_start, check_software, check_nodes, check_placeholders):
             findings += rules(file)
@@ -36,7 +36,7 @@ PLACEHOLDER = re.compile(r"<[A-Za-z][\w.-]*>|\b[\w-]*REPLACE\b")
 
 
 def check_placeholders(file: ClusterFile) -> Iterator[Finding]:
-    """One finding per placeholder, where it stands first."""
+    """One finding per placeholder, where it first appears."""
     first: dict[str, int] = {}
     for path, text in walk_strings(file.data):
         for found in PLACEHOLDER.finditer(text):

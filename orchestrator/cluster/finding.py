@@ -1,4 +1,4 @@
-"""What ``auxtune doctor`` says: each finding with the reason why it matters and what to do."""
+"""The findings of ``auxtune doctor``: each with the reason why it matters and what to do."""
 
 from __future__ import annotations
 

@@ -92,12 +92,12 @@ class Jobs:
         self._client.stop_job(job)
 
     def exit_code(self, job: str) -> int:
-        """Of an ended job; 1 where its process was never started, or was killed."""
+        """The exit code of an ended job; 1 where its process was never started, or was killed."""
         code = self._client.get_job_info(job).driver_exit_code
         return 1 if code is None else code
 
     def _own(self, job: str) -> str:
-        """What the job has printed, without what Ray says of it; all of it where our part never began."""
+        """The job's own output, without Ray's lines about it; all of it where our part never began."""
         over = self._client.get_job_status(job).is_terminal()
         said = self._client.get_job_logs(job)
         _, begun, own = said.partition(f"{BEGIN}\n")

@@ -51,7 +51,7 @@ class Cluster:
 
 
 def examine_cluster(address: str, storage: str | None, tracking: str | None) -> Cluster:
-    """Look around in the cluster whose Ray is at ``address`` (``auto``: the one that this machine belongs to).
+    """Examine the cluster whose Ray is at ``address`` (``auto``: the one that this machine belongs to).
 
     Raises ``AuxtuneError`` if there is none, or if it does not let us in.
     """
@@ -99,7 +99,7 @@ def _examine_nodes(storage: str | None, tracking: str | None) -> Cluster:
     alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     declared = {key: node["Resources"] for key, node in alive.items()}
     head = next((key for key in alive if "node:__internal_head__" in declared[key]), None)
-    # Sent by value: a node that lacks auxtune, or has another one, is to say so.
+    # Sent by value: a node that lacks auxtune, or has another version, must be able to say so.
     ray.cloudpickle.register_pickle_by_value(node_probe)
     try:
         looks = _call_on_each({key: (node_probe.look, [*PACKAGES], declared[key].get("GPU", 0) > 0) for key in alive})
@@ -129,7 +129,7 @@ def _examine_nodes(storage: str | None, tracking: str | None) -> Cluster:
 def _try_storage(
     probe: Any, storage: str, nodes: Sequence[str]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, frozenset[str]]]:
-    """What became of writing a file on each node; and of which nodes each one finds the files. None is left."""
+    """Write a file on each node: how that went, and whose files each node finds. All are removed again."""
     token = uuid.uuid4().hex[:12]
     files = {node: f".auxtune-doctor-{token}-{number}" for number, node in enumerate(nodes)}
     try:

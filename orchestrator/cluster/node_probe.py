@@ -1,4 +1,4 @@
-"""What a node of a cluster says of itself. Runs on the node, where auxtune may be missing: it is sent there by value.
+"""Asks a node of a cluster about itself. Runs on the node, where auxtune may be missing: it is sent there by value.
 
 So this file imports nothing but Python's own modules at its top, and its functions return plain values.
 """
@@ -64,21 +64,21 @@ def read(storage: str, names: list[str]) -> list[str]:
 def remove(storage: str, name: str) -> None:
     """Take the file away again, if it is there."""
     if "://" in storage:
-        with suppress(Exception):  # whatever a store's client raises
+        with suppress(Exception):  # a store's client may raise anything
             _open_store(storage).rm_file(f"{storage}/{name}")
         return
-    with suppress(OSError):  # what could not be written cannot be removed
+    with suppress(OSError):  # a file that could not be written cannot be removed
         (_find_folder(storage) / name).unlink(missing_ok=True)
 
 
 def _find_folder(storage: str) -> Path:
-    """The storage folder or, before the first study, the folder that it will be in. Nothing is made for a question."""
+    """The storage folder or, before the first study, the folder that it will be in. Asking creates no folder."""
     folder = Path(storage)
     return folder if folder.exists() else folder.parent
 
 
 def _put_twice(storage: str, name: str) -> dict[str, Any]:
-    """Create the object twice: the second time the store must refuse, for that is what keeps two drivers apart."""
+    """Create the object twice: the second time the store must refuse, because that keeps two drivers apart."""
     place, content = f"{storage}/{name}", name.encode()
     try:
         store = _open_store(storage)

@@ -1,4 +1,4 @@
-"""What the types of nodes must offer: a place to train that is not the head, declared GPUs, a way out of spot.
+"""Checks that the types of nodes offer a place to train that is not the head, declared GPUs and a way out of spot.
 
 Which type the autoscaler would start is asked of Ray's own scheduler, that of the autoscaler behind ``ray up``.
 """
@@ -39,7 +39,7 @@ def _check_wildcard(file: ClusterFile) -> Iterator[Finding]:
                 "wildcard",
                 file.place(path, found[0]),
                 f"{found[0]}, the wildcard address{origin}",
-                "Ray's dashboard runs the jobs of whoever reaches it, and MLflow shows and deletes runs.",
+                "Ray's dashboard runs the jobs of anyone who reaches it, and MLflow shows and deletes runs.",
                 "listen on 127.0.0.1 and tunnel with `ray dashboard`; let in named addresses only",
             )
 
@@ -125,7 +125,7 @@ def _is_head_trained_on(file: ClusterFile) -> bool:
         start = find_ray_start(file, HEAD)
         return start is not None and not _NO_CPUS.search(start[1])
     declared = file.data["available_node_types"][file.data["head_node_type"]]["resources"]
-    return bool(declared.get("CPU", 1))  # what is not declared is counted on the machine
+    return bool(declared.get("CPU", 1))  # undeclared resources are counted on the machine
 
 
 def _check_places(file: ClusterFile, workers: bool) -> Iterator[Finding]:

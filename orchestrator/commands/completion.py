@@ -1,4 +1,4 @@
-"""``auxtune completion``: what makes a shell complete ``auxtune``."""
+"""``auxtune completion``: the script that makes a shell complete ``auxtune``."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def read_examples() -> dict[str, str]:
 
 
 def read_question(text: str) -> str:
-    """What the first line of a file's header says."""
+    """The first line of a file's header."""
     return text.splitlines()[0].lstrip("# ").strip()
 
 
@@ -68,7 +68,7 @@ def copy_example(name: str, destination: Path) -> None:
 
 
 def copy_data(data: Path, target: Path) -> Path:
-    """Copy the folder ``data`` of an example to ``target``, which is returned; what is there already stays."""
+    """Copy the folder ``data`` of an example to ``target``, which is returned; existing files stay."""
     target.mkdir(exist_ok=True)
     for file in data.iterdir():
         if not (target / file.name).exists():

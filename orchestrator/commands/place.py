@@ -29,7 +29,7 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
             self.fail(str(error), param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Whatever files and folders the shell finds."""
+        """The files and folders that the shell finds."""
         return [CompletionItem(incomplete, type="file")]
 
 

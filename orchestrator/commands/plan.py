@@ -1,4 +1,4 @@
-"""``auxtune plan``: what a study would train from here on, and what that would cost."""
+"""``auxtune plan``: what a study would still train, and what that would cost."""
 
 from __future__ import annotations
 

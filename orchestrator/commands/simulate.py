@@ -113,7 +113,7 @@ def command(
 
 
 def _read_selectors(selectors: tuple[str, ...], overrides: tuple[str, ...]) -> list[Asked]:
-    """What to simulate, each called as it was asked for. Raises ``BadParameter`` where an override fits none."""
+    """The selectors to simulate, labelled as asked for. Raises ``BadParameter`` where an override fits none."""
     import yaml
 
     from auxtune.orchestrator.simulation.simulate import Asked

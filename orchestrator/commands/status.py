@@ -73,7 +73,7 @@ def _watch_study(study_dir: StoredPath) -> None:
     before = Study.from_folder(study_dir).status()
     print_blocks(list_status_blocks(before))
     watch_lines(study_dir.resolve())
-    if (after := Study.from_folder(study_dir).status()) != before:  # of a study that nobody runs all is said
+    if (after := Study.from_folder(study_dir).status()) != before:  # where no process runs it, nothing is new
         print_blocks(list_status_blocks(after))
 
 

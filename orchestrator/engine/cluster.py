@@ -78,7 +78,7 @@ def list_machines() -> Machines:
 
 
 def list_machines_at(address: str) -> Machines:
-    """What the cluster at ``address`` has and could start, at this moment. Raises ``ClusterError``."""
+    """The machines that the cluster at ``address`` now has and could start. Raises ``ClusterError``."""
     with connect_ray(address):
         return list_machines()
 
@@ -86,8 +86,8 @@ def list_machines_at(address: str) -> Machines:
 def name_kind(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
     """A node's type: its label ``ray.io/node-group``, else ``head`` or ``worker``.
 
-    The autoscaler gives that label by the cluster's file, and anybody can by `ray start --labels`. On machines that are
-    there already it calls all of them the same, the head too, which says nothing.
+    The autoscaler sets that label from the cluster's file, and anyone can with `ray start --labels`. On machines that
+    it does not start itself, it gives all of them the same one, the head too, which says nothing.
     """
     named = labels.get(_KIND)
     if named and named != _ANY_MACHINE:
@@ -96,7 +96,7 @@ def name_kind(labels: Mapping[str, str], resources: Mapping[str, float]) -> str:
 
 
 def add_startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: dict[str, Any] | None) -> Machines:
-    """``nodes``, and what a cluster may start by its file ``config``, of which ``active`` are there, by kind.
+    """``nodes``, and those that a cluster may start by its file ``config``; ``active`` are up already, by kind.
 
     A file that is not this cluster's counts for nothing: its kind of head would be among them.
     """
@@ -108,7 +108,7 @@ def add_startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: di
     return Machines(
         nodes,
         tuple(
-            # A kind that says nothing of what it has finds that out when it is started.
+            # A kind that declares no resources finds them out when it is started.
             Startable(name, {key: float(has) for key, has in (kind.get("resources") or {}).items()} or None, left)
             for name, kind in kinds.items()
             if (left := kind.get("max_workers", 0) - active.get(name, 0) + (name == head)) > 0

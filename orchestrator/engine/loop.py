@@ -76,7 +76,7 @@ def start_embedded_ray(machine: Machines) -> Iterator[None]:
         logging_level=logging.ERROR,
         _temp_dir=find_short_folder(),
     )
-    # From another thread, for on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
+    # From another thread: on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
     # The thread lives as long as Ray, whose processes die with the thread that started them.
     with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
         with _suppress_usage_process():
@@ -92,8 +92,8 @@ def _suppress_usage_process() -> Iterator[None]:
     """While entered, Ray starts no process for the reports of its use.
 
     Without a dashboard that is all its "API server" would be for, and even where reports are off it asks the metadata
-    addresses of three clouds which of them this machine is in. Ray has no setting for it; what stands in its place
-    answers as the real one does where no such process can be started.
+    addresses of three clouds which of them this machine is in. Ray has no setting for it; the stand-in returns what the
+    real function returns where no such process can be started.
     """
     from ray._private import services
 
@@ -125,7 +125,7 @@ def run_tuner(
 
     from auxtune.orchestrator.engine.trainable import StudyTrainable
 
-    # It would say "Trials did not complete" between our lines, of trials whose failure they told already.
+    # It would say "Trials did not complete" between our lines, which have already reported these failures.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     trainable = tune.with_resources(
         tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),

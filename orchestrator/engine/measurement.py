@@ -42,7 +42,7 @@ class Measurement:
         )
 
     def run(self, run: Run, result: Result) -> Iterator[None]:
-        """Measure what is missing of a run that has ended with ``result``; yields after each, for that takes long.
+        """Measure what is missing of a run that has ended with ``result``; yields after each probe, which may be slow.
 
         Raises ``ProbeError``, and ``OSError`` where the disk refuses.
         """

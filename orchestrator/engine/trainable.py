@@ -58,8 +58,8 @@ class Assignment:
     """One attempt, as a worker is handed it.
 
     ``checkpoint`` is a previous attempt's to continue from, ``start`` the weights of another trial to begin with.
-    ``judged``: it may be stopped early. ``measure`` says where what it measures is kept, among the evidence of the
-    storage that ``study``, the study's folder, lies in. ``wanted`` is what Ray is asked for, in its own words.
+    ``judged``: it may be stopped early. ``measure`` says where its measurements are kept, among the evidence of the
+    storage that holds ``study``, the study's folder. ``wanted`` are the resources asked of Ray, in Ray's words.
     """
 
     trial: int
@@ -96,9 +96,9 @@ class StudyTrainable(tune.Trainable):
     def setup(  # type: ignore[override]  # Ray's ``with_parameters`` adds the arguments
         self, config: dict[str, Any], tasks: Mapping[str, EncodedTask], base: BaseEncoder
     ) -> None:
-        """Keep what comes once per process (Ray hands it to ``setup`` only), and the first assignment."""
+        """Keep the first assignment, and the arguments that come once per process: Ray hands them to ``setup`` only."""
         self._tasks, self._base = tasks, base
-        if threading.current_thread() is threading.main_thread():  # where alone there can be handlers
+        if threading.current_thread() is threading.main_thread():  # handlers can be set there alone
             self._ray_handler = signal.signal(signal.SIGTERM, self._terminate)
         self._take(config["assignment"])
 

@@ -1,13 +1,13 @@
 """A worker's side of an attempt's folder: where its files are made, and how they come to the storage.
 
-Trials write into a folder of this machine. Where the studies are in one, that is the attempt's own, and nothing is
-copied. Of an object store it is a scratch folder, whose files are put there when they have changed: a checkpoint before
-anybody may ask for it, and ``result.json``, which makes an attempt count, after all others. An object appears whole or
-not at all, so nobody meets half a checkpoint.
+Trials write into a folder of this machine. Where studies are kept in a folder, it is the attempt's own, and nothing is
+copied. Where they are kept in an object store, it is a scratch folder whose files are uploaded when they have changed:
+a checkpoint before anyone may ask for it, and ``result.json``, which makes an attempt count, after all others. An
+object appears whole or not at all, so no one reads half a checkpoint.
 
-A store that does not answer ends no training: what could not be published is tried again later. Only when nothing has
-come through for as long as anyone waits (``storage.patience``) is the attempt given up, without a result, so that it
-goes on elsewhere from what had arrived.
+A store that does not answer ends no training: failed uploads are tried again later. Only when none has succeeded for as
+long as anyone waits (``storage.patience``) is the attempt given up, without a result, so that it is resumed elsewhere
+from the files that had arrived.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AttemptUploader:
         self._again = 0.0  # when to try again, by the monotonic clock
 
     def publish(self) -> None:
-        """Bring what has changed to the storage, if it can be reached. Raises ``StorageError`` to give up."""
+        """Bring changed files to the storage, if it can be reached. Raises ``StorageError`` to give up."""
         if time.monotonic() < self._again:
             return
         try:
@@ -46,7 +46,7 @@ class AttemptUploader:
         except StorageError as error:
             if error.lasting or has_given_up(str(self._home).partition(":")[0]):
                 raise
-            logging.getLogger(__name__).warning("%s; what was to be stored is tried again", error)
+            logging.getLogger(__name__).warning("%s; the upload is tried again later", error)
             self._again = time.monotonic() + PAUSE
 
     def publish_all(self) -> None:

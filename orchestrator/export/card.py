@@ -23,7 +23,7 @@ from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import Recipe
 
 UNKNOWN = "unknown"
-# What a program that sorts models by what they do would call a task of each kind.
+# The name of each kind among the task names by which the Hugging Face hub sorts models.
 _HUB_TASKS = {
     "classification": "text-classification",
     "multi_label": "text-classification",

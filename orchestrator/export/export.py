@@ -1,9 +1,8 @@
 """``auxtune export``: train a study's selection or one of its controls, and save models that others can load.
 
 An export stands outside its study: it writes nothing into the ledger, no budget pays for it, and ``selection.json``
-stays as it is, for the study's cost is that of its answer. What training took is said in the card instead. The weights
-of confirm's trials are not used, for no trial keeps them: the arm is trained again, in this process and without
-Ray, by the same recipe.
+stays as it is, because the study's cost is that of its answer. The card states what this training took instead. No
+trial keeps the weights of confirm, so the arm is trained again, in this process and without Ray, by the same recipe.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class ModelExporter:
     tell: Callable[[str], None]
 
     def recipe(self, spec: ModelSpec) -> Recipe:
-        """Confirm's, with every task scored at the end; no trial waits for it, so no limit of time."""
+        """Confirm's recipe, with every task scored at the end and no time limit, because no trial waits for it."""
         recipe = self.context.translator.recipe(spec.proposal, "confirm")
         return replace(recipe, test=recipe.tasks, time_limit=None)
 
@@ -73,7 +73,7 @@ class ModelExporter:
                             f"Interrupted by step {run.step}; the same command resumes from there, and "
                             f"removing {home.parents[1]} gives it up."
                         )
-                run.save()  # so that what comes now, interrupted, trains nothing again
+                run.save()  # so that an interruption from here on costs no training
             return run, replace(run.result(), cost=self._cost(run))
         except (ArithmeticError, MemoryError, RuntimeError) as error:
             if (why := classify_failure(error)) == "error":
@@ -106,7 +106,7 @@ class ModelExporter:
         try:
             tasks = apply_variant(self.tasks, spec.proposal, self.context.folder, self.context.evidence)
         except ValueError as error:  # under --allow-drift: fewer rows than there were
-            raise AuxtuneError(f"the rows that the selection keeps are not there any more: {error}") from error
+            raise AuxtuneError(f"the rows that the selection keeps are no longer there: {error}") from error
 
         def new() -> TrainingRun:
             return TrainingRun(recipe, tasks, self.base, home, cpus=self.slots.cpus, gpus=self.slots.gpus)
@@ -123,7 +123,7 @@ class ModelExporter:
         return run
 
     def _cost(self, run: TrainingRun) -> Cost:
-        """With the cost of earlier attempts, as far as their checkpoints kept it."""
+        """The cost of the run, with that of earlier attempts as far as their checkpoints kept it."""
         wall = run.seconds
         return replace(
             run.cost(), wall_seconds=wall, gpu_seconds=wall * self.slots.gpus, cpu_seconds=wall * self.slots.cpus
@@ -134,7 +134,7 @@ class StagingFolder:
     """The staging folder of the model folder ``home``, held by one process at a time.
 
     Raises ``AuxtuneError`` where something is at ``home`` already or the disk refuses, ``Locked`` where another process
-    makes the same.
+    exports there.
     """
 
     def __init__(self, home: Path) -> None:
@@ -177,7 +177,7 @@ class StagingFolder:
         return folder
 
     def publish(self) -> None:
-        """Give what was made its name."""
+        """Rename the finished folder to ``home``."""
         try:
             self.models.rename(self.home)  # replaces an empty folder, never a full one
         except OSError as error:
@@ -191,7 +191,7 @@ class StagingFolder:
 
 
 def check_free(home: Path) -> None:
-    """Raise ``AuxtuneError`` unless ``home`` is no file and no folder, or an empty one."""
+    """Raise ``AuxtuneError`` unless ``home`` does not exist, or is an empty folder."""
     if home.is_symlink() or (home.exists() and not home.is_dir()):
         raise AuxtuneError(f"{home}: expected a folder that is not there yet, found a file; choose another --to")
     if home.is_dir() and any(home.iterdir()):

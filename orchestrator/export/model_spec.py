@@ -54,8 +54,7 @@ def model_specs(
     """An ``arm`` as confirm trains it, with ``seed``; of groups, those that serve a task, or the one asked for.
 
     Of a control that draws again for each seed it is confirm's first draw. Groups count from 1 in the order of the
-    answer. Raises ``AuxtuneError`` for an arm or a group that there is not, and where ``answer`` is not of this
-    selection.
+    answer. Raises ``AuxtuneError`` for an unknown arm or group, and where ``answer`` is not of this selection.
     """
     if accounts.selected is None:
         raise AuxtuneError(f"{folder}: its ledger holds no selection; `auxtune resume {quote_path(folder)}` makes one")

@@ -1,1 +1,1 @@
-"""What is trained next and what it may cost: the agenda, the budget, confirm. Knows nothing of Ray."""
+"""Decides what is trained next and what it may cost: the agenda, the budget, confirm. Knows nothing of Ray."""

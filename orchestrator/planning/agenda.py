@@ -67,8 +67,8 @@ class Agenda:
     ) -> None:
         """``context`` is of all events of ``ledger``, this session's opening included, and is kept up to date.
 
-        ``listener`` hears every event of this session as it is recorded. ``find_known`` gives what a proposal comes to
-        that need not be trained, since all it measures is known.
+        ``listener`` hears every event of this session as it is recorded. ``find_known`` gives the outcome of a proposal
+        that need not be trained, because all it measures is known.
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
@@ -212,7 +212,7 @@ class Agenda:
         return self.accounts.trials[number]
 
     def _begin(self, trial: Trial) -> Trial | None:
-        """Start ``trial``, or tell at once what it would come to where all that it measures is known."""
+        """Start ``trial``, or tell its outcome at once where all that it measures is known."""
         known = self._find_known(trial.proposal)
         if known is None:
             return self._start(trial)
@@ -299,7 +299,7 @@ class Agenda:
             self.record(Retried(ids=list_failed_trials(self.accounts, part), time=time.time()))
 
     def _result(self, trial: Trial) -> Result | None:
-        """What the last attempt left; one that cannot be read is a failure that says so."""
+        """The result of the last attempt; an unreadable one becomes a failure that says so."""
         try:
             return read_result(locate_attempt(self.folder, trial.id, len(trial.attempts)))
         except DamagedResultError as error:

@@ -1,12 +1,11 @@
-"""Tells whether an answer still holds: not if all its trials failed, and not if its selector now reads another.
+"""Tells whether an answer still holds: not if all its trials failed, and not if its selector now reads another one.
 
-Where all of it failed there is no answer, whatever a selector or an arm would say.
+Where all trials of the search failed, a selector knows only what it knew before, which is no finding; where all
+trainings of a selection failed, it was never measured. Either way there is no answer, whatever a selector or an arm
+would say. The next session tries all of these trials again, since the cause may have been mended.
 
-A search of which nothing came leaves a selector what it knew before, which is no finding; and a selection none of whose
-trainings ended was never measured. Another session tries all of that again: its cause may have been mended.
-
-Where a selector reads the same trials in another way than when its answer was recorded, nothing was measured of what it
-would choose now. So the recorded answer stands until `resume` confirms the new one, and pages of the study name both.
+Where a selector now reads the same trials differently than when its answer was recorded, its new choice has not been
+measured. So the recorded answer stands until `resume` confirms the new one, and pages of the study name both.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def find_failed_part(accounts: Accounts, confirmation: Confirmation) -> FailedPa
 
 
 def list_failed_trials(accounts: Accounts, part: FailedPart) -> tuple[int, ...]:
-    """The ids of the trials that failed with a part and still count; what was confirmed of no search goes with it."""
+    """The ids of the trials that failed with a part and still count; with a failed search, confirm's among them."""
     trials = accounts.in_phase("confirm") if part == "confirm" else accounts.trials.values()
     return tuple(trial.id for trial in trials if trial.status == "failed" and not trial.tried_again)
 
@@ -67,18 +66,18 @@ class NewReading:
         return _strip_beliefs(self.recorded) != _strip_beliefs(self.now)
 
     def describe(self, folder: StoredPath, trained: int, limit: int | None) -> str:
-        """What became of the answer, for people. ``limit`` is the budget's in trials, of which some were ``trained``.
+        """Say what became of the answer. ``limit`` is the budget's in trials, of which some were ``trained``.
 
         Where the limit is too low for what is owed, the command raises it.
         """
         if not self.is_another:
-            return "Read anew, the same trials choose the same tasks; what the selector holds true is of that reading."
+            return "Read again, the same trials choose the same tasks; what the selector holds true is of that reading."
         needed = trained + len(self.owed)
         more = f" --set budget.trials={needed}" if limit is not None and needed > limit else ""
         owed = "1 more trial" if len(self.owed) == 1 else f"{len(self.owed)} more trials"
         takes = f"in {owed}" if self.owed else "without another trial"
         return (
-            f"Read anew, the same trials choose {_describe_selection(self.now)}. The recorded answer is "
+            f"Read again, the same trials choose {_describe_selection(self.now)}. The recorded answer is "
             f"{_describe_selection(self.recorded)}: lift, test scores and contributions are of that, what the selector "
             "holds true is of the new reading. "
             f"`auxtune resume {quote_path(folder)}{more}` confirms the new choice {takes}, its budget allowing."
@@ -86,7 +85,7 @@ class NewReading:
 
 
 def find_new_reading(accounts: Accounts, fold: SelectorFold, confirmation: Confirmation) -> NewReading | None:
-    """What is read now out of the trials of a recorded answer; ``None`` where that is how it was read then.
+    """The new reading of a recorded answer's trials; ``None`` where the selector reads them as it did then.
 
     ``fold`` is after all events of the ledger. Raises what the selector's answer raises.
     """

@@ -21,7 +21,7 @@ from auxtune.selectors.registry import make
 SELECTION = "selection"
 WITHOUT = "without "  # and a task: the arm that leaves it out
 RANDOM, EQUAL = "random_subset", "same_tasks_equal"  # controls made of the selection
-_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")  # controls that none changes
+_OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")  # controls that no selection changes
 _DIGITS = 9  # a smaller difference between shares is float noise
 
 Trainings: TypeAlias = tuple[Proposal, ...]  # what an arm trains with one seed, each a model
@@ -94,7 +94,7 @@ class Arms(ABC):
         return self.executed(Selection("mixture", names, dict.fromkeys(names, 1 / len(names))))
 
     def executed(self, mixture: Selection) -> Proposal:
-        """What is trained of a mixture, its tasks in the study's order: a schedule may go by it."""
+        """A mixture's executed training, its tasks in the study's order: a schedule may go by it."""
         tasks, weights = self.in_order(mixture.tasks), mixture.weights
         if weights is not None:
             weights = {task: weights[task] for task in tasks if task in weights}
@@ -195,7 +195,7 @@ class GroupArms(Arms):
             yield name, self.fixed.get(name) or self._made_of(name, groups)
 
     def names(self) -> Iterator[str]:
-        """The same for every selection, less those that train what it trains whatever it is."""
+        """The same for every selection, without arms that always train what the selection trains."""
         equal = is_same_training(self.everything, self.alike)
         yield from (SELECTION, *(name for name in self.controls if not (equal and name == EQUAL)))
 
@@ -273,7 +273,7 @@ def limit_models(models: int | None, tasks: int) -> int:
 
 
 def _leave_out(task: str, chosen: Proposal) -> Selection:
-    """What is trained of the selection, less one auxiliary, the others in the same proportion."""
+    """The selection's training less one auxiliary, the others in the same proportion."""
     left = {other: share for other, share in (chosen.weights or {}).items() if other != task}
     total = sum(left.values())
     # Factors of losses may all be 0 without the one that is left out; shares of steps cannot, the primary has some.

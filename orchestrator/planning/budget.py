@@ -1,8 +1,8 @@
 """The budget: when to stop proposing so that confirm can still be paid.
 
 A budget covers everything. What confirm will take is held back; in hours and money it is estimated, per optimisation
-step, from the trials that ended so far, and renewed after each. What is in flight is never killed, so hours and money
-can be overrun by it.
+step, from the trials that ended so far, and renewed after each. Running trials are never killed, so they can overrun
+hours and money.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Price:
     nodes: Mapping[str, float] = field(default_factory=dict)
 
     def usd(self, cost: Cost) -> float | None:
-        """What an attempt cost, or ``None`` where a price that it needs is not given."""
+        """The price of an attempt, or ``None`` where a price that it needs is not given."""
         if self.gpu_hour is None and self.cpu_hour is None:
             return None
         # CPUs come with a GPU where only GPUs are priced; else time that was used and has no price is unknown money.
@@ -45,16 +45,16 @@ class Price:
         return (cost.gpu_seconds * (self.gpu_hour or 0.0) + cost.cpu_seconds * (self.cpu_hour or 0.0)) / HOUR
 
     def total(self, costs: Iterable[Cost]) -> float | None:
-        """What attempts cost together; ``None`` where that of any is unknown, and without prices even for none."""
+        """The sum over attempts; ``None`` where the price of any is unknown, and without prices even for none."""
         each = [self.usd(cost) for cost in (NOTHING, *costs)]
         return None if None in each else sum(filter(None, each))
 
     def node_usd(self, kind: str, seconds: float) -> float | None:
-        """What nodes of a type cost that were up for so long together, or ``None`` where it has no price."""
+        """The price of nodes of a type that were up for so long together, or ``None`` where it has no price."""
         return None if kind not in self.nodes else seconds * self.nodes[kind] / HOUR
 
     def cluster_usd(self, seconds: Mapping[str, float] | None) -> float | None:
-        """What a cluster cost; ``None`` off a cluster, and where a type that was up has no price."""
+        """The price of a cluster; ``None`` off a cluster, and where a type that was up has no price."""
         each = [self.node_usd(kind, up) for kind, up in (seconds or {}).items()]
         return None if seconds is None or None in each else sum(filter(None, each))
 
@@ -72,7 +72,7 @@ def list_spending(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
 
 
 def describe_spending(spent: float | None, limit: float) -> str:
-    """What was ``spent`` of one limit, ``None`` where that is unknown, and by how much it was overrun."""
+    """The amount ``spent`` of one limit, ``None`` where it is unknown, and by how much the limit was overrun."""
     if spent is None:
         return f"unknown of {limit:g}"
     return f"{spent:.4g} of {limit:g}" + (f", overrun by {spent - limit:.4g}" if spent > limit else "")
@@ -131,7 +131,7 @@ class Budget:
         return self._passed(accounts, [*begun, self._next_steps(accounts)], confirm, len(confirm) + 1, now)
 
     def forbids(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
-        """The key of the limit that forbids what is still to be trained for ``confirm``, or ``None``."""
+        """The key of the limit that forbids the remaining trainings of ``confirm``, or ``None``."""
         begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
         return self._passed(accounts, begun, confirm, len(confirm), now)
 

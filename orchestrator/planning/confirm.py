@@ -27,7 +27,7 @@ _FORMER_DEFAULT = {"size_proportional": EQUAL}
 def build_confirmation(
     options: ConfirmOptions, problem: Problem, execute: Callable[[Proposal], Proposal]
 ) -> Confirmation:
-    """What a study file asks for."""
+    """The confirmation that a study file asks for."""
     former = {} if "controls" in options.model_fields_set else _FORMER_DEFAULT
     return Confirmation(problem, options.seeds, options.controls, execute, options.leave_one_out, former=former)
 
@@ -36,8 +36,8 @@ def build_confirmation(
 class Confirmation:
     """The arms of a study's answer. ``execute`` gives a proposal its executed shares.
 
-    ``recorded`` is what confirm had asked for before: an arm that an earlier version trained in full, by the rule it
-    had then, is that arm. ``former`` names the controls of that version that others have replaced since.
+    ``recorded`` are the trainings that confirm has asked for so far: where an earlier version trained an arm in full by
+    the rule it had then, that training is the arm. ``former`` maps controls of that version to their replacements.
     """
 
     problem: Problem
@@ -61,7 +61,7 @@ class Confirmation:
         return self._arms.serves
 
     def left(self, accounts: Accounts) -> list[Proposal]:
-        """What must still be held back for confirm while the selection is not known; what is known comes first."""
+        """The trainings to hold back for confirm while the selection is not known; the known ones come first."""
         arms = sorted(self.expected(accounts).items(), key=lambda arm: self.depends(arm[0]))
         return [
             proposal
@@ -92,7 +92,7 @@ class Confirmation:
         return self._known[chosen]
 
     def _as_trained(self, selection: Selection) -> Iterator[tuple[str, Sequence[Trainings]]]:
-        """The arms, and of those that another version trained in full what it trained."""
+        """The arms; for one that another version trained in full, the trainings of that version."""
         then = self._arms.former(selection) if self.recorded else {}
         renamed = self.former.items() if self.recorded else ()
         before = {now: name for name, now in renamed if self._has(self._at_any_time(name))}
@@ -103,7 +103,7 @@ class Confirmation:
                 yield name, then[name] if name in then and not self._has(arm) and self._has(then[name]) else arm
 
     def _at_any_time(self, control: str) -> Sequence[Trainings]:
-        """What a control trains that no selection changes, also where it is not asked for."""
+        """The trainings of a control that no selection changes, also where it is not asked for."""
         return replace(self._arms, controls=(control,)).fixed[control]
 
     def _has(self, arm: Sequence[Trainings]) -> bool:
@@ -112,7 +112,7 @@ class Confirmation:
         return all(is_among(one, self.recorded) for one in wanted)
 
     def missing(self, selection: Selection, accounts: Accounts) -> Iterator[tuple[str, Proposal]]:
-        """What is still to be trained, each with the first arm that it belongs to.
+        """The trainings still to be done, each with the first arm that it belongs to.
 
         All arms of the first seed come first, so that a partial answer is balanced.
         """

@@ -40,7 +40,7 @@ class StudyContext:
     """The study's folder, ``<storage>/<study>``."""
     problem: Problem
     accounts: Accounts = field(default_factory=Accounts)
-    """What its ledger adds up to; without a session before the first. Who records events adds them here."""
+    """What its ledger adds up to; without a session before the first. Code that records events adds them here."""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     """What must not change under the study: key of the study file -> digest of its meaning."""
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class StudyContext:
 
     @property
     def options(self) -> StudyOptions:
-        """The study file's."""
+        """The options of the study file."""
         return self.study.options
 
     @cached_property
@@ -106,7 +106,7 @@ class StudyContext:
 
     @cached_property
     def confirmation(self) -> Confirmation:
-        """What confirm compares; it knows what confirm had asked for up to the first use of it."""
+        """The arms that confirm compares; they know what confirm had asked for when this is first used."""
         confirmation = build_confirmation(self.options.confirm, self.problem, self.translator.execute)
         return confirmation.recalling(self.accounts)
 
@@ -117,7 +117,7 @@ class StudyContext:
 
     @cached_property
     def evidence(self) -> StoredEvidence:
-        """What the trials of the storage measured."""
+        """The evidence that the trials of the storage measured."""
         return StoredEvidence(EvidenceStore(self.folder.parent))
 
     @property

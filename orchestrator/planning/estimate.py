@@ -53,7 +53,7 @@ def enclose_spreads(parts: Sequence[Spread]) -> Spread | None:
 
 @dataclass(frozen=True)
 class Work:
-    """What a trial does. ``least_steps`` differs from ``steps``, the most, where its tasks are not known yet.
+    """The work of a trial. ``least_steps`` differs from ``steps``, the most, where its tasks are not known yet.
 
     ``shares`` is ``None`` where they are decided later or inside the run, by a steered trial; they are then those of
     ``tasks`` in some proportion. ``evaluated`` counts the rows scored over the whole trial.
@@ -191,7 +191,7 @@ def estimate_cost(seconds: Sequence[Spread], slots: Slots, price: Price) -> Cost
 
 
 def price_second(slots: Slots, price: Price) -> float | None:
-    """What one second of one trial costs in US dollars."""
+    """The price of one second of one trial in US dollars."""
     return price.usd(Cost(wall_seconds=1.0, gpu_seconds=slots.gpus, cpu_seconds=slots.cpus))
 
 

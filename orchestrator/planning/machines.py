@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, by its name and what it has in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``.
+    """A machine, by its name and its resources in Ray's words: ``{"CPU": 8.0, "GPU": 1.0, "spot": 1.0}``.
 
     ``kind`` is what its price goes by.
     """
@@ -62,7 +62,7 @@ class Machines:
         return max(sum(each[: self.room]), int(self.unknown))
 
     def most(self, resource: str) -> Node | None:
-        """The largest node, of those there and those that could come, by what it has of ``resource``."""
+        """The largest node, of those there and those that could come, by its amount of ``resource``."""
         nodes = [*self.nodes, *(node for _, node in self._kinds())]
         return max(nodes, key=lambda node: (node.has.get(resource, 0.0), node.has.get("CPU", 0.0)), default=None)
 
@@ -83,7 +83,7 @@ class Machines:
 
 
 def describe_this_machine() -> Machines:
-    """What an embedded Ray may hand out here: of the CPUs, those that affinity and cgroup leave to this process."""
+    """The resources that an embedded Ray may hand out here: of CPUs, those that affinity and cgroup leave us."""
     import joblib
     import torch
 

@@ -30,7 +30,7 @@ class MeasurePlan:
 
 @dataclass(frozen=True)
 class KnownOutcome:
-    """A proposal whose evidence was there: what its run had come to, and what that had cost, by key."""
+    """A proposal whose evidence was there: the outcome of its run, and the original cost by key."""
 
     outcome: Outcome
     reused: Mapping[str, Cost]
@@ -76,7 +76,7 @@ class MeasurePlanner:
         return MeasurePlan(run, keys, texts, self.maker)
 
     def find_known(self, proposal: Proposal) -> KnownOutcome | None:
-        """What ``proposal`` would come to, where all that it measures is in the cache; else ``None``."""
+        """The outcome of ``proposal`` where all that it measures is in the cache; else ``None``."""
         plan = self.plan(proposal)
         if plan is None:
             return None
@@ -85,11 +85,11 @@ class MeasurePlanner:
         if len(found) < len(entries):
             return None
         first = next(iter(found.values()))
-        # What looked on while a run was trained has that training in its own cost.
+        # A probe that observed a training has that training in its own cost.
         trained = None if any(entry.probe in RUNNING for entry in found.values()) else self.store.find(plan.run)
         if trained is not None:
             found[plan.run] = trained
-        # What this study measured itself, in another stage or an attempt that died unheard, is on its bill already.
+        # Evidence that this study measured itself, in another stage or a lost attempt, is on its bill already.
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
         return KnownOutcome(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")

@@ -37,7 +37,7 @@ class ProbeTexts:
         """The batch's folder, named by its digest; made if there is none."""
         root = self.storage / FOLDER
         known = []
-        for folder in root.glob("[!.]*"):  # what is hidden is a draft, or was damaged
+        for folder in root.glob("[!.]*"):  # hidden folders are drafts, or were damaged
             about = _read_description(folder)
             if about is not None and about["encoder"] == self.encoder and self._has(about["tasks"]):
                 known.append((about["made"], folder.name, folder))
@@ -79,16 +79,16 @@ def read_texts(home: StoredPath) -> EncodedTask:
 
 
 def _find_batch(home: StoredPath) -> StoredPath:
-    """The folder that was published at ``home``; ``home`` itself, to be read in vain, where none was."""
+    """The folder that was published at ``home``; ``home`` itself, which cannot be read, where none was."""
     return store_of(home).find_published(home) or home
 
 
 def _read_description(folder: StoredPath) -> dict[str, Any] | None:
-    """What a batch was made of; ``None`` where it cannot be read, or its texts are not those it is named by."""
+    """The description of a batch; ``None`` where it cannot be read, or its texts are not those it is named by."""
     try:
         about: dict[str, Any] = json.loads((_find_batch(folder) / "texts.json").read_text())
         return about if read_texts(folder).digest == folder.name else None
-    except StorageError:  # not to be reached is not absent
+    except StorageError:  # unreachable is not absent
         raise
     except (OSError, ValueError, KeyError, BadZipFile):
         return None

@@ -29,7 +29,7 @@ class SplitTask(Protocol):
 
     @property
     def kind(self) -> str:
-        """What is predicted, as `kind` of the study file says it."""
+        """The kind of its labels, as `kind` of the study file names it."""
 
     @property
     def inputs(self) -> str:

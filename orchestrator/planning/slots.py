@@ -13,7 +13,7 @@ from auxtune.selectors.protocol import Proposal
 
 @dataclass(frozen=True)
 class Slots:
-    """What one trial gets, and the most trials at a time.
+    """The resources of one trial, and the most trials at a time.
 
     ``concurrent`` fit on the nodes that are there, ``after_scaling`` more on those that a cluster would start for them.
     ``probes`` is what a trial that measures gets, where that is other than what the rest get.
@@ -28,13 +28,13 @@ class Slots:
 
     @property
     def wanted(self) -> dict[str, float]:
-        """What one trial gets, in Ray's words."""
+        """The resources of one trial, in Ray's words."""
         wanted = {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
         return {name: amount for name, amount in wanted.items() if amount}
 
     @property
     def at_least_one(self) -> Slots:
-        """For estimates: also while nothing is there yet, some time one trial at a time will run."""
+        """For estimates: while no node is up, one trial at a time is assumed."""
         return replace(self, concurrent=max(1, self.concurrent))
 
     def of(self, proposal: Proposal) -> Slots:
@@ -42,7 +42,7 @@ class Slots:
         return self.probes if self.probes is not None and proposal.measure else self
 
     def share(self, proposal: Proposal) -> float:
-        """The part of everything, also of what would be started, that a trial of ``proposal`` takes."""
+        """The part of all resources, startable ones included, that a trial of ``proposal`` takes."""
         slots = self.of(proposal)
         return 1 / max(1, slots.concurrent + slots.after_scaling)
 
@@ -50,7 +50,7 @@ class Slots:
 def allot(options: ResourceOptions, machines: Machines) -> Slots:
     """Divide ``machines`` among trials. Raises ``ResourceError`` where not even one trial fits, nor ever will."""
     gpus = _resolve_auto_gpus(machines) if options.gpus == "auto" else float(options.gpus)
-    # An embedded Ray knows no kinds of nodes: the same file shall run on a laptop.
+    # An embedded Ray knows no kinds of nodes: the same file must run on a laptop.
     slots = Slots(options.cpus, gpus, 0, custom=options.custom if machines.cluster else {})
     if options.probe_gpus is not None and options.probe_gpus != gpus:
         slots = replace(slots, probes=replace(slots, gpus=float(options.probe_gpus)))
@@ -73,7 +73,7 @@ def resize_slots(slots: Slots, options: ResourceOptions, machines: Machines) -> 
 
 
 def _resolve_auto_gpus(machines: Machines) -> float:
-    """What ``gpus: auto`` is. Raises ``ResourceError`` where it depends on nodes of which nothing is known yet."""
+    """The value of ``gpus: auto``. Raises ``ResourceError`` where it depends on nodes that are not known yet."""
     largest = machines.most("GPU")
     if largest is not None and largest.has.get("GPU", 0.0) >= 1:
         return 1.0
@@ -86,7 +86,7 @@ def _resolve_auto_gpus(machines: Machines) -> float:
 
 
 def _explain_refusal(wanted: Mapping[str, float], machines: Machines) -> str:
-    """Why no trial fits: what it wants most of that is not there, and where there is the most of that."""
+    """Why no trial fits: the resource that is lacking, and the node that has the most of it."""
     keys = {"CPU": "cpus", "GPU": "gpus"}
     for name, amount in wanted.items():
         largest = machines.most(name)

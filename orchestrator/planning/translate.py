@@ -26,8 +26,8 @@ class Translator:
     def execute(self, proposal: Proposal) -> Proposal:
         """The proposal with the shares that will really be trained: its own or the sampling rule's, as a cycle.
 
-        What steers itself inside a run, or weighs losses, keeps what it asked for. Raises ``SelectorError`` where it
-        asks for values of the recipe: trials take all of them from the study file.
+        A proposal that is steered inside a run, or that weighs losses, keeps the shares it asked for. Raises
+        ``SelectorError`` where it asks for values of the recipe: trials take all of them from the study file.
         """
         if proposal.params:
             raise SelectorError(
@@ -50,7 +50,7 @@ class Translator:
         return replace(proposal, tasks=tasks, weights={task: shares[task] for task in tasks})
 
     def recipe(self, proposal: Proposal, phase: Phase) -> Recipe:
-        """What a worker trains for an executed proposal."""
+        """The recipe that a worker trains for an executed proposal."""
         training, resources = self.options.training, self.options.resources
         equal = {task: 1 / len(proposal.tasks) for task in proposal.tasks}
         by_loss = proposal.weighting == "loss"
@@ -117,7 +117,7 @@ class Translator:
 
     @staticmethod
     def outcome(result: Result) -> Outcome:
-        """What the selector is told of a result: no time, no money."""
+        """The part of a result that the selector is told: no time, no money."""
         return Outcome(
             score=result.score,
             metrics=result.validation,
@@ -129,7 +129,7 @@ class Translator:
 
 
 def search_score_of(options: StudyOptions) -> SearchScore:
-    """What a study's scores are: without a primary, trials are of other tasks, whose losses only compare in parts."""
+    """The kind of a study's scores: without a primary, trials have different tasks, whose losses compare in parts."""
     return "relative_loss" if options.search_score == "loss" and options.primary is None else options.search_score
 
 
@@ -160,7 +160,7 @@ def is_matched_by_examples(training: TrainingOptions) -> bool:
 
 
 def describe_epochs(training: TrainingOptions, problem: Problem) -> str | None:
-    """What the study's epochs come to; ``None`` where it counts in steps."""
+    """A sentence on the study's epochs in steps; ``None`` where it counts in steps."""
     if training.epochs is None or problem.primary is None:
         return None
     steps, primary = count_whole_steps(training, problem), problem.primary

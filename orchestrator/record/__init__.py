@@ -1,1 +1,1 @@
-"""What a study remembers: events, the fenced ledger they are in, and what they add up to."""
+"""The memory of a study: events, the fenced ledger they are in, and the accounts that they add up to."""

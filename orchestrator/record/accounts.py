@@ -1,4 +1,4 @@
-"""What the ledger's events add up to: trials, attempts, where each stands and what it took.
+"""Adds up the ledger's events: trials, attempts, where each stands and what it took.
 
 A fold like any other, and the one place that knows which attempt counts. Status, budget, tracking and the answer's
 price read it.
@@ -60,10 +60,10 @@ class Trial:
     proposal: Proposal
     proposed: float
     attempts: list[Attempt] = field(default_factory=list)
-    stopped: Judged | None = None  # the word of early stopping that ended it
+    stopped: Judged | None = None  # the decision of early stopping that ended it
     told: Told | None = None
     run_id: str | None = None
-    tried_again: bool = False  # it failed, and another one stands for it
+    tried_again: bool = False  # it failed and no longer counts, because another one tries the same
 
     @property
     def status(self) -> TrialStatus:
@@ -79,7 +79,7 @@ class Trial:
 
     @property
     def reused(self) -> bool:
-        """Whether all that it wanted was measured before: no trial, then, but a proposal that cost nothing.
+        """Whether all that it asks for was measured before: then it is no trial but a proposal that cost nothing.
 
         One whose own attempt had measured it, and died before it could say so, is a trial and is charged for.
         """
@@ -91,17 +91,17 @@ class Trial:
         told = self.told
         if told is None or self.status != "finished" or not self.proposal.trains:
             return False
-        # Of weights that its own study had kept nothing counts as reused, but no example was seen either.
+        # Weights that its own study had kept do not count as reused, but no example was seen either.
         return told.attempt > 0 and not told.reused and told.cost.examples != 0
 
     @property
     def score(self) -> float | None:
-        """What the search was told of it, higher is better, once it was told."""
+        """The score that the search was told, higher is better, once it was told."""
         return self.told.outcome.score if self.told else None
 
     @property
     def costs(self) -> list[Cost]:
-        """What every ended attempt took; of what was measured before, a cost of nothing."""
+        """The cost of every ended attempt; nothing for a proposal that was measured before."""
         if self.told is not None and self.reused:
             return [self.told.cost]
         return [attempt.cost for attempt in self.attempts if attempt.cost is not None]
@@ -109,7 +109,7 @@ class Trial:
 
 @dataclass
 class Session:
-    """One process that wrote to the ledger; ``last`` is the time of its last event, ``nodes`` its last word on them."""
+    """One process that wrote to the ledger; ``last`` is the time of its last event, ``nodes`` its last totals."""
 
     opened: Opened
     last: float
@@ -126,7 +126,7 @@ class Accounts:
         self.selected: Selected | None = None
         self.study_run_id: str | None = None
         self.experiment_id: str | None = None  # MLflow's, of the study's run
-        self.judged: list[Judged] = []  # all words of early stopping, in their order
+        self.judged: list[Judged] = []  # all decisions of early stopping, in their order
         self.failed_in_a_row = 0  # trials up to now, in the last session
         for event in events:
             self.add(event)
@@ -143,7 +143,7 @@ class Accounts:
                 self.trials[event.id].attempts.append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
-            case Told(attempt=0):  # it was not run: no word on whether running goes well
+            case Told(attempt=0):  # it was not run, so it says nothing of whether trials work
                 self.trials[event.id].told = event
             case Lost() | Told():
                 attempt = self.trials[event.id].attempts[event.attempt - 1]
@@ -186,7 +186,7 @@ class Accounts:
 
     @property
     def reused_costs(self) -> list[Cost]:
-        """What the evidence that was there already had cost, each piece once."""
+        """The original cost of reused evidence, each piece once."""
         told = [trial.told for trial in self.trials.values() if trial.told is not None]
         return list({key: cost for one in told for key, cost in one.reused.items()}.values())
 
@@ -202,7 +202,7 @@ class Accounts:
 
     @property
     def search_score(self) -> SearchScore:
-        """What the scores are: of the main metric, or of the loss."""
+        """The kind of the scores: of the main metric, or of the loss."""
         return self.sessions[-1].opened.search_score if self.sessions else "metric"
 
     @property
@@ -227,8 +227,8 @@ class Accounts:
     def node_seconds(self, now: float | None = None) -> dict[str, float] | None:
         """How long nodes of each type were up while sessions ran on a cluster; ``None`` where none did.
 
-        After a session's last word the nodes that it saw last count until it was closed, or, while it is alive, until
-        ``now``; of one that was killed no more is known.
+        After a session's last record the nodes that it saw last count until it was closed or, while it is alive, until
+        ``now``; after a kill nothing more is known.
         """
         if all(session.nodes is None for session in self.sessions):
             return None
@@ -293,7 +293,7 @@ def _find_span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, f
 
 
 def _measure_overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:
-    # At one moment ends come before starts: what follows at once does not overlap.
+    # At the same moment ends come before starts: attempts that follow each other do not overlap.
     turns = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     running, peak, busy, since = 0, 0, 0.0, 0.0
     for moment, change in turns:

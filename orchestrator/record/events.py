@@ -36,9 +36,9 @@ class Opened:
     fingerprint: Mapping[str, str]
     versions: Mapping[str, str]
     drift: tuple[str, ...] = ()  # fingerprint keys that differed and were allowed
-    search_score: SearchScore = "metric"  # of what kind the scores are
+    search_score: SearchScore = "metric"  # the kind of the scores
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> held-out split -> its origin
-    selector_version: int = 1  # of what proposes in this session: another version's proposals are not asked again
+    selector_version: int = 1  # of this session's selector: another version's proposals are not asked again
     event: Literal["opened"] = "opened"
 
 
@@ -88,8 +88,8 @@ class Lost:
 class Told:
     """A proposal ended: the attempt that counts, what the selector is told, and what the attempt took.
 
-    ``reused`` names evidence, or weights, that were there already, by key, with what they had cost when they were
-    made. Where that was all that was wanted nothing was started: the attempt is 0, and ``source`` says who measured.
+    ``reused`` names existing evidence or weights by key, with their original cost. Where nothing else was asked for, no
+    attempt was started: ``attempt`` is 0, and ``source`` says which study and trial measured it.
     """
 
     id: int
@@ -128,9 +128,9 @@ class Tracked:
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """Failed trials count no more, for all of what they were a part of failed: what they tried is tried again.
+    """Failed trials no longer count, because the whole part they belong to failed: their proposals are tried again.
 
-    Where ``ids`` are of the search, those are all it had, and the selector begins over, as if it had asked for nothing.
+    Where ``ids`` are of the search, they are all it had, and the selector starts over, as if it had asked for nothing.
     """
 
     ids: tuple[int, ...]
@@ -183,7 +183,7 @@ Event: TypeAlias = Annotated[
 ]
 
 _event: TypeAdapter[Any] = TypeAdapter(Event)
-# Two numbers that are nearer than this to each other, relatively, were computed alike and rounded differently.
+# Two numbers whose relative difference is below this were computed alike and rounded differently.
 ROUNDING = 1e-9
 _proposal = TypeAdapter(Proposal)
 

@@ -1,9 +1,9 @@
 """Evidence, kept once for all studies of a storage: ``<storage>/.evidence/<key>/``.
 
-A key names a measurement so exactly that a cached one equals one made again. It is made in a
-folder of its own and published at once (``Store.publish``), which fails where the key exists: whoever comes second
-throws his copy away. Arrays and weights carry a SHA-256; what does not match it, or cannot be read, counts as absent
-and is set aside once it was made anew.
+A key names a measurement so exactly that a cached one equals one made again. An entry is made in a folder of its own
+and published at once (``Store.publish``), which fails where the key exists: the second process discards its copy.
+Arrays and weights carry a SHA-256; an entry that does not match it, or cannot be read, counts as absent, and is set
+aside once it has been made again.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from auxtune.trials.result import Cost
 
 FOLDER = ".evidence"
 _REMEDY = "restore it from a copy, or begin the study again under another name"
-WEIGHTS = "weights"  # what an entry without arrays is of
+WEIGHTS = "weights"  # the ``probe`` of an entry without arrays
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a piece of evidence besides its arrays.
+    """The description of a piece of evidence, without its arrays.
 
     ``probe`` is what measured it, or ``weights`` for the run that it was measured on, whose key is ``run``. ``score``
-    and ``metrics`` are that run's, on the validation split. ``cost`` is what measuring took; of a run, and of what
-    looked on while it was trained, what training took. Of a run of one task its final weights are kept too.
+    and ``metrics`` are that run's, on the validation split. ``cost`` is that of measuring or, for a run and for a probe
+    that observed its training, that of the training. A run of one task also keeps its final weights.
     """
 
     probe: str
@@ -67,7 +67,7 @@ class EvidenceStore:
         self._store = store_of(storage)
 
     def find(self, key: str) -> Entry | None:
-        """What lies under ``key``, its arrays checked; ``None`` where there is nothing that can be used.
+        """The entry under ``key``, its arrays checked; ``None`` where there is no usable one.
 
         Raises ``StorageError``.
         """
@@ -77,7 +77,7 @@ class EvidenceStore:
             entry = _entry.validate_json((folder / "evidence.json").read_bytes())
             if entry.sha256 is not None:
                 _read_arrays(folder, entry.sha256)
-        except StorageError:  # not to be reached is not absent
+        except StorageError:  # unreachable is not absent
             raise
         except (OSError, ValidationError, EvidenceError):
             return None
@@ -122,7 +122,7 @@ class EvidenceStore:
             return self._publish(draft, key)
 
     def __iter__(self) -> Iterator[str]:
-        """All keys, of what can be used and of what cannot."""
+        """All keys, also those of unusable entries."""
         if self.root.is_dir():
             yield from sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
 
@@ -137,7 +137,7 @@ class EvidenceStore:
 
 
 class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
-    """Evidence as a selector sees it: key -> arrays, read when it looks."""
+    """Evidence as a selector sees it: key -> arrays, read on access."""
 
     def __init__(self, store: EvidenceStore) -> None:
         self._store = store
@@ -188,7 +188,7 @@ def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndar
 
 
 def _read(path: StoredPath) -> np.ndarray | None:
-    """What the file holds, or ``None`` where it is absent or cannot be read."""
+    """The rows in the file, or ``None`` where it is absent or cannot be read."""
     try:
         with path.open("rb") as file:
             return np.asarray(np.load(file, allow_pickle=False))

@@ -27,11 +27,11 @@ class SelectorFold:
 
     @property
     def state(self) -> Any:
-        """What the selector has come to: for who shows how it got there."""
+        """The selector's present state, for views of how it got there."""
         return self._state
 
     def add(self, event: Event) -> None:
-        """Fold one event; what does not concern the selector changes nothing."""
+        """Fold one event; events that do not concern the selector change nothing."""
         if isinstance(event, Proposed) and event.phase in SELECTORS:
             number = self._numbers[event.id] = len(self._numbers)
             with _blame_selector("was handed back a proposal"):
@@ -51,12 +51,12 @@ class SelectorFold:
         return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
-        """What the selector wants next, given what was folded."""
+        """The selector's next wish, given the events folded so far."""
         with _blame_selector("was asked for a proposal"):
             return self._selector.propose(self._state, self._evidence)
 
     def predict(self, asked: Sequence[Proposal]) -> list[Mapping[str, float]] | None:
-        """What the selector expects of proposals that were never run; ``None`` where it expects nothing of any."""
+        """The selector's predictions for proposals that were never run; ``None`` where it makes none."""
         if not isinstance(self._selector, Predicts):
             return None
         with _blame_selector("was asked for predictions"):
@@ -74,14 +74,14 @@ class SelectorFold:
             return find_reading(self._selector, self._state)
 
     def select(self) -> Selection:
-        """The selector's answer, given what was folded."""
+        """The selector's answer, given the events folded so far."""
         with _blame_selector("was asked for its answer"):
             return self._selector.select(self._state, self._evidence)
 
 
 @contextmanager
 def _blame_selector(moment: str) -> Iterator[None]:
-    """Whatever a selector raises is its own defect, and is said so; the ledger is not to blame."""
+    """Report whatever a selector raises as a defect of its own; the ledger is not to blame."""
     try:
         yield
     except AuxtuneError:  # of the evidence, say, that it looked at

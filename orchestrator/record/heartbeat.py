@@ -78,7 +78,7 @@ class Heartbeat:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        with suppress(StorageError):  # a lease that stays is known for a dead one
+        with suppress(StorageError):  # a lease left behind is recognised as dead
             lease = _read(self._path)
             if lease is not None and lease.session == self._session:  # it may be another's by now
                 self._path.unlink(missing_ok=True)

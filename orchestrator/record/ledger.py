@@ -1,8 +1,8 @@
 """The ledger: the durable record of proposals, attempts and outcomes. It is the truth; all else is derived.
 
 One session writes at a time. Opening a session takes the next segment number, so that a takeover fences the previous
-writer: whoever meets an existing number reads it, and finds either its own session (the write had succeeded) or
-another's (``Locked``). Events wait in memory until ``flush`` puts them, in order, into one segment.
+writer: a session that meets an existing number reads it, and finds either itself (the write had succeeded) or
+another one (``Locked``). Events wait in memory until ``flush`` puts them, in order, into one segment.
 
 Segments form a chain: each carries ``previous``, the digest of the one before it (null in the first), and ``sha256``,
 the digest of all that it holds. After each flush ``head.json`` names the last segment and its digest. Readers refuse
@@ -86,7 +86,7 @@ class LedgerReader:
         """Compare the head with the segments read. Raises ``LedgerDamaged``."""
         last = len(self.digests)
         if head is None:
-            # A writer may have made it, and gone on, since it was looked for.
+            # A writer may have created it, and continued, since it was looked for.
             if last > 1 and self._segments.read_head() is None:
                 raise LedgerDamaged(
                     f"{self._segments.head}: missing, so that the end of the ledger cannot be told; "
@@ -163,7 +163,7 @@ class Ledger:
             raise self._not_written(error) from error
 
     def _read_own(self) -> _Segment:
-        """The next segment, which this session had written unheard. Raises ``Locked`` if another session did."""
+        """The next segment, which this session wrote without a reply. Raises ``Locked`` if another session did."""
         number = self._last.number + 1
         segment = _decode(self._segments.path(number), self._segments.read(number), number)
         if segment.session != self.session:
@@ -184,7 +184,7 @@ class Ledger:
     def _not_written(self, error: OSError) -> LedgerError:
         return LedgerError(
             f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
-            "the disk, then go on with `auxtune resume`. What was recorded before is safe."
+            "the disk, then continue with `auxtune resume`. Everything recorded before is safe."
         )
 
 
@@ -217,7 +217,7 @@ def _build_segment(last: _Head, session: str, events: list[Event]) -> _Segment:
 
 
 def _represent_segment(segment: _Segment) -> dict[str, Any]:
-    """What the file of a segment holds, except for its own digest."""
+    """The content of a segment's file, except for its own digest."""
     return {
         "format": FORMAT,
         "number": segment.number,

@@ -3,7 +3,7 @@
 Kept, always: the ledger, the study file, the answer, and of every attempt that counts its result, metrics,
 predictions and log, and the weights that later trials start from, also of a study that is extended. A trial without an
 outcome keeps all of its attempts: a resume continues from their checkpoints and charges them by their heartbeats.
-Of the evidence that the studies of a storage share, what any of them names stays.
+Evidence that the studies of a storage share stays while any of them names it.
 Links are never followed, nor is anything deleted behind one.
 """
 
@@ -69,15 +69,15 @@ def _list_of_trial(folder: StoredPath, trial: Trial) -> Iterator[tuple[StoredPat
 
 
 def _is_behind_link(path: StoredPath) -> bool:
-    """Whether ``path`` or a folder above it is a link: what is there may not be the study's."""
+    """Whether ``path`` or a folder above it is a link: its target may not belong to the study."""
     return path.resolve() != path
 
 
 def list_stale_evidence(storage: StoredPath) -> list[StoredPath]:
-    """The folders of evidence in ``storage`` that nobody will read.
+    """The folders of evidence in ``storage`` that no one will read.
 
-    None where a study of it is running, for that may have measured what its ledger does not name yet, nor where a
-    ledger cannot be read. The weights of a run are named by what was measured of it.
+    None while one of its studies is running, which may have measured evidence that its ledger does not name yet, nor
+    where a ledger cannot be read. The weights of a run are named by the evidence that was measured on it.
     """
     store, named = EvidenceStore(storage), set()
     for study in (path for path in storage.iterdir() if (path / "ledger").is_dir()):

@@ -1,8 +1,8 @@
 """Measures for how long nodes of each type are up, from looks at a cluster, and records it in the ledger.
 
-Time between two looks counts by the earlier one's nodes, on a clock that nobody sets, so neither a step of the system's
-clock nor a loop that is busy changes a sum. What is recorded are running totals: a driver that is killed has said all
-but its last minute, and its successor's totals begin at nothing.
+Time between two looks counts by the earlier one's nodes, on a clock that is never set, so neither a step of the
+system's clock nor a busy loop changes a sum. Running totals are recorded: a driver that is killed has recorded all but
+its last minute, and its successor's totals begin at 0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NodeClock:
             self._up = dict(up)
 
     def read(self, now: float) -> NodeTime:
-        """Where things stand."""
+        """The nodes and totals at ``now``."""
         with self._lock:
             self._pass(now)
             return NodeTime(dict(self._up), dict(self._seconds))
@@ -63,12 +63,12 @@ class NodeTrail:
         flush: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``read`` gives ``None`` off a cluster. What is recorded on the way is made durable at once by ``flush``."""
+        """``read`` gives ``None`` off a cluster. Records on the way are made durable at once by ``flush``."""
         self._read, self._record, self._flush, self._clock = read, record, flush, clock
         self._said: tuple[float, Mapping[str, int]] | None = None
 
     def each_turn(self) -> None:
-        """Record what is news."""
+        """Record the totals where nodes came or went, or a minute has passed."""
         found = self._read()
         if found is None:
             return
@@ -77,7 +77,7 @@ class NodeTrail:
             self._flush()
 
     def end(self) -> None:
-        """Record where things stand, to be made durable with the session's end."""
+        """Record the final totals, to be made durable with the session's end."""
         if (found := self._read()) is not None:
             self._note(found)
 

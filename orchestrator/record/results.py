@@ -52,21 +52,21 @@ def read_result(folder: StoredPath) -> Result | None:
 
 
 def touch_heartbeat(folder: StoredPath) -> None:
-    """Leave a sign of life, the process's id: what an attempt that leaves no result is charged up to."""
+    """Leave a sign of life, the process's id: an attempt without a result is charged up to the last one."""
     (folder / "alive").write_text(f"{os.getpid()}\n")
 
 
 def read_steps_done(folder: StoredPath) -> int | None:
-    """Optimisation steps that an attempt has come to by its last evaluation; ``None`` before the first.
+    """The optimisation steps that an attempt had done by its last evaluation; ``None`` before the first.
 
-    Of an attempt in an object store too: each look would be a request.
+    ``None`` in an object store too, where each look would be a request.
     """
     if not is_local(folder):
         return None
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            *_, last, _ = (b"\n" + file.read()).split(b"\n")  # what follows the last newline is not whole yet
+            *_, last, _ = (b"\n" + file.read()).split(b"\n")  # text after the last newline is not whole yet
             return int(json.loads(last)["step"])
     except (OSError, ValueError, KeyError):  # not begun, or a line longer than the tail
         return None
@@ -82,10 +82,10 @@ def charge_lost_attempt(folder: StoredPath, started: float, cpus: float, gpus: f
 def has_checkpoint(folder: StoredPath) -> bool:
     """Whether ``folder`` holds a whole checkpoint.
 
-    A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be of no
-    use all the same, whoever loads it says so.
+    A local one is read. An object is there whole or not at all, and its store keeps it from damage; should it be
+    unusable all the same, loading it fails with a message.
     """
-    from auxtune.trials.checkpoint import FILE, is_usable  # it loads torch, which not everybody needs
+    from auxtune.trials.checkpoint import FILE, is_usable  # it loads torch, which not every caller needs
 
     return is_usable(folder) if is_local(folder) else (folder / FILE).is_file()
 

@@ -33,12 +33,12 @@ def describe_value(value: float, search_score: SearchScore) -> str:
 
 
 def label_values(metric: str, search_score: SearchScore) -> str:
-    """What an axis or a column of such values is called where the main metric is ``metric``."""
+    """The name of an axis or column of such values where the main metric is ``metric``."""
     return _LOSSES.get(search_score, metric)
 
 
 def sign_of(mains: Iterable[str], search_score: SearchScore = "metric") -> int:
-    """What turns a score by the main metrics ``mains`` into what was measured: −1 if lower is better in all, else 1.
+    """The factor from a score by the main metrics ``mains`` to the measured value: −1 if lower is better, else 1.
 
     Where ``search_score`` is a loss, lower is better whatever the metrics are.
     """
@@ -51,7 +51,7 @@ def sign_of(mains: Iterable[str], search_score: SearchScore = "metric") -> int:
 
 
 def sign_of_outcome(outcome: Outcome, search_score: SearchScore = "metric") -> int:
-    """``sign_of`` the tasks that were scored; what was measured of a task begins with its main metric."""
+    """``sign_of`` the tasks that were scored; the first metric of a task is its main one."""
     return sign_of((next(iter(metrics)) for metrics in outcome.metrics.values() if metrics), search_score)
 
 

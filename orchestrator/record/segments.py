@@ -1,8 +1,8 @@
 """Numbered files that are created whole and durable, or not at all: the ledger's home, in a folder or an object store.
 
-To create a name that exists fails (``Store.create``). That makes the number a fence: of two writers,
-exactly one gets it. Every ``RANGE`` segments are also merged into one range file, so that a long study opens quickly;
-the parts stay, for they are the fence. Beside them lies ``head.json``, a small file that is replaced instead.
+Creating a name that exists fails (``Store.create``). That makes the number a fence: of two writers, exactly one gets
+it. Every ``RANGE`` segments are also merged into one range file, so that a long study opens quickly; the parts stay,
+because they are the fence. Beside them lies ``head.json``, a small file that is replaced instead.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Segments:
     def replace_head(self, text: str) -> None:
         """Replace the head atomically, but not durably: a power cut may leave an older or an empty one.
 
-        To sync it would cost more than to create the segment. Raises ``OSError``.
+        Syncing it would cost more than creating the segment. Raises ``OSError``.
         """
         self._store.replace_text(self.head, text)
 

@@ -144,7 +144,7 @@ def number(value: float | None, pattern: str = "g", bar: float | None = None) ->
 
 
 def format_small(value: float | None, digits: int) -> Number:
-    """An amount with ``digits`` decimals, or more where these would show something as nothing.
+    """An amount with ``digits`` decimals, or more where these would show it as 0.
 
     >>> format_small(1.5, 2).text, format_small(0.0004, 2).text, format_small(0.0, 2).text
     ('1.50', '0.0004', '0.00')

@@ -104,7 +104,7 @@ def draw_interval_grid(
 
 @dataclass(frozen=True)
 class Point:
-    """Something that cost and came to something; ``low`` and ``high`` bound its quality where that is known."""
+    """A cost and a quality; ``low`` and ``high`` bound the quality where that is known."""
 
     cost: float
     quality: float

@@ -45,8 +45,9 @@ def list_comparison_blocks(found: Comparison) -> Iterator[Block]:
         for study in found.studies
     ]
     note = (
-        f"Search is probe and search, with what reused evidence had cost. By equal cost: the best score on the "
-        f"validation split once a search had cost {found.equal_cost:.3g} {unit}, as much as the cheapest in all."
+        "Search is the cost of measure and search, with the original cost of reused evidence. By equal cost: the best "
+        f"score on the validation split once a search had cost {found.equal_cost:.3g} {unit}, as much as the cheapest "
+        "in all."
     )
     yield Table("Studies of one question", _list_columns(unit), tuple(studies), note=note)
     pairs = [
@@ -80,8 +81,8 @@ def _list_study_blocks(found: Comparison) -> Iterator[Block]:
         svg = draw_scatter("cost", points, across, up, said, find_direction(metric))
         yield Picture(
             svg,
-            "What the selections score on rows that no selector saw, with 95 % intervals, against what probe and "
-            "search cost, with what reused evidence had cost.",
+            "The selections' scores on rows that no selector saw, with 95 % intervals, against the cost of measure and "
+            "search, with the original cost of reused evidence.",
         )
     rows = [
         (

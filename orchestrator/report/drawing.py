@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0  # inches: a page's column
-MARKS = "osD^vPXph<>"  # apart in shape too, for who sees no colours
+MARKS = "osD^vPXph<>"  # distinct in shape too, for readers who see no colours
 
 # Okabe and Ito's six; nine steps from against to for, and what is written on each; seven from little to much.
 SERIES = tuple(f"series-{n}" for n in range(6))
@@ -52,7 +52,7 @@ _STYLE: dict[str, Any] = {
 
 
 def format_signed(value: float, pattern: str = "+.2f") -> str:
-    """A number with its sign, which nothing has none of.
+    """A number with its sign; a value that rounds to 0 has none.
 
     >>> format_signed(-0.001), format_signed(0.25)
     ('0.00', '+0.25')
@@ -79,7 +79,7 @@ def choose_step(value: float, largest: float) -> int:
 def draw_svg(name: str, height: float, says: str, draw: Callable[[Figure], None]) -> Markup:
     """The SVG of what ``draw`` puts on a figure of ``height`` inches.
 
-    ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` is for who cannot see it.
+    ``name`` keeps its parts' ids apart from those of other drawings of the page; ``says`` is for screen readers.
     """
     import matplotlib  # slow to import, and only wanted where something is drawn
     from matplotlib.figure import Figure

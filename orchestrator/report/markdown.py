@@ -14,7 +14,7 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Listing, Number, Pag
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.typed import quote_path
 
-LONGEST = 5000  # characters of a tag that also older servers take
+LONGEST = 5000  # characters of a tag that older servers take, too
 _ROWS = 25  # of one table
 _PARTS = ("answer", "selection", "lift", "contribution", "cost")
 

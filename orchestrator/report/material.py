@@ -1,7 +1,7 @@
 """The material of a study's page: its ledger and what that adds up to, its answer, and the evidence it rests on.
 
-The answer's numbers are those of ``selection.json``, computed nowhere else; while there is none, cost is that which
-``auxtune status`` tells. Neither the tasks' data nor the encoder are needed.
+The answer's numbers are those of ``selection.json``, computed nowhere else; while there is none, cost is what
+``auxtune status`` shows. Neither the tasks' data nor the encoder is needed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Material:
 
     @property
     def options(self) -> StudyOptions:
-        """The study file's."""
+        """The options of the study file."""
         return self.study.options
 
     @property

@@ -27,7 +27,7 @@ def mark_code(text: str) -> Markup:
     set <code>a&lt;b</code>
     """
     parts = text.split("`")
-    if len(parts) % 2 == 0:  # one is without its other
+    if len(parts) % 2 == 0:  # a backtick without its partner
         return escape(text)
     code = Markup("<code>{}</code>")
     return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))

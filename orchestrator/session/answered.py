@@ -23,7 +23,7 @@ def read_answered(study: StudyFile) -> AnsweredStudy:
     material = read_material(folder, study)
     accounts, answer, selected = material.accounts, material.answer, material.accounts.selected
     if answer is None or selected is None:
-        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {quote_path(folder)}` brings it to one")
+        raise AuxtuneError(f"{folder}: has no answer yet; `auxtune resume {quote_path(folder)}` finishes it")
     known = answer.main_metrics
     metrics = {task: known[task] for task in material.confirmation.serves if task in known}
     arm = material.confirmation.arms(selected.selection)[SELECTION]

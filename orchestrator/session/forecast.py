@@ -52,7 +52,7 @@ class Forecast:
         return self.work(self.context.translator.execute(Proposal(self.context.problem.names)))
 
     def work(self, proposal: Proposal, arm: ComparisonArm | None = None) -> Work:
-        """What a trial of ``proposal`` does: a search trial, or one of an arm of confirm."""
+        """The work of a trial of ``proposal``: a search trial, or one of an arm of confirm."""
         rounds = proposal.inner.rounds if proposal.inner is not None else None
         translator, primary = self.context.translator, self.context.options.primary
         recipe = translator.recipe(proposal, "confirm" if arm else "search")
@@ -151,7 +151,7 @@ class UpcomingTrials:
 def forecast_trials(fold: SelectorFold, accounts: Accounts, execute: Callable[[Proposal], Proposal]) -> UpcomingTrials:
     """Ask ``fold`` until it waits, is done, or was asked ``AHEAD`` times.
 
-    It is after all events that ``accounts`` are of, and after what it is asked for when this returns.
+    It must be after all events of ``accounts``; when this returns, it is also after the proposals that it gave.
     """
     waiting = [trial.proposal for trial in accounts.unfinished if trial.phase in SELECTORS]
     asked: list[Proposal] = []
@@ -170,8 +170,8 @@ def forecast_trials(fold: SelectorFold, accounts: Accounts, execute: Callable[[P
 class ComparisonArm:
     """One side of the final comparison, with ``seeds`` seeds, of whose trainings ``missing`` are still to be done.
 
-    ``expected`` is what is trained with one seed, a proposal per model, or, where ``known`` is false, what stands for
-    it until the selection is there.
+    ``expected`` are the trainings with one seed, a proposal per model, or, where ``known`` is false, a stand-in for
+    them until there is a selection.
     """
 
     name: str
@@ -184,7 +184,7 @@ class ComparisonArm:
 def list_comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
     """All arms of confirm. ``searched``: the ledger's selection is the answer that would be confirmed.
 
-    Of arms that ask for the same training, the first has it.
+    A training that several arms ask for belongs to the first of them.
     """
     known = searched and accounts.selected is not None
     arms: Mapping[str, Sequence[Trainings]] = (

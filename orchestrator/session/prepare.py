@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def slots(self) -> Slots:
-        """What one trial gets, and how many run at once."""
+        """The resources of one trial, and how many run at once."""
         return self.budget.slots
 
     def measure_planner(self) -> MeasurePlanner:

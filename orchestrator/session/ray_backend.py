@@ -72,7 +72,7 @@ class RaySearch:
         """Start or join Ray, and train. Raises what the agenda raised, and ``HangError``."""
         with self.signals.held(), self.backend.ray():
             self.signals.listen()
-            # Imported here, for they import Ray, whose settings must be in the environment first.
+            # Imported here, because they import Ray, whose settings must be in the environment first.
             from auxtune.orchestrator.engine.search import LedgerSearcher
             from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
 

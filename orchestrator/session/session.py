@@ -41,7 +41,7 @@ PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished study leaves."""
+    """The result of a finished study."""
 
     folder: StoredPath
     answer: Answer
@@ -165,7 +165,7 @@ class Session:
         return agenda
 
     def answer(self, agenda: Agenda) -> None:
-        """Write the answer and its page if the study is done; after a failure delete one that is none."""
+        """Write the answer and its page if the study is done; after a failure delete one that no longer holds."""
         context, folder = self._context, self._context.folder
         if self._reason == "done":
             metrics = {name: task.metrics[0] for name, task in self._prepared.tasks.items()}
@@ -224,7 +224,7 @@ def close_session(
 ) -> list[Tracked]:
     """End the mirror and the session, with a ``message`` for later readers.
 
-    Returns the runs that were made last, which are still noted.
+    Returns the runs that were made last, which it has still noted.
     """
     tracker.finish(ending, patience)
     made = tracker.made()

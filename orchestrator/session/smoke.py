@@ -66,7 +66,7 @@ def run_smoke(
 
 
 def find_figures(folder: StoredPath, now: Mapping[str, str]) -> tuple[Mapping[str, SmokedTask], list[str]]:
-    """The tasks of the last smoke test in ``folder``, if it is true of ``now``, and what is to be said of it."""
+    """The tasks of the last smoke test in ``folder``, if it is true of ``now``, and notes on it."""
     try:
         record = read_smoke(folder)
     except DamagedSmokeError as error:

@@ -94,7 +94,7 @@ def ask_to_stop(folder: StoredPath) -> DriverLease | None:
     if driver.session.startswith(CLEANING):
         raise AuxtuneError(
             f"{folder}: no trial is running, but process {driver.pid} on {driver.host} cleans this study, or waits for "
-            "an answer whether it shall"
+            "an answer whether it may"
         )
     if not driver.here:
         raise AuxtuneError(
@@ -119,7 +119,7 @@ def ask_to_stop(folder: StoredPath) -> DriverLease | None:
 
 
 def wait_until_gone(folder: StoredPath, driver: DriverLease, seconds: float) -> bool:
-    """Whether ``driver`` has let go of the study within ``seconds``: its session is closed then, or it died."""
+    """Whether ``driver`` has released the study within ``seconds``: then its session is closed, or it died."""
     end = time.monotonic() + seconds
     while (lease := find_active_driver(folder)) is not None and lease.session == driver.session:
         if time.monotonic() >= end:

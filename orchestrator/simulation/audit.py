@@ -1,4 +1,4 @@
-"""Whether a recorded table can tell selectors apart: said before any figure, for it takes seconds.
+"""Audits whether a recorded table can tell selectors apart: takes seconds, so it comes before any figure.
 
 A table whose test values are its validation values on another scale shows nothing of generalisation; where most of a
 target's values are one value there is nothing to choose; and where the splits do not correlate, choosing on one is
@@ -124,9 +124,9 @@ _FEWEST, _MANY, _LINES, _TOLERANCE = 4, 8, 300, 1e-3
 def measure_copied_share(first: np.ndarray, second: np.ndarray) -> float:
     """The largest share of points, (points,) each, on one line, to a thousandth of the spread; 0 for fewer than 4.
 
-    Of fewer than 8 all must be on it, or it is 0: two points always are.
+    Of fewer than 8 points all must be on it, or the share is 0: two points always are.
 
-    Lines through pairs of points are tried, so that it is found also where other rows are of another origin.
+    Lines through pairs of points are tried, so that a line is found even where other rows are of another origin.
     """
     known = np.isfinite(first) & np.isfinite(second)
     x, y = first[known], second[known]

@@ -76,8 +76,8 @@ def _judge_groups(replayed: Replayed, recording: RecordedGroups, split: str, bou
 def _correlate_groups(replayed: Replayed, recording: RecordedGroups, split: str) -> float | None:
     """Spearman of predicted and true scores of groups that were not trained.
 
-    A group's score is the mean over members of how much it is better than the member's mean over all such groups: else
-    whoever knows which tasks are hard would seem to know which groups are good.
+    A group's score is the mean over members of how much it is better than the member's mean over all such groups:
+    otherwise knowing which tasks are hard would look like knowing which groups are good.
     """
     table = recording.table
     asked_for = [trial.proposal for trial in replayed.accounts.trials.values()]
@@ -161,7 +161,7 @@ def _judge_mixture(replayed: Replayed, recording: RecordedMixtures, split: str) 
 def _predict_mixtures(
     replayed: Replayed, recording: RecordedMixtures, split: str, rows: Sequence[int]
 ) -> np.ndarray | None:
-    """What the selector expects of recorded mixtures, (rows,); ``None`` where it expects nothing."""
+    """The scores that the selector expects of recorded mixtures, (rows,); ``None`` where it expects nothing."""
     mixtures = [recording.weights_of(split, row) for row in rows]
     predicted = replayed.fold.predict([Proposal(tuple(weights), weights) for weights in mixtures])
     if predicted is None:

@@ -1,4 +1,4 @@
-"""What probes would have measured, from a table's ``affinity.csv``: pairs in the place of arrays.
+"""Serves evidence from a table's ``affinity.csv`` as probes would have measured it: pairs in the place of arrays.
 
 A joint run's affinities are what its probe gives anyway; the tables of all recorded seeds stand for its single probes,
 whose agreement says how far to believe it. Of single-task runs the file holds only how alike they are, so
@@ -42,7 +42,7 @@ class Served:
 
 
 def serve_evidence(affinities: Affinities | None, tasks: Sequence[str], proposal: Proposal, seed: int) -> Served:
-    """What ``proposal`` measures. Raises ``TableError`` where it was not recorded, saying what is missing."""
+    """The evidence of ``proposal``. Raises ``TableError`` where it was not recorded, saying what is missing."""
     arrays: dict[str, Mapping[str, np.ndarray]] = {}
     seconds: list[float] = []
     for measure in proposal.measure:

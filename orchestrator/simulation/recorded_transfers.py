@@ -56,5 +56,5 @@ class RecordedTransfers(Recording):
 
     @property
     def pace(self) -> float:
-        """Half the mean seconds of a transfer, for it has two tasks; 1 without recorded times."""
+        """Half the mean seconds of a transfer, because it has two tasks; 1 without recorded times."""
         return 1.0 if self.table.seconds is None else float(np.nanmean(self.table.seconds)) / 2

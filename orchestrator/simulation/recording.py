@@ -1,4 +1,4 @@
-"""A recorded table in the place of training: what each proposal comes to, and what it would have taken."""
+"""A recorded table in the place of training: the outcome of each proposal, and its cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Ended:
-    """What a proposal came to after ``seconds``; without recorded times that is 1 per member task."""
+    """The outcome of a proposal after ``seconds``; without recorded times that is 1 per member task."""
 
     outcome: Outcome
     seconds: float
@@ -38,7 +38,7 @@ class Recording(ABC):
 
     @abstractmethod
     def train(self, proposal: Proposal) -> Ended:
-        """What an executed proposal comes to."""
+        """The recorded outcome of an executed proposal."""
 
     @property
     def exhausted(self) -> bool:
@@ -51,7 +51,7 @@ class Recording(ABC):
         return self.recorded.table.header.tasks
 
     def execute(self, proposal: Proposal) -> Proposal:
-        """What will really be trained of what was asked for. Raises ``TableError`` for what no table can answer."""
+        """The proposal as it will be trained. Raises ``TableError`` for one that no table can answer."""
         refused = {
             "what steers inside a run": proposal.inner is not None,
             "a continuation of another training": proposal.continuation is not None,
@@ -64,7 +64,7 @@ class Recording(ABC):
         return proposal
 
     def run(self, proposal: Proposal, number: int) -> Ended:
-        """Train and measure: what the selector is told of proposal ``number``."""
+        """Train and measure proposal ``number``; its end as the selector is told."""
         ended = self.train(proposal)
         if not proposal.measure:
             return ended
@@ -83,7 +83,7 @@ class Recording(ABC):
         return self.recorded.table.seconds is not None
 
     def tasks(self, names: Iterable[str]) -> tuple[TaskInfo, ...]:
-        """What is known of the tasks: nothing but their names."""
+        """The tasks, of which only the names are known."""
         return tuple(TaskInfo(name, "recorded", train_rows=1) for name in names)
 
     def failed(self, why: str, proposal: Proposal) -> Ended:

@@ -23,7 +23,7 @@ _SESSION = "simulated"
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a search came to: its answer, its accounts, and the selector as it knew in the end."""
+    """The result of a search: its answer, its accounts, and the selector in its last state."""
 
     problem: Problem
     fold: SelectorFold

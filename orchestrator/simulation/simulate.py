@@ -78,7 +78,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Question:
-    """What one search is for: a target or all tasks, and what may be served and spent."""
+    """The question of one search: a target or all tasks, and the limits on serving and spending."""
 
     target: str | None
     models: int | None
@@ -104,10 +104,10 @@ def simulate(
 
     A selector is a name, or a mapping of ``name`` and options. Without ``targets`` a table of groups is one question
     for all its tasks, to selectors that group, and any other a question for each target. ``models`` or
-    ``inference_budgets`` bound what may be served, 3 models unless said; ``budgets`` are trials, unless said as many as
-    were recorded. With ``most_cost`` no search goes on once its trials, probes and failures have cost that much: what
-    selectors come to at equal cost. Selecting is on validation (or train) only, and judged on ``split``. ``cost`` is in
-    seconds where the table has them, else 1 for each member task of a training.
+    ``inference_budgets`` bound what may be served, by default 3 models; ``budgets`` are trials, by default as many as
+    were recorded. With ``most_cost`` a search ends once its trials, probes and failures have cost that much, which
+    compares selectors at equal cost. Selecting is on validation (or train) only, and judged on ``split``. ``cost`` is
+    in seconds where the table has them, else 1 for each member task of a training.
 
     Raises ``TableError`` for a table or a question that cannot be used, ``SelectorError`` for a selector that refuses.
     """
@@ -165,7 +165,7 @@ def _open_recording(recorded: Recorded, question: Question) -> Recording:
 
 
 def _count_runs(recording: Recording) -> int:
-    """Trainings that were recorded: where a search ends that does not end by itself."""
+    """The number of recorded trainings, after which a search ends that does not end by itself."""
     if isinstance(recording, RecordedGroups):
         return len(recording.table.networks) + len(recording.header_tasks)
     if isinstance(recording, RecordedTransfers):

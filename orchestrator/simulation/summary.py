@@ -1,4 +1,4 @@
-"""What the rows of a simulation add up to: a line for each selector and budget, means with 95 % intervals."""
+"""Sums up the rows of a simulation: a line for each selector and budget, means with 95 % intervals."""
 
 from __future__ import annotations
 

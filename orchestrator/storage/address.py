@@ -1,4 +1,4 @@
-"""What a storage is called, and which store that is. No other module asks which kind of path it has."""
+"""The names of storages, and the store behind each. No other module asks which kind of path it has."""
 
 from __future__ import annotations
 

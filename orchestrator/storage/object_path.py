@@ -2,8 +2,8 @@
 
 It has the methods of ``StoredPath``, each a question to fsspec. What a store cannot do (append, link, rename) is not
 offered, and it is no ``os.PathLike``: to open it as a file of this machine raises ``TypeError``. A folder is there
-while something lies in it. Listings are never cached, for another process may have written. universal_pathlib does the
-same for many more stores and operations; but its ``mkdir`` makes buckets, and a store's own errors come through it
+while something lies in it. Listings are never cached, because another process may have written. universal_pathlib does
+the same for many more stores and operations; but its ``mkdir`` makes buckets, and it passes on a store's own errors
 unexplained.
 
 Credentials and the address of the service come from the environment (``AWS_ENDPOINT_URL``, …), never from the path.
@@ -61,7 +61,7 @@ class ObjectPath:
         return self.joinpath(part)
 
     def joinpath(self, *parts: str) -> ObjectPath:
-        """What lies in it under these names."""
+        """The path of these names in it."""
         return self._at(self._location.joinpath(*parts))
 
     @property
@@ -99,7 +99,7 @@ class ObjectPath:
     # The store's answers
 
     def ask(self, question: Callable[[Any], Answer]) -> Answer:
-        """What the fsspec file system says. Raises ``StorageError``, ``FileNotFoundError`` and ``FileExistsError``."""
+        """The fsspec file system's answer. Raises ``StorageError``, ``FileNotFoundError`` and ``FileExistsError``."""
         return ask_patiently(lambda: question(self._open_store()), str(self))
 
     def put(self, order: Callable[[Any], object]) -> None:
@@ -115,7 +115,7 @@ class ObjectPath:
 
     def is_dir(self) -> bool:
         """Whether anything lies in a folder of this name."""
-        # Not the stores' own ``isdir``: to gcsfs what cannot be reached is no folder.
+        # Not the stores' own ``isdir``: gcsfs answers no where the store cannot be reached.
         try:
             return any(True for _ in self.iterdir())
         except FileNotFoundError:
@@ -134,13 +134,13 @@ class ObjectPath:
         return _make_stat(stat.S_IFREG, about["size"], _read_time(about))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """What lies in it. Raises ``FileNotFoundError`` where nothing does."""
+        """Everything in the folder. Raises ``FileNotFoundError`` where it is empty."""
         names = self.ask(lambda files: files.ls(self.key, detail=False))
         inside = (str(name).rstrip("/") for name in names)
         yield from (self / name.rpartition("/")[2] for name in inside if name != self.key)
 
     def glob(self, pattern: str, /) -> Iterator[ObjectPath]:
-        """What lies in it and has a name of this ``pattern``; of one level only."""
+        """Everything in the folder with a name of this ``pattern``; of one level only."""
         if "/" in pattern or "**" in pattern:
             raise ValueError(f"expected a pattern of names, found {pattern!r}")
         if self.is_dir():
@@ -170,7 +170,7 @@ class ObjectPath:
             return file.read()
 
     def write_bytes(self, data: bytes, /) -> int:
-        """Put ``data`` in the place of what is there: whole or not at all."""
+        """Put ``data`` in the place of the object, if there is one: whole or not at all."""
         self.put(lambda files: files.pipe_file(self.key, bytes(data)))
         return len(data)
 
@@ -192,7 +192,7 @@ class ObjectPath:
     def _open_store(self) -> Any:
         import fsspec
 
-        logging.getLogger("gcsfs").addHandler(_SILENT)  # what it would print of an error is said by the error
+        logging.getLogger("gcsfs").addHandler(_SILENT)  # the error itself says what gcsfs would print
         return fsspec.filesystem(self.protocol, use_listings_cache=False)
 
     def _find_kind(self) -> str | None:

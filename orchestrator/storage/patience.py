@@ -1,8 +1,8 @@
 """Asking an object store: its many kinds of errors as one, and how long one that does not answer is waited for.
 
-Stores' own clients try again for some seconds. What runs for hours waits longer: inside ``survive_silence`` a question
-is asked again until nothing has come through for ``PATIENCE`` seconds. Elsewhere, as in a command that looks something
-up or in the thread of a heartbeat, an error is one at once.
+Stores' own clients try again for some seconds. Code that runs for hours waits longer: inside ``survive_silence`` a
+question is asked again until nothing has come through for ``PATIENCE`` seconds. Elsewhere, as in a command that looks
+something up or in the thread of a heartbeat, an error is raised at once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _read_patience() -> float:
 
 
 def _is_lasting(error: Exception) -> bool:
-    """Whether asking again is pointless: it is not allowed, not possible, or nobody said who asks."""
+    """Whether asking again is pointless: it is not allowed, not possible, or credentials are missing."""
     refused = isinstance(error, (PermissionError, ValueError, TypeError, ImportError))
     refused = refused or str(error).startswith("Forbidden")  # so gcsfs says it, as a plain OSError
     return refused or "Credentials" in type(error).__name__

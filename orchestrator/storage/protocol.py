@@ -1,4 +1,4 @@
-"""What the product needs of a place where studies are kept: paths that are read and written, and a store of them.
+"""The interface of a place where studies are kept: paths that are read and written, and a store of them.
 
 A folder of this machine is one kind of store (``local_store``), an object store the other (``object_store``). They
 differ in how a file comes into being, so that is asked of the ``Store``; everything else is a method of the path.
@@ -36,7 +36,7 @@ class StoredPath(Protocol):
         """The folder that it is in."""
 
     def __truediv__(self, part: str, /) -> Self:
-        """What lies in it under this name."""
+        """The path of this name in it."""
 
     def __hash__(self) -> int:
         """Equal paths are one key."""
@@ -45,7 +45,7 @@ class StoredPath(Protocol):
         """Whether it comes first in a sorted list."""
 
     def joinpath(self, *parts: str) -> Self:
-        """What lies in it under these names, one within the other."""
+        """The path of these names in it, one within the other."""
 
     def resolve(self) -> Self:
         """The path without links and relative parts."""
@@ -132,15 +132,15 @@ class Store(Protocol[P]):
     # Folders that are there whole or not at all
 
     def open_draft(self, root: P, name: str) -> AbstractContextManager[Path]:
-        """A new folder of this machine, to be published into ``root``; what is left of it in the end is deleted.
+        """A new folder of this machine, to be published into ``root``; whatever is left of it in the end is deleted.
 
         Where ``root`` is on this machine the draft is on the same disk, as ``root/name``.
         """
 
     def publish(self, draft: Path, home: P, is_usable: Callable[[], bool], quarantine_path: Callable[[], P]) -> bool:
-        """Make ``draft`` what is at ``home``; ``False`` where what is there is ``is_usable``, and stays.
+        """Publish ``draft`` at ``home``; ``False`` where the folder there ``is_usable``, and stays.
 
-        What is not gives way, on a disk to ``quarantine_path()``. Any number of processes may do this at once.
+        An unusable one gives way, on a disk to ``quarantine_path()``. Any number of processes may do this at once.
         """
 
     def find_published(self, home: P) -> P | None:
@@ -154,5 +154,5 @@ class Store(Protocol[P]):
     def open_working_folder(self, folder: P, prefix: str) -> AbstractContextManager[Path]:
         """A folder of this machine for files that belong at ``folder``: itself, or a temporary one.
 
-        Nothing comes to ``folder`` by itself: ``put_file`` brings what is to be kept.
+        Nothing comes to ``folder`` by itself: ``put_file`` brings the files to be kept.
         """

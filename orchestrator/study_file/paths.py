@@ -1,7 +1,7 @@
 """Resolves a study's relative paths: tasks, encoder, storage and tracking.
 
 Tasks and encoder are part of the question and are relative to the study file's folder; storage and tracking belong to
-whoever runs it and are relative to the working directory.
+the user who runs it and are relative to the working directory.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def locate_study(study: StudyFile) -> StoredPath:
 
 
 def locate_tokens(study: StudyFile) -> Path:
-    """The folder of tasks as token ids. Always on this machine, for they are memory-mapped; they can be made again."""
+    """The folder of tasks as token ids. Always on this machine: they are memory-mapped, and can be made again."""
     storage = locate_storage(study)
     if is_local(storage):
         return storage / ".tokens"

@@ -1,8 +1,8 @@
 """Reads a study file: text, overrides, environment → checked options, or every mistake at once with its line.
 
 The file is read as a tree of values with their lines, overrides (``--set training.steps=200``) replace values in it,
-and the models and rules check the result. What pydantic complains of is said in plain words: what was expected, what
-was found, what to do.
+and the models and rules check the result. Pydantic's complaints are put in plain words: what was expected, what was
+found, what to do.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _suggest_default(node: Schema) -> str:
 
 
 def apply_override(tree: Tree, override: str) -> None:
-    """Puts the value of ``key.inside.key=value`` into the tree, where it stands in the override from now on.
+    """Put the value of ``key.inside.key=value`` into the tree; from now on its place is the override.
 
-    The value is YAML, and whatever was wrong with the key in the file no longer counts. An option of a selector that
-    is only named (``selector: thompson``) makes a mapping of it. What cannot be applied is a mistake of the tree.
+    The value is YAML, and mistakes about the key in the file no longer count. An option of a selector that is only
+    named (``selector: thompson``) makes a mapping of it. An override that cannot be applied is a mistake of the tree.
     """
     key, equals, text = override.partition("=")
     value = read_tree(text)

@@ -76,7 +76,7 @@ def _check_budget(data: Raw) -> Iterator[Finding]:
 
 def _check_prices(data: Raw) -> Iterator[Finding]:
     budget, prices = data.get("budget"), data.get("prices")
-    # What nodes cost says nothing of what a trial on them does.
+    # The price of a node says nothing of the price of a trial on it.
     priced = isinstance(prices, Mapping) and any(prices.get(key) is not None for key in ("gpu_hour", "cpu_hour"))
     if isinstance(budget, Mapping) and budget.get("usd") is not None and not priced:
         yield ("budget", "usd"), "needs `prices`; add gpu_hour, cpu_hour or both"
@@ -140,7 +140,7 @@ def _check_objective(data: Raw) -> Iterator[Finding]:
 
 
 def _check_groups(data: Raw) -> Iterator[Finding]:
-    """What only makes sense of one task to win."""
+    """Refuse keys that only make sense with one task to win."""
     if data.get("objective") != "groups":
         return
     training, confirm = (part if isinstance(part := data.get(key), Mapping) else {} for key in ("training", "confirm"))

@@ -40,7 +40,7 @@ def parse_sqlite_uri(uri: str) -> Path:
     >>> parse_sqlite_uri("sqlite:///runs/mlflow.db")
     PosixPath('runs/mlflow.db')
     """
-    from sqlalchemy import make_url  # here, for most commands do without
+    from sqlalchemy import make_url  # here, because most commands do without it
 
     url = make_url(uri)
     name = url.database or ""

@@ -114,7 +114,7 @@ def _expand_value(written: str, path: KeyPath, tree: Tree) -> str:
 
 
 def _parse_scalar(text: str) -> Any:
-    """What an unquoted scalar means in YAML 1.2's core schema."""
+    """The value of an unquoted scalar in YAML 1.2's core schema."""
     if _NULL.fullmatch(text):
         return None
     if _BOOLEAN.fullmatch(text):

@@ -56,7 +56,7 @@ class Header(BaseModel):
 
     @property
     def sign(self) -> float:
-        """What a value is multiplied by so that higher is better."""
+        """The factor of a value that makes higher better."""
         return 1.0 if self.mode == "max" else -1.0
 
 
@@ -92,7 +92,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> tuple[Rows, Mistakes]:
         raise TableError(f"{path}: expected a CSV file in UTF-8, found: {str(error).strip()}") from error
     if missing := [column for column in needed if column not in columns]:
         raise TableError(f"{path}:1: expected the columns {', '.join(needed)}; missing: {', '.join(missing)}")
-    while lines and not any(lines[-1]):  # at the end they are no rows, in between they keep their line
+    while lines and not any(lines[-1]):  # empty lines at the end are no rows; those in between keep their numbers
         lines.pop()
     if not lines:
         raise TableError(f"{path}: expected rows, found only a header")

@@ -142,7 +142,7 @@ class StudyRuns:
         self._client.set_terminated(run_id, find_final_status(trial), int(told.time * 1000) if told else now)
 
     def totals(self, run_id: str, accounts: Accounts, price: Price, now: float, note: str) -> None:
-        """The parent's running totals and the best score so far, at a step per told trial, and what is said of it."""
+        """The parent's running totals and the best score so far, at a step per told trial, and its ``note``."""
         told = sum(trial.told is not None for trial in accounts.trials.values())
         values = sum_cost_metrics(accounts.trials.values(), price)
         values["study/elapsed_seconds"] = accounts.elapsed_seconds(now)

@@ -68,7 +68,7 @@ def sum_cost_metrics(trials: Iterable[Trial], price: Price) -> dict[str, float]:
 
 
 def list_answer_metrics(answer: Answer) -> dict[str, float]:
-    """What an answer came to; unknown is left out.
+    """The numbers of an answer; unknown ones are left out.
 
     ``test/<task>/<metric>`` and, for each control, ``lift/<control>`` with the bounds of its interval; of one that
     is the same training 0 without bounds.
@@ -85,7 +85,7 @@ def list_answer_metrics(answer: Answer) -> dict[str, float]:
 def list_trained_shares(trial: Trial, tasks: Iterable[str]) -> dict[str, float]:
     """``weight/<task>`` for all ``tasks`` of the study: 0 for those that the trial does not train.
 
-    The shares of a trial that steers itself are known once it has been told: its rounds, by task. Until then the
+    The shares of a trial that is steered inside are known once it has been told: its rounds, by task. Until then the
     weights of its own tasks are left out. Four digits are what a column of MLflow's table has room for; the ledger has
     the shares as they were executed.
     """

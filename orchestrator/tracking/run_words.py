@@ -32,7 +32,7 @@ def name_trial(trial: Trial, primary: str | None) -> str:
 
 
 def describe_trial(trial: Trial) -> str:
-    """What is trained, with its shares where they are known beforehand."""
+    """A sentence on what is trained, with its shares where they are known beforehand."""
     proposal = trial.proposal
     if not proposal.trains:
         return f"Measures the encoder as it came, on {', '.join(proposal.tasks)}."
@@ -63,7 +63,7 @@ Reason: TypeAlias = Literal["done", "interrupted", "failed"]
 class Ending:
     """``reason`` is the session's, ``done``, ``interrupted`` or ``failed``.
 
-    Where there is no ``answer``, ``note``, what the run says of it in Markdown, is empty. ``files`` are kept under
+    ``note`` is the run's description of the ``answer`` in Markdown, empty where there is none. ``files`` are kept under
     their names, ``drawings`` (path in the run -> SVG) under theirs.
     """
 

@@ -1,7 +1,7 @@
 """Serves a study's store by MLflow's own server, on loopback alone, until the user stops it.
 
 The server is a process that starts others. It gets a session of its own, so that Ctrl-C in the terminal reaches only us
-and all of them are ended together: asked first, then killed. A wish to stop is polled and never raised: a signal
+and all of them are ended together: asked first, then killed. A request to stop is polled and never raised: a signal
 between the start of a process and the assignment of its id would leave the process behind.
 """
 
@@ -87,7 +87,7 @@ class Server:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # what outlived it
+            os.killpg(self._process.pid, signal.SIGKILL)  # processes that outlived it
         self._process.wait()
 
     def _fallen(self, how: str) -> AuxtuneError:
@@ -126,7 +126,7 @@ def _choose_port(wanted: int | None) -> int:
 
 
 def _prepare_environment(store: str, ours: Mapping[str, str]) -> dict[str, str]:
-    """Our environment, for a server that only shows runs. It holds the store, for command lines are public."""
+    """Our environment, for a server that only shows runs. It holds the store, because command lines are public."""
     kept = {key: value for key, value in ours.items() if key not in _OTHERS and not key.startswith("UVICORN_")}
     # Its log is ours to read, whatever this terminal writes.
     readable = {"PYTHONIOENCODING": "utf-8"}

@@ -84,7 +84,7 @@ def redact_secrets(text: str, uri: str) -> str:
 
 
 def _list_secrets(uri: str) -> list[str]:
-    """The secrets, as written and unquoted; the longest first, for it may contain another."""
+    """The secrets, as written and unquoted; the longest first, because it may contain another."""
     name_and_password = urlsplit(uri).netloc.rpartition("@")[0].split(":", 1)
     written = {*name_and_password, *(os.environ.get(name, "") for name in (NAME, PASSWORD, TOKEN))}
     return sorted({*written, *map(unquote, written)} - {""}, key=lambda secret: (-len(secret), secret))

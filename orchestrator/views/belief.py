@@ -32,7 +32,7 @@ _NAMED = 4  # tasks of a ranking that fit in a line
 def describe_belief(
     selector: Selector, state: Any, evidence: Evidence, sign: int = 1, search_score: SearchScore = "metric"
 ) -> str:
-    """The belief of what is under way: of a pipeline its present stage, of several searches the best so far.
+    """The belief of the selector at work: of a pipeline its present stage, of several searches the best so far.
 
     ``sign`` turns its scores into what was measured, and ``search_score`` says what that is. As slow as the selector's
     ``select``. Raises what that raises.

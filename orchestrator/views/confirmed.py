@@ -19,7 +19,7 @@ def find_answer(folder: StoredPath) -> Answer | None:
     """The answer in ``selection.json``; ``None`` before there is one that can be read."""
     try:
         return read_answer(folder)
-    except AuxtuneError:  # who reports on the study says what is wrong with it
+    except AuxtuneError:  # the report on the study says what is wrong with it
         return None
 
 
@@ -36,10 +36,10 @@ def describe_confirmed(answer: Answer) -> Iterator[str]:
 def describe_confirmed_so_far(accounts: Accounts, confirmation: Confirmation) -> Iterator[str]:
     """The selection's mean lift over each control, by the seeds that both have; nothing before there is one.
 
-    Without an interval, for seeds are missing. Without a primary nothing: who serves a task is not known yet.
+    Without an interval, because seeds are missing. Without a primary nothing: it is not known yet who serves a task.
     """
     primary, selected = confirmation.problem.primary, accounts.selected
-    # Where the session has not begun to confirm, an earlier one's answer is the last word.
+    # Where the session has not begun to confirm, an earlier one's answer still stands.
     if primary is None or selected is None or not _has_begun_to_confirm(accounts):
         return
     trained = confirmation.arms(selected.selection)

@@ -62,7 +62,7 @@ class Inspection:
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
     """An inspection of ``study`` over its ``tasks``. Raises ``SelectorError`` where its selector cannot answer.
 
-    ``besides`` are warnings of what is no task: the encoder, and limits.
+    ``besides`` are warnings about other things than tasks: the encoder and limits.
     """
     options = study.options
     inspected = tuple(_inspect_task(task) for task in tasks.values())

@@ -44,7 +44,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class StudySnapshot:
-    """One study. ``answer`` are lines on what confirm has shown; ``trouble`` is what should worry people."""
+    """One study. ``answer`` are lines on what confirm has shown; ``trouble`` are lines on its problems."""
 
     study: str
     state: str

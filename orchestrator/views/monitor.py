@@ -1,7 +1,7 @@
-"""A study that is being watched: its ledger's events folded as they come, and what there is to see of it at a moment.
+"""A study that is being watched: its ledger's events folded as they come, and a snapshot of it at any moment.
 
-The same whether this process runs the study or another does. What the selector believes may take it long to say; then
-it is asked less often, so that watching never takes more than a small part of a processor from the trials.
+The same whether this process runs the study or another does. A selector may take long to state its belief; then it is
+asked less often, so that watching never takes more than a small part of a processor from the trials.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from auxtune.orchestrator.views.live import RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.progress import describe_mixture
 from auxtune.orchestrator.views.remaining_work import describe_remaining_work
 
-_REST = 20  # times what something took passes before it is done again
-_PATIENCE = 30.0  # seconds in which a server that answers has taken a run
+_REST = 20  # the pause before repeating work, in multiples of the time that it took
+_PATIENCE = 30.0  # seconds within which a reachable server has taken a run
 
 
 class RateLimiter:
@@ -42,12 +42,12 @@ class RateLimiter:
 
     @property
     def seconds(self) -> float:
-        """How long it has to wait."""
+        """How long the work has to wait."""
         return max(0.0, self._due - time.monotonic())
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """While entered, it is done."""
+        """While entered, the work is being done."""
         began = time.monotonic()
         try:
             yield
@@ -69,7 +69,7 @@ class StudyMonitor:
         self._answer = find_answer(self._folder)
 
     def observe(self, events: Sequence[Event]) -> None:
-        """Fold what is new."""
+        """Fold new events."""
         for event in events:
             self._accounts.add(event)
             self._heard.append(event)
@@ -94,7 +94,7 @@ class StudyMonitor:
         """The study's snapshot at ``now``, in seconds since the epoch; ``None`` before a session has begun."""
         if self._fold is None:
             return None
-        # What follows from events alone is told once, and what the clock changes at every look.
+        # Values that follow from events alone are computed once, those that the clock changes at every look.
         snapshot = self._snapshot
         if snapshot is None or snapshot.state != state:
             snapshot = self._told(state, self._fold)
@@ -198,7 +198,7 @@ def list_warnings(accounts: Accounts, options: StudyOptions, state: str) -> Iter
 
 
 def _find_untracked(accounts: Accounts, children: str, state: str) -> Iterator[str]:
-    """Runs that were to be there by now, by the clock of the ledger: what is not in it yet cannot be missed."""
+    """Runs that should exist by now, by the clock of the ledger: a trial that is not in it yet cannot lack one."""
     late, running = accounts.sessions[-1].last - _PATIENCE, state == "running"
     filled = "it is filled in when the server answers" if running else "`auxtune resume` fills it in"
     if accounts.study_run_id is None:

@@ -84,7 +84,7 @@ def _price(accounts: Accounts) -> tuple[Price, str | None]:
 
 
 def list_overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
-    """A table of the studies, and below it what is wrong with some."""
+    """A table of the studies, and below it the errors of some."""
     yield Table("", _COLUMNS, tuple(map(_list_cells, rows)), rules="none")
     yield from (Paragraph(f"{row['study']}: {row['error']}") for row in rows if row["error"])
 
@@ -103,13 +103,13 @@ def _list_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _count_ended(trials: Mapping[str, int]) -> str:
-    """How many trials have ended of those that were proposed, and how many of them failed; what was reused is none."""
+    """How many trials have ended of those that were proposed, and how many failed; reused ones do not count."""
     ended, failed = trials["finished"] + trials["stopped"] + trials["failed"], trials["failed"]
     return f"{ended} of {sum(trials.values()) - trials['reused']}" + (f", {failed} failed" if failed else "")
 
 
 def _describe_cost(cost: Mapping[str, Any]) -> str:
-    """Money where it is known, else the hours of what is dear."""
+    """Money where it is known, else GPU hours where there are any, else CPU hours."""
     if cost["usd"] is not None:
         return f"{cost['usd']:.2f} USD"
     return f"{cost['gpu_hours']:.2f} GPU h" if cost["gpu_hours"] else f"{cost['cpu_hours']:.2f} CPU h"

@@ -144,7 +144,7 @@ def _describe_most(foreseen: UpcomingTrials, room: Sequence[Room]) -> tuple[int 
         return None, None
     first = min(ends, key=lambda limit: ends[limit])
     unknown = any(one.trials is None for one in room) and ends[first] > 0
-    # What is under way is never dropped.
+    # Trials under way are never dropped.
     return max(ends[first], foreseen.waiting), None if unknown else first
 
 

@@ -20,7 +20,7 @@ def describe_remaining_work(
     if (selected := accounts.selected_under(limits)) is not None:
         owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
         if not owed:
-            return "the answer" if not accounts.unfinished else "the answer, when what runs has ended"
+            return "the answer" if not accounts.unfinished else "the answer, when the running trials have ended"
         lasting = _describe_lasting("about", owed, [], accounts, translator)
         return f"{_count_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
     held = confirmation.left(accounts)
@@ -31,7 +31,7 @@ def describe_remaining_work(
     left = max(0, limits.trials - accounts.trained - len(held))
     unless = f", unless {' or '.join(others)} end it before" if others else ""
     searching = (
-        f"at most {_count_trials(left, 'more ')} of the search{unless}" if left else "what runs of the search ends"
+        f"at most {_count_trials(left, 'more ')} of the search{unless}" if left else "the running search trials end"
     )
     like = [trial.proposal for trial in accounts.of_selector if trial.proposal.trains]
     lasting = _describe_lasting("at most about" if left else "about", held, like[-1:] * left, accounts, translator)
@@ -41,7 +41,7 @@ def describe_remaining_work(
 def _describe_lasting(
     about: str, held: Sequence[Proposal], search: Sequence[Proposal], accounts: Accounts, translator: Translator
 ) -> str:
-    """How long, if any trial tells a pace; of trials that run now a half is taken to be left."""
+    """How long, if any trial shows the pace; half of each running trial is taken to be left."""
     told = [trial for trial in accounts.trials.values() if trial.shows_throughput and translator.steps(trial.proposal)]
     at_once = measure_concurrency(accounts)
     if not told or at_once is None:

@@ -1,6 +1,6 @@
 """The foot of a terminal on which a study is watched: the live view, with the lines of its events above it.
 
-The cursor is never hidden. So there is no way to die, not even the kernel's, that leaves a terminal without one.
+The cursor is never hidden, so that a terminal keeps it however this process ends, even by a kill.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from auxtune.orchestrator.views.live import LiveView, StudySnapshot
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
 
-INTERVAL = 0.5  # seconds between two looks at what there is to see
+INTERVAL = 0.5  # seconds between two drawings
 _LONGEST = 5.0  # seconds between two where each takes long
 
 
@@ -57,7 +57,7 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._console.capture():  # what could not be written would be tried again with the next
+        with self._console.capture():  # text that could not be written would be tried again with the next
             pass
         self._live.update(Text("", end=""))  # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
@@ -107,7 +107,7 @@ class RunScreen(threading.Thread):
                 screen.__exit__(kind, error, trace)
 
     def run(self) -> None:
-        """The thread: lines of what was heard, and the view, again and again."""
+        """The thread: write the lines of new events and draw the view, again and again."""
         while not self._over.wait(max(INTERVAL, min(self._limiter.seconds, _LONGEST))):
             events, screen = self._say(), self._screen
             if screen is not None:
@@ -125,7 +125,7 @@ class RunScreen(threading.Thread):
                     screen.draw(snapshot)
         except Exception as error:
             with self._writing:
-                if self._over.is_set():  # it is gone, or goes, without that
+                if self._over.is_set():  # the view is gone, or going, in any case
                     return
                 self._screen = None
                 with suppress(Exception):  # the terminal itself may be gone
@@ -133,7 +133,7 @@ class RunScreen(threading.Thread):
                 self._warn("the live view broke and is gone, the study continues", error)
 
     def _say(self) -> list[Event]:
-        """Write the lines of what was heard since, above the view."""
+        """Write the lines of new events above the view."""
         said = []
         with self._writing:
             while self._heard:
@@ -145,7 +145,7 @@ class RunScreen(threading.Thread):
         return said
 
     def _warn(self, what: str, error: Exception) -> None:
-        with suppress(Exception), self._console.capture():  # forget what could not be written
+        with suppress(Exception), self._console.capture():  # forget text that could not be written
             pass
         with suppress(Exception):
             self._console.print(Text(f"{what}: {type(error).__name__}: {error}", "yellow"), soft_wrap=True)

@@ -49,7 +49,7 @@ def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str
 
 
 def group_tables(answer: Answer) -> Iterator[Table]:
-    """Of an answer in groups who serves which task, the mean lift over each control, and each task's own."""
+    """For an answer in groups: who serves which task, the mean lift over each control, and each task's own."""
     models = [(" + ".join(g.tasks), ", ".join(g.serves) or "nothing: others do better") for g in answer.groups or ()]
     yield Table("Models", ("trained together", "serves"), tuple(models))
     lifts = [
@@ -105,7 +105,7 @@ def _build_lift_table(answer: Answer) -> Table:
 
 
 def _describe_rows_kept(answer: Answer) -> list[str]:
-    """Of how many training rows each task was chosen that is not trained on all."""
+    """A sentence for each task that is trained on only some of its rows."""
     kept = answer.instances or {}
     return [f"Of {task} only {each.kept} of {each.rows} training rows." for task, each in kept.items()]
 

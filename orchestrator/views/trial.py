@@ -1,4 +1,4 @@
-"""One trial in full: what was asked for, what became of it, and what its last attempt has to say."""
+"""One trial in full: its proposal, its outcome, and the log of its last attempt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
     """
     if (trial := accounts.trials.get(number)) is None:
         last = len(accounts.trials) - 1
-        known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, for nothing was proposed yet"
+        known = f"one of 0 to {last}" if last > 0 else "0" if last == 0 else "none, because nothing was proposed yet"
         raise AuxtuneError(f"{folder}: expected {known}, found trial {number}")
     told, alive = trial.told, is_alive(folder, accounts)
     home = locate_attempt(folder, number, (told.attempt if told else 0) or len(trial.attempts))
@@ -99,7 +99,7 @@ def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
 
 
 def _read_message(home: StoredPath) -> tuple[str | None, str | None]:
-    """Message and traceback of the attempt's result; of one that cannot be read, that."""
+    """Message and traceback of the attempt's result; for an unreadable one, why it cannot be read."""
     try:
         result = read_result(home)
     except DamagedResultError as error:

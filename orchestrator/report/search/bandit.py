@@ -143,7 +143,7 @@ def _draw_run(axes: Axes, history: History, task: str, shade: str) -> None:
 
 
 def _replay_runs(material: Material) -> Iterator[tuple[str, list[Lesson]]]:
-    """Of each run that a bandit steered from inside, in the order of the trials."""
+    """The lessons of each run that a bandit steered from inside, in the order of the trials."""
     for trial in material.accounts.of_selector:
         if trial.proposal.inner is None or trial.told is None or not trial.told.outcome.rounds:
             continue
@@ -160,7 +160,7 @@ def _replay_runs(material: Material) -> Iterator[tuple[str, list[Lesson]]]:
 
 
 def _replay_trials(material: Material) -> dict[str, list[Lesson]]:
-    """Of each bandit whose pulls are trials, in the order in which they ended."""
+    """The lessons of each bandit whose pulls are trials, in the order in which they ended."""
     lessons: dict[str, list[Lesson]] = {}
     fold = material.fresh_fold()
     for event in material.events:

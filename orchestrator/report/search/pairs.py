@@ -20,7 +20,7 @@ _MOST = 40  # tasks: beyond, cells are smaller than their lines
 
 
 def list_pair_blocks(material: Material) -> Iterator[Block]:
-    """A heat map for each table of pairs that a stage believes in, and what its groups want a reader to know."""
+    """A heat map for each table of pairs that a stage believes in, and its cautions as warnings."""
     for stage, belief in material.beliefs:
         if isinstance(belief, Caution):
             yield Paragraph(belief.text, "warning")

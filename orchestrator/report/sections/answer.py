@@ -146,7 +146,7 @@ def build_lift_section(material: Material) -> Section:
 
 
 def list_bounds(lift: Lift | Contribution) -> tuple[Cell, Cell]:
-    """Both ends of an interval, or what they would take."""
+    """Both ends of an interval, or why there are none."""
     if lift.low is None:
         return format_interval(lift), format_interval(lift)
     return number(lift.low, "+.4f"), number(lift.high, "+.4f")

@@ -25,7 +25,7 @@ from auxtune.orchestrator.report.material import Material
 
 
 def build_failures_section(material: Material) -> Section:
-    """Failures by trial; that there were none is said too."""
+    """Failures by trial, or that there were none."""
     trials = list(material.accounts.trials.values())
     failed = [trial for trial in trials if trial.status == "failed"]
     again = [trial for trial in trials if len(trial.attempts) > 1 or any(a.worker_died for a in trial.attempts)]

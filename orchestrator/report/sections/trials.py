@@ -21,7 +21,7 @@ _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
 def build_trials_section(material: Material) -> Section:
-    """With a primary all trials that are scored on it; for groups, whose scores do not compare, the arms of confirm."""
+    """With a primary, all trials scored on it; for groups, whose scores do not compare, the arms of confirm."""
     blocks = _list_group_blocks(material) if material.problem.primary is None else _list_primary_blocks(material)
     return Section("trials", "Quality against cost", tuple(blocks))
 
