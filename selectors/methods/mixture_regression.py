@@ -95,7 +95,7 @@ class MixtureRegression:
     )
     verify: int = Field(default=3, ge=1, description="best predicted mixtures to train in each round")
     rounds: int = Field(
-        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it before"
+        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it earlier"
     )
     kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")

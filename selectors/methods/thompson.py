@@ -240,7 +240,7 @@ class Thompson:
     )
     gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each pull")
     released: bool = Field(
-        default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
+        default=False, description="choose by utilities of the last posterior above 0.5, as we remember the paper"
     )
 
     def wants(self) -> Wants:
@@ -271,7 +271,7 @@ class Thompson:
         primary = problem.require_primary()
         runs = self._form.list_posteriors(state)
         if not runs:
-            return Selection("mixture", (primary,), belief={"why": "nothing was rewarded or not: the primary alone"})
+            return Selection("mixture", (primary,), belief={"why": "no rewards to go by: the primary alone"})
         helpful, belief = _choose_by_last_posterior(runs) if self.released else _choose_by_rewards(runs)
         ranked = sorted(problem.auxiliaries, key=lambda name: -belief["utility"][name])
         chosen = {primary, *ranked[:_ALWAYS_KEPT], *(name for name in ranked if name in helpful)}
