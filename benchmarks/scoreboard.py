@@ -3,9 +3,9 @@
     python benchmarks/scoreboard.py            write the page
     python benchmarks/scoreboard.py --check    exit 1 if the page does not say what the files do
 
-A winner is named only where the best selector's difference to every other one is beyond chance: paired over seeds, by
-Student's t, corrected for all pairs that could have been compared (Bonferroni). Where a selector and the best do the
-same with every seed there is no chance to measure, and one table says nothing of another: no winner then.
+A winner is named only if the best selector's difference from every other one is beyond chance: paired over seeds, by
+Student's t, corrected for all pairs that could have been compared (Bonferroni). If a selector and the best do the same
+with every seed, there is no chance to measure, and one table says nothing about another: then there is no winner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from auxtune.orchestrator.simulation.summary import average_seeds
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
-_LESS = 0.9  # of the leader's cost: what is cheaper was not given its chance
+_LESS = 0.9  # of the leader's cost: a cheaper selector did not get its chance
 CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "random_groups")
 
 HEAD = """# Scoreboard
@@ -47,7 +47,7 @@ and a fallback to equal shares, by the test mixture nearest to its answer. A com
 
 
 def main() -> None:
-    """Write the page, or say whether it is current."""
+    """Write the page, or check that it is current."""
     simulated = (line for path in results("scoreboard") for line in section(json.loads(path.read_text())))
     trained = (line for path in results("studies") for line in studies(json.loads(path.read_text())))
     page = "\n".join([HEAD, *simulated, *trained])
@@ -137,7 +137,7 @@ def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str
 def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:
     """Whether the mean of paired leads, (seeds,), is above 0 at 5 % over ``pairs`` comparisons."""
     spread = lead.std(ddof=1) if len(lead) > 1 else 0.0
-    if spread < 1e-12:  # no chance was seen
+    if spread < 1e-12:  # nothing depended on the seed
         return False
     half = student.ppf(1 - 0.025 / pairs, len(lead) - 1) * spread / np.sqrt(len(lead))
     return bool(lead.mean() > half)
