@@ -30,19 +30,20 @@ CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "r
 
 HEAD = """# Scoreboard
 
-Selectors against recorded tables, where the best answer is known. Each line is a selector, `regret` is by how much its
-answer is worse on the test split than the best there is, `cost` is what its search paid for, probes and failures
-included, and the intervals are of 95 % over seeds. Controls are in italics. How searches are simulated, and what the
-figures mean: [simulating](simulating.md). This page is made from the files in `benchmarks/results` by
-`make scoreboard`, and those by `make scoreboard-run`; what selectors come to when they really train is in the
+Selectors against recorded tables, where the best answer is known. Each line is a selector, `regret` is how much worse
+its answer is on the test split than the best possible one, `cost` is what its search paid for, probes and failures
+included, and the intervals are 95 % intervals over seeds. Controls are in italics. How searches are simulated, and what
+the figures mean: [simulating](simulating.md). This page is made from the files in `benchmarks/results` by
+`make scoreboard`, and those by `make scoreboard-run`; how selectors do when they really train is in the
 [results](results.md).
 
-A winner is named only where its lead over every other line is beyond chance after correction for all pairs, and only
-for that table. Where neither of two lines depends on the seed their difference is not chance, but nothing here tells
-whether it would be there on another table: they are not told apart. A control that serves more models than the question
-allows cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls apart: it might
-have come further for the same. A selector that predicts is judged by its favourite among the test mixtures, any other,
-and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had changes beside it.
+A winner is named only if its lead over every other line is beyond chance after correction for all pairs, and only for
+that table. If neither of two lines depends on the seed, their difference is not chance, but nothing here shows whether
+it would exist on another table: they are not told apart. A control that serves more models than the question allows
+cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls aside: with the same
+budget that one might have done better. A selector that predicts is judged by its favourite among the test mixtures,
+any other, and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had
+uncommitted changes.
 """
 
 

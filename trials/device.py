@@ -28,7 +28,7 @@ def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch
         return torch.device("mps")
     raise RuntimeError(
         f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0, or have it use the CPU "
-        "all the same (device=cpu)"
+        "anyway (device=cpu)"
     )
 
 

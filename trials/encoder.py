@@ -47,8 +47,8 @@ TINY: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
 }
 _READ_LAST = (
-    "its attention is causal, so what `pooling: cls` reads of a text is the last token's vector: the first "
-    "one's has seen nothing else"
+    "its attention is causal, so `pooling: cls` reads the last token's vector of a text: the first token has seen "
+    "nothing else"
 )
 # The errors of transformers for files that are missing, damaged, of another kind or in need of a package.
 _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError, SafetensorError)
@@ -127,8 +127,8 @@ class Encoder(nn.Module):
         if name is None:
             raise EncoderError(
                 "model.alignment",
-                f"in {type(self.module).__name__} no part gives the embeddings as its first layer "
-                "takes them, so nothing can be put between; leave `alignment` out or name another encoder",
+                f"in {type(self.module).__name__} no part gives the embeddings as its first layer takes them, so they "
+                "cannot be aligned; leave `alignment` out or name another encoder",
             )
         return name
 

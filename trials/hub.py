@@ -31,17 +31,17 @@ _REMEDIES = (
     ),
     (
         "scripts are no longer supported",
-        "it needs code of its own, which is not run; name one with data files, or such "
-        "a revision, as refs/convert/parquet",
+        "it needs code of its own, which is not run; name one with data files, or a revision with such files, as "
+        "refs/convert/parquet",
     ),
-    ("revision", "look at its page for the names and commits there are"),
-    ("invalid rev id", "look at its page for the names and commits there are"),
+    ("revision", "its page lists the existing names and commits"),
+    ("invalid rev id", "its page lists the existing names and commits"),
     ("couldn't reach", ""),
     ("couldn't connect", ""),
     ("offline", ""),
     ("connect", ""),
-    ("doesn't exist on the hub", "look whether the name is right; a private one needs a token in HF_TOKEN"),
-    ("not a valid model identifier", "look whether the name is right; a private one needs a token in HF_TOKEN"),
+    ("doesn't exist on the hub", "check that the name is right; a private one needs a token in HF_TOKEN"),
+    ("not a valid model identifier", "check that the name is right; a private one needs a token in HF_TOKEN"),
 )
 
 

@@ -131,9 +131,9 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 
 def _explain_missing_vocabulary(options: ModelOptions) -> DataError:
     problem = (
-        "expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), found none; save it there "
-        "too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder is from, or name another "
-        "encoder"
+        "expected a tokenizer with its vocabulary (tokenizer.json, or files such as vocab.txt), found none; save it "
+        "there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from the source of the encoder, or name "
+        "another encoder"
     )
     return DataError([DataProblem(problem, encoder=options.name)])
 
