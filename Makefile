@@ -20,10 +20,13 @@ test: $(INSTALLED)       ## what a contributor needs: every test that takes no s
 
 test-all: test test-slow test-portable  ## and whole studies, killed and resumed, pages followed, a browser, other arithmetic
 
-# One more at once than there are cores: a study waits for Ray's start, for a server that is away, for a node to join.
-# tests/cluster are skipped, with the reason, where this machine cannot be parted: as root, with sshd and rsync.
+# tests/cluster beside the others, since they wait most of the time: for an installation, for nodes that come and go.
+# They are skipped, with the reason, where this machine cannot be parted: as root, with sshd and rsync.
 test-slow: wheel
-	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow
+	mkdir -p build
+	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest tests/cluster > build/cluster-test.txt 2>&1 & cluster=$$!; \
+	$(PYTEST) --no-loadscope-reorder -m slow --ignore tests/cluster; others=$$?; \
+	wait $$cluster; beside=$$?; cat build/cluster-test.txt; exit $$((others + beside))
 
 # Rounding differs by processor, and with it how trainings end: tests that rest on trained numbers, with fewer of its
 # instructions and with torch's own kernels in place of oneDNN's. `ON=avx2` is one of them, `PICK="not slow"` more tests.

@@ -1,11 +1,11 @@
-"""What `thompson` chooses out of the same rounds by either reading: all rewards, or the posterior after the last one.
+"""What `thompson` chooses from the same rounds by either reading: all rewards, or the posterior after the last one.
 
     python benchmarks/search_seeds.py --selector thompson --storage DIR
     python benchmarks/bandit_readouts.py --storage DIR --out benchmarks/results/thompson_readouts.json
 
 Reads the ledgers of the searches that ``search_seeds.py`` left in ``DIR``, however their own answers were read, and
-trains nothing. Of each search it keeps, by run, how many rounds of each task were rewarded and how many were not, and
-what either reading chooses; ``equal`` is what that comes to in equal shares by the recorded table of every subset
+trains nothing. For each search it keeps, by run, how many rounds of each task were rewarded and how many were not, and
+what either reading chooses; ``equal`` is the value of that choice in equal shares by the recorded table of every subset
 (``examples/tables/builtin``, three runs each). ``tint``, ``stars`` and ``rival`` help, ``slang`` hurts, the others do
 neither (docs/builtin-tasks.md).
 """
@@ -66,7 +66,7 @@ def read_search(folder: Path, truth: Row) -> Row:
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """A row in Markdown for each reading: how often it chose each task, and what that comes to."""
+    """A row in Markdown for each reading: how often it chose each task, and how good its choices are."""
     tasks = ["tint", "stars", "rival", "river", "pace", "slang"]
     columns = [
         "reading",

@@ -1,12 +1,12 @@
-"""Measures every pair of the built-in tasks in every way there is and writes examples/tables/builtin/affinity.csv.
+"""Measures every pair of the built-in tasks by every method and writes examples/tables/builtin/affinity.csv.
 
     python benchmarks/builtin_affinity.py --storage DIR
 
 The recipe is that of examples/quickstart.yaml, with seeds 0 to 4. For each seed the studies of ``search_seeds.py`` with
-the selectors of ``METHODS`` are run to their end in one storage; what ``search_seeds.py --storage DIR`` left there is
-taken and not trained again. Then each method's statistic is computed of the evidence that the ledgers name, for every
-ordered pair and each task with itself: what ``tag`` says of a task with itself is measured on held-out rows, the
-covariance score is below 1 there, and the others are 1.
+the selectors of ``METHODS`` are run to their end in one storage; studies that ``search_seeds.py --storage DIR`` left
+there are used and not trained again. Then each method's statistic is computed from the evidence that the ledgers name,
+for every ordered pair and each task with itself: ``tag`` measures a task with itself on held-out rows, the covariance
+score is below 1 there, and the others are 1.
 
 ``seconds`` are wall seconds of one thread: all that the evidence took, training included, divided evenly over the pairs
 it serves. A task's own run, and what was measured of it, serves the 2n - 1 pairs that hold the task; a joint run serves
@@ -51,7 +51,7 @@ JOINT = "lookahead"  # the probe of all tasks together; others are of each alone
 
 
 def main() -> None:
-    """Run what is missing and write the rows, and beside them what they are of."""
+    """Run what is missing and write the rows, and describe them in table.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="runs of everything, with seeds 0, 1, …")
     parser.add_argument("--storage", type=Path, help="where search_seeds.py left its studies; not given: none is kept")
@@ -98,7 +98,7 @@ def pairs(results: Mapping[str, Result]) -> list[Row]:
 
 
 def evidence_keys(accounts: Accounts, probe: str) -> list[str]:
-    """Where ``probe`` of the joint run, or of each task's own, is; label-shuffled twins are left out."""
+    """The keys of ``probe`` of the joint run, or of each task's own run; label-shuffled twins are left out."""
     told = {
         trial.proposal.tasks: trial.told.outcome.evidence[probe]
         for trial in accounts.of_selector
@@ -108,7 +108,7 @@ def evidence_keys(accounts: Accounts, probe: str) -> list[str]:
 
 
 def shared(store: EvidenceStore, keys: Sequence[str], studies: Path) -> np.ndarray:
-    """Each pair's part of what the evidence under ``keys`` took, (tasks, tasks) in wall seconds."""
+    """Each pair's part of the time that the evidence under ``keys`` took, (tasks, tasks) in wall seconds."""
     count = len(TASKS)
     if len(keys) == 1:
         return np.full((count, count), joint_seconds(store, keys[0], studies) / count**2)
@@ -119,7 +119,7 @@ def shared(store: EvidenceStore, keys: Sequence[str], studies: Path) -> np.ndarr
 
 
 def own_seconds(store: EvidenceStore, key: str) -> float:
-    """What a task's own run and measuring it took."""
+    """The seconds that a task's own run and measuring it took."""
     measured = store.find(key)
     run = store.find(measured.run) if measured is not None else None
     if measured is None or run is None:
@@ -128,7 +128,7 @@ def own_seconds(store: EvidenceStore, key: str) -> float:
 
 
 def joint_seconds(store: EvidenceStore, key: str, studies: Path) -> float:
-    """What the trial took that looked on while all were trained: looking on is paid with the training."""
+    """The seconds of the trial that trained all tasks and probed meanwhile: probing is part of its training time."""
     measured = store.find(key)
     if measured is None:
         raise ValueError(f"{store.root / key}: damaged; remove the folder and run again")
@@ -200,7 +200,7 @@ METHODS: dict[str, tuple[str, str, Callable[[Sequence[Arrays]], np.ndarray]]] = 
 
 
 def describe(path: Path, seeds: int, overrides: Sequence[str]) -> None:
-    """Say in table.json what affinity.csv is of; the rest of it stays."""
+    """Describe affinity.csv in table.json, whose other content stays."""
     training = read_study(ROOT / "examples" / "quickstart.yaml", overrides).options.training
     table = json.loads(path.read_text())
     table["affinity"] = {

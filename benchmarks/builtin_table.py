@@ -2,7 +2,7 @@
 
     python benchmarks/builtin_table.py --workers 2
 
-Rows that are there are kept, so an interrupted run goes on. About ten minutes on two cores. The recipe is that of
+Existing rows are kept, so an interrupted run can be continued. About ten minutes on two cores. The recipe is that of
 examples/quickstart.yaml, so the table is the truth about that study.
 """
 
@@ -119,9 +119,9 @@ def record(name: str, result: Mapping[str, Any]) -> None:
 
 
 def describe() -> None:
-    """Write table.json: the format, what was trained how, and which rows it is true of.
+    """Write table.json: the format, how the rows were trained, and which data they are true of.
 
-    What ``builtin_affinity.py`` says there of its own file stays.
+    The description that ``builtin_affinity.py`` wrote there of its own file stays.
     """
     training = study().context.options.training.model_dump(mode="json")
     table = {

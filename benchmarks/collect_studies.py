@@ -1,8 +1,8 @@
-"""Collects what finished studies of one question came to, for the scoreboard.
+"""Collects the results of finished studies of one question, for the scoreboard.
 
     python benchmarks/collect_studies.py STUDY_DIR … --question "…" --out benchmarks/results/studies_NAME.json
 
-Reads ledgers and ``selection.json`` and trains nothing. Of each study: its selector and seed, what it chose, its score
+Reads ledgers and ``selection.json`` and trains nothing. For each study: its selector and seed, what it chose, its score
 and its lift over each control on the test split, and the CPU and GPU hours of measure and search, paid and taken from
 the evidence cache. ``begun`` is the day of its first session.
 """
@@ -22,7 +22,7 @@ from auxtune.orchestrator.record.accounts import read_accounts
 
 
 def main() -> None:
-    """Write what the studies came to."""
+    """Write the results of the studies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY_DIR")
     parser.add_argument("--question", required=True, help="what they all asked")

@@ -5,7 +5,7 @@
 The encoder is a random BERT of six layers with 12 heads and width 384, the size of the small MiniLMs, in float32; rows
 have 8 to 64 tokens and two classes. The loop is the obvious computation: a row, a forward pass, a backward pass through
 all weights, |gradient|. Probe and loop take turns ``--repeats`` times in one process, and each speed is the best of
-its turns: on a machine with other work the worse ones measure that. Under two minutes on one core.
+its turns: on a machine with other work the slower ones measure that work. Under two minutes on one core.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def random_subject() -> Subject:
 def compared(
     probe: Callable[[], np.ndarray], loop: Callable[[], np.ndarray], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """The best speeds of both, and how far their results are apart."""
+    """The best speeds of both, and how far apart their results are."""
     seconds: dict[str, list[float]] = {"probe": [], "loop": []}
     found: dict[str, np.ndarray] = {}
     for _ in range(arguments.repeats):
@@ -118,7 +118,7 @@ def loop_by_mask(subject: Subject, heads: AttentionHeads) -> np.ndarray:
 
 
 def loop_by_weights(subject: Subject, heads: AttentionHeads) -> np.ndarray:
-    """The gradients that the weights are left with."""
+    """The gradients that a backward pass leaves in the weights."""
 
     def blocks(projection: Projection) -> torch.Tensor:
         return projection.linear.weight.grad.abs().unflatten(0, (heads.heads, -1)).mean((1, 2))

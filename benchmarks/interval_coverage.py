@@ -12,7 +12,7 @@ old one.
 
 The old formula is ± sqrt((t s / sqrt(S))² + (z e)²); the present one is ``answer.lift.estimate_half_width``.
 ``satterthwaite`` is the interval of the crossed random-effects variance MS_seed + MS_row - MS_interaction with
-Satterthwaite's (1946) degrees of freedom, which was tried and not taken: under few seeds it covers too little.
+Satterthwaite's (1946) degrees of freedom, which was tried and not adopted: with few seeds it covers too little.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def true_lift(regime: Regime) -> float:
 
 
 def simulate(regime: Regime, seeds: int, rows: int, confirms: int, rng: np.random.Generator) -> Confirms:
-    """So many confirms, in parts that fit into memory."""
+    """The given number of simulated confirms, in parts that fit into memory."""
     most = max(1, _AT_ONCE // (seeds * rows))
     parts = [_some(regime, seeds, rows, min(most, confirms - done), rng) for done in range(0, confirms, most)]
     return Confirms(*(np.concatenate(each) for each in zip(*parts, strict=True)))

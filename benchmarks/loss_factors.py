@@ -2,8 +2,8 @@
 
     python benchmarks/loss_factors.py --folder runs/loss_factors --out benchmarks/results/loss_factors.json
 
-Writes the labelled sentences and a study file into --folder, runs the study, and notes the factors and the lifts of its
-answer. The control all_tasks is the same training without factors.
+Writes the labelled sentences and a study file into --folder, runs the study, and records the factors and the lifts of
+its answer. The control all_tasks is the same training without factors.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ seed: 0
 
 
 def main() -> None:
-    """Write data and study, run it, and write what came of it."""
+    """Write data and study, run it, and write its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="for data, study and its results")
     parser.add_argument("--seeds", type=int, default=4, help="of confirm")
@@ -74,7 +74,7 @@ def write_rows(folder: Path) -> None:
 
 
 def labelled() -> Iterator[dict[str, Any]]:
-    """Sentences that have a mood and a river: what is light, what is wet, how long they are, and a coin's toss."""
+    """Sentences that have a mood and a river, labelled by lightness, wetness, length and the toss of a coin."""
     language, rng = generate_language(), np.random.default_rng(7)
     for sentence in generate_sentences(language, rng, 0.65, SHORTEST, LONGEST):
         light, wet = (int(sentence.values(of).sum()) for of in (language.light, language.wet))

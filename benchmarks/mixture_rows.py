@@ -1,17 +1,17 @@
-"""How well are unseen mixtures ranked, by the rows learned from? The blend against log-linear on a recorded table.
+"""How well are unseen mixtures ranked, by the number of rows learned from? Blend against log-linear on recorded tables.
 
     python benchmarks/mixture_rows.py TABLE_DIR --target mean_z --out benchmarks/results/mixture_rows_NAME.json
 
-TABLE_DIR holds a recorded table of mixtures (``table.json``, ``rows.csv``). Each draw takes that many of the split
+TABLE_DIR holds a recorded table of mixtures (``table.json``, ``rows.csv``). Each draw takes that many rows of the split
 ``train`` at random, the same ones for both; "all" takes all, and only the folds differ. Both are judged by Spearman's
-correlation of predicted and true on the split ``test``, and where there is a split ``test_60m``, larger models trained
-on the same mixtures, on that too. ``difference`` is the mean over draws of blend less log-linear, its 95 % interval
-from a paired bootstrap over the rows judged on: every draw and both regressions see the same rows. ``skill`` is what
-cross-validation said beforehand, of the draw's rows alone, and ``fit_blend`` the mean proportions.
+correlation of predicted and true on the split ``test``, and if there is a split ``test_60m``, larger models trained on
+the same mixtures, on that too. ``difference`` is the mean over draws of blend less log-linear, its 95 % interval from a
+paired bootstrap over the rows judged on: every draw and both regressions see the same rows. ``skill`` is the skill that
+cross-validation found beforehand on the draw's rows alone, and ``blend`` the mean proportions.
 
 Each fit is chosen by the draw's rows alone. That roots of shares are worth having was seen on olmix64 and regmix17,
-test rows included, so on other tables expect a little less. ``seconds`` are of one fit, cross-validation included, on
-a machine that may have other work. A few minutes a table.
+test rows included, so expect a little less on other tables. ``seconds`` are those of one fit with cross-validation,
+on a machine that may have other work. A few minutes per table.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""What data and base weights take of a cluster: once per node, or once per process, and how soon a trial starts.
+"""The memory that data and base weights take on a cluster, per node or per process, and how soon a trial starts.
 
     python benchmarks/once_per_node.py --nodes 2 --per-node 2
 
 The nodes are processes of this machine, each with an object store of its own. On each run ``--per-node`` worker
-processes, and each starts the same trial twice, the second time in the process that is there already. Three ways:
+processes, and each starts the same trial twice, the second time in the process that already exists. Three ways:
 
-- ``own``: what users otherwise write. Each trial reads and tokenises the data and calls ``from_pretrained`` itself.
+- ``own``: what users would otherwise write. Each trial reads and tokenises the data and calls ``from_pretrained``.
 - ``mapped``: tasks and weights come from the object store, the arrays of the tasks as ``numpy.memmap``, which is how
   they lie on disk. NumPy pickles those with their bytes, and every process makes a copy.
 - ``shared``: as auxtune does it, by the Trainable of every study.
 
-A start is all until the first training step may begin: data and model at hand. Private memory is what would be free if
-the process ended (USS), beyond what it had when it was up and had imported what it needs, once all rows were read and
-all weights written: a trial's own copy of the weights is in it. About two minutes on two cores. Without ``--encoder``
-the weights are random: BERT's embeddings, six layers of 384.
+A start lasts until the first training step may begin, with data and model at hand. Private memory is the memory that
+would be freed if the process ended (USS), less what it had once it was up with its imports, measured after all rows
+were read and all weights written: it includes a trial's own copy of the weights. About two minutes on two cores.
+Without ``--encoder`` the weights are random: BERT's embeddings, six layers of 384.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ MB = 1e6
 
 
 class Measured(tune.Trainable):
-    """Measures what its own setup and starts take. Ray's wrapper fetches what is shared within ``__init__``."""
+    """Measures the cost of its own setup and starts. Ray's wrapper fetches shared objects within ``__init__``."""
 
     def __init__(self, config: dict[str, Any] | None = None, **more: Any) -> None:
         torch.set_num_threads(1)
@@ -92,7 +92,7 @@ class Own(Measured):
 
     def begin(self) -> None:
         """Get data and model."""
-        self._held: Any = None  # as a new trial would, free the former one's
+        self._held: Any = None  # free the previous trial's, as a new one would
         settings = self.config
         cache = str(Path(settings["home"], "cache", ray.get_runtime_context().get_node_id()))
         tokenizer = AutoTokenizer.from_pretrained(settings["encoder"])
@@ -171,7 +171,7 @@ def main() -> None:
 def measure(
     trainable: type[Measured], config: dict[str, Any], given: Mapping[str, Any], nodes: int, per_node: int
 ) -> dict[str, Any]:
-    """Two trials in each of ``per_node`` processes on each of ``nodes`` nodes, one at a time, and what nodes hold."""
+    """Two trials in each of ``per_node`` processes on each of ``nodes`` nodes, one at a time, and the nodes' stores."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(nodes):
         cluster.add_node(num_cpus=per_node)

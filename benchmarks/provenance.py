@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def provenance(seeds: Iterable[int], packages: Iterable[str] = ("numpy", "scipy", "scikit-learn")) -> dict[str, Any]:
-    """What to know of a run to repeat it.
+    """What one must know about a run to repeat it.
 
-    ``commit`` ends in ``+`` where the checkout held changes of more than results and pages. Of
-    folders elsewhere on the machine only the name is told.
+    ``commit`` ends in ``+`` if the checkout held changes of more than results and pages. Of folders elsewhere on the
+    machine only the name is given.
     """
     own = Path(sys.argv[0]).resolve()
     script = own.relative_to(ROOT) if own.is_relative_to(ROOT) else own.name

@@ -3,9 +3,9 @@
     python benchmarks/scoreboard.py            write the page
     python benchmarks/scoreboard.py --check    exit 1 if the page does not say what the files do
 
-A winner is named only where the best selector's difference to every other one is beyond chance: paired over seeds, by
-Student's t, corrected for all pairs that could have been compared (Bonferroni). Where a selector and the best do the
-same with every seed there is no chance to measure, and one table says nothing of another: no winner then.
+A winner is named only if the best selector's difference from every other one is beyond chance: paired over seeds, by
+Student's t, corrected for all pairs that could have been compared (Bonferroni). If a selector and the best do the same
+with every seed, there is no chance to measure, and one table says nothing about another: then there is no winner.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ from auxtune.orchestrator.simulation.summary import average_seeds
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scoreboard.md"
-_LESS = 0.9  # of the leader's cost: what is cheaper was not given its chance
+_LESS = 0.9  # of the leader's cost: a cheaper selector did not get its chance
 CONTROLS = ("all_tasks", "single_task", "size_proportional", "random_subset", "random_groups")
 
 HEAD = """# Scoreboard
 
-Selectors against recorded tables, where the best answer is known. Each line is a selector, `regret` is by how much its
-answer is worse on the test split than the best there is, `cost` is what its search paid for, probes and failures
-included, and the intervals are of 95 % over seeds. Controls are in italics. How searches are simulated, and what the
-figures mean: [simulating](simulating.md). This page is made from the files in `benchmarks/results` by
-`make scoreboard`, and those by `make scoreboard-run`; what selectors come to when they really train is in the
+Selectors against recorded tables, where the best answer is known. Each line is a selector, `regret` is how much worse
+its answer is on the test split than the best possible one, `cost` is what its search paid for, probes and failures
+included, and the intervals are 95 % intervals over seeds. Controls are in italics. How searches are simulated, and what
+the figures mean: [simulating](simulating.md). This page is made from the files in `benchmarks/results` by
+`make scoreboard`, and those by `make scoreboard-run`; how selectors do when they really train is in the
 [results](results.md).
 
-A winner is named only where its lead over every other line is beyond chance after correction for all pairs, and only
-for that table. Where neither of two lines depends on the seed their difference is not chance, but nothing here tells
-whether it would be there on another table: they are not told apart. A control that serves more models than the question
-allows cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls apart: it might
-have come further for the same. A selector that predicts is judged by its favourite among the test mixtures, any other,
-and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had changes beside it.
+A winner is named only if its lead over every other line is beyond chance after correction for all pairs, and only for
+that table. If neither of two lines depends on the seed, their difference is not chance, but nothing here shows whether
+it would exist on another table: they are not told apart. A control that serves more models than the question allows
+cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls aside: with the same
+budget that one might have done better. A selector that predicts is judged by its favourite among the test mixtures,
+any other, and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had
+uncommitted changes.
 """
 
 
 def main() -> None:
-    """Write the page, or say whether it is current."""
+    """Write the page, or check that it is current."""
     simulated = (line for path in results("scoreboard") for line in section(json.loads(path.read_text())))
     trained = (line for path in results("studies") for line in studies(json.loads(path.read_text())))
     page = "\n".join([HEAD, *simulated, *trained])
@@ -137,7 +138,7 @@ def verdict(rows: pd.DataFrame, result: dict[str, Any], order: list[str]) -> str
 def _beyond_chance(lead: np.ndarray, pairs: int) -> bool:
     """Whether the mean of paired leads, (seeds,), is above 0 at 5 % over ``pairs`` comparisons."""
     spread = lead.std(ddof=1) if len(lead) > 1 else 0.0
-    if spread < 1e-12:  # no chance was seen
+    if spread < 1e-12:  # nothing depended on the seed
         return False
     half = student.ppf(1 - 0.025 / pairs, len(lead) - 1) * spread / np.sqrt(len(lead))
     return bool(lead.mean() > half)

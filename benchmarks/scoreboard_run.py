@@ -5,8 +5,8 @@
 
 A block is one question: a table, the selectors that can answer it, the trivial controls, and how much each may spend.
 Each is written to ``benchmarks/results/scoreboard_<block>.json`` with command, commit, machine and seeds, with the rows
-of ``auxtune simulate --json``, and with the seconds each selector took here and the process's peak memory. Blocks run
-in a process of their own, so that memory is theirs. A block whose table is not there is left out, and said so.
+of ``auxtune simulate --json``, and with the seconds each selector took here and the process's peak memory. Each block
+runs in a process of its own, so that memory is its own. A block whose table is missing is left out, with a message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Block:
 
     table: str
     question: str
-    measure: str  # what is compared
+    measure: str  # the column that is compared
     selectors: tuple[str | dict[str, Any], ...]
     options: dict[str, Any] = field(default_factory=dict)
     seeds: int = 20

@@ -9,10 +9,9 @@
 
 Arms are the primary alone, with each auxiliary in some proportions, and with several at once. Each is trained with
 some seeds; of every run the metric and the loss of its best weights on the validation split are kept (and the lowest
-loss that was seen), and the metric on the test split. A seed's scores of all arms, as a search sees them, are then
-set against what the *other* seeds reach on the test split: Spearman's correlation, and what the arm that the score
-likes best comes to. Runs that are in a file are kept there; with --seconds a run ends after so long, and the same
-command goes on.
+loss seen), and the metric on the test split. A seed's scores of all arms, as a search sees them, are then compared with
+the results of the *other* seeds on the test split: Spearman's correlation, and the result of the arm with the best
+score. Runs that are in the file are kept; with --seconds the script ends after so long, and the same command continues.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ def missing(
 
 
 def train(prepared: Prepared, weights: Mapping[str, float], seed: int) -> dict[str, Any]:
-    """One training: what a search could be told of it, and what it comes to."""
+    """One training: what a search could be told about it, and its result."""
     primary = prepared.context.problem.require_primary()
     asked = Proposal(tuple(weights), dict(weights), seed=2000 + seed)
     translator = prepared.context.translator
@@ -113,7 +112,7 @@ def train(prepared: Prepared, weights: Mapping[str, float], seed: int) -> dict[s
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What each score is worth, over the seeds of which every arm was trained: means with standard errors."""
+    """The worth of each score, over the seeds with which every arm was trained: means with standard errors."""
     names = list(dict.fromkeys(json.dumps(run["weights"]) for run in runs))
     table = {(json.dumps(run["weights"]), run["seed"]): run for run in runs}
     seeds = [s for s in sorted({run["seed"] for run in runs}) if all((name, s) in table for name in names)]
@@ -136,7 +135,7 @@ def _judged(values: np.ndarray, reached: np.ndarray) -> dict[str, Any]:
     for seed, row in enumerate(values):
         others = np.delete(reached, seed, axis=0).mean(axis=0)
         correlations.append(float(spearmanr(row, others).statistic))
-        chosen.append(float(others[row == row.max()].mean()))  # of equals any might be taken
+        chosen.append(float(others[row == row.max()].mean()))  # any of equals might be chosen
     return {
         "spearman": _mean(correlations),
         "spearman_by_seed": [round(value, 3) for value in correlations],

@@ -5,18 +5,19 @@
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm
 cut down to two runs of the selection: its accuracy on the test split is ``value``. The truth is the recorded table
-of every subset (``examples/tables/builtin``, three runs each): ``equal`` is what the chosen tasks come to with equal
-shares there, ``regret`` how far the best subset is above ``value``.
+of every subset (``examples/tables/builtin``, three runs each): ``equal`` is the value there of the chosen tasks in
+equal shares, ``regret`` how far the best subset is above ``value``.
 
-All selectors search with one seed before the next, in a storage of that seed's own, and share in it what they measured,
-as a user's studies would. ``trials`` and ``cpu_hours`` are what a search paid for, probes included and confirm not;
-``reused`` trials were told from the evidence cache, and ``cpu_hours_reused`` is what all it took from there had cost.
-A run that was there and only had to be measured anew is a trial paid for, its training is reused. Hours paid and reused
-add up to the same whoever came first. ``seconds`` is how long the study's sessions were open, confirm included, and
-``belief`` what the selector held true, without its tables of pairs.
+All selectors search with one seed before the next, in that seed's own storage, where they share their measurements, as
+a user's studies would. ``trials`` and ``cpu_hours`` are what a search paid for, with probes but without confirm;
+``reused`` trials were told from the evidence cache, and ``cpu_hours_reused`` is the original cost of all that was taken
+from there. A run that existed and only had to be measured again is a trial paid for, with its training reused. Hours
+paid and reused add up to the same whichever selector came first. ``seconds`` is how long the study's sessions were
+open, confirm included, and ``belief`` what the selector believed, without its tables of pairs.
 
-Rows are written after each study, and those that are in the file are kept: an interrupted run goes on. Remove the file
-to measure again. With ``--storage`` a study that was cut short goes on too, and what was measured stays for the next.
+Rows are written after each study, and those that are in the file are kept: an interrupted run can be continued. Remove
+the file to measure again. With ``--storage`` a study that was cut short continues too, and its measurements stay for
+the next.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main() -> None:
 
 @contextmanager
 def storage_of(seed: int, storage: Path | None) -> Iterator[Path]:
-    """Where the studies of one seed are: in ``storage``, or in a folder that goes when they are done."""
+    """The folder for the studies of one seed: in ``storage``, or one that is removed when they are done."""
     if storage is not None:
         yield storage.resolve() / f"seed{seed}"
         return
@@ -79,7 +80,7 @@ def storage_of(seed: int, storage: Path | None) -> Iterator[Path]:
 
 
 def run_search(seed: int, selector: str, home: Path, overrides: Sequence[str]) -> Result:
-    """One study to its end, or what it came to if it is in ``home`` already."""
+    """The result of one study, run to its end unless it is in ``home`` already."""
     home.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9_]+", "-", selector.lower()).strip("-")[:80]
     places = [f"study={name}", f"storage={home}", f"tracking.uri=sqlite:///{home}/mlflow.db"]
@@ -91,7 +92,7 @@ def run_search(seed: int, selector: str, home: Path, overrides: Sequence[str]) -
 
 
 def found(result: Result) -> Row:
-    """What a search chose in what shares, its accuracy, and what it took, paid and reused."""
+    """The tasks that a search chose, their shares, its accuracy, and its cost, paid and reused."""
     answer, primary = result.selection, result.selection["primary"]
     phases, reused = answer["cost"]["phases"], answer["cost"]["reused"]
     belief = answer["belief"].items()
@@ -118,7 +119,7 @@ def recorded_truth() -> Row:
                 values.setdefault(frozenset(row["tasks"].split("+")), []).append(float(row["value"]))
     means = {tasks: statistics.mean(each) for tasks, each in values.items()}
     largest, (primary,) = max(means, key=len), min(means, key=len)
-    # The most helpful alone first.
+    # Tasks in order of how well they do alone with the primary, the best first.
     tasks = sorted(largest - {primary}, key=lambda task: -means[frozenset([primary, task])])
     return {
         "means": means,
@@ -131,7 +132,7 @@ def recorded_truth() -> Row:
 
 
 def judged(row: Row, truth: Row) -> Mapping[str, float]:
-    """What the chosen tasks come to with equal shares, and how far the best subset is above what was chosen."""
+    """The value of the chosen tasks in equal shares, and how far the best subset is above the chosen one."""
     equal = truth["means"][frozenset([truth["primary"], *row["chosen"]])]
     return {"equal": equal, "regret": truth["best"] - row["value"]}
 

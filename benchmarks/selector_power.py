@@ -1,11 +1,11 @@
-"""How often selectors believe what they measured: of noise, which should be rare, and of a signal, which should not.
+"""How often selectors believe their measurements: of noise, which should be rare, and of a signal, which should not.
 
     python benchmarks/selector_power.py                  all, into benchmarks/results/selector_power.json
     python benchmarks/selector_power.py linear_surrogate tag
 
 Nothing is trained: scores, logs of transfers, gradients and look-aheads are drawn. ``signal`` is the standard deviation
-of what there is to find in units of that of the noise, in a single score, log entry or probe; 0 is noise alone. Each
-row says in how many of so many draws the method's own test was passed. Minutes on one core.
+of the effects in units of that of the noise, in a single score, log entry or probe; 0 is noise alone. Each row says in
+how many of its draws the method's own test was passed. Minutes on one core.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RESULT = Path(__file__).parent / "results" / "selector_power.json"
 
 
 def problem_of(auxiliaries: int, seed: int, earlier: tuple[Transfer, ...] = ()) -> Problem:
-    """A primary and so many other tasks."""
+    """A primary and the given number of other tasks."""
     names = ("primary", *(f"t{i}" for i in range(auxiliaries)))
     return Problem(tuple(TaskInfo(name, "classification", 1000) for name in names), "primary", seed, earlier=earlier)
 
 
 def linear_surrogate(auxiliaries: int, signal: float, seed: int) -> bool:
-    """Subsets whose scores are sums of normal effects, of so large a spread over subsets, and noise."""
+    """Subsets whose scores are sums of normal effects, with ``signal`` as their spread over subsets, and noise."""
     rng, selector, problem = np.random.default_rng([1, seed]), LinearSurrogate(), problem_of(auxiliaries, seed)
     worth = dict(zip(problem.auxiliaries, rng.normal(size=auxiliaries), strict=True))
     mean, every = np.mean(list(worth.values())), list(itertools.combinations(worth.values(), 3))
@@ -52,7 +52,7 @@ def linear_surrogate(auxiliaries: int, signal: float, seed: int) -> bool:
 
 
 def transfer_prior(targets: int, signal: float, seed: int, sources: int = 8) -> bool:
-    """Logs in which a source is as popular with every target, and noise."""
+    """Logs in which a source is equally popular with every target, and noise."""
     rng = np.random.default_rng([2, seed])
     popular = signal * rng.normal(size=sources)
     scores = popular + rng.normal(size=(targets, sources))
@@ -107,7 +107,7 @@ CASES: Mapping[str, tuple[Any, str, tuple[int, ...], tuple[float, ...], int]] = 
 
 
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
-    """What is measured of one selector."""
+    """The rows of one selector."""
     method, what, sizes, signals, draws = CASES[name]
     for size, signal in itertools.product(sizes, signals):
         believed = sum(method(size, signal, seed) for seed in range(draws))
@@ -116,7 +116,7 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure what was asked for; the rest of the file stays."""
+    """Measure the selectors asked for; the rest of the file stays."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("selectors", nargs="*", help=f"some of {', '.join(CASES)}; all by default")
     names = parser.parse_args().selectors or list(CASES)

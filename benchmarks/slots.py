@@ -4,24 +4,24 @@
 
 A cluster of a head without CPUs and one node that claims a CPU per slot. ``auxtune`` is a whole study with the selector
 ``random_subset``: data, ledger on disk with its fsyncs, searcher, Tuner, worker actors, MLflow in SQLite (``--mirror
-none`` leaves the children out). Only what a worker does in its second is replaced: it sleeps instead of training. A
-study's own workers hold 0.38 GB each, so 64 of them need 24 GB: ``--whole`` has them, and without it the workers write
-what those write, but import neither torch nor transformers and are handed neither data nor weights.
+none`` leaves the children out). Only a worker's second of work is replaced: it sleeps instead of training. A study's
+own workers hold 0.38 GB each, so 64 of them need 24 GB: ``--whole`` uses them; without it the workers write the same
+files, but import neither torch nor transformers and are handed neither data nor weights.
 ``plain`` is what a user would otherwise write: a function for ``tune.Tuner`` with random search and all defaults, which
-sleeps as long and reports; by default Tune starts a process for each trial, so fewer are run. Each in a process and a
-cluster of its own, one after the other.
+sleeps as long and reports; by default Tune starts a process for each trial, so fewer are run. Each runs in a process
+and a cluster of its own, one after the other.
 
-The first trials, one per slot, are the warm-up: 64 processes start, which on few cores takes minutes.
-They wait for each other before they sleep, or the first workers would have done everything before the last are up. The
+The first trials, one per slot, are the warm-up: 64 processes start, which on few cores takes minutes. They wait for
+each other before they sleep; otherwise the first workers would have done everything before the last are up. The
 ``steady`` window reaches from there to the start of the last trial. In it
 
 - ``utilisation`` is seconds slept / (slots × seconds), 1 at best, by the ledger's times, or in plain the workers' own;
-- ``driver_cpu`` the processor seconds of the driver's process, all threads, per second, of ``cores`` for everything;
-- ``proposals_per_second`` trials begun, at most slots / seconds of a trial, so 64.
+- ``driver_cpu`` is processor seconds per second of the driver's process, all threads, on a machine with ``cores``;
+- ``proposals_per_second`` is trials begun, at most slots / seconds of a trial, so 64.
 
-``whole`` is from the first start to the last end. 64 thin workers need 8 GB of memory. On a machine of few cores the
-workers, Ray's own processes and the driver share them: what is found is a lower bound for a head with cores of its own.
-``load`` is the machine's, per minute, before each.
+``whole`` is from the first start to the last end. 64 thin workers need 8 GB of memory. On a machine with few cores the
+workers, Ray's own processes and the driver share them: the result is a lower bound for a head with cores of its own.
+``load`` is the machine's one-minute load before each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run both, each in a process of its own, and write and print what they came to."""
+    """Run both, each in a process of its own, and write and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--trials", type=int, default=200, help="trials after the first one of each slot")
@@ -116,7 +116,7 @@ def figures(slots: int, spans: np.ndarray, cpu: DriverCpu) -> Row:
 
 
 class DriverCpu:
-    """What this process has taken of a processor, noted ten times a second while entered."""
+    """The processor time of this process, noted ten times a second while entered."""
 
     def __enter__(self) -> DriverCpu:
         self._over = threading.Event()
@@ -142,7 +142,7 @@ class DriverCpu:
 
 @contextmanager
 def cluster(slots: int) -> Iterator[str]:
-    """The address of a cluster with a place for so many trials."""
+    """The address of a cluster with room for ``slots`` trials at once."""
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -213,7 +213,7 @@ class Nap:
 
 
 def sleep_whole(gate: Path, slots: int, seconds: float) -> None:
-    """Have the loop start the workers of every study, but for what they do in a trial."""
+    """Have the loop start a study's own workers, which only sleep in a trial."""
     from auxtune.orchestrator.engine import trainable
 
     class Sleeping(trainable.StudyTrainable):
@@ -224,7 +224,7 @@ def sleep_whole(gate: Path, slots: int, seconds: float) -> None:
 
 
 def sleep_thin(gate: Path, slots: int, seconds: float) -> None:
-    """Have the loop start workers that do on disk what those of a study do, and import and are handed little."""
+    """Have the loop start workers that write the files of a study's own, but import little and are handed little."""
     from ray import tune
 
     from auxtune.orchestrator.engine import loop, trainable

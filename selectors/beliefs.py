@@ -34,7 +34,7 @@ class Ranking:
     """A number for each task."""
 
     name: str
-    """A word of its own among the rankings of one belief."""
+    """Unique among the rankings of one belief."""
     meaning: str
     """The meaning and unit of the numbers: the label of an axis."""
     in_short: str
@@ -58,11 +58,11 @@ class CountedRewards:
     better: Mapping[str, float]
     """The probability that it is above that of all other tasks' rounds together."""
     rounds: Mapping[str, int]
-    """Rounds that were rewarded or not."""
+    """The number of rounds, rewarded or not."""
     overall: float
     """The share of all rounds that were rewarded."""
     level: float
-    """From which ``better`` on a task is kept beyond those that always are."""
+    """The least ``better`` at which a task is kept, beyond those that always are."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PairTable:
     """A number for each pair of tasks."""
 
     name: str
-    """A word of its own among the tables of one belief."""
+    """Unique among the tables of one belief."""
     measured: str
     """The meaning of the numbers."""
     tasks: tuple[str, ...]
@@ -100,7 +100,7 @@ class Prefixes:
     """Ever longer lists of tasks, each holding the shorter ones."""
 
     name: str
-    """A word of its own."""
+    """Unique among the lists of one belief."""
     in_short: str
     """The plural noun for a line: "3 ``in_short`` tried"."""
     tried: tuple[Prefix, ...]
@@ -194,13 +194,13 @@ BELIEFS = get_args(Belief)
 
 
 def read_why(belief: Mapping[str, JSON]) -> Iterator[Remark]:
-    """The reason that stands under ``why``, if one does."""
+    """The reason under ``why``, if there is one."""
     if why := belief.get("why"):
         yield Remark(str(why))
 
 
 def read_pairs(name: str, table: Mapping[str, JSON] | None) -> Iterator[PairTable | Remark]:
-    """The table that ``Affinity.as_json`` wrote, or that there is none yet."""
+    """The table that ``Affinity.as_json`` wrote, or a remark that there is none yet."""
     if table is None:
         yield Remark("nothing measured yet")
     else:
@@ -208,7 +208,7 @@ def read_pairs(name: str, table: Mapping[str, JSON] | None) -> Iterator[PairTabl
 
 
 def read_prefixes(name: str, in_short: str, tried: list[JSON] | None) -> Iterator[Prefixes]:
-    """The lists that stand in a belief as ``tasks`` and ``score`` each, if there are any."""
+    """The lists in a belief, given as ``tasks`` and ``score`` each, if there are any."""
     if tried:
         yield Prefixes(name, in_short, tuple(Prefix(tuple(each["tasks"]), each["score"]) for each in tried))
 

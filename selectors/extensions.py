@@ -33,7 +33,7 @@ class Wraps(Protocol):
 
 @runtime_checkable
 class Reads(Protocol):
-    """The method of a selector that, since an earlier version, reads another answer out of the same trials.
+    """The method of a selector that draws another answer from the same trials than an earlier version did.
 
     An answer is recorded with its reading. If a study's recorded reading is older, the study is read again: its report
     shows today's choice, and `resume` confirms it.
@@ -56,12 +56,12 @@ class Predicts(Protocol):
 
 @runtime_checkable
 class Believes(Protocol):
-    """What a selector has beside the seven functions if reports and live views shall show what it believes."""
+    """What a selector has besides the seven functions for reports and live views to show what it believes."""
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterable[Belief]:
         """The beliefs in the JSON of a ``Selection.belief`` of its own, in the order in which to show them.
 
-        It reads what is there and computes nothing: the answer may be one of an earlier version.
+        It only reads and computes nothing: the answer may come from an earlier version.
         """
 
 
@@ -80,7 +80,7 @@ class Lesson:
 
 @runtime_checkable
 class Learns(Protocol):
-    """What a selector has beside the seven functions if it learns of tasks pull by pull; an inner one too."""
+    """What a selector, or an inner one, has besides the seven functions if it learns about tasks pull by pull."""
 
     def learned(self, before: Any, after: Any) -> Lesson | None:
         """The lesson of the one outcome between two states; ``None`` where no pull ended."""
@@ -106,13 +106,13 @@ class ActivePart:
 
 @runtime_checkable
 class Divides(Protocol):
-    """What a wrapper has beside the seven functions so that its parts can be shown apart."""
+    """What a wrapper has besides the seven functions so that its parts can be shown apart."""
 
     def active_parts(self, state: Any) -> Iterable[ActivePart]:
         """The parts at work in ``state``, with their own states."""
 
     def divide_belief(self, belief: Mapping[str, JSON]) -> Iterable[tuple[str, Selector, Mapping[str, JSON]]]:
-        """Stage, selector and own belief of each part that ``belief`` tells of."""
+        """Stage, selector and own belief of each part that ``belief`` covers."""
 
 
 def find_active_parts(selector: Selector, state: Any) -> Iterator[ActivePart]:

@@ -1,7 +1,7 @@
-"""What a selector is: the words it speaks and the functions it must have.
+"""What a selector is: its vocabulary and the functions it must have.
 
 A selector decides what to train next. It is a frozen dataclass of options and seven pure functions; all that it has
-learned is in a *state* that the caller keeps. The state is never stored: it is folded anew from the ledger's events.
+learned is in a *state* that the caller keeps. The state is never stored: it is folded again from the ledger's events.
 
     state = selector.start(problem)
     ask     propose(state, evidence)      -> Proposal           (a question: it changes nothing)
@@ -36,7 +36,7 @@ Inside: TypeAlias = Literal["measure", "steer", "continue", "rows", "loss_weight
 class TaskInfo:
     """What a selector may know of a task: its kind and how many rows each split has.
 
-    ``inputs`` is a digest of the training inputs in their order, alike for tasks that label the same ones; empty if
+    ``inputs`` is a digest of the training inputs in their order, equal for tasks that label the same inputs; empty if
     unknown.
     """
 
@@ -72,13 +72,13 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Problem:
-    """The question: tasks, the one to win (or ``None`` when all count), models that may be served, seed.
+    """The question: tasks, the one to win (or ``None`` if all count), how many models may be served, seed.
 
     It holds no budget, slots or prices: a selector answers the same whatever runs it. ``measured_with`` is the seed of
     measured runs where it is not ``seed``: the stages of a pipeline draw differently, but share what was measured.
-    Where ``scored`` is given, that is to be won: no task, but a score of any mixture of tasks; there is no primary
-    then. ``networks`` are the models on offer, empty where any group may be trained, as one model of cost 1; together
-    those that serve may cost ``inference_budget``. ``earlier`` is what is known of other targets from before.
+    If ``scored`` is given, it is what to win: not a task, but a score that any mixture of tasks has; there is then no
+    primary. ``networks`` are the models on offer, empty if any group may be trained, as one model of cost 1; those that
+    serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -93,7 +93,7 @@ class Problem:
 
     @property
     def measure_seed(self) -> int:
-        """The seed of runs that are there to be measured."""
+        """The seed of runs that exist to be measured."""
         return self.seed if self.measured_with is None else self.measured_with
 
     @property
@@ -107,7 +107,7 @@ class Problem:
         return tuple(name for name in self.names if name != self.primary)
 
     def require_primary(self) -> str:
-        """The primary's name. Raises ``ValueError`` where the problem has none."""
+        """The primary's name. Raises ``ValueError`` if the problem has none."""
         if self.primary is None:
             raise ValueError("the selector needs a primary task, got none; name one or choose a selector that groups")
         return self.primary
@@ -132,7 +132,7 @@ class Continuation:
     """A training that continues another: ``steps`` optimisation steps from where that one ended.
 
     ``start`` is the selector's own number of that proposal, or ``None`` for the pretrained encoder. Its score
-    is that of its last weights, not of its best ones, and those are kept while they are in use (``Continues``).
+    is that of its last weights, not of its best ones, and the last ones are kept while in use (``Continues``).
     """
 
     steps: int
@@ -141,7 +141,7 @@ class Continuation:
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing to measure of a run: the probe's name and its options. Its arrays arrive as evidence."""
+    """One thing to measure on a run: the probe's name and its options. Its arrays arrive as evidence."""
 
     probe: str
     options: Mapping[str, JSON] = field(default_factory=dict)
@@ -149,9 +149,9 @@ class Measure:
 
 @dataclass(frozen=True)
 class Kept:
-    """Which of a task's training rows are trained on: named by a rule, counted, and known by their digest.
+    """Which of a task's training rows are trained on: named by a rule, counted, and identified by their digest.
 
-    ``rule`` is what ``find_kept_rows`` needs to find them again in the evidence; ``sha256`` is of the row numbers kept.
+    ``rule`` is what ``find_kept_rows`` needs to find them again in the evidence; ``sha256`` is that of the row numbers.
     """
 
     rule: Mapping[str, JSON]
@@ -167,12 +167,12 @@ class Proposal:
     ``weights`` are shares in ``[0, 1]`` that sum to 1; ``None`` asks for the study's sampling rule (a subset). The
     caller executes shares as an integer cycle and folds the proposal back with the *executed* shares, so what
     ``proposed`` sees may differ a little from what ``propose`` returned. ``cycle=False`` draws by share instead.
-    ``measure`` makes it a probe: what it measures may be known already from another study, and is then told at once.
-    A probe of one task is scored on that task. With ``trains=False`` nothing is trained, and what is measured is of
-    the encoder as it came. ``shuffled`` is the seed of a permutation of all labels: the run of a twin that can learn
-    nothing. ``rows`` limits the training rows of some tasks. ``notes`` is JSON that ``proposed`` folds: what is costly
-    to compute enters the state only so. ``stage`` is for people: the part of the method that asks. ``params`` are
-    values of the recipe by name, in place of the study file's; a study that cannot apply them refuses the proposal.
+    ``measure`` makes it a probe: its measurements may be known already from another study, and are then told at once.
+    A probe of one task is scored on that task. With ``trains=False`` nothing is trained, and the encoder is measured
+    as it came. ``shuffled`` is the seed of a permutation of all labels: the run of a twin that can learn nothing.
+    ``rows`` limits the training rows of some tasks. ``notes`` is JSON that ``proposed`` folds: the only way for costly
+    results to enter the state. ``stage`` is for people: the part of the method that asks. ``params`` are values of the
+    recipe by name, in place of the study file's; a study that cannot apply them refuses the proposal.
     """
 
     tasks: tuple[str, ...]
@@ -213,9 +213,9 @@ class Outcome:
     """What a selector is told of a trial. It holds no measured time or money.
 
     ``score`` (higher is better) is the mean of ``scores``, each evaluated task's own: its main metric on the selection
-    split, or what its loss there comes to, as the study's `search_score` says. ``metrics`` are for people. The score is
-    ``None`` when the trial failed, and then ``why`` says how. A trial that was stopped early has no score either:
-    ``why`` is ``stopped``, and ``censored`` the score it had, which says little of the one it would have come to.
+    split, or a score from its loss there, as the study's `search_score` says. ``metrics`` are for people. The score is
+    ``None`` if the trial failed, and then ``why`` says how. A trial that was stopped early has no score either:
+    ``why`` is ``stopped``, and ``censored`` the score it had, which says little about the one it would have reached.
     ``rounds`` are the steps of an inner selector, ``(task, score on probe)`` each. ``evidence`` names arrays by probe:
     the key under which the caller loads them.
     """
@@ -238,10 +238,10 @@ class Outcome:
 class Selection:
     """The answer. ``weights`` of ``None`` in a mixture means the study's sampling rule over ``tasks``.
 
-    A weighting of ``loss`` makes ``weights`` factors of the losses, and the steps are shared alike. ``instances`` names
-    the training rows kept of a task, of all others all are. ``belief`` says in JSON what the selector holds true
-    (posteriors, scores), for people to read. ``stability``, of several searches, is the share of them that chose each
-    task.
+    A weighting of ``loss`` makes ``weights`` factors of the losses, and the steps are shared equally. ``instances``
+    names the training rows kept of a task; other tasks keep all of theirs. ``belief`` says in JSON what the selector
+    believes (posteriors, scores), for people to read. ``stability``, of several searches, is the share of them that
+    chose each task.
     """
 
     kind: Literal["mixture", "groups", "ranking"]
@@ -258,18 +258,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class Wants:
-    """What a selector, with its options, can answer, and what it asks of whoever runs it.
+    """What a selector, with its options, can answer, and what it asks of its caller.
 
-    Every refusal reads it and so does the method table; the contract suite holds proposals and answers to it.
+    Every refusal and the method table read it; the contract suite holds proposals and answers to it.
     """
 
     objectives: frozenset[Objective]
-    """What may be asked of it: a ``primary`` to win, a mixture by something ``scored`` that is no task, or ``groups``
-    that serve every task. ``start`` refuses a problem without a primary where ``groups`` are not among them."""
+    """What may be asked of it: a ``primary`` to win, a mixture by a ``scored`` value that is no task, or ``groups``
+    that serve every task. ``start`` refuses a problem without a primary if ``groups`` are not among them."""
     answers: Answer
-    """What people get: a subset of the tasks, their weights, also their rows, groups, or a ranking."""
+    """The kind of answer: a subset of the tasks, their weights, also their rows, groups, or a ranking."""
     inside: frozenset[Inside] = frozenset()
-    """What its trainings need beside the training itself: arrays that are measured (``measure``), an inner selector
+    """What its trainings need besides the training itself: arrays that are measured (``measure``), an inner selector
     (``steer``), the weights of another trial (``continue``), chosen training rows (``rows``), factors of the losses
     (``loss_weights``)."""
     observes: bool = False
@@ -283,20 +283,20 @@ class Wants:
 class Selector(Protocol):
     """The functions of a selector. Every one is pure; ``propose`` and ``select`` may be slow, the folds are cheap.
 
-    Facts about a method are declared on its class or said by ``wants``, so that no one branches on its name. Every
+    Facts about a method are declared on its class or returned by ``wants``, so that no code branches on its name. Every
     option has a default. For people it may also say, in a few words each, what it ``needs``, what it ``costs`` in runs,
     and when to ``avoid`` it: the method table prints them. ``unread`` maps an option that is only accepted because
-    older study files have it to the reason why it is no longer read; ``validate`` tells whoever sets it.
+    older study files have it to the reason why it is no longer read; ``validate`` tells users who set it.
     """
 
     version: ClassVar[int]  # raised when the same state may be answered by another proposal; 1 where undeclared
     paper: ClassVar[str | None]  # authors, title, year and link; None for a control
 
     def wants(self) -> Wants:
-        """What it can answer and what it asks of whoever runs it; the same at every call."""
+        """What it can answer and what it asks of its caller; the same at every call."""
 
     def start(self, problem: Problem) -> Any:
-        """The state before anything is known. Raises ``ValueError`` where the problem cannot be answered."""
+        """The state before anything is known. Raises ``ValueError`` if the problem cannot be answered."""
 
     def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
         """What to train next, given all that was folded so far."""

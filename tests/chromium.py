@@ -1,4 +1,4 @@
-"""Chromium with an empty profile, in a window of any size, and what it asks for: to test pages, and to show them."""
+"""Chromium with an empty profile, in a window of any size, and the requests it makes: to test pages, and show them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUIET = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Any]:
-    """A driver of the browser, whose profile is an empty folder; all that it asks for and complains of is logged."""
+    """A driver of the browser, whose profile is an empty folder; all its requests and complaints are logged."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -36,14 +36,14 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
-        driver.get("about:blank")  # the browser's own first page asks for things for a while
+        driver.get("about:blank")  # the browser's own first page makes requests for a while
         yield driver
     finally:
         driver.quit()
 
 
 def opened(browser: Any, url: str, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-    """Show a page in a window of ``width`` pixels to somebody who prefers ``scheme``; forget what was logged before."""
+    """Show a page in a window of ``width`` pixels, with ``scheme`` preferred; forget what was logged before."""
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": [feature]})
     window = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -54,7 +54,7 @@ def opened(browser: Any, url: str, width: int = 1280, height: int = 900, scheme:
 
 
 def asked_for(browser: Any) -> list[str]:
-    """The addresses that a page asked for since it was opened, or since this was called; not the browser's own."""
+    """The addresses that a page requested since it was opened, or since the last call; not the browser's own."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     return [url for url in asked if not url.startswith(("chrome:", "chrome-untrusted:"))]

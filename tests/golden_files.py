@@ -1,6 +1,6 @@
 """The fixtures of stored formats in ``golden/``: where they are, how today's code reads them, how two readings differ.
 
-``golden/make.py`` writes what ``readings`` gives into ``golden/expected``; ``test_golden.py`` compares it with that.
+``golden/make.py`` writes the ``readings`` into ``golden/expected``; ``test_golden.py`` compares them with those files.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ GOLDEN = Path(__file__).parent / "golden"
 STORAGE = GOLDEN / "storage"
 EXPECTED = GOLDEN / "expected"
 MADE_IN = Path("/tmp/golden")  # the folder that every recorded path starts with
-NEW = "not expected, found"  # how a difference ends that is a field which has come since
+NEW = "not expected, found"  # the end of a difference that is a field added since
 SIMULATE = ("simulate", "builtin", "--selector", "hoa", "--selector", "random_groups", "--seeds", "2", "--json")
 
-_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.DOTALL)  # how a page looks is no format, and is the same on each
+_STYLE = re.compile("(?<=<style>).*?(?=</style>)", re.DOTALL)  # a page's style is no format, and the same on each
 _selection = TypeAdapter(Selection)
 
 
 def study_names() -> list[str]:
-    """The studies of which there are fixtures."""
+    """The studies that have fixtures."""
     return sorted(path.name for path in STORAGE.iterdir() if not path.name.startswith("."))
 
 
 def read_study(name: str) -> Material:
-    """The ledger of a fixture and all that it adds up to, read where it lies."""
+    """The ledger of a fixture and everything derived from it, read in place."""
     folder = STORAGE / name
     return read_material(folder, Study.from_folder(folder).file)
 
 
 def readings(name: str) -> dict[str, str]:
-    """File name -> what is read from a fixture and shown of it, as text."""
+    """File name -> what is read from a fixture and shown, as text."""
     material = read_study(name)
     texts = {"folded.json": to_text(fold_study(material)), "status.json": to_text(read_status(material))}
     texts["report.html"] = _STYLE.sub("", render_html(build_study_page(material)))
@@ -73,7 +73,7 @@ def readings(name: str) -> dict[str, str]:
 
 
 def fold_study(material: Material) -> dict[str, Any]:
-    """The essentials of what a ledger folds to: the selector's answer out of it, and the accounts of its trials."""
+    """The essentials of a folded ledger: the selector's answer, and the accounts of its trials."""
     accounts = material.accounts
     answers = accounts.selected is not None
     return {
@@ -95,7 +95,7 @@ def count_trials(accounts: Accounts) -> dict[str, int]:
 
 
 def read_status(material: Material) -> dict[str, Any]:
-    """What ``auxtune status --json`` prints."""
+    """The output of ``auxtune status --json``."""
     return describe_status(material.folder, Accounts(material.events), material.options)
 
 
@@ -109,7 +109,7 @@ def rebuild_answer(material: Material) -> Answer:
 
 
 def print_summary(material: Material, answer: Answer) -> str:
-    """What ``auxtune run`` prints at its end, where it prints to no terminal."""
+    """The output of ``auxtune run`` at its end, if it does not print to a terminal."""
     result = Result(material.folder, answer, material.accounts, tracking_trouble=None)
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=False, no_color=True)
@@ -126,17 +126,17 @@ def simulate_table() -> str:
 
 
 def as_made(text: str) -> str:
-    """The text with paths as in the folder where fixtures are made: a checkout may be anywhere."""
+    """The text with paths as in the folder where fixtures are made, since a checkout may be anywhere."""
     return text.replace(str(GOLDEN), str(MADE_IN))
 
 
 def to_text(value: Any) -> str:
-    """JSON values as text with a line each."""
+    """JSON values as text, one per line."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def differences_of(expected: Any, found: Any, place: str = "") -> Iterator[str]:
-    """A line for each place in which JSON values differ; numbers may differ by rounding, which is the processor's."""
+    """A line for each place in which JSON values differ; numbers may differ by rounding, as between processors."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in [*expected, *(key for key in found if key not in expected)]:
             below = f"{place}.{key}" if place else str(key)
@@ -154,13 +154,13 @@ def differences_of(expected: Any, found: Any, place: str = "") -> Iterator[str]:
 
 
 def assert_same_json(expected: Any, found: Any, what: str) -> None:
-    """Fails with a line for each difference."""
+    """Fail with a line for each difference."""
     lines = list(differences_of(expected, json.loads(json.dumps(found))))
     assert not lines, "\n".join([f"{what}: {len(lines)} differences", *lines[:40]])
 
 
 def assert_same_text(expected: str, found: str, what: str) -> None:
-    """Fails with a unified diff."""
+    """Fail with a unified diff."""
     if expected != found:
         lines = difflib.unified_diff(_lines(expected), _lines(found), "expected", "found", lineterm="", n=1)
         raise AssertionError("\n".join([f"{what} differs", *list(lines)[:80]]))

@@ -1,7 +1,7 @@
-"""A small Hugging Face hub on loopback: repositories with commits, behind what readers ask of the hub's HTTP API.
+"""A small Hugging Face hub on loopback: repositories with commits, behind the part of its HTTP API that readers use.
 
-Where ``HF_ENDPOINT`` names it, the real libraries talk to it. It is also given as the proxy of everything else, so that
-what would leave the machine comes here too, is refused, and is on the list of requests with the host it was meant for.
+If ``HF_ENDPOINT`` names it, the real libraries talk to it. It is also the proxy for everything else, so that requests
+that would leave the machine arrive here too, are refused, and are listed with the host they were meant for.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Request:
-    """One request: the host it was meant for, and the process that sent it (``None`` where it has ended since)."""
+    """One request: the host it was meant for, and the process that sent it (``None`` if it has ended since)."""
 
     method: str
     host: str
@@ -67,7 +67,7 @@ class LoopbackHub:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more; nobody listens there then."""
+        """Stop answering; nothing listens on the port then."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -75,7 +75,7 @@ class LoopbackHub:
             self._server = None
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a process needs to use this hub and no other, with a cache of its own in ``home``."""
+        """The environment in which a process uses this hub and no other, with a cache of its own in ``home``."""
         address = f"http://{self.host}"
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
         return {
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_CONNECT = do_GET  # noqa: N815
 
     def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         given = urlsplit(self.path)
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json(below)
 
     def _commit(self, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        """The commit that ``revision`` of the repository ``name`` is; ``None`` after a refusal."""
+        """The commit of ``revision`` in the repository ``name``; ``None`` after a refusal."""
         repository = self.hub.repositories.get(name)
         if repository is None:
             return self._refuse(401, "RepoNotFound", "Repository not found")

@@ -1,4 +1,4 @@
-"""A real ``mlflow server`` on loopback, and a door before it that lets in who has the right credentials."""
+"""A real ``mlflow server`` on loopback, and a proxy in front of it that checks credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 
 class Server:
-    """An ``mlflow server`` on loopback that can be ended and started again over the same store."""
+    """An ``mlflow server`` on loopback that can be stopped and started again over the same store."""
 
     def __init__(self, home: Path) -> None:
         with socket.socket() as probe:
@@ -79,7 +79,7 @@ def door(uri: str, *allowed: str) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *said: object) -> None:
-            """Nothing between the lines of the tests."""
+            """Log nothing between the lines of the tests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Door) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()

@@ -18,7 +18,7 @@ from small_study import STUDY, StudyRun, small_study
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
 BUCKET = "bucket"
-# Told so by a line, it closes its port or opens it again; what was stored stays.
+# On a line of input, it closes its port or opens it again; stored objects stay.
 SERVER = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -58,7 +58,7 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client must have in its environment."""
+        """The environment that a client needs."""
         return {**HERE, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
 
     def client(self) -> Any:
@@ -72,7 +72,7 @@ class S3Server:
         )
 
     def start(self) -> None:
-        """Answer."""
+        """Accept connections."""
         self._tell("start")
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ def s3_server() -> Iterator[S3Server]:
     server = S3Server()
     former = {key: os.environ.get(key) for key in server.environment}
     os.environ.update(server.environment)
-    S3FileSystem.clear_instance_cache()  # its clients know the address of a former one
+    S3FileSystem.clear_instance_cache()  # cached clients keep the address of an earlier server
     try:
         yield server
     finally:

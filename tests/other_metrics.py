@@ -1,4 +1,4 @@
-"""A package of somebody else's metrics, as pip leaves it in a folder of packages."""
+"""A third party's package of metrics, as pip leaves it in a folder of packages."""
 
 from __future__ import annotations
 

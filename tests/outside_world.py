@@ -1,7 +1,7 @@
-"""Who asks for anything beyond this machine: a proxy that refuses all, and an ear in every Python process.
+"""Finds requests beyond this machine: a proxy that refuses everything, and an ear in every Python process.
 
-The proxy hears what is asked over HTTP by whatever heeds ``HTTP_PROXY``. The ear is an audit hook, which no library can
-go around in Python: it notes every connection and every name that is looked up, also those that need no proxy.
+The proxy hears the HTTP requests of all code that heeds ``HTTP_PROXY``. The ear is an audit hook, which no library can
+bypass in Python: it notes every connection and every name that is looked up, including those that use no proxy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 
-# What says that tests run here, by which MLflow falls silent of itself, and what says that nothing may be asked.
+# Variables that say that tests run here, which make MLflow silent by itself, and those that forbid requests.
 _TELLTALES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TRAVIS", "CIRCLECI", "TF_BUILD", "TEAMCITY_VERSION")
 _SETTINGS = ("PYTEST_", "HF_", "MLFLOW_", "RAY_USAGE", "DO_NOT_TRACK", "TRANSFORMERS_OFFLINE", "DISABLE_TELEMETRY")
 _EAR = """
@@ -42,7 +42,7 @@ sys.addaudithook(hear)
 
 @dataclass
 class OutsideWorld:
-    """``environment`` is for the processes that are listened to; ``asked`` is what the proxy was asked for."""
+    """``environment`` is for the processes to listen to; ``asked`` holds the requests that the proxy received."""
 
     environment: dict[str, str]
     heard: Path
@@ -53,7 +53,7 @@ class OutsideWorld:
         return any(program in " ".join(who) for event, _, who, _ in self._notes() if event == "begin")
 
     def strangers(self) -> list[str]:
-        """Every address and name beyond this machine that somebody wanted, with who it was."""
+        """Every address and name beyond this machine that was asked for, with the process that asked."""
         return [f"{event} {asked} by {' '.join(who)}" for event, _, who, asked in self._notes() if not is_here(asked)]
 
     def _notes(self) -> list[tuple[str, int, list[str], object]]:
@@ -99,13 +99,13 @@ def _refusing(asked: list[str]) -> type[BaseHTTPRequestHandler]:
         do_PUT = do_DELETE = do_OPTIONS = do_PATCH = refuse  # noqa: N815
 
         def log_message(self, *said: object) -> None:
-            """Nothing: what was asked is in the list."""
+            """Log nothing: requests are in the list."""
 
     return Refusing
 
 
 def is_here(asked: object) -> bool:
-    """Whether an address is a file, a loopback one, or another of this machine's own: one that we may bind to."""
+    """Whether an address is a file, a loopback address, or another of this machine's own, which we may bind to."""
     if not isinstance(asked, list):  # nothing, or the path of a socket's file
         return asked is None or str(asked).startswith(("/", "\x00", "b'"))
     host = asked[0]

@@ -1,4 +1,4 @@
-"""The Markdown pages of this repository as fenced blocks, and a reader who does what they say.
+"""The Markdown pages of this repository as fenced blocks, and a reader who follows them.
 
 CONTRIBUTING.md tells authors what the comment above a block means.
 """
@@ -32,7 +32,7 @@ MARKS = {
 COMMANDS = {
     "sh": ("bash", "-euo", "pipefail", "-c"),
     "python": (sys.executable, "-c"),
-    "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),  # a change of files that are there
+    "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),  # a change to existing files
 }
 _BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
 
@@ -47,12 +47,12 @@ class Block:
     text: str
 
     def mark(self, kind: str) -> re.Match[str] | None:
-        """What the comment says, if it says something of this kind."""
+        """The match of the comment, if it is of this kind."""
         return MARKS[kind].fullmatch(self.comment)
 
     @property
     def runs(self) -> bool:
-        """Whether a reader types it."""
+        """Whether a reader would type it."""
         return self.language in COMMANDS and not self.mark("file") and not self.mark("not run")
 
 
@@ -74,7 +74,7 @@ def blocks(page: Path) -> list[Block]:
 class Reader:
     """Follows pages in a folder, where nothing is downloaded and pip installs into that folder.
 
-    ``smaller`` maps what a page says to what is typed in its place, to take less time; ``typed`` holds all commands.
+    ``smaller`` maps text of a page to what is typed in its place, to take less time; ``typed`` holds all commands.
     ``is_warm``: commands are forked from a process that has imported the product, as it was at the start.
     """
 
@@ -86,7 +86,7 @@ class Reader:
     _commands: str = str(Path(sys.executable).parent)
 
     def follow(self, *pages: Path) -> None:
-        """Do what each block says. Raises ``AssertionError`` naming the block whose promise does not hold."""
+        """Do what each block says. Raises ``AssertionError`` naming the first block that does not do as promised."""
         with self._warm() if self.is_warm else nullcontext():
             for page in pages:
                 self._follow(page)

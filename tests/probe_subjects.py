@@ -1,4 +1,4 @@
-"""Runs that have ended, as probes see them; and what a model makes of one row at a time, in float64."""
+"""Runs that have ended, as probes see them; and a model's values for one row at a time, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small random encoders of every family whose heads are found, each under the head of a task of five rows."""
+"""Small random encoders of every family whose attention heads can be found, each with a task of five rows."""
 
 from __future__ import annotations
 

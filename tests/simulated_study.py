@@ -1,7 +1,7 @@
 """A whole study without training: real agenda, ledger, evidence and answer, in a world whose truth is known.
 
-What a worker would leave (report, predictions, evidence) is written from ``selectors.world``. So any selector, any
-failure and any name of a task makes a study's folder within a second.
+The files that a worker would leave (report, predictions, evidence) are written from ``selectors.testing.benchmark``. So
+any selector, any failure and any name of a task makes a study's folder within a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LABELS = np.random.default_rng(0).integers(2, size=300)
 
 @dataclass
 class SimulatedStudy(Workers):
-    """A study named as its folder over five tasks, or over others; ``broken`` trials fail with what they say."""
+    """A study named after its folder, over five tasks or others; ``broken`` trials fail with the given reason."""
 
     text: str = STUDY.replace("SELECTOR", "{name: random_subset, trials: 4}")
     names: tuple[str, ...] = NAMES

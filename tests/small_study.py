@@ -160,7 +160,7 @@ def kill(process: Process) -> None:
 
 @cache
 def make_store() -> bytes:
-    """An empty store of runs as MLflow makes it, which takes seconds and comes out the same each time."""
+    """An empty store of runs as MLflow makes it, which takes seconds and is the same each time."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A small study file as text, read with all that is wrong with it."""
+"""A small study file as text, read with all its mistakes."""
 
 from __future__ import annotations
 

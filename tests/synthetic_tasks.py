@@ -19,7 +19,7 @@ ROWS = 60  # of every split that is not trained on
 
 
 def make_task(name: str, rows: int = 240) -> EncodedTask:
-    """Is a word under 8 there; five times the share of words under 20; each word modulo 3."""
+    """Whether there is a word under 8; five times the share of words under 20; each word modulo 3."""
     kind, rng = KINDS[name], np.random.default_rng(len(name))
     splits = {part: _split(rng, rows if part == "train" else ROWS, kind) for part in SPLITS}
     labels: dict[Kind, tuple[str, ...]] = {"classification": ("no", "yes"), "regression": (), "token": tuple("012")}
@@ -63,7 +63,7 @@ RECIPE = Recipe(
 
 
 class Follow:
-    """A schedule that steers: it stays with a task while its score rises, else takes the next one."""
+    """A schedule that steers: it stays with a task while the score rises, else takes the next one."""
 
     probe_every: int | None = 2
 
@@ -100,7 +100,7 @@ def start(
 
 
 def finish(run: TrainingRun) -> Result:
-    """Its report; its folder then also holds a checkpoint of the end."""
+    """Its result; its folder then also holds a checkpoint of the end."""
     while not run.finished:
         run.advance()
     run.save()

@@ -1,4 +1,4 @@
-"""A terminal for a command: a pseudo-terminal it runs on, and what it would look like by now."""
+"""A terminal for a command: a pseudo-terminal that it runs on, and what it currently shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARTS = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+")
 
 
 def shown(text: str) -> list[str]:
-    """The lines that a terminal shows after ``text``. Raises ``AssertionError`` for what this one does not know."""
+    """The lines that a terminal shows after ``text``. Raises ``AssertionError`` for unknown control sequences."""
     lines, row, column = [""], 0, 0
     for part in _PARTS.findall(text):
         if part == "\r":
@@ -72,12 +72,12 @@ class CommandTerminal:
 
     @property
     def text(self) -> str:
-        """All that came so far, control characters and all."""
+        """All output so far, control characters included."""
         return self._read.decode(errors="replace")
 
     @property
     def screen(self) -> str:
-        """What the terminal shows by now."""
+        """What the terminal currently shows."""
         return "\n".join(shown(self.text))
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 200) -> None:
@@ -89,7 +89,7 @@ class CommandTerminal:
             time.sleep(0.05)
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
     def ended(self) -> int:

@@ -1,4 +1,4 @@
-"""``auxtune`` commands in processes that are forked from one that has imported everything already.
+"""``auxtune`` commands in processes that are forked from one that has already imported everything.
 
 A process of its own spends most of its time on imports; a test of what comes afterwards need not pay for them each
 time. A ``Nursery`` imports once, starts no thread, and forks for each command, which has a process, session, working
@@ -34,7 +34,7 @@ WARM = (
     "mlflow.store.tracking.sqlalchemy_store",
     "ray.tune",
 )
-# What no import reads.
+# Variables that no import reads.
 _HARMLESS = {"PYTEST_CURRENT_TEST", "PWD", "OLDPWD", "SHLVL", "_", "PATH", "LC_CTYPE"}
 _HARMLESS |= {"COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 Environment: TypeAlias = Mapping[str, str]
@@ -196,7 +196,7 @@ def serve(listener: socket.socket) -> list[str]:
 
 
 def say_number(channel: socket.socket, number: int, last: bool = False) -> None:
-    """Tell whoever asked, who may be gone."""
+    """Tell the caller, which may be gone."""
     try:
         channel.sendall(number.to_bytes(8, "big", signed=True))
     except OSError:
@@ -238,7 +238,7 @@ def main() -> None:
     listener.bind(address)
     listener.listen(16)
     gc.collect()
-    gc.freeze()  # so that no child copies what it only looks through
+    gc.freeze()  # so that no child copies objects that it only looks through
     sys.argv = ["auxtune", *serve(listener)]
     invalidate_caches()  # packages may have been installed since
     from auxtune.orchestrator.cli import main as run_command

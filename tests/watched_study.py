@@ -1,4 +1,4 @@
-"""A simulated study under way, and the snapshot that somebody who watches it has before them."""
+"""A simulated study under way, and the snapshot that a watcher of it sees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM = "{name: random_subset, trials: 8}"
 
 
 def begun(study: SimulatedStudy, ended: int, at_once: int = 2) -> Agenda:
-    """A session after so many trials have ended, with up to ``at_once`` running."""
+    """A session after ``ended`` trials have ended, with up to ``at_once`` running."""
     agenda, running = study.session(), []
     while ended:
         trial = agenda.next(lambda proposal: len(running) < at_once)

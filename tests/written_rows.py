@@ -26,7 +26,7 @@ def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_separated(path: Path, rows: Sequence[Row]) -> Path:
-    """csv or tsv, by the ending; what is ``None`` is an empty cell."""
+    """csv or tsv, by the extension; ``None`` is an empty cell."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t")
         writer.writeheader()
@@ -57,7 +57,7 @@ TYPED = ("jsonl", "parquet", "saved")  # those that hold lists, and numbers as n
 
 
 def task_of(folder: Path, form: str, parts: Mapping[str, Sequence[Row]], **source: Any) -> Task:
-    """The task ``one`` of a file for each part in one of ``FORMATS``, of columns ``text`` and ``label`` unless said."""
+    """The task ``one``, a file per part in one of ``FORMATS``, with columns ``text`` and ``label`` by default."""
     folder.mkdir(exist_ok=True)
     if form == "saved":
         splits = {part: datasets.Dataset.from_list([dict(row) for row in rows]) for part, rows in parts.items()}

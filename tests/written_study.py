@@ -92,7 +92,7 @@ def written_study(folder: Path, until: Literal["interrupted", "done"] = "interru
 
 
 def start_driver(folder: Path) -> subprocess.Popen[str]:
-    """A process that works on the study in ``folder`` (``DRIVER``), once it has said that it does."""
+    """A process that works on the study in ``folder`` (``DRIVER``), once it has said that it is ready."""
     command = [sys.executable, "-c", DRIVER, str(folder)]
     found = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # also with PYTHONSAFEPATH
     process = subprocess.Popen(command, env=found, stdout=subprocess.PIPE, text=True)

@@ -1,8 +1,8 @@
 """The shape of the product in numbers: ``python tools/house.py [--run] [--json]``.
 
-Static: modules, their lines, who imports whom, how functions are named, how much is commented. With ``--run`` also what
-`auxtune --help`, `auxtune plan` and `auxtune run` load, and how many of the product's files take part between the
-command line and the first training step, in the driver and in the worker.
+Static: modules, their lines, which imports which, how functions are named, how much is commented. With ``--run`` also
+how many modules `auxtune --help` and `auxtune plan` load, and which of the product's files take part between
+`auxtune run` and the first training step, in the driver and in the worker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("orchestrator", "trials", "selectors")
-SMALL, LARGE = 40, 400  # lines: what may be a paragraph of another file, and the most a file may have
+SMALL, LARGE = 40, 400  # lines: a file that small could be part of another one, and the most that a file may have
 _VERBS = """
 accept accumulate acquire add align allocate allow allot announce append apply arrange ask assert assign attach await
 back balance begin bind bound break build bundle cache calculate call cancel cap capture cast catch center chain
@@ -119,7 +119,7 @@ def count_comments(files: Mapping[str, Path]) -> float:
 
 
 def measure_files() -> dict[str, Any]:
-    """What can be said of the product without running it."""
+    """The numbers that need no run of the product."""
     files = read_modules()
     lines = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}
     modules = {name: file for name, file in files.items() if file.name != "__init__.py"}
@@ -152,8 +152,8 @@ budget: {trials: 3}
 tracking: {uri: "sqlite:///mlflow.db"}
 """
 
-# When each file of the product was first called, by process, until the first training step of a trial. A profile slows
-# a process down, so only those have one that import the product: Ray's own would start too slowly on a busy machine.
+# When each file of the product was first called, by process, until the first training step of a trial. Only processes
+# that import the product have a profile, which slows them down: Ray's own would start too slowly on a busy machine.
 TRACER = """
 import atexit, json, os, sys, threading, time
 folder, seen = {folder!r}, {{}}
@@ -196,7 +196,7 @@ def count_loaded(arguments: list[str], folder: Path) -> int:
 
 
 def measure_runs() -> dict[str, Any]:
-    """What commands load, and the files that take part before the first training step of a small study."""
+    """How much commands load, and the files that take part before the first training step of a small study."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "study.yaml").write_text(STUDY, encoding="utf-8")

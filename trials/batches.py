@@ -1,8 +1,8 @@
-"""Batches of one task: rows of like length together, in an order that seed, task and epoch decide.
+"""Batches of one task: rows of similar length together, in an order decided by seed, task and epoch.
 
 Bucketing by length (shuffle, sort inside windows, shuffle the batches) wastes little on padding and stays
-random. As an epoch's order is computed from its number and not drawn from a running generator, where a task
-stands is two integers.
+random. An epoch's order is computed from its number and not drawn from a running generator, so a task's position is
+two integers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ WINDOW = 50  # batches sorted together: little padding, well mixed
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows filled up to one length, on the device.
+    """Rows padded to one length, on the device.
 
-    ``mask`` is ``None`` where no row is padded. ``positions`` (on the host) says where in the split's flat
+    ``mask`` is ``None`` if no row is padded. ``positions`` (on the host) says where in the split's flat
     arrays each token comes from, -1 for padding. ``scored`` counts the labels that enter the loss.
     """
 

@@ -203,12 +203,12 @@ def generate_builtin_rows(name: str) -> Mapping[str, list[Row]]:
 
 
 def describe_builtin(name: str) -> dict[str, Any]:
-    """What a task folder's meta.json would say: kind, labels, metric, pair."""
+    """The content that a task folder's meta.json would have: kind, labels, metric, pair."""
     task = _TASKS[name]
     return {"kind": task.kind, "labels": list(task.labels), "metric": task.metric, "pair": task.pair}
 
 
 def hash_builtin() -> str:
-    """Identifies all rows of all built-in tasks: recorded results are true of these and no others."""
+    """A digest of all rows of all built-in tasks: recorded results hold for these and no others."""
     rows = json.dumps({name: generate_builtin_rows(name) for name in BUILTIN}, sort_keys=True)
     return hashlib.sha256(rows.encode()).hexdigest()

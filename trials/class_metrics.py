@@ -4,8 +4,7 @@ A resample says how often each row was drawn. These metrics need only weighted s
 (or label, or any span) was right, was true and was predicted. Tests hold both ways of computing to each other.
 
 The classes are those of the task, whether or not they occur among the given rows, so that two models, or two resamples,
-are always measured alike. For answers without the names of the classes, as old files have them, they are those that
-occur.
+are always measured alike. For answers without the names of the classes, as in old files, they are those that occur.
 
 scikit-learn loads pandas where that is installed, so it is imported inside the functions that compute with it:
 declaring a metric loads neither.

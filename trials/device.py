@@ -11,13 +11,14 @@ import torch
 
 from auxtune.trials.recipe import Precision
 
-_CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take beside torch's allocator
+_CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take besides torch's allocator
 
 
 def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch.device:
-    """The device of a run that was given ``gpus``: the CPU where it was given none, even if there is one.
+    """The device of a run that was given ``gpus``: the CPU if it was given none, even if there is a GPU.
 
-    Given a GPU that torch does not see, ``auto`` raises ``RuntimeError``: paid for and unused, it must not go unseen.
+    If torch does not see a GPU that was given, ``auto`` raises ``RuntimeError``: paid for and unused, it must not go
+    unnoticed.
     """
     if gpus == 0 or wanted == "cpu":
         return torch.device("cpu")
@@ -27,29 +28,29 @@ def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch
         return torch.device("mps")
     raise RuntimeError(
         f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0, or have it use the CPU "
-        "all the same (device=cpu)"
+        "anyway (device=cpu)"
     )
 
 
 def keep_to_share(device: torch.device, gpus: float) -> None:
-    """Let this process have no more of a shared GPU's memory than its part: beyond that it fails, not its neighbour."""
+    """Limit this process to its part of a shared GPU's memory: beyond that it fails, not its neighbour."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        # By number: without one, as in `cuda`, torch takes a device for an error here. None is the present one.
+        # By number: torch rejects a device without one, such as `cuda`, here. None is the current device.
         torch.cuda.set_per_process_memory_fraction(compute_memory_fraction(gpus, total), device.index)
 
 
 def compute_memory_fraction(gpus: float, total: int) -> float:
     """The fraction of a GPU's ``total`` bytes that torch may allocate for a run that was given ``gpus``.
 
-    Each process also has a CUDA context, of which torch's allocator knows nothing; without leaving room for it two
-    halves would be more than a whole. A whole GPU is not limited.
+    Each process also has a CUDA context, which torch's allocator does not count; without room for it, two halves would
+    be more than a whole. A whole GPU is not limited.
     """
     return 1.0 if gpus >= 1 else max(gpus - _CONTEXT_BYTES / total, gpus / 2)
 
 
 def name_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
-    """What ``choose_device`` chooses, by its model: measurements of one hold for its like."""
+    """The device that ``choose_device`` chooses, by its model: measurements of one hold for all of that model."""
     device = choose_device(gpus, wanted)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""Files that are on disk, whole, before anyone relies on them. Loads nothing heavy: the ledger uses it too."""
+"""Files that are whole and on disk before anything relies on them. Loads nothing heavy: the ledger uses it too."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # what a rename says when something is already there
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)  # errors of a rename onto something that exists
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have ``write`` fill a draft, and put that in the place of ``path``: whole or not at all.
+    """Have ``write`` fill a draft, and replace ``path`` with it: whole or not at all.
 
-    Raises ``OSError`` where the disk refuses; what was at ``path`` then stays.
+    Raises ``OSError`` if it cannot be written; ``path`` is then unchanged.
     """
     draft = path.with_name(f".{path.name}")
     with draft.open("wb") as file:
@@ -28,9 +28,9 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def create_durably(path: Path, content: bytes) -> bool:
-    """Write ``path`` where there is nothing yet; ``False`` where there is. Of many callers one succeeds.
+    """Write ``path`` unless it exists; ``False`` if it does. Of many concurrent callers one succeeds.
 
-    A name is given by ``link``, which fails where it exists; ``open("x")`` would show half a file to readers.
+    The name is given by ``link``, which fails if it exists; ``open("x")`` would show half a file to readers.
     """
     draft = _name_draft(path)
     try:
@@ -49,7 +49,7 @@ def create_durably(path: Path, content: bytes) -> bool:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put ``text`` in the place of ``path``: whole or not at all, but a power cut may leave what was there before."""
+    """Replace the content of ``path`` by ``text``: whole or not at all, but a power cut may leave the old content."""
     draft = _name_draft(path)
     try:
         draft.write_text(text, encoding="utf-8")
@@ -59,10 +59,10 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def put_in_place(draft: Path, home: Path, usable: Callable[[], bool], aside: Callable[[], Path]) -> bool:
-    """Give the folder ``draft`` the name ``home``; ``False`` where what is there is ``usable``, and stays.
+    """Rename the folder ``draft`` to ``home``; ``False`` if a ``usable`` folder is already there, which stays.
 
-    What is not is moved to ``aside()``, by a rename, so that no other process sees half of it. Any number of processes
-    may do this at once. Raises ``OSError`` where the file system refuses.
+    An unusable one is moved to ``aside()``, by a rename, so that no other process sees half of it. Any number of
+    processes may do this at once. Raises ``OSError`` if the file system refuses.
     """
     while True:
         try:
@@ -74,7 +74,7 @@ def put_in_place(draft: Path, home: Path, usable: Callable[[], bool], aside: Cal
             return True
         if usable():  # another process was faster
             return False
-        with suppress(FileNotFoundError):  # or has moved it away
+        with suppress(FileNotFoundError):  # or another process has moved it away
             home.rename(aside())
 
 

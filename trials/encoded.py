@@ -24,9 +24,9 @@ class EncodedSplit:
 
     ``labels`` has one value per row: int64 classes or float32 values; for multi-label tasks a uint8 per row and label,
     1 where the row has it; for token tasks one int64 per *token*, aligned with ``tokens``, ``IGNORED`` on special
-    tokens and on all but the first piece of a word. ``missed`` are the labelled words that have no token, cut off at
-    the end or nothing to the tokenizer: the row of each, the place in ``tokens`` before which it would stand, its
-    label. They are not trained on, and count as wrong where the split is scored.
+    tokens and on all but the first piece of a word. ``missed`` are the labelled words without a token, either cut off
+    at the end or dropped by the tokenizer: the row of each, the position in ``tokens`` before which it would stand, and
+    its label. They are not trained on, and count as wrong when the split is scored.
     """
 
     tokens: np.ndarray  # (all tokens,) int32
@@ -76,7 +76,7 @@ def shuffle_labels(task: EncodedTask, seed: int) -> EncodedTask:
 
 
 def keep_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
-    """``task`` with ``rows`` only, (kept,) row numbers of its train split, ascending.
+    """``task`` with only ``rows``, (kept,) ascending row numbers of its train split.
 
     Raises ``ValueError`` for rows that it does not have, and for no rows.
     """

@@ -2,9 +2,9 @@
 
 ``load_base`` reads it once, where the files or the network are; ``BaseEncoder`` is plain values and NumPy
 arrays, which an object store hands to every worker without a copy; ``build_encoder`` makes the module from
-them with no disk access. Weights are read from safetensors only, and the module is built, in float32, whatever
-type its files are in: half precision is autocast's business. The model's own pooler is left out: heads pool by
-themselves.
+them without disk access. Weights are read from safetensors only, and the module is built in float32, whatever
+the type of its files: half precision is left to autocast. The model's own pooler is left out: heads do their own
+pooling.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ TINY: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
 }
 _READ_LAST = (
-    "its attention is causal, so what `pooling: cls` reads of a text is the last token's vector: the first "
-    "one's has seen nothing else"
+    "its attention is causal, so `pooling: cls` reads the last token's vector of a text: the first token has seen "
+    "nothing else"
 )
-# What transformers raises for files that are missing, damaged, of another kind or in need of a package.
+# The errors of transformers for files that are missing, damaged, of another kind or in need of a package.
 _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError, SafetensorError)
 
 
 class EncoderError(ValueError):
-    """The encoder that the options name cannot serve.
+    """The encoder named by the options cannot be used.
 
-    ``key`` is the study file's key that is wrong and ``reason`` why; ``name`` is the encoder's, where that is the key.
-    ``is_unread``: not even a configuration was found under the name, neither in a folder nor on the hub.
+    ``key`` is the study file's key that is wrong and ``reason`` says why; ``name`` is the encoder's, if that is the
+    key. ``is_unread``: not even a configuration was found under the name, neither in a folder nor on the hub.
     """
 
     def __init__(self, key: str, reason: str, name: str | None = None, is_unread: bool = False) -> None:
@@ -67,7 +67,7 @@ class EncoderError(ValueError):
 
     @property
     def message(self) -> str:
-        """What is wrong, for whoever sees the key beside it."""
+        """What is wrong, for readers who see the key beside it."""
         return self.reason if self.name is None else f"{self.name!r}: {self.reason}"
 
     def __str__(self) -> str:
@@ -81,9 +81,9 @@ class BaseEncoder:
     ``weights`` maps parameter names to float32 arrays; ``None`` means from scratch, drawn from the trial's
     seed. ``digest`` is the SHA-256 of configuration and weights, whatever their path. ``code`` names the
     repository or folder of a model that brings its own code (``trust_remote_code``), which workers must be
-    able to read; ``None`` for all others. ``causal``: a token's vector says nothing of the tokens after it.
-    ``count_embeddings`` counts the token ids that have an embedding, ``None`` where the model does not tell.
-    ``notes`` are what whoever chose it should know.
+    able to read; ``None`` for all others. ``causal``: a token's vector does not depend on the tokens after it.
+    ``embedded`` counts the token ids that have an embedding, ``None`` if the model does not tell. ``notes`` are for
+    the user who chose it.
     """
 
     config: Mapping[str, Any]
@@ -96,10 +96,10 @@ class BaseEncoder:
 
 
 class Encoder(nn.Module):
-    """Any transformers encoder, asked in one way.
+    """Any transformers encoder, behind one interface.
 
-    ``width`` is the size of its vectors, ``dropout`` its own rate. ``pad`` fills rows up: the model's own id,
-    since some models derive positions from it. ``segments``: it is told which sentence of a pair a token is of.
+    ``width`` is the size of its vectors, ``dropout`` its own rate. ``pad`` is the id for padding: the model's own,
+    since some models derive positions from it. ``segments``: it is told which sentence of a pair a token belongs to.
     """
 
     def __init__(self, module: PreTrainedModel, causal: bool = False) -> None:
@@ -116,19 +116,19 @@ class Encoder(nn.Module):
     def reading(self, pooling: Literal["cls", "mean"]) -> Pooling:
         """How this encoder's vectors become one: ``cls`` means the token that has seen the whole text.
 
-        Of a causal decoder that is the last one; its first has seen nothing but itself.
+        In a causal decoder that is the last one; its first has seen nothing but itself.
         """
         return "last" if self._causal and pooling == "cls" else pooling
 
     @cached_property
     def embeddings(self) -> str:
-        """The name of the submodule that gives what the first layer is given. Raises ``EncoderError``."""
+        """The name of the submodule whose output is the first layer's input. Raises ``EncoderError``."""
         name = find_embedding_layer(self.module, self.pad)
         if name is None:
             raise EncoderError(
                 "model.alignment",
-                f"in {type(self.module).__name__} no part gives the embeddings as its first layer "
-                "takes them, so nothing can be put between; leave `alignment` out or name another encoder",
+                f"in {type(self.module).__name__} no part gives the embeddings as its first layer takes them, so they "
+                "cannot be aligned; leave `alignment` out or name another encoder",
             )
         return name
 
@@ -153,7 +153,7 @@ class Encoder(nn.Module):
         mask: torch.Tensor | None,
         alignment: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """What enters the first layer, then what leaves each: (rows, length, width) all. Empty if it keeps none."""
+        """The first layer's input, then each layer's output: (rows, length, width) each. Empty if it keeps none."""
         with self._aligned(alignment):
             outputs = self.module(**self._inputs(tokens, segments, mask), output_hidden_states=True)
         return tuple(getattr(outputs, "hidden_states", None) or ())
@@ -171,7 +171,7 @@ class Encoder(nn.Module):
 
 
 def load_base(options: ModelOptions) -> BaseEncoder:
-    """Read the encoder that ``options`` names. Raises ``EncoderError`` where it cannot serve, saying why."""
+    """Read the encoder that ``options`` names. Raises ``EncoderError``, saying why, if it cannot be used."""
     if options.name == "tiny":
         config: PretrainedConfig = BertConfig(
             **TINY, vocab_size=VOCABULARY, pad_token_id=PAD, max_position_embeddings=options.max_length
@@ -197,7 +197,7 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
     with no_init_weights():
         module = _build_module(base)
     module.tie_weights()
-    with warnings.catch_warnings():  # that they cannot be written to is what is wanted
+    with warnings.catch_warnings():  # read-only arrays are intended
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         shared = {name: torch.from_numpy(array) for name, array in base.weights.items()}
     module.load_state_dict(shared)  # the one copy, into the module's own memory
@@ -205,9 +205,9 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
-    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` wants them.
+    """Write config.json and model.safetensors into ``folder``, as ``AutoModel.from_pretrained`` expects them.
 
-    Returns what to say to that besides, lest it draws a pooler at random.
+    Returns further arguments for that call, which keep it from drawing a pooler at random.
     """
     with _silence():
         encoder.module.save_pretrained(folder)
@@ -278,7 +278,7 @@ def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, 
 
 
 def _convert_to_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """Code that a model brings along may not ask in which type its weights are wanted."""
+    """Code that comes with a model may ignore the requested type of its weights."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
@@ -294,7 +294,7 @@ def _build_base(config: PretrainedConfig, weights: dict[str, np.ndarray] | None,
 
 
 def _try_encoder(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
-    """Run a row of the full length, so that what cannot work is known before any trial; note how rows are read."""
+    """Run a row of the full length, so that failures show before any trial; note how rows are read."""
     try:
         encoder = build_encoder(base, seed=0).eval()
         count = count_embeddings(encoder.module)
@@ -315,7 +315,7 @@ def _try_encoder(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
             "its vectors are not finite (NaN or infinity) for a row of ordinary tokens, so no "
             "training can start from it; take another copy of its files, or another encoder",
         )
-    # What is read of its vectors is part of what an encoder is: other numbers come of it.
+    # Which of its vectors is read is part of an encoder's identity: it changes the results.
     digest = hashlib.sha256(f"{base.digest} causal".encode()).hexdigest() if causal else base.digest
     notes = (_READ_LAST,) if causal and options.pooling == "cls" else ()
     return replace(base, causal=causal, embedded=count, digest=digest, notes=notes)
@@ -330,12 +330,12 @@ def _build_module(base: BaseEncoder) -> PreTrainedModel:
     config = kind.from_dict({**base.config, "_name_or_path": base.code or ""})
     config.dtype = torch.float32  # not what its files were saved in
     module = AutoModel.from_config(config, trust_remote_code=base.code is not None, dtype=torch.float32)
-    # A part that is built from a configuration of its own may have gone by that one's type.
+    # A part that is built from a configuration of its own may have used the type given there.
     return _drop_pooler(module.float())
 
 
 def _drop_pooler(module: Any) -> PreTrainedModel:
-    """Models that may be built without a pooler allow ``None`` in its place."""
+    """Set the pooler to ``None``, in models that may be built without one."""
     if _may_lack_pooler(module):
         module.pooler = None
     return cast(PreTrainedModel, module)

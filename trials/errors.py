@@ -1,6 +1,6 @@
 """What is wrong with a task's data, all of it at once.
 
-Whoever reads data raises ``DataError`` with every problem it can see; ``ErrorCollector`` gathers those of several
+Code that reads data raises ``DataError`` with every problem it can see; ``ErrorCollector`` gathers those of several
 files and tasks, so that one run shows one list. Rows are numbered from 1, a header not counted.
 """
 
@@ -19,7 +19,7 @@ class DataProblem:
     """One problem in words: where, what was expected, what was found, what to do."""
 
     text: str
-    task: str | None = None  # the task whose data it is about, where that is one
+    task: str | None = None  # the task whose data it is about, if it is about one
     encoder: str | None = None  # the encoder that it is about instead
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class DataError(ValueError):
 
 def _make_printable(problem: str | DataProblem) -> DataProblem:
     problem = problem if isinstance(problem, DataProblem) else DataProblem(problem)
-    # Half a character, of a file that is not UTF-8, could not be printed.
+    # Half a character, from a file that is not UTF-8, could not be printed.
     return replace(problem, text=problem.text.encode("utf-8", "backslashreplace").decode())
 
 
@@ -58,7 +58,7 @@ class ErrorCollector:
 
     @contextmanager
     def collect(self, prefix: str = "", task: str | None = None) -> Iterator[None]:
-        """Keep the problems of a ``DataError`` raised inside, behind ``prefix`` or as one of ``task``."""
+        """Keep the problems of a ``DataError`` raised inside, after ``prefix`` or as problems of ``task``."""
         try:
             yield
         except DataError as error:
@@ -75,7 +75,7 @@ class ErrorCollector:
 def report_rows(place: str, column: str | None, bad: Sequence[tuple[int, str]]) -> list[str]:
     """No message, or one for the rows of a file with the same kind of problem.
 
-    ``bad`` holds (row, what is wrong there): the first is told in full, a few more by number, the rest as a
+    ``bad`` holds (row, what is wrong there): the first is reported in full, a few more by number, the rest as a
     count.
     """
     if not bad:
@@ -95,11 +95,11 @@ def join_names(names: Iterable[str]) -> str:
 
 
 def suggest_name(name: str, names: Iterable[str]) -> str:
-    """``; did you mean `x`?`` or nothing."""
+    """``; did you mean `x`?``, or empty text if no name is close."""
     match = find_closest(name, names)
     return f"; did you mean `{match}`?" if match else ""
 
 
 def find_closest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name most like ``name``, alike by ``cutoff`` at least, where 1 is equal; ``None`` if there is none."""
+    """The name most similar to ``name``, by at least ``cutoff`` (1 is equal); ``None`` if there is none."""
     return next(iter(get_close_matches(name, list(names), n=1, cutoff=cutoff)), None)

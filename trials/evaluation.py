@@ -17,7 +17,7 @@ from auxtune.trials.losses import LossSum
 from auxtune.trials.metrics import MISSED, Predictions, find_metric
 from auxtune.trials.model import MultiTaskModel
 
-# Tokens of a batch, padding included: what stays in a CPU's caches, and what keeps a GPU busy.
+# Tokens of a batch, padding included: few enough for a CPU's caches, enough to keep a GPU busy.
 CPU_TOKENS, GPU_TOKENS = 2048, 32768
 
 Watch: TypeAlias = Callable[[torch.Tensor, Batch], None]
@@ -25,7 +25,7 @@ Watch: TypeAlias = Callable[[torch.Tensor, Batch], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that scoring needs besides the split. ``tasks`` are those that may be scored, by name."""
+    """Everything that scoring needs besides the split. ``tasks`` are those that may be scored, by name."""
 
     model: MultiTaskModel
     tasks: Mapping[str, EncodedTask]
@@ -39,7 +39,7 @@ class Evaluation:
     def scores_and_losses(
         self, names: Iterable[str], part: str
     ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-        """``scores``, and by task the mean loss per scored label with a token, both of one pass."""
+        """``scores``, and by task the mean loss per scored label with a token, both from one pass."""
         scores, losses = {}, {}
         for name in names:
             total = LossSum(self.model.head(name))
@@ -55,8 +55,8 @@ class Evaluation:
     def predict(self, name: str, part: str, watch: Watch | None = None) -> Predictions:
         """Predictions in the split's own order, with probabilities where a metric of the task needs them.
 
-        Labelled words without a token are among them, as missed. ``watch`` is shown the head's outputs on each batch,
-        and the batch. Raises ``NonFiniteError`` where an output is not finite.
+        Labelled words without a token are included, as missed. ``watch`` is called with the head's outputs on each
+        batch, and the batch. Raises ``NonFiniteError`` if an output is not finite.
         """
         task, head = self.tasks[name], self.model.head(name)
         if any(find_metric(metric).needs_probabilities for metric in task.metrics):
@@ -75,7 +75,7 @@ class Evaluation:
     def predict_by(
         self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None = None
     ) -> Predictions:
-        """Whatever ``read`` makes of the head's outputs, (…, outputs), of rows and of labelled words with a token."""
+        """The results of ``read`` on the head's outputs, (…, outputs), for rows and labelled words with a token."""
         task = self.tasks[name]
         split = task.splits[part]
         values, places = self._outputs(name, part, read, watch)
@@ -91,13 +91,13 @@ class Evaluation:
     def _outputs(
         self, name: str, part: str, read: Callable[[torch.Tensor], torch.Tensor], watch: Watch | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What was read, in the order made, and the row (for tokens: flat position, or -1) that each is of."""
+        """The results of reading, in the order computed, and the row (for tokens: flat position, or -1) of each."""
         task = self.tasks[name]
         per_token = task.kind == "token"
         size = CPU_TOKENS if self.collate.device.type == "cpu" else GPU_TOKENS
         values, places, finite = [], [], []
         self.model.eval()
-        # Not inference mode: some models keep tensors of a forward pass, which training would then meet.
+        # Not inference mode: some models keep tensors of a forward pass, which training could then not use.
         with torch.no_grad(), self.autocast():
             for rows in batch_by_length(task.splits[part], size):
                 batch = self.collate(task, part, rows)
@@ -115,17 +115,17 @@ class Evaluation:
 
 
 def _add_missed(found: Predictions, split: EncodedSplit) -> Predictions:
-    """``found`` with the missed words of ``split``, in the order of the words: predicted as nothing, equally likely."""
+    """``found`` with the missed words of ``split``, in word order: no label predicted, all labels equally likely."""
     if not len(split.missed):
         return found
     count = len(split.missed)
-    scored = np.flatnonzero(split.labels != IGNORED)  # what ``found`` is of
+    scored = np.flatnonzero(split.labels != IGNORED)  # the tokens of ``found``
     rows, places = (
         np.concatenate([one, other])
         for one, other in zip((found.rows, scored), (split.missed[:, 0], split.missed[:, 1]), strict=True)
     )
     is_seen = np.repeat([True, False], [len(scored), count])
-    order = np.lexsort((is_seen, places, rows))  # stable: several in their order
+    order = np.lexsort((is_seen, places, rows))  # stable: several at one place keep their order
     predictions = np.concatenate([found.predictions, np.full(count, MISSED, found.predictions.dtype)])
     shares = found.probabilities
     if shares is not None:

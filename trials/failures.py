@@ -1,4 +1,4 @@
-"""How a training run fails, and which of the result's reasons a failure is given."""
+"""How a training run fails, and the result's reason for each failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from auxtune.trials.result import FailureReason
 
-# Torch's allocators of host memory and of Apple's GPUs raise plain RuntimeErrors that begin or read so.
+# Torch's allocators of host memory and of Apple's GPUs raise plain RuntimeErrors that contain these words.
 _NO_MEMORY = ("DefaultCPUAllocator: ", "MPS backend out of memory")
 
 

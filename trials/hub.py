@@ -1,10 +1,10 @@
-"""The Hugging Face hub, as a study meets it: whether it answers, which commit rows are of, what a refusal asks for.
+"""The Hugging Face hub, as a study meets it: whether it answers, the commit of rows, the remedy for a refusal.
 
-Its libraries try a hub that does not answer five times over, half a minute for every repository, before they look into
-their cache. So it is asked once, and where it does not answer they are set to read the cache alone. Of a dataset they
-then take the copy that was used last, whatever revision was asked for: that is found out and refused here.
+Its libraries retry a hub that does not answer five times, half a minute for every repository, before they look into
+their cache. So it is asked once, and if it does not answer they are set to read only the cache. For a dataset they
+then take the copy that was used last, whatever revision was asked for: that is detected and refused here.
 
-Only who prepares a study asks the hub; what trials need they are handed.
+Only the preparation of a study asks the hub; trials are handed what they need.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from auxtune.trials.errors import DataError
 
 PATIENCE = 10.0  # seconds that the hub has to answer
 _CARD = "README.md"  # read of every dataset first, which leaves a trace of the commit
-# What the libraries say, in small letters, and what is to be done. By their words, for of the errors that they wrap and
-# raise again the classes are lost. The first that fits counts.
+# Words of the libraries' errors, in lower case, and what to do. By words, because errors that they wrap and raise again
+# lose their classes. The first match counts.
 _REMEDIES = (
     ("gated", "with access to it, put your token into HF_TOKEN where the study is started"),
     (
@@ -31,24 +31,24 @@ _REMEDIES = (
     ),
     (
         "scripts are no longer supported",
-        "it needs code of its own, which is not run; name one with data files, or such "
-        "a revision, as refs/convert/parquet",
+        "it needs code of its own, which is not run; name one with data files, or a revision with such files, as "
+        "refs/convert/parquet",
     ),
-    ("revision", "look at its page for the names and commits there are"),
-    ("invalid rev id", "look at its page for the names and commits there are"),
+    ("revision", "its page lists the existing names and commits"),
+    ("invalid rev id", "its page lists the existing names and commits"),
     ("couldn't reach", ""),
     ("couldn't connect", ""),
     ("offline", ""),
     ("connect", ""),
-    ("doesn't exist on the hub", "look whether the name is right; a private one needs a token in HF_TOKEN"),
-    ("not a valid model identifier", "look whether the name is right; a private one needs a token in HF_TOKEN"),
+    ("doesn't exist on the hub", "check that the name is right; a private one needs a token in HF_TOKEN"),
+    ("not a valid model identifier", "check that the name is right; a private one needs a token in HF_TOKEN"),
 )
 
 
 def use_cache_if_offline(name: str) -> None:
-    """Before ``name`` is read from the hub: have the libraries read their cache alone if the hub does not answer.
+    """Before ``name`` is read from the hub: have the libraries read only their cache if the hub does not answer.
 
-    For the rest of the process. A folder is not read from the hub.
+    This holds for the rest of the process. A folder is not read from the hub.
     """
     is_folder = Path(name).is_absolute() or Path(name).is_dir()
     if not (is_folder or constants.HF_HUB_OFFLINE or check_reachable()):
@@ -69,9 +69,9 @@ def check_reachable() -> bool:
 
 
 def find_commit(dataset: str, revision: str | None, files: Sequence[Path]) -> str | None:
-    """The commit that rows in ``files`` of the cache are of; ``None`` where that cannot be told.
+    """The commit of the rows in ``files`` of the cache; ``None`` if it cannot be determined.
 
-    Raises ``DataError`` if that is another than ``revision`` was when the hub was asked last.
+    Raises ``DataError`` if it differs from the commit of ``revision`` when the hub was last asked.
     """
     # The cache has a folder for each commit, under the configuration's and the format's.
     commits = {file.parent.name for file in files if re.fullmatch("[0-9a-f]{40}", file.parent.name)}
@@ -87,13 +87,13 @@ def find_commit(dataset: str, revision: str | None, files: Sequence[Path]) -> st
 
 
 def _find_cached_commit(dataset: str, revision: str) -> str | None:
-    """The commit that ``revision``, perhaps one itself, was when the hub was asked last."""
+    """The commit that ``revision``, perhaps a commit itself, named when the hub was last asked."""
     card = try_to_load_from_cache(dataset, _CARD, repo_type="dataset", revision=revision)
     return Path(card).parent.name if isinstance(card, str) else revision
 
 
 def explain_refusal(error: BaseException) -> str:
-    """An error of the libraries in a line, with what to do about it where that is known."""
+    """An error of the libraries in one line, with what to do about it if that is known."""
     said = " ".join(str(error).split())
     for words, remedy in _REMEDIES:
         if words in said.lower():

@@ -34,7 +34,7 @@ from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.tried_encoder import count_embeddings
 
-BATCH = 1000  # rows at a time: enough to sort by length, little to keep
+BATCH = 1000  # rows at a time: enough to sort by length, few enough to hold in memory
 _GIVEN = "given"  # the split that holds the rows of a batch
 
 Input: TypeAlias = str | tuple[str, str] | Sequence[str]  # a sentence, a pair, the words of a token task
@@ -42,11 +42,11 @@ Input: TypeAlias = str | tuple[str, str] | Sequence[str]  # a sentence, a pair, 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one row.
+    """A model's prediction for one row.
 
     ``value`` is a label, a number, the labels that a multi-label row has, or the tag of each word, ``None`` for one
-    that was cut off at the model's longest input. ``probabilities`` are by label (of tags a mapping per word), of a
-    regression ``None``.
+    that was cut off at the model's longest input. ``probabilities`` are by label (for tags a mapping per word), and
+    ``None`` for a regression.
     """
 
     value: str | float | tuple[str | None, ...]
@@ -70,8 +70,8 @@ class LoadedModel:
     def predict(self, task: str, inputs: Iterable[Input], batch_size: int = BATCH) -> Iterator[Prediction]:
         """A prediction for each of ``inputs``, in their order, computed ``batch_size`` rows at a time.
 
-        An input is a text, a pair of texts or a list of words, as the task was trained on. Raises ``DataError`` for a
-        task that the model has no head for and for an input of another form, and what ``inputs`` raises.
+        An input is a text, a pair of texts or a list of words, whichever the task was trained on. Raises ``DataError``
+        for a task that the model has no head for and for an input of another form, and whatever ``inputs`` raises.
         """
         known = self.known(task)
         if batch_size < 1:
@@ -102,7 +102,7 @@ class LoadedModel:
         bounds = np.searchsorted(found.rows, np.arange(len(rows) + 1))
         for row, words in enumerate(rows.labels):
             here = slice(bounds[row], bounds[row + 1])
-            # What stands for the labels here are the words' own numbers.
+            # The words' own numbers stand in for labels here.
             places = {word: number for number, word in enumerate(found.labels[here].tolist(), here.start)}
             tags = [places.get(word) for word in cast(tuple[int, ...], words)]
             yield Prediction(
@@ -111,14 +111,14 @@ class LoadedModel:
             )
 
     def _evaluation(self, name: str, rows: Examples, before: int = 0) -> Evaluation:
-        """What scores ``rows``, which come after so many ``before`` them."""
+        """The evaluation of ``rows``, which come after ``before`` others."""
         task = self.known(name)
         split = encode_rows(rows, task.kind, self._tokenizer, self.saved.max_length)
         self._check_ids(split, before)
         return Evaluation(self._model, {name: _build_task(name, task, {_GIVEN: split})}, self._collate, self._autocast)
 
     def _check_ids(self, split: EncodedSplit, before: int) -> None:
-        """Raise ``DataError`` for a row with a token that has no embedding: added to the tokenizer alone."""
+        """Raise ``DataError`` for a row with a token without an embedding: one added only to the tokenizer."""
         count = count_embeddings(self._model.encoder.module)
         for place in () if count is None else (split.tokens >= count).nonzero()[0][:1]:
             row = int(split.offsets.searchsorted(place, side="right"))
@@ -132,7 +132,7 @@ class LoadedModel:
             )
 
     def known(self, name: str) -> SavedTask:
-        """The task called ``name``. Raises ``DataError`` naming those there are."""
+        """The task called ``name``. Raises ``DataError``, listing the tasks there are, if it is unknown."""
         if name not in self.tasks:
             raise DataError(
                 [
@@ -146,9 +146,9 @@ class LoadedModel:
 def load_model(
     folder: str | Path, device: Literal["auto", "cpu"] = "auto", trust_remote_code: bool = False
 ) -> LoadedModel:
-    """The model in ``folder``, on a GPU if ``auto`` finds one. Only ``trust_remote_code`` runs code that it brings.
+    """The model in ``folder``, on a GPU if ``auto`` finds one. Its own code runs only with ``trust_remote_code``.
 
-    Raises ``ModelFolderError`` where the folder holds no model, a damaged one, or one of a newer format.
+    Raises ``ModelFolderError`` if the folder holds no model, a damaged one, or one of a newer format.
     """
     folder = Path(folder)
     saved, stored = read_model(folder)
@@ -173,7 +173,7 @@ def load_model(
 
 
 def _give_heads(model: MultiTaskModel, stored: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` where they are of other tasks."""
+    """Load the heads, and the matrices of aligned tasks. Raises ``ModelFolderError`` if they are of other tasks."""
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
     named = {name: kept for name, kept in model.stored_names().items() if name in state}
     misfit = sorted(set(named.values()) ^ stored.keys()) or [
@@ -192,7 +192,7 @@ def _build_task(name: str, task: SavedTask, splits: Mapping[str, EncodedSplit]) 
 
 
 def _build_examples(task: SavedTask, batch: Sequence[Input], before: int) -> Examples:
-    """The rows of a batch, with labels of the right form that nothing looks at; of a token task the words' numbers."""
+    """The rows of a batch, with labels of the right form that are never read; for a token task the words' numbers."""
     checked = [_check_input(task, each, before + number) for number, each in enumerate(batch, start=1)]
     first: Any = tuple(row[0] for row in checked)
     second: Any = tuple(row[1] for row in checked) if len(task.text) == 2 else None
@@ -207,7 +207,7 @@ def _build_examples(task: SavedTask, batch: Sequence[Input], before: int) -> Exa
 
 
 def _check_input(task: SavedTask, given: Input, number: int) -> tuple[str | Words, ...]:
-    """One input as a row. Raises ``DataError`` where it has another form than those trained on."""
+    """One input as a row. Raises ``DataError`` if its form is not that of the training rows."""
     try:
         if task.kind == "token":
             return (parse_words(list(given) if isinstance(given, tuple) else given),)

@@ -1,7 +1,7 @@
 """How far a model's outputs are from the labels of a split: its heads' own losses, and what they are compared with.
 
-A loss moves with every output, where a metric such as accuracy moves only when a row changes sides: of two models that
-a small split cannot tell apart by their metric, their losses often can.
+A loss moves with every output, whereas a metric such as accuracy moves only when a row changes sides: losses can often
+tell two models apart that a small split cannot distinguish by their metric.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LossSum:
         self._scored += batch.scored
 
     def mean(self) -> float:
-        """The loss per scored label, in nats (of a regression: in variances of the training labels)."""
+        """The loss per scored label, in nats (for a regression, in variances of the training labels)."""
         mean: float = sum(torch.stack(self._sums).tolist()) / max(1, self._scored)
         return mean
 
@@ -36,11 +36,11 @@ class LossSum:
 def score_losses(
     losses: Mapping[str, float], tasks: Mapping[str, EncodedTask], part: str, relative: bool = False
 ) -> dict[str, float]:
-    """Task -> what a search is told of its loss, higher is better: minus the loss itself where there is one task.
+    """Task -> the score that a search is told for its loss, higher is better: minus the loss if there is one task.
 
-    Of several tasks, or where it is to be ``relative`` (to compare with runs of other tasks), each loss is divided by
-    that of a constant prediction on the same rows: -1 is then no better than that, whatever the task's kind and number
-    of classes, and so a mean over tasks means something.
+    For several tasks, or if it is ``relative`` (to compare with runs of other tasks), each loss is divided by that of
+    a constant prediction on the same rows: -1 is then no better than that, whatever the task's kind and number of
+    classes, and so a mean over tasks is meaningful.
     """
     if len(losses) == 1 and not relative:
         return {name: -loss for name, loss in losses.items()}
@@ -48,12 +48,12 @@ def score_losses(
 
 
 def compute_constant_loss(task: EncodedTask, part: str) -> float:
-    """The mean loss, on the split called ``part``, of saying the same of every row; above 0.
+    """The mean loss, on the split called ``part``, of one prediction for every row; above 0.
 
-    What is said is what the training labels are like: the frequency of each class (of each label, in a multi-label
-    task), or the mean of the values. Frequencies are counted with one row more of each kind (Laplace's rule of
-    succession), so that a class which training has not seen costs much and not infinitely much. 1 where a constant
-    prediction is never wrong: there is nothing to divide by.
+    The prediction comes from the training labels: the frequency of each class (of each label, in a multi-label task),
+    or the mean of the values. Frequencies are counted with one more row of each kind (Laplace's rule of succession), so
+    that a class that does not occur in training costs much, but not infinitely much. 1 if a constant prediction is
+    never wrong: there is nothing to divide by.
     """
     train, labels = np.asarray(task.splits["train"].labels), np.asarray(task.splits[part].labels)
     if task.kind == "regression":
@@ -66,7 +66,7 @@ def compute_constant_loss(task: EncodedTask, part: str) -> float:
 
 
 def _fit_constant_value(train: np.ndarray, labels: np.ndarray) -> float:
-    """Squared error of the mean of ``train``, (rows,), in its variances: as ``RegressionHead`` counts it."""
+    """Squared error of the mean of ``train``, (rows,), in units of its variance, as in ``RegressionHead``."""
     return float(np.mean((labels - train.mean()) ** 2) / (train.var() or 1.0))
 
 

@@ -17,7 +17,7 @@ MISSED = -1  # the prediction for a labelled word that the model did not see
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A model's predictions on a split beside the labels, an element per row or, for a token task, per labelled word.
+    """A model's predictions on a split and the labels, an element per row or, for a token task, per labelled word.
 
     ``rows``, ascending, is the row of each element. ``names`` are the task's labels in the order of their ids; there
     are none for values and in files of early versions. A word that was cut off, or for which the tokenizer has no
@@ -28,7 +28,7 @@ class Answers:
     predictions: np.ndarray  # likewise
     rows: np.ndarray  # (elements,)
     names: tuple[str, ...] = ()
-    probabilities: np.ndarray | None = None  # (elements, labels) float32, where a metric needs them
+    probabilities: np.ndarray | None = None  # (elements, labels) float32, if a metric needs them
 
 
 @dataclass(frozen=True)

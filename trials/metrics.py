@@ -1,6 +1,6 @@
 """The metrics of tasks, by name. Loads no torch, so that reports may recompute them.
 
-Names are scikit-learn's, and it computes them; what others call them is understood too (``ALIASES``). A metric of a
+Names are scikit-learn's, and it computes them; other common names are understood too (``ALIASES``). A metric of a
 third party arrives through the entry-point group ``auxtune.metrics`` of its own package, as a ``Metric`` of that name:
 
     [project.entry-points."auxtune.metrics"]
@@ -39,7 +39,7 @@ DEFAULTS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 
-# What other libraries, papers and task folders call a metric, in lower case and with _ for -.
+# Names of metrics in other libraries, papers and task folders, in lower case and with _ for -.
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "acc": "accuracy",
@@ -109,7 +109,7 @@ class Predictions(Answers):
     """Answers with their metrics by name."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it as arrays, by name; probabilities where there are some."""
+        """All fields as arrays, by name; probabilities if there are any."""
         arrays = {**vars(self), "names": np.array(self.names, np.str_)}
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -132,8 +132,8 @@ def score(
 ) -> float:
     """The natural value of ``metric``: ``labels`` and ``predictions`` (n,) are class ids, or values.
 
-    Those of a multi-label task are (n, labels) of 0 and 1. ``names`` are the task's classes in the order of their ids;
-    they say how many there are, whether seen here or not. Spans need the row of each token, ``rows`` (n,), too. Raises
+    For a multi-label task they are (n, labels) of 0 and 1. ``names`` are the task's classes in the order of their ids;
+    they say how many there are, whether seen here or not. Spans also need the row of each token, ``rows`` (n,). Raises
     ``ValueError`` for an unknown metric, for unequal lengths and for no labels at all.
     """
     found = find_metric(metric)
@@ -144,10 +144,10 @@ def score(
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called ``name``, or one of whose aliases is.
+    """The metric with this name or alias.
 
-    Raises ``ValueError`` for an unknown name and for a third party's that is not in order, ``ImportError`` where that
-    cannot be loaded.
+    Raises ``ValueError`` for an unknown name and for an invalid metric of a third party, ``ImportError`` if that cannot
+    be loaded.
     """
     name = resolve_alias(name)
     if name in BUILT_IN:
@@ -167,12 +167,12 @@ def resolve_alias(name: str) -> str:
 
 
 def list_third_party_names() -> tuple[str, ...]:
-    """The names of metrics that installed packages bring. Raises ``ValueError`` for one that is given twice."""
+    """The names of metrics that installed packages provide. Raises ``ValueError`` for one that is given twice."""
     return tuple(_find_entries())
 
 
 def find_direction(name: str) -> int:
-    """1 where higher is better, else −1; 1 too for a metric that is not known here, as a recorded table may have."""
+    """1 if higher is better, else −1; 1 too for a metric that is not known here, such as one of a recorded table."""
     if resolve_alias(name) not in BUILT_IN and name not in _find_entries():
         return 1
     return find_metric(name).direction
@@ -201,7 +201,7 @@ def _find_entries() -> Mapping[str, EntryPoint]:
 def _load_metric(entry: EntryPoint) -> Metric:
     try:
         found = entry.load()
-    except Exception as error:  # somebody else's module: anything may be raised
+    except Exception as error:  # a third party's module: anything may be raised
         raise ImportError(
             f"metric {entry.name!r}, {_describe_origin(entry)}, cannot be loaded: {type(error).__name__}: {error}"
         ) from error
@@ -283,7 +283,7 @@ BUILT_IN: Mapping[str, Metric] = MappingProxyType(
     }
 )
 
-# What may be asked of each kind; the first is the default. A token task scores its labelled words.
+# The metrics of each kind; the first is the default. A token task scores its labelled words.
 METRICS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
     {
         kind: (

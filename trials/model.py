@@ -35,11 +35,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What is scored against the labels, in their shape."""
+        """The predictions that are scored against the labels, in their shape."""
 
     @abstractmethod
     def probabilities(self, outputs: torch.Tensor) -> torch.Tensor | None:
-        """(…, outputs) to the probability of each label, in their shape; ``None`` where there are no labels."""
+        """(…, outputs) to the probability of each label, in their shape; ``None`` if there are no labels."""
 
 
 class ClassificationHead(Head):
@@ -69,12 +69,12 @@ class RegressionHead(Head):
 
     def __init__(self, width: int, task: EncodedTask, dropout: float) -> None:
         super().__init__(width, 1, dropout)
-        # A task without rows is about to be given weights, and these with them.
+        # A task without rows is about to be given weights, mean and scale included.
         values = task.splits["train"].labels if "train" in task.splits else [0.0]
         labels = torch.tensor(values, dtype=torch.float32)
         deviation = labels.std(correction=0)
         self.register_buffer("mean", labels.mean())
-        # Labels that are all the same have no scale to divide by.
+        # Constant labels have no scale to divide by.
         self.register_buffer("deviation", deviation if deviation > 0 else torch.ones(()))
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -105,7 +105,7 @@ class MultiLabelHead(Head):
         return (outputs > 0).to(torch.uint8)
 
     def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Each label's own."""
+        """Each label's own probability."""
         return outputs.sigmoid()
 
 
@@ -122,7 +122,7 @@ class MultiTaskModel(nn.Module):
 
     Heads are drawn from ``seed`` and the task's name alone: a task starts from the same head whatever it is
     trained with. Tasks that are ``aligned`` have a matrix, at first the identity, that multiplies their embeddings.
-    ``pooling`` is taken as it is said: ``Encoder.reading`` says it of a recipe's.
+    ``pooling`` is used as given; ``Encoder.reading`` derives it from a recipe's.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.tasks = tuple(task.name for task in tasks)
-        # Modules are numbered: their names forbid dots and many words that tasks may be called.
+        # Modules are numbered: their names forbid dots and many words that are legal names of tasks.
         self._numbers = {name: number for number, name in enumerate(self.tasks)}
         self.heads = nn.ModuleList(_draw_head(encoder, task, seed) for task in tasks)
         self.alignments = nn.ParameterDict({str(self._numbers[name]): torch.eye(encoder.width) for name in aligned})
@@ -154,7 +154,7 @@ class MultiTaskModel(nn.Module):
         return cast(torch.Tensor | None, self.alignments.get(str(self._numbers[task]), None))
 
     def stored_names(self) -> dict[str, str]:
-        """The names of ``state_dict``, each with one that does not depend on a model's tasks and their order.
+        """The names of ``state_dict``, each with one that does not depend on the model's tasks and their order.
 
         ``heads.1.linear.bias`` is stored as ``heads/<task>/linear.bias``.
         """
@@ -162,7 +162,7 @@ class MultiTaskModel(nn.Module):
 
     def _store_name(self, name: str) -> str:
         part, _, rest = name.partition(".")
-        if part not in ("heads", "alignments"):  # what each task has for itself
+        if part not in ("heads", "alignments"):  # the parts that each task has for itself
             return name
         number, *leaf = rest.split(".", 1)
         return "/".join([part, self.tasks[int(number)], *leaf])

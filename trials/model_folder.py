@@ -1,12 +1,12 @@
-"""A trained model as a folder that others can use: what is in it, written and read.
+"""A trained model as a folder that others can use: its content, how it is written and how it is read.
 
-    config.json, model.safetensors     the encoder, as ``AutoModel.from_pretrained`` wants it
-    tokenizer.json, …                  its tokenizer, as ``AutoTokenizer.from_pretrained`` wants it; of ``tiny`` none
+    config.json, model.safetensors     the encoder, as ``AutoModel.from_pretrained`` expects it
+    tokenizer.json, …                  its tokenizer, as ``AutoTokenizer.from_pretrained`` expects it; none for ``tiny``
     heads.safetensors                  each task's head and, if it is aligned, its matrix
     auxtune.json                       tasks with kind, labels, metrics and columns, pooling; SHA-256 of the other files
 
 auxtune.json is written last, so a folder that has it is whole. Nothing is pickled. ``name: tiny`` reads words by a
-hash of each, which no file of a Hugging Face tokenizer can say, for it has no vocabulary.
+hash of each and has no vocabulary, which no file of a Hugging Face tokenizer can express.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ModelFolderError(ValueError):
 
 @dataclass(frozen=True)
 class SavedTask:
-    """What a saved head answers, and the columns that its training rows had their input in.
+    """The answers of a saved head, and the columns that held the input in its training rows.
 
-    ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``aligned``: a matrix
-    of the task's own multiplies the encoder's embeddings. The weights are those that did best on the tasks that are
-    ``served``; the others were trained beside them.
+    ``labels`` are the classes, tags or labels in the order of their ids, empty for regression. ``aligned``: the task
+    has a matrix that multiplies the encoder's embeddings. The weights are those that did best on the tasks that are
+    ``served``; the others were trained alongside them.
     """
 
     kind: Kind
@@ -57,15 +57,15 @@ class SavedTask:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The content of auxtune.json. ``about`` is for people and programs that ask where the model is from."""
+    """The content of auxtune.json. ``about`` says, for people and programs, where the model comes from."""
 
     tasks: Mapping[str, SavedTask]
     tokenizer: Literal["pretrained", "hashed words"]
     pooling: Pooling
     max_length: int
     precision: Precision
-    own_code: bool  # the encoder needs Python code that it brings along
-    automodel: Mapping[str, bool]  # to be said to AutoModel.from_pretrained besides the folder
+    own_code: bool  # the encoder needs Python code that comes with it
+    automodel: Mapping[str, bool]  # arguments of AutoModel.from_pretrained besides the folder
     auxtune: str
     files: Mapping[str, str]  # name -> SHA-256
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def save_model(
 ) -> SavedModel:
     """Write ``model``, trained by ``recipe``, into the empty ``folder``. ``columns`` are each task's text columns.
 
-    Raises ``OSError`` where the disk refuses, and ``DataError`` where the encoder's tokenizer cannot be had any more.
+    Raises ``OSError`` if it cannot be written, and ``DataError`` if the encoder's tokenizer can no longer be loaded.
     """
     options = recipe.model
     automodel = save_encoder(model.encoder, folder)
@@ -92,7 +92,7 @@ def save_model(
     _save_heads(model, folder)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
-        path.chmod((folder / "config.json").stat().st_mode)  # safetensors writes for its owner alone
+        path.chmod((folder / "config.json").stat().st_mode)  # safetensors writes files that only their owner can read
         sync(path)
     saved = SavedModel(
         tasks={name: _describe_task(task, tuple(columns[name]), model, recipe) for name, task in tasks.items()},
@@ -127,7 +127,7 @@ def _describe_task(task: EncodedTask, text: tuple[str, ...], model: MultiTaskMod
 
 
 def read_model(folder: Path) -> tuple[SavedModel, dict[str, torch.Tensor]]:
-    """What ``folder`` says of itself, and its heads by stored name, once every file was found to be what it was.
+    """The description of the model in ``folder``, and its heads by stored name, after checking every file's SHA-256.
 
     Raises ``ModelFolderError``.
     """

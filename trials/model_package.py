@@ -1,7 +1,7 @@
 """Encoders that arrive with a Python package: ``package:NAME/FOLDER`` is a folder inside the installed package NAME.
 
 Such a name means the same on every machine that has the package, and reading it needs no network. The package is
-found, never imported: only its files are wanted, and its code could do anything.
+found, never imported: only its files are needed, and its code could do anything.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _FORM = re.compile(rf"{PREFIX}([A-Za-z_]\w*)((?:/(?!\.\.?(?:/|$))[^/]+)*)/?")
 
 
 class ModelPackageError(ValueError):
-    """No folder is to be had under a name of the form ``package:NAME/FOLDER``; says why, and what to do."""
+    """There is no folder under a name of the form ``package:NAME/FOLDER``; says why, and what to do."""
 
 
 def is_packaged(name: str) -> bool:
-    """Whether ``name`` is meant as the name of a folder inside a Python package."""
+    """Whether ``name`` has the form of a folder inside a Python package."""
     return name.startswith(PREFIX)
 
 
@@ -41,7 +41,7 @@ def split_package_name(name: str) -> tuple[str, str]:
 
 
 def locate_model(name: str) -> str:
-    """What transformers is to be asked for: the folder where ``name`` is of a package, any other name as it is.
+    """The name to give to transformers: the folder if ``name`` is inside a package, any other name unchanged.
 
     Raises ``ModelPackageError``.
     """

@@ -13,7 +13,7 @@ from auxtune.trials.recipe import Recipe
 def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Fused AdamW over all parameters. Weight decay spares biases and norms, those of one dimension, and alignments.
 
-    An alignment that does nothing is the identity: to decay towards zero would be to forget the embeddings.
+    The neutral alignment is the identity: decaying towards zero would forget the embeddings.
     """
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
@@ -29,8 +29,8 @@ def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 def compute_learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of optimisation step ``step``, counted from 0: a linear rise, then a linear fall or none.
 
-    Neither end is zero: the first step of the rise and the last of the fall still learn. What begins at
-    ``recipe.transfer_step`` is a fine-tuning of its own, with its own rise and fall.
+    Neither end is zero: the first step of the rise and the last of the fall still learn. From ``recipe.transfer_step``
+    on it is a separate fine-tuning, with its own rise and fall.
     """
     begin, end = (0, recipe.transfer_step) if step < recipe.transfer_step else (recipe.transfer_step, recipe.steps)
     steps, step = end - begin, step - begin

@@ -1,8 +1,8 @@
-"""The tokenizer of a pretrained encoder: any fast tokenizer of the Hugging Face hub or of a folder.
+"""The tokenizer of a pretrained encoder: any fast tokenizer from the Hugging Face hub or a folder.
 
 Its Rust part is used directly, a thousand rows at a time; the Python class around it would only repack the
-result. Byte-level tokenizers tell "word" from " word", so sentences already cut into words are read with the
-space that stood before each word, as the pretraining had it.
+result. Byte-level tokenizers distinguish "word" from " word", so sentences already split into words are read with the
+space that stood before each word, as in pretraining.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as RustTokenizer
     from transformers import PreTrainedTokenizerBase
 
-# Files that hold the vocabulary of a tokenizer, whatever its class says of them; as patterns.
+# Patterns of files that hold a tokenizer's vocabulary, whether or not its class names them.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json")
-# The same as names: in the hub's cache one can only ask for these.
+# The same as names: the hub's cache can only be searched by name.
 _NAMES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 BATCH = 1000  # rows at a time: bounds the memory of the Rust encodings
 
@@ -35,12 +35,12 @@ BATCH = 1000  # rows at a time: bounds the memory of the Rust encodings
 class PretrainedTokenizer:
     """Special tokens, sentence ids and normalisation as the encoder's own files say.
 
-    ``size`` counts its tokens, ``largest`` is the largest of their ids, ``unknown`` the id of what it does not know,
-    if it has one, and ``special`` are those of the other tokens that are no words.
+    ``size`` counts its tokens, ``largest`` is the largest of their ids, ``unknown`` the id for unknown words, if it has
+    one, and ``special`` are the ids of the other tokens that are not words.
     """
 
     def __init__(self, options: ModelOptions) -> None:
-        """Raises ``DataError`` if ``options.name`` has no fast tokenizer that can be loaded."""
+        """Raise ``DataError`` if ``options.name`` has no fast tokenizer that can be loaded."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # processes are forked and cores are shared
         loaded = _load_tokenizer(options)
         backend = copy.deepcopy(loaded.backend_tokenizer)
@@ -50,7 +50,7 @@ class PretrainedTokenizer:
         self.size, self.largest = len(vocabulary), max(vocabulary.values(), default=-1)
         self.unknown: int | None = loaded.unk_token_id
         self.special = frozenset(loaded.all_special_ids) - {self.unknown}
-        # Of a text of which it knows nothing a tokenizer without special tokens makes nothing; a row has a token.
+        # A tokenizer without special tokens gives nothing for a wholly unknown text, but a row needs a token.
         known = (loaded.eos_token_id, loaded.bos_token_id, loaded.unk_token_id, loaded.pad_token_id, 0)
         self._blank = Pieces((next(each for each in known if each is not None),), (0,), (None,))
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
@@ -73,19 +73,19 @@ class PretrainedTokenizer:
                 yield Pieces(row.ids, row.type_ids, row.word_ids) if row.ids else self._blank
 
     def token(self, token_id: int) -> str:
-        """The token that has an id, as its files write it."""
+        """The token with this id, as the tokenizer's files write it."""
         return str(self._texts.id_to_token(token_id))
 
 
 def save_tokenizer(options: ModelOptions, folder: Path, segments: bool) -> None:
-    """Write the encoder's tokenizer into ``folder``, for ``from_pretrained``; with ``segments`` it gives these too.
+    """Write the encoder's tokenizer into ``folder``, for ``from_pretrained``; with ``segments`` it returns these too.
 
     Raises ``DataError`` if it cannot be loaded.
     """
     loaded = _load_tokenizer(options)
-    if segments:  # which not every tokenizer gives that knows them
+    if segments:  # not every tokenizer that knows them returns them
         loaded.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-        loaded.init_kwargs["model_input_names"] = loaded.model_input_names  # what is not here is not saved
+        loaded.init_kwargs["model_input_names"] = loaded.model_input_names  # only these are saved
     loaded.model_max_length = options.max_length  # where rows were cut in training
     loaded.save_pretrained(folder)
 
@@ -118,9 +118,9 @@ def _load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
 
 
 def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
-    """Whether there is a file that the words of a tokenizer came from: without one transformers makes up a few.
+    """Whether there is a file with the tokenizer's vocabulary: without one transformers makes up a few words.
 
-    ``besides``: names of such files that its class has.
+    ``besides``: further names of such files, from its class.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -131,9 +131,9 @@ def _has_vocabulary(encoder: str, besides: Iterable[str]) -> bool:
 
 def _explain_missing_vocabulary(options: ModelOptions) -> DataError:
     problem = (
-        "expected a tokenizer with its vocabulary (tokenizer.json, or such as vocab.txt), found none; save it there "
-        "too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from where the encoder is from, or name another "
-        "encoder"
+        "expected a tokenizer with its vocabulary (tokenizer.json, or files such as vocab.txt), found none; save it "
+        "there too, by `AutoTokenizer.from_pretrained(…).save_pretrained(…)` from the source of the encoder, or name "
+        "another encoder"
     )
     return DataError([DataProblem(problem, encoder=options.name)])
 

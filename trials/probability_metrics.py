@@ -23,7 +23,7 @@ from auxtune.trials.resamples import split_resamples
 
 
 def compute_log_losses(answers: Answers) -> np.ndarray:
-    """Minus the log of the right label's probability, of several labels the mean: (elements,).
+    """Minus the log of the right label's probability, the mean if there are several labels: (elements,).
 
     Probabilities are clipped at float32's epsilon, as scikit-learn does.
     """
@@ -54,9 +54,9 @@ def compute_mean_log_loss(answers: Answers) -> float:
 
 
 def compute_brier_scores(answers: Answers) -> np.ndarray:
-    """The squared error of probabilities, (elements,): of two classes that of the second, else summed over classes.
+    """The squared error of probabilities, (elements,): for two classes that of the second, else summed over classes.
 
-    Of several labels the mean. Source: G. Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    For several labels, the mean. Source: G. Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
     labels, shares = answers.labels, _read_probabilities(answers)
     if labels.ndim == 2:
@@ -67,7 +67,7 @@ def compute_brier_scores(answers: Answers) -> np.ndarray:
 
 
 def compute_mean_brier_score(answers: Answers) -> float:
-    """The mean of ``compute_brier_scores``; scikit-learn's of two classes, whose older versions know no more."""
+    """The mean of ``compute_brier_scores``; scikit-learn's for two classes, all that its older versions support."""
     from sklearn.metrics import brier_score_loss
 
     shares = _read_probabilities(answers)
@@ -152,7 +152,7 @@ def _read_probabilities(answers: Answers, kind: type[np.floating] = np.float64) 
 
 
 def _list_columns(answers: Answers) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Whether each element has a class, and that class's probability: of two classes only the second, else each."""
+    """Whether each element has a class, and that class's probability: only the second of two classes, else each."""
     labels, shares = answers.labels, _read_probabilities(answers)
     if labels.ndim == 2:
         yield from ((labels[:, n] == 1, shares[:, n]) for n in range(labels.shape[1]))

@@ -1,4 +1,4 @@
-"""How far a run has come and what it saw on the way, as JSON; and whether two runs are the same run."""
+"""How far a run has come and what it recorded on the way, as JSON; and whether two runs are the same run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress:
     seconds: float = 0.0
 
     def add(self, line: dict[str, Any], keep: str = "best") -> bool:
-        """Note an evaluation; whether its weights are to be kept. The earliest of equals stays the best."""
+        """Note an evaluation, and return whether to keep its weights. The earliest of equals stays the best."""
         better = self.best is None or keep == "last" or _read_metric(line) > _read_metric(self.lines[self.best])
         self.lines.append(line)
         if better:
@@ -38,7 +38,7 @@ class Progress:
 
 
 def _read_metric(line: Mapping[str, Any]) -> float:
-    """What weights are kept by. Checkpoints of earlier versions have the score alone, which was this metric."""
+    """The value that decides which weights to keep. Checkpoints of earlier versions have only a score: this metric."""
     return float(line["metric"] if "metric" in line else line["score"])
 
 
@@ -67,10 +67,10 @@ def check_recipe(recipe: Recipe, tasks: Mapping[str, EncodedTask]) -> None:
 
 
 def describe_run(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder) -> dict[str, Any]:
-    """What a checkpoint must share with the run that continues it, as JSON."""
+    """Everything that a checkpoint must share with the run that continues it, as JSON."""
     values = {key: value for key, value in dataclasses.asdict(recipe).items() if key not in _EXECUTION}
     values["first"] = values.pop("source_tasks")  # the name in checkpoints and in keys of evidence
-    if recipe.search_score == "metric":  # as runs were before there was a choice
+    if recipe.search_score == "metric":  # as in runs before there was a choice
         del values["search_score"]
     digests = {"encoder digest": base.digest, "data digests": {name: tasks[name].digest for name in tasks}}
     return cast(dict[str, Any], json.loads(json.dumps({**values, **digests})))

@@ -20,8 +20,8 @@ class ModelOptions:
     name: str = "tiny"
     layers: int | None = None  # keep the first n
     max_length: int = 128  # tokens
-    # One vector of a sentence: the first token's (of a causal decoder the last one's, which alone has seen the whole
-    # sentence), or the mean.
+    # One vector of a sentence: the first token's (in a causal decoder the last one's, the only one that has seen the
+    # whole sentence), or the mean.
     pooling: Literal["cls", "mean"] = "cls"
     trust_remote_code: bool = False
     alignment: Literal["none", "covariance"] = "none"  # gives tasks a trained matrix that multiplies their embeddings
@@ -43,14 +43,14 @@ class Recipe:
     test: tuple[str, ...] = ()  # tasks whose best weights are scored on the test split
     model: ModelOptions = ModelOptions()
     seed: int = 0
-    steps: int = 600  # optimisation steps; 0 where something is measured of the weights that the run begins with
+    steps: int = 600  # optimisation steps; 0 to measure the weights that the run starts with
     batch_size: int = 32
     accumulate: int = 1
     learning_rate: float = 5e-5
     warmup: float = 0.1  # share of the steps
     decay: Literal["linear", "none"] = "linear"
     # The weights that count: those with the best mean of the main metrics of the tasks evaluated, or the last ones,
-    # which stay in the run's folder for another one to start from.
+    # which stay in the run's folder for another run to start from.
     keep: Literal["best", "last"] = "best"
     weight_decay: float = 0.01
     clip: float | None = 1.0  # largest gradient norm
@@ -60,13 +60,13 @@ class Recipe:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what to measure -> its options
     time_limit: float | None = None  # seconds of one attempt
     threads: int = 1
-    # What a search is told of the weights that count, and what steers a run on the probe split: the mean of the main
-    # metrics, or of ``losses.loss_scores``.
+    # The score that a search is told for the weights that count, and that steers a run on the probe split: the mean of
+    # the main metrics, or of ``losses.score_losses``.
     search_score: SearchScore = "metric"
     device: Literal["auto", "cpu"] = "auto"  # cpu: even if a GPU was given
 
     @property
     def transfer_step(self) -> int:
-        """The step with which the tasks that are no ``source_tasks`` begin; the last one at the latest."""
+        """The step at which the tasks that are not ``source_tasks`` begin; the last one at the latest."""
         share = sum(self.shares.get(task, 0.0) for task in self.source_tasks)
         return max(0, min(round(share * self.steps), self.steps - 1))

@@ -1,4 +1,4 @@
-"""What a training run gives back, as plain frozen values that JSON can hold."""
+"""What a training run returns, as plain frozen values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FailureReason: TypeAlias = Literal["error", "non-finite", "out of memory", "time
 
 @dataclass(frozen=True)
 class Cost:
-    """What one attempt took. Unknown is ``None``, never 0."""
+    """The cost of one attempt. Unknown is ``None``, never 0."""
 
     wall_seconds: float
     gpu_seconds: float  # GPUs allocated x wall seconds
@@ -27,11 +27,11 @@ class Result:
 
     ``best_step`` is where the mean of the main metrics on the validation split was best; ``validation`` and ``test``
     hold ``{task: {metric: value}}`` of those weights, ``losses`` each task's mean loss per scored label on the
-    validation split. ``score`` is what a search is told of them, higher is better: the mean of ``scores``, which are
-    main metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None``
-    and says ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on
-    probe)``, scored likewise. ``evidence`` names the key of what each probe measured; ``reused`` what of that (or of
-    the weights it was measured on) was there already, by key, with what it had cost.
+    validation split. ``score`` is what a search is told, higher is better: the mean of ``scores``, which are main
+    metrics or come from losses, as the recipe's ``search_score`` says. A failed attempt has ``score`` ``None`` and says
+    ``why``, with ``message`` and ``traceback`` for people. ``rounds`` are a steered run's ``(task, score on probe)``,
+    scored likewise. ``evidence`` holds the key of each probe's measurements; ``reused`` the cost, by key, of those (or
+    of the weights they were measured on) that existed already.
     """
 
     score: float | None
@@ -52,11 +52,11 @@ class Result:
 
 @dataclass(frozen=True)
 class SmokeFigures:
-    """What parts of a task's training take.
+    """The time and memory that parts of a task's training take.
 
     ``seconds_per_step`` is the mean over all timed optimisation steps, ``fastest`` and ``slowest`` those of the
-    blocks they were timed in. ``seconds_per_evaluation`` is of the validation split's ``evaluated_rows``. Peaks are in
-    bytes: of a CUDA device, or what the process grew by; unknown is ``None``.
+    blocks they were timed in. ``seconds_per_evaluation`` is for the validation split's ``evaluated_rows``. Peaks are in
+    bytes: of a CUDA device, or the growth of the process; unknown is ``None``.
     """
 
     seconds_per_step: float

@@ -1,4 +1,4 @@
-"""What a worker asks of a run, whatever trains it."""
+"""The interface of a run to its worker, whatever trains it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Run(Protocol):
             run.advance()
         result = run.result()
 
-    A run that ends early for a reason of its own raises; what it cost until then is still asked for. ``measure`` and
-    ``save_weights`` are called after ``result`` alone, and of the weights that count.
+    A run that ends early for a reason of its own raises; its cost until then is still asked for. ``measure`` and
+    ``save_weights`` are called only after ``result``, and use the weights that count.
     """
 
     @property
@@ -27,20 +27,20 @@ class Run(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the last step was taken, and what came of it was scored."""
+        """Whether the last step was taken and its result scored."""
 
     @property
     def score(self) -> float | None:
-        """The score at this very step, higher is better; ``None`` where it was not evaluated here."""
+        """The score at exactly this step, higher is better; ``None`` if it was not evaluated here."""
 
     def advance(self) -> None:
-        """Train for at most a few more seconds, and evaluate or save where that is due. Raises once finished."""
+        """Train for at most a few more seconds, and evaluate or save if due. Raises once finished."""
 
     def interrupt(self) -> None:
-        """Have ``advance`` return after the step that it is taking; for a signal's handler."""
+        """Have ``advance`` return after the current step; for a signal handler."""
 
     def save(self) -> None:
-        """Write a checkpoint into the run's folder. Raises ``OSError``; the one before then stays."""
+        """Write a checkpoint into the run's folder. Raises ``OSError`` on failure; the previous one then stays."""
 
     def load(self, checkpoint: Path) -> None:
         """Continue from a checkpoint. Raises ``ValueError`` for one that is damaged or of another run."""
@@ -49,10 +49,10 @@ class Run(Protocol):
         """The end of a finished run, with all its scores and its cost."""
 
     def cost(self) -> Cost:
-        """What this attempt took so far; a failed one is charged too."""
+        """The cost of this attempt so far; a failed one is charged too."""
 
     def measure(self, probe: str, texts: EncodedTask | None = None) -> Arrays:
-        """The arrays of a probe, ``texts`` being the batch that tasks share. Raises ``ProbeError``."""
+        """The arrays of a probe; ``texts`` is the batch that tasks share. Raises ``ProbeError``."""
 
     def save_weights(self, folder: Path) -> None:
         """Write the weights into ``folder``, for another run to start from. Raises ``OSError``."""

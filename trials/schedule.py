@@ -1,4 +1,4 @@
-"""The order of tasks inside a run: how it may be steered from outside, and the plain orders that look at no score."""
+"""The order of tasks inside a run: how it may be steered from outside, and the plain orders that ignore scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxtune.trials.recipe import Recipe
 
 
 class TaskSchedule(Protocol):
-    """Says which task each step trains.
+    """Decides which task each step trains.
 
     With ``probe_every`` set, the run scores the primary on its probe split after every that many steps and calls
     ``observe``. ``save`` gives JSON from which ``load`` continues exactly.
@@ -26,14 +26,14 @@ class TaskSchedule(Protocol):
         """The score on the probe split after the last ``probe_every`` steps, of the kind that the recipe names."""
 
     def save(self) -> Any:
-        """All that decides the coming order, as JSON."""
+        """Everything that decides the further order, as JSON."""
 
     def load(self, saved: Any) -> None:
         """Continue from what ``save`` gave."""
 
 
 class InterleavedSchedule:
-    """A fixed interleaved order: any ``sum(counts)`` steps in a row hold exactly ``counts`` of each task."""
+    """A fixed interleaved order: any ``sum(counts)`` consecutive steps hold exactly ``counts`` of each task."""
 
     probe_every: int | None = None
 
@@ -98,7 +98,7 @@ class SequentialSchedule:
         self._step = 0
 
     def next_task(self) -> str:
-        """The task that the order in force names."""
+        """The next task of the current order."""
         self._step += 1
         return (self._first if self._step <= self._switch else self._second).next_task()
 

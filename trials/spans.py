@@ -1,10 +1,9 @@
-"""Spans of words under BIO tags: which tags are such, and how many spans of each row were found.
+"""Spans of words under BIO tags: which tags are BIO tags, and how many spans of each row were found.
 
 A span is right only if it is found whole, with its name: the exact match of the CoNLL shared tasks, which nervaluate
-calls "strict". Which words are a span is read in one of two ways. nervaluate reads tags as the CoNLL script does (and
-seqeval by default): an I- that continues nothing begins a span. The strict reading is that of the tags' definition
-(seqeval: mode "strict", scheme IOB2): only a B- begins a span, and an I- that does not continue one of its name is in
-none.
+calls "strict". Tags are read as spans in one of two ways. nervaluate reads them as the CoNLL script does (and seqeval
+by default): an I- that continues nothing begins a span. The strict reading is that of the tags' definition (seqeval:
+mode "strict", scheme IOB2): only a B- begins a span, and an I- that does not continue one of its name is in none.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _OUTSIDE = "O"
 
 
 def find_non_bio_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """The tags that are not BIO tags; all of them where none begins a span."""
+    """The tags that are not BIO tags; all of them if none begins a span."""
     wrong = tuple(tag for tag in tags if not BIO.fullmatch(tag))
     return wrong if wrong or any(tag.startswith("B") for tag in tags) else tuple(tags)
 
@@ -31,8 +30,8 @@ def count_spans(
     """How many spans of each row are right, true and predicted: (highest row + 1, 3) int64.
 
     ``labels`` and ``predictions`` are tag ids, in the order of the words within each of ``rows``, all (tokens,);
-    ``names`` are the tags in the order of their ids. A prediction below 0, of a word that the model did not see, is
-    outside of all spans.
+    ``names`` are the tags in the order of their ids. A prediction below 0, for a word that the model did not see, is
+    outside all spans.
     """
     counts = np.zeros((int(rows.max()) + 1, 3), np.int64)
     order = np.argsort(rows, kind="stable")

@@ -1,7 +1,7 @@
 """Checks of a tokenizer against the encoder and the tasks: ids without embedding, unknown words, labels never shown.
 
-All three are silent otherwise. An id without an embedding breaks the trial that comes to its row; a model that is told
-"unknown" for every word trains and is scored like any other; and so does one whose longest input cuts words off.
+All three would otherwise be silent. An id without an embedding breaks the trial that reaches its row; a model that
+reads "unknown" for every word is trained and scored like any other; and so is one whose longest input cuts words off.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows, load_tokenizer
 
-SAMPLED = 200  # training rows of a task whose words are looked at
+SAMPLED = 200  # training rows of a task whose words are checked
 ALL, MANY = 0.98, 0.5  # shares of the words that are unknown
-FEW = 0.5  # tokens for an embedding, under which the two do not belong
+FEW = 0.5  # tokens per embedding below which the two do not belong together
 
 
 class _Strange(NamedTuple):
@@ -35,9 +35,9 @@ class _Strange(NamedTuple):
 
 
 def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, Task]) -> tuple[str, ...]:
-    """What is to be said of the tokenizer of the encoder ``model`` names, over these ``tasks``.
+    """Warnings about the tokenizer of the encoder that ``model`` names, on these ``tasks``.
 
-    Raises ``DataError`` where it cannot be had, knows no word, or gives a row an id that has no embedding.
+    Raises ``DataError`` if it cannot be loaded, knows no word, or gives a row an id that has no embedding.
     """
     if model.name == "tiny":
         return ()
@@ -60,7 +60,7 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
 def _find_ids_without_embedding(
     model: ModelOptions, base: BaseEncoder, tokenizer: PretrainedTokenizer, tasks: Mapping[str, Task]
 ) -> Iterator[str]:
-    """Each task with a row that holds a token without an embedding; none is looked at where there is no such token."""
+    """Each task with a row that holds a token without an embedding; rows are read only if there is such a token."""
     if base.embedded is None or tokenizer.largest < base.embedded:
         return
     for name, task in tasks.items():
@@ -82,7 +82,7 @@ def _find_strange_tokens(task: Task, tokenizer: PretrainedTokenizer, embedded: i
 
 
 def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator[str]:
-    """Where the tokenizer and the embeddings seem to be of different models, whatever the rows."""
+    """Signs that the tokenizer and the embeddings are of different models, whatever the rows."""
     if base.embedded is None:
         return
     if tokenizer.largest >= base.embedded:
@@ -98,7 +98,7 @@ def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator
 
 
 def _measure_unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptions) -> float:
-    """The share of unknown ones among the tokens of the first training rows, special tokens aside."""
+    """The share of unknown tokens in the first training rows, special tokens aside."""
     rows = task.splits["train"]
     sample = rows.at(np.arange(min(SAMPLED, len(rows))))
     if tokenizer.unknown is None or not len(sample):
@@ -113,7 +113,7 @@ def _describe_unknown(name: str, share: float) -> str:
 
 
 def describe_missed_words(tasks: Mapping[str, Task], model: ModelOptions) -> list[str]:
-    """What is to be said of the labelled words of token tasks that ``model`` is not shown, with the task's name.
+    """Warnings about the labelled words of token tasks that ``model`` does not see, each with the task's name.
 
     Only token tasks are tokenised. Raises ``DataError`` for an encoder without a usable tokenizer.
     """
@@ -155,7 +155,7 @@ def _name_consequence(part: str) -> str:
 
 
 def _is_cut(split: EncodedSplit, max_length: int) -> np.ndarray:
-    """Of each missed word whether it stands behind all that is left of a row that is full, (missed words,) bool."""
+    """Whether each missed word comes after all that is left of a full row, (missed words,) bool."""
     scored = np.flatnonzero(split.labels != IGNORED)
     last = np.full(len(split), -1)
     np.maximum.at(last, np.searchsorted(split.offsets, scored, side="right") - 1, scored)

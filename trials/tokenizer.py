@@ -1,9 +1,9 @@
-"""What the encoding of tasks asks of a tokenizer, and the one of ``name: tiny``: words by a hash of each.
+"""The interface of tokenizers to the encoding of tasks, and the tokenizer of ``name: tiny``: words by a hash of each.
 
-Hashed words, and single signs, of the lower-cased text need no vocabulary and so depend on no task: adding a candidate
+Hashed words and single signs of the lower-cased text need no vocabulary and so depend on no task: adding a candidate
 changes nothing for the others. The price is that words share an id by chance, two given words once in about four
-thousand. CRC-32 because it is the same in every process, which Python's own hash is not; the number of ids left for
-words, 4093, is prime, so that its low bits do not matter.
+thousand. CRC-32 because it is the same in every process, unlike Python's own hash; the number of ids left for words,
+4093, is prime, so that the low bits do not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Pieces(NamedTuple):
     """The tokens of one row, special ones included, at most ``max_length``."""
 
     ids: Sequence[int]
-    segments: Sequence[int]  # what the encoder expects as the sentence of each token
+    segments: Sequence[int]  # the sentence of each token, as the encoder expects it
     words: Sequence[int | None]  # index of each token's word, None on special tokens
 
 
@@ -37,13 +37,13 @@ class Tokenizer(Protocol):
 
     @property
     def digest(self) -> str:
-        """Identifies vocabulary and rules: equal digests give equal ids."""
+        """A digest of vocabulary and rules: equal digests give equal ids."""
 
     def texts(self, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> Iterable[Pieces]:
         """Single sentences, or pairs; ``words`` of the pieces means nothing here."""
 
     def words(self, rows: Sequence[Words], max_length: int) -> Iterable[Pieces]:
-        """Sentences already cut into words; every piece knows its word."""
+        """Sentences already split into words; every piece knows its word."""
 
 
 def hash_word(word: str) -> int:
@@ -87,6 +87,6 @@ class HashedWords:
 
 
 def _shorten_pair(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:
-    """Both sentences in ``room`` tokens, the longer one cut first."""
+    """Both sentences within ``room`` tokens, the longer one cut first."""
     kept = min(len(second), max(room // 2, room - len(first)))
     return first[: room - kept], second[:kept]

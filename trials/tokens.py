@@ -1,8 +1,8 @@
 """Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped by every process.
 
 An entry of the cache is a folder of arrays, written beside its place and renamed into it: of several processes that
-race, the first wins and the others use its files. A checksum of every file tells a damaged entry, which is made again:
-nothing in it is unique.
+race, the first wins and the others use its files. A checksum of every file reveals a damaged entry, which is made
+again: nothing in it is unique.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
 
 
 def load_tokenizer(model: ModelOptions) -> Tokenizer:
-    """Hashed words for ``tiny``, else the encoder's own. Raises ``DataError`` if that cannot be had."""
+    """Hashed words for ``tiny``, else the encoder's own. Raises ``DataError`` if that cannot be loaded."""
     return HashedWords() if model.name == "tiny" else PretrainedTokenizer(model)
 
 
 def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) -> dict[str, EncodedTask]:
-    """Every task as token ids of at most ``model.max_length``, from ``cache`` where it was encoded before.
+    """Every task as token ids of at most ``model.max_length``, from ``cache`` if it was encoded before.
 
     The arrays are memory-mapped files under ``cache/<key>``, the key a hash of rows, tokenizer and length;
     several processes may share a cache. Raises ``DataError`` for an encoder without a usable tokenizer,
-    ``OSError`` where the cache cannot be written.
+    ``OSError`` if the cache cannot be written.
     """
     tokenizer = load_tokenizer(model)
     encoded = {}
@@ -74,7 +74,7 @@ def _encode_arrays(task: Task, tokenizer: Tokenizer, max_length: int) -> dict[st
 
 
 def encode_rows(rows: Examples, kind: Kind, tokenizer: Tokenizer, max_length: int) -> EncodedSplit:
-    """The rows of one split end to end. A token row may lose words, even all, where it is cut at the end."""
+    """The rows of one split end to end. A token row may lose words, even all, when it is cut at the end."""
     tokens, segments, tags, missed = array("i"), array("B"), array("q"), array("q")
     offsets = [0]
     for row, (pieces, label) in enumerate(
@@ -114,14 +114,14 @@ def _tag_pieces(words: Iterable[int | None], tags: Sequence[int]) -> Iterator[in
 
 
 def _find_words_without_pieces(words: Sequence[int | None], count: int) -> Iterator[tuple[int, int]]:
-    """Each of ``count`` words that has no piece, and the number of the piece that it would stand before."""
+    """Each of ``count`` words that has no piece, and the number of the piece before which it would stand."""
     first: dict[int, int] = {}
     for place, word in enumerate(words):
         if word is not None:
             first.setdefault(word, place)
     if len(first) == count:
         return
-    # Behind the last piece of a word, which special tokens may follow.
+    # After the last piece of a word, which special tokens may follow.
     following = max((place for place, word in enumerate(words) if word is not None), default=-1) + 1
     places = dict(first)
     for word in reversed(range(count)):
@@ -130,9 +130,9 @@ def _find_words_without_pieces(words: Sequence[int | None], count: int) -> Itera
 
 
 def load_or_make_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` gives them where there are none.
+    """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` creates them if there are none.
 
-    Raises ``OSError`` where the disk refuses.
+    Raises ``OSError`` if they cannot be written.
     """
     for _ in range(ATTEMPTS):
         arrays = _load_entry(folder)
@@ -155,7 +155,7 @@ def _load_entry(folder: Path) -> dict[str, np.ndarray] | None:
 
 def _map_array(file: Path) -> np.ndarray:
     # A plain array over the map. NumPy pickles a ``memmap`` with its bytes inside the pickle, and every process that
-    # reads it makes a copy of its own; the bytes of a plain array go beside the pickle, to be shared.
+    # reads it makes its own copy; the bytes of a plain array go beside the pickle, to be shared.
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 

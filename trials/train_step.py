@@ -1,4 +1,4 @@
-"""What an optimisation step touches: the model, its optimiser, each task's batches, the losses so far."""
+"""The state that an optimisation step changes: the model, its optimiser, each task's batches, the losses so far."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrainStep:
     """A model in training, on a GPU if ``gpus`` is above 0.
 
     Losses add up on the device: reading them waits for it, training does not. ``examples`` and ``tokens``
-    count what was trained on since construction, with repetition and without padding.
+    count the training data since construction, with repetition and without padding.
     """
 
     def __init__(self, recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder, gpus: float) -> None:
@@ -43,7 +43,7 @@ class TrainStep:
             aligned if recipe.model.alignment == "covariance" else (),
         )
         self.model.to(self.device).train()
-        # The tensor cores of a GPU want whole tiles of 8.
+        # The tensor cores of a GPU need whole tiles of 8.
         multiple = 8 if self.device.type == "cuda" else 1
         self.collate = Collate(encoder.pad, recipe.model.max_length, self.device, multiple)
         self.step = self.examples = self.tokens = 0
@@ -118,7 +118,7 @@ class TrainStep:
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The state that is tensors; with ``document``, all that decides the coming steps."""
+        """The tensors of the state; with ``document``, everything that decides the further steps."""
         return {
             "model": self.model.state_dict(),
             "optimiser": optimizer_state(self.optimiser),
@@ -127,7 +127,7 @@ class TrainStep:
         }
 
     def document(self) -> dict[str, Any]:
-        """The state that is JSON."""
+        """The rest of the state, as JSON."""
         batches = {name: [held.epoch, held.position] for name, held in self._batches.items()}
         return {"step": self.step, "loss_steps": self._steps, "batches": batches}
 

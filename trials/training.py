@@ -2,7 +2,7 @@
 
     run = TrainingRun(recipe, tasks, base, folder)
     while not run.finished:
-        run.advance()                                  # to the next evaluation or checkpoint: a sign of life
+        run.advance()                                  # to the next evaluation or checkpoint, or a few seconds
     result = run.result()
 
 A run loaded from a checkpoint continues bit for bit on a CPU with the same number of threads. It owns torch's
@@ -45,8 +45,8 @@ class TrainingRun:
     """One attempt at a recipe, in a folder of its own for metrics.jsonl, checkpoint/ and predictions.npz.
 
     ``tasks`` must hold every task of the recipe; ``schedule`` steers their order, by default the recipe's own
-    cycle or draws. ``start`` is the ``weights/`` folder of another run, whose encoder and heads this one begins with;
-    heads that it has not are drawn as always. ``cpus`` and ``gpus`` are what the attempt occupies; it uses a GPU if
+    cycle or draws. ``start`` is the ``weights/`` folder of another run, whose encoder and heads this one starts with;
+    heads that it lacks are drawn as usual. ``cpus`` and ``gpus`` are what the attempt occupies; it uses a GPU if
     given any. Raises ``ValueError`` for a recipe that cannot be run, and for a ``start`` that cannot be used.
     """
 
@@ -90,12 +90,12 @@ class TrainingRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last step was taken, and what came of it was scored."""
+        """Whether the last step was taken and its result scored."""
         return self.step == self._recipe.steps and self._progress.best is not None
 
     @property
     def score(self) -> float | None:
-        """The score on the validation split at this very step, if it was evaluated here."""
+        """The score on the validation split at exactly this step, if it was evaluated here."""
         last = self._progress.lines[-1] if self._progress.lines else None
         return last["score"] if last is not None and last["step"] == self.step else None
 
@@ -105,7 +105,7 @@ class TrainingRun:
         return self._progress.seconds + time.monotonic() - self._started
 
     def advance(self) -> None:
-        """Train to the next evaluation or checkpoint, but at most ``SLICE`` seconds, and do what is due.
+        """Train to the next evaluation or checkpoint, but at most ``SLICE`` seconds, and do whichever is due.
 
         Raises ``NonFiniteError`` and ``TimeLimitError``; the run is then over.
         """
@@ -129,12 +129,12 @@ class TrainingRun:
             self.save()
 
     def interrupt(self) -> None:
-        """Have ``advance`` return after the step that it is taking; for a signal's handler."""
+        """Have ``advance`` return after the current step; for a signal handler."""
         self._interrupted = True
 
     def save(self) -> None:
-        """Write checkpoint/ now. Raises ``OSError`` where that fails; the previous checkpoint then stays."""
-        self._train_step.mean_losses()  # raises: a run that is lost leaves no checkpoint
+        """Write checkpoint/ now. Raises ``OSError`` if that fails; the previous checkpoint then stays."""
+        self._train_step.mean_losses()  # raises if a loss is not finite: a lost run leaves no checkpoint
         watching = {f"probe {name}": probe.tensors() for name, probe in self._watching.items()}
         parts = {**self._train_step.tensors(), "best": self._best, **watching}
         tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
@@ -169,7 +169,7 @@ class TrainingRun:
         self._metrics.write_text("".join(map(_format_line, self._progress.lines)))
 
     def result(self) -> Result:
-        """Score the best weights on the test split, write predictions.npz, and say what it all took."""
+        """Score the best weights on the test split, write predictions.npz, and report scores and cost."""
         best = self._progress.best
         if not self.finished or best is None:
             raise RuntimeError(f"the run has taken {self.step} of {self._recipe.steps} steps; advance it first")
@@ -193,9 +193,9 @@ class TrainingRun:
         )
 
     def measure(self, probe: str, texts: EncodedTask | None = None) -> Arrays:
-        """The arrays of one of the recipe's probes, of the weights that count; after ``result``.
+        """The arrays of one of the recipe's probes, for the weights that count; after ``result``.
 
-        ``texts`` is the probe batch that the tasks share. Raises ``ProbeError`` where the probe cannot measure this.
+        ``texts`` is the probe batch that the tasks share. Raises ``ProbeError`` if the probe cannot measure this.
         """
         if probe in self._watching:
             return self._watching[probe].arrays()
@@ -213,7 +213,7 @@ class TrainingRun:
         return save_model(folder, self._train_step.model, self._tasks, self._recipe, columns, own_code, about)
 
     def cost(self) -> Cost:
-        """What this attempt took so far; a failed one is charged too."""
+        """The cost of this attempt so far; a failed one is charged too."""
         wall = time.monotonic() - self._started
         return Cost(
             wall_seconds=wall,
@@ -226,7 +226,7 @@ class TrainingRun:
 
     def _probe(self, task: str) -> None:
         """Tell the schedule what the round that has just trained ``task`` was worth."""
-        self._train_step.mean_losses()  # raises: no schedule learns from a run that is lost
+        self._train_step.mean_losses()  # raises if a loss is not finite: no schedule learns from a lost run
         scores = self._scores("probe", *self._evaluation.scores_and_losses(self._recipe.evaluate, "probe"))
         score = _average(scores)
         self._schedule.observe(score)
@@ -234,7 +234,7 @@ class TrainingRun:
 
     def _evaluate(self) -> None:
         """Score the validation split, write a line of metrics, and keep the weights if their metric is the best."""
-        losses = self._train_step.mean_losses()  # raises
+        losses = self._train_step.mean_losses()  # raises if one is not finite
         if self._recipe.source_tasks and self.step <= self._recipe.transfer_step:
             return  # the heads to be scored have not been trained yet
         self._train_step.forget_losses()
@@ -259,7 +259,7 @@ class TrainingRun:
     def _scores(
         self, part: str, metrics: Mapping[str, Mapping[str, float]], losses: Mapping[str, float]
     ) -> dict[str, float]:
-        """Task -> what is told of its ``metrics`` and its loss on ``part``, higher is better."""
+        """Task -> its score from its ``metrics`` or its loss on ``part``, higher is better."""
         if self._recipe.search_score == "metric":
             return self._evaluation.main_scores(metrics)
         return score_losses(losses, self._tasks, part, relative=self._recipe.search_score == "relative_loss")

@@ -1,7 +1,7 @@
-"""What a few rows through an encoder, before any training, say of it: is it sound, and what has a token seen?
+"""Tries an encoder on a few rows before any training: is it sound, and which other tokens does a token see?
 
-Whether a model is causal is read off what it does and not off its name: flags and classes for that differ between
-families, and many a decoder was made to look both ways.
+Whether a model is causal is determined by what it does and not by its name: flags and classes for that differ between
+families, and many a decoder was converted to look both ways.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from transformers import PreTrainedModel
 if TYPE_CHECKING:
     from auxtune.trials.encoder import Encoder
 
-SHORT = 8  # tokens: enough to be seen or not
-# Relative to the largest value: far above the rounding of a sum in another order, far below what one of eight tokens
-# does to the vector of another, be the weights drawn at random.
+SHORT = 8  # tokens: enough to tell whether one sees another
+# Relative to the largest value: far above the rounding of a sum in another order, far below the effect of one of eight
+# tokens on the vector of another, even with random weights.
 _SAME = 1e-6
 _UNKNOWN_ROWS = 1000  # ids that any vocabulary has
 
 
 def count_embeddings(module: PreTrainedModel) -> int | None:
-    """How many token ids have an embedding, ``None`` where the model does not tell."""
+    """How many token ids have an embedding, ``None`` if the model does not tell."""
     try:
         weight = getattr(module.get_input_embeddings(), "weight", None)
     except (NotImplementedError, AttributeError):
@@ -33,7 +33,7 @@ def count_embeddings(module: PreTrainedModel) -> int | None:
 
 
 def spread_token_ids(count: int | None, pad: int, length: int) -> torch.Tensor:
-    """A row (length,) of token ids spread over all ``count`` of them, without ``pad``, from which some count places."""
+    """A row (length,) of token ids spread over all ``count``, without ``pad``, where some models begin to count."""
     ids = torch.linspace(0, (count or _UNKNOWN_ROWS) - 1, length).long()
     ordinary = pad + 1 if count is None or pad + 1 < count else 0
     return torch.where(ids == pad, ordinary, ids)
@@ -52,8 +52,8 @@ def find_broken_weight(module: PreTrainedModel) -> str | None:
 def is_causal(encoder: Encoder, count: int | None, longest: int) -> bool:
     """Whether a token sees those before it, and none after it. ``encoder`` is in evaluation mode.
 
-    Rows of a few tokens tell, or, with an encoder that does not take such, of ``longest``. All tokens but the first
-    are changed, and its vector must stay; all but the last, and its vector must not.
+    It is tried on rows of a few tokens or, if the encoder does not accept these, of ``longest``. If all tokens but the
+    first are changed, its vector must stay; if all but the last, its vector must change.
     """
     try:
         return _is_causal(encoder, count, min(SHORT, longest))

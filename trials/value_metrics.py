@@ -53,7 +53,7 @@ def resample_root_mean_squared(answers: Answers, times: np.ndarray) -> np.ndarra
 
 
 def compute_r2(answers: Answers) -> float:
-    """The share of the labels' variance that is explained; for constant labels 1 if all are predicted, else 0."""
+    """The share of the labels' variance that is explained; for constant labels 1 if all are right, else 0."""
     labels, predictions = _read_values(answers)
     if len(labels) == 1:  # scikit-learn does not define it for a single element
         return float(labels[0] == predictions[0])

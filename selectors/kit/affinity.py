@@ -218,7 +218,7 @@ class Reliability:
 
     @classmethod
     def from_json(cls, told: Mapping[str, JSON]) -> Reliability:
-        """What ``as_json`` told."""
+        """The object that ``as_json`` described."""
         return cls(told["halves"], told["full"], told["p"], told["replicates"])
 
 

@@ -189,7 +189,7 @@ def _solve_by_column_generation(blocks: _Blocks, models: int) -> tuple[np.ndarra
 
 
 def _compute_reduced_costs(blocks: _Blocks, columns: np.ndarray, models: int) -> tuple[np.ndarray, float]:
-    """Of the linear relaxation: what every block, (2^tasks,), gains over the prices of its tasks, and the optimum."""
+    """For the linear relaxation: every block's gain, (2^tasks,), over the prices of its tasks, and the optimum."""
     rows = blocks.build_rows(columns)
     solved = linprog(-blocks.worth[columns], A_eq=rows[:-1], b_eq=np.ones(blocks.tasks), A_ub=rows[-1:], b_ub=[models])
     prices = np.zeros(1)  # of every block: the sum over its tasks, built by doubling, one task at a time

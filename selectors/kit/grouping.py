@@ -167,8 +167,8 @@ def compute_worth(values: np.ndarray, members: Iterable[int]) -> np.ndarray:
 def assign_to_best(affinity: Affinity, trained: Iterable[tuple[int, ...]], proven: bool) -> Grouping:
     """The ``trained`` groups, as positions in ``affinity``, each task served by the one that is worth most to it.
 
-    Of groups worth the same the smaller serves, then the one whose members come first. A group that would serve no task
-    is left out.
+    If groups are worth the same, the smaller one serves, then the one whose members come first. A group that would
+    serve no task is left out.
     """
     ordered = sorted({tuple(sorted(group)) for group in trained}, key=lambda group: (len(group), group))
     onto = np.full((len(ordered), len(affinity.tasks)), -np.inf)  # (groups, tasks)

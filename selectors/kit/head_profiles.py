@@ -141,7 +141,7 @@ def list_unmeasured(runs: SingleRuns) -> list[str]:
 
 
 def read_taus(belief: Mapping[str, JSON]) -> Iterator[Ranking]:
-    """The taus that stand in a belief, with the threshold and the twins where it was measured."""
+    """The taus in a belief, with the threshold and, where it was measured, the twins."""
     if not (found := belief["tau"]):
         return
     threshold, meaning = belief.get("threshold"), "Kendall's τ with the primary's head profile"

@@ -7,7 +7,7 @@ primary's head profile and the row's own is at least ``threshold``. A rule is sm
 
 ``profile`` is the key of the evidence ``head_importance`` of the primary's run, ``instances`` that of the evidence
 ``instance_importance`` of the auxiliary's run, whose rows are the training rows in their order. The row numbers
-themselves are not recorded: whoever trains on them calls ``find_kept_rows`` and checks their digest.
+themselves are not recorded: code that trains on them calls ``find_kept_rows`` and checks their digest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From shares to scores: the regressions that ``mixture_regression`` chooses from, and their blend.
 
 Sources. Log-linear, score = c - exp(t . shares): J. Ye et al., "Data Mixing Laws", 2024,
-https://arxiv.org/abs/2403.16952, and, fitted with Huber's loss, the olmix code. Trees: Q. Liu et al., "RegMix", 2024, https://arxiv.org/abs/2407.01492
-(boosted there; ours are scikit-learn's extra trees, which need no stopping rule). Linear is the plain comparator, and
-the Gaussian process (``process.py``) is ours.
+https://arxiv.org/abs/2403.16952, and, fitted with Huber's loss, the olmix code. Trees: Q. Liu et al., "RegMix", 2024,
+https://arxiv.org/abs/2407.01492 (boosted there; ours are scikit-learn's extra trees, which need no stopping rule).
+Linear is the plain comparator, and the Gaussian process (``process.py``) is ours.
 
 The blend is a stack: each regression predicts scores that it has not seen (cross-validation), and non-negative least
 squares finds the proportions in which these predictions together come closest to the scores. The blend's skill is

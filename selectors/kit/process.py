@@ -3,8 +3,8 @@
 The kernel is a sum of simple ones on powers of the shares: straight lines in the share, its square root and its fourth
 root, a Brownian path in each root (any effect of each task by itself), and Matérn kernels on roots (effects of tasks
 together). The amount of each, and of noise, is fitted by marginal likelihood: one number per kernel and one more,
-however many tasks. No source: we know of no one who models mixtures in this way. That square roots suit shares is old:
-they make the distance between mixtures Hellinger's.
+however many tasks. No source: we know of no other model of mixtures of this kind. That square roots suit shares is
+well known: they make the distance between mixtures Hellinger's.
 
 A fit takes a tenth of a second with 256 mixtures of 64 tasks, under a second with 512, and grows cubically from there.
 """

@@ -2,7 +2,7 @@
 
 An inner selector follows the same protocol as any other. Its proposal is one task for one round of optimisation steps;
 its outcome's score is the main metric on the probe split after that round. Rounds follow one another, so the number
-of a round is its place in the list. A run's checkpoint saves the list and its result carries it; whoever needs the
+of a round is its place in the list. A run's checkpoint saves the list and its result carries it; code that needs the
 state folds the list again.
 """
 

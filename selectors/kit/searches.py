@@ -4,8 +4,8 @@ No source. A search whose answer changes with the seed has found luck, and ``sta
 by side and share the slots evenly: the one with the fewest proposals asks first. The answer is that of the search whose
 best trial, in the stage it reached, scored highest on the validation split, the earliest on ties; the others only say
 how sure it is. Runs that only measure do not compete, because their scores are of other tasks or say nothing about the
-choice; where a method trains no candidates, the first search answers. Each search measures its own runs, or its
-stability could not be seen.
+choice; where a method trains no candidates, the first search answers. Each search measures its own runs, since
+otherwise stability could not be seen.
 
 ``propose`` asks one search, or several where some have nothing to ask for. The cost is that of all searches together.
 """
@@ -147,7 +147,7 @@ class Searches:
             yield Repeats(answers, belief["winner"])
 
     def divide_belief(self, belief: Mapping[str, JSON]) -> Iterator[tuple[str, Selector, Mapping[str, JSON]]]:
-        """That of the search which answers, without a stage."""
+        """The belief of the search that answers, without a stage."""
         yield "", self.selector, belief
 
     def fewest(self, problem: Problem) -> int:

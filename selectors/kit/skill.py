@@ -62,7 +62,7 @@ class Skill:
 
     @classmethod
     def from_json(cls, told: Mapping[str, JSON]) -> Skill:
-        """What ``as_json`` told."""
+        """The object that ``as_json`` described."""
         return cls(told["measure"], told["found"], told["chance"], told["low"], told["results"])
 
     def as_json(self) -> dict[str, JSON]:

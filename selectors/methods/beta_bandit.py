@@ -91,7 +91,7 @@ class RewardRates:
 
     @property
     def rounds(self) -> dict[str, int]:
-        """Task -> its rounds that were rewarded or not."""
+        """Task -> the number of its rounds, rewarded or not."""
         return {task: self.won[task] + self.lost[task] for task in self.won}
 
     @property

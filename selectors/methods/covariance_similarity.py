@@ -53,7 +53,7 @@ class CovarianceSimilarity(FromSingleRuns):
         default="paper", description="the paper's score, or the cosine of both covariances"
     )
     centred: bool = Field(default=False, description="about the mean, not about zero")
-    keep: int | None = Field(default=2, ge=1, description="auxiliaries kept at the most; null: no such limit")
+    keep: int | None = Field(default=2, ge=1, description="the most auxiliaries to keep; null: no such limit")
     threshold: float | None = Field(default=None, ge=0, le=1, description="the least score kept; null: no such limit")
 
     def wants(self) -> Wants:

@@ -5,7 +5,7 @@ Chooses groups, or with a primary the best subset that holds it. Source: the opt
 early-stopped approximation (ESA): every group is trained for only a part of the steps, here a fifth. Networks are
 chosen by ``networks.py``: each task by the chosen network that does best for it.
 
-What is known how. Verified in the paper: the networks of least total loss within an inference budget are found exactly,
+Provenance. Verified in the paper: the networks of least total loss within an inference budget are found exactly,
 and ESA uses a fifth of the data. Our choices reproduce the curves of the authors' repository on its tables.
 
 It takes 2^n - 1 trainings of n tasks, half of them with a primary, all of which may run at once: feasible to ten tasks

@@ -2,9 +2,9 @@
 
 Chooses weights. Source: stage 2 of H. Guo, R. Pasunuru, M. Bansal, "AutoSeM: Automatic Task Selection and Mixing in
 Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153: a Gaussian process models the primary's score as a
-function of the mixing ratio; again and again a mixture is proposed, trained in full, and told.
+function of the mixing ratio; in each round a mixture is proposed, trained in full, and told.
 
-What is known how. From memory of the paper, unverified: 20 samples, scikit-optimize's defaults (Matérn 5/2, fitted
+Provenance. From memory of the paper, unverified: 20 samples, scikit-optimize's defaults (Matérn 5/2, fitted
 noise, random start-up). The exact bounds of its integer box are unknown.
 
 Where we differ. The search is over the simplex (``mixtures.py``), not over a box of integers in which many points mean

@@ -10,7 +10,7 @@ Stage 2 asks for the single-task runs of the ranking once more, now with the imp
 of the auxiliaries; a caller that keeps evidence measures only that. Each threshold then names its rows
 (``kept_rows.py``) and is tried in a trial. Thresholds that keep the same rows share a trial, under the first of them.
 
-What is known how. Verified in the authors' code: this rule, and thresholds of 0.40 to 0.43, chosen for each task on
+Provenance. Verified in the authors' code: this rule, and thresholds of 0.40 to 0.43, chosen for each task on
 ``bert-base-cased`` with the importance that ``released: true`` stands for. The default is one of them, 0.42, which
 may not suit another encoder: taus rise and fall with it. A list tries several, each in a trial; the best score wins.
 
@@ -189,7 +189,7 @@ def _restore_cut(told: Mapping[str, JSON]) -> Cut:
 
 
 def _read_filter(told: Mapping[str, JSON]) -> Filter:
-    """A cut as ``_describe_cut`` told it."""
+    """A cut as ``_describe_cut`` described it."""
     kept = {task: (each["kept"], each["rows"]) for task, each in told["kept"].items()}
     return Filter(told["threshold"], kept, told["score"])
 

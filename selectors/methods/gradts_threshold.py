@@ -5,7 +5,7 @@ Gradient-Based Automatic Auxiliary Task Selection Method Based on Transformer Ne
 https://arxiv.org/abs/2109.05748. Each task is fine-tuned alone, the importance of its attention heads is measured, and
 every auxiliary is kept whose profile has a Kendall tau of at least ``threshold`` with the primary's.
 
-What is known how. Verified in the authors' code: this finaliser (the published paper shows the other two), normalised
+Provenance. Verified in the authors' code: this finaliser (the published paper shows the other two), normalised
 profiles (``head_profiles.py``), and thresholds of 0.60 (``bert-base-cased``) and 0.62 (``bert-large-cased``) behind
 its selections; those of other encoders are only hinted at, so they are not offered.
 
@@ -31,7 +31,8 @@ published thresholds were found with theirs.
 
 It costs one single-task run per task and ``twins`` more for the default threshold, all side by side; the runs serve
 other methods and studies. A failed run takes its task out; without the primary's run nothing can be compared and the
-answer is the primary alone. Do not use it where likeness is not help: tau is symmetric and does not say who helps whom.
+answer is the primary alone. Do not use it where likeness is not help: tau is symmetric and does not say which of two
+tasks helps the other.
 """
 
 from __future__ import annotations

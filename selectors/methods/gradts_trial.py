@@ -6,7 +6,7 @@ https://arxiv.org/abs/2109.05748. The auxiliaries are ranked by how like the pri
 (``head_profiles.py``); then the primary is trained with the first, with the first two, and so on, until its score
 falls.
 
-What is known how. Verified in the authors' code: the ranking by tau; the stop at the first score below the one before
+Provenance. Verified in the authors' code: the ranking by tau; the stop at the first score below the one before
 (an equal score continues); the answer is the best prefix read, the latest on ties; the first prefix is compared with
 nothing, so that one auxiliary is always kept.
 

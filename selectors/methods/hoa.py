@@ -8,7 +8,7 @@ trained; in a larger group G a task a is predicted to score
 
 and the networks with the best total within the budget are chosen by ``networks.py``.
 
-What is known how. Verified in the authors' repository: the rule, and the use of singles and pairs as measured; we
+Provenance. Verified in the authors' repository: the rule, and the use of singles and pairs as measured; we
 reproduce its curve on its tables. The paper's worked example averages another task's loss into one number; that is not
 followed. Where networks come in several forms, a group is predicted from pairs of its own form.
 

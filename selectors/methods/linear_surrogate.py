@@ -80,9 +80,7 @@ class LinearSurrogate:
         description="a task's worth: its coefficient in a fit of all, or the mean score of its subsets",
     )
     ridge: float = Field(default=1.0, ge=0, description="added to each task's sum of squares; 0: plain least squares")
-    verify: int = Field(
-        default=5, ge=2, description="how many of the best to keep: so many numbers are tried, none and all among them"
-    )
+    verify: int = Field(default=5, ge=2, description="how many numbers of best tasks to try, none and all among them")
 
     def wants(self) -> Wants:
         """Its answers and the needs of its runs."""

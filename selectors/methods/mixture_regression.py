@@ -4,11 +4,11 @@ Chooses weights. Sources: Q. Liu et al., "RegMix: Data Mixture as Regression for
 https://arxiv.org/abs/2407.01492, and its successor olmix: mixtures drawn around the sizes, a regression from shares to
 the score, the best of many predictions.
 
-What is known how. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
+Provenance. From memory of the paper, unverified: hundreds of small runs; boosted trees rank better than a linear
 regression. The draws, and where they differ: ``mixtures.py``; the regressions: ``mixture_models.py``.
 
 Where we differ. No single regression is trusted: log-linear, linear, trees and a Gaussian process are blended by how
-well each predicts what it has not seen. If the blend shows no skill there, the answer is all tasks in equal shares,
+well each predicts scores it has not seen. If the blend shows no skill there, the answer is all tasks in equal shares,
 and ``belief`` says so. The search goes in rounds, each with twice the samples of the last, so that a budget that ends
 early has had its best predictions trained too, and a large one is used up. The maximised value is the predicted score
 less ``kappa`` times the disagreement of regressions and folds, because the largest of many predictions is the most
@@ -95,7 +95,7 @@ class MixtureRegression:
     )
     verify: int = Field(default=3, ge=1, description="best predicted mixtures to train in each round")
     rounds: int = Field(
-        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it before"
+        default=5, ge=1, le=10, description="how often to regress and verify; the budget may end it earlier"
     )
     kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
@@ -111,7 +111,7 @@ class MixtureRegression:
         return RegressionState(problem)
 
     def propose(self, state: RegressionState, evidence: Evidence) -> Proposal | Wait | Done:
-        """A mixture to sample, any number at a time; when all are told, mixtures to verify; so on in each round."""
+        """A mixture to sample, any number at a time; once all are told, mixtures to verify; and so on in each round."""
         rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
         if state.unverified:
             return _build_proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})

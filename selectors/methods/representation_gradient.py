@@ -16,13 +16,13 @@ common point, in several batches.
 Groups are the clusters of complete linkage on the smaller of the two margins over the thresholds, so that every pair
 in a group agrees. If there are more groups than models may be served, the nearest are joined although they do not
 agree, and ``belief`` says so. With a primary no group is made: every task that agrees with it may share its model,
-whether or not these agree with each other (``grouping.py``). A task whose run failed agrees with no one; neither do
-tasks measured on too few texts, or two tasks measured on different ones.
+whether or not these agree with each other (``grouping.py``). A task whose run failed agrees with no other; neither do
+tasks measured on too few texts, nor two tasks measured on different ones.
 
 It costs a run for each task, all side by side, which other methods that measure single-task runs share; a new candidate
 costs one. The comparison costs pairs × layers × texts × width²: seconds. Do not use it to rank helpers of a primary: it
-says who is alike, and tasks alike need not help. Models that start from one encoder stay alike in the lower layers
-whatever they learn, so thresholds mean little across encoders.
+says which tasks are alike, and tasks alike need not help. Models that start from one encoder stay alike in the lower
+layers whatever they learn, so thresholds mean little across encoders.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MEASURED = {
     "magnitude": "mean magnitude similarity of the same gradients",
     "margin": "the smaller of what similarity and cosine have above their thresholds",
 }
-_DECIDING = ("representation", "gradient", "margin")  # the others are told, and decide nothing
+_DECIDING = ("representation", "gradient", "margin")  # the others are only reported
 _Comparable: TypeAlias = tuple[tuple[np.ndarray, ...], list[Mapping[str, np.ndarray]]]
 _APART = -4.0  # below every margin of numbers in [-1, 1] over thresholds there
 

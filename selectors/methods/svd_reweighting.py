@@ -14,7 +14,7 @@ are scaled to 1 on average, so that the learning rate keeps its meaning. All tas
 that could not be measured counts like the mean of the others.
 
 It costs a pass over the training rows per task; nothing is trained to find the weights. The tasks must have the same
-training inputs in the same order: the paper has no answer for others, and neither has this. Do not use it where label
+training inputs in the same order: the paper has no answer for others, and neither have we. Do not use it where label
 columns differ in scale for no good reason, since α grows with the scale.
 """
 

@@ -9,7 +9,7 @@ gradient of i only, and every task j's loss is measured again:
 
 averaged over the run. Groups are chosen by ``cover.py``.
 
-What is known how. Eq. 1 and the probe's period are taken from notes on the paper, the selection from the released
+Provenance. Eq. 1 and the probe's period are taken from notes on the paper, the selection from the released
 notebook, whose published tables it reproduces. Not known: how the paper's headline runs treat a task trained alone.
 
 Where the release differs from the paper, ``released: true`` follows the release: Z is divided by the learning rate, so

@@ -14,7 +14,7 @@ rewarded if the primary's score did not fall. There are two forms:
   the primary and are scored on the validation split. A failed pull is a pull without reward. While there is no
   incumbent, the primary is trained alone.
 
-What is known how. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3; that code does not
+Provenance. Verified in the first author's code: the bandit (``beta_bandit.py``), gamma 0.3; that code does not
 choose, it leaves utilities to the reader. From memory of the paper, unverified: keep the two best auxiliaries and any
 further one with a utility above 0.5, a utility being the mean of the last posterior; about 200 rounds of about 10
 steps, means over two runs. ``released: true`` chooses in this way, with the posteriors' parameters averaged over runs.
@@ -24,7 +24,7 @@ rounds were rewarded, over the whole of all runs, forgetting nothing. Forgetting
 a task that helps early need not help late; but with gamma 0.3 the last posterior is hardly more than the last reward of
 each task. The two best by utility are kept, as in the paper. A further one is kept if the probability that its rounds
 do better than those of all other tasks together is at least 1 - 1/K, of K auxiliaries: if all were alike, about one
-would come so far by chance, and two are kept anyway. The primary is pulled but is no candidate: it is dropped before
+would get that far by chance, and two are kept anyway. The primary is pulled but is no candidate: it is dropped before
 the choice. Several runs with different seeds go side by side. A failed run is left out; with none left the answer is
 the primary alone.
 
@@ -240,7 +240,7 @@ class Thompson:
     )
     gamma: float = Field(default=0.3, ge=0, le=1, description="how far every task falls back to the prior each pull")
     released: bool = Field(
-        default=False, description="choose by utilities of the last posterior above 0.5, as the paper is remembered"
+        default=False, description="choose by utilities of the last posterior above 0.5, as we remember the paper"
     )
 
     def wants(self) -> Wants:
@@ -271,7 +271,7 @@ class Thompson:
         primary = problem.require_primary()
         runs = self._form.list_posteriors(state)
         if not runs:
-            return Selection("mixture", (primary,), belief={"why": "nothing was rewarded or not: the primary alone"})
+            return Selection("mixture", (primary,), belief={"why": "no rewards to go by: the primary alone"})
         helpful, belief = _choose_by_last_posterior(runs) if self.released else _choose_by_rewards(runs)
         ranked = sorted(problem.auxiliaries, key=lambda name: -belief["utility"][name])
         chosen = {primary, *ranked[:_ALWAYS_KEPT], *(name for name in ranked if name in helpful)}
@@ -326,7 +326,7 @@ def _choose_by_rewards(runs: Sequence[BanditState]) -> tuple[set[str], dict[str,
 
 
 def _read_counted(belief: Mapping[str, JSON]) -> CountedRewards | None:
-    """What ``_choose_by_rewards`` told; ``None`` of an answer that the last posterior gave."""
+    """What ``_choose_by_rewards`` recorded; ``None`` for an answer from the last posterior."""
     if "interval" not in belief:
         return None
     interval = {task: (low, high) for task, (low, high) in belief["interval"].items()}

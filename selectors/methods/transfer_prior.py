@@ -104,19 +104,17 @@ class TransferPrior:
     costs: ClassVar[str] = "none; a run per source tried, a pass over probe rows with `similarity: covariance`"
     avoid: ClassVar[str] = "earlier studies had another encoder or recipe"
 
-    keep: int = Field(
-        default=3, ge=1, description="sources to train with the primary at the most, should the log be believed"
-    )
+    keep: int = Field(default=3, ge=1, description="the most sources to train with the primary, if the log is believed")
     similarity: Literal["log", "covariance", "none"] = Field(
         default="log",
-        description="tasks are alike that help the same targets, whose embeddings spread alike, or none:"
+        description="what makes tasks alike: the targets they help, the spread of their embeddings, or nothing:"
         " popularity alone",
     )
     direct: float | None = Field(
         default=None, ge=0, le=1, description="share of a source's own likeness; null: 0 or 0.3"
     )
     try_top: int = Field(
-        default=0, ge=0, description="of the best so many are tried, primary and source alone, and re-ranked"
+        default=0, ge=0, description="how many of the best to try, primary and source alone, and re-rank"
     )
 
     def wants(self) -> Wants:

@@ -1,4 +1,4 @@
-"""What a single cell of a file says, the same from every file format."""
+"""The value of a single cell of a file, the same from every file format."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from auxtune.trials.encoded import IGNORED
 Words: TypeAlias = tuple[str, ...]  # of one row of a token task
 NOT_SCORED = str(IGNORED)  # the tag of a word that is neither trained on nor scored
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no tokenizer takes it
-_BAD_BYTE = re.compile("[\udc80-\udcff]")  # what Python reads for a byte that is not UTF-8
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")  # a whole number, with or without zeros behind its point
+_BAD_BYTE = re.compile("[\udc80-\udcff]")  # Python's stand-in for a byte that is not UTF-8
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")  # a whole number, with or without zeros after its point
 
 
 class MissingCell(ValueError):
-    """A cell that holds nothing: what ``missing: drop`` leaves out, and the reason in words."""
+    """A cell that holds nothing, whose row ``missing: drop`` leaves out; says the reason in words."""
 
 
 def is_missing(cell: Any) -> bool:
@@ -27,7 +27,7 @@ def is_missing(cell: Any) -> bool:
 
 
 def is_nan_text(name: str) -> bool:
-    """Whether text is what a missing number becomes when it is written as text."""
+    """Whether a text is that of a missing number (NaN) written as text."""
     return name.strip().lower() == "nan"
 
 
@@ -43,7 +43,7 @@ def name_label(cell: Any) -> str | None:
 
 
 def canonicalise(name: str) -> str:
-    """The one spelling of a whole number or a truth value, as "1" for "1.0" and "true" for "True"; other names as is.
+    """The one spelling of a whole number or truth value, as "1" for "1.0" and "true" for "True"; other names unchanged.
 
     >>> canonicalise("+1.0"), canonicalise("-1.0"), canonicalise("TRUE"), canonicalise("007"), canonicalise("1.5")
     ('1', '-1', 'true', '007', '1.5')
@@ -54,12 +54,12 @@ def canonicalise(name: str) -> str:
 
 
 def is_whole_number(name: str) -> bool:
-    """Whether a class is called by a whole number, however that is written."""
+    """Whether a class is named by a whole number, however that is written."""
     return _WHOLE.fullmatch(name) is not None or re.fullmatch(r"[+-]?\d+", name) is not None
 
 
 def flatten_cells(cells: Iterable[Any]) -> Iterator[Any]:
-    """Cells, those of lists one by one."""
+    """The cells, with lists flattened."""
     for cell in cells:
         if isinstance(cell, list):
             yield from cell

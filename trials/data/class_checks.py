@@ -1,7 +1,7 @@
-"""Classes that were probably not meant: what the names in a label column suggest, said before they are trained on.
+"""Classes that were probably not intended: warnings about the names in a label column, before they are trained on.
 
-A task file declares nothing of its classes as a rule, so whatever stands in the label column becomes one. Each check
-here gives a warning that names a row and says what to do; a class that ``labels`` declares is meant.
+A task file does not usually declare its classes, so whatever is in the label column becomes one. Each check here gives
+a warning that names a row and says what to do; a class that ``labels`` declares is taken as intended.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from auxtune.trials.data.cells import canonicalise, name_label, parse_number
 from auxtune.trials.errors import join_names
 
 SHOWN = 3  # groups, or classes of a group, that a warning names
-MANY = 10  # classes under which too few rows of each are seen in the counts
-FEW_ROWS = 3  # rows of a class on average, under which it is rather an id
+MANY = 10  # classes below which the counts themselves show too few rows of each
+FEW_ROWS = 3  # rows of a class on average below which it is more likely an id
 _LIKE_MISSING = frozenset(("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None", "NaT", "?"))
 _LIST = re.compile(r"\s*(\[.*\]|\{.*\}|\(.*,.*\))\s*", re.DOTALL)
 _SEPARATOR = re.compile(r"[,;|]")
@@ -30,7 +30,7 @@ _JOINT = re.compile(r"(?<=\w)[-_](?=\w)")
 
 @dataclass
 class Occurrences:
-    """How often a name occurs in a column, and the first row that it is in."""
+    """How often a name occurs in a column, and the first row that has it."""
 
     count: int
     row: int
@@ -60,10 +60,10 @@ def count_names(cells: Iterable[Any]) -> dict[str, Occurrences]:
 def find_class_warnings(
     names: Mapping[str, Occurrences], rows: int, is_class_of_row: bool, is_kind_said: bool
 ) -> list[str]:
-    """What is doubtful about classes that are read off the training rows.
+    """Warnings about classes that are read off the training rows.
 
     ``is_class_of_row`` says that a row has one of them; ``is_kind_said`` that the study or meta.json calls them
-    classes, so that numbers among them are meant.
+    classes, so that numbers among them are intended.
     """
     warnings = [*find_spelling_warnings(names), *_warn_of_missing(names), *_warn_of_lists(names)]
     if is_class_of_row:
@@ -76,7 +76,7 @@ def find_class_warnings(
 
 
 def find_spelling_warnings(names: Mapping[str, Occurrences]) -> list[str]:
-    """Classes that differ in nothing that a reader would see."""
+    """Warnings about classes that differ in nothing that a reader would see."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         alike[_normalise_spelling(name)].append(name)
@@ -121,7 +121,7 @@ def _warn_of_lists(names: Mapping[str, Occurrences]) -> list[str]:
 
 
 def _warn_of_values(names: Mapping[str, Occurrences]) -> list[str]:
-    """Numbers with a unit or a decimal comma, and fractions written as text."""
+    """Warnings about numbers with a unit or a decimal comma, and fractions written as text."""
     united = [name for name in names if _UNIT.fullmatch(name)]
     values = [parse_number(name, untyped=True) for name in names]
     if united and 2 * _sum_rows(names, united) >= _sum_rows(names, list(names)):
@@ -137,7 +137,7 @@ def _warn_of_values(names: Mapping[str, Occurrences]) -> list[str]:
 
 
 def _warn_of_mixture(names: Mapping[str, Occurrences]) -> list[str]:
-    """Numbers among names, or what is none among numbers: the fewer of the two."""
+    """A warning about numbers among names, or names among numbers: the fewer of the two."""
     numbers = [name for name in names if parse_number(name, untyped=True) is not None]
     texts = [name for name in names if name not in set(numbers)]
     if not numbers or not texts:
@@ -158,7 +158,7 @@ def _warn_of_ids(names: Mapping[str, Occurrences], rows: int) -> list[str]:
 
 
 def find_ids_among_names(names: Mapping[str, Occurrences]) -> list[tuple[int, str]]:
-    """(row, what is wrong) for whole numbers that could be the ids of the other names, whose order no one declared."""
+    """(row, what is wrong) for whole numbers that could be ids of the other names, whose order is not declared."""
     numbers = {name: canonicalise(name) for name in names if parse_number(name, untyped=True) is not None}
     others = len(names) - len(numbers)
     if not numbers or not all(value.isdecimal() and int(value) < others for value in numbers.values()):

@@ -1,7 +1,7 @@
 """Rows of a task as checked values: texts or words, and a class, a value, a tag for each word or flags as label.
 
-A parser makes a value of a cell, and raises ``ValueError`` saying what is wrong with it: ``MissingCell`` where the row
-has none. Of a label that is also what NaN and the marks of hidden labels, -1 and -100, say.
+A parser turns a cell into a value, and raises ``ValueError`` saying what is wrong with it: ``MissingCell`` if the row
+has none. For a label, NaN and the marks of hidden labels, -1 and -100, also mean that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from auxtune.trials.data.tables import Table
 from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 
-# A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 where the row has
+# A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 if the row has
 # it, else 0.
 Label: TypeAlias = int | float | tuple[int, ...]
 LARGEST = float(np.finfo(np.float32).max)
@@ -71,7 +71,7 @@ class Examples:
 
 
 def hash_input(*texts: str) -> int:
-    """64 bits of the whole input, whatever its label, letter case, spacing and the order of a pair.
+    """A 64-bit hash of the whole input, whatever its label, letter case, spacing and the order of a pair.
 
     >>> hash_input("A  plane", "a bird") == hash_input("A bird", "a plane ")
     True
@@ -84,8 +84,8 @@ def hash_input(*texts: str) -> int:
 def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"] = "error") -> tuple[Examples, int]:
     """All rows of a table, and how many were left out.
 
-    A row is left out only where ``missing`` is ``drop`` and it lacks its text or its label. Raises ``DataError`` with
-    one message per column, of its bad rows.
+    A row is left out only if ``missing`` is ``drop`` and it lacks its text or its label. Raises ``DataError`` with one
+    message about the bad rows of each column.
     """
     if not len(table):
         raise DataError([f"{table.place}: there are no rows"])
@@ -117,7 +117,7 @@ def read_examples(table: Table, schema: Schema, missing: Literal["error", "drop"
 def _parse_column(
     table: Table, column: str, parse: Callable[[Any], Any], missing: Literal["error", "drop"]
 ) -> tuple[list[Any], set[int]]:
-    """Every cell parsed, and the rows, from 0, whose cell holds nothing: their values are ``None``.
+    """Every cell parsed, and the rows, from 0, with an empty cell: their values are ``None``.
 
     A parser raises ``ValueError`` saying what is wrong with a cell.
     """
@@ -161,7 +161,7 @@ def _check_lengths(
 
 
 def choose_label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
-    """What reads the cells of the label column, or of each of several."""
+    """The parser for the cells of the label column, or of each of several."""
     if schema.kind == "regression":
         return partial(_parse_value, untyped=table.untyped, schema=schema)
     if schema.kind == "token":
@@ -172,11 +172,11 @@ def choose_label_parser(table: Table, schema: Schema) -> Callable[[Any], Label]:
 
 
 def _remember_labels(parse: Callable[[Any], int]) -> Callable[[Any], int]:
-    """A parser of cells that repeat; by type, because 1, 1.0 and true are one key of a mapping."""
+    """``parse`` with its results remembered, for cells that repeat; by type, because 1, 1.0 and true are equal keys."""
     known: dict[tuple[type, Any], int] = {}
 
     def look_up(cell: Any) -> int:
-        if not cell.__hash__:  # a list or a mapping, which is no label
+        if not cell.__hash__:  # a list or a mapping, which is not a label
             return parse(cell)
         key = (type(cell), cell)
         label = known.get(key)
@@ -188,7 +188,7 @@ def _remember_labels(parse: Callable[[Any], int]) -> Callable[[Any], int]:
 
 
 def _parse_value(cell: Any, untyped: bool, schema: Schema) -> float:
-    """Rounded to float32, what training uses, so that every file format gives the same value."""
+    """The value rounded to float32, as in training, so that every file format gives the same value."""
     if is_missing(cell) or (isinstance(cell, str) and is_nan_text(cell)):
         raise MissingCell("the label is missing")
     value = parse_number(cell, untyped)
@@ -218,7 +218,7 @@ def _parse_class(cell: Any, schema: Schema) -> int:
 
 
 def _explain_unknown(cell: Any, name: str | None, schema: Schema) -> ValueError:
-    """Why a cell is none of the task's classes."""
+    """The error that says why a cell is none of the task's classes."""
     if name is None or is_nan_text(name):
         return MissingCell("the label is missing")
     if canonicalise(name) in (HIDDEN, NOT_SCORED):
@@ -265,7 +265,7 @@ def _parse_flags(cell: Any, schema: Schema) -> tuple[int, ...]:
             "cannot hold lists: name a column of 0 and 1 for each label, as `label: [column, column]`"
         )
     had = [_parse_class(each, schema) for each in cell]
-    if len(set(had)) < len(had):  # what a list of 0 and 1 in the order of the labels looks like
+    if len(set(had)) < len(had):  # it looks like a list of 0 and 1 in the order of the labels
         raise ValueError(
             f"expected a list of different labels, found {cell!r:.80}; 0 and 1 belong in a column "
             "for each label, as `label: [column, column]`"

@@ -1,13 +1,13 @@
 """Rows of files, one at a time: csv, tsv, JSON lines and parquet. A file may be longer than memory.
 
 Tables to train on (``tables``) and rows to predict (``stream_inputs``) are read by the same code, so they hold the same
-cells. A table tells of all its bad rows at once, a stream ends at its first bad row.
+cells. A table reports all its bad rows at once, a stream ends at its first bad row.
 
-The csv and json modules read text files, not ``datasets`` or pandas: only a reader that knows its place can say which
-row is bad, and pandas turns words such as "NA" and "null" into missing values. Quotes follow the csv rules in csv and
-tsv: a stray quote is an error, because guessing would join rows silently. A quotation that begins in one row of a tsv
-file written without quoting and ends in a later one breaks no rule of csv; every line that it joins then has all the
-cells of a row, which gives it away.
+Text files are read by the csv and json modules, not by ``datasets`` or pandas: only a reader that knows its position
+can say which row is bad, and pandas turns words such as "NA" and "null" into missing values. Quotes follow the csv
+rules in csv and tsv: a stray quote is an error, because guessing would join rows silently. A quotation that begins in
+one row of a tsv file written without quoting and ends in a later one breaks no rule of csv; every line that it joins
+then has all the cells of a row, which gives it away.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STREAM = "standard input"
 REMEDY = "put cells with quotes or line breaks in double quotes, and double the quotes inside"
 _LONGEST = 2**31 - 1  # characters of a cell: the most that fits csv's limit everywhere
 
-Unit: TypeAlias = Literal["row", "line"]  # by which the rows of csv and tsv are numbered: a header is line 1 and no row
+Unit: TypeAlias = Literal["row", "line"]  # how rows of csv and tsv are numbered: a header is line 1, but not a row
 
 
 class Row(NamedTuple):
@@ -52,10 +52,10 @@ class Row(NamedTuple):
 def stream_inputs(
     source: Path | BinaryIO, columns: Sequence[str], words: bool, notice: Callable[[str], None] | None = None
 ) -> Iterator[str | tuple[str, str] | Words]:
-    """The inputs of a file, by its ending, or of JSON lines on a stream: texts, pairs, or with ``words`` lists of them.
+    """The inputs of a file, by its extension, or of JSON lines on a stream: texts, pairs, or with ``words`` word lists.
 
-    ``notice`` is told, at the end, what is doubtful about the file. Raises ``DataError`` at the first row that cannot
-    be used: every row is answered, so one without text is an error here, whatever ``missing`` says of training.
+    ``notice`` is called at the end with warnings about the file. Raises ``DataError`` at the first row that cannot be
+    used: every row gets a prediction, so one without text is an error here, whatever ``missing`` says for training.
     """
     if isinstance(source, Path):
         check_file(source, ", or - for JSON lines on the input")
@@ -88,7 +88,7 @@ def _parse_cell(place: str, column: str, cell: Any, words: bool) -> Any:
 
 
 def check_file(path: Path, otherwise: str = "") -> None:
-    """Raise ``DataError`` for a file that does not exist or whose name has an ending of no format."""
+    """Raise ``DataError`` for a file that does not exist or whose extension is not that of a known format."""
     if not path.is_file():
         raise DataError([f"{path}: there is no such file"])
     if path.suffix.lower() not in ENDINGS:
@@ -98,10 +98,10 @@ def check_file(path: Path, otherwise: str = "") -> None:
 def read_rows(
     source: Path | BinaryIO, unit: Unit, notice: Callable[[str], None] | None = None, columns: Sequence[str] = ()
 ) -> Iterator[Row]:
-    """The rows of a file, read by its ending, or of JSON lines on a stream. Blank lines at the end are no rows.
+    """The rows of a file, read by its extension, or of JSON lines on a stream. Blank lines at the end are not rows.
 
-    A row with a fault of its own is yielded with it. Raises ``DataError`` where the rows after it cannot be told. Of
-    parquet only ``columns`` are read.
+    A faulty row is yielded with its fault. Raises ``DataError`` if the rows after it cannot be told apart. For parquet
+    only ``columns`` are read.
     """
     ending = source.suffix.lower() if isinstance(source, Path) else ".jsonl"
     if isinstance(source, Path) and ending == ".parquet":
@@ -125,16 +125,16 @@ def _open_bytes(source: Path | BinaryIO) -> Any:
 
 
 def _split_lines(file: BinaryIO, place: str, blanks: str | None = None) -> Iterator[str]:
-    """The lines of a UTF-8 file, without those at its end that hold nothing but ``blanks``, by default any white space.
+    """The lines of a UTF-8 file, without those at its end that hold only ``blanks``, by default any white space.
 
-    A byte that is not UTF-8 stays visible in its cell, where it is told of. Other encodings are refused by their mark.
+    A byte that is not UTF-8 stays visible in its cell, where it is reported. Other encodings are refused by their mark.
     """
     held: list[str] = []
     for number, raw in enumerate(file, start=1):
         if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError([f"{place}, line 1: not UTF-8 text (it begins as UTF-16 does); save the file as UTF-8"])
         line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
-        # Carriage returns alone end lines as well, but not in JSON, where they are white space.
+        # A lone carriage return ends a line as well, but not in JSON, where it is white space.
         held += io.StringIO(line, newline="") if blanks and "\r" in line[:-2] else [line]
         if line.strip(blanks):
             yield from held
@@ -154,7 +154,7 @@ def _read_json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
 
 @dataclass
 class _SeparatedRows:
-    """The rows of csv or tsv lines, of which the first names the columns."""
+    """The rows of csv or tsv lines; the first line names the columns."""
 
     lines: Iterable[str]
     delimiter: str
@@ -164,7 +164,7 @@ class _SeparatedRows:
     first_broken: str = ""  # the row of the first of them
 
     def read(self, notice: Callable[[str], None] | None) -> Iterator[Row]:
-        """Raises ``DataError`` at a row that breaks the rules; ``notice`` is told of line breaks once all are read."""
+        """The rows; ``notice`` is called about line breaks at the end. Raises ``DataError`` at a malformed row."""
         header: list[str] | None = None
         for number, cells in self._read_records():
             if header is None:
@@ -183,7 +183,7 @@ class _SeparatedRows:
 
     def _read_records(self) -> Iterator[tuple[int, list[str]]]:
         """Each record's number in ``unit``, and its cells; the header's first."""
-        # The limit is one for the whole process and looked at while reading: set back, it would fail other threads.
+        # The limit holds for the whole process and is checked while reading: restoring it would fail other threads.
         csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
         recent: list[str] = []  # the lines of the record being read
         reader = csv.reader(self._note_lines(recent), delimiter=self.delimiter, strict=True)
@@ -216,7 +216,7 @@ class _SeparatedRows:
             raise DataError([f"{self.place}: the first line names a column twice: {join_names(names)}"])
 
     def _check_lines(self, row: str, cells: Sequence[str], lines: Sequence[str]) -> None:
-        """Refuse lines of a tsv file that are rows each; count the cells of others that hold line breaks."""
+        """Refuse joined lines of a tsv file that are each a row; else count the cells that hold line breaks."""
         separators = len(cells) - 1
         if self.delimiter == "\t" and separators and all(line.count("\t") == separators for line in lines):
             raise DataError(
@@ -245,7 +245,7 @@ def _read_parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def read_parquet_shape(path: Path) -> tuple[list[str], int]:
-    """The names of a file's columns and the number of its rows. Raises ``DataError`` for one that is damaged."""
+    """The names of a file's columns and the number of its rows. Raises ``DataError`` for a damaged file."""
     with _open_parquet(path) as file:
         return list(file.schema_arrow.names), file.metadata.num_rows
 
@@ -281,7 +281,7 @@ def convert_to_python_cells(
 ) -> list[Any]:
     """A column as Python values, numbers of every width as int or float. Raises ``DataError`` naming the bad row.
 
-    ``load`` reads it whole, ``one`` a row by its number from 0, ``before`` rows of the file having been read already.
+    ``load`` reads it whole, ``one`` reads a row by its number from 0, and ``before`` rows of the file were read before.
     """
     try:
         return _simplify_numbers(load())

@@ -1,8 +1,8 @@
 """What a task's columns mean: its text, its label, its kind, its classes and its metrics.
 
-What the study says wins over meta.json, which wins over what is read off the training rows: text or declared
-classes are a classification, integers too (and the task says so), fractions are a regression, lists of labels and
-several label columns multi-label.
+The study takes precedence over meta.json, which takes precedence over a guess from the training rows: text or declared
+classes mean classification, integers too (noted on the task), fractions mean regression, lists of labels and several
+label columns mean multi-label.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from auxtune.trials.metrics import METRICS, find_metric, list_third_party_names,
 from auxtune.trials.spans import find_non_bio_tags
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # what stands for a missing value in many files
+MARKS = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))  # these stand for a missing value in many files
 INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -49,8 +49,8 @@ class Schema:
 
     ``text`` names one or two text columns, or the column of words of a token task; ``label`` the column of the label,
     the tags or the list of labels, or a column of 0 and 1 for each label. ``labels`` are the classes, tags or labels in
-    the order of their ids, empty for regression; ``is_ordered`` says that somebody declared that order. Where no value
-    of a regression is below 0 in training, -1 ``hides`` one. ``warnings`` say what is doubtful about the classes.
+    the order of their ids, empty for regression; ``is_ordered`` says that this order was declared. If no value of a
+    regression is below 0 in training, -1 ``hides`` one. ``warnings`` are about doubtful classes.
     """
 
     kind: Kind
@@ -72,7 +72,7 @@ class Schema:
     def ids(self) -> Mapping[str, int]:
         """A label's id by its name, by the one spelling of a number, and by the id itself.
 
-        A number is an id only where the order of the labels is declared and no label is called by a number.
+        A number is an id only if the order of the labels is declared and no label is named by a number.
         """
         ids = {label: index for index, label in enumerate(self.labels)}
         for index, label in enumerate(self.labels):
@@ -83,7 +83,7 @@ class Schema:
 
 
 def read_schema(source: TaskSource, found: TaskTables) -> Schema:
-    """Decide all of it from the study's words, meta.json and the training rows. Raises ``DataError``."""
+    """Decide the whole schema from the study file, meta.json and the training rows. Raises ``DataError``."""
     train = found.tables["train"]
     if not len(train):
         raise DataError([f"{train.place}: there are no rows"])
@@ -99,7 +99,7 @@ def read_schema(source: TaskSource, found: TaskTables) -> Schema:
     else:
         kind, notes = _guess_kind(train, label[0], bool(declared.labels))
     is_ordered = bool(declared.labels) or label[0] in train.classes
-    # Columns of several labels are called as these; regressions have no names.
+    # Several label columns are named after their labels; regressions have no names.
     names = {} if kind == "regression" or len(label) > 1 else count_names(train.columns[label[0]])
     labels = () if kind == "regression" else _choose_labels(train, label, declared.labels, names)
     metrics = tuple(dict.fromkeys(map(resolve_alias, declared.metrics))) or METRICS[kind][:1]
@@ -121,7 +121,7 @@ def read_schema(source: TaskSource, found: TaskTables) -> Schema:
 def _warn_of_classes(
     names: Mapping[str, Occurrences], rows: int, kind: Kind, is_ordered: bool, is_kind_said: bool
 ) -> list[str]:
-    """What is doubtful about the names in the training rows; of declared ones only their spelling."""
+    """Warnings about the names in the training rows; for declared ones only about their spelling."""
     shown = {name: found for name, found in names.items() if canonicalise(name) != NOT_SCORED}
     if is_ordered:
         return find_spelling_warnings(shown) if kind != "regression" else []
@@ -129,7 +129,7 @@ def _warn_of_classes(
 
 
 def _find_hidden_values(train: Table, column: str) -> tuple[bool, list[str]]:
-    """Whether -1 cannot be a value, as none is below 0, and a warning of a mark among values."""
+    """Whether -1 cannot be a value, as none is below 0, and a warning about a mark among values."""
     values = [(row, parse_number(cell, train.untyped)) for row, cell in enumerate(train.columns[column], start=1)]
     below = [(row, value) for row, value in values if value is not None and value < 0]
     marks = {value for _, value in below}
@@ -173,7 +173,7 @@ def _find_wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str
             if metric not in known
         ]
         asked = [find_metric(metric) for metric in metrics if metric in known]
-    except (ImportError, ValueError) as error:  # another package's metric is not in order
+    except (ImportError, ValueError) as error:  # another package's metric is invalid
         return [str(error)]
     wrong += [
         f"metric: `{metric.name}` is for {join_names(metric.kinds)} tasks, this is a {kind} task"
@@ -191,7 +191,7 @@ def _find_wrong_metrics(kind: Kind, metrics: Sequence[str], labels: Sequence[str
 
 
 def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
-    """``source`` with what meta.json says where the study is silent. Raises ``DataError`` for values of other types."""
+    """``source`` completed from meta.json where the study is silent. Raises ``DataError`` for values of other types."""
     kind, labels, metric, pair = (found.meta.get(key) for key in ("kind", "labels", "metric", "pair"))
     expected = {
         "kind": ("one of " + join_names(KINDS), kind is None or kind in KINDS),
@@ -211,7 +211,7 @@ def _add_meta(source: TaskSource, found: TaskTables) -> TaskSource:
     if wrong:
         raise DataError(wrong)
     asked: Kind | None = "multi_label" if isinstance(source.label, tuple) else source.kind
-    if asked not in (None, kind):  # what meta.json says of another kind means nothing here
+    if asked not in (None, kind):  # meta.json describes another kind and does not apply here
         kind, labels, metric = asked, None, None
     names = tuple(str(label) for label in labels or ())
     metrics = tuple(name.strip() for name in metric.split(",")) if metric else ()
@@ -262,7 +262,7 @@ def _choose_columns(source: TaskSource, train: Table) -> tuple[tuple[str, ...], 
 
 
 def _guess_kind(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[str, ...]]:
-    """The kind that the training labels suggest, with a note where integers could have meant either."""
+    """The kind that the training labels suggest, with a note if integers could have meant either."""
     lists = [(row, cell) for row, cell in enumerate(train.columns[label], start=1) if isinstance(cell, list)]
     if lists:
         wrong = [
@@ -300,7 +300,7 @@ def _guess_kind(train: Table, label: str, has_names: bool) -> tuple[Kind, tuple[
 
 
 def _parse_numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[float | None]:
-    """Each cell as a number, or ``None``; labels repeat, and each of them is read once."""
+    """Each cell as a number, or ``None``; labels repeat, and each is parsed once."""
     distinct = {(type(cell), cell): cell for _, cell in cells}
     known = {key: parse_number(cell, untyped) for key, cell in distinct.items()}
     return [known[type(cell), cell] for _, cell in cells]
@@ -309,10 +309,10 @@ def _parse_numbers(cells: Sequence[tuple[int, Any]], untyped: bool) -> list[floa
 def _find_mixed(
     cells: Sequence[tuple[int, Any]], numbers: Sequence[float | None], untyped: bool
 ) -> list[tuple[int, str]]:
-    """(row, what is wrong) for what is no number among fractions, and for typed numbers among text.
+    """(row, what is wrong) for cells that are not numbers among fractions, and for typed numbers among text.
 
-    ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well in telling
-    fractions from names.
+    ``numbers`` are the cells that are numbers in a table that is ``untyped`` or not; text counts as well when
+    fractions are told from names.
     """
     values = numbers if untyped else _parse_numbers(cells, untyped=True)
     texts = [each for each, value in zip(cells, values, strict=True) if value is None]
@@ -336,8 +336,8 @@ def _choose_labels(
 ) -> tuple[str, ...]:
     """The names of several columns, else declared ones, else those that occur in training, integers in their order.
 
-    What a missing label becomes as text, what marks a word as not scored, and what is no text are none. Of spellings of
-    one number there is one name.
+    Missing labels written as text, marks of words that are not scored, and invalid text are not names. All spellings of
+    one number are one name.
     """
     if len(columns) > 1:
         return columns

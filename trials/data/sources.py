@@ -23,7 +23,7 @@ FILES = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class TaskSource:
-    """One task of a study, from one of ``path``, ``files``, ``hub`` and ``builtin``; what is empty is guessed."""
+    """One task of a study, from one of ``path``, ``files``, ``hub`` and ``builtin``; empty fields are guessed."""
 
     name: str
     path: Path | None = None  # a folder of jsonl with meta.json, a saved ``datasets`` folder, or one file
@@ -43,12 +43,12 @@ class TaskSource:
     pair: bool | None = None  # whether an input is two sentences, as meta.json says
     rows: int | None = None  # the most to train on
     splits: Mapping[str, float | int | Path] = field(default_factory=dict)  # by a share in (0, 1), a number, or a file
-    missing: Literal["error", "drop"] = "error"  # what becomes of rows without text or label
+    missing: Literal["error", "drop"] = "error"  # what happens to rows without text or label
 
 
 @dataclass(frozen=True)
 class TaskTables:
-    """A task's tables, ``train`` and, where the source has them, ``validation`` and ``test``."""
+    """A task's tables, ``train`` and, if the source has them, ``validation`` and ``test``."""
 
     tables: Mapping[str, Table]
     meta: Mapping[str, Any] = field(default_factory=dict)  # the content of meta.json, if the source has one
@@ -57,7 +57,7 @@ class TaskTables:
 
 
 def read_tables(source: TaskSource) -> TaskTables:
-    """Read whatever ``source`` names. Raises ``DataError`` for what is missing or cannot be read."""
+    """Read the tables that ``source`` names. Raises ``DataError`` if one is missing or cannot be read."""
     given = [key for key in ("path", "files", "hub", "builtin") if getattr(source, key)]
     if len(given) != 1:
         raise DataError([f"expected exactly one of path, files, hub and builtin, found {join_names(given)}"])

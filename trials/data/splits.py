@@ -1,13 +1,13 @@
 """Cuts probe, validation and test out of a task's files.
 
-``test`` is the labelled test file, else the whole validation file, else a fifth of the one file there is,
-200 to 2,000 rows and at most half. ``validation`` is the validation file where that is not the test split, else cut
-from train; ``probe`` always is cut. These two take a tenth of train each, 200 to 2,000 rows, together at most
-a quarter of train: this bound wins.
+``test`` is the labelled test file, else the whole validation file, else a fifth of the only file,
+200 to 2,000 rows and at most half. ``validation`` is the validation file if that is not the test split, else cut
+from train; ``probe`` is always cut. These two take a tenth of train each, 200 to 2,000 rows, together at most
+a quarter of train, which takes precedence.
 
-A cut takes rows in the order of their input's hash, so it depends on nothing but the task's own rows: not on
-a seed, nor on the order of the file, nor on the other tasks of a study. It keeps the shares of the classes,
-or of the fifths of the values; token and multi-label tasks are cut as they come.
+A cut takes rows in the order of their input's hash, so it depends only on the task's own rows: not on a seed, the
+order of the file, or the other tasks of a study. It keeps the shares of the classes, or of the fifths of the values;
+token and multi-label tasks are cut without regard to labels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def divide_rows(
 
     A part in ``given`` has rows of its own; a part in ``sizes`` is cut from train in that size; the others
     follow the rule, by which a validation file that ``test`` does not need is ``validation``. Raises
-    ``DataError`` where a part would have no rows.
+    ``DataError`` if a part would have no rows.
     """
     parts = dict(given)
     asked = {*given, *sizes}
@@ -57,7 +57,7 @@ def divide_rows(
 
 
 def name_origins(parts: Mapping[str, Examples], sources: Sequence[tuple[str, Examples]]) -> dict[str, str]:
-    """Held-out part -> the file that it is all of, or the share of the training file that was cut for it.
+    """Held-out part -> the file that it consists of, or the share of the training file that was cut for it.
 
     ``sources`` are the files' names and rows, the training file's first.
     """
@@ -95,8 +95,8 @@ def count_cuts(rows: int, cut: Sequence[str], sizes: Mapping[str, Size]) -> dict
 def drop_test_rows(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples], dict[str, int]]:
     """The splits with no validation or probe row whose input ``test`` has, and how many rows each of them lost.
 
-    ``test`` holds what the search never saw, also where files overlap or a file has a row twice. Raises ``DataError``
-    where next to nothing would be left: then one part is a copy of the other.
+    ``test`` thus holds only inputs that the search never saw, even if files overlap or a file has a row twice. Raises
+    ``DataError`` if next to nothing would be left: then one part is a copy of the other.
     """
     left, lost = dict(splits), dict[str, int]()
     messages: list[str] = []
@@ -112,14 +112,14 @@ def drop_test_rows(splits: Mapping[str, Examples]) -> tuple[dict[str, Examples],
             )
         if len(fresh) < len(rows):
             left[part], lost[part] = rows.at(fresh), len(rows) - len(fresh)
-    # Where training itself is a copy of test, that is what to say, and it is said when training rows are dropped.
+    # If training itself is a copy of test, that is the better message; it is raised when training rows are dropped.
     if messages and not np.isin(splits["train"].keys, tested).all():
         raise DataError(messages)
     return left, lost
 
 
 def check_sizes(source: TaskSource) -> None:
-    """Raise ``DataError`` unless ``splits`` and ``rows`` say something that can be done."""
+    """Raise ``DataError`` unless ``splits`` and ``rows`` are legal."""
     messages = []
     for part, size in source.splits.items():
         if part not in HELD_OUT:

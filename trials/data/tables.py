@@ -1,7 +1,7 @@
-"""Tables: rows as named columns, of files of every format and of splits of a ``datasets`` dataset.
+"""Tables: rows as named columns, from files of every format and from splits of a ``datasets`` dataset.
 
-Only what a study names is looked at: columns of parquet and of datasets become Python values one by one, when they are
-asked for, and a byte that is not UTF-8 is told of the cell that holds it.
+Only columns that a study names are read: those of parquet and of datasets become Python values one by one, when they
+are first used, and a byte that is not UTF-8 is reported with the cell that holds it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Table:
 
     place: str  # where the rows come from, for messages
     columns: Mapping[str, Sequence[Any]]
-    # A column's class names in the order of their ids, where the file declares them; such a column holds names, and
-    # ``None`` where a row is unlabelled.
+    # A column's class names in the order of their ids, if the file declares them; such a column holds names, and
+    # ``None`` for an unlabelled row.
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     untyped: bool = False  # all cells are text, as in csv
-    rows: int | None = None  # their number, where columns are loaded only when asked for
+    rows: int | None = None  # their number, if columns are loaded on demand
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Table:
 
 
 class LoadedOnDemand(Mapping[str, Sequence[Any]]):
-    """Columns that become Python values when first asked for. ``load`` raises ``DataError`` for one that cannot."""
+    """Columns that become Python values when first used. ``load`` raises ``DataError`` for one that cannot be read."""
 
     def __init__(self, names: Sequence[str], load: Callable[[str], Sequence[Any]]) -> None:
         self._names, self._load = dict.fromkeys(names), load
@@ -69,7 +69,7 @@ class LoadedOnDemand(Mapping[str, Sequence[Any]]):
 
 
 def read_table(path: Path) -> Table:
-    """The rows of one file, read by its ending. Raises ``DataError`` naming the file and the bad rows."""
+    """The rows of one file, read by its extension. Raises ``DataError`` naming the file and the bad rows."""
     check_file(path)
     ending = path.suffix.lower()
     if ending == ".parquet":
@@ -112,7 +112,7 @@ def build_table(place: str, rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def build_dataset_table(place: str, dataset: Dataset) -> Table:
-    """A split of a ``datasets`` dataset. Class ids become names; -1, its sign for unlabelled, is ``None``."""
+    """A split of a ``datasets`` dataset. Class ids become names; -1, its mark for unlabelled rows, is ``None``."""
     classes: dict[str, tuple[str, ...]] = {}
     for column, feature in dataset.features.items():
         names = getattr(getattr(feature, "feature", feature), "names", None)

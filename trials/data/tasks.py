@@ -1,9 +1,9 @@
 """The tasks of a study: rows read, checked, divided and freed of leakage.
 
-What is trained on must not be tested on, in any task: relatives share sentences, and a pair counts in either
-order. So train rows whose input occurs in probe, validation or test rows of any task of the study are
-dropped. What the search chooses by must not be tested on: so are validation and probe rows whose input occurs in
-test rows of the same task. Of the same task alone, so that its held-out rows depend on no other task.
+No input that is trained on may be tested on, in any task: related tasks share sentences, and a pair counts in either
+order. So train rows whose input occurs in probe, validation or test rows of any task of the study are dropped. Nor may
+the search choose by inputs that are tested on: so validation and probe rows whose input occurs in test rows of the same
+task are dropped too. Only of the same task, so that its held-out rows depend on no other task.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Task:
     splits: Mapping[str, Examples]  # train, probe, validation, test
     digest: str = ""  # identifies the rows that are left
     # Train rows left out because their input occurs in test, validation or probe rows of a task of the study, each row
-    # once, in that order.
+    # counted once, in that order.
     dropped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what was ignored or guessed
     text: tuple[str, ...] = ()  # the columns that the input came from
-    warnings: tuple[str, ...] = ()  # what is probably not meant
+    warnings: tuple[str, ...] = ()  # what is probably not intended
     shared: Mapping[str, int] = field(default_factory=dict)  # validation and probe rows left out: test has their input
     missing: Mapping[str, int] = field(default_factory=dict)  # rows of each file that ``missing: drop`` left out
-    origins: Mapping[str, str] = field(default_factory=dict)  # held-out split -> its file, or what share of which
+    origins: Mapping[str, str] = field(default_factory=dict)  # held-out split -> its file, or a share of which file
 
     @property
     def inputs(self) -> str:
@@ -83,7 +83,7 @@ def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
 
 
 def _read_task(source: TaskSource) -> Task:
-    """Read and divide one task, looking at nothing else."""
+    """Read and divide one task, independently of all others."""
     check_sizes(source)
     found = read_tables(source)
     schema = read_schema(source, found)
@@ -93,7 +93,7 @@ def _read_task(source: TaskSource) -> Task:
     paths = {part: path for part, path in source.splits.items() if isinstance(path, Path)}
     sizes = {part: size for part, size in source.splits.items() if not isinstance(size, Path)}
     parts = _PartReader(schema, source.missing)
-    named = {str(path) for path in paths.values()}  # these are read there
+    named = {str(path) for path in paths.values()}  # read as parts of ``splits``
     files = parts.read_tables({part: t for part, t in tables.items() if part == "train" or t.place not in named})
     given = parts.read_paths(paths)
     parts.errors.raise_any()
@@ -126,7 +126,7 @@ def _read_task(source: TaskSource) -> Task:
 
 @dataclass
 class _PartReader:
-    """Reads the tables of one task, and gathers what is wrong with them."""
+    """Reads the tables of one task, and collects their errors."""
 
     schema: Schema
     on_missing: Literal["error", "drop"]
@@ -144,7 +144,7 @@ class _PartReader:
         return parts
 
     def read_paths(self, paths: Mapping[str, Path]) -> dict[str, Examples]:
-        """The rows of the files that ``splits`` of the study names, likewise."""
+        """The rows of the files that the study names under ``splits``, likewise."""
         parts = {}
         for part, path in paths.items():
             with self.errors.collect(f"splits.{part}: "):
@@ -160,7 +160,7 @@ class _PartReader:
 
 
 def _shorten_place(place: str) -> str:
-    """A file's name without its folder; what is no file keeps its whole name."""
+    """A file's name without its folder; the whole name of anything else."""
     return Path(place).name if Path(place).is_absolute() else place
 
 
@@ -188,7 +188,7 @@ def _drop_leaks(task: Task, limit: int | None, held_out: Mapping[str, np.ndarray
 
 
 def _check_train(task: Task, dropped: int) -> None:
-    """Raise ``DataError`` where training has nothing to learn from."""
+    """Raise ``DataError`` if training has nothing to learn from."""
     train = task.splits["train"]
     after = f" after {dropped} rows were dropped because they occur in held-out rows" if dropped else ""
     if not len(train):
@@ -204,14 +204,14 @@ def _check_train(task: Task, dropped: int) -> None:
 
 
 def _show_label(label: Label, names: Sequence[str]) -> str:
-    """A label of a row as a message names it."""
+    """A row's label as a message names it."""
     if isinstance(label, tuple):
         return join_names(name for name, has in zip(names, label, strict=True) if has)
     return names[label] if isinstance(label, int) else str(label)
 
 
 def _note_constant_labels(task: Task) -> tuple[str, ...]:
-    """Notes on the labels of a multi-label task that training cannot tell apart from a constant."""
+    """Notes on the labels of a multi-label task that are constant in training."""
     if task.kind != "multi_label":
         return ()
     share = np.array(task.splits["train"].labels, np.uint8).mean(axis=0)
@@ -224,7 +224,7 @@ def _note_constant_labels(task: Task) -> tuple[str, ...]:
 
 
 def _note_unscored_words(task: Task) -> tuple[str, ...]:
-    """A note on the words that carry no tag. Raises ``DataError`` where a held-out part has no others."""
+    """A note on the words without a tag. Raises ``DataError`` if a held-out part has no others."""
     if task.kind != "token":
         return ()
     tags = {

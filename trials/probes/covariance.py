@@ -64,7 +64,7 @@ def measure_covariance(subject: Subject, options: Options) -> Arrays:
 
 
 def _sum_embeddings(subject: Subject, task: EncodedTask) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Sums of x xᵀ, of x and of 1 over all tokens of the probe split."""
+    """The sums of x xᵀ and of x over all tokens of the probe split, and the number of tokens."""
     encoder, alignment = subject.model.encoder, subject.model.alignment(task.name)
     width = encoder.width
     moment, total = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)

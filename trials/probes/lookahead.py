@@ -1,12 +1,12 @@
-"""TAG's look-ahead: while all tasks are trained together, how would a step on one task change the losses of the others?
+"""TAG's look-ahead: while all tasks train together, how would a step on one task change the losses of the others?
 
-With g_i the gradient of task i's loss and d_i the displacement that a rule makes of it, the gain of recipient j from
-source i is
+With g_i the gradient of task i's loss and d_i the displacement that a rule derives from it, the gain of recipient j
+from source i is
 
     exact   Z = 1 - L_j(θ + d_i) / L_j(θ)
     first   Z = -(g_j · d_i) / L_j(θ)                  (η / L_j) g_jᵀ D g_i, as d_i = -η D g_i with D diagonal
 
-Positive: the step lowers the loss. Every ``every`` optimisation steps, after the first 2 % of them, the gain of each
+A positive gain lowers the loss. Every ``every`` optimisation steps, after the first 2 % of them, the gain of each
 task from a step of each task is measured on the shared weights, with heads fixed, and averaged over the run. The table
 of every probe is kept beside the mean, since it is the only way to know its noise. Each task has a fresh batch of its
 train split; tasks with the same inputs get the same rows, as in the paper. A task's gain from its own step would be
@@ -70,8 +70,8 @@ def measure_gains(
 ) -> Gains:
     """The gain of each of ``losses`` from a step on each, and of each of ``held_out`` from the step on its own task.
 
-    A loss is computed anew at each call from the current ``parameters``. When this returns or raises, these are
-    unchanged bit for bit and hold no gradients.
+    A loss is computed at each call from the current ``parameters``. When this returns or raises, these are unchanged
+    bit for bit and hold no gradients.
     """
     gradients = [_compute_gradient(loss, parameters) for loss in losses]
     before, before_held = _compute_values(losses), _compute_values(held_out)

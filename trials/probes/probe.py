@@ -46,7 +46,7 @@ class RunningProbe(Protocol):
     """Observes a run while it is trained. Its measurements are saved with the run's checkpoints."""
 
     def observe(self, train_step: TrainStep, task: str) -> None:
-        """Called after each optimisation step, on ``task``. Measuring must not change the following steps."""
+        """Called after each optimisation step on ``task``. Measuring must not change the following steps."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The measurements so far."""
@@ -89,7 +89,7 @@ class HiddenStatesOptions:
 
 @dataclass(frozen=True, config=_STRICT)
 class CovarianceOptions:
-    """Of what the covariance is taken."""
+    """Which vectors the covariance is taken of."""
 
     probe: ClassVar[str] = "covariance"
 
@@ -126,7 +126,7 @@ class OutputGradientsOptions:
 
 @dataclass(frozen=True, config=_STRICT)
 class LookaheadOptions:
-    """How often the run is probed, and what the step that is looked ahead is."""
+    """How often the run is probed, and the kind of step that is looked ahead."""
 
     probe: ClassVar[str] = "lookahead"
 

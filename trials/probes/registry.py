@@ -20,7 +20,7 @@ from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, Running
 from auxtune.trials.progress import describe_run
 from auxtune.trials.recipe import Recipe
 
-# "module:function" of probes of a run that has ended, and "module:class" of those of a run under way.
+# "module:function" for probes of a run that has ended, "module:class" for those of a run under way.
 FINAL: Mapping[str, str] = {
     "head_importance": "head_importance:measure_head_importance",
     "instance_importance": "head_importance:measure_instance_importance",

@@ -1,10 +1,10 @@
 """The step that a gradient would cause, as a function: how far each parameter would move, without moving it.
 
-A rule takes a parameter and a gradient of its shape and returns the displacement. ``build_adamw_rule`` is the step that
-the run's own optimiser would take next with that gradient *minus* the step it would take with none, so that momentum
-and decay, which the gradient does not cause, cancel. Element by element it is a multiple of the gradient, by a factor
-that depends on the gradient, since its square enters the second moment. Without that, rows of an embedding that never
-occurred, whose second moment is 0, would move by 1 / epsilon and dominate everything. Neither rule clips.
+A rule takes a parameter and a gradient of its shape and returns the displacement. ``build_adamw_rule`` gives the step
+that the run's own optimiser would take next with that gradient *minus* the step it would take with none, so that
+momentum and decay, which the gradient does not cause, cancel. Element by element it is a multiple of the gradient, by
+a factor that depends on the gradient, since its square enters the second moment. Without that, rows of an embedding
+that never occurred, whose second moment is 0, would move by 1 / epsilon and dominate everything. Neither rule clips.
 """
 
 from __future__ import annotations
