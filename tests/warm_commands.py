@@ -34,9 +34,8 @@ WARM = (
     "mlflow.store.tracking.sqlalchemy_store",
     "ray.tune",
 )
-# Variables that no import reads.
-_HARMLESS = {"PYTEST_CURRENT_TEST", "PWD", "OLDPWD", "SHLVL", "_", "PATH", "LC_CTYPE"}
-_HARMLESS |= {"COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+# Variables with these beginnings may be read by an import; others are read when they are needed.
+_IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "AUXTUNE_", "HOME", "TMPDIR")
 Environment: TypeAlias = Mapping[str, str]
 _LENGTH = 4  # bytes in front of a request that say how long it is
 
@@ -140,7 +139,7 @@ class WarmProcess:
 
 def keep_imported(environment: Environment) -> dict[str, str]:
     """The variables that an import may read."""
-    return {name: value for name, value in environment.items() if name not in _HARMLESS}
+    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED)}
 
 
 def ask(
