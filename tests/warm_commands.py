@@ -139,7 +139,8 @@ class WarmProcess:
 
 def keep_imported(environment: Environment) -> dict[str, str]:
     """The variables that an import may read."""
-    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED)}
+    own = {"RAY_CLIENT_MODE"}  # which importing Ray sets
+    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED) and name not in own}
 
 
 def ask(
