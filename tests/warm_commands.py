@@ -36,6 +36,9 @@ WARM = (
 )
 # Variables with these beginnings may be read by an import; others are read when they are needed.
 _IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "AUXTUNE_", "HOME", "TMPDIR")
+# Importing Ray, and a study that ran in the test's own process, set these; a command sets them by itself.
+_OWN = {"RAY_CLIENT_MODE", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_AIR_NEW_OUTPUT"}
+_OWN |= {"RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}
 Environment: TypeAlias = Mapping[str, str]
 _LENGTH = 4  # bytes in front of a request that say how long it is
 
@@ -139,8 +142,7 @@ class WarmProcess:
 
 def keep_imported(environment: Environment) -> dict[str, str]:
     """The variables that an import may read."""
-    own = {"RAY_CLIENT_MODE"}  # which importing Ray sets
-    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED) and name not in own}
+    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED) and name not in _OWN}
 
 
 def ask(
@@ -232,6 +234,7 @@ def main() -> None:
     from importlib import import_module, invalidate_caches
 
     sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
+    import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
     for name in WARM:
         import_module(name)
     listener = socket.socket(socket.AF_UNIX)
