@@ -123,12 +123,15 @@ class StudyRun:
         assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return out + err
 
-    def wait_for(self, condition: Callable[[], bool], process: Process, seconds: float = 200) -> None:
-        """Wait until something is true of the running study."""
+    def wait_for(self, condition: Callable[[], bool], process: Process, seconds: float = 600) -> None:
+        """Wait until something is true of the running study; long, since a busy machine is no fault."""
         end = time.monotonic() + seconds
         while not condition():
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, "waited too long"
+            if time.monotonic() > end:
+                story, folder = self.story, self.folder
+                kill(process)
+                raise AssertionError(f"waited {seconds} s in {folder}; the ledger so far: {story}")
             time.sleep(0.05)
 
     def running_attempt(self) -> Path | None:
