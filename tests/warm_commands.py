@@ -5,8 +5,13 @@ time. A ``Nursery`` imports once, starts no thread, and forks for each command, 
 folder, standard streams, signals and exit status of its own, as from a shell. Imports read the environment, so a
 nursery serves one environment only.
 
+A command has the workers of its own Ray forked likewise, from a second such process, which has imported all that they
+need but Ray: that is to find each worker's own environment. Ray starts them as ever, by the path of Python, which for a
+forked command is a script that has workers forked and is Python itself for all else. A Ray that a test starts in any
+other way, such as a cluster's, has workers that import for themselves.
+
 ``warm_commands.py serve SOCKET`` is the nursery; ``warm_commands.py call SOCKET ARGUMENTS``, with a Python that loads
-little, is the command ``auxtune`` in scripts.
+little, is the command ``auxtune`` in scripts, and ``warm_commands.py work SOCKET ARGUMENTS`` a worker of Ray.
 """
 
 from __future__ import annotations
@@ -22,10 +27,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib import import_module, invalidate_caches
 from pathlib import Path
+from runpy import run_path
 from typing import TypeAlias
 
-# Modules that nearly every command loads; each command still decides what it loads besides.
+# Modules that nearly every worker loads, without Ray; each still decides what it loads besides.
+WARM_FOR_WORKERS = (
+    "auxtune.orchestrator.planning.measure_plan",
+    "auxtune.trials.probes.registry",
+    "auxtune.trials.training",
+    "google.protobuf",
+    "jsonschema",
+    "msgpack",
+    "pandas",
+    "pyarrow.parquet",
+    "requests",
+    "sklearn.metrics",
+    "transformers.models.bert.modeling_bert",
+)
+# Those that nearly every command loads besides.
 WARM = (
     "auxtune.orchestrator.commands.run",
     "auxtune.orchestrator.commands.validate",
@@ -33,7 +54,18 @@ WARM = (
     "auxtune.orchestrator.commands.report",
     "mlflow.store.tracking.sqlalchemy_store",
     "ray.tune",
+    "auxtune.orchestrator.engine.trainable",
 )
+# Ray's scripts that are a worker, and that set variables for one and then start it.
+_WORKER, _SET_UP = "default_worker.py", "setup_worker.py"
+_CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="  # what the latter is told
+_PYTHON = f"""\
+#!/bin/sh
+case "$1" in
+*/{_WORKER} | */{_SET_UP}) exec {{caller}} "$@" ;;
+*) exec {{python}} "$@" ;;
+esac
+"""
 # Variables with these beginnings may be read by an import; others are read when they are needed.
 _IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "AUXTUNE_", "HOME", "TMPDIR")
 # Importing Ray or torch, and a study that ran in the test's own process, set these; a command sets them by itself.
@@ -49,6 +81,7 @@ class Nursery:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.environment = environment
         self.address = folder / "nursery"
+        self._write_python(folder / "python")
         self._process = subprocess.Popen(
             [sys.executable, __file__, "serve", str(self.address)],
             env=environment,
@@ -76,9 +109,19 @@ class Nursery:
     def write_command(self, folder: Path) -> None:
         """Write ``auxtune``, an executable for scripts, into a folder."""
         command = folder / "auxtune"
-        python = shlex.join([sys.executable, "-I", "-S", __file__, "call", str(self.address)])
-        command.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec {self._caller("call")} "$@"\n')
         command.chmod(0o755)
+
+    def _write_python(self, path: Path) -> None:
+        """Write what forked commands take for Python."""
+        python = shlex.quote(sys.executable)
+        path.write_text(_PYTHON.format(caller=self._caller("work"), python=python))
+        path.chmod(0o755)
+
+    def _caller(self, what: str) -> str:
+        """The beginning of a command line that has something forked."""
+        address = self.address if what == "call" else find_workers(self.address)
+        return shlex.join([sys.executable, "-I", "-S", __file__, what, str(address)])
 
     def close(self) -> None:
         """End the nursery; commands that still run are left alone."""
@@ -146,9 +189,17 @@ def keep_imported(environment: Environment) -> dict[str, str]:
 
 
 def ask(
-    address: Path, home: Path, arguments: tuple[str, ...], descriptors: list[int], environment: Environment
+    address: Path,
+    home: Path,
+    arguments: tuple[str, ...],
+    descriptors: list[int],
+    environment: Environment,
+    is_tied: bool = False,
 ) -> socket.socket:
-    """Have a command forked with these standard streams; what is returned says its process number, then its status."""
+    """Have a command forked with these standard streams; what is returned says its process number, then its status.
+
+    One that ``is_tied`` is killed where the caller is gone.
+    """
     channel = socket.socket(socket.AF_UNIX)
     while True:
         try:
@@ -156,7 +207,13 @@ def ask(
             break
         except (FileNotFoundError, ConnectionRefusedError):
             time.sleep(0.05)  # it still imports
-    request = {"home": str(home), "arguments": arguments, "environment": dict(environment)}
+    request = {
+        "home": str(home),
+        "arguments": arguments,
+        "environment": dict(environment),
+        "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "is_tied": is_tied,
+    }
     message = json.dumps(request).encode()
     socket.send_fds(channel, [len(message).to_bytes(_LENGTH, "big")], descriptors)
     channel.sendall(message)
@@ -173,11 +230,15 @@ def read_number(channel: socket.socket) -> int:
 def serve(listener: socket.socket) -> list[str]:
     """Fork for each request until standard input is closed. Returns in a child only: the arguments of its command."""
     children: dict[int, socket.socket] = {}
+    tied: dict[socket.socket, int] = {}  # those that are killed when their caller is
     while True:
-        ready, _, _ = select.select([listener, 0], [], [], 0.02 if children else None)
+        ready, _, _ = select.select([listener, 0, *tied], [], [], 0.02 if children else None)
+        for channel in tied.keys() & set(ready):  # closed at the other end, since callers have nothing more to say
+            os.kill(tied.pop(channel), signal.SIGKILL)
         for pid in list(children):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 _, status = os.waitpid(pid, 0)
+                tied.pop(children[pid], None)
                 say_number(children.pop(pid), os.waitstatus_to_exitcode(status), last=True)
         if 0 in ready:
             os._exit(0)
@@ -194,6 +255,7 @@ def serve(listener: socket.socket) -> list[str]:
         for descriptor in descriptors:
             os.close(descriptor)
         children[pid] = channel
+        tied |= {channel: pid} if request["is_tied"] else {}
         say_number(channel, pid)
 
 
@@ -208,8 +270,11 @@ def say_number(channel: socket.socket, number: int, last: bool = False) -> None:
 
 
 def become(request: dict[str, object], descriptors: list[int]) -> None:
-    """Take on the session, streams, folder and environment of a command."""
+    """Take on the session, signals, streams, folder and environment of a command."""
     os.setsid()
+    blocked = request["blocked"]
+    assert isinstance(blocked, list)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
@@ -224,29 +289,84 @@ def become(request: dict[str, object], descriptors: list[int]) -> None:
     os.environ.update(environment)
 
 
-def main() -> None:
-    """Be the nursery, or a caller of it."""
-    what, address, *arguments = sys.argv[1:]
-    if what == "call":
-        channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ)
-        read_number(channel)
-        sys.exit(read_number(channel))
-    from importlib import import_module, invalidate_caches
+def find_workers(address: Path) -> Path:
+    """Where workers are asked for, beside the commands."""
+    return address.with_name("workers")
 
-    sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
-    import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
-    for name in WARM:
-        import_module(name)
+
+def listen(address: Path) -> socket.socket:
+    """A socket at which forks are asked for."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(str(address))
     listener.listen(16)
+    return listener
+
+
+def set_up(arguments: list[str]) -> list[str]:
+    """Set what a worker's variables are to be; its arguments.
+
+    Where it is to have more of its own than variables, this process becomes Ray's script.
+    """
+    if not arguments[0].endswith(_SET_UP):
+        return arguments
+    [context] = [json.loads(text.removeprefix(_CONTEXT)) for text in arguments if text.startswith(_CONTEXT)]
+    variables: dict[str, str] = context.pop("env_vars")
+    own = [name for name, value in context.items() if value and (name, value) != ("py_executable", sys.executable)]
+    if own or any("$" in value for value in variables.values()):
+        os.execv(sys.executable, [sys.executable, *arguments])
+    os.environ.update(variables)
+    return [text for text in arguments[1:] if not text.startswith((_CONTEXT, _LANGUAGE))]
+
+
+def wait_for_one(listener: socket.socket) -> list[str]:
+    """Serve; returns in a child only, with the arguments of its command."""
     gc.collect()
     gc.freeze()  # so that no child copies objects that it only looks through
-    sys.argv = ["auxtune", *serve(listener)]
+    arguments = serve(listener)
     invalidate_caches()  # packages may have been installed since
+    return arguments
+
+
+def be_worker(arguments: list[str]) -> None:
+    """Run Ray's script of a worker."""
+    sys.argv = arguments
+    run_path(arguments[0], run_name="__main__")
+
+
+def be_command(arguments: list[str], address: Path) -> None:
+    """Run ``auxtune`` with a Python that has workers forked."""
+    sys.argv = ["auxtune", *arguments]
+    sys.executable = str(address.with_name("python"))
     from auxtune.orchestrator.cli import main as run_command
 
     run_command()
+
+
+def be_nursery(address: Path) -> None:
+    """Import what is needed in both places, then be the nursery of workers in one process, of commands in another."""
+    sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
+    for name in WARM_FOR_WORKERS:
+        import_module(name)
+    if os.fork() == 0:
+        be_worker(wait_for_one(listen(find_workers(address))))
+        return
+    import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
+    for name in WARM:
+        import_module(name)
+    be_command(wait_for_one(listen(address)), address)
+
+
+def main() -> None:
+    """Be the nursery, or a caller of it."""
+    what, address, *arguments = sys.argv[1:]
+    if what == "serve":
+        be_nursery(Path(address))
+        return
+    if is_worker := what == "work":
+        arguments = set_up(arguments)
+    channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ, is_tied=is_worker)
+    read_number(channel)
+    sys.exit(read_number(channel))
 
 
 if __name__ == "__main__":
