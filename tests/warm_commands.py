@@ -5,13 +5,13 @@ time. A ``Nursery`` imports once, starts no thread, and forks for each command, 
 folder, standard streams, signals and exit status of its own, as from a shell. Imports read the environment, so a
 nursery serves one environment only.
 
-A command has the workers of its own Ray forked likewise, from a second such process, which has imported all that they
-need but Ray: that is to find each worker's own environment. Ray starts them as ever, by the path of Python, which for a
-forked command is a script that has workers forked and is Python itself for all else. A Ray that a test starts in any
-other way, such as a cluster's, has workers that import for themselves.
+A command has the workers and agents of its own Ray forked likewise, from a second such process, which has imported all
+that they need but Ray: that is to find the environment of each. They are started as ever, by the path of Python, which
+for a forked command is a script that has Ray's own scripts forked and is Python itself for all else. A Ray that a test
+starts in any other way, such as a cluster's, has workers that import for themselves.
 
 ``warm_commands.py serve SOCKET`` is the nursery; ``warm_commands.py call SOCKET ARGUMENTS``, with a Python that loads
-little, is the command ``auxtune`` in scripts, and ``warm_commands.py work SOCKET ARGUMENTS`` a worker of Ray.
+little, is the command ``auxtune`` in scripts, and ``warm_commands.py ray SOCKET SCRIPT ARGUMENTS`` a process of Ray's.
 """
 
 from __future__ import annotations
@@ -32,37 +32,58 @@ from pathlib import Path
 from runpy import run_path
 from typing import TypeAlias
 
-# Modules that nearly every worker loads, without Ray; each still decides what it loads besides.
-WARM_FOR_WORKERS = (
+# Modules that nearly every worker or agent loads, without Ray; each still decides what it loads besides.
+WARM_FOR_RAY = (
+    "aiohttp.web",
     "auxtune.orchestrator.planning.measure_plan",
+    "auxtune.selectors.kit.rounds",
     "auxtune.trials.probes.registry",
+    "auxtune.trials.run",
     "auxtune.trials.training",
-    "google.protobuf",
+    "google.protobuf.json_format",
     "jsonschema",
     "msgpack",
     "pandas",
+    "pyarrow.json",
     "pyarrow.parquet",
+    "pydantic.v1",
     "requests",
+    "rich.layout",
     "sklearn.metrics",
+    "starlette.datastructures",
+    "torch.profiler",
     "transformers.models.bert.modeling_bert",
+    "wcwidth",
 )
-# Those that nearly every command loads besides.
+# Those that nearly every command loads besides, or every one that starts Ray and writes a report.
 WARM = (
-    "auxtune.orchestrator.commands.run",
-    "auxtune.orchestrator.commands.validate",
-    "auxtune.orchestrator.commands.status",
+    "alembic.command",
     "auxtune.orchestrator.commands.report",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "ray.tune",
+    "auxtune.orchestrator.commands.run",
+    "auxtune.orchestrator.commands.running",
+    "auxtune.orchestrator.commands.status",
+    "auxtune.orchestrator.commands.validate",
+    "auxtune.orchestrator.engine.search",
     "auxtune.orchestrator.engine.trainable",
+    "auxtune.orchestrator.engine.watch",
+    "auxtune.orchestrator.report.study_page",
+    "auxtune.orchestrator.session.ray_backend",
+    "auxtune.orchestrator.session.session",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "opentelemetry.exporter.prometheus",
+    "ray.air.integrations.mlflow",
+    "ray.dag",
+    "ray.tune",
 )
-# Ray's scripts that are a worker, and that set variables for one and then start it.
-_WORKER, _SET_UP = "default_worker.py", "setup_worker.py"
-_CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="  # what the latter is told
+_SET_UP = "/workers/setup_worker.py"  # Ray's script that sets a worker's variables and then starts it
+_CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="  # what it is told
 _PYTHON = f"""\
 #!/bin/sh
-case "$1" in
-*/{_WORKER} | */{_SET_UP}) exec {{caller}} "$@" ;;
+case "$1 $2" in
+*{_SET_UP}* | */workers/default_worker.py* | "-u "*/ray/*.py) exec {{caller}} "$@" ;;
 *) exec {{python}} "$@" ;;
 esac
 """
@@ -115,12 +136,12 @@ class Nursery:
     def _write_python(self, path: Path) -> None:
         """Write what forked commands take for Python."""
         python = shlex.quote(sys.executable)
-        path.write_text(_PYTHON.format(caller=self._caller("work"), python=python))
+        path.write_text(_PYTHON.format(caller=self._caller("ray"), python=python))
         path.chmod(0o755)
 
     def _caller(self, what: str) -> str:
         """The beginning of a command line that has something forked."""
-        address = self.address if what == "call" else find_workers(self.address)
+        address = self.address if what == "call" else find_second(self.address)
         return shlex.join([sys.executable, "-I", "-S", __file__, what, str(address)])
 
     def close(self) -> None:
@@ -289,9 +310,9 @@ def become(request: dict[str, object], descriptors: list[int]) -> None:
     os.environ.update(environment)
 
 
-def find_workers(address: Path) -> Path:
-    """Where workers are asked for, beside the commands."""
-    return address.with_name("workers")
+def find_second(address: Path) -> Path:
+    """Where Ray's processes are asked for, beside the commands."""
+    return address.with_name("second")
 
 
 def listen(address: Path) -> socket.socket:
@@ -303,12 +324,12 @@ def listen(address: Path) -> socket.socket:
 
 
 def set_up(arguments: list[str]) -> list[str]:
-    """Set what a worker's variables are to be; its arguments.
+    """Set what a worker's variables are to be; the script that is to run, and its arguments.
 
     Where it is to have more of its own than variables, this process becomes Ray's script.
     """
     if not arguments[0].endswith(_SET_UP):
-        return arguments
+        return arguments[arguments[0] == "-u" :]  # output without a buffer: they write to files
     [context] = [json.loads(text.removeprefix(_CONTEXT)) for text in arguments if text.startswith(_CONTEXT)]
     variables: dict[str, str] = context.pop("env_vars")
     own = [name for name, value in context.items() if value and (name, value) != ("py_executable", sys.executable)]
@@ -327,14 +348,14 @@ def wait_for_one(listener: socket.socket) -> list[str]:
     return arguments
 
 
-def be_worker(arguments: list[str]) -> None:
-    """Run Ray's script of a worker."""
+def be_ray(arguments: list[str]) -> None:
+    """Run a script of Ray's."""
     sys.argv = arguments
     run_path(arguments[0], run_name="__main__")
 
 
 def be_command(arguments: list[str], address: Path) -> None:
-    """Run ``auxtune`` with a Python that has workers forked."""
+    """Run ``auxtune`` with a Python that has Ray's processes forked."""
     sys.argv = ["auxtune", *arguments]
     sys.executable = str(address.with_name("python"))
     from auxtune.orchestrator.cli import main as run_command
@@ -343,12 +364,12 @@ def be_command(arguments: list[str], address: Path) -> None:
 
 
 def be_nursery(address: Path) -> None:
-    """Import what is needed in both places, then be the nursery of workers in one process, of commands in another."""
+    """Import what is needed in both places, then be the nursery of Ray's in one process, of commands in another."""
     sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
-    for name in WARM_FOR_WORKERS:
+    for name in WARM_FOR_RAY:
         import_module(name)
     if os.fork() == 0:
-        be_worker(wait_for_one(listen(find_workers(address))))
+        be_ray(wait_for_one(listen(find_second(address))))
         return
     import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
     for name in WARM:
@@ -362,9 +383,9 @@ def main() -> None:
     if what == "serve":
         be_nursery(Path(address))
         return
-    if is_worker := what == "work":
+    if is_tied := what == "ray":
         arguments = set_up(arguments)
-    channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ, is_tied=is_worker)
+    channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ, is_tied)
     read_number(channel)
     sys.exit(read_number(channel))
 
