@@ -1,7 +1,7 @@
 """``auxtune`` commands in processes that are forked from one that has already imported everything.
 
 A process of its own spends most of its time on imports; a test of what comes afterwards need not pay for them each
-time. A ``Nursery`` imports once, starts no thread, and forks for each command, which has a process, session, working
+time. A nursery imports once, starts no thread, and forks for each command, which has a process, session, working
 folder, standard streams, signals and exit status of its own, as from a shell. Imports read the environment, so a
 nursery serves one environment only.
 
@@ -10,8 +10,9 @@ that they need but Ray: that is to find the environment of each. They are starte
 for a forked command is a script that has Ray's own scripts forked and is Python itself for all else. A Ray that a test
 starts in any other way, such as a cluster's, has workers that import for themselves.
 
-``warm_commands.py serve SOCKET`` is the nursery; ``warm_commands.py call SOCKET ARGUMENTS``, with a Python that loads
-little, is the command ``auxtune`` in scripts, and ``warm_commands.py ray SOCKET SCRIPT ARGUMENTS`` a process of Ray's.
+``warm_commands.py serve SOCKET`` is the nursery, which ``nursery.Nursery`` starts. With a Python that loads little,
+``warm_commands.py call SOCKET ARGUMENTS`` is the command ``auxtune`` in scripts, or ``python`` if the first argument is
+``-c``, and ``warm_commands.py ray SOCKET SCRIPT ARGUMENTS`` is a process of Ray's.
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ import gc
 import json
 import os
 import select
-import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from runpy import run_path
+from types import ModuleType
 from typing import TypeAlias
 
 # Modules that nearly every worker or agent loads, without Ray; each still decides what it loads besides.
@@ -78,135 +78,10 @@ WARM = (
     "ray.dag",
     "ray.tune",
 )
-_SET_UP = "/workers/setup_worker.py"  # Ray's script that sets a worker's variables and then starts it
+SET_UP = "/workers/setup_worker.py"  # Ray's script that sets a worker's variables and then starts it
 _CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="  # what it is told
-_PYTHON = f"""\
-#!/bin/sh
-case "$1 $2" in
-*{_SET_UP}* | */workers/default_worker.py* | "-u "*/ray/*.py) exec {{caller}} "$@" ;;
-*) exec {{python}} "$@" ;;
-esac
-"""
-# Variables with these beginnings may be read by an import; others are read when they are needed.
-_IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "AUXTUNE_", "HOME", "TMPDIR")
-# Importing Ray or torch, and a study that ran in the test's own process, set these; a command sets them by itself.
-_OWN = {"RAY_CLIENT_MODE", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_AIR_NEW_OUTPUT", "TORCHINDUCTOR_CACHE_DIR"}
-_OWN |= {"RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}
 Environment: TypeAlias = Mapping[str, str]
 _LENGTH = 4  # bytes in front of a request that say how long it is
-
-
-class Nursery:
-    """The process that commands are forked from, listening on a socket in ``folder``."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.address = folder / "nursery"
-        self._write_python(folder / "python")
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(self.address)],
-            env=environment,
-            stdin=subprocess.PIPE,  # it ends when this is closed
-            start_new_session=True,
-        )
-
-    def fits(self, environment: Environment) -> bool:
-        """Whether imports would find the same environment."""
-        return keep_imported(environment) == keep_imported(self.environment)
-
-    def start(self, home: Path, arguments: tuple[str, ...]) -> WarmProcess:
-        """``auxtune ARGUMENTS`` in ``home``, its output and error to be had from what is returned."""
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        channel = ask(self.address, home, arguments, [nothing, out_end, err_end], os.environ)
-        for descriptor in (nothing, out_end, err_end):
-            os.close(descriptor)
-        return WarmProcess(channel, [out, err])
-
-    def start_on(self, terminal: int, home: Path, arguments: tuple[str, ...], environment: Environment) -> WarmProcess:
-        """``auxtune ARGUMENTS`` in ``home`` with an open terminal for all three of its streams."""
-        return WarmProcess(ask(self.address, home, arguments, [terminal] * 3, environment), [])
-
-    def write_command(self, folder: Path) -> None:
-        """Write ``auxtune``, an executable for scripts, into a folder."""
-        command = folder / "auxtune"
-        command.write_text(f'#!/bin/sh\nexec {self._caller("call")} "$@"\n')
-        command.chmod(0o755)
-
-    def _write_python(self, path: Path) -> None:
-        """Write what forked commands take for Python."""
-        python = shlex.quote(sys.executable)
-        path.write_text(_PYTHON.format(caller=self._caller("ray"), python=python))
-        path.chmod(0o755)
-
-    def _caller(self, what: str) -> str:
-        """The beginning of a command line that has something forked."""
-        address = self.address if what == "call" else find_second(self.address)
-        return shlex.join([sys.executable, "-I", "-S", __file__, what, str(address)])
-
-    def close(self) -> None:
-        """End the nursery; commands that still run are left alone."""
-        self._process.kill()
-        self._process.communicate()
-
-
-class WarmProcess:
-    """A forked command: as much of ``subprocess.Popen`` as tests of studies use."""
-
-    def __init__(self, channel: socket.socket, printed: list[int]) -> None:
-        self.returncode: int | None = None
-        self._channel = channel
-        self.pid = read_number(channel)
-        self._printed = dict.fromkeys(printed, b"")
-        self._open = printed
-
-    def poll(self) -> int | None:
-        """The exit status, negative for a signal, or ``None`` while the command runs."""
-        if self.returncode is None and select.select([self._channel], [], [], 0)[0]:
-            self.returncode = read_number(self._channel)
-            self._channel.close()
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit status once there is one. Raises ``subprocess.TimeoutExpired`` after ``timeout`` seconds."""
-        end = time.monotonic() + (float("inf") if timeout is None else timeout)
-        while self.poll() is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired("auxtune", timeout or 0.0)
-            self._read(0.02)
-        assert self.returncode is not None
-        return self.returncode
-
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Everything the command printed to its output and error, once it has ended."""
-        self.wait(timeout)
-        while self._open:
-            self._read(None if timeout is None else 0.02)
-        out, err = (text.decode("utf-8", "replace") for text in self._printed.values())
-        return out, err
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the command, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """End the command at once."""
-        self.send_signal(signal.SIGKILL)
-
-    def _read(self, seconds: float | None) -> None:
-        """Take what was printed, waiting up to ``seconds`` for something."""
-        for descriptor in select.select(self._open, [], [], seconds)[0]:
-            if more := os.read(descriptor, 65536):
-                self._printed[descriptor] += more
-            else:
-                os.close(descriptor)
-                self._open.remove(descriptor)
-
-
-def keep_imported(environment: Environment) -> dict[str, str]:
-    """The variables that an import may read."""
-    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED) and name not in _OWN}
 
 
 def ask(
@@ -328,7 +203,7 @@ def set_up(arguments: list[str]) -> list[str]:
 
     Where it is to have more of its own than variables, this process becomes Ray's script.
     """
-    if not arguments[0].endswith(_SET_UP):
+    if not arguments[0].endswith(SET_UP):
         return arguments[arguments[0] == "-u" :]  # output without a buffer: they write to files
     [context] = [json.loads(text.removeprefix(_CONTEXT)) for text in arguments if text.startswith(_CONTEXT)]
     variables: dict[str, str] = context.pop("env_vars")
@@ -355,9 +230,14 @@ def be_ray(arguments: list[str]) -> None:
 
 
 def be_command(arguments: list[str], address: Path) -> None:
-    """Run ``auxtune`` with a Python that has Ray's processes forked."""
-    sys.argv = ["auxtune", *arguments]
+    """Run ``auxtune``, or a program for ``python``, with a Python that has Ray's processes forked."""
     sys.executable = str(address.with_name("python"))
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        program = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), vars(program))
+        return
+    sys.argv = ["auxtune", *arguments]
     from auxtune.orchestrator.cli import main as run_command
 
     run_command()
