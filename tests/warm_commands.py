@@ -49,6 +49,7 @@ WARM_FOR_RAY = (
     "pydantic.v1",
     "requests",
     "rich.layout",
+    "s3fs",
     "sklearn.metrics",
     "starlette.datastructures",
     "torch.profiler",
