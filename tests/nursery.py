@@ -19,7 +19,7 @@ from warm_commands import SET_UP, Environment, ask, find_second, read_number
 _IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "HOME", "TMPDIR")
 # Importing Ray or torch, and a study that ran in the test's own process, set these; a command sets them by itself.
 _OWN = {"RAY_CLIENT_MODE", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_AIR_NEW_OUTPUT", "TORCHINDUCTOR_CACHE_DIR"}
-_OWN |= {"RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}
+_OWN |= {"RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "PYTHONBREAKPOINT"}
 _PYTHON = f"""\
 #!/bin/sh
 case "$1 $2" in
