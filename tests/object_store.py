@@ -79,6 +79,14 @@ class S3Server:
         """Refuse connections."""
         self._tell("stop")
 
+    def empty(self) -> None:
+        """Forget all that was stored."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for each in page.get("Contents", ()):
+                client.delete_object(Bucket=BUCKET, Key=each["Key"])
+        S3FileSystem.clear_instance_cache()  # they remember what was in a folder
+
     def end(self) -> None:
         """End the process, and forget all that was stored."""
         self._process.kill()

@@ -5,24 +5,28 @@ CONTRIBUTING.md tells authors what the comment above a block means.
 
 from __future__ import annotations
 
+import atexit
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
-from warm_commands import Nursery
+from nursery import Nursery
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
 STUDY_PAGES = (ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "mlflow.md")  # one study's
 FIRST_PAGES = (ROOT / "docs" / "first-study.md", ROOT / "docs" / "exporting.md")  # likewise
 IN_A_CLONE = ROOT / "docs" / "adding-a-task-kind.md"
+SITE, HUB = "site", "huggingface"  # where pip installs to, and what was had from the hub
 MARKS = {
     "file": re.compile(r"file: (?P<name>[\w./-]+)(, (?P<rows>\d+) rows like these)?"),
     "not run": re.compile(r"not run: (?P<why>.+)"),
@@ -31,7 +35,7 @@ MARKS = {
 }
 COMMANDS = {
     "sh": ("bash", "-euo", "pipefail", "-c"),
-    "python": (sys.executable, "-c"),
+    "python": (),  # a reader's own
     "diff": ("bash", "-euo", "pipefail", "-c", 'printf %s "$0" | git apply -'),  # a change to existing files
 }
 _BLOCK = re.compile(r"(?:^<!-- (?P<comment>.*) -->\n)?^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
@@ -70,6 +74,22 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+@cache
+def make_place() -> Path:
+    """A folder for all readers of this process."""
+    folder = TemporaryDirectory(prefix="warm")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
+def start_nursery(place: Path, environment: tuple[tuple[str, str], ...]) -> Nursery:
+    """What readers with this environment have their commands forked from."""
+    nursery = Nursery(Path(mkdtemp(dir=place)), dict(environment))
+    atexit.register(nursery.close)
+    return nursery
+
+
 @dataclass
 class Reader:
     """Follows pages in a folder, where nothing is downloaded and pip installs into that folder.
@@ -84,6 +104,8 @@ class Reader:
     is_warm: bool = True
     output: str = ""  # of the last command
     _commands: str = str(Path(sys.executable).parent)
+    _program: tuple[str, ...] = (sys.executable, "-c")
+    _installed: Path | None = None  # where pip installs to, if that is not in ``folder``
 
     def follow(self, *pages: Path) -> None:
         """Do what each block says. Raises ``AssertionError`` naming the first block that does not do as promised."""
@@ -93,16 +115,21 @@ class Reader:
 
     @contextmanager
     def _warm(self) -> Iterator[None]:
-        """Have ``auxtune`` forked from one process meanwhile."""
-        with TemporaryDirectory(prefix="warm") as name:
-            nursery = Nursery(Path(name), self._environment())
-            nursery.write_command(Path(name))
-            cold, self._commands = self._commands, f"{name}{os.pathsep}{self._commands}"
-            try:
-                yield
-            finally:
-                self._commands = cold
-                nursery.close()
+        """Have ``auxtune`` and Python's programs forked meanwhile, from one process for all readers.
+
+        It has one place for what they install, which is empty for each.
+        """
+        place, cold = make_place(), (self._commands, self._program)
+        for name in (SITE, HUB):
+            shutil.rmtree(place / name, ignore_errors=True)
+        self._installed, self._commands = place, f"{place}{os.pathsep}{self._commands}"
+        nursery = start_nursery(place, tuple(sorted(self._environment().items())))
+        nursery.write_command(place)
+        self._program = (*nursery.caller("call"), "-c")
+        try:
+            yield
+        finally:
+            self._installed, (self._commands, self._program) = None, cold
 
     def _follow(self, page: Path) -> None:
         for block in blocks(page):
@@ -119,7 +146,7 @@ class Reader:
         for shown, typed in self.smaller.items():
             text = text.replace(shown, typed)
         done = subprocess.run(
-            [*COMMANDS[block.language], text],
+            [*(self._program if block.language == "python" else COMMANDS[block.language]), text],
             cwd=self.folder,
             env=self._environment(),
             stdout=subprocess.PIPE,
@@ -141,11 +168,12 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AUXTUNE_")}
-        site = str(self.folder / "site")
+        place = self._installed or self.folder
+        site = str(place / SITE)
         return ours | {
             "PATH": f"{self._commands}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "80",
-            "HF_HOME": str(self.folder / "huggingface"),
+            "HF_HOME": str(place / HUB),
             "HF_HUB_OFFLINE": "1",
             "PIP_TARGET": site,
             "PIP_NO_DEPS": "1",

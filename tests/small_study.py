@@ -11,14 +11,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import psutil
-from warm_commands import Nursery, WarmProcess
+from nursery import Nursery, WarmProcess
 
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Proposed, Told
@@ -123,6 +124,13 @@ class StudyRun:
         assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
         return out + err
 
+    def ask(self, *arguments: str) -> Any:
+        """The same, for a command that prints JSON: what that says."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == 0, f"exit {process.returncode}\n{out}\n{err}"
+        return json.loads(out)
+
     def wait_for(self, condition: Callable[[], bool], process: Process, seconds: float = 600) -> None:
         """Wait until something is true of the running study; long, since a busy machine is no fault."""
         end = time.monotonic() + seconds
@@ -156,9 +164,21 @@ class StudyRun:
 def kill(process: Process) -> None:
     """SIGKILL a driver; its Ray dies with it, and this waits until it has."""
     children = psutil.Process(process.pid).children(recursive=True)
+    agents = [each for each in children if is_agent(each)]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    psutil.wait_procs(children, timeout=30)
+    psutil.wait_procs([each for each in children if each not in agents], timeout=30)
+    for each in agents:  # they would try for half a minute to tell of it where no one listens any more
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(agents, timeout=30)
+
+
+def is_agent(process: psutil.Process) -> bool:
+    """Whether a process of Ray's is one of its agents, which have no part in a study."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.name() != "raylet" and "agent" in " ".join(process.cmdline()).lower()
+    return False
 
 
 @cache

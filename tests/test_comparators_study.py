@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from auxtune.orchestrator.cli import main
+from small_study import StudyRun
 
 STUDY = """
 study: s
@@ -32,21 +29,18 @@ PRIMARY, GROUPS = "primary: mood", "objective: groups\nmodels: 2"
         ("{name: linear_surrogate, size: 1, subsets: 2, verify: 2}", PRIMARY, 2),
     ],
 )
-def test_it_trains_answers_and_can_be_verified(tmp_path: Path, monkeypatch, selector, question, searched) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("study.yaml").write_text(STUDY.replace("SELECTOR", selector).replace("QUESTION", question))
-    ran = CliRunner().invoke(main, ["run", "study.yaml", "--json"])
-    assert ran.exit_code == 0, ran.output
-    answer = json.loads(ran.stdout)
+def test_it_trains_answers_and_can_be_verified(tmp_path: Path, selector, question, searched) -> None:
+    run = StudyRun(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY.replace("SELECTOR", selector).replace("QUESTION", question))
+    answer = run.ask("run", "study.yaml", "--json")
     assert answer["cost"]["phases"]["search"]["trials"] == searched
     if question == GROUPS:
         assert sorted(task for group in answer["groups"] for task in group["serves"]) == ["mood", "stars", "tint"]
         assert len(answer["groups"]) <= 2
     else:
         assert "mood" in answer["weights"]
-    trials = sorted(Path("studies/s/trials").iterdir())
+    trials = sorted((tmp_path / "studies" / "s" / "trials").iterdir())
     steps = [len((trial / "1" / "metrics.jsonl").read_text().splitlines()) for trial in trials]
     # An early trial trains a fifth of the ten steps, and so is evaluated once where the others are five times.
     assert (min(steps[:searched]) == 1) == ("early" in selector)
-    verified = CliRunner().invoke(main, ["status", "studies/s", "--verify"])
-    assert "verified: every recorded proposal follows" in verified.output
+    assert "verified: every recorded proposal follows" in run.finish("status", "studies/s", "--verify")

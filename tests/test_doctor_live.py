@@ -51,7 +51,8 @@ class Server:
         assert "5000" in written and "/mnt/auxtune" in written
         self._command = written.replace("5000", str(self.port)).replace("/mnt/auxtune", str(shared))
         ours = {key: value for key, value in os.environ.items() if not key.startswith("AUXTUNE_")}
-        self._environment = {**ours, "HOME": str(home)}
+        # Without its runners of jobs: eight processes that have nothing to do.
+        self._environment = {**ours, "HOME": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         self.log = home / "auxtune" / "mlflow" / "server.log"
 
     def start(self) -> None:

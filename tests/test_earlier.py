@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from small_study import StudyRun
 
 from auxtune.orchestrator import Study
 from auxtune.orchestrator.cli import main
@@ -59,18 +59,14 @@ def test_a_table_that_cannot_be_used_is_named(study: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_trains_what_earlier_studies_suggest_and_notices_another_log(study: Path, monkeypatch) -> None:
-    monkeypatch.chdir(study.parent)
+def test_a_study_trains_what_earlier_studies_suggest_and_notices_another_log(study: Path) -> None:
+    run = StudyRun(study.parent)
     tasks = (*TASKS, *(f"other{i}" for i in range(8)))
     write_table(study.parent / "log", "transfer", tasks, transfer_rows(tasks, "stars"), mode="max")
-    ran = CliRunner().invoke(main, ["run", str(study), "--json"])
-    assert ran.exit_code == 0, ran.output
-    answer = json.loads(ran.stdout)
+    answer = run.ask("run", "study.yaml", "--json")
     assert answer["kind"] == "ranking"
     assert answer["ranking"][0]["task"] == "stars"
     assert answer["weights"] == {"mood": 0.5, "stars": 0.5}
     assert answer["cost"]["phases"]["search"]["trials"] == 0
     write_table(study.parent / "log", "transfer", tasks, transfer_rows(tasks, "tint"), mode="max")
-    again = CliRunner().invoke(main, ["run", str(study), "--set", "budget.trials=5"])
-    assert again.exit_code == 2
-    assert "earlier" in again.output
+    assert "earlier" in run.finish("run", "study.yaml", "--set", "budget.trials=5", code=2)

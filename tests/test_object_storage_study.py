@@ -23,10 +23,17 @@ pytestmark = pytest.mark.slow
 MEASURING = ("--set", "selector={name: gradts_threshold, threshold: -1.0}", "--set", "confirm.controls=[]")
 
 
-@pytest.fixture
-def server() -> Iterator[S3Server]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[S3Server]:
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture
+def server(running: S3Server) -> S3Server:
+    """A server with an empty bucket."""
+    running.empty()
+    return running
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from machine import free_port
+from small_study import StudyRun
 
 pytest.importorskip("aiohttp_cors", reason="Ray's job server needs ray[default]")
 pytestmark = pytest.mark.slow
@@ -52,9 +53,10 @@ class There:
 
     def auxtune(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """The same, to its end."""
-        process = self.start(*arguments)
+        process = StudyRun(self.here).start(*map(str, arguments))
         said, wrong = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(arguments, process.returncode, said, wrong)
 
 
 def environment(**more: str) -> dict[str, str]:

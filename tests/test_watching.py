@@ -222,9 +222,9 @@ def test_a_silence_of_the_storage_does_not_end_the_watching(monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_a_study_shows_itself_while_it_runs_and_only_its_lines_and_answer_stay(small: StudyRun) -> None:
-    terminal = CommandTerminal(small.home, "run", "study.yaml")
-    # The first trial waits for its worker to begin; a later one may be over between two drawings.
-    terminal.wait_for(lambda: re.search(r"^search 0000 .* \d+ s$", terminal.screen, re.MULTILINE) is not None)
+    # Long enough that no trial is over between two drawings.
+    terminal = CommandTerminal(small.home, "run", "study.yaml", "--set", "training.steps=300")
+    terminal.wait_for(lambda: re.search(r"^search 000\d .* \d+ s$", terminal.screen, re.MULTILINE) is not None)
     seen = terminal.screen
     assert re.search(r"^belief +leans to moods", seen, re.MULTILINE)
     assert re.search(r"^budget +trials .* of 8$", seen, re.MULTILINE)

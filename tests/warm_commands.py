@@ -1,12 +1,18 @@
 """``auxtune`` commands in processes that are forked from one that has already imported everything.
 
 A process of its own spends most of its time on imports; a test of what comes afterwards need not pay for them each
-time. A ``Nursery`` imports once, starts no thread, and forks for each command, which has a process, session, working
+time. A nursery imports once, starts no thread, and forks for each command, which has a process, session, working
 folder, standard streams, signals and exit status of its own, as from a shell. Imports read the environment, so a
 nursery serves one environment only.
 
-``warm_commands.py serve SOCKET`` is the nursery; ``warm_commands.py call SOCKET ARGUMENTS``, with a Python that loads
-little, is the command ``auxtune`` in scripts.
+A command has the workers and agents of its own Ray forked likewise, from a second such process, which has imported all
+that they need but Ray: that is to find the environment of each. They are started as ever, by the path of Python, which
+for a forked command is a script that has Ray's own scripts forked and is Python itself for all else. A Ray that a test
+starts in any other way, such as a cluster's, has workers that import for themselves.
+
+``warm_commands.py serve SOCKET`` is the nursery, which ``nursery.Nursery`` starts. With a Python that loads little,
+``warm_commands.py call SOCKET ARGUMENTS`` is the command ``auxtune`` in scripts, or ``python`` if the first argument is
+``-c``, and ``warm_commands.py ray SOCKET SCRIPT ARGUMENTS`` is a process of Ray's.
 """
 
 from __future__ import annotations
@@ -15,140 +21,82 @@ import gc
 import json
 import os
 import select
-import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib import import_module, invalidate_caches
 from pathlib import Path
+from runpy import run_path
+from types import ModuleType
 from typing import TypeAlias
 
-# Modules that nearly every command loads; each command still decides what it loads besides.
+# Modules that nearly every worker or agent loads, without Ray; each still decides what it loads besides.
+WARM_FOR_RAY = (
+    "aiohttp.web",
+    "auxtune.orchestrator.planning.measure_plan",
+    "auxtune.selectors.kit.rounds",
+    "auxtune.trials.probes.registry",
+    "auxtune.trials.run",
+    "auxtune.trials.training",
+    "google.protobuf.json_format",
+    "jsonschema",
+    "msgpack",
+    "pandas",
+    "pyarrow.json",
+    "pyarrow.parquet",
+    "pydantic.v1",
+    "requests",
+    "rich.layout",
+    "s3fs",
+    "sklearn.metrics",
+    "starlette.datastructures",
+    "torch.profiler",
+    "transformers.models.bert.modeling_bert",
+    "wcwidth",
+)
+# Those that nearly every command loads besides, or every one that starts Ray and writes a report.
 WARM = (
-    "auxtune.orchestrator.commands.run",
-    "auxtune.orchestrator.commands.validate",
-    "auxtune.orchestrator.commands.status",
+    "alembic.command",
     "auxtune.orchestrator.commands.report",
+    "auxtune.orchestrator.commands.run",
+    "auxtune.orchestrator.commands.running",
+    "auxtune.orchestrator.commands.status",
+    "auxtune.orchestrator.commands.validate",
+    "auxtune.orchestrator.engine.search",
+    "auxtune.orchestrator.engine.trainable",
+    "auxtune.orchestrator.engine.watch",
+    "auxtune.orchestrator.report.study_page",
+    "auxtune.orchestrator.session.ray_backend",
+    "auxtune.orchestrator.session.session",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "opentelemetry.exporter.prometheus",
+    "ray.air.integrations.mlflow",
+    "ray.dag",
     "ray.tune",
 )
-# Variables with these beginnings may be read by an import; others are read when they are needed.
-_IMPORTED = ("RAY_", "HF_", "TRANSFORMERS_", "OMP_", "ATEN_", "TORCH", "CUDA", "PYTHON", "AUXTUNE_", "HOME", "TMPDIR")
-# Importing Ray or torch, and a study that ran in the test's own process, set these; a command sets them by itself.
-_OWN = {"RAY_CLIENT_MODE", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_AIR_NEW_OUTPUT", "TORCHINDUCTOR_CACHE_DIR"}
-_OWN |= {"RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}
+SET_UP = "/workers/setup_worker.py"  # Ray's script that sets a worker's variables and then starts it
+_CONTEXT, _LANGUAGE = "--serialized-runtime-env-context=", "--language="  # what it is told
 Environment: TypeAlias = Mapping[str, str]
 _LENGTH = 4  # bytes in front of a request that say how long it is
 
 
-class Nursery:
-    """The process that commands are forked from, listening on a socket in ``folder``."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.address = folder / "nursery"
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(self.address)],
-            env=environment,
-            stdin=subprocess.PIPE,  # it ends when this is closed
-            start_new_session=True,
-        )
-
-    def fits(self, environment: Environment) -> bool:
-        """Whether imports would find the same environment."""
-        return keep_imported(environment) == keep_imported(self.environment)
-
-    def start(self, home: Path, arguments: tuple[str, ...]) -> WarmProcess:
-        """``auxtune ARGUMENTS`` in ``home``, its output and error to be had from what is returned."""
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        channel = ask(self.address, home, arguments, [nothing, out_end, err_end], os.environ)
-        for descriptor in (nothing, out_end, err_end):
-            os.close(descriptor)
-        return WarmProcess(channel, [out, err])
-
-    def start_on(self, terminal: int, home: Path, arguments: tuple[str, ...], environment: Environment) -> WarmProcess:
-        """``auxtune ARGUMENTS`` in ``home`` with an open terminal for all three of its streams."""
-        return WarmProcess(ask(self.address, home, arguments, [terminal] * 3, environment), [])
-
-    def write_command(self, folder: Path) -> None:
-        """Write ``auxtune``, an executable for scripts, into a folder."""
-        command = folder / "auxtune"
-        python = shlex.join([sys.executable, "-I", "-S", __file__, "call", str(self.address)])
-        command.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
-        command.chmod(0o755)
-
-    def close(self) -> None:
-        """End the nursery; commands that still run are left alone."""
-        self._process.kill()
-        self._process.communicate()
-
-
-class WarmProcess:
-    """A forked command: as much of ``subprocess.Popen`` as tests of studies use."""
-
-    def __init__(self, channel: socket.socket, printed: list[int]) -> None:
-        self.returncode: int | None = None
-        self._channel = channel
-        self.pid = read_number(channel)
-        self._printed = dict.fromkeys(printed, b"")
-        self._open = printed
-
-    def poll(self) -> int | None:
-        """The exit status, negative for a signal, or ``None`` while the command runs."""
-        if self.returncode is None and select.select([self._channel], [], [], 0)[0]:
-            self.returncode = read_number(self._channel)
-            self._channel.close()
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit status once there is one. Raises ``subprocess.TimeoutExpired`` after ``timeout`` seconds."""
-        end = time.monotonic() + (float("inf") if timeout is None else timeout)
-        while self.poll() is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired("auxtune", timeout or 0.0)
-            self._read(0.02)
-        assert self.returncode is not None
-        return self.returncode
-
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Everything the command printed to its output and error, once it has ended."""
-        self.wait(timeout)
-        while self._open:
-            self._read(None if timeout is None else 0.02)
-        out, err = (text.decode("utf-8", "replace") for text in self._printed.values())
-        return out, err
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the command, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """End the command at once."""
-        self.send_signal(signal.SIGKILL)
-
-    def _read(self, seconds: float | None) -> None:
-        """Take what was printed, waiting up to ``seconds`` for something."""
-        for descriptor in select.select(self._open, [], [], seconds)[0]:
-            if more := os.read(descriptor, 65536):
-                self._printed[descriptor] += more
-            else:
-                os.close(descriptor)
-                self._open.remove(descriptor)
-
-
-def keep_imported(environment: Environment) -> dict[str, str]:
-    """The variables that an import may read."""
-    return {name: value for name, value in environment.items() if name.startswith(_IMPORTED) and name not in _OWN}
-
-
 def ask(
-    address: Path, home: Path, arguments: tuple[str, ...], descriptors: list[int], environment: Environment
+    address: Path,
+    home: Path,
+    arguments: tuple[str, ...],
+    descriptors: list[int],
+    environment: Environment,
+    is_tied: bool = False,
 ) -> socket.socket:
-    """Have a command forked with these standard streams; what is returned says its process number, then its status."""
+    """Have a command forked with these standard streams; what is returned says its process number, then its status.
+
+    One that ``is_tied`` is killed where the caller is gone.
+    """
     channel = socket.socket(socket.AF_UNIX)
     while True:
         try:
@@ -156,7 +104,13 @@ def ask(
             break
         except (FileNotFoundError, ConnectionRefusedError):
             time.sleep(0.05)  # it still imports
-    request = {"home": str(home), "arguments": arguments, "environment": dict(environment)}
+    request = {
+        "home": str(home),
+        "arguments": arguments,
+        "environment": dict(environment),
+        "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        "is_tied": is_tied,
+    }
     message = json.dumps(request).encode()
     socket.send_fds(channel, [len(message).to_bytes(_LENGTH, "big")], descriptors)
     channel.sendall(message)
@@ -173,11 +127,15 @@ def read_number(channel: socket.socket) -> int:
 def serve(listener: socket.socket) -> list[str]:
     """Fork for each request until standard input is closed. Returns in a child only: the arguments of its command."""
     children: dict[int, socket.socket] = {}
+    tied: dict[socket.socket, int] = {}  # those that are killed when their caller is
     while True:
-        ready, _, _ = select.select([listener, 0], [], [], 0.02 if children else None)
+        ready, _, _ = select.select([listener, 0, *tied], [], [], 0.02 if children else None)
+        for channel in tied.keys() & set(ready):  # closed at the other end, since callers have nothing more to say
+            os.kill(tied.pop(channel), signal.SIGKILL)
         for pid in list(children):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 _, status = os.waitpid(pid, 0)
+                tied.pop(children[pid], None)
                 say_number(children.pop(pid), os.waitstatus_to_exitcode(status), last=True)
         if 0 in ready:
             os._exit(0)
@@ -194,6 +152,7 @@ def serve(listener: socket.socket) -> list[str]:
         for descriptor in descriptors:
             os.close(descriptor)
         children[pid] = channel
+        tied |= {channel: pid} if request["is_tied"] else {}
         say_number(channel, pid)
 
 
@@ -208,8 +167,11 @@ def say_number(channel: socket.socket, number: int, last: bool = False) -> None:
 
 
 def become(request: dict[str, object], descriptors: list[int]) -> None:
-    """Take on the session, streams, folder and environment of a command."""
+    """Take on the session, signals, streams, folder and environment of a command."""
     os.setsid()
+    blocked = request["blocked"]
+    assert isinstance(blocked, list)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
@@ -224,29 +186,89 @@ def become(request: dict[str, object], descriptors: list[int]) -> None:
     os.environ.update(environment)
 
 
-def main() -> None:
-    """Be the nursery, or a caller of it."""
-    what, address, *arguments = sys.argv[1:]
-    if what == "call":
-        channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ)
-        read_number(channel)
-        sys.exit(read_number(channel))
-    from importlib import import_module, invalidate_caches
+def find_second(address: Path) -> Path:
+    """Where Ray's processes are asked for, beside the commands."""
+    return address.with_name("second")
 
-    sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
-    import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
-    for name in WARM:
-        import_module(name)
+
+def listen(address: Path) -> socket.socket:
+    """A socket at which forks are asked for."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(str(address))
     listener.listen(16)
+    return listener
+
+
+def set_up(arguments: list[str]) -> list[str]:
+    """Set what a worker's variables are to be; the script that is to run, and its arguments.
+
+    Where it is to have more of its own than variables, this process becomes Ray's script.
+    """
+    if not arguments[0].endswith(SET_UP):
+        return arguments[arguments[0] == "-u" :]  # output without a buffer: they write to files
+    [context] = [json.loads(text.removeprefix(_CONTEXT)) for text in arguments if text.startswith(_CONTEXT)]
+    variables: dict[str, str] = context.pop("env_vars")
+    own = [name for name, value in context.items() if value and (name, value) != ("py_executable", sys.executable)]
+    if own or any("$" in value for value in variables.values()):
+        os.execv(sys.executable, [sys.executable, *arguments])
+    os.environ.update(variables)
+    return [text for text in arguments[1:] if not text.startswith((_CONTEXT, _LANGUAGE))]
+
+
+def wait_for_one(listener: socket.socket) -> list[str]:
+    """Serve; returns in a child only, with the arguments of its command."""
     gc.collect()
     gc.freeze()  # so that no child copies objects that it only looks through
-    sys.argv = ["auxtune", *serve(listener)]
+    arguments = serve(listener)
     invalidate_caches()  # packages may have been installed since
+    return arguments
+
+
+def be_ray(arguments: list[str]) -> None:
+    """Run a script of Ray's."""
+    sys.argv = arguments
+    run_path(arguments[0], run_name="__main__")
+
+
+def be_command(arguments: list[str], address: Path) -> None:
+    """Run ``auxtune``, or a program for ``python``, with a Python that has Ray's processes forked."""
+    sys.executable = str(address.with_name("python"))
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        program = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), vars(program))
+        return
+    sys.argv = ["auxtune", *arguments]
     from auxtune.orchestrator.cli import main as run_command
 
     run_command()
+
+
+def be_nursery(address: Path) -> None:
+    """Import what is needed in both places, then be the nursery of Ray's in one process, of commands in another."""
+    sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
+    for name in WARM_FOR_RAY:
+        import_module(name)
+    if os.fork() == 0:
+        be_ray(wait_for_one(listen(find_second(address))))
+        return
+    import_module("auxtune.orchestrator.engine.loop").set_ray_defaults()  # which Ray reads when it is imported
+    for name in WARM:
+        import_module(name)
+    be_command(wait_for_one(listen(address)), address)
+
+
+def main() -> None:
+    """Be the nursery, or a caller of it."""
+    what, address, *arguments = sys.argv[1:]
+    if what == "serve":
+        be_nursery(Path(address))
+        return
+    if is_tied := what == "ray":
+        arguments = set_up(arguments)
+    channel = ask(Path(address), Path.cwd(), tuple(arguments), [0, 1, 2], os.environ, is_tied)
+    read_number(channel)
+    sys.exit(read_number(channel))
 
 
 if __name__ == "__main__":
