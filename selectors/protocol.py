@@ -79,6 +79,8 @@ class Problem:
     If ``scored`` is given, it is what to win: not a task, but a score that any mixture of tasks has; there is then no
     primary. ``networks`` are the models on offer, empty if any group may be trained, as one model of cost 1; those that
     serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets.
+    ``offered`` are the only mixtures that can be had, each once (a recorded table's), as shares in the order of
+    ``tasks``; empty if any can.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -90,6 +92,7 @@ class Problem:
     networks: tuple[Network, ...] = ()
     inference_budget: float | None = None
     earlier: tuple[Transfer, ...] = ()
+    offered: tuple[tuple[float, ...], ...] = ()
 
     @property
     def measure_seed(self) -> int:

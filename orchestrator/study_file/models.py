@@ -289,7 +289,7 @@ class StudyOptions(Section):
     ] = Field(
         default=SelectorOptions(name=DEFAULT_SELECTOR),
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
-        "the tasks that the one before it chose. See the selectors."
+        "the tasks that the one before it chose. See the selectors.",
     )
     earlier: str | None = Field(
         default=None,

@@ -54,10 +54,7 @@ class Candidates:
 
     def draw_far(self, rng: np.random.Generator, known: np.ndarray) -> np.ndarray:
         """The draw, (tasks,), of many that is farthest, by Hellinger's distance, from all of ``known``, (n, tasks)."""
-        drawn = self.draw(rng, _POOL)
-        likeness = np.sqrt(drawn) @ np.sqrt(known).T
-        farthest: np.ndarray = drawn[int(np.argmin(likeness.max(axis=1)))]
-        return farthest
+        return find_farthest(self.draw(rng, _POOL), known)
 
     def list_simple(self) -> np.ndarray:
         """Mixtures of one task, of the primary and one other, and of all alike, (m, tasks)."""
@@ -105,6 +102,19 @@ def _scale(parts: np.ndarray) -> np.ndarray:
     total = parts.sum(axis=1, keepdims=True)
     scaled: np.ndarray = parts / np.where(total > 0, total, 1.0)
     return scaled
+
+
+def find_farthest(mixtures: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The mixture, (K,), of some, (m, K), that is farthest by Hellinger's distance from all of ``known``, (n, K)."""
+    likeness = np.sqrt(mixtures) @ np.sqrt(known).T
+    farthest: np.ndarray = mixtures[int(np.argmin(likeness.max(axis=1)))]
+    return farthest
+
+
+def find_nearest(mixtures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The mixture, (K,), of some, (m, K), that is nearest by Hellinger's distance to one, (K,)."""
+    nearest: np.ndarray = mixtures[int(np.argmax(np.sqrt(mixtures) @ np.sqrt(wanted)))]
+    return nearest
 
 
 def build_candidates(problem: Problem, min_primary: float) -> Candidates:

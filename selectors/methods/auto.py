@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.candidates import Candidates, build_candidates, list_usual
+from auxtune.selectors.kit.candidates import Candidates, build_candidates, find_farthest, find_nearest, list_usual
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
 from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal
 from auxtune.selectors.kit.options import options
@@ -59,50 +59,80 @@ class Auto(MixtureSearch):
         """The next mixture; any number may be under way."""
         made, problem = len(state.mixtures), state.problem
         rng = np.random.default_rng([problem.seed, made])
-        usual = list_usual(problem)
         if len(problem.tasks) == 1:
             return Done() if made else build_proposal(problem, np.ones(1), rng, "start")
-        if made < len(usual):
-            return build_proposal(problem, usual[made], rng, "start")
-        candidates = build_candidates(problem, self.min_primary)
+        offered = _list_unused(state)
+        hopeless = len(state.scores) >= _HOPELESS and not state.good
+        if hopeless or (offered is not None and not len(offered)):
+            return _end(state)
         process = state.learn()
-        if len(state.scores) >= _HOPELESS and not state.good:
-            return Wait() if len(state.pending) else Done()
         if made < _FIRST or process is None:
-            far = candidates.draw_far(rng, state.read_shares(list(state.mixtures)))
-            return build_proposal(problem, far, rng, "start")
-        mixture, gain = _find_best(process, state, candidates, rng)
+            return build_proposal(problem, self._choose_start(state, offered, rng), rng, "start")
+        mixture, gain = self._find_best(process, state, offered, rng)
         if self._is_enough(state, process, gain):
-            return Wait() if len(state.pending) else Done()
+            return _end(state)
         return build_proposal(problem, mixture, rng, "search", {"gain": gain})
 
     def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
         """Also what one more run is expected to gain."""
         rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
-        _, gain = _find_best(process, state, build_candidates(state.problem, self.min_primary), rng)
+        offered = _list_unused(state)
+        gain = 0.0 if offered is not None and not len(offered) else self._find_best(process, state, offered, rng)[1]
         return {**super().describe_belief(state, process, best), "gain": gain}
+
+    def _choose_start(self, state: MixtureState, offered: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+        """The usual mixtures first, or the nearest that are ``offered``; then what is far from all that was tried."""
+        made, usual = len(state.mixtures), list_usual(state.problem)
+        if made < len(usual):
+            return usual[made] if offered is None else find_nearest(offered, usual[made])
+        known = state.read_shares(list(state.mixtures))
+        if offered is not None:
+            return find_farthest(offered, known)
+        return build_candidates(state.problem, self.min_primary).draw_far(rng, known)
+
+    def _find_best(
+        self, process: Process, state: MixtureState, offered: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, float]:
+        """The mixture, (K,), whose training is expected to gain most, and that gain in units of the score."""
+        process = process.imagine(state.pending)
+        tried = np.unique(state.read_shares(list(state.mixtures)), axis=0)
+        gradient = KnowledgeGradient(process, tried)
+        if offered is not None:
+            gains = gradient.estimate_gains(offered)
+            return offered[int(np.argmax(gains))], float(gains.max())
+        leaders = tried[np.argsort(-process(tried), kind="stable")[:_REFINED]]
+        candidates = build_candidates(state.problem, self.min_primary)
+        return _refine(gradient, candidates, tried, leaders, candidates.draw(rng, _DRAWN))
 
     def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
         known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
         return self.stop is not None and known and gain < self.stop * process.noise_deviation
 
 
-def _find_best(
-    process: Process, state: MixtureState, candidates: Candidates, rng: np.random.Generator
+def _refine(
+    gradient: KnowledgeGradient, candidates: Candidates, tried: np.ndarray, leaders: np.ndarray, drawn: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """The mixture, (K,), whose training is expected to gain most, and that gain in units of the score."""
-    process = process.imagine(state.pending)
-    tried = np.unique(state.read_shares(list(state.mixtures)), axis=0)
-    leaders = tried[np.argsort(-process(tried), kind="stable")[:_REFINED]]
+    """The best of what was tried, simple and drawn mixtures, and neighbours of leaders, and then of the best."""
     near = [candidates.list_neighbours(leader) for leader in leaders]
-    pool = np.concatenate([tried, candidates.list_simple(), candidates.draw(rng, _DRAWN), *near])
-    gradient = KnowledgeGradient(process, tried)
+    pool = np.concatenate([tried, candidates.list_simple(), drawn, *near])
     gains = gradient.estimate_gains(pool)
     for _ in range(_ROUNDS):
         best = np.argsort(-gains, kind="stable")[:_REFINED]
-        near = [candidates.list_neighbours(mixture) for mixture in pool[best]]
-        moved = np.concatenate(near)
+        moved = np.concatenate([candidates.list_neighbours(mixture) for mixture in pool[best]])
         pool = np.concatenate([pool[best], moved])
         gains = np.r_[gains[best], gradient.estimate_gains(moved)]
     at = int(np.argmax(gains))
     return pool[at], float(gains[at])
+
+
+def _list_unused(state: MixtureState) -> np.ndarray | None:
+    """The offered mixtures, (m, K), that were not trained yet; ``None`` where any mixture can be had."""
+    if not state.problem.offered:
+        return None
+    used = set(state.mixtures.values())
+    unused = [mixture for mixture in state.problem.offered if mixture not in used]
+    return np.array(unused).reshape(len(unused), len(state.problem.tasks))
+
+
+def _end(state: MixtureState) -> Wait | Done:
+    return Wait() if len(state.pending) else Done()
