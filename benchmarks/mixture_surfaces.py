@@ -1,6 +1,6 @@
-"""What searches over mixtures find at equal cost, on surfaces whose best mixture is known.
+r"""What searches over mixtures find at equal cost, on surfaces whose best mixture is known.
 
-    python benchmarks/mixture_surfaces.py --selectors auto,random_mixture \\
+    python benchmarks/mixture_surfaces.py --selectors auto,random_mixture \
         --out benchmarks/results/mixture_surfaces.jsonl
 
 One search for each selector, surface, noise and seed, asked for its answer after 5, 10, 20 and 40 trainings. A selector
