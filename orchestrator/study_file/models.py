@@ -288,6 +288,7 @@ class StudyOptions(Section):
         WithJsonSchema({"anyOf": [*_STAGE, {"type": "array", "items": {"anyOf": _STAGE}}]}),
     ] = Field(
         default=SelectorOptions(name=DEFAULT_SELECTOR),
+        json_schema_extra={"default": DEFAULT_SELECTOR},
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
         "the tasks that the one before it chose. See the selectors.",
     )
