@@ -43,6 +43,7 @@ NAVIGATION = {
     ],
     "Extend": [
         "docs/simulating",
+        "docs/suggesting",
         "docs/adding-a-selector",
         "docs/adding-a-metric",
         "docs/adding-a-task-kind",

@@ -151,6 +151,15 @@ class Process:
         variances = self.scale**2 * np.maximum(own + _LEVEL - (whitened**2).sum(axis=0), 0.0)
         return self.centre + self.scale * (known @ whitened), Doubts(self, shares, whitened, variances)
 
+    def predict_left_out(self) -> np.ndarray:
+        """What the process expects of each mixture when that one's score is left out: (n,), in units of the score.
+
+        Rasmussen and Williams 2006, equation 5.12. The amounts are fitted to all scores, so that it flatters a little.
+        """
+        inverse = cho_solve((self.lower, True), np.eye(len(self.targets)))
+        left_out: np.ndarray = self.targets - (inverse @ self.targets) / np.diag(inverse)
+        return self.centre + self.scale * left_out
+
     def imagine(self, pending: np.ndarray) -> Process:
         """The process as if each of the ``pending`` mixtures, (p, K), had scored what is expected of it.
 
