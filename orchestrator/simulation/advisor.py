@@ -122,7 +122,7 @@ class MixtureAdvisor:
         best = BestMixture(
             weights=leader["weights"],
             runs=leader["runs"],
-            seen=self._sign * leader["score"],
+            seen=self._sign * leader["seen"],
             mean=self._sign * leader["mean"],
             low=low,
             high=high,

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
-from auxtune.selectors.beliefs import Belief, Expectation, Remark, read_why
+from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -98,11 +98,12 @@ class MixtureSearch(ABC):
         """What is expected of the answer, how surely it beats the usual mixtures, and what one more run may gain."""
         yield from read_why(belief)
         if leaders := belief.get("leaders"):
-            yield Expectation(leaders[0]["mean"], leaders[0]["score"])
+            yield Expectation(leaders[0]["mean"], leaders[0]["seen"])
             for usual, probability in belief["better_than"].items():
                 yield Remark(f"better than {usual} with probability {probability:.2f}")
             if "gain" in belief:
                 yield Remark(f"one more run is expected to gain {belief['gain']:.2g}")
+            yield Leaders(tuple(Leader(**leader) for leader in leaders))
 
     def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """The posterior mean at each mixture; empty before there are three scores, not all alike."""
@@ -127,7 +128,7 @@ class MixtureSearch(ABC):
         for at in order[:_SHOWN]:
             scores = [state.scores[number] for number in state.good if state.mixtures[number] == mixtures[at]]
             weights = {name: share for name, share in zip(names, mixtures[at], strict=True) if share > 0}
-            seen = {"score": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
+            seen = {"seen": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
             leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
         better = {what: _compare(process, best, usual) for what, usual in _name_usual(problem).items()}
         known = {what: probability for what, probability in better.items() if probability is not None}
