@@ -32,6 +32,7 @@ NAVIGATION = {
         "docs/mlflow",
         "docs/cluster",
         "docs/python",
+        "docs/suggesting",
     ],
     "Understand": [
         "docs/architecture",
@@ -43,7 +44,6 @@ NAVIGATION = {
     ],
     "Extend": [
         "docs/simulating",
-        "docs/suggesting",
         "docs/adding-a-selector",
         "docs/adding-a-metric",
         "docs/adding-a-task-kind",

@@ -19,8 +19,8 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -108,6 +108,19 @@ class Problem:
     def auxiliaries(self) -> tuple[str, ...]:
         """All task names but the primary, in the study's order."""
         return tuple(name for name in self.names if name != self.primary)
+
+    def keep_tasks(self, names: Collection[str]) -> Problem:
+        """The same question of some of the tasks; of what is offered, the mixtures that hold no other.
+
+        Where none of these is offered, any mixture may be asked for, as a caller takes the nearest it has.
+        """
+        kept = [place for place, name in enumerate(self.names) if name in names]
+        inside = [row for row in self.offered if sum(row[place] for place in kept) == sum(row)]
+        return replace(
+            self,
+            tasks=tuple(self.tasks[place] for place in kept),
+            offered=tuple(tuple(row[place] for place in kept) for row in inside),
+        )
 
     def require_primary(self) -> str:
         """The primary's name. Raises ``ValueError`` if the problem has none."""

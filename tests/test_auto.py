@@ -267,3 +267,11 @@ def test_it_is_done_when_all_that_is_offered_was_trained() -> None:
         state = selector.told(selector.proposed(state, number, proposal), number, Outcome(float(number)))
     assert isinstance(selector.propose(state, {}), Done)
     assert selector.select(state, {}).belief["gain"] == 0.0
+
+
+def test_a_stage_of_its_own_is_offered_the_mixtures_of_its_tasks() -> None:
+    problem = replace(problem_of(3), offered=((0.5, 0.5, 0.0), (0.2, 0.3, 0.5), (0.25, 0.0, 0.75)))
+    narrowed = problem.keep_tasks({"t000", "t002"})
+    assert narrowed.names == ("t000", "t002") and narrowed.offered == ((0.25, 0.75),)
+    assert Auto().propose(Auto().start(narrowed), {}).shares == {"t000": 0.25, "t002": 0.75}  # type: ignore[union-attr]
+    assert problem_of(3).keep_tasks({"t000"}).offered == ()
