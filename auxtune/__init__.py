@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator import Study, simulate
+    from auxtune.orchestrator import MixtureAdvisor, Study, simulate
     from auxtune.trials import load_model
 
-__all__ = ["Study", "load_model", "simulate"]
+__all__ = ["MixtureAdvisor", "Study", "load_model", "simulate"]
 
-_HOMES = {"Study": "auxtune.orchestrator", "simulate": "auxtune.orchestrator", "load_model": "auxtune.trials"}
+_HOMES = {
+    "MixtureAdvisor": "auxtune.orchestrator",
+    "Study": "auxtune.orchestrator",
+    "simulate": "auxtune.orchestrator",
+    "load_model": "auxtune.trials",
+}
 _here = Path(__file__).parent
 if not (_here / "orchestrator").is_dir():  # installed they are in this folder; in a checkout they stand beside it
     __path__.append(str(_here.parent))

@@ -85,8 +85,8 @@ def run_search(seed: int, selector: str, home: Path, overrides: Sequence[str]) -
     name = re.sub(r"[^a-z0-9_]+", "-", selector.lower()).strip("-")[:80]
     places = [f"study={name}", f"storage={home}", f"tracking.uri=sqlite:///{home}/mlflow.db"]
     short = [f"seed={seed}", "confirm.seeds=2", "confirm.controls=[]"]
-    # An option such as rounds belongs to the quickstart's own selector.
-    chosen = [] if selector == "thompson" else [f"selector={selector}"]
+    named = "{name: thompson, rounds: 100, round_steps: 10, seeds: 2}" if selector == "thompson" else selector
+    chosen = [f"selector={named}"]
     quickstart = str(files("auxtune.examples") / "quickstart.yaml")
     return Study.from_yaml(quickstart, [*places, *short, *chosen, *overrides]).run()
 

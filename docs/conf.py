@@ -32,6 +32,7 @@ NAVIGATION = {
         "docs/mlflow",
         "docs/cluster",
         "docs/python",
+        "docs/suggesting",
     ],
     "Understand": [
         "docs/architecture",

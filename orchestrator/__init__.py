@@ -16,9 +16,10 @@ from auxtune.orchestrator.study import Study
 from auxtune.trials import NO, is_reporting_wanted
 
 if TYPE_CHECKING:
+    from auxtune.orchestrator.simulation.advisor import MixtureAdvisor
     from auxtune.orchestrator.simulation.simulate import simulate
 
-__all__ = ["Study", "simulate"]
+__all__ = ["MixtureAdvisor", "Study", "simulate"]
 
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page
@@ -44,9 +45,13 @@ turn_off_usage_reports()  # before the first import of a library that would repo
 
 
 def __getattr__(name: str) -> Any:
-    """``simulate``, imported when it is asked for: tables need pandas, and most commands do not."""
+    """Imported when they are asked for: tables need pandas, and most commands do not."""
     if name == "simulate":
         from auxtune.orchestrator.simulation.simulate import simulate
 
         return simulate
+    if name == "MixtureAdvisor":
+        from auxtune.orchestrator.simulation.advisor import MixtureAdvisor
+
+        return MixtureAdvisor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

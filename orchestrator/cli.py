@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Train on a study's answer, and save the model."),
     "predict": ("predict", "Predict the rows of a file with a saved model."),
     "simulate": ("simulate", "Run selectors against a recorded table, without training."),
+    "suggest": ("suggest", "Suggest mixtures to train next, from runs made anywhere."),
     "selectors": ("selector_table", "List the selectors, with what they need and their options."),
     "examples": ("examples", "List study and cluster files to start from, or copy one."),
     "completion": ("completion", "Print the script that completes commands in a shell."),

@@ -8,6 +8,7 @@
     PairTable     a number for each (recipient, source)     a heat map beside the groups; the largest in a line
     Prefixes      scores of ever longer lists of tasks      a curve; the best in a line
     Filters       scores of filters of the training rows    a table; the best in a line
+    Leaders       what a model expects of the best mixtures   a table
     Expectation   what a model expects of the answer        in a line
     BestDrawn     no belief, but the best of what was drawn   in a line
     Skill, Reliability, PredictionQuality                   a sentence: how far the above can be trusted
@@ -123,6 +124,29 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class Leader:
+    """One of the best mixtures that were trained, by what a model expects of it."""
+
+    weights: Mapping[str, float]
+    """Task -> share of the steps."""
+    mean: float
+    """The score that is expected of it."""
+    deviation: float
+    """The standard deviation of that mean, not of a single training."""
+    seen: float
+    """The mean score of the trainings of just this mixture."""
+    runs: int
+    """How many they were."""
+
+
+@dataclass(frozen=True)
+class Leaders:
+    """The best mixtures that were trained, the answer first."""
+
+    mixtures: tuple[Leader, ...]
+
+
+@dataclass(frozen=True)
 class Expectation:
     """The mean that a model expects of the answer's score, and the score it had when it was trained."""
 
@@ -180,6 +204,7 @@ Belief: TypeAlias = (
     | PairTable
     | Prefixes
     | Filters
+    | Leaders
     | Expectation
     | BestDrawn
     | Skill

@@ -19,8 +19,8 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -79,6 +79,8 @@ class Problem:
     If ``scored`` is given, it is what to win: not a task, but a score that any mixture of tasks has; there is then no
     primary. ``networks`` are the models on offer, empty if any group may be trained, as one model of cost 1; those that
     serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets.
+    ``offered`` are the only mixtures that can be had, each once (a recorded table's), as shares in the order of
+    ``tasks``; empty if any can.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -90,6 +92,7 @@ class Problem:
     networks: tuple[Network, ...] = ()
     inference_budget: float | None = None
     earlier: tuple[Transfer, ...] = ()
+    offered: tuple[tuple[float, ...], ...] = ()
 
     @property
     def measure_seed(self) -> int:
@@ -105,6 +108,19 @@ class Problem:
     def auxiliaries(self) -> tuple[str, ...]:
         """All task names but the primary, in the study's order."""
         return tuple(name for name in self.names if name != self.primary)
+
+    def keep_tasks(self, names: Collection[str]) -> Problem:
+        """The same question of some of the tasks; of what is offered, the mixtures that hold no other.
+
+        Where none of these is offered, any mixture may be asked for, as a caller takes the nearest it has.
+        """
+        kept = [place for place, name in enumerate(self.names) if name in names]
+        inside = [row for row in self.offered if sum(row[place] for place in kept) == sum(row)]
+        return replace(
+            self,
+            tasks=tuple(self.tasks[place] for place in kept),
+            offered=tuple(tuple(row[place] for place in kept) for row in inside),
+        )
 
     def require_primary(self) -> str:
         """The primary's name. Raises ``ValueError`` if the problem has none."""

@@ -116,11 +116,13 @@ SELECTORS = Registry(
     kind="selector",
     group="auxtune.selectors",
     shipped={
+        "auto": "auxtune.selectors.methods.auto:Auto",
         "single_task": "auxtune.selectors.methods.controls:SingleTask",
         "all_tasks": "auxtune.selectors.methods.controls:AllTasks",
         "random_subset": "auxtune.selectors.methods.controls:RandomSubset",
         "size_proportional": "auxtune.selectors.methods.controls:SizeProportional",
         "size_sqrt": "auxtune.selectors.methods.controls:SizeSqrt",
+        "random_mixture": "auxtune.selectors.methods.random_mixture:RandomMixture",
         "random_groups": "auxtune.selectors.methods.random_groups:RandomGroups",
         "thompson": "auxtune.selectors.methods.thompson:Thompson",
         "gp_mixing": "auxtune.selectors.methods.gp_mixing:GPMixing",

@@ -34,6 +34,16 @@ BELIEFS = [
     ("{name: thompson, rounds: 12}", STUDY, 1, rf"leans to p \+ .*does not hurt with probability: {RATES}"),
     ("{name: thompson, mode: trials, rounds: 12}", STUDY, 6, rf"leans to p .*probability: {RATES}"),
     ("{name: thompson, rounds: 12, released: true}", STUDY, 1, r"leans to p \+ .*probability: \w+ 0\.\d\d, [^()]*"),
+    ("auto", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
+    ("auto", STUDY, 2, r"leans to p .*; it holds no belief"),
+    (
+        "auto",
+        STUDY,
+        8,
+        r"leans to p.*; expects 0\.\d{4} of it, seen 0\.\d{4}; (better than p alone with probability [01]\.\d\d; )?"
+        r"(better than all tasks with probability [01]\.\d\d; )?one more run is expected to gain .*",
+    ),
+    ("random_mixture", STUDY, 8, r"leans to p.*; expects 0\.\d{4} of it, seen 0\.\d{4}.*"),
     ("gp_mixing", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
     ("gp_mixing", STUDY, 8, r"leans to p \d+% \+ .*; expects 0\.\d{4} of it, seen 0\.\d{4}"),
     ("{name: autosem, rounds: 12, samples: 4}", STUDY, 1, r"thompson: leans to p .*probability: .*"),

@@ -19,7 +19,7 @@ from auxtune.selectors.kit.mixture_models import (
     fit_trees,
 )
 from auxtune.selectors.kit.mixtures import Draws
-from auxtune.selectors.kit.process import KERNELS, fit_process
+from auxtune.selectors.kit.process import FOR_PREDICTION, FOR_SEARCH, Assumptions, fit_process
 
 TASKS = 6
 EXPONENTS = np.array([-2.0, -0.5, 0.3, 1.0, -1.0, 0.0])
@@ -86,25 +86,30 @@ def test_the_process_smooths_noise_and_keeps_what_is_none() -> None:
     assert ((smoothed - saturating(known)) ** 2).mean() < 0.5 * (noise**2).mean()
 
 
-def test_the_slope_of_the_misfit_is_that_of_differences() -> None:
+@pytest.mark.parametrize("assumed", [FOR_PREDICTION, FOR_SEARCH])
+def test_the_slope_of_the_misfit_is_that_of_differences(assumed: Assumptions) -> None:
     known = mixtures(25, 0)
-    grams = np.stack([kernel(known, known) for kernel in KERNELS])
+    grams = np.stack([kernel.pairs(known, known) for kernel in assumed.kernels])
     target = (saturating(known) - saturating(known).mean()) / saturating(known).std()
+    count = len(grams) + 1
+    rest = (grams, target, np.full(count, -1.0), np.linspace(1.0, 3.0, count))
     for seed in range(3):
-        logs = np.random.default_rng(seed).normal(size=len(KERNELS) + 1)
+        logs = np.random.default_rng(seed).normal(size=count)
         error = check_grad(
-            lambda at: mixture_process._evaluate_misfit(at, grams, target)[0],
-            lambda at: mixture_process._evaluate_misfit(at, grams, target)[1],
+            lambda at: mixture_process._evaluate_misfit(at, *rest)[0],
+            lambda at: mixture_process._evaluate_misfit(at, *rest)[1],
             logs,
         )
-        assert error < 1e-3 * np.linalg.norm(mixture_process._evaluate_misfit(logs, grams, target)[1])
+        assert error < 1e-3 * np.linalg.norm(mixture_process._evaluate_misfit(logs, *rest)[1])
 
 
-def test_kernels_are_symmetric_and_have_no_negative_direction() -> None:
+@pytest.mark.parametrize("assumed", [FOR_PREDICTION, FOR_SEARCH])
+def test_kernels_are_symmetric_have_no_negative_direction_and_know_their_diagonal(assumed: Assumptions) -> None:
     known = np.concatenate([mixtures(40, 0), np.eye(TASKS)])
-    for kernel in KERNELS:
-        gram = kernel(known, known)
+    for kernel in assumed.kernels:
+        gram = kernel.pairs(known, known)
         assert gram == pytest.approx(gram.T)
+        assert kernel.own(known) == pytest.approx(np.diag(gram))
         assert np.linalg.eigvalsh(gram).min() > -1e-9 * np.trace(gram)
 
 

@@ -14,11 +14,13 @@ from auxtune.selectors.methods.beta_bandit import BetaBandit
 from auxtune.selectors.methods.thompson import Thompson
 
 SHIPPED = (
+    "auto",
     "single_task",
     "all_tasks",
     "random_subset",
     "size_proportional",
     "size_sqrt",
+    "random_mixture",
     "random_groups",
     "thompson",
     "gp_mixing",
@@ -120,7 +122,7 @@ def test_a_selector_is_imported_when_it_is_used_and_not_before():
 
 
 def test_an_unknown_name_is_refused_with_the_valid_ones_and_the_closest():
-    with pytest.raises(ValueError, match=r"must be one of single_task, .*, got 'tompson'; did you mean thompson\?"):
+    with pytest.raises(ValueError, match=r"must be one of auto, .*, got 'tompson'; did you mean thompson\?"):
         registry.make("tompson", {})
     with pytest.raises(ValueError, match=r"got 'zzz'$"):
         registry.make("zzz", {})

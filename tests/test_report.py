@@ -146,6 +146,7 @@ DRAWN = {
     "{name: mixture_regression, samples: 12, rounds: 1}": ("Score on the validation split by",),
     "[covariance_similarity, {name: gp_mixing, samples: 4}]": ("Similarity", "Score on the validation split by"),
     "random_subset": (),
+    "{name: auto, stop: null}": ("Score on the validation split by",),
 }
 
 
@@ -169,6 +170,17 @@ def test_every_id_is_there_once_also_with_a_method_in_two_stages(tmp_path: Path)
     ids = [value for _, attributes in Reader(html).elements if (value := attributes.get("id"))]
     assert len(ids) > 100 and len(ids) == len(set(ids))
     assert {link[1:] for link in re.findall(r'href="(#[^"]+)"', html)} <= set(ids)
+
+
+def test_the_leading_mixtures_are_listed_with_what_is_expected_of_them(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "auto")
+    page, answer = told(folder), json.loads((folder / "selection.json").read_text())
+    rows = page["search"]["tables"]["The leading mixtures, the answer first"]
+    leaders = answer["belief"]["leaders"]
+    assert leaders[0]["weights"] == answer["weights"] and len(rows) == len(leaders) > 1
+    for row, leader in zip(rows, leaders, strict=True):
+        assert row[0].startswith(f"p {leader['weights']['p']:.0%}") and row[1] == leader["runs"]
+        assert row[2:] == pytest.approx([leader["seen"], leader["mean"], 1.96 * leader["deviation"]])
 
 
 def test_searches_with_several_seeds_are_told_apart(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from auxtune.selectors import registry
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.methods.auto import Auto
 from auxtune.selectors.methods.autosem import AutoSeM
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gp_mixing import GPMixing
@@ -24,13 +25,18 @@ from auxtune.selectors.protocol import Done, Proposal, Selection, Wait
 from auxtune.selectors.testing.contract import InnerContract, SelectorContract
 
 # A question takes tenths of a second; mixture_regression has its class beside its other tests.
-SLOW = ("gp_mixing", "autosem", "mixture_regression")
+SLOW = ("auto", "gp_mixing", "autosem", "mixture_regression")
 
 
 class TestRegistered(SelectorContract):
     @pytest.fixture(autouse=True, params=[name for name in registry.names() if name not in SLOW])
     def _selector(self, request):
         self.selector = registry.make(request.param, {})
+
+
+class TestAuto(SelectorContract):
+    selector = Auto()
+    questions = 20
 
 
 class TestMixing(SelectorContract):

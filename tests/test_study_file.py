@@ -23,6 +23,8 @@ def test_omitted_keys_have_their_defaults() -> None:
     assert (options.training.steps, options.training.learning_rate, options.training.cycle) == (600, 5e-5, None)
     assert (options.resources.gpus, options.resources.retries, options.confirm.seeds) == ("auto", 3, 4)
     assert options.selector.name == "random_subset" and options.selector.options == {}
+    unnamed = study(BASE.replace("selector: random_subset\n", "")).options.selector
+    assert (unnamed.name, unnamed.options, unnamed.stages) == ("auto", {}, ())
 
 
 def test_six_mistakes_give_six_messages_with_lines() -> None:

@@ -30,9 +30,11 @@ class RecordedMixtures(Recording):
         # Sizes are not recorded; mixtures are drawn around them, so that the mean mixture stands for them.
         sizes = np.rint(1e6 * self.table.weights["train"].mean(axis=0)).astype(int).tolist()
         tasks = tuple(TaskInfo(name, "recorded", max(1, rows)) for name, rows in zip(names, sizes, strict=True))
+        recorded = self.table.weights["train"][np.isfinite(self.values("train"))]
+        offered = tuple(map(tuple, recorded.tolist()))
         if target in names:
-            return Problem(tasks, target, seed)
-        return Problem(tasks, None, seed, scored=target)
+            return Problem(tasks, target, seed, offered=offered)
+        return Problem(tasks, None, seed, scored=target, offered=offered)
 
     @property
     def exhausted(self) -> bool:

@@ -59,6 +59,9 @@ def check_tracking(uri: str) -> str:
     return uri
 
 
+DEFAULT_SELECTOR = "auto"
+
+
 def parse_selector(value: Any) -> Any:
     """``SelectorOptions`` of what a file writes: a name, a mapping of `name` and options, or a list of stages.
 
@@ -284,8 +287,10 @@ class StudyOptions(Section):
         BeforeValidator(parse_selector),
         WithJsonSchema({"anyOf": [*_STAGE, {"type": "array", "items": {"anyOf": _STAGE}}]}),
     ] = Field(
+        default=SelectorOptions(name=DEFAULT_SELECTOR),
+        json_schema_extra={"default": DEFAULT_SELECTOR},
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
-        "the tasks that the one before it chose. See the selectors."
+        "the tasks that the one before it chose. See the selectors.",
     )
     earlier: str | None = Field(
         default=None,

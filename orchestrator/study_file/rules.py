@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from auxtune.orchestrator.study_file.models import SelectorOptions, StageOptions, parse_selector
+from auxtune.orchestrator.study_file.models import DEFAULT_SELECTOR, SelectorOptions, StageOptions, parse_selector
 from auxtune.orchestrator.study_file.unknown_keys import guess_key
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors import registry
@@ -176,7 +176,7 @@ def _check_transfer(data: Raw) -> Iterator[Finding]:
 
 def _read_selector(data: Raw) -> SelectorOptions | None:
     try:
-        return SelectorOptions.model_validate(parse_selector(data.get("selector")))
+        return SelectorOptions.model_validate(parse_selector(data.get("selector", DEFAULT_SELECTOR)))
     except ValueError:
         return None
 

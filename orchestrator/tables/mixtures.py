@@ -37,7 +37,7 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
     weights = np.column_stack([parse_numbers(rows, column, mistakes) for column in shares])
     values = np.column_stack([parse_numbers(rows, f"y:{target}", mistakes, gaps=True) for target in targets])
     seconds = parse_seconds(rows, mistakes)
-    _check_shares(weights, shares, mistakes)
+    check_shares(weights, shares, mistakes)
     splits = list(dict.fromkeys(rows["split"]))
     for split in ("train", "test"):
         if split not in splits:
@@ -61,7 +61,8 @@ def read_mixtures(folder: Path, header: Header) -> MixturesTable:
     )
 
 
-def _check_shares(weights: np.ndarray, shares: list[str], mistakes: Mistakes) -> None:
+def check_shares(weights: np.ndarray, shares: list[str], mistakes: Mistakes) -> None:
+    """Note shares below 0, and rows, (rows, tasks), whose shares do not sum to 1 but for rounding."""
     for row, column in np.argwhere(weights < 0).tolist():
         mistakes.add(f"expected a share of at least 0, found {weights[row, column]:g}", row, shares[column])
     total = weights.sum(axis=1)

@@ -153,8 +153,7 @@ class Staged(ABC):
         """The state at the start of the next stage, on the tasks of the answer ``handed`` on."""
         name, stage, problem = self.stages[state.stage][0], state.stage + 1, state.problem
         narrowed = replace(
-            problem,
-            tasks=tuple(task for task in problem.tasks if task.name in handed["tasks"]),
+            problem.keep_tasks(handed["tasks"]),
             seed=int(np.random.SeedSequence([problem.seed, stage]).generate_state(1)[0]),
             measured_with=problem.measure_seed,
         )

@@ -42,7 +42,7 @@ def test_the_quickstart_is_submitted_followed_and_asked_for_from_elsewhere(up: U
 def test_a_study_is_stopped_there_and_goes_on(up: Up, tmp_path: Path) -> None:
     assert up.laptop.run("auxtune", "examples", "cp", "quickstart.yaml", here=tmp_path).returncode == 0
     settings = [f"--set=storage={STORAGE}", f"--set=tracking.uri={up.there}", "--set=study=halted"]
-    settings += ["--set=confirm={seeds: 1, controls: [single_task]}", "--set=selector.rounds=500"]
+    settings += ["--set=confirm={seeds: 1, controls: [single_task]}", "--set=selector={name: thompson, rounds: 500}"]
     settings += ["--set=training.checkpoint_every=1"]
     submitted = up.auxtune("submit", tmp_path / "quickstart.yaml", *settings)
     assert "submitted as" in submitted.stdout

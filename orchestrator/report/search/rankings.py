@@ -12,6 +12,7 @@ from auxtune.orchestrator.report.material import Material, describe_stage
 from auxtune.selectors.beliefs import (
     Filter,
     Filters,
+    Leaders,
     PredictionQuality,
     Prefix,
     Prefixes,
@@ -53,7 +54,7 @@ def list_prefix_blocks(material: Material) -> Iterator[Block]:
 
 
 def list_tried_blocks(material: Material) -> Iterator[Block]:
-    """A table of filters of the rows, and one of whole searches; nothing where a method tried neither."""
+    """Tables of filters of the rows, of leading mixtures and of whole searches; nothing where there are none."""
     for stage, belief in material.beliefs:
         if isinstance(belief, Filters):
             rows = [
@@ -62,6 +63,8 @@ def list_tried_blocks(material: Material) -> Iterator[Block]:
             ]
             columns = ("threshold", "rows kept", f"{material.scored}, validation split")
             yield Table(f"Filters of the training rows{describe_stage(stage)}", columns, tuple(rows))
+        if isinstance(belief, Leaders):
+            yield _list_leaders(belief, stage, material)
     for _, belief in material.beliefs:
         if isinstance(belief, Repeats):
             searches = [
@@ -74,6 +77,21 @@ def list_tried_blocks(material: Material) -> Iterator[Block]:
             ]
             best = "best score" if material.accounts.search_score == "metric" else f"lowest {material.scored}"
             yield Table("The same search with other seeds", ("search", "chose", best), tuple(searches))
+
+
+def _list_leaders(belief: Leaders, stage: str, material: Material) -> Block:
+    rows = [
+        (
+            " + ".join(f"{task} {share:.0%}" for task, share in each.weights.items()),
+            number(each.runs),
+            number(material.sign * each.seen, ".4f"),
+            number(material.sign * each.mean, ".4f"),
+            number(1.96 * each.deviation, ".4f"),
+        )
+        for each in belief.mixtures
+    ]
+    columns = ("mixture", "runs", f"{material.scored}, validation split", "expected of such runs", "± at 95 %")
+    return Table(f"The leading mixtures, the answer first{describe_stage(stage)}", columns, tuple(rows))
 
 
 @dataclass(frozen=True)

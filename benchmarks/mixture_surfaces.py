@@ -1,0 +1,146 @@
+r"""What searches over mixtures find at equal cost, on surfaces whose best mixture is known.
+
+    python benchmarks/mixture_surfaces.py --selectors auto,random_mixture \
+        --out benchmarks/results/mixture_surfaces.jsonl
+
+One search for each selector, surface, noise and seed, asked for its answer after 5, 10, 20 and 40 trainings. A selector
+that has ended keeps its answer. Regret is 1 at all tasks alike and 0 at the best mixture; the noise of a score is given
+as a part of that gap. Mixtures are executed as a study would, in whole steps of a cycle. Every search is a line of the
+output, so that a run that was stopped goes on. The table shows the mean regret, and what each selector misses more than
+the first one, with the 95 % interval over seeds of the paired difference.
+
+What `auto` assumes was chosen on seeds 1000 to 1030 of the same kinds of surface; seeds from 0 on are for the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from provenance import provenance
+from scipy.stats import t as student
+from surfaces import SURFACES, build_surface
+
+from auxtune.selectors import registry
+from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
+from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
+
+ASKED = (5, 10, 20, 40)
+Key = tuple[str, str, int, float, int]  # selector, kind, tasks, noise, seed
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--selectors", default="auto,random_mixture", help="names, or NAME{json options}, by comma")
+    parser.add_argument("--noises", default="0.1", help="parts of the gap, by comma")
+    parser.add_argument("--seeds", default="0-19", help="FIRST-LAST")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="a file of lines of JSON, which is added to")
+    arguments = parser.parse_args()
+    first, last = map(int, arguments.seeds.split("-"))
+    names = split_names(arguments.selectors)
+    wanted: list[Key] = [
+        (name, kind, tasks, float(noise), seed)
+        for kind, tasks in SURFACES
+        for noise in arguments.noises.split(",")
+        for name in names
+        for seed in range(first, last + 1)
+    ]
+    rows = read_rows(arguments.out)
+    missing = [key for key in wanted if key not in rows]
+    commit = provenance(range(first, last + 1))["commit"]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for key, row in zip(missing, pool.map(search, missing), strict=True):
+            rows[key] = row | {"commit": commit}
+            if arguments.out:
+                with arguments.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(rows[key]) + "\n")
+    print_table([rows[key] for key in wanted], names)
+
+
+def split_names(text: str) -> list[str]:
+    """Selectors with their options, which hold commas of their own."""
+    names, depth = [""], 0
+    for letter in text:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if letter == "," and not depth:
+            names.append("")
+        else:
+            names[-1] += letter
+    return names
+
+
+def read_rows(file: Path | None) -> dict[Key, dict[str, Any]]:
+    """The searches that a file holds."""
+    if file is None or not file.exists():
+        return {}
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {(row["selector"], row["kind"], row["tasks"], row["noise"], row["seed"]): row for row in rows}
+
+
+def search(key: Key) -> dict[str, Any]:
+    """One search: its regrets after each number of trainings, how many it made, and its processor seconds."""
+    name, kind, tasks, noise, seed = key
+    surface = build_surface(kind, tasks, seed)
+    deviation = noise * (surface.gap if surface.gap > 1e-12 else 1.0)
+    short, brace, options = name.partition("{")
+    selector = registry.make(short, json.loads(brace + options) if options else {})
+    names = [f"task{number:02}" for number in range(tasks)]
+    infos = tuple(TaskInfo(task, "classification", 1000 if number else 300) for number, task in enumerate(names))
+    state, rng = selector.start(Problem(infos, names[0], seed)), np.random.default_rng([seed, 99])
+    began, regrets, made = time.process_time(), {}, 0
+    for number in range(max(ASKED)):
+        proposal = selector.propose(state, {})
+        if isinstance(proposal, Proposal):
+            shares = share_by_cycle(count_cycle(dict(proposal.shares), names[0]))
+            score = float(surface.score(list_shares(shares, names)[None])[0]) + deviation * rng.standard_normal()
+            state = selector.proposed(state, number, replace(proposal, weights=shares))
+            state = selector.told(state, number, Outcome(score))
+            made += 1
+        if number + 1 in ASKED:
+            answer = selector.select(state, {})
+            weights = dict(answer.weights or dict.fromkeys(answer.tasks, 1 / len(answer.tasks)))
+            regrets[number + 1] = round(surface.measure_regret(list_shares(weights, names)), 5)
+    row = {"selector": name, "kind": kind, "tasks": tasks, "noise": noise, "seed": seed, "regret": regrets}
+    return {**row, "made": made, "cpu_seconds": round(time.process_time() - began, 2)}
+
+
+def list_shares(weights: dict[str, float], names: list[str]) -> np.ndarray:
+    """Shares by name as (K,)."""
+    return np.array([weights.get(name, 0.0) for name in names])
+
+
+def print_table(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """Mean regrets for each surface, and the paired differences from the first selector over all of them."""
+    regrets: dict[tuple[str, int, float], dict[str, dict[int, list[float]]]] = defaultdict(dict)
+    for row in rows:
+        place = regrets[row["kind"], row["tasks"], row["noise"]]
+        by_count = place.setdefault(row["selector"], defaultdict(list))
+        for count, regret in row["regret"].items():
+            by_count[int(count)].append(regret)
+    print(f"| surface | tasks | noise | {' | '.join(names)} |\n|---|--:|--:|{'---|' * len(names)}")
+    for (kind, tasks, noise), found in regrets.items():
+        cells = [" / ".join(f"{np.mean(found[name][count]):.3f}" for count in ASKED) for name in names]
+        print(f"| {kind} | {tasks} | {noise:g} | {' | '.join(cells)} |")
+    sloping = {place: found for place, found in regrets.items() if place[0] != "flat"}
+    for name in names:
+        cells = []
+        for count in ASKED:
+            own = np.mean([found[name][count] for found in sloping.values()], axis=0)
+            first = np.mean([found[names[0]][count] for found in sloping.values()], axis=0)
+            more = own - first
+            half = float(student.ppf(0.975, len(more) - 1)) * float(more.std(ddof=1)) / np.sqrt(len(more))
+            cells.append(f"{own.mean():.3f} ({more.mean():+.3f} ± {half:.3f})")
+        print(f"{name}: mean regret after {', '.join(map(str, ASKED))}, and more than {names[0]}: {'; '.join(cells)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Mixtures that a search may try next: sparse draws, mixtures around a good one, and a spread-out start.
+
+Most tasks do not help, so most mixtures that are worth trying hold few of them: the number of auxiliaries is drawn
+log-uniformly. Half of the draws give the primary a share drawn uniformly, so that the mixtures a small primary needs
+are among them; in the other half it is one task of the Dirichlet's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from auxtune.selectors.protocol import Problem
+
+_STEPS = (0.5, 0.2, 0.08)  # the part of a mixture that goes to a single task
+_KEPT = (0.0, 0.5)  # what is left of a task's share that is cut
+_WEAKEST, _STRONGEST = 0.5, 8.0  # range of the Dirichlet's concentration
+_POOL = 300  # draws from which the most distant is taken
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The source of mixtures of ``tasks`` tasks.
+
+    ``primary`` is the place of the task to win, ``None`` where a score of the mixture is to be won, and ``floor`` the
+    least share that task gets.
+    """
+
+    tasks: int
+    primary: int | None
+    floor: float
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Mixtures, (count, tasks)."""
+        others = self.tasks - (self.primary is not None)
+        sizes = np.exp(rng.uniform(0.0, np.log(others + 1), count)).astype(int)
+        places = rng.random((count, self.tasks))
+        if self.primary is not None:
+            places[:, self.primary] = 2.0  # drawn apart
+        chosen = places.argsort(axis=1).argsort(axis=1) < sizes[:, None]
+        strength = np.exp(rng.uniform(np.log(_WEAKEST), np.log(_STRONGEST), count))
+        parts = rng.gamma(np.repeat(strength[:, None], self.tasks, axis=1)) + 1e-12  # of a Dirichlet, before scaling
+        own = rng.random(count)
+        if self.primary is None:
+            return self.limit(_scale(parts * chosen))
+        apart = rng.random(count) < 0.5
+        mixed = parts * chosen
+        mixed[:, self.primary] = np.where(apart, 0.0, parts[:, self.primary])
+        shares = _scale(mixed) * np.where(apart, 1 - own, 1.0)[:, None]
+        shares[:, self.primary] += np.where(apart, own, 0.0)
+        return self.limit(shares)
+
+    def draw_far(self, rng: np.random.Generator, known: np.ndarray) -> np.ndarray:
+        """The draw, (tasks,), of many that is farthest, by Hellinger's distance, from all of ``known``, (n, tasks)."""
+        return find_farthest(self.draw(rng, _POOL), known)
+
+    def list_simple(self) -> np.ndarray:
+        """Mixtures of one task, of the primary and one other, and of all alike, (m, tasks)."""
+        corners = np.eye(self.tasks)
+        rows = [np.full((1, self.tasks), 1 / self.tasks)]
+        if self.primary is None:
+            rows.append(corners)
+        else:
+            own = corners[self.primary]
+            rows.append(own[None])
+            others = np.delete(corners, self.primary, axis=0)
+            rows += [part * own + (1 - part) * others for part in (0.25, 0.5, 0.75)]
+        return self.limit(np.concatenate(rows))
+
+    def list_neighbours(self, mixture: np.ndarray) -> np.ndarray:
+        """Mixtures, (m, tasks), that give one task more or less than ``mixture``, (tasks,)."""
+        more = [(1 - step) * mixture + step * np.eye(self.tasks) for step in _STEPS]
+        present = np.flatnonzero(mixture)
+        less = []
+        for kept in _KEPT if len(present) > 1 else ():
+            cut = np.repeat(mixture[None], len(present), axis=0)
+            cut[np.arange(len(present)), present] *= kept
+            less.append(cut / cut.sum(axis=1, keepdims=True))
+        return self.limit(np.concatenate(more + less))
+
+    def limit(self, shares: np.ndarray) -> np.ndarray:
+        """``shares``, (m, tasks), with the primary's raised to the floor, without those too small for a step."""
+        if self.primary is not None:
+            own = shares[:, self.primary]
+            others = 1 - own
+            raised = np.maximum(own, self.floor)
+            factor = (1 - raised) / np.where(others > 0, others, 1.0)
+            shares = shares * factor[:, None]
+            shares[:, self.primary] = raised
+        smallest = 0.5 / max(20, 2 * self.tasks)  # half a step of the longest cycle
+        seen = shares >= smallest
+        # Where nearly all are that small, dropping them would leave too little of the mixture.
+        kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
+        limited: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
+        return limited
+
+
+def _scale(parts: np.ndarray) -> np.ndarray:
+    """Rows, (m, tasks), that sum to 1 each, 0 where there is nothing to scale."""
+    total = parts.sum(axis=1, keepdims=True)
+    scaled: np.ndarray = parts / np.where(total > 0, total, 1.0)
+    return scaled
+
+
+def find_farthest(mixtures: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The mixture, (K,), of some, (m, K), that is farthest by Hellinger's distance from all of ``known``, (n, K)."""
+    likeness = np.sqrt(mixtures) @ np.sqrt(known).T
+    farthest: np.ndarray = mixtures[int(np.argmin(likeness.max(axis=1)))]
+    return farthest
+
+
+def find_nearest(mixtures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The mixture, (K,), of some, (m, K), that is nearest by Hellinger's distance to one, (K,)."""
+    nearest: np.ndarray = mixtures[int(np.argmax(np.sqrt(mixtures) @ np.sqrt(wanted)))]
+    return nearest
+
+
+def build_candidates(problem: Problem, min_primary: float) -> Candidates:
+    """The candidates of a problem; its primary, if any, gets at least ``min_primary``."""
+    place = None if problem.primary is None else problem.names.index(problem.primary)
+    return Candidates(len(problem.tasks), place, min_primary)
+
+
+def list_usual(problem: Problem) -> Sequence[np.ndarray]:
+    """What people train without a search, each (K,): the primary alone, all tasks alike, all by the root of their rows.
+
+    The last is left out where it is nearly the same as all tasks alike.
+    """
+    count = len(problem.tasks)
+    equal = np.full(count, 1 / count)
+    alone = [] if problem.primary is None else [np.eye(count)[problem.names.index(problem.primary)]]
+    roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
+    by_size = roots / roots.sum()
+    differs = float(np.abs(by_size - equal).sum()) / 2 > 0.1
+    return [*alone, equal, *([by_size] if differs and count > 1 else [])]

@@ -1,0 +1,169 @@
+"""What searches over mixtures have in common: their state, a process that learns from it, and their answer.
+
+A search differs from another by what it proposes. The answer of each is a mixture that was trained: the one with the
+best posterior mean, since the best of many noisy scores is luck. A failed mixture counts as the worst seen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import ndtr
+
+from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
+from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
+from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
+
+_SHOWN = 5  # leaders in the belief
+
+
+@dataclass(frozen=True)
+class MixtureState:
+    """Every proposed mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number."""
+
+    problem: Problem
+    mixtures: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    scores: Mapping[int, float | None] = field(default_factory=dict)
+
+    @property
+    def good(self) -> list[int]:
+        """Mixtures that gave a score."""
+        return [number for number in sorted(self.scores) if self.scores[number] is not None]
+
+    @property
+    def pending(self) -> np.ndarray:
+        """Mixtures that are being trained, (p, K)."""
+        return self.read_shares([number for number in self.mixtures if number not in self.scores])
+
+    def read_shares(self, numbers: Sequence[int]) -> np.ndarray:
+        """The shares of some mixtures, (n, K), columns in the problem's order."""
+        return np.array([self.mixtures[number] for number in numbers]).reshape(len(numbers), len(self.problem.tasks))
+
+    def learn(self) -> Process | None:
+        """The process fitted to all that ended; ``None`` before two scores differ."""
+        ended = sorted(self.scores)
+        known = [score for score in self.scores.values() if score is not None]
+        if len(set(known)) < 2:
+            return None
+        scores = [self.scores[number] for number in ended]
+        values = np.array([min(known) if score is None else score for score in scores])
+        return _fit_cached_process(self.read_shares(ended).tobytes(), values.tobytes())
+
+
+class MixtureSearch(ABC):
+    """The shares of the tasks, learned from whole trainings; a subclass proposes."""
+
+    def wants(self) -> Wants:
+        """Its answers and the needs of its runs."""
+        return Wants(frozenset({"primary", "scored"}), "weights")
+
+    def start(self, problem: Problem) -> MixtureState:
+        """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""
+        if problem.scored is None:
+            problem.require_primary()
+        return MixtureState(problem)
+
+    @abstractmethod
+    def propose(self, state: MixtureState, evidence: Evidence) -> Proposal | Wait | Done:
+        """The next mixture; any number may be under way."""
+
+    def proposed(self, state: MixtureState, number: int, proposal: Proposal) -> MixtureState:
+        """One more mixture is under way, with the shares that are actually trained."""
+        shares = tuple(float(proposal.shares.get(name, 0.0)) for name in state.problem.names)
+        return replace(state, mixtures={**state.mixtures, number: shares})
+
+    def told(self, state: MixtureState, number: int, outcome: Outcome) -> MixtureState:
+        """One more score or failure."""
+        return replace(state, scores={**state.scores, number: outcome.score})
+
+    def select(self, state: MixtureState, evidence: Evidence) -> Selection:
+        """The tried mixture with the best posterior mean, the earliest on ties; before any score, all tasks alike."""
+        names = state.problem.names
+        if not state.good:
+            return Selection("mixture", names, belief={"why": "no mixture gave a score: equal shares"})
+        process = state.learn() if len(state.good) > 2 else None
+        shares = state.read_shares(state.good)
+        values = np.array([state.scores[number] for number in state.good], dtype=float)
+        means = values if process is None else process(shares)
+        best = shares[int(np.argmax(np.round(means, 9)))]
+        belief = {} if process is None else self.describe_belief(state, process, best)
+        weights = {name: share for name, share in zip(names, best.tolist(), strict=True) if share > 0}
+        return Selection("mixture", tuple(weights), weights, belief=belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """What is expected of the answer, how surely it beats the usual mixtures, and what one more run may gain."""
+        yield from read_why(belief)
+        if leaders := belief.get("leaders"):
+            yield Expectation(leaders[0]["mean"], leaders[0]["seen"])
+            for usual, probability in belief["better_than"].items():
+                yield Remark(f"better than {usual} with probability {probability:.2f}")
+            if "gain" in belief:
+                yield Remark(f"one more run is expected to gain {belief['gain']:.2g}")
+            yield Leaders(tuple(Leader(**leader) for leader in leaders))
+
+    def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """The posterior mean at each mixture; empty before there are three scores, not all alike."""
+        won, process = state.problem.primary or state.problem.scored, state.learn()
+        if won is None or process is None or not asked or len(state.good) < 3:
+            return [{} for _ in asked]
+        rows = [[each.shares.get(name, 0.0) for name in state.problem.names] for each in asked]
+        return [{won: mean} for mean in process(np.array(rows)).tolist()]
+
+    def fewest(self, problem: Problem) -> int:
+        """1: a single mixture with a score."""
+        return 1
+
+    def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
+        """For people: the leaders, the answer first, and how surely it beats the usual mixtures."""
+        names, problem = state.problem.names, state.problem
+        mixtures = list(dict.fromkeys(state.mixtures[number] for number in state.good))
+        means, doubts = process.predict(np.array(mixtures))
+        deviations = np.sqrt(doubts.variances)
+        order = sorted(range(len(mixtures)), key=lambda at: (mixtures[at] != tuple(best), -means[at]))
+        leaders = []
+        for at in order[:_SHOWN]:
+            scores = [state.scores[number] for number in state.good if state.mixtures[number] == mixtures[at]]
+            weights = {name: share for name, share in zip(names, mixtures[at], strict=True) if share > 0}
+            seen = {"seen": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
+            leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
+        better = {what: _compare(process, best, usual) for what, usual in _name_usual(problem).items()}
+        known = {what: probability for what, probability in better.items() if probability is not None}
+        return {"leaders": leaders, "better_than": known, "noise": process.noise_deviation}
+
+
+@lru_cache(maxsize=8)
+def _fit_cached_process(shares: bytes, scores: bytes) -> Process:
+    """``fit_process``, which depends on nothing else, cached between ``propose`` and ``select``."""
+    values = np.frombuffer(scores)
+    return fit_process(np.frombuffer(shares).reshape(len(values), -1), values, FOR_SEARCH)
+
+
+def _name_usual(problem: Problem) -> dict[str, np.ndarray]:
+    """The mixtures that an answer should beat, by what a line calls them."""
+    count = len(problem.tasks)
+    usual = {"all tasks": np.full(count, 1 / count)}
+    if problem.primary is not None:
+        usual = {f"{problem.primary} alone": np.eye(count)[problem.names.index(problem.primary)], **usual}
+    return usual
+
+
+def _compare(process: Process, one: np.ndarray, other: np.ndarray) -> float | None:
+    """The probability that the mean of ``one``, (K,), is above that of ``other``; ``None`` where they are the same."""
+    if np.allclose(one, other):
+        return None
+    means, doubts = process.predict(np.stack([one, other]))
+    variance = float(doubts.variances.sum() - 2 * doubts.share_with(doubts)[0, 1])
+    ahead = float(np.subtract(*means))
+    return float(ndtr(ahead / np.sqrt(max(variance, 1e-300))))
+
+
+def build_proposal(
+    problem: Problem, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON] | None = None
+) -> Proposal:
+    """The proposal to train tasks by ``shares``, (K,), in the problem's order; tasks without any are left out."""
+    weights = {name: share for name, share in zip(problem.names, shares.tolist(), strict=True) if share > 0}
+    return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes or {}, stage=stage)
