@@ -35,7 +35,8 @@ class LocalStore:
         """Copy the file; nothing where it is in its place already, as in a working folder."""
         if file != target:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(target, lambda draft: draft.write(file.read_bytes()))
+            with file.open("rb") as source:
+                write_durably(target, lambda draft: shutil.copyfileobj(source, draft))
 
     def prefetch(self, paths: Iterable[Path]) -> dict[Path, bytes]:
         """Nothing: files are read when it is their turn."""

@@ -142,7 +142,7 @@ class TrainingOptions(Section):
     schedule: Literal["joint", "transfer"] = Field(
         default="joint",
         description="`transfer` trains the auxiliaries for their share of the steps and then the primary alone, with a "
-        "learning rate that rises and falls anew. What steers or measures a run always trains jointly.",
+        "learning rate that rises and falls once more. What steers or measures a run always trains jointly.",
     )
     match: Literal["steps", "primary_examples"] = Field(
         default="steps",

@@ -37,7 +37,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
         "status": trial.status,
         "proposed": trial.proposed,
         "proposal": asdict(trial.proposal),
-        "goes_on_from": _find_start(accounts, trial),
+        "continues": _find_start(accounts, trial),
         "attempts": [_describe_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
@@ -127,7 +127,7 @@ def _list_proposal_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         rounds = f"{inner['rounds']} rounds of {inner['round_steps']} steps"
         yield f"steered inside by {_describe_options(inner['name'], inner['options'])}, seed {inner['seed']}, {rounds}"
     if proposal["continuation"]:
-        start = shown["goes_on_from"]
+        start = shown["continues"]
         begin = "the pretrained encoder" if start is None else f"the last weights of trial {start:04d}"
         yield f"continues from {begin} for {proposal['continuation']['steps']} steps"
     if proposal["measure"]:
