@@ -121,7 +121,7 @@ def test_the_gain_is_what_simulated_trainings_gain(process: tuple[Process, np.nd
 def test_candidates_are_mixtures_sparse_and_above_the_floor(tasks: int, primary: int | None) -> None:
     candidates, rng = Candidates(tasks, primary, 0.1), np.random.default_rng(0)
     drawn = candidates.draw(rng, 400)
-    near = candidates.list_neighbours(drawn[0])
+    near = candidates.draw_neighbours(drawn[0], rng)
     for shares in (drawn, near, candidates.list_simple(), candidates.draw_far(rng, drawn[:5])[None]):
         assert shares.sum(axis=1) == pytest.approx(np.ones(len(shares)))
         assert (shares >= 0).all()

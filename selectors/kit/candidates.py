@@ -16,6 +16,8 @@ from auxtune.selectors.protocol import Problem
 
 _STEPS = (0.5, 0.2, 0.08)  # the part of a mixture that goes to a single task
 _KEPT = (0.0, 0.5)  # what is left of a task's share that is cut
+_FACTORS = (0.2, 0.5, 1.0)  # standard deviations of the logarithms of what all shares are multiplied with
+_VARIED = 20  # mixtures for each of these
 _WEAKEST, _STRONGEST = 0.5, 8.0  # range of the Dirichlet's concentration
 _POOL = 300  # draws from which the most distant is taken
 
@@ -69,8 +71,8 @@ class Candidates:
             rows += [part * own + (1 - part) * others for part in (0.25, 0.5, 0.75)]
         return self.limit(np.concatenate(rows))
 
-    def list_neighbours(self, mixture: np.ndarray) -> np.ndarray:
-        """Mixtures, (m, tasks), that give one task more or less than ``mixture``, (tasks,)."""
+    def draw_neighbours(self, mixture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Mixtures, (m, tasks), around one, (tasks,): a task has more or less, or all shares are varied by factors."""
         more = [(1 - step) * mixture + step * np.eye(self.tasks) for step in _STEPS]
         present = np.flatnonzero(mixture)
         less = []
@@ -78,7 +80,10 @@ class Candidates:
             cut = np.repeat(mixture[None], len(present), axis=0)
             cut[np.arange(len(present)), present] *= kept
             less.append(cut / cut.sum(axis=1, keepdims=True))
-        return self.limit(np.concatenate(more + less))
+        factors = np.exp(
+            np.repeat(_FACTORS, _VARIED)[:, None] * rng.standard_normal((len(_FACTORS) * _VARIED, self.tasks))
+        )
+        return self.limit(np.concatenate([*more, *less, _scale(mixture * factors)]))
 
     def limit(self, shares: np.ndarray) -> np.ndarray:
         """``shares``, (m, tasks), with the primary's raised to the floor, without those too small for a step."""

@@ -1,7 +1,8 @@
 """What searches over mixtures have in common: their state, a process that learns from it, and their answer.
 
 A search differs from another by what it proposes. The answer of each is a mixture that was trained: the one with the
-best posterior mean, since the best of many noisy scores is luck. A failed mixture counts as the worst seen.
+best posterior mean, since the best of many noisy scores is luck. A failed mixture counts as the worst seen, and how bad
+a bad one is does not matter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Rema
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
+# Scores this many times as far below the best as the median of all others count as no worse: a few very bad mixtures,
+# such as a primary without help, would otherwise hide what tells the good ones apart. Only these need to be told apart.
+_DEEP = 2.5
 _SHOWN = 5  # leaders in the belief
 
 
@@ -47,10 +51,13 @@ class MixtureState:
         """The process fitted to all that ended; ``None`` before two scores differ."""
         ended = sorted(self.scores)
         known = [score for score in self.scores.values() if score is not None]
-        if len(set(known)) < 2:
+        if not known or max(known) - min(known) <= 1e-9 * max(map(abs, known)):
             return None
         scores = [self.scores[number] for number in ended]
         values = np.array([min(known) if score is None else score for score in scores])
+        best = values.max()
+        usual = np.median(values[values < best])
+        values = np.maximum(values, best - _DEEP * (best - usual))
         return _fit_cached_process(self.read_shares(ended).tobytes(), values.tobytes())
 
 

@@ -30,7 +30,7 @@ from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import Process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Proposal, Wait
 
-_FIRST = 5  # mixtures before the process is asked
+_FIRST = 3  # mixtures before the process is asked
 _BEFORE_STOP = 10  # scores, beside one for each task, before the search may end by itself
 _HOPELESS = 20  # failures without any score after which it ends
 _DRAWN = 600  # fresh draws among the candidates
@@ -71,6 +71,8 @@ class Auto(MixtureSearch):
         mixture, gain = self._find_best(process, state, offered, rng)
         if self._is_enough(state, process, gain):
             return _end(state)
+        if gain == 0.0:  # nothing is known to be worth it, so that any training is as good
+            mixture = self._choose_start(state, offered, rng)
         return build_proposal(problem, mixture, rng, "search", {"gain": gain})
 
     def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
@@ -101,8 +103,7 @@ class Auto(MixtureSearch):
             gains = gradient.estimate_gains(offered)
             return offered[int(np.argmax(gains))], float(gains.max())
         leaders = tried[np.argsort(-process(tried), kind="stable")[:_REFINED]]
-        candidates = build_candidates(state.problem, self.min_primary)
-        return _refine(gradient, candidates, tried, leaders, candidates.draw(rng, _DRAWN))
+        return _refine(gradient, build_candidates(state.problem, self.min_primary), tried, leaders, rng)
 
     def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
         known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
@@ -110,15 +111,19 @@ class Auto(MixtureSearch):
 
 
 def _refine(
-    gradient: KnowledgeGradient, candidates: Candidates, tried: np.ndarray, leaders: np.ndarray, drawn: np.ndarray
+    gradient: KnowledgeGradient,
+    candidates: Candidates,
+    tried: np.ndarray,
+    leaders: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
     """The best of what was tried, simple and drawn mixtures, and neighbours of leaders, and then of the best."""
-    near = [candidates.list_neighbours(leader) for leader in leaders]
-    pool = np.concatenate([tried, candidates.list_simple(), drawn, *near])
+    near = [candidates.draw_neighbours(leader, rng) for leader in leaders]
+    pool = np.concatenate([tried, candidates.list_simple(), candidates.draw(rng, _DRAWN), *near])
     gains = gradient.estimate_gains(pool)
     for _ in range(_ROUNDS):
         best = np.argsort(-gains, kind="stable")[:_REFINED]
-        moved = np.concatenate([candidates.list_neighbours(mixture) for mixture in pool[best]])
+        moved = np.concatenate([candidates.draw_neighbours(mixture, rng) for mixture in pool[best]])
         pool = np.concatenate([pool[best], moved])
         gains = np.r_[gains[best], gradient.estimate_gains(moved)]
     at = int(np.argmax(gains))

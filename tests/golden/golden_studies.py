@@ -66,6 +66,8 @@ STUDIES: dict[str, Made] = {
     ),
     "size_proportional": Made("size_proportional"),
     "size_sqrt": Made("size_sqrt"),
+    "auto": Made("auto", about="The default; it may end by itself.", trials=12),
+    "random_mixture": Made("{name: random_mixture, trials: 5}"),
     "random_groups": Made(
         "{name: random_groups, groupings: 2}",
         question=_GROUPS,
