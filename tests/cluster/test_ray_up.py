@@ -25,7 +25,7 @@ def test_doctor_finds_nothing_wrong_on_the_machine(up: Up) -> None:
 
 def test_the_quickstart_is_submitted_followed_and_asked_for_from_elsewhere(up: Up, tmp_path: Path) -> None:
     assert up.laptop.run("auxtune", "examples", "cp", "quickstart.yaml", here=tmp_path).returncode == 0
-    settings = [f"--set=storage={STORAGE}", f"--set=tracking.uri={up.there}"]
+    settings = [f"--set=storage={STORAGE}", f"--set=tracking.uri={up.there}", "--set=training.steps=80"]
     done = up.auxtune("submit", tmp_path / "quickstart.yaml", *settings, "--follow", timeout=600)
     assert done.returncode == 0, done.stdout
     assert "selected" in done.stdout
