@@ -167,7 +167,8 @@ class Reader:
             assert any(map(pattern.fullmatch, printed)), f"{block.place}: not printed: {line}\n{self.output}"
 
     def _environment(self) -> dict[str, str]:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("AUXTUNE_")}
+        # pytest's name the test, and would have every reader's commands forked from a process of its own.
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("AUXTUNE_", "PYTEST_"))}
         place = self._installed or self.folder
         site = str(place / SITE)
         return ours | {
