@@ -31,7 +31,7 @@ from auxtune.selectors.kit.process import Process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Proposal, Wait
 
 _FIRST = 3  # mixtures before the process is asked
-_BEFORE_STOP = 10  # scores, beside one for each task, before the search may end by itself
+_BEFORE_STOP = 20  # scores, beside one for each task, before the search may end by itself
 _HOPELESS = 20  # failures without any score after which it ends
 _DRAWN = 600  # fresh draws among the candidates
 _REFINED = 3  # candidates, and tried mixtures, whose neighbours are looked at
