@@ -10,6 +10,7 @@ output, so that a run that was stopped goes on. The table shows the mean regret,
 the first one, with the 95 % interval over seeds of the paired difference.
 
 What `auto` assumes was chosen on seeds 1000 to 1030 of the same kinds of surface; seeds from 0 on are for the figures.
+But that it does not end by itself before twenty scores was decided on these: after ten it had missed 0.02 more.
 """
 
 from __future__ import annotations
