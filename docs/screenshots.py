@@ -34,7 +34,11 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 STUDIES = {
     "quickstart-at-random": ("study=quickstart-at-random", "selector=random_subset"),
-    "quickstart": ("confirm.leave_one_out=true", "budget.trials=46"),
+    "quickstart": (
+        "selector={name: thompson, rounds: 100, round_steps: 10, seeds: 2}",
+        "confirm.leave_one_out=true",
+        "budget.trials=46",
+    ),
 }
 SHARES = [f"weight/{task}" for task in ("tint", "stars", "rival", "river", "pace", "slang")]
 COLUMNS = ["metrics.`score`", "tags.`auxtune.phase`", *(f"params.`{share}`" for share in SHARES)]
