@@ -273,5 +273,6 @@ def test_a_stage_of_its_own_is_offered_the_mixtures_of_its_tasks() -> None:
     problem = replace(problem_of(3), offered=((0.5, 0.5, 0.0), (0.2, 0.3, 0.5), (0.25, 0.0, 0.75)))
     narrowed = problem.keep_tasks({"t000", "t002"})
     assert narrowed.names == ("t000", "t002") and narrowed.offered == ((0.25, 0.75),)
-    assert Auto().propose(Auto().start(narrowed), {}).shares == {"t000": 0.25, "t002": 0.75}  # type: ignore[union-attr]
+    proposal = Auto().propose(Auto().start(narrowed), {})
+    assert isinstance(proposal, Proposal) and proposal.shares == {"t000": 0.25, "t002": 0.75}
     assert problem_of(3).keep_tasks({"t000"}).offered == ()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auxtune.selectors.kit.mixtures import drop_small_shares
 from auxtune.selectors.protocol import Problem
 
 _STEPS = (0.5, 0.2, 0.08)  # the part of a mixture that goes to a single task
@@ -94,12 +95,7 @@ class Candidates:
             factor = (1 - raised) / np.where(others > 0, others, 1.0)
             shares = shares * factor[:, None]
             shares[:, self.primary] = raised
-        smallest = 0.5 / max(20, 2 * self.tasks)  # half a step of the longest cycle
-        seen = shares >= smallest
-        # Where nearly all are that small, dropping them would leave too little of the mixture.
-        kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
-        limited: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
-        return limited
+        return drop_small_shares(shares)
 
 
 def _scale(parts: np.ndarray) -> np.ndarray:
@@ -128,15 +124,23 @@ def build_candidates(problem: Problem, min_primary: float) -> Candidates:
     return Candidates(len(problem.tasks), place, min_primary)
 
 
+def name_usual(problem: Problem) -> dict[str, np.ndarray]:
+    """The mixtures, each (K,), that an answer should beat, by what a line calls them: the primary alone, all alike."""
+    count = len(problem.tasks)
+    usual = {"all tasks": np.full(count, 1 / count)}
+    if problem.primary is not None:
+        usual = {f"{problem.primary} alone": np.eye(count)[problem.names.index(problem.primary)], **usual}
+    return usual
+
+
 def list_usual(problem: Problem) -> Sequence[np.ndarray]:
     """What people train without a search, each (K,): the primary alone, all tasks alike, all by the root of their rows.
 
     The last is left out where it is nearly the same as all tasks alike.
     """
-    count = len(problem.tasks)
-    equal = np.full(count, 1 / count)
-    alone = [] if problem.primary is None else [np.eye(count)[problem.names.index(problem.primary)]]
+    usual = list(name_usual(problem).values())
+    equal = usual[-1]
     roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
     by_size = roots / roots.sum()
     differs = float(np.abs(by_size - equal).sum()) / 2 > 0.1
-    return [*alone, equal, *([by_size] if differs and count > 1 else [])]
+    return [*usual, by_size] if differs else usual

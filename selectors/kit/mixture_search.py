@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
+from auxtune.selectors.kit.candidates import name_usual
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -89,16 +90,15 @@ class MixtureSearch(ABC):
 
     def select(self, state: MixtureState, evidence: Evidence) -> Selection:
         """The tried mixture with the best posterior mean, the earliest on ties; before any score, all tasks alike."""
-        names = state.problem.names
         if not state.good:
-            return Selection("mixture", names, belief={"why": "no mixture gave a score: equal shares"})
+            return Selection("mixture", state.problem.names, belief={"why": "no mixture gave a score: equal shares"})
         process = state.learn() if len(state.good) > 2 else None
         shares = state.read_shares(state.good)
         values = np.array([state.scores[number] for number in state.good], dtype=float)
         means = values if process is None else process(shares)
         best = shares[int(np.argmax(np.round(means, 9)))]
         belief = {} if process is None else self.describe_belief(state, process, best)
-        weights = {name: share for name, share in zip(names, best.tolist(), strict=True) if share > 0}
+        weights = _name_shares(state.problem, best.tolist())
         return Selection("mixture", tuple(weights), weights, belief=belief)
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
@@ -126,7 +126,7 @@ class MixtureSearch(ABC):
 
     def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
         """For people: the leaders, the answer first, and how surely it beats the usual mixtures."""
-        names, problem = state.problem.names, state.problem
+        problem = state.problem
         mixtures = list(dict.fromkeys(state.mixtures[number] for number in state.good))
         means, doubts = process.predict(np.array(mixtures))
         deviations = np.sqrt(doubts.variances)
@@ -134,10 +134,10 @@ class MixtureSearch(ABC):
         leaders = []
         for at in order[:_SHOWN]:
             scores = [state.scores[number] for number in state.good if state.mixtures[number] == mixtures[at]]
-            weights = {name: share for name, share in zip(names, mixtures[at], strict=True) if share > 0}
+            weights = _name_shares(problem, mixtures[at])
             seen = {"seen": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
             leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
-        better = {what: _compare(process, best, usual) for what, usual in _name_usual(problem).items()}
+        better = {what: _compare(process, best, usual) for what, usual in name_usual(problem).items()}
         known = {what: probability for what, probability in better.items() if probability is not None}
         return {"leaders": leaders, "better_than": known, "noise": process.noise_deviation}
 
@@ -147,15 +147,6 @@ def _fit_cached_process(shares: bytes, scores: bytes) -> Process:
     """``fit_process``, which depends on nothing else, cached between ``propose`` and ``select``."""
     values = np.frombuffer(scores)
     return fit_process(np.frombuffer(shares).reshape(len(values), -1), values, FOR_SEARCH)
-
-
-def _name_usual(problem: Problem) -> dict[str, np.ndarray]:
-    """The mixtures that an answer should beat, by what a line calls them."""
-    count = len(problem.tasks)
-    usual = {"all tasks": np.full(count, 1 / count)}
-    if problem.primary is not None:
-        usual = {f"{problem.primary} alone": np.eye(count)[problem.names.index(problem.primary)], **usual}
-    return usual
 
 
 def _compare(process: Process, one: np.ndarray, other: np.ndarray) -> float | None:
@@ -172,5 +163,10 @@ def build_proposal(
     problem: Problem, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON] | None = None
 ) -> Proposal:
     """The proposal to train tasks by ``shares``, (K,), in the problem's order; tasks without any are left out."""
-    weights = {name: share for name, share in zip(problem.names, shares.tolist(), strict=True) if share > 0}
+    weights = _name_shares(problem, shares.tolist())
     return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes or {}, stage=stage)
+
+
+def _name_shares(problem: Problem, shares: Sequence[float]) -> dict[str, float]:
+    """Shares in the problem's order by name, without those of nothing."""
+    return {name: share for name, share in zip(problem.names, shares, strict=True) if share > 0}

@@ -158,6 +158,15 @@ _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
 _KEPT = 4  # mixtures from which a step of the search continues
 
 
+def drop_small_shares(shares: np.ndarray, always: np.ndarray | bool = False) -> np.ndarray:
+    """``shares``, (m, K), without those below half a step of the longest cycle, but for tasks kept ``always``, (K,)."""
+    seen = (shares >= 0.5 / max(20, 2 * shares.shape[1])) | always
+    # If nearly all are that small, dropping them would leave too little of the mixture.
+    kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
+    cut: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
+    return cut
+
+
 @dataclass(frozen=True)
 class Draws:
     """The source of mixtures: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,)."""
@@ -176,11 +185,7 @@ class Draws:
 
     def _cut(self, shares: np.ndarray) -> np.ndarray:
         """``shares``, (m, K), without those below half a step of the longest cycle."""
-        seen = (shares >= 0.5 / max(20, 2 * shares.shape[1])) | (self.floor > 0)
-        # If nearly all are that small, dropping them would leave too little of the mixture.
-        kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
-        cut: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
-        return cut
+        return drop_small_shares(shares, self.floor > 0)
 
     def find_best(
         self, value: Callable[[np.ndarray], np.ndarray], known: np.ndarray, count: int, rng: np.random.Generator

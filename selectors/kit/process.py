@@ -135,7 +135,9 @@ class Process:
 
     def __call__(self, shares: np.ndarray) -> np.ndarray:
         """The posterior mean, (m, K) -> (m,)."""
-        return self.predict(shares)[0]
+        dual = cho_solve((self.lower, True), self.targets)
+        mean: np.ndarray = self.centre + self.scale * (self.relate(shares, self.shares) @ dual)
+        return mean
 
     @property
     def noise_deviation(self) -> float:

@@ -31,6 +31,7 @@ from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief, Expectation, PredictionQuality, read_why
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, fit_blend
+from auxtune.selectors.kit.mixture_search import build_proposal
 from auxtune.selectors.kit.mixtures import build_draws
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import fit_process
@@ -114,13 +115,13 @@ class MixtureRegression:
         """A mixture to sample, any number at a time; once all are told, mixtures to verify; and so on in each round."""
         rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
         if state.unverified:
-            return _build_proposal(state, np.array(state.unverified[0]), rng, "verify", {"verify": True})
+            return build_proposal(state.problem, np.array(state.unverified[0]), rng, "verify", {"verify": True})
         if len(state.rounds) == self.rounds:
             return Done()
         wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
         if state.sampled < wanted:
-            return _build_proposal(
-                state, build_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {}
+            return build_proposal(
+                state.problem, build_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {}
             )
         if len(state.scores) < len(state.mixtures):
             return Wait()
@@ -128,7 +129,7 @@ class MixtureRegression:
         if model is None:
             return Done()
         mixtures = self._choose_mixtures(state, model, rng)
-        return _build_proposal(state, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
+        return build_proposal(state.problem, np.array(mixtures[0]), rng, "verify", {"verify": True, "round": mixtures})
 
     def proposed(self, state: RegressionState, number: int, proposal: Proposal) -> RegressionState:
         """One more mixture, with the shares that are actually trained; a round's first one to verify names them all."""
@@ -215,13 +216,6 @@ def _describe_blend(model: Blend) -> dict[str, JSON]:
     """For people: how well blend and regressions predict unseen scores, and the proportions of the blend."""
     skill = {"spearman": model.skill.spearman, "low": model.skill.low, "high": model.skill.high}
     return {"skill": skill, "alone": dict(model.alone), "blend": dict(model.parts)}
-
-
-def _build_proposal(
-    state: RegressionState, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON]
-) -> Proposal:
-    weights = {name: share for name, share in zip(state.problem.names, shares.tolist(), strict=True) if share > 0}
-    return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes, stage=stage)
 
 
 def _select_equal_shares(problem: Problem, belief: Mapping[str, JSON]) -> Selection:
