@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from small_study import make_store
 
+WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes that have nothing to do
+
 
 class Server:
     """An ``mlflow server`` on loopback that can be stopped and started again over the same store."""
@@ -36,7 +38,7 @@ class Server:
         store = ["--backend-store-uri", f"sqlite:///{self._home}/server.db", "--workers", "1"]
         files = ["--artifacts-destination", str(self._home / "artifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        ours = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes that have nothing to do
+        ours = {**os.environ, **WITHOUT_JOBS}
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *store, *files], cwd=self._home, env=ours, stdout=log, stderr=log, start_new_session=True

@@ -26,6 +26,7 @@ from auxtune.orchestrator.record.events import Event, Proposed, Told
 from auxtune.orchestrator.record.ledger import read_events
 
 ENVIRONMENT: dict[str, str] = {}  # before any test has changed it; conftest.py fills it
+COLD = (sys.executable, "-m", "auxtune.orchestrator")  # ``auxtune``, where it cannot be forked
 Process: TypeAlias = WarmProcess | subprocess.Popen[str]
 STUDY = """\
 study: small
@@ -112,7 +113,7 @@ class StudyRun:
         arguments = arguments or ("run", "study.yaml")
         if (nursery := start_nursery()).fits(os.environ):
             return nursery.start(self.home, arguments)
-        command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
+        command = [*COLD, *arguments]
         return subprocess.Popen(
             command, cwd=self.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

@@ -9,14 +9,13 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from small_study import Process, start_nursery
+from small_study import COLD, Process, start_nursery
 from warm_commands import Environment
 
 _PARTS = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+")
@@ -66,7 +65,7 @@ class CommandTerminal:
     def _start(home: Path, arguments: tuple[str, ...], terminal: int, environment: Environment) -> Process:
         if (nursery := start_nursery()).fits(environment):
             return nursery.start_on(terminal, home, arguments, environment)
-        command = [sys.executable, "-m", "auxtune.orchestrator", *arguments]
+        command = [*COLD, *arguments]
         streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
         return subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, text=True, **streams)
 

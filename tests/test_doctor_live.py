@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from mlflow_server import WITHOUT_JOBS
 
 from auxtune.orchestrator.cli import main
 
@@ -51,8 +52,7 @@ class Server:
         assert "5000" in written and "/mnt/auxtune" in written
         self._command = written.replace("5000", str(self.port)).replace("/mnt/auxtune", str(shared))
         ours = {key: value for key, value in os.environ.items() if not key.startswith("AUXTUNE_")}
-        # Without its runners of jobs: eight processes that have nothing to do.
-        self._environment = {**ours, "HOME": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._environment = {**ours, "HOME": str(home), **WITHOUT_JOBS}
         self.log = home / "auxtune" / "mlflow" / "server.log"
 
     def start(self) -> None:
