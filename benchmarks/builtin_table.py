@@ -23,7 +23,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from auxtune.orchestrator.planning.machines import describe_this_machine
+from auxtune.orchestrator.planning.slots import describe_this_machine
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal

@@ -31,7 +31,7 @@ import numpy as np
 from provenance import provenance
 from scipy.stats import spearmanr
 
-from auxtune.orchestrator.planning.machines import describe_this_machine
+from auxtune.orchestrator.planning.slots import describe_this_machine
 from auxtune.orchestrator.session.prepare import Prepared, prepare
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.protocol import Proposal

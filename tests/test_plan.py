@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from small_study import StudyRun
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.planning.machines import describe_this_machine
+from auxtune.orchestrator.planning.slots import describe_this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.session.data import load_study_data

@@ -9,8 +9,15 @@ import pytest
 
 from auxtune.orchestrator.engine.cluster import add_startable
 from auxtune.orchestrator.errors import ResourceError
-from auxtune.orchestrator.planning.machines import Machines, Node, Startable, describe_this_machine
-from auxtune.orchestrator.planning.slots import Slots, allot, resize_slots
+from auxtune.orchestrator.planning.slots import (
+    Machines,
+    Node,
+    Slots,
+    Startable,
+    allot,
+    describe_this_machine,
+    resize_slots,
+)
 from auxtune.orchestrator.study_file.models import ResourceOptions
 from auxtune.selectors.protocol import Measure, Proposal
 

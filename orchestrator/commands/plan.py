@@ -22,8 +22,7 @@ def command(study: Path, overrides: tuple[str, ...], address: str | None, as_jso
     """
     from auxtune.orchestrator.engine.cluster import list_machines_at
     from auxtune.orchestrator.planning.budget import check_budget, check_prices
-    from auxtune.orchestrator.planning.machines import describe_this_machine
-    from auxtune.orchestrator.planning.slots import allot
+    from auxtune.orchestrator.planning.slots import allot, describe_this_machine
     from auxtune.orchestrator.study_file.reading import read_study
     from auxtune.orchestrator.views.plan import plan_blocks, plan_of
     from auxtune.orchestrator.views.terminal import print_blocks

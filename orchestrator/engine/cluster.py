@@ -25,7 +25,7 @@ import yaml
 
 from auxtune.orchestrator.engine.loop import set_ray_defaults
 from auxtune.orchestrator.errors import ClusterError
-from auxtune.orchestrator.planning.machines import Machines, Node, Startable
+from auxtune.orchestrator.planning.slots import Machines, Node, Startable
 from auxtune.orchestrator.record.node_time import NodeClock, NodeTime
 
 LOOK = 2.0  # seconds between looks at the nodes

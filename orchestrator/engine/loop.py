@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.planning.machines import Machines
+from auxtune.orchestrator.planning.slots import Machines
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 

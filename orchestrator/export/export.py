@@ -22,8 +22,7 @@ from auxtune.orchestrator.export.model_spec import ModelSpec, model_specs, read_
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.machines import describe_this_machine
-from auxtune.orchestrator.planning.slots import allot
+from auxtune.orchestrator.planning.slots import allot, describe_this_machine
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.session.data import encode_study_data, load_study_data
 from auxtune.orchestrator.session.stopping import StopSignals

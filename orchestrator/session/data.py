@@ -8,8 +8,7 @@ from pathlib import Path
 
 from auxtune.orchestrator.errors import BudgetTooSmall, ResourceError, StudyDataError
 from auxtune.orchestrator.planning.budget import check_limits, explain_unreachable_limits
-from auxtune.orchestrator.planning.machines import describe_this_machine
-from auxtune.orchestrator.planning.slots import allot
+from auxtune.orchestrator.planning.slots import allot, describe_this_machine
 from auxtune.orchestrator.study_file.paths import list_task_sources, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath

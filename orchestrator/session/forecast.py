@@ -11,8 +11,7 @@ from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, is_among
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, estimate_work
-from auxtune.orchestrator.planning.machines import Machines
-from auxtune.orchestrator.planning.slots import Slots, allot
+from auxtune.orchestrator.planning.slots import Machines, Slots, allot
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, round_trip
 from auxtune.orchestrator.record.fold import SelectorFold

@@ -11,11 +11,10 @@ from importlib.metadata import version
 from auxtune.orchestrator.errors import DriftError
 from auxtune.orchestrator.planning.budget import Budget, check_budget, check_limits, check_prices
 from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials
-from auxtune.orchestrator.planning.machines import Machines
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.question import digest_of, find_drift
-from auxtune.orchestrator.planning.slots import Slots, allot
+from auxtune.orchestrator.planning.slots import Machines, Slots, allot
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Opened

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.engine.loop import run_tuner, start_embedded_ray
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.machines import Machines, describe_this_machine
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
-from auxtune.orchestrator.planning.slots import Slots, resize_slots
+from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots
 from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail

@@ -20,9 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.machines import describe_this_machine
 from auxtune.orchestrator.planning.question import digest_of
-from auxtune.orchestrator.planning.slots import Slots, allot
+from auxtune.orchestrator.planning.slots import Slots, allot, describe_this_machine
 from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, resolve_model

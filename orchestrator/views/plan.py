@@ -20,7 +20,7 @@ from auxtune.orchestrator.planning.estimate import (
     estimate_cost,
     find_room,
 )
-from auxtune.orchestrator.planning.machines import Machines, describe_this_machine
+from auxtune.orchestrator.planning.slots import Machines, describe_this_machine
 from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Paragraph, Table
 from auxtune.orchestrator.session.forecast import (
