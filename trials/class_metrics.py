@@ -12,21 +12,23 @@ declaring a metric loads neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from auxtune.trials.metric import Answers
 from auxtune.trials.spans import count_spans
+
+if TYPE_CHECKING:
+    from auxtune.trials.metrics import Answers
 
 Average: TypeAlias = Literal["main", "macro", "weighted", "micro"]  # main: the second class of two, else macro
 Measure: TypeAlias = Literal["f1", "precision", "recall"]
 
 
 @dataclass(frozen=True)
-class Counts:
+class _Counts:
     """Sums over the rows of a number of resamples, each (resamples, classes).
 
     ``total`` (resamples, 1) counts the scored elements. Those whose prediction is no class (``MISSED``) appear in no
@@ -88,26 +90,19 @@ def compute_average(measure: Measure, average: Average, answers: Answers) -> flo
     return float(found)
 
 
-def resample_counts(formula: Callable[[Counts, Answers], np.ndarray]) -> Callable[[Answers, np.ndarray], np.ndarray]:
-    """``formula`` on every resample: ``(answers, times) -> (resamples,)``, ``times`` (resamples, rows)."""
-
-    def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
-        return formula(_count_resamples(answers, times), answers)
-
-    return resampled
-
-
-def count_balanced_accuracy(counts: Counts, answers: Answers) -> np.ndarray:
-    """``compute_balanced_accuracy`` of each resample."""
+def resample_balanced_accuracy(answers: Answers, times: np.ndarray) -> np.ndarray:
+    """``compute_balanced_accuracy`` of each resample, (resamples,); ``times`` is (resamples, rows)."""
+    counts = _count_resamples(answers, times)
     recall = _divide(counts.hits, counts.true)
     return np.asarray(recall.sum(axis=1) / (counts.true > 0).sum(axis=1))
 
 
-def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
-    """Matthews' coefficient for any number of classes, by sums; ``MISSED`` counts as a prediction of its own.
+def resample_matthews(answers: Answers, times: np.ndarray) -> np.ndarray:
+    """Matthews' coefficient of each resample, for any number of classes; ``MISSED`` counts as a prediction of its own.
 
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient", 2004, eq. 8.
     """
+    counts = _count_resamples(answers, times)
     total = counts.total[:, 0]
     missed = total - counts.predicted.sum(axis=1)
     covariance = counts.hits.sum(axis=1) * total - (counts.true * counts.predicted).sum(axis=1)
@@ -115,23 +110,20 @@ def count_matthews(counts: Counts, answers: Answers) -> np.ndarray:
     return _divide(covariance, np.sqrt(spread[0] * spread[1]))
 
 
-def count_average(measure: Measure, average: Average) -> Callable[[Counts, Answers], np.ndarray]:
+def resample_average(measure: Measure, average: Average, answers: Answers, times: np.ndarray) -> np.ndarray:
     """``compute_average`` of each resample."""
-
-    def formula(counts: Counts, answers: Answers) -> np.ndarray:
-        above, below = _choose_fraction(measure, counts)
-        if average == "micro":
-            return _divide(above.sum(axis=1), below.sum(axis=1))
-        each = _divide(above, below)
-        if average == "weighted":
-            return _divide((each * counts.true).sum(axis=1), counts.true.sum(axis=1))
-        if average == "main" and _is_binary(answers):
-            return np.asarray(each[:, 1])
-        if answers.labels.ndim == 1 and _list_classes(answers) is None:
-            return _divide(each.sum(axis=1), ((counts.true + counts.predicted) > 0).sum(axis=1).astype(float))
-        return np.asarray(each.mean(axis=1))
-
-    return formula
+    counts = _count_resamples(answers, times)
+    above, below = _choose_fraction(measure, counts)
+    if average == "micro":
+        return _divide(above.sum(axis=1), below.sum(axis=1))
+    each = _divide(above, below)
+    if average == "weighted":
+        return _divide((each * counts.true).sum(axis=1), counts.true.sum(axis=1))
+    if average == "main" and _is_binary(answers):
+        return np.asarray(each[:, 1])
+    if answers.labels.ndim == 1 and _list_classes(answers) is None:
+        return _divide(each.sum(axis=1), ((counts.true + counts.predicted) > 0).sum(axis=1).astype(float))
+    return np.asarray(each.mean(axis=1))
 
 
 def compute_span_f1(strict: bool, answers: Answers) -> float:
@@ -144,22 +136,18 @@ def compute_span_f1(strict: bool, answers: Answers) -> float:
     return 2 * float(hits) / float(true + predicted) if true + predicted else 0.0
 
 
-def resample_span_f1(strict: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
+def resample_span_f1(strict: bool, answers: Answers, times: np.ndarray) -> np.ndarray:
     """``compute_span_f1`` of each resample."""
-
-    def resampled(answers: Answers, times: np.ndarray) -> np.ndarray:
-        counts = count_spans(answers.labels, answers.predictions, answers.rows, answers.names, strict)
-        hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T  # the last rows may have no words
-        return _divide(2 * hits, true + predicted)
-
-    return resampled
+    counts = count_spans(answers.labels, answers.predictions, answers.rows, answers.names, strict)
+    hits, true, predicted = (times[:, : len(counts)] @ counts.astype(float)).T  # the last rows may have no words
+    return _divide(2 * hits, true + predicted)
 
 
-def _count_resamples(answers: Answers, times: np.ndarray) -> Counts:
+def _count_resamples(answers: Answers, times: np.ndarray) -> _Counts:
     rows = times.shape[1]
     per_element = np.bincount(answers.rows, minlength=rows).astype(float)
     hits, true, predicted = (times @ each for each in _count_per_row(answers, rows))
-    return Counts(hits, true, predicted, (times @ per_element)[:, None])
+    return _Counts(hits, true, predicted, (times @ per_element)[:, None])
 
 
 def _count_per_row(answers: Answers, rows: int) -> Iterator[np.ndarray]:
@@ -196,7 +184,7 @@ def _is_binary(answers: Answers) -> bool:
     return int(max(answers.labels.max(), answers.predictions.max())) <= 1
 
 
-def _choose_fraction(measure: Measure, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+def _choose_fraction(measure: Measure, counts: _Counts) -> tuple[np.ndarray, np.ndarray]:
     """Numerator and denominator of F1, precision or recall."""
     if measure == "f1":
         return 2 * counts.hits, counts.true + counts.predicted

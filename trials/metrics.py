@@ -1,4 +1,6 @@
-"""The metrics of tasks, by name. Loads no torch, so that reports may recompute them.
+"""What a metric is, the answers that it is computed from, and the metrics of tasks by name.
+
+Loads no torch, so that reports may recompute metrics.
 
 Names are scikit-learn's, and it computes them; other common names are understood too (``ALIASES``). A metric of a
 third party arrives through the entry-point group ``auxtune.metrics`` of its own package, as a ``Metric`` of that name:
@@ -9,11 +11,13 @@ third party arrives through the entry-point group ``auxtune.metrics`` of its own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 
@@ -21,10 +25,9 @@ from auxtune.trials import class_metrics, probability_metrics, value_metrics
 from auxtune.trials.class_metrics import Average, Measure
 from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import suggest_name
-from auxtune.trials.metric import MISSED, Answers, Metric
+from auxtune.trials.resamples import resample_mean
 
-__all__ = ["ALIASES", "BUILT_IN", "METRICS", "MISSED", "Answers", "Metric", "Predictions", "find_metric", "score"]
-
+MISSED = -1  # the prediction for a labelled word that the model did not see
 GROUP = "auxtune.metrics"
 CLASSES: tuple[Kind, ...] = ("classification", "token")
 LABELS: tuple[Kind, ...] = (*CLASSES, "multi_label")
@@ -40,68 +43,141 @@ DEFAULTS: Mapping[Kind, str] = MappingProxyType(
 )
 
 # Names of metrics in other libraries, papers and task folders, in lower case and with _ for -.
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "accuracy": ("acc", "exact_match", "subset_accuracy"),
+    "balanced_accuracy": ("balanced_acc", "unweighted_average_recall"),
+    "f1": ("f1_score",),
+    "f1_macro": ("macro_f1",),
+    "f1_micro": ("micro_f1",),
+    "f1_weighted": ("weighted_f1",),
+    "precision_macro": ("macro_precision",),
+    "precision_micro": ("micro_precision",),
+    "precision_weighted": ("weighted_precision",),
+    "recall_macro": ("macro_recall",),
+    "recall_micro": ("micro_recall",),
+    "recall_weighted": ("weighted_recall",),
+    "precision": ("precision_score",),
+    "recall": ("recall_score",),
+    "matthews": (
+        "mcc",
+        "matthews_corrcoef",
+        "matthews_corr",
+        "matthews_correlation",
+        "matthews_correlation_coefficient",
+    ),
+    "roc_auc": ("auc", "auroc", "rocauc", "auc_roc", "roc_auc_score", "roc_auc_ovr"),
+    "average_precision": ("ap", "auprc", "pr_auc", "average_precision_score"),
+    "log_loss": ("neg_log_loss", "logloss", "cross_entropy", "nll"),
+    "brier_score": ("brier", "brier_score_loss", "neg_brier_score"),
+    "mean_absolute_error": ("mae", "neg_mean_absolute_error"),
+    "mean_squared_error": ("mse", "neg_mean_squared_error"),
+    "root_mean_squared_error": ("rmse", "neg_root_mean_squared_error"),
+    "r2": ("r2_score", "r_squared"),
+    "pearson": ("pearsonr", "pearson_correlation"),
+    "spearman": ("spearmanr", "spearman_correlation"),
+    "span_f1": ("entity_f1", "slot_f1", "ner_f1", "chunk_f1", "conll_f1", "seqeval", "seqeval_f1"),
+}
 ALIASES: Mapping[str, str] = MappingProxyType(
-    {
-        "acc": "accuracy",
-        "exact_match": "accuracy",
-        "subset_accuracy": "accuracy",
-        "balanced_acc": "balanced_accuracy",
-        "unweighted_average_recall": "balanced_accuracy",
-        "f1_score": "f1",
-        "macro_f1": "f1_macro",
-        "micro_f1": "f1_micro",
-        "weighted_f1": "f1_weighted",
-        "macro_precision": "precision_macro",
-        "micro_precision": "precision_micro",
-        "weighted_precision": "precision_weighted",
-        "macro_recall": "recall_macro",
-        "micro_recall": "recall_micro",
-        "weighted_recall": "recall_weighted",
-        "precision_score": "precision",
-        "recall_score": "recall",
-        "mcc": "matthews",
-        "matthews_corrcoef": "matthews",
-        "matthews_corr": "matthews",
-        "matthews_correlation": "matthews",
-        "matthews_correlation_coefficient": "matthews",
-        "auc": "roc_auc",
-        "auroc": "roc_auc",
-        "rocauc": "roc_auc",
-        "auc_roc": "roc_auc",
-        "roc_auc_score": "roc_auc",
-        "roc_auc_ovr": "roc_auc",
-        "ap": "average_precision",
-        "auprc": "average_precision",
-        "pr_auc": "average_precision",
-        "average_precision_score": "average_precision",
-        "neg_log_loss": "log_loss",
-        "logloss": "log_loss",
-        "cross_entropy": "log_loss",
-        "nll": "log_loss",
-        "brier": "brier_score",
-        "brier_score_loss": "brier_score",
-        "neg_brier_score": "brier_score",
-        "mae": "mean_absolute_error",
-        "neg_mean_absolute_error": "mean_absolute_error",
-        "mse": "mean_squared_error",
-        "neg_mean_squared_error": "mean_squared_error",
-        "rmse": "root_mean_squared_error",
-        "neg_root_mean_squared_error": "root_mean_squared_error",
-        "r2_score": "r2",
-        "r_squared": "r2",
-        "pearsonr": "pearson",
-        "pearson_correlation": "pearson",
-        "spearmanr": "spearman",
-        "spearman_correlation": "spearman",
-        "entity_f1": "span_f1",
-        "slot_f1": "span_f1",
-        "ner_f1": "span_f1",
-        "chunk_f1": "span_f1",
-        "conll_f1": "span_f1",
-        "seqeval": "span_f1",
-        "seqeval_f1": "span_f1",
-    }
+    {other: name for name, others in _OTHER_NAMES.items() for other in others}
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A model's predictions on a split and the labels, an element per row or, for a token task, per labelled word.
+
+    ``rows``, ascending, is the row of each element. ``names`` are the task's labels in the order of their ids; there
+    are none for values and in files of early versions. A word that was cut off, or for which the tokenizer has no
+    token, has the prediction ``MISSED`` and the same probability for each label.
+    """
+
+    labels: np.ndarray  # (elements,) or, for a multi-label task, (elements, labels)
+    predictions: np.ndarray  # likewise
+    rows: np.ndarray  # (elements,)
+    names: tuple[str, ...] = ()
+    probabilities: np.ndarray | None = None  # (elements, labels) float32, if a metric needs them
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. A score is its value times its ``direction``, so that a higher score is always better.
+
+    ``kinds`` are the kinds of tasks it is for. ``function`` computes its natural value, finite whatever the
+    predictions. If the metric is the mean of a value per element, ``values`` computes these, (elements,), and
+    ``function`` may be omitted. ``resampled`` computes it on many resamples at once, ``(answers, times) ->
+    (resamples,)``, with ``times`` (resamples, rows) how often each row was drawn; without it and ``values``, each
+    resample is built and measured. Raises ``ValueError`` for a metric without a function or with unknown kinds.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    function: Callable[[Answers], float] | None = None
+    values: Callable[[Answers], np.ndarray] | None = None
+    resampled: Callable[[Answers, np.ndarray], np.ndarray] | None = None
+    higher_is_better: bool = True
+    needs_probabilities: bool = False
+    needs_spans: bool = False  # only for BIO tags
+
+    def __post_init__(self) -> None:
+        if self.function is None and self.values is None:
+            raise ValueError(f"metric {self.name!r}: expected `function`, or `values` whose mean it is, found neither")
+        wrong = [kind for kind in self.kinds if kind not in get_args(Kind)]
+        if wrong or not self.kinds:
+            found = repr(wrong[0]) if wrong else "none"
+            raise ValueError(f"metric {self.name!r}: expected `kinds` among {', '.join(get_args(Kind))}, found {found}")
+
+    @property
+    def direction(self) -> int:
+        """1 if higher is better, else −1."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it is the mean of a value per element."""
+        return self.values is not None
+
+    def value(self, answers: Answers) -> float:
+        """Its natural value. Raises ``ValueError`` for no elements, for unequal lengths, and if it is not finite."""
+        if len(answers.labels) == 0 or len(answers.labels) != len(answers.predictions):
+            raise ValueError(
+                f"{self.name}: expected one prediction per label and some labels, "
+                f"found {len(answers.predictions)} for {len(answers.labels)}"
+            )
+        if self.needs_probabilities and answers.probabilities is None:
+            raise ValueError(
+                f"{self.name}: expected the probability of each label, found none; they are written "
+                "where a metric of the task needs them"
+            )
+        if self.function is not None:
+            value = float(self.function(answers))
+        else:
+            value = float(np.mean(self.values(answers))) if self.values else math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{self.name}: expected a finite value whatever the predictions, found {value}")
+        return value
+
+    def on_resamples(self, answers: Answers, times: np.ndarray) -> np.ndarray:
+        """Its natural values, (resamples,), when each row is drawn as often as ``times`` (resamples, rows) says."""
+        if self.resampled is not None:
+            return self.resampled(answers, times)
+        if self.values is not None:
+            return resample_mean(self.values(answers), answers.rows, times)
+        return np.array([self.value(_repeat_rows(answers, each)) for each in times])
+
+
+def _repeat_rows(answers: Answers, times: np.ndarray) -> Answers:
+    """The answers of a resample, ``times`` (rows,): a row that is drawn twice becomes two rows."""
+    order = np.argsort(answers.rows, kind="stable")
+    members = np.split(order, np.searchsorted(answers.rows[order], np.arange(1, len(times))))
+    chosen = [members[row] for row in np.repeat(np.arange(len(times)), times)]
+    places = np.concatenate(chosen)
+    return Answers(
+        answers.labels[places],
+        answers.predictions[places],
+        np.repeat(np.arange(len(chosen)), [len(each) for each in chosen]),
+        answers.names,
+        None if answers.probabilities is None else answers.probabilities[places],
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +296,7 @@ def _describe_origin(entry: EntryPoint) -> str:
 def _list_class_metrics() -> Iterable[Metric]:
     of = class_metrics
     yield Metric("accuracy", LABELS, of.compute_accuracy, values=of.mark_hits)
-    balanced = of.resample_counts(of.count_balanced_accuracy)
-    yield Metric("balanced_accuracy", CLASSES, of.compute_balanced_accuracy, resampled=balanced)
+    yield Metric("balanced_accuracy", CLASSES, of.compute_balanced_accuracy, resampled=of.resample_balanced_accuracy)
     averages: Mapping[Average, tuple[Kind, ...]] = {
         "main": CLASSES,
         "micro": LABELS,
@@ -232,12 +307,12 @@ def _list_class_metrics() -> Iterable[Metric]:
     for measure in measures:
         for average, kinds in averages.items():
             name = measure if average == "main" else f"{measure}_{average}"
-            resampled = of.resample_counts(of.count_average(measure, average))
-            yield Metric(name, kinds, partial(of.compute_average, measure, average), resampled=resampled)
-    yield Metric("matthews", CLASSES, of.compute_matthews, resampled=of.resample_counts(of.count_matthews))
+            compute, resampled = (partial(each, measure, average) for each in (of.compute_average, of.resample_average))
+            yield Metric(name, kinds, compute, resampled=resampled)
+    yield Metric("matthews", CLASSES, of.compute_matthews, resampled=of.resample_matthews)
     for name, strict in (("span_f1", False), ("span_f1_strict", True)):
-        resampled = of.resample_span_f1(strict)
-        yield Metric(name, ("token",), partial(of.compute_span_f1, strict), resampled=resampled, needs_spans=True)
+        compute, resampled = partial(of.compute_span_f1, strict), partial(of.resample_span_f1, strict)
+        yield Metric(name, ("token",), compute, resampled=resampled, needs_spans=True)
 
 
 def _list_probability_metrics() -> Iterable[Metric]:
@@ -248,8 +323,8 @@ def _list_probability_metrics() -> Iterable[Metric]:
     ):
         yield Metric(name, LABELS, function, values, higher_is_better=False, needs_probabilities=True)
     for name, curve, resampled in (
-        ("roc_auc", of.compute_roc_auc, of.resample_roc_auc(weighted=False)),
-        ("roc_auc_ovr_weighted", of.compute_weighted_roc_auc, of.resample_roc_auc(weighted=True)),
+        ("roc_auc", of.compute_roc_auc, partial(of.resample_roc_auc, False)),
+        ("roc_auc_ovr_weighted", of.compute_weighted_roc_auc, partial(of.resample_roc_auc, True)),
         ("average_precision", of.compute_average_precision, of.resample_average_precision),
     ):
         yield Metric(name, LABELS, curve, resampled=resampled, needs_probabilities=True)

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auxtune.trials.metric import Answers
 from auxtune.trials.resamples import split_resamples
+
+if TYPE_CHECKING:
+    from auxtune.trials.metrics import Answers
 
 
 def compute_log_losses(answers: Answers) -> np.ndarray:
@@ -100,7 +102,7 @@ def compute_average_precision(answers: Answers) -> float:
     return _compute_mean(found, otherwise=0.0)
 
 
-def resample_roc_auc(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarray]:
+def resample_roc_auc(weighted: bool, answers: Answers, times: np.ndarray) -> np.ndarray:
     """``compute_roc_auc`` or ``compute_weighted_roc_auc`` of each resample: (resamples,)."""
 
     def areas(drawn: np.ndarray, column: _Column) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +115,7 @@ def resample_roc_auc(weighted: bool) -> Callable[[Answers, np.ndarray], np.ndarr
         area = np.divide((true * later).sum(axis=1), pairs, out=np.zeros(len(drawn)), where=pairs > 0)
         return area, (pairs > 0) * (count if weighted else 1.0)
 
-    return partial(_compute_mean_of_columns, measure=areas, otherwise=0.5)
+    return _compute_mean_of_columns(answers, times, areas, otherwise=0.5)
 
 
 def resample_average_precision(answers: Answers, times: np.ndarray) -> np.ndarray:

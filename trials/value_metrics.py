@@ -9,12 +9,15 @@ scikit-learn is imported inside the functions that compute with it, since it loa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
-from auxtune.trials.metric import Answers
 from auxtune.trials.resamples import resample_mean, split_resamples, sum_ties
+
+if TYPE_CHECKING:
+    from auxtune.trials.metrics import Answers
 
 
 def compute_absolute_errors(answers: Answers) -> np.ndarray:
