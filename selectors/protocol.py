@@ -80,7 +80,9 @@ class Problem:
     primary. ``networks`` are the models on offer, empty if any group may be trained, as one model of cost 1; those that
     serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets.
     ``offered`` are the only mixtures that can be had, each once (a recorded table's), as shares in the order of
-    ``tasks``; empty if any can.
+    ``tasks``; empty if any can. ``examples`` are the training examples that every whole training sees, repeats
+    included; where trainings have those of the primary in common instead, these are ``primary_examples``. Both are
+    ``None`` where nothing is trained.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -93,6 +95,8 @@ class Problem:
     inference_budget: float | None = None
     earlier: tuple[Transfer, ...] = ()
     offered: tuple[tuple[float, ...], ...] = ()
+    examples: int | None = None
+    primary_examples: int | None = None
 
     @property
     def measure_seed(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.planning.question import represent_training
+from auxtune.orchestrator.planning.question import build_problem, represent_training
 from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, describe_epochs
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.reading import parse_study
@@ -78,6 +80,28 @@ def test_beside_auxiliaries_the_primary_passes_as_often_at_its_share() -> None:
 
 def test_with_match_steps_all_trainings_are_as_long_as_the_primarys_alone() -> None:
     assert steps("epochs: 4, batch_size: 35, match: steps", p=0.5, a=0.5) == 8
+
+
+@pytest.mark.parametrize(
+    ("training", "examples", "primary_examples"),
+    [
+        ("steps: 50, batch_size: 16, accumulate: 2", 1600, None),
+        ("epochs: 4, batch_size: 35, match: steps", 280, None),
+        ("epochs: 4, batch_size: 35", None, 280),
+        ("steps: 50, batch_size: 16, match: primary_examples", None, 800),
+    ],
+)
+def test_a_selector_knows_how_many_examples_a_training_sees(
+    training: str, examples: int | None, primary_examples: int | None
+) -> None:
+    study = parse_study(STUDY.replace("TRAINING", training), "study.yaml", Path(), ())
+    splits = {name: {"train": range(rows), "probe": (), "validation": ()} for name, rows in ROWS.items()}
+    tasks: dict[str, Any] = {
+        name: SimpleNamespace(name=name, kind="classification", splits=parts, inputs="")
+        for name, parts in splits.items()
+    }
+    problem = build_problem(study, tasks)
+    assert (problem.examples, problem.primary_examples) == (examples, primary_examples)
 
 
 def test_what_steers_itself_keeps_its_own_length() -> None:

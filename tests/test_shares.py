@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from auxtune.selectors.kit import mixtures as shares
-from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle, share_by_sampling
+from auxtune.selectors.kit.mixtures import build_repeat_cap, count_cycle, share_by_cycle, share_by_sampling
+from auxtune.selectors.protocol import Problem, TaskInfo
 
 RATIOS = [  # published by AutoSeM's reproduction, primary first
     (1, 5, 5),
@@ -138,6 +139,63 @@ def test_an_unknown_sampling_rule_is_refused(rule):
 def test_a_task_without_rows_is_refused():
     with pytest.raises(ValueError, match="got none for b"):
         share_by_sampling("equal", {"a": 1, "b": 0}, ["a", "b"])
+
+
+def problem_of(rows, **examples):
+    infos = tuple(TaskInfo(f"t{i}", "classification", count) for i, count in enumerate(rows))
+    return Problem(infos, "t0", **examples)
+
+
+def test_a_cap_on_repeats_by_hand():
+    cap = build_repeat_cap(problem_of((100, 300, 400), examples=1000), 2, min_primary=0.0)
+    assert cap.limits == pytest.approx([0.2, 0.6, 0.8])
+    asked = np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
+    capped = [
+        [0.2, 0.48, 0.32],  # what is too much goes to the others as 3 to 2
+        [0.2, 0.6, 0.2],  # the primary is filled, and then what was not in the mixture
+        [0.2, 0.8 * 6 / 14, 0.8 * 8 / 14],
+        [0.2, 0.5, 0.3],  # as asked
+    ]
+    assert cap.apply(asked) == pytest.approx(np.array(capped))
+
+
+@pytest.mark.parametrize("tasks", [2, 5, 20])
+def test_no_row_is_repeated_more_often_than_the_cap_says(tasks):
+    rng = np.random.default_rng(tasks)
+    for _ in range(20):
+        rows = rng.integers(50, 5000, tasks)
+        examples = int(rows.sum() * rng.uniform(0.5, 4))
+        cap = build_repeat_cap(problem_of(rows, examples=examples), 4.5, min_primary=0.0)
+        asked = rng.dirichlet(np.full(tasks, 0.3), 50)
+        capped = cap.apply(asked)
+        assert capped.sum(axis=1) == pytest.approx(np.ones(50))
+        assert (capped >= 0).all() and (capped * examples / rows).max() <= 4.5 + 1e-9
+        fits = (asked <= cap.limits).all(axis=1)
+        assert capped[fits] == pytest.approx(asked[fits])
+        assert cap.apply(capped) == pytest.approx(capped)
+
+
+def test_a_cap_leaves_the_primary_its_floor_and_leaves_out_what_is_hardly_trained():
+    cap = build_repeat_cap(problem_of((10, 9, 5000), examples=1000), 2, min_primary=0.1)
+    assert cap.limits == pytest.approx([0.1, 0.0, 1.0])
+
+
+def test_beside_a_primary_that_is_always_seen_as_often_the_cap_is_a_multiple_of_its_share():
+    cap = build_repeat_cap(problem_of((100, 300, 50), primary_examples=400), 2, min_primary=0.0)
+    asked = np.array([[0.2, 0.6, 0.2], [0.8, 0.1, 0.1], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    capped = cap.apply(asked)
+    steps = 400 / capped[:, :1]  # of trainings in which the primary has 400 examples
+    assert capped.sum(axis=1) == pytest.approx(np.ones(4))
+    assert (capped * steps <= np.array([400, 600, 100]) + 1e-9).all()
+    assert capped[0] == pytest.approx(np.array([4, 6, 1]) / 11)
+    assert capped[1:3] == pytest.approx(asked[1:3])
+
+
+def test_a_cap_that_cannot_be_kept_is_refused():
+    with pytest.raises(ValueError, match="needs to know how long trainings are, and nothing is trained here"):
+        build_repeat_cap(problem_of((100, 100)), 2, min_primary=0.1)
+    with pytest.raises(ValueError, match="2 passes over all 200 training rows fill only 40% of it; raise max_epochs"):
+        build_repeat_cap(problem_of((100, 100), examples=1000), 2, min_primary=0.1)
 
 
 def test_examples_in_docstrings_hold():

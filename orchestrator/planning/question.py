@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sized
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from auxtune.orchestrator.errors import StudyDataError
+from auxtune.orchestrator.planning.translate import count_whole_steps, is_matched_by_examples
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.study_file.models import TrainingOptions
 from auxtune.orchestrator.study_file.paths import locate_earlier
@@ -65,7 +66,12 @@ def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
         )
         for task in tasks.values()
     )
-    return Problem(infos, options.primary, options.seed, options.models, earlier=read_earlier_results(study))
+    problem = Problem(infos, options.primary, options.seed, options.models, earlier=read_earlier_results(study))
+    training = options.training
+    examples = count_whole_steps(training, problem) * training.accumulate * training.batch_size
+    if is_matched_by_examples(training) and problem.primary is not None:
+        return replace(problem, primary_examples=examples)
+    return replace(problem, examples=examples)
 
 
 def read_earlier_results(study: StudyFile) -> tuple[Transfer, ...]:

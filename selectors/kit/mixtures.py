@@ -19,6 +19,10 @@ distribution does not, so every order reaches every mixture alike.
 al., "RegMix", 2024, https://arxiv.org/abs/2407.01492: a Dirichlet around the square root of the sizes, whose strength
 (the sum of its parameters) is drawn on a log scale from 0.1 to 5. Many mixtures are then nearly one task, and some mix
 several; the extremes say most about the worth of a task.
+
+**Repeats** (``RepeatCap``): how often a training may pass over the rows of a task. RegMix and its successor olmix bound
+this too, by drawing again what exceeds it; here the excess goes to tasks that have room, so that any mixture can be
+made to fit.
 """
 
 from __future__ import annotations
@@ -158,9 +162,14 @@ _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
 _KEPT = 4  # mixtures from which a step of the search continues
 
 
+def find_least_share(tasks: int) -> float:
+    """Half a step of a study's longest cycle, by default: a smaller share of that many ``tasks`` is hardly trained."""
+    return 0.5 / max(20, 2 * tasks)
+
+
 def drop_small_shares(shares: np.ndarray, always: np.ndarray | bool = False) -> np.ndarray:
     """``shares``, (m, K), without those below half a step of the longest cycle, but for tasks kept ``always``, (K,)."""
-    seen = (shares >= 0.5 / max(20, 2 * shares.shape[1])) | always
+    seen = (shares >= find_least_share(shares.shape[1])) | always
     # If nearly all are that small, dropping them would leave too little of the mixture.
     kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
     cut: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
@@ -217,3 +226,62 @@ def build_draws(problem: Problem, min_primary: float) -> Draws:
     roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
     floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])
     return Draws(roots / roots.sum(), floor)
+
+
+@dataclass(frozen=True)
+class RepeatCap:
+    """The most that each task may get if no row is to be repeated more often than is asked.
+
+    ``limits``, (K,), are shares; where trainings have the examples of the primary in common, they are multiples of its
+    share, and ``primary`` is its place.
+    """
+
+    limits: np.ndarray
+    primary: int | None = None
+
+    def apply(self, shares: np.ndarray) -> np.ndarray:
+        """Mixtures, (m, K), no task above its limit: the excess goes to the other tasks of the mixture in proportion.
+
+        Where all of these are full, the rest goes to tasks that are not in it, in proportion to their limits; where
+        limits are multiples of the primary's share, to the primary.
+        """
+        if self.primary is not None:
+            own = np.maximum(shares[:, [self.primary]], 1e-9)
+            parts = np.minimum(shares / own, self.limits)
+            parts[:, self.primary] = 1.0
+            related: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
+            return related
+        capped = np.minimum(shares, self.limits)
+        for _ in range(shares.shape[1]):  # each round fills a task or ends
+            left = 1 - capped.sum(axis=1, keepdims=True)
+            room = np.where(capped < self.limits, capped, 0.0)
+            free = np.where(room.any(axis=1, keepdims=True), room, self.limits - capped)
+            total = free.sum(axis=1, keepdims=True)
+            capped = np.minimum(capped + left * free / np.where(total > 0, total, 1.0), self.limits)
+        return capped
+
+
+def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) -> RepeatCap:
+    """The cap that lets a training pass at most ``max_epochs`` times over the rows of each task.
+
+    All batches count as full. The primary may have a share of ``min_primary`` all the same. The caller's cycle rounds
+    shares afterwards, by up to half a step; a task that would get less than that is left out.
+    Raises ``ValueError`` where the number of examples is unknown, and where all tasks together cannot fill a training.
+    """
+    examples = problem.examples or problem.primary_examples
+    if examples is None:
+        raise ValueError("max_epochs needs to know how long trainings are, and nothing is trained here; leave it out")
+    rows = np.array([task.train_rows for task in problem.tasks])
+    limits: np.ndarray = max_epochs * rows / examples
+    place = None if problem.primary is None else problem.names.index(problem.primary)
+    if problem.examples is None:
+        return RepeatCap(limits, place)
+    limits = np.where(limits < find_least_share(len(rows)), 0.0, np.minimum(limits, 1.0))
+    if place is not None:
+        limits[place] = max(min(max_epochs * rows[place] / examples, 1.0), min_primary)
+    if limits.sum() < 1:
+        raise ValueError(
+            f"a training sees {examples:,} examples, and {max_epochs:g} passes over all {rows.sum():,} training rows "
+            f"fill only {limits.sum():.0%} of it; raise max_epochs or take fewer steps"
+        )
+    return RepeatCap(limits)
