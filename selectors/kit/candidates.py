@@ -1,4 +1,4 @@
-"""Mixtures that a search may try next: sparse draws, mixtures around a good one, and a spread-out start.
+"""Mixtures that a search may try next: sparse draws, mixtures around a good one, and the best by any measure.
 
 Most tasks do not help, so most mixtures that are worth trying hold few of them: the number of auxiliaries is drawn
 log-uniformly. Half of the draws give the primary a share drawn uniformly, so that the mixtures a small primary needs
@@ -7,7 +7,7 @@ are among them; in the other half it is one task of the Dirichlet's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ _FACTORS = (0.2, 0.5, 1.0)  # standard deviations of the logarithms of what all 
 _VARIED = 20  # mixtures for each of these
 _WEAKEST, _STRONGEST = 0.5, 8.0  # range of the Dirichlet's concentration
 _POOL = 300  # draws from which the most distant is taken
+_DRAWN = 600  # fresh draws from which the search for the best begins
+REFINED = 3  # mixtures whose neighbours are looked at
+_ROUNDS = 4  # of neighbours of the best mixtures
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,29 @@ class Candidates:
             np.repeat(_FACTORS, _VARIED)[:, None] * rng.standard_normal((len(_FACTORS) * _VARIED, self.tasks))
         )
         return self.limit(np.concatenate([*more, *less, _scale(mixture * factors)]))
+
+    def find_best(
+        self,
+        value: Callable[[np.ndarray], np.ndarray],
+        tried: np.ndarray,
+        leaders: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, float]:
+        """The mixture, (tasks,), of the largest ``value``, (m, tasks) -> (m,), and that value.
+
+        A local search: among what was ``tried``, (n, tasks), simple and drawn mixtures and neighbours of the
+        ``leaders``, then among neighbours of the best of these.
+        """
+        near = [self.draw_neighbours(leader, rng) for leader in leaders]
+        pool = np.concatenate([tried, self.list_simple(), self.draw(rng, _DRAWN), *near])
+        values = value(pool)
+        for _ in range(_ROUNDS):
+            best = np.argsort(-values, kind="stable")[:REFINED]
+            moved = np.concatenate([self.draw_neighbours(mixture, rng) for mixture in pool[best]])
+            pool = np.concatenate([pool[best], moved])
+            values = np.r_[values[best], value(moved)]
+        at = int(np.argmax(values))
+        return pool[at], float(values[at])
 
     def limit(self, shares: np.ndarray) -> np.ndarray:
         """``shares``, (m, tasks), with the primary's raised to the floor, without those too small for a step."""

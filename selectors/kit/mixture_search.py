@@ -8,15 +8,15 @@ a bad one is does not matter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.special import ndtr
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
-from auxtune.selectors.kit.candidates import name_usual
+from auxtune.selectors.kit.candidates import REFINED, build_candidates, name_usual
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -43,6 +43,25 @@ class MixtureState:
     def pending(self) -> np.ndarray:
         """Mixtures that are being trained, (p, K)."""
         return self.read_shares([number for number in self.mixtures if number not in self.scores])
+
+    @property
+    def tried(self) -> np.ndarray:
+        """Every mixture that was proposed, (n, K), each once."""
+        return np.unique(self.read_shares(list(self.mixtures)), axis=0)
+
+    @cached_property
+    def unused(self) -> np.ndarray | None:
+        """The offered mixtures, (m, K), that were not proposed yet; ``None`` where any mixture can be had."""
+        if not self.problem.offered:
+            return None
+        used = set(self.mixtures.values())
+        unused = [mixture for mixture in self.problem.offered if mixture not in used]
+        return np.array(unused).reshape(len(unused), len(self.problem.tasks))
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every mixture that can be had was proposed."""
+        return self.unused is not None and not len(self.unused)
 
     def read_shares(self, numbers: Sequence[int]) -> np.ndarray:
         """The shares of some mixtures, (n, K), columns in the problem's order."""
@@ -157,6 +176,23 @@ def _compare(process: Process, one: np.ndarray, other: np.ndarray) -> float | No
     variance = float(doubts.variances.sum() - 2 * doubts.share_with(doubts)[0, 1])
     ahead = float(np.subtract(*means))
     return float(ndtr(ahead / np.sqrt(max(variance, 1e-300))))
+
+
+def find_best_mixture(
+    state: MixtureState,
+    process: Process,
+    value: Callable[[np.ndarray], np.ndarray],
+    min_primary: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, float]:
+    """The mixture, (K,), that can be had and is of the largest ``value``, (m, K) -> (m,), and that value."""
+    offered = state.unused
+    if offered is not None:
+        values = value(offered)
+        return offered[int(np.argmax(values))], float(values.max())
+    tried = state.tried
+    leaders = tried[np.argsort(-process(tried), kind="stable")[:REFINED]]
+    return build_candidates(state.problem, min_primary).find_best(value, tried, leaders, rng)
 
 
 def build_proposal(

@@ -251,7 +251,7 @@ class RepeatCap:
             parts[:, self.primary] = 1.0
             related: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
             return related
-        capped = np.minimum(shares, self.limits)
+        capped: np.ndarray = np.minimum(shares, self.limits)
         for _ in range(shares.shape[1]):  # each round fills a task or ends
             left = 1 - capped.sum(axis=1, keepdims=True)
             room = np.where(capped < self.limits, capped, 0.0)

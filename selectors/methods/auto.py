@@ -23,9 +23,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.candidates import Candidates, build_candidates, find_farthest, find_nearest, list_usual
+from auxtune.selectors.kit.candidates import build_candidates, find_farthest, find_nearest, list_usual
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
-from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal
+from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal, find_best_mixture
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import Process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Proposal, Wait
@@ -33,9 +33,6 @@ from auxtune.selectors.protocol import JSON, Done, Evidence, Proposal, Wait
 _FIRST = 3  # mixtures before the process is asked
 _BEFORE_STOP = 20  # scores, beside one for each task, before the search may end by itself
 _HOPELESS = 20  # failures without any score after which it ends
-_DRAWN = 600  # fresh draws among the candidates
-_REFINED = 3  # candidates, and tried mixtures, whose neighbours are looked at
-_ROUNDS = 4  # of neighbours of the best candidates
 
 
 @options
@@ -61,30 +58,28 @@ class Auto(MixtureSearch):
         rng = np.random.default_rng([problem.seed, made])
         if len(problem.tasks) == 1:
             return Done() if made else build_proposal(problem, np.ones(1), rng, "start")
-        offered = _list_unused(state)
         hopeless = len(state.scores) >= _HOPELESS and not state.good
-        if hopeless or (offered is not None and not len(offered)):
+        if hopeless or state.is_exhausted:
             return _end(state)
         process = state.learn()
         if made < _FIRST or process is None:
-            return build_proposal(problem, self._choose_start(state, offered, rng), rng, "start")
-        mixture, gain = self._find_best(process, state, offered, rng)
+            return build_proposal(problem, self._choose_start(state, rng), rng, "start")
+        mixture, gain = self._find_best(process, state, rng)
         if self._is_enough(state, process, gain):
             return _end(state)
         if gain == 0.0:  # nothing is known to be worth it, so that any training is as good
-            mixture = self._choose_start(state, offered, rng)
+            mixture = self._choose_start(state, rng)
         return build_proposal(problem, mixture, rng, "search", {"gain": gain})
 
     def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
         """Also what one more run is expected to gain."""
         rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
-        offered = _list_unused(state)
-        gain = 0.0 if offered is not None and not len(offered) else self._find_best(process, state, offered, rng)[1]
+        gain = 0.0 if state.is_exhausted else self._find_best(process, state, rng)[1]
         return {**super().describe_belief(state, process, best), "gain": gain}
 
-    def _choose_start(self, state: MixtureState, offered: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-        """The usual mixtures first, or the nearest that are ``offered``; then what is far from all that was tried."""
-        made, usual = len(state.mixtures), list_usual(state.problem)
+    def _choose_start(self, state: MixtureState, rng: np.random.Generator) -> np.ndarray:
+        """The usual mixtures first, or the nearest that are offered; then what is far from all that was tried."""
+        made, usual, offered = len(state.mixtures), list_usual(state.problem), state.unused
         if made < len(usual):
             return usual[made] if offered is None else find_nearest(offered, usual[made])
         known = state.read_shares(list(state.mixtures))
@@ -92,51 +87,15 @@ class Auto(MixtureSearch):
             return find_farthest(offered, known)
         return build_candidates(state.problem, self.min_primary).draw_far(rng, known)
 
-    def _find_best(
-        self, process: Process, state: MixtureState, offered: np.ndarray | None, rng: np.random.Generator
-    ) -> tuple[np.ndarray, float]:
+    def _find_best(self, process: Process, state: MixtureState, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """The mixture, (K,), whose training is expected to gain most, and that gain in units of the score."""
         process = process.imagine(state.pending)
-        tried = np.unique(state.read_shares(list(state.mixtures)), axis=0)
-        gradient = KnowledgeGradient(process, tried)
-        if offered is not None:
-            gains = gradient.estimate_gains(offered)
-            return offered[int(np.argmax(gains))], float(gains.max())
-        leaders = tried[np.argsort(-process(tried), kind="stable")[:_REFINED]]
-        return _refine(gradient, build_candidates(state.problem, self.min_primary), tried, leaders, rng)
+        gradient = KnowledgeGradient(process, state.tried)
+        return find_best_mixture(state, process, gradient.estimate_gains, self.min_primary, rng)
 
     def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
         known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
         return self.stop is not None and known and gain < self.stop * process.noise_deviation
-
-
-def _refine(
-    gradient: KnowledgeGradient,
-    candidates: Candidates,
-    tried: np.ndarray,
-    leaders: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, float]:
-    """The best of what was tried, simple and drawn mixtures, and neighbours of leaders, and then of the best."""
-    near = [candidates.draw_neighbours(leader, rng) for leader in leaders]
-    pool = np.concatenate([tried, candidates.list_simple(), candidates.draw(rng, _DRAWN), *near])
-    gains = gradient.estimate_gains(pool)
-    for _ in range(_ROUNDS):
-        best = np.argsort(-gains, kind="stable")[:_REFINED]
-        moved = np.concatenate([candidates.draw_neighbours(mixture, rng) for mixture in pool[best]])
-        pool = np.concatenate([pool[best], moved])
-        gains = np.r_[gains[best], gradient.estimate_gains(moved)]
-    at = int(np.argmax(gains))
-    return pool[at], float(gains[at])
-
-
-def _list_unused(state: MixtureState) -> np.ndarray | None:
-    """The offered mixtures, (m, K), that were not trained yet; ``None`` where any mixture can be had."""
-    if not state.problem.offered:
-        return None
-    used = set(state.mixtures.values())
-    unused = [mixture for mixture in state.problem.offered if mixture not in used]
-    return np.array(unused).reshape(len(unused), len(state.problem.tasks))
 
 
 def _end(state: MixtureState) -> Wait | Done:
