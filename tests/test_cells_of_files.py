@@ -17,8 +17,7 @@ from pyarrow import parquet
 from written_rows import FILES, FORMATS, labelled, task_of, write_separated
 
 from auxtune.trials.data.rows import stream_inputs
-from auxtune.trials.data.sources import TaskSource
-from auxtune.trials.data.tables import read_table
+from auxtune.trials.data.sources import TaskSource, read_table
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.errors import DataError
 

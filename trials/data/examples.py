@@ -32,7 +32,7 @@ from auxtune.trials.data.cells import (
     parse_words,
 )
 from auxtune.trials.data.schema import Schema
-from auxtune.trials.data.tables import Table
+from auxtune.trials.data.sources import Table
 from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 

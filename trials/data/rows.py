@@ -1,7 +1,7 @@
 """Rows of files, one at a time: csv, tsv, JSON lines and parquet. A file may be longer than memory.
 
-Tables to train on (``tables``) and rows to predict (``stream_inputs``) are read by the same code, so they hold the same
-cells. A table reports all its bad rows at once, a stream ends at its first bad row.
+Tables to train on (``sources``) and rows to predict (``stream_inputs``) are read by the same code, so they hold the
+same cells. A table reports all its bad rows at once, a stream ends at its first bad row.
 
 Text files are read by the csv and json modules, not by ``datasets`` or pandas: only a reader that knows its position
 can say which row is bad, and pandas turns words such as "NA" and "null" into missing values. Quotes follow the csv

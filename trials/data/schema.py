@@ -18,21 +18,18 @@ from typing import Any, get_args
 from auxtune.trials.data.cells import (
     NOT_SCORED,
     SURROGATE,
+    Occurrences,
     canonicalise,
+    count_names,
+    find_class_warnings,
+    find_ids_among_names,
+    find_spelling_warnings,
     is_missing,
     is_nan_text,
     is_whole_number,
     parse_number,
 )
-from auxtune.trials.data.class_checks import (
-    Occurrences,
-    count_names,
-    find_class_warnings,
-    find_ids_among_names,
-    find_spelling_warnings,
-)
-from auxtune.trials.data.sources import TaskSource, TaskTables
-from auxtune.trials.data.tables import Table
+from auxtune.trials.data.sources import Table, TaskSource, TaskTables
 from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 from auxtune.trials.metrics import METRICS, find_metric, list_third_party_names, resolve_alias

@@ -20,7 +20,7 @@ import numpy as np
 from auxtune.trials.data.cells import NOT_SCORED, canonicalise, flatten_cells, is_nan_text, name_label
 from auxtune.trials.data.examples import HIDDEN, Examples, Label, read_examples
 from auxtune.trials.data.schema import Schema, read_schema
-from auxtune.trials.data.sources import TaskSource, read_tables
+from auxtune.trials.data.sources import Table, TaskSource, read_table, read_tables
 from auxtune.trials.data.splits import (
     HELD_OUT,
     check_sizes,
@@ -30,7 +30,6 @@ from auxtune.trials.data.splits import (
     name_origins,
     take_rows,
 )
-from auxtune.trials.data.tables import Table, read_table
 from auxtune.trials.encoded import IGNORED, SPLITS, Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names
 
