@@ -28,7 +28,7 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from auxtune.orchestrator.tracking.links import link_comparison, link_run, link_runs
+from auxtune.orchestrator.tracking.store import link_comparison, link_run, link_runs
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"

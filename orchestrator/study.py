@@ -25,7 +25,7 @@ def _find_working_folder(study: StudyFile, folder: StoredPath) -> Path:
     """
     if study.working_folder.is_dir():
         return study.working_folder
-    from auxtune.orchestrator.storage.address import is_local
+    from auxtune.orchestrator.storage.stores import is_local
 
     storage, parts = Path(study.options.storage), folder.parent.parts
     below = len(storage.parts)
@@ -61,7 +61,7 @@ class Study:
         from auxtune.orchestrator.errors import Mistake
         from auxtune.orchestrator.record.events import Opened
         from auxtune.orchestrator.record.ledger import LedgerReader
-        from auxtune.orchestrator.storage.address import parse_path
+        from auxtune.orchestrator.storage.stores import parse_path
 
         folder = parse_path(str(folder)).resolve()
         ledger = LedgerReader(folder / "ledger")

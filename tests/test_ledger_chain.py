@@ -20,7 +20,7 @@ from auxtune.orchestrator.record import segments
 from auxtune.orchestrator.record.events import Tracked
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader, read_events
 from auxtune.orchestrator.record.segments import Segments
-from auxtune.orchestrator.storage.address import parse_path
+from auxtune.orchestrator.storage.stores import parse_path
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Lost, Opened, Proposed, Started, Told
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking.run_words import Ending
+from auxtune.orchestrator.tracking.run_content import Ending
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 from auxtune.trials.result import Cost

@@ -20,7 +20,7 @@ from auxtune.orchestrator.report.markdown import LONGEST, write_note
 from auxtune.orchestrator.report.page import draw_figures
 from auxtune.orchestrator.report.study_page import build_study_page
 from auxtune.orchestrator.session.session import build_ending
-from auxtune.orchestrator.tracking.run_words import Ending, describe_trial, name_trial, write_status_note
+from auxtune.orchestrator.tracking.run_content import Ending, describe_trial, name_trial, write_status_note
 from auxtune.selectors.protocol import Proposal
 
 SAID = Section("answer", "The answer", (Paragraph("Train p with a.", "answer"),))

@@ -29,10 +29,10 @@ from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
 from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.segments import RANGE, Segments
-from auxtune.orchestrator.storage.address import is_local, parse_path, store_of
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.object_store import POINTER, ObjectStore
 from auxtune.orchestrator.storage.patience import survive_silence
+from auxtune.orchestrator.storage.stores import is_local, parse_path, store_of
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.probes.hidden_states import choose_shared_texts
 from auxtune.trials.result import Cost

@@ -15,8 +15,8 @@ from small_study import StudyRun, kill
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.record.accounts import read_accounts
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.stores import store_of
 
 pytestmark = pytest.mark.slow
 

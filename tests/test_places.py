@@ -23,9 +23,8 @@ from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.study_file.sqlite_uri import format_sqlite_uri, parse_sqlite_uri
-from auxtune.orchestrator.tracking.links import describe_runs_place
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking.store import find_experiment, locate_artifacts, move_artifacts
+from auxtune.orchestrator.tracking.store import describe_runs_place, find_experiment, locate_artifacts, move_artifacts
 
 ODD = ("what?", "no. #1", "50 %41", 'größe\'s "x"', "a&b=c;d", "plain", "file:x", "q?uri=true#y%3F")
 

@@ -10,7 +10,7 @@ import pytest
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Attempt, Trial
 from auxtune.orchestrator.record.events import Told
-from auxtune.orchestrator.tracking.run_metrics import POINTS, list_trained_shares, read_curve, sum_cost_metrics
+from auxtune.orchestrator.tracking.run_content import POINTS, list_trained_shares, read_curve, sum_cost_metrics
 from auxtune.selectors.protocol import Inner, Outcome, Proposal
 from auxtune.trials.result import Cost
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from object_store import BUCKET, S3Server, s3_server
 
-from auxtune.orchestrator.storage.address import is_local, parse_path, store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, parse_path, store_of
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.events import Event, Started, Tracked
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
-from auxtune.orchestrator.tracking.run_words import Ending, Reason
+from auxtune.orchestrator.tracking.run_content import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Mirrored, Tracker
 from auxtune.selectors.protocol import TaskInfo
 

@@ -15,7 +15,7 @@ from test_mirror import mirrored_in, story
 from test_tracking import check_mirror, runs_of
 
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.tracking.run_words import Ending
+from auxtune.orchestrator.tracking.run_content import Ending
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.slow

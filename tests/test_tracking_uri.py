@@ -16,8 +16,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
-from auxtune.orchestrator.tracking.links import describe_runs_place
-from auxtune.orchestrator.tracking.store import describe_error, redact_secrets
+from auxtune.orchestrator.tracking.store import describe_error, describe_runs_place, redact_secrets
 
 TEXT = STUDY.replace("SELECTOR", "random_subset")
 

@@ -14,9 +14,8 @@ from auxtune.orchestrator.answer.cost import PhaseCost, StudyCost
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
 from auxtune.orchestrator.answer.recommendation import Recommendation, recommend, widen_to
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path, store_of
 from auxtune.selectors.protocol import Selection
 
 FORMAT = 1

@@ -66,7 +66,7 @@ def command(cluster: Path | None, address: str | None, storage: str | None, trac
 def _resolve_storage(storage: str | None) -> str | None:
     """The storage as nodes are asked for it: a study's driver resolves it before they hear of it."""
     from auxtune.orchestrator.errors import AuxtuneError
-    from auxtune.orchestrator.storage.address import parse_path
+    from auxtune.orchestrator.storage.stores import parse_path
 
     try:
         return None if storage is None else str(parse_path(storage).expanduser().absolute())

@@ -12,7 +12,7 @@ from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.links import describe_runs_place
+from auxtune.orchestrator.tracking.store import describe_runs_place
 from auxtune.orchestrator.views.progress import EventLines
 from auxtune.orchestrator.views.terminal import fit_line, say
 

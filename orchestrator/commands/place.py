@@ -12,8 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from auxtune.orchestrator.storage.address import is_local, parse_path
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, parse_path
 
 
 class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only

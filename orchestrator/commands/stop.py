@@ -10,7 +10,7 @@ import click
 from auxtune.orchestrator.commands.place import StudyPlace
 from auxtune.orchestrator.commands.remote import ADDRESS, query_remote
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.record.heartbeat import DriverLease

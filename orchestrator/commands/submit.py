@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path
 
 
 @click.command("submit", epilog="Example: auxtune submit study.yaml --address http://127.0.0.1:8265 --follow")

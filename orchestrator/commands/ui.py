@@ -26,9 +26,8 @@ def command(study_dir: StoredPath, port: int | None, no_browser: bool) -> None:
     from auxtune.orchestrator.session.stopping import StopSignals
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
-    from auxtune.orchestrator.tracking.links import hide_secrets, is_served
     from auxtune.orchestrator.tracking.serving import serve_mlflow
-    from auxtune.orchestrator.tracking.store import find_experiment
+    from auxtune.orchestrator.tracking.store import find_experiment, hide_secrets, is_served
 
     study = Study.from_folder(study_dir).file
     store = resolve_tracking_uri(study)
@@ -54,7 +53,7 @@ def _show_link(address: str, experiment_id: str, no_browser: bool) -> None:
     import sys
     import webbrowser
 
-    from auxtune.orchestrator.tracking.links import link_runs
+    from auxtune.orchestrator.tracking.store import link_runs
 
     link = link_runs(address, experiment_id)
     click.echo(link)

@@ -9,9 +9,9 @@ from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.heartbeat import CLEANING, find_active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
-from auxtune.orchestrator.storage.address import is_local
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.monitor import StudyMonitor

@@ -34,9 +34,9 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
 from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.results import touch_heartbeat, write_result
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder

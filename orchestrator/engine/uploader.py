@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 
 REPORT = "result.json"
 PAUSE = 15.0  # seconds of training after a store did not answer

@@ -13,7 +13,7 @@ from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.selectors.protocol import Proposal
 
 

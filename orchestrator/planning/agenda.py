@@ -48,8 +48,8 @@ from auxtune.orchestrator.record.results import (
     start_of,
 )
 from auxtune.orchestrator.record.scores import describe_value, sign_in
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result
 

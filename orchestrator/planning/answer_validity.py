@@ -20,7 +20,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.selectors.protocol import Proposal, Selection
 
 FailedPart: TypeAlias = Literal["search", "confirm"]

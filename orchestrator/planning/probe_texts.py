@@ -16,8 +16,8 @@ from typing import Any
 from zipfile import BadZipFile
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.trials.durable import write_durably
 from auxtune.trials.encoded import EncodedTask
 

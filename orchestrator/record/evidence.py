@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.results import has_checkpoint
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.kit.kept_rows import digest_rows, find_kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably

@@ -19,9 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 from auxtune.orchestrator.errors import Locked, StorageError
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path, store_of
 
 BEAT = 5.0  # seconds
 CLEANING = "clean-"  # how the session of a clean-up begins

@@ -19,8 +19,8 @@ from auxtune.orchestrator.record.evidence import EvidenceStore
 from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import locate_attempt
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 
 SCRATCH, CHECKPOINT, SUPERSEDED = "Ray's scratch", "checkpoints", "superseded attempts"
 UNNAMED = "stale evidence"

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.storage.address import is_local, store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, store_of
 from auxtune.trials.result import Cost, Result
 
 _TAIL = 1 << 16  # bytes: many times an evaluation's line

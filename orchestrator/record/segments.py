@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 
 from auxtune.orchestrator.errors import LedgerDamaged
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 
 RANGE = 500
 HEAD = "head.json"

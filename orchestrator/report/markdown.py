@@ -12,7 +12,7 @@ from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.verdict import find_other_arm, write_verdict
 from auxtune.orchestrator.report.blocks import Block, Cell, Listing, Number, Page, Paragraph, Points, Section, Table
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.storage.stores import quote_path
 
 LONGEST = 5000  # characters of a tag that older servers take, too
 _ROWS = 25  # of one table

@@ -25,8 +25,8 @@ from auxtune.orchestrator.report.sections.record import (
 )
 from auxtune.orchestrator.report.sections.search import build_search_section
 from auxtune.orchestrator.report.sections.trials import build_tasks_section, build_trials_section
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.orchestrator.study_file.reading import StudyFile
 
 FILE = "report.html"

@@ -8,9 +8,9 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.report.material import read_material
+from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.typed import quote_path
 
 
 def read_answered(study: StudyFile) -> AnsweredStudy:

@@ -18,8 +18,8 @@ from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
 from auxtune.orchestrator.session.stopping import StopSignals
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:

@@ -27,14 +27,13 @@ from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
 from auxtune.orchestrator.session.stopping import StopSignals
-from auxtune.orchestrator.storage.address import is_local
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, quote_path
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tracking.run_words import Ending, Reason
+from auxtune.orchestrator.tracking.run_content import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, describe_study
-from auxtune.orchestrator.typed import quote_path
 
 PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
 

@@ -22,8 +22,8 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.question import digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot, describe_this_machine
-from auxtune.orchestrator.storage.address import store_of
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import store_of
 from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal

@@ -1,7 +1,7 @@
 """The interface of a place where studies are kept: paths that are read and written, and a store of them.
 
-A folder of this machine is one kind of store (``local_store``), an object store the other (``object_store``). They
-differ in how a file comes into being, so that is asked of the ``Store``; everything else is a method of the path.
+A folder of this machine is one kind of store (``stores.LocalStore``), an object store the other (``object_store``).
+They differ in how a file comes into being, so that is asked of the ``Store``; everything else is a method of the path.
 """
 
 from __future__ import annotations

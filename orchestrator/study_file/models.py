@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.address import check_storage, hide_secrets
+from auxtune.orchestrator.storage.stores import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
 from auxtune.trials.model_package import is_packaged, split_package_name
 from auxtune.trials.recipe import ModelOptions, Recipe

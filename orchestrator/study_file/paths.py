@@ -11,8 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.storage.address import is_local, parse_path
 from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, parse_path
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, format_sqlite_uri, is_sqlite, parse_sqlite_uri

@@ -21,15 +21,15 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
-from auxtune.orchestrator.tracking.datasets import build_inputs
-from auxtune.orchestrator.tracking.run_metrics import (
+from auxtune.orchestrator.tracking.run_content import (
+    Ending,
+    build_inputs,
     list_answer_metrics,
     list_final_metrics,
     list_line_metrics,
     read_curve,
     sum_cost_metrics,
 )
-from auxtune.orchestrator.tracking.run_words import Ending
 from auxtune.orchestrator.tracking.store import locate_artifacts, move_artifacts, open_client
 
 NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description

@@ -1,32 +1,102 @@
-"""The MLflow store of a study's runs: its client, its experiment, its errors in words, and where its files are.
+"""The MLflow store of a study's runs: where its pages show them, its client, its errors in words, and its files.
 
-Errors are described without name, password or token. Of an SQLite store the runs' files are in ``mlartifacts`` beside
-it. MLflow writes their absolute address into every experiment and run, and its client cannot change it: in a project
-that was moved it would create the old folder again. So the addresses are changed in the SQLite file itself.
+An experiment's plain address opens a view for traces of language models, which shows no runs; links to runs name the
+view. A server's address ``base``, such as ``http://127.0.0.1:5000``, may hold a name and password, which do not become
+part of a link, nor of an error's description.
+
+Of an SQLite store the runs' files are in ``mlartifacts`` beside it. MLflow writes their absolute address into every
+experiment and run, and its client cannot change it: in a project that was moved it would create the old folder again.
+So the addresses are changed in the SQLite file itself.
+
+MLflow is imported when a store is opened, because links are also shown by commands that open none.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
-from auxtune.orchestrator.tracking.links import hide_secrets
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 _FILL_IN = "`auxtune resume STUDY_DIR` fills in what is missing"
+_VIEW = "workflowType=machine_learning"
+
+
+def link_runs(base: str, experiment_id: str) -> str:
+    """The table of an experiment's runs, with its charts.
+
+    >>> link_runs("http://127.0.0.1:5000/", "1")
+    'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
+    """
+    return f"{hide_secrets(base)}/#/experiments/{experiment_id}/runs?{_VIEW}"
+
+
+def link_run(base: str, experiment_id: str, run_id: str) -> str:
+    """One run: its note, parameters, metrics and files.
+
+    >>> link_run("https://user:secret@mlflow.example/team", "1", "0a")
+    'https://mlflow.example/team/#/experiments/1/runs/0a?workflowType=machine_learning'
+    """
+    return f"{hide_secrets(base)}/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}"
+
+
+def link_comparison(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """Several runs side by side: parallel coordinates, scatter, and what differs.
+
+    >>> link_comparison("http://h", "1", ["0a", "0b"])
+    'http://h/#/compare-runs?runs=%5B%220a%22%2C%220b%22%5D&experiments=%5B%221%22%5D&workflowType=machine_learning'
+    """
+    runs, experiments = (quote(json.dumps(each, separators=(",", ":")), safe="") for each in (run_ids, [experiment_id]))
+    return f"{hide_secrets(base)}/#/compare-runs?runs={runs}&experiments={experiments}&{_VIEW}"
+
+
+def describe_runs_place(uri: str, folder: StoredPath, experiment_id: str | None) -> str:
+    """Where to see the runs of the study in ``folder``: a link, or the command that opens a page over an SQLite file.
+
+    The server's address alone where ``experiment_id`` is not known yet.
+
+    >>> from pathlib import Path
+    >>> describe_runs_place("sqlite:////tmp/mlflow.db", Path("studies/first"), "1")
+    'auxtune ui studies/first'
+    """
+    if not is_served(uri):
+        return f"auxtune ui {quote_path(folder)}"
+    return hide_secrets(uri) if experiment_id is None else link_runs(uri, experiment_id)
+
+
+def is_served(uri: str) -> bool:
+    """Whether the runs at a tracking URI are behind a server already."""
+    return uri.startswith(("http://", "https://"))
+
+
+def hide_secrets(uri: str) -> str:
+    """A tracking URI as it may be shown: without name, password and last slash.
+
+    >>> hide_secrets("http://user:secret@host:5000/"), hide_secrets("sqlite:////tmp/mlflow.db")
+    ('http://host:5000', 'sqlite:////tmp/mlflow.db')
+    """
+    place = urlsplit(uri).netloc
+    return (uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri).rstrip("/")
 
 
 def open_client(uri: str) -> MlflowClient:
     """A client of the store at a tracking URI that asks once and prints nothing."""
+    from mlflow.tracking import MlflowClient
+
     # No blind retry of a request whose reply was lost, which could create a second run: the caller looks for the first.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -63,6 +133,8 @@ NAME, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{part}" for part in ("USERNAME", "PAS
 
 def is_refused(error: Exception) -> bool:
     """Whether a server refuses the credentials; a retry would not help and might lock the account."""
+    from mlflow.exceptions import MlflowException
+
     return isinstance(error, MlflowException) and error.get_http_status_code() == 401
 
 

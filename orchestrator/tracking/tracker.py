@@ -28,10 +28,15 @@ from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
-from auxtune.orchestrator.tracking.datasets import describe_datasets
 from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
-from auxtune.orchestrator.tracking.run_metrics import list_trained_shares
-from auxtune.orchestrator.tracking.run_words import Ending, describe_trial, name_trial, write_status_note
+from auxtune.orchestrator.tracking.run_content import (
+    Ending,
+    describe_datasets,
+    describe_trial,
+    list_trained_shares,
+    name_trial,
+    write_status_note,
+)
 from auxtune.orchestrator.tracking.store import describe_error, is_refused
 from auxtune.selectors.protocol import Problem, Proposal
 

@@ -18,9 +18,9 @@ from auxtune.orchestrator.planning.budget import list_spending
 from auxtune.orchestrator.record.accounts import Accounts, measure_concurrency
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.session.session import Result
+from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.orchestrator.study_file.models import BudgetOptions
-from auxtune.orchestrator.tracking.links import describe_runs_place
-from auxtune.orchestrator.typed import quote_path
+from auxtune.orchestrator.tracking.store import describe_runs_place
 
 
 def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:

@@ -1,18 +1,61 @@
-"""Studies in folders of this machine, or of a disk that many machines see.
+"""The store behind a path: a folder of this machine, or an object store. No other module asks which kind it is.
 
-A new file gets its name by ``link``, which fails where the name exists, also on NFS. A file that replaces another, and
-a published folder, get theirs by one ``rename``. ``trials.durable`` has the primitives.
+Studies may be in folders of this machine, or of a disk that many machines see: ``LocalStore``. A new file gets its name
+by ``link``, which fails where the name exists, also on NFS. A file that replaces another, and a published folder, get
+theirs by one ``rename``. ``trials.durable`` has the primitives. The other store is ``object_store``.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard, cast
 
+from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.object_store import ObjectStore
+from auxtune.orchestrator.storage.protocol import P, Store, StoredPath
 from auxtune.trials.durable import create_durably, put_in_place, replace_text, sync, write_durably
+
+_URL = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]+(?:/[^/?#]+)*/?")
+
+
+def check_storage(text: str) -> str:
+    """``text``, if it may be a storage: a folder, or a place in an object store. Raises ``ValueError``."""
+    if "://" in text and (not _URL.fullmatch(text) or {".", ".."} & {*text.split("/")}):
+        raise ValueError(
+            f"expected a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, found {hide_secrets(text)!r}; "
+            "credentials and endpoint come from the environment"
+        )
+    return text
+
+
+def parse_path(text: str) -> StoredPath:
+    """The path that ``text`` means, in a store or on this machine. Raises ``ValueError`` for other protocols."""
+    return ObjectPath(check_storage(text)) if "://" in text else Path(text)
+
+
+def hide_secrets(text: str) -> str:
+    """A URL as it may be shown.
+
+    >>> hide_secrets("https://me:secret@host/path")
+    'https://…@host/path'
+    >>> hide_secrets("https://me:se@c/r#et@host")
+    'https://…@host'
+    """
+    return re.sub(r"//.*@", "//…@", text)
+
+
+def quote_path(path: str | StoredPath) -> str:
+    """A path as a shell takes it.
+
+    >>> quote_path("studies/first"), quote_path("my studies/what?")
+    ('studies/first', "'my studies/what?'")
+    """
+    return shlex.quote(str(path))
 
 
 class LocalStore:
@@ -86,3 +129,17 @@ class LocalStore:
     def open_working_folder(self, folder: Path, prefix: str) -> Iterator[Path]:
         """The folder itself: its files are made where they belong."""
         yield folder
+
+
+_LOCAL: Store[Path] = LocalStore()
+_OBJECTS: Store[ObjectPath] = ObjectStore()
+
+
+def store_of(path: P) -> Store[P]:
+    """The store that ``path`` is in."""
+    return cast("Store[P]", _OBJECTS if isinstance(path, ObjectPath) else _LOCAL)
+
+
+def is_local(path: Any) -> TypeGuard[Path]:
+    """Whether ``path`` is a path of this machine, so that to look at it costs no request."""
+    return isinstance(path, Path)
