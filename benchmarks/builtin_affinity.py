@@ -28,7 +28,7 @@ import numpy as np
 from search_seeds import run_search, storage_of
 
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.kit.head_profiles import build_profiles, compute_taus

@@ -23,9 +23,8 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import Entry, EvidenceStore
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.record.results import write_result
+from auxtune.orchestrator.record.results import Entry, EvidenceStore, write_result
 from auxtune.selectors.protocol import Problem, TaskInfo
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.trials.checkpoint import write_checkpoint

@@ -16,7 +16,8 @@ from mlflow.tracking import MlflowClient
 from ray.cluster_utils import Cluster
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.accounts import Trial, measure_concurrency
+from auxtune.orchestrator.answer.cost import measure_concurrency
+from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Lost, Nodes
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.trials.checkpoint import is_usable

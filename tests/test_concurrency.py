@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial, measure_concurrency
+from auxtune.orchestrator.answer.cost import measure_concurrency
+from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.result import Cost
 

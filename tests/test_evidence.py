@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from auxtune.orchestrator.errors import EvidenceError
-from auxtune.orchestrator.record import evidence as module
-from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore, StoredEvidence
+from auxtune.orchestrator.record import results as module
 from auxtune.orchestrator.record.leftovers import list_stale_evidence
+from auxtune.orchestrator.record.results import WEIGHTS, Entry, EvidenceStore, StoredEvidence
 from auxtune.trials.checkpoint import write_checkpoint
 from auxtune.trials.result import Cost
 

@@ -31,9 +31,8 @@ from pydantic import TypeAdapter
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.record.events import Proposed, Selected, read_event, write_event
-from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore, read_kept_rows
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import read_result
+from auxtune.orchestrator.record.results import EVIDENCE, Entry, EvidenceStore, read_kept_rows, read_result
 from auxtune.orchestrator.report.material import Material
 from auxtune.orchestrator.study import Study
 from auxtune.selectors.registry import SELECTORS
@@ -128,7 +127,7 @@ def test_a_trial_s_report_is_read(path: Path) -> None:
 def test_evidence_is_read(key: str) -> None:
     entry = EvidenceStore(STORAGE).find(key)
     assert entry is not None
-    stored = json.loads((STORAGE / FOLDER / key / "evidence.json").read_text())
+    stored = json.loads((STORAGE / EVIDENCE / key / "evidence.json").read_text())
     assert_same_json(stored, TypeAdapter(Entry).dump_python(entry, mode="json"), key)
     if entry.sha256 is not None:
         assert EvidenceStore(STORAGE).arrays(key)

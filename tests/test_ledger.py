@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
-from auxtune.orchestrator.record import segments
+from auxtune.orchestrator.record import ledger as module
 from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, read_event, write_event
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
@@ -159,7 +159,7 @@ def test_a_missing_segment_is_not_taken_for_the_end(tmp_path: Path) -> None:
 
 
 def test_merged_ranges_read_the_same_and_leave_the_fence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "RANGE", 4)
+    monkeypatch.setattr(module, "RANGE", 4)
     ledger = Ledger(tmp_path, opened("one"))
     for number in range(9):
         ledger.append(Tracked(id=number, run_id=f"r{number}"))

@@ -16,10 +16,8 @@ from written_study import opened
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError
 from auxtune.orchestrator.record import ledger as module
-from auxtune.orchestrator.record import segments
 from auxtune.orchestrator.record.events import Tracked
-from auxtune.orchestrator.record.ledger import Ledger, LedgerReader, read_events
-from auxtune.orchestrator.record.segments import Segments
+from auxtune.orchestrator.record.ledger import Ledger, LedgerReader, Segments, read_events
 from auxtune.orchestrator.storage.stores import parse_path
 
 
@@ -125,7 +123,7 @@ def test_an_edited_last_segment_is_seen_by_the_head(folder: Path) -> None:
 
 
 def test_the_chain_holds_over_merged_ranges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "RANGE", 4)
+    monkeypatch.setattr(module, "RANGE", 4)
     written(folder, 10)
     merged = folder / "00000001-00000004.jsonl"
     assert len(read_events(folder)) == 10

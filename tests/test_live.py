@@ -19,9 +19,8 @@ from watched_study import FOUR, RANDOM, begun, snapshot_of
 from auxtune.orchestrator.planning.budget import list_spending
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Tracked
-from auxtune.orchestrator.record.ledger import LedgerReader, read_events
+from auxtune.orchestrator.record.ledger import RANGE, LedgerReader, read_events
 from auxtune.orchestrator.record.results import read_steps_done
-from auxtune.orchestrator.record.segments import RANGE
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.views.live import LiveView, RunningTrial, Spent, StudySnapshot
 from auxtune.orchestrator.views.monitor import StudyMonitor

@@ -24,10 +24,15 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Opened
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.leftovers import list_stale_evidence
-from auxtune.orchestrator.record.results import locate_attempt, read_result
+from auxtune.orchestrator.record.results import (
+    EvidenceStore,
+    StoredEvidence,
+    locate_attempt,
+    read_kept_rows,
+    read_result,
+)
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.encoded import EncodedTask

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from auxtune.orchestrator.answer.cost import NodeCost, sum_cost
-from auxtune.orchestrator.engine.cluster import name_kind
+from auxtune.orchestrator.engine.cluster import NodeClock, NodeTime, name_kind
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Closed, Event, Nodes, Opened, read_event, write_event
-from auxtune.orchestrator.record.node_time import SIGN, NodeClock, NodeTime, NodeTrail
+from auxtune.orchestrator.session.ray_backend import SIGN, NodeTrail
 from auxtune.orchestrator.views.summary import list_node_lines
 from auxtune.selectors.protocol import Problem, TaskInfo
 

@@ -25,10 +25,9 @@ from auxtune.orchestrator import cli
 from auxtune.orchestrator.cluster import node_probe
 from auxtune.orchestrator.errors import LedgerError, Locked, StorageError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts, read_texts
-from auxtune.orchestrator.record.evidence import FOLDER, Entry, EvidenceStore
-from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver
-from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.segments import RANGE, Segments
+from auxtune.orchestrator.record.driver import Heartbeat, find_active_driver
+from auxtune.orchestrator.record.ledger import RANGE, Ledger, Segments, read_events
+from auxtune.orchestrator.record.results import EVIDENCE, Entry, EvidenceStore
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.object_store import POINTER, ObjectStore
 from auxtune.orchestrator.storage.patience import survive_silence
@@ -118,7 +117,7 @@ def test_a_missing_bucket_is_named() -> None:
 
 
 def test_segments_are_read_in_order_and_merged(home: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auxtune.orchestrator.record.segments.RANGE", 4)
+    monkeypatch.setattr("auxtune.orchestrator.record.ledger.RANGE", 4)
     segments = Segments(home)
     for number in range(1, 11):
         assert segments.create(number, b"%d\n" % number)
@@ -190,7 +189,7 @@ def test_evidence_is_kept_once_and_checked(home: ObjectPath) -> None:
     assert found is not None and found.study == f"study {won.index(True)}", "one's entry with another's arrays"
     assert (store.arrays("key")["x"] == arrays["x"] + won.index(True)).all()
     assert list(store) == ["key"]
-    folder = store_of(home).find_published(home / FOLDER / "key")
+    folder = store_of(home).find_published(home / EVIDENCE / "key")
     assert folder is not None
     (folder / "arrays.npz").write_bytes(b"damaged")
     assert store.find("key") is None

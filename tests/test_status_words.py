@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 from written_study import written_study
 
-from auxtune.orchestrator.record.accounts import read_accounts
-from auxtune.orchestrator.record.status import StudyStatus, TrialStatus, count_trials, find_study_status, is_alive
+from auxtune.orchestrator.record.accounts import (
+    StudyStatus,
+    TrialStatus,
+    count_trials,
+    find_study_status,
+    read_accounts,
+)
+from auxtune.orchestrator.record.driver import is_alive
 
 
 @pytest.mark.parametrize("status", [*TrialStatus, *StudyStatus])

@@ -18,7 +18,7 @@ from small_study import StudyRun
 from written_study import start_driver, written_study
 
 from auxtune.orchestrator import cli
-from auxtune.orchestrator.record.heartbeat import Heartbeat, find_active_driver, read_process_start
+from auxtune.orchestrator.record.driver import Heartbeat, find_active_driver, read_process_start
 
 
 def stop(folder: Path, *arguments: str) -> Result:
@@ -70,7 +70,7 @@ def test_asked_twice_the_driver_hears_of_it_once(study: Path) -> None:
 
 def test_a_driver_says_at_once_that_it_was_asked(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks again must see it, or the second signal would not wait for running trials."""
-    monkeypatch.setattr("auxtune.orchestrator.record.heartbeat.BEAT", 3600.0)
+    monkeypatch.setattr("auxtune.orchestrator.record.driver.BEAT", 3600.0)
     asked = threading.Event()
     with Heartbeat(study, "s", asked.is_set):
         assert not json.loads((study / "heartbeat.json").read_text())["stopping"]

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from small_study import StudyRun, kill
 
-from auxtune.orchestrator.record.accounts import measure_concurrency
+from auxtune.orchestrator.answer.cost import measure_concurrency
 
 pytestmark = pytest.mark.slow
 

@@ -34,7 +34,7 @@ RANDOM = "{name: random_subset, trials: 4}"
 DRIVER = """
 import sys
 from pathlib import Path
-from auxtune.orchestrator.record.heartbeat import Heartbeat
+from auxtune.orchestrator.record.driver import Heartbeat
 from simulated_study import simulated
 
 study = simulated(Path(sys.argv[1]), sys.argv[2])

@@ -28,13 +28,12 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from written_study import opened
-from auxtune.orchestrator.record import heartbeat
+from auxtune.orchestrator.record import driver
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.session.stopping import StopSignals
 
-heartbeat.BEAT = 0.05
+driver.BEAT = 0.05
 folder = Path(sys.argv[1])
-with StopSignals() as signals, heartbeat.Heartbeat(folder, "driver", lambda: bool(signals.came)), signals.held():
+with driver.StopSignals() as signals, driver.Heartbeat(folder, "driver", lambda: bool(signals.came)), signals.held():
     ledger = Ledger(folder / "ledger", opened("driver"))
     print("ready", flush=True)
     while not (signals.came and (folder / "end").exists()):

@@ -1,4 +1,4 @@
-"""The cost of a study: of every attempt, in all and by phase, and of a cluster's nodes while they were up."""
+"""The cost of a study: of every attempt, in all and by phase, and of nodes; and how many attempts ran at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auxtune.orchestrator.planning.budget import HOUR, Price
-from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
 from auxtune.orchestrator.record.events import PHASES
 from auxtune.trials.result import Cost
 
@@ -94,3 +94,40 @@ def _sum_costs(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> 
         cpu_hours=sum(cost.cpu_seconds for cost in costs) / HOUR,
         usd=price.total(costs),
     )
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """Attempts at once: the most, and on average over the time in which any ran."""
+
+    peak: int
+    mean: float
+
+
+def measure_concurrency(accounts: Accounts) -> Concurrency | None:
+    """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
+    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
+    spans = [_find_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
+    worked = [(start, end) for start, end in spans if end > start]
+    return _measure_overlap(worked) if worked else None
+
+
+def _find_span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
+    """A result comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
+
+    Of an attempt without a result only the beginning is known: its end was noticed some time later.
+    """
+    told = trial.told
+    end = told.time if told is not None and told.attempt == attempt.number else attempt.started + seconds
+    return end - seconds, end
+
+
+def _measure_overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:
+    # At the same moment ends come before starts: attempts that follow each other do not overlap.
+    turns = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    running, peak, busy, since = 0, 0, 0.0, 0.0
+    for moment, change in turns:
+        busy += moment - since if running else 0.0
+        running, since = running + change, moment
+        peak = max(peak, running)
+    return Concurrency(peak, sum(end - start for start, end in spans) / busy)

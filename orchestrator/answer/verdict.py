@@ -12,8 +12,6 @@ from auxtune.orchestrator.answer.answer import Answer, Contribution, Group
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
 from auxtune.orchestrator.answer.recommendation import SINGLE, correct_level
 from auxtune.orchestrator.planning.arms import SELECTION
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.status import count_trials
 
 SAME = "the same training"
 NEEDS_SEEDS = f"needs {FEWEST_SEEDS} seeds"
@@ -59,14 +57,6 @@ def find_other_arm(answer: Answer) -> str | None:
     """The control that is recommended instead of the selection; ``None`` where the selection is."""
     best = answer.recommendation.arm
     return None if best == SELECTION else best
-
-
-def describe_unanswered(accounts: Accounts, state: str) -> str:
-    """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
-    trials = count_trials(accounts)
-    told = len(accounts.trials) - trials["waiting"] - trials["running"]
-    stage = "being confirmed" if accounts.selected else "still being searched for"
-    return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."
 
 
 def format_interval(gain: Lift | Contribution, name: str = "") -> str:

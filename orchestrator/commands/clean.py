@@ -31,7 +31,7 @@ def command(study_dir: StoredPath, yes: bool, as_json: bool) -> None:
     and answered. What is behind a link is left alone. The exit code is 4 while the study is running.
     """
     from auxtune.orchestrator.record.accounts import read_accounts
-    from auxtune.orchestrator.record.heartbeat import CLEANING, Heartbeat
+    from auxtune.orchestrator.record.driver import CLEANING, Heartbeat
     from auxtune.orchestrator.record.leftovers import delete, list_leftovers
 
     folder = study_dir.resolve()

@@ -13,7 +13,7 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path
 
 if TYPE_CHECKING:
-    from auxtune.orchestrator.record.heartbeat import DriverLease
+    from auxtune.orchestrator.record.driver import DriverLease
 
 
 @click.command("stop", epilog="Example: auxtune stop studies/quickstart")
@@ -38,7 +38,7 @@ def command(study_dir: StoredPath, timeout: float, as_json: bool, address: str |
         query_remote(address, ["stop", str(study_dir), "--timeout", f"{timeout:g}", *(["--json"] if as_json else [])])
     from auxtune.orchestrator.errors import AuxtuneError
     from auxtune.orchestrator.record.accounts import read_accounts
-    from auxtune.orchestrator.session.stopping import ask_to_stop, find_end, wait_until_gone
+    from auxtune.orchestrator.record.driver import ask_to_stop, find_end, wait_until_gone
 
     folder = study_dir.resolve()
     driver = ask_to_stop(folder)

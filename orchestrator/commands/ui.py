@@ -23,7 +23,7 @@ def command(study_dir: StoredPath, port: int | None, no_browser: bool) -> None:
     link to the table of its experiment's runs, and opens it. Also while the study runs. Where the store is behind a
     server already (http), nothing is served: its link is printed and opened.
     """
-    from auxtune.orchestrator.session.stopping import StopSignals
+    from auxtune.orchestrator.record.driver import StopSignals
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
     from auxtune.orchestrator.tracking.serving import serve_mlflow

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from auxtune.orchestrator.commands.lines import prepare_lines
+from auxtune.orchestrator.record.driver import CLEANING, find_active_driver
 from auxtune.orchestrator.record.events import Event, Opened
-from auxtune.orchestrator.record.heartbeat import CLEANING, find_active_driver
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath

@@ -1,8 +1,12 @@
-"""Connects to a running cluster, and lists the resources of its nodes and of those that it could start.
+"""Connects to a running cluster, lists the resources of its nodes and of those it could start, and times its nodes.
 
 Ray knows the nodes that are up. What could be started is known where `ray up` made the cluster: its autoscaler
 labels nodes with their kind, and the cluster's file lies on the head, where a submitted study's driver runs.
 Elsewhere, or without an autoscaler, only nodes that are up count.
+
+Its nodes are looked at every few seconds, and it is added up for how long nodes of each type are up. Time between two
+looks counts by the earlier one's nodes, on a clock that is never set, so neither a step of the system's clock nor a
+busy loop changes a sum.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +31,6 @@ import yaml
 from auxtune.orchestrator.engine.loop import set_ray_defaults
 from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.slots import Machines, Node, Startable
-from auxtune.orchestrator.record.node_time import NodeClock, NodeTime
 
 LOOK = 2.0  # seconds between looks at the nodes
 _PATIENCE = 10.0  # seconds that the head has to answer
@@ -115,6 +119,41 @@ def add_startable(nodes: tuple[Node, ...], active: Mapping[str, int], config: di
         ),
         room=max(0, config.get("max_workers", 0) - workers),
     )
+
+
+@dataclass(frozen=True)
+class NodeTime:
+    """Nodes that are ``up`` now, by type, and node-``seconds`` up to now."""
+
+    up: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class NodeClock:
+    """Adds up node-seconds. Looks and questions may come from two threads."""
+
+    def __init__(self, up: Mapping[str, int], now: float) -> None:
+        """``up`` holds the number of nodes by type, ``now`` seconds of a clock that is never set."""
+        self._lock = threading.Lock()
+        self._up, self._last = dict(up), now
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def look(self, up: Mapping[str, int], now: float) -> None:
+        """From ``now`` on these nodes are up."""
+        with self._lock:
+            self._pass(now)
+            self._up = dict(up)
+
+    def read(self, now: float) -> NodeTime:
+        """The nodes and totals at ``now``."""
+        with self._lock:
+            self._pass(now)
+            return NodeTime(dict(self._up), dict(self._seconds))
+
+    def _pass(self, now: float) -> None:
+        for kind, count in self._up.items():
+            self._seconds[kind] += count * max(0.0, now - self._last)
+        self._last = max(self._last, now)  # two threads may come in another order than they looked at it
 
 
 class Watched(threading.Thread):

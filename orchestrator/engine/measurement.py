@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.probe_texts import read_texts
-from auxtune.orchestrator.record.evidence import WEIGHTS, Entry, EvidenceStore
+from auxtune.orchestrator.record.results import WEIGHTS, Entry, EvidenceStore
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.probes.registry import RUNNING
 from auxtune.trials.recipe import Recipe

@@ -32,8 +32,7 @@ from auxtune.orchestrator.engine.steering import SelectorSchedule
 from auxtune.orchestrator.engine.uploader import AttemptUploader
 from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
-from auxtune.orchestrator.record.results import touch_heartbeat, write_result
+from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, touch_heartbeat, write_result
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of

@@ -20,8 +20,8 @@ from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.record.driver import StopSignals
 from auxtune.orchestrator.record.scores import name_value, sign_of
-from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.durable import TAKEN, sync
 from auxtune.trials.encoded import EncodedTask

@@ -10,8 +10,8 @@ from auxtune.orchestrator.answer.serving import form_groups
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.status import find_study_status, is_alive
+from auxtune.orchestrator.record.accounts import Accounts, find_study_status
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.selectors.protocol import Proposal

@@ -13,8 +13,8 @@ from auxtune.orchestrator.planning.question import SplitTask, build_problem, com
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold, verify
+from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_model

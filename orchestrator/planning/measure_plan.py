@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.evidence import EvidenceStore, StoredEvidence, read_kept_rows
+from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
 from auxtune.trials.encoded import EncodedTask, keep_rows, shuffle_labels

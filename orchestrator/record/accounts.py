@@ -7,8 +7,9 @@ price read it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from auxtune.orchestrator.errors import LedgerError
 from auxtune.orchestrator.record.events import (
@@ -28,12 +29,56 @@ from auxtune.orchestrator.record.events import (
     Tracked,
 )
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.status import TrialStatus
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.recipe import SearchScore
 from auxtune.trials.result import Cost
+
+
+class _Word(str, Enum):
+    """An enum whose members are their words, in JSON and in texts too."""
+
+    def __str__(self) -> str:
+        """The word."""
+        return str(self.value)
+
+
+class TrialStatus(_Word):
+    """Where a trial is in its life.
+
+    ::
+
+        proposed ──▶ waiting ──▶ running ──▶ finished   told a score
+                        ▲           │   ├──▶ stopped    early, as the study asked: no failure
+                        │           │   └──▶ failed     its code raised, or all attempts were lost
+                        └───────────┘  its worker or its session died: the next attempt
+        proposed ──▶ reused   all that it asked for is in the evidence cache: told at once, costs nothing
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    REUSED = "reused"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class StudyStatus(_Word):
+    """Where a study is in its life.
+
+    ::
+
+        opened ──▶ running ──▶ done          its answer is written; a larger budget opens it again
+                      │   ├──▶ interrupted   stopped in order, or its driver vanished: resumable
+                      │   └──▶ failed        too many trials failed: resumable
+                      └── any session that is opened runs it again
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
 
 
 @dataclass
@@ -266,38 +311,22 @@ def read_accounts(folder: StoredPath) -> Accounts:
     return accounts
 
 
-@dataclass(frozen=True)
-class Concurrency:
-    """Attempts at once: the most, and on average over the time in which any ran."""
-
-    peak: int
-    mean: float
-
-
-def measure_concurrency(accounts: Accounts) -> Concurrency | None:
-    """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
-    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
-    spans = [_find_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
-    worked = [(start, end) for start, end in spans if end > start]
-    return _measure_overlap(worked) if worked else None
+def find_study_status(accounts: Accounts, alive: bool) -> StudyStatus:
+    """The status of a study; a driver that just vanished leaves it interrupted."""
+    closed = accounts.sessions[-1].closed
+    if closed is not None:
+        return StudyStatus(closed.reason)
+    return StudyStatus.RUNNING if alive else StudyStatus.INTERRUPTED
 
 
-def _find_span(trial: Trial, attempt: Attempt, seconds: float) -> tuple[float, float]:
-    """A result comes at the end of the work; before its beginning a process, or a whole node, may have had to start.
-
-    Of an attempt without a result only the beginning is known: its end was noticed some time later.
-    """
-    told = trial.told
-    end = told.time if told is not None and told.attempt == attempt.number else attempt.started + seconds
-    return end - seconds, end
+def count_trials(accounts: Accounts) -> dict[str, int]:
+    """How many trials have each status, by its word."""
+    return {status.value: sum(t.status == status for t in accounts.trials.values()) for status in TrialStatus}
 
 
-def _measure_overlap(spans: Sequence[tuple[float, float]]) -> Concurrency:
-    # At the same moment ends come before starts: attempts that follow each other do not overlap.
-    turns = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
-    running, peak, busy, since = 0, 0, 0.0, 0.0
-    for moment, change in turns:
-        busy += moment - since if running else 0.0
-        running, since = running + change, moment
-        peak = max(peak, running)
-    return Concurrency(peak, sum(end - start for start, end in spans) / busy)
+def describe_unanswered(accounts: Accounts, state: str) -> str:
+    """Where a study stands that has no answer; ``state`` is ``running``, ``interrupted`` or ``failed``."""
+    trials = count_trials(accounts)
+    told = len(accounts.trials) - trials["waiting"] - trials["running"]
+    stage = "being confirmed" if accounts.selected else "still being searched for"
+    return f"There is no answer yet: the study is {state} after {told} ended trials, its answer {stage}."

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from auxtune.orchestrator.errors import AuxtuneError, LedgerError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.driver import find_active_driver
 from auxtune.orchestrator.record.events import Told
-from auxtune.orchestrator.record.evidence import EvidenceStore
-from auxtune.orchestrator.record.heartbeat import find_active_driver
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.record.results import locate_attempt
+from auxtune.orchestrator.record.results import EvidenceStore, locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 

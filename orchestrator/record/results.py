@@ -1,22 +1,40 @@
-"""An attempt's folder: where it is, its durable ``result.json``, its checkpoint and weights, and its heartbeat.
+"""What attempts leave in a storage: a folder each in their study, and evidence that all studies share.
 
-A result is on disk before anyone is told of it, so an attempt that finished but was never reported is known by its
-file.
+An attempt's folder holds its durable ``result.json``, its checkpoint and weights, and its heartbeat. A result is on
+disk before anyone is told of it, so an attempt that finished but was never reported is known by its file.
+
+Evidence is kept once, as ``<storage>/.evidence/<key>/``. A key names a measurement so exactly that a cached one equals
+one made again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
-from collections.abc import Collection
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from auxtune.orchestrator.errors import EvidenceError, StorageError
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import is_local, store_of
+from auxtune.selectors.kit.kept_rows import digest_rows, find_kept_rows
+from auxtune.selectors.protocol import Evidence, Kept
+from auxtune.trials.durable import write_durably
 from auxtune.trials.result import Cost, Result
 
+EVIDENCE = ".evidence"
+WEIGHTS = "weights"  # the ``probe`` of an entry without arrays
+_REMEDY = "restore it from a copy, or begin the study again under another name"
 _TAIL = 1 << 16  # bytes: many times an evaluation's line
 _result = TypeAdapter(Result)
 
@@ -113,3 +131,170 @@ def list_useless_weights(folder: StoredPath, accounts: Accounts, held: Collectio
         and not (trial.id in held and attempt.number == trial.told.attempt)
     ]
     return [path for path in left if path.exists()]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The description of a piece of evidence, without its arrays.
+
+    ``probe`` is what measured it, or ``weights`` for the run that it was measured on, whose key is ``run``. ``score``
+    and ``metrics`` are that run's, on the validation split. ``cost`` is that of measuring or, for a run and for a probe
+    that observed its training, that of the training. A run of one task also keeps its final weights.
+    """
+
+    probe: str
+    run: str
+    tasks: tuple[str, ...]
+    study: str  # that made it: its name, and the key of its first session
+    trial: int
+    cost: Cost
+    score: float | None
+    metrics: Mapping[str, Mapping[str, float]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None  # of arrays.npz
+    format: Literal[1] = 1  # any other is not read
+
+
+_entry = TypeAdapter(Entry)
+
+
+class EvidenceStore:
+    """The evidence of one storage.
+
+    An entry is made in a folder of its own and published at once (``Store.publish``), which fails where the key exists:
+    the second process discards its copy. Arrays and weights carry a SHA-256; an entry that does not match it, or cannot
+    be read, counts as absent, and is set aside once it has been made again.
+    """
+
+    def __init__(self, storage: StoredPath) -> None:
+        self.root = storage / EVIDENCE
+        self._store = store_of(storage)
+
+    def find(self, key: str) -> Entry | None:
+        """The entry under ``key``, its arrays checked; ``None`` where there is no usable one.
+
+        Raises ``StorageError``.
+        """
+        try:
+            if (folder := self._store.find_published(self.root / key)) is None:
+                return None
+            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
+            if entry.sha256 is not None:
+                _read_arrays(folder, entry.sha256)
+        except StorageError:  # unreachable is not absent
+            raise
+        except (OSError, ValidationError, EvidenceError):
+            return None
+        return entry
+
+    def arrays(self, key: str) -> Mapping[str, np.ndarray]:
+        """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
+        folder = self._store.find_published(self.root / key) or self.root / key
+        try:
+            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
+        except StorageError:
+            raise
+        except (OSError, ValidationError) as error:
+            raise EvidenceError(f"{folder}: evidence of this study cannot be read: {error}; {_REMEDY}") from error
+        return _read_arrays(folder, str(entry.sha256))
+
+    def weights(self, run: str) -> StoredPath | None:
+        """The folder of a run's final weights, if they are kept and whole."""
+        folder = (self._store.find_published(self.root / run) or self.root / run) / WEIGHTS
+        return folder if self.find(run) is not None and has_checkpoint(folder) else None
+
+    def create(
+        self,
+        key: str,
+        entry: Entry,
+        arrays: Mapping[str, np.ndarray] | None,
+        leave: Callable[[Path], None] | None = None,
+    ) -> bool:
+        """Keep ``entry`` with its ``arrays``, or with the weights that ``leave`` writes; ``False`` if it was there.
+
+        Raises ``OSError`` where the disk refuses; nothing is then left of it.
+        """
+        with self._store.open_draft(self.root, f".{key}.{uuid.uuid4().hex}") as draft:
+            if arrays is not None:
+                packed = io.BytesIO()
+                np.savez(packed, allow_pickle=False, **arrays)
+                entry = replace(entry, sha256=hashlib.sha256(packed.getbuffer()).hexdigest())
+                write_durably(draft / "arrays.npz", lambda file: file.write(packed.getbuffer()))
+            if leave is not None:
+                leave(draft / WEIGHTS)
+            write_durably(draft / "evidence.json", lambda file: file.write(_entry.dump_json(entry, indent=1)))
+            return self._publish(draft, key)
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, also those of unusable entries."""
+        if self.root.is_dir():
+            yield from sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+
+    def _publish(self, draft: Path, key: str) -> bool:
+        look: Callable[[str], object] = self.weights if (draft / WEIGHTS).is_dir() else self.find
+        return self._store.publish(
+            draft,
+            self.root / key,
+            is_usable=lambda: look(key) is not None,
+            quarantine_path=lambda: self.root / f".damaged.{key}.{uuid.uuid4().hex}",
+        )
+
+
+class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
+    """Evidence as a selector sees it: key -> arrays, read on access."""
+
+    def __init__(self, store: EvidenceStore) -> None:
+        self._store = store
+        self._read = lru_cache(maxsize=64)(store.arrays)  # a selector looks again at every question
+
+    def __getitem__(self, key: str) -> Mapping[str, np.ndarray]:
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._store)
+
+
+def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
+    """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
+    path = folder / "arrays.npz"
+    try:
+        content = path.read_bytes()
+    except StorageError:
+        raise
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error}; {_REMEDY}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise EvidenceError(f"{path}: its content does not match its SHA-256; {_REMEDY}")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays}
+
+
+def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:
+    """The row numbers, ascending, int64: from the study's file of them, or from the evidence that the rule names.
+
+    Raises ``EvidenceError`` where the evidence is gone, or says otherwise than when the rule was proposed.
+    """
+    path = study / "rows" / f"{kept.sha256}.npy"
+    if (known := _read_rows(path)) is not None and digest_rows(known) == kept.sha256:
+        return known
+    rows = find_kept_rows(kept.rule, evidence)
+    if digest_rows(rows) != kept.sha256:
+        raise EvidenceError(
+            f"{path}: the evidence now keeps {len(rows)} rows, and not the {kept.kept} that were proposed; "
+            "restore the storage's evidence from a copy"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store_of(path).replace(path, lambda file: np.save(file, rows, allow_pickle=False))
+    return rows
+
+
+def _read_rows(path: StoredPath) -> np.ndarray | None:
+    """The rows in the file, or ``None`` where it is absent or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None

@@ -20,13 +20,13 @@ from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.accounts import Accounts, Trial, find_study_status
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.events import Event
-from auxtune.orchestrator.record.evidence import StoredEvidence
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
+from auxtune.orchestrator.record.results import StoredEvidence
 from auxtune.orchestrator.record.scores import label_values, sign_in
-from auxtune.orchestrator.record.status import find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile

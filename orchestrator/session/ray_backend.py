@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,19 @@ from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots
 from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.node_time import NodeTime, NodeTrail
+from auxtune.orchestrator.record.driver import StopSignals
+from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
-from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
+    from auxtune.orchestrator.engine.cluster import NodeTime
     from auxtune.orchestrator.engine.trainable import Assignment
+
+SIGN = 60.0  # seconds after which node time is recorded though nothing changed
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,43 @@ def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
     with connect_ray(address), Watched() as watched:
         signals.listen()  # Ray's core has taken SIGTERM for itself
         yield RayBackend(watched.machines, nullcontext, watched.node_time)
+
+
+class NodeTrail:
+    """Records for how long nodes are up: when nodes came or went, once a minute, and when it is asked to.
+
+    Running totals are recorded: a driver that is killed has recorded all but its last minute, and its successor's
+    totals begin at 0.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], NodeTime | None],
+        record: Callable[[Nodes], None],
+        flush: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``read`` gives ``None`` off a cluster. Records on the way are made durable at once by ``flush``."""
+        self._read, self._record, self._flush, self._clock = read, record, flush, clock
+        self._said: tuple[float, Mapping[str, int]] | None = None
+
+    def each_turn(self) -> None:
+        """Record the totals where nodes came or went, or a minute has passed."""
+        found = self._read()
+        if found is None:
+            return
+        if self._said is None or found.up != self._said[1] or self._clock() - self._said[0] >= SIGN:
+            self._note(found)
+            self._flush()
+
+    def end(self) -> None:
+        """Record the final totals, to be made durable with the session's end."""
+        if (found := self._read()) is not None:
+            self._note(found)
+
+    def _note(self, found: NodeTime) -> None:
+        self._said = (self._clock(), found.up)
+        self._record(Nodes(time=time.time(), up=found.up, seconds=found.seconds))
 
 
 @dataclass(frozen=True)

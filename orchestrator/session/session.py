@@ -16,8 +16,8 @@ from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.answer_validity import FailedPart
 from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.driver import Heartbeat, StopSignals
 from auxtune.orchestrator.record.events import Event, Tracked
-from auxtune.orchestrator.record.heartbeat import Heartbeat
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
@@ -26,7 +26,6 @@ from auxtune.orchestrator.report.page import FIGURES, draw_figures
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
-from auxtune.orchestrator.session.stopping import StopSignals
 from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import is_local, quote_path

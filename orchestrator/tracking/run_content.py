@@ -15,9 +15,8 @@ from typing import Any, Literal, TypeAlias
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.verdict import describe_unanswered
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.accounts import Accounts, Trial, describe_unanswered
 from auxtune.orchestrator.record.scores import describe_value, show_score
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path

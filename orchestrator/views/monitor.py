@@ -15,12 +15,12 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.accounts import Accounts, Trial, count_trials, find_study_status
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.results import locate_attempt, read_steps_done
 from auxtune.orchestrator.record.scores import show_score, show_value, sign_in
-from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -11,9 +11,9 @@ from typing import Any
 from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
-from auxtune.orchestrator.record.accounts import Accounts, read_accounts
+from auxtune.orchestrator.record.accounts import Accounts, count_trials, find_study_status, read_accounts
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.scores import show_value
-from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.reading import parse_study

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from auxtune.orchestrator.answer.cost import measure_concurrency
 from auxtune.orchestrator.planning.budget import estimate_passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.accounts import Accounts, measure_concurrency
+from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
+from auxtune.orchestrator.answer.cost import StudyCost, measure_concurrency, sum_cost
 from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.budget import confirm_trials, list_spending, price_of
-from auxtune.orchestrator.record.accounts import Accounts, Trial, measure_concurrency
+from auxtune.orchestrator.record.accounts import Accounts, Trial, count_trials, find_study_status
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.events import PHASES
 from auxtune.orchestrator.record.scores import show_score, show_value
-from auxtune.orchestrator.record.status import count_trials, find_study_status, is_alive
 from auxtune.orchestrator.report.blocks import Paragraph
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions

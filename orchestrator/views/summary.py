@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.answer import Answer
-from auxtune.orchestrator.answer.cost import StudyCost
+from auxtune.orchestrator.answer.cost import StudyCost, measure_concurrency
 from auxtune.orchestrator.answer.lift import Lift, MeanLift
 from auxtune.orchestrator.answer.verdict import (
     NEEDS_SEEDS,
@@ -15,7 +15,7 @@ from auxtune.orchestrator.answer.verdict import (
     write_verdict,
 )
 from auxtune.orchestrator.planning.budget import list_spending
-from auxtune.orchestrator.record.accounts import Accounts, measure_concurrency
+from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.storage.stores import quote_path

@@ -10,9 +10,9 @@ from typing import Any
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
+from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.results import DamagedResultError, locate_attempt, read_result
 from auxtune.orchestrator.record.scores import name_value, show_score
-from auxtune.orchestrator.record.status import is_alive
 from auxtune.orchestrator.report.blocks import Block, Listing, Paragraph
 from auxtune.orchestrator.storage.protocol import StoredPath
 

@@ -27,7 +27,7 @@ from golden_files import EXPECTED, GOLDEN, MADE_IN, STORAGE, readings, simulate_
 from golden_studies import STUDIES, study_text, write_inputs  # noqa: E402 - likewise
 
 from auxtune.orchestrator.errors import AuxtuneError  # noqa: E402 - likewise
-from auxtune.orchestrator.record.evidence import FOLDER as EVIDENCE  # noqa: E402 - likewise
+from auxtune.orchestrator.record.results import EVIDENCE  # noqa: E402 - likewise
 from auxtune.orchestrator.study import Study  # noqa: E402 - likewise
 
 _TRACE_PATH = re.compile(

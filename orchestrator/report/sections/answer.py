@@ -7,13 +7,8 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer, Contribution
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
-from auxtune.orchestrator.answer.verdict import (
-    SAME,
-    describe_unanswered,
-    find_other_arm,
-    format_interval,
-    write_verdict,
-)
+from auxtune.orchestrator.answer.verdict import SAME, find_other_arm, format_interval, write_verdict
+from auxtune.orchestrator.record.accounts import describe_unanswered
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.charts import draw_interval_grid, draw_intervals
 from auxtune.orchestrator.report.material import Material

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from auxtune.orchestrator.answer.cost import PhaseCost
+from auxtune.orchestrator.answer.cost import PhaseCost, measure_concurrency
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import list_spending
-from auxtune.orchestrator.record.accounts import Session, Trial, measure_concurrency
+from auxtune.orchestrator.record.accounts import Session, Trial
 from auxtune.orchestrator.report.blocks import (
     Block,
     Cell,
