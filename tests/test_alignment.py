@@ -28,8 +28,8 @@ from auxtune.trials.alignment import align_embeddings
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.encoded import SPLITS, EncodedSplit, EncodedTask
 from auxtune.trials.encoder import BaseEncoder, Encoder, EncoderError, build_encoder, load_base
-from auxtune.trials.optimisation import build_adamw
 from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.train_step import build_adamw
 from auxtune.trials.training import TrainingRun
 
 pytestmark = pytest.mark.arithmetic

@@ -16,11 +16,10 @@ from synthetic_tasks import TASKS
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import Head, MultiTaskModel
-from auxtune.trials.optimisation import optimizer_state
 from auxtune.trials.probes.lookahead import Lookahead
 from auxtune.trials.probes.probe import Arrays, ProbeError
 from auxtune.trials.recipe import Recipe
-from auxtune.trials.train_step import TrainStep
+from auxtune.trials.train_step import TrainStep, optimizer_state
 
 pytestmark = pytest.mark.arithmetic
 

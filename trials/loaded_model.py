@@ -21,7 +21,6 @@ import torch
 from auxtune.trials.batches import Collate
 from auxtune.trials.data.cells import Words, parse_text, parse_words
 from auxtune.trials.data.examples import Examples, Label
-from auxtune.trials.device import autocast, choose_device
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
 from auxtune.trials.errors import DataError, join_names, suggest_name
@@ -32,6 +31,7 @@ from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask,
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
+from auxtune.trials.train_step import autocast, choose_device
 from auxtune.trials.tried_encoder import count_embeddings
 
 BATCH = 1000  # rows at a time: enough to sort by length, few enough to hold in memory

@@ -1,22 +1,29 @@
-"""The state that an optimisation step changes: the model, its optimiser, each task's batches, the losses so far."""
+"""One optimisation step: the state that it changes, where it is computed, and by which rule.
+
+The state is the model, its optimiser, each task's batches and the losses so far. The rule is fused AdamW, its learning
+rate a pure function of the step: a checkpoint holds no scheduler.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from auxtune.trials.batches import Collate, TaskBatches
-from auxtune.trials.device import autocast, choose_device, keep_to_share, save_random_state, set_random_state
 from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.optimisation import build_adamw, compute_learning_rate, load_optimizer_state, optimizer_state
-from auxtune.trials.recipe import Recipe
+from auxtune.trials.recipe import Precision, Recipe
+
+_CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take besides torch's allocator
 
 
 class TrainStep:
@@ -140,3 +147,116 @@ class TrainStep:
         self.step, self._steps = document["step"], dict(document["loss_steps"])
         for name, (epoch, position) in document["batches"].items():
             self._batches[name].seek(epoch, position)
+
+
+def choose_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> torch.device:
+    """The device of a run that was given ``gpus``: the CPU if it was given none, even if there is a GPU.
+
+    If torch does not see a GPU that was given, ``auto`` raises ``RuntimeError``: paid for and unused, it must not go
+    unnoticed.
+    """
+    if gpus == 0 or wanted == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    raise RuntimeError(
+        f"given {gpus:g} GPUs, but torch sees none; install a torch for it, or give the run 0, or have it use the CPU "
+        "anyway (device=cpu)"
+    )
+
+
+def keep_to_share(device: torch.device, gpus: float) -> None:
+    """Limit this process to its part of a shared GPU's memory: beyond that it fails, not its neighbour."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        # By number: torch rejects a device without one, such as `cuda`, here. None is the current device.
+        torch.cuda.set_per_process_memory_fraction(compute_memory_fraction(gpus, total), device.index)
+
+
+def compute_memory_fraction(gpus: float, total: int) -> float:
+    """The fraction of a GPU's ``total`` bytes that torch may allocate for a run that was given ``gpus``.
+
+    Each process also has a CUDA context, which torch's allocator does not count; without room for it, two halves would
+    be more than a whole. A whole GPU is not limited.
+    """
+    return 1.0 if gpus >= 1 else max(gpus - _CONTEXT_BYTES / total, gpus / 2)
+
+
+def name_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
+    """The device that ``choose_device`` chooses, by its model: measurements of one hold for all of that model."""
+    device = choose_device(gpus, wanted)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.machine()}"
+
+
+def autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """The context of forward passes. ``auto`` is bfloat16 on a CUDA device that has it, else float32."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bfloat16" or (precision == "auto" and able):
+        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext
+
+
+def save_random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Torch's random state on the host and on ``device``."""
+    state = {"host": torch.get_rng_state()}
+    if device.type != "cpu":
+        state["device"] = torch.get_device_module(device).get_rng_state()
+    return state
+
+
+def set_random_state(device: torch.device, state: Mapping[str, torch.Tensor]) -> None:
+    """Continue from ``save_random_state``; after a change of device, that device's state stays as seeded."""
+    torch.set_rng_state(state["host"])
+    if device.type != "cpu" and "device" in state:
+        torch.get_device_module(device).set_rng_state(state["device"])
+
+
+def build_adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """Fused AdamW over all parameters. Weight decay spares biases and norms, those of one dimension, and alignments.
+
+    The neutral alignment is the identity: decaying towards zero would forget the embeddings.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (decayed if parameter.ndim > 1 and not name.startswith("alignments.") else spared).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def compute_learning_rate(recipe: Recipe, step: int) -> float:
+    """The rate of optimisation step ``step``, counted from 0: a linear rise, then a linear fall or none.
+
+    Neither end is zero: the first step of the rise and the last of the fall still learn. From ``recipe.transfer_step``
+    on it is a separate fine-tuning, with its own rise and fall.
+    """
+    begin, end = (0, recipe.transfer_step) if step < recipe.transfer_step else (recipe.transfer_step, recipe.steps)
+    steps, step = end - begin, step - begin
+    warm = round(recipe.warmup * steps)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    if recipe.decay == "none":
+        return recipe.learning_rate
+    return recipe.learning_rate * (steps - step) / (steps - warm)
+
+
+def optimizer_state(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimiser's tensors, ``<parameter's number>.<name>``. A head not trained yet has none."""
+    state = optimiser.state_dict()["state"]
+    return {f"{number}.{name}": tensor for number, held in state.items() for name, tensor in held.items()}
+
+
+def load_optimizer_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Continue from ``optimizer_state``."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

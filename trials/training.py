@@ -29,14 +29,13 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.losses import score_losses
 from auxtune.trials.model_folder import SavedModel, save_model
-from auxtune.trials.optimisation import compute_learning_rate
 from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, load_final_probe, load_running_probe
 from auxtune.trials.progress import Progress, check_recipe, describe_run
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.schedule import TaskSchedule, build_schedule
-from auxtune.trials.train_step import TrainStep
+from auxtune.trials.train_step import TrainStep, compute_learning_rate
 
 SLICE = 5.0  # seconds after which ``advance`` shows that it is alive
 

@@ -28,13 +28,13 @@ from auxtune.orchestrator.study_file.paths import locate_study, locate_tokens, r
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.device import name_device
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import FailureReason, SmokeFigures
 from auxtune.trials.smoke import run_smoke_test
 from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.train_step import name_device
 
 # The training options that change what a step or an evaluation takes; the others change how many there are.
 _TIMED = {"batch_size", "accumulate", "clip", "precision"}

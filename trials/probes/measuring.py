@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from auxtune.trials.batches import Batch, Collate, batch_by_length
-from auxtune.trials.device import save_random_state, set_random_state
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.evaluation import CPU_TOKENS, GPU_TOKENS
 from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.train_step import save_random_state, set_random_state
 
 
 @contextmanager
