@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from auxtune.trials.batches import TaskSchedule
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
-from auxtune.trials.schedule import TaskSchedule
 from auxtune.trials.training import TrainingRun
 
 KINDS: dict[str, Kind] = {"sign": "classification", "share.of": "regression", "tags": "token"}

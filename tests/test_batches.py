@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from auxtune.trials.batches import Collate, TaskBatches, batch_by_length
+from auxtune.trials.batches import (
+    Collate,
+    InterleavedSchedule,
+    SampledSchedule,
+    TaskBatches,
+    batch_by_length,
+    interleave_tasks,
+)
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
-from auxtune.trials.schedule import InterleavedSchedule, SampledSchedule, interleave_tasks
 
 pytestmark = pytest.mark.arithmetic
 

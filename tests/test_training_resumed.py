@@ -19,10 +19,10 @@ import pytest
 import torch
 from synthetic_tasks import BASE, MODEL, RECIPE, TASKS, Follow, finish, start
 
+from auxtune.trials.batches import TaskSchedule
 from auxtune.trials.checkpoint import DamagedCheckpointError, read_checkpoint
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Result
-from auxtune.trials.schedule import TaskSchedule
 
 pytestmark = pytest.mark.arithmetic
 

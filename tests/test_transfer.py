@@ -16,8 +16,8 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.rules import check_rules
 from auxtune.selectors.protocol import Continuation, Inner, Measure, Problem, Proposal, TaskInfo
+from auxtune.trials.batches import build_schedule
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.schedule import build_schedule
 from auxtune.trials.train_step import compute_learning_rate
 
 pytestmark = pytest.mark.arithmetic

@@ -307,8 +307,8 @@ def _list_class_metrics() -> Iterable[Metric]:
     for measure in measures:
         for average, kinds in averages.items():
             name = measure if average == "main" else f"{measure}_{average}"
-            compute, resampled = (partial(each, measure, average) for each in (of.compute_average, of.resample_average))
-            yield Metric(name, kinds, compute, resampled=resampled)
+            resampled = partial(of.resample_average, measure, average)
+            yield Metric(name, kinds, partial(of.compute_average, measure, average), resampled=resampled)
     yield Metric("matthews", CLASSES, of.compute_matthews, resampled=of.resample_matthews)
     for name, strict in (("span_f1", False), ("span_f1_strict", True)):
         compute, resampled = partial(of.compute_span_f1, strict), partial(of.resample_span_f1, strict)
