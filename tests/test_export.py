@@ -31,7 +31,7 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.driver import StopSignals
 from auxtune.orchestrator.record.results import locate_attempt
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.study_file.paths import list_task_sources, resolve_model
 from auxtune.orchestrator.study_file.reading import read_study
 from auxtune.selectors.kit.kept_rows import digest_rows

@@ -51,7 +51,7 @@ LOAD = """\
 import sys
 from pathlib import Path
 from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.study_file.reading import read_study
 for path in sys.argv[1:]:
     try:

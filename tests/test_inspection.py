@@ -9,7 +9,7 @@ import pytest
 
 from auxtune.orchestrator.errors import BudgetTooSmall, SelectorError, StudyDataError
 from auxtune.orchestrator.planning.budget import check_budget, confirm_trials
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.study_file.reading import StudyFile, read_study
 from auxtune.orchestrator.views.inspection import Inspection, estimate_smallest_lift, inspect_study
 

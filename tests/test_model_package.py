@@ -16,7 +16,7 @@ from small_study import write_task
 from transformers import AutoModel, BertConfig, BertTokenizerFast
 
 from auxtune.orchestrator.errors import StudyDataError, StudyFileError
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.trials.encoder import load_base

@@ -14,8 +14,8 @@ from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.planning.slots import describe_this_machine
 from auxtune.orchestrator.record.events import Event, Opened, Proposed, Selected, Started, Told
 from auxtune.orchestrator.record.ledger import Ledger
-from auxtune.orchestrator.session.data import load_study_data
 from auxtune.orchestrator.session.forecast import build_forecast, list_comparison_arms
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.session.smoke import (
     FILE,
     SmokedTask,

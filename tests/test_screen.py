@@ -16,7 +16,8 @@ from auxtune.orchestrator.views import screen
 from auxtune.orchestrator.views.live import Spent, StudySnapshot
 from auxtune.orchestrator.views.monitor import StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
-from auxtune.orchestrator.views.screen import RunScreen, Terminal
+from auxtune.orchestrator.views.screen import RunScreen
+from auxtune.orchestrator.views.terminal import Terminal
 
 SNAPSHOT = StudySnapshot("x", "running", "tag", {}, (), "0.5", (), "", (), "", ())
 

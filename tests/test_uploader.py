@@ -9,8 +9,8 @@ import pytest
 from object_store import BUCKET, S3Server, s3_server
 from s3fs import S3FileSystem
 
-from auxtune.orchestrator.engine import uploader
-from auxtune.orchestrator.engine.uploader import AttemptUploader
+from auxtune.orchestrator.engine import trainable
+from auxtune.orchestrator.engine.trainable import AttemptUploader
 from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
@@ -72,7 +72,7 @@ def test_what_changed_is_put_and_the_report_after_all_else(puts: list[str]) -> N
 def test_a_silent_store_ends_no_training_until_it_was_silent_for_long(
     server: S3Server, puts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploader, "PAUSE", 0.0)
+    monkeypatch.setattr(trainable, "PAUSE", 0.0)
     box = AttemptUploader(HOME)
     (box.folder / "alive").write_text("1")
     server.stop()

@@ -11,8 +11,8 @@ import pytest
 from ray.tune.experiment import Trial as RayTrial
 from small_study import StudyRun
 
-from auxtune.orchestrator.engine import watch as watching
-from auxtune.orchestrator.engine.watch import GRACE, HangWatch
+from auxtune.orchestrator.engine import search as watching
+from auxtune.orchestrator.engine.search import GRACE, HangWatch
 from auxtune.orchestrator.errors import HangError
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.selectors.protocol import Proposal

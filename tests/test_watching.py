@@ -23,11 +23,11 @@ from written_study import opened
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.commands import watching
-from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.events import Closed, Event, Started
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.storage.object_path import ObjectPath
-from auxtune.orchestrator.views.screen import Terminal
+from auxtune.orchestrator.views.progress import prepare_lines
+from auxtune.orchestrator.views.terminal import Terminal
 
 RANDOM = "{name: random_subset, trials: 4}"
 # Runs the trials of a study one by one, each when it is told to by a line, and says so.

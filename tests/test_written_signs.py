@@ -13,8 +13,7 @@ import pytest
 from small_study import write_task
 from written_study import written_study
 
-from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.written_signs import write_any_sign
+from auxtune.orchestrator.cli import main, write_any_sign
 
 ENCODINGS = ("latin-1", "ascii", "ascii:strict", "cp1252", "utf-8")
 STUDY = """\

@@ -33,7 +33,7 @@ def command(
         settings = [part for override in overrides for part in ("--set", override)]
         flags = [flag for flag, given in {"--allow-drift": allow_drift, "--json": as_json}.items() if given]
         run_remote(address, ["resume", str(study_dir), *settings, *flags, "--address", "auto"], study_dir.name)
-    from auxtune.orchestrator.commands.running import run_and_show
+    from auxtune.orchestrator.commands.run import run_and_show
     from auxtune.orchestrator.study import Study
 
     run_and_show(Study.from_folder(study_dir, overrides), allow_drift, as_json, address, plain)

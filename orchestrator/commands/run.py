@@ -1,10 +1,20 @@
-"""``auxtune run``: run a study here, or resume it."""
+"""``auxtune run``: run a study here, or resume it; and what ``run`` and ``resume`` show of a study at work."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from auxtune.orchestrator.record.events import Event
+    from auxtune.orchestrator.session.session import Result
+    from auxtune.orchestrator.study import Study
 
 
 @click.command("run", epilog="Example: auxtune run study.yaml --set budget.trials=40")
@@ -22,7 +32,50 @@ def command(
     Prints a line per event, on a terminal with a live view of the study below them, and the answer with its controls.
     Ctrl-C stops in order; the same command resumes. Run again with a larger budget, a finished study searches on.
     """
-    from auxtune.orchestrator.commands.running import run_and_show
     from auxtune.orchestrator.study import Study
 
     run_and_show(Study.from_yaml(study, overrides), allow_drift, as_json, address, plain)
+
+
+def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:
+    """Run a study; print its events, below them on a terminal the live view, and its answer; or ``selection.json``."""
+    if as_json:
+        result = study.run(allow_drift=allow_drift, address=address)
+        click.echo(json.dumps(result.selection, indent=2, ensure_ascii=False))
+        if result.report_trouble:
+            click.echo(f"report.html could not be written: {result.report_trouble}", err=True)
+        return
+    from rich.console import Console
+
+    from auxtune.orchestrator.record.ledger import LedgerReader
+    from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
+    from auxtune.orchestrator.views.progress import prepare_lines, print_line
+    from auxtune.orchestrator.views.summary import list_summary_blocks
+    from auxtune.orchestrator.views.terminal import Terminal, count_terminal_columns, has_live_view, render_terminal
+
+    folder = locate_study(study.file)
+    reader = study.ledger or LedgerReader(folder / "ledger")
+    reader.read_new()
+    study, earlier = replace(study, ledger=reader), list(reader.events)
+    print_line(f"study {study.file.options.study} in {folder}")
+    terminal = Terminal()
+    if plain or not has_live_view(terminal):
+        result = study.run(prepare_lines(earlier, study.file), allow_drift, address)
+    else:
+        result = _run_in_sight(study, terminal, earlier, allow_drift, address)
+    shown = render_terminal(list_summary_blocks(result, study.file.options.budget, resolve_tracking_uri(study.file)))
+    # Lines are wrapped on a terminal alone, and nowhere within a word: neither a name nor a path is cut.
+    Console().print(shown, no_wrap=count_terminal_columns() is None, overflow="ignore", crop=False)
+
+
+def _run_in_sight(
+    study: Study, terminal: Console, earlier: list[Event], allow_drift: bool, address: str | None
+) -> Result:
+    from auxtune.orchestrator.study_file.paths import locate_study
+    from auxtune.orchestrator.views.monitor import StudyMonitor
+    from auxtune.orchestrator.views.progress import prepare_lines
+    from auxtune.orchestrator.views.screen import RunScreen
+
+    monitor = StudyMonitor(study.file, locate_study(study.file))
+    with RunScreen(terminal, monitor, prepare_lines(earlier, study.file, terminal), earlier) as screen:
+        return study.run(screen.observe, allow_drift, address)

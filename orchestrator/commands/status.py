@@ -63,9 +63,8 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
 def _watch_study(study_dir: StoredPath) -> None:
     from auxtune.orchestrator.commands.watching import watch_lines, watch_live
     from auxtune.orchestrator.study import Study
-    from auxtune.orchestrator.views.screen import Terminal, has_live_view
     from auxtune.orchestrator.views.status import list_status_blocks
-    from auxtune.orchestrator.views.terminal import print_blocks
+    from auxtune.orchestrator.views.terminal import Terminal, has_live_view, print_blocks
 
     if has_live_view(terminal := Terminal()):
         watch_live(study_dir.resolve(), terminal)

@@ -27,7 +27,7 @@ def command(study: Path, overrides: tuple[str, ...], smoke: bool, as_json: bool)
     others are tried too, and the exit code is 2.
     """
     from auxtune.orchestrator.planning.budget import check_budget
-    from auxtune.orchestrator.session.data import (
+    from auxtune.orchestrator.session.prepare import (
         describe_unreachable_limits,
         list_encoder_notes,
         list_missed_words,

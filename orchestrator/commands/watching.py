@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from auxtune.orchestrator.commands.lines import prepare_lines
 from auxtune.orchestrator.record.driver import CLEANING, find_active_driver
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import LedgerReader
@@ -15,7 +14,9 @@ from auxtune.orchestrator.storage.stores import is_local
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.monitor import StudyMonitor
-from auxtune.orchestrator.views.screen import INTERVAL, Screen, Terminal
+from auxtune.orchestrator.views.progress import prepare_lines
+from auxtune.orchestrator.views.screen import INTERVAL, Screen
+from auxtune.orchestrator.views.terminal import Terminal
 
 _FAR = 5.0  # seconds between looks into an object store
 

@@ -4,8 +4,9 @@ Whatever ends an attempt is on disk before Ray hears of it: the result of a succ
 traceback, and then the error is raised again. Ray discards an actor whose trial raised and keeps one that returned;
 a kept actor that died would take the next, innocent trial with it.
 
-Files are made in a folder of this machine, and an ``AttemptUploader`` brings them to the storage. An attempt whose
-storage is lost leaves no result and continues elsewhere, too.
+Files are made in a folder of this machine, and an ``AttemptUploader`` brings them to the storage. Where studies are
+kept in a folder, it is the attempt's own, and nothing is copied. An attempt whose storage is lost leaves no result and
+continues elsewhere, too.
 
 SIGTERM, the warning of a machine that goes away, is not the end yet: the step under way is finished, a
 checkpoint written, and the attempt given up without a result, so that it is resumed elsewhere.
@@ -19,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -29,11 +30,10 @@ from ray import tune
 
 from auxtune.orchestrator.engine.measurement import Measurement
 from auxtune.orchestrator.engine.steering import SelectorSchedule
-from auxtune.orchestrator.engine.uploader import AttemptUploader
 from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, touch_heartbeat, write_result
-from auxtune.orchestrator.storage.patience import survive_silence
+from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Problem, Proposal
@@ -45,6 +45,7 @@ from auxtune.trials.result import Cost, Result
 from auxtune.trials.run import Run
 from auxtune.trials.training import TrainingRun
 
+PAUSE = 15.0  # seconds of training after a store did not answer
 _OVER = object()
 
 
@@ -251,6 +252,59 @@ class StudyTrainable(tune.Trainable):
     def _cost_of_starting(self) -> Cost:
         wall = time.time() - self._started
         return Cost(wall, gpu_seconds=self._assignment.gpus * wall, cpu_seconds=self._assignment.cpus * wall)
+
+
+class AttemptUploader:
+    """The files of one attempt, whose folder in the storage is ``home``.
+
+    In an object store that is a scratch folder, whose files are uploaded when they have changed: a checkpoint before
+    anyone may ask for it, and ``result.json``, which makes an attempt count, after all others. An object appears whole
+    or not at all, so no one reads half a checkpoint.
+
+    A store that does not answer ends no training: failed uploads are tried again later. Only when none has succeeded
+    for as long as anyone waits (``storage.patience``) is the attempt given up, without a result, so that it is resumed
+    elsewhere from the files that had arrived.
+    """
+
+    def __init__(self, home: StoredPath) -> None:
+        self._home = home
+        self._store = store_of(home)
+        self._open = ExitStack()
+        self.folder = self._open.enter_context(self._store.open_working_folder(home, "auxtune-attempt-"))
+        self._there: dict[Path, tuple[int, int, int]] = {}  # file -> as it was when it was published
+        self._again = 0.0  # when to try again, by the monotonic clock
+
+    def publish(self) -> None:
+        """Bring changed files to the storage, if it can be reached. Raises ``StorageError`` to give up."""
+        if time.monotonic() < self._again:
+            return
+        try:
+            self._put_changed()
+        except StorageError as error:
+            if error.lasting or has_given_up(str(self._home).partition(":")[0]):
+                raise
+            logging.getLogger(__name__).warning("%s; the upload is tried again later", error)
+            self._again = time.monotonic() + PAUSE
+
+    def publish_all(self) -> None:
+        """Likewise, and wait for a storage that does not answer. Raises ``StorageError``."""
+        with survive_silence():
+            self._put_changed()
+
+    def close(self) -> None:
+        """Forget the scratch folder."""
+        self._open.close()
+
+    def _put_changed(self) -> None:
+        if self.folder == self._home:  # made where they belong
+            return
+        files = [path for path in self.folder.rglob("[!.]*") if path.is_file()]
+        for path in sorted(files, key=lambda path: (path.name == "result.json", path)):
+            about = path.stat()
+            state = (about.st_mtime_ns, about.st_size, about.st_ino)
+            if self._there.get(path) != state:
+                self._store.put_file(path, self._home.joinpath(*path.relative_to(self.folder).parts))
+                self._there[path] = state
 
 
 def _log_to(path: Path) -> None:

@@ -25,7 +25,7 @@ from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.slots import allot, describe_this_machine
 from auxtune.orchestrator.record.accounts import Accounts, read_accounts
 from auxtune.orchestrator.record.driver import StopSignals
-from auxtune.orchestrator.session.data import encode_study_data, load_study_data
+from auxtune.orchestrator.session.prepare import encode_study_data, load_study_data
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -16,7 +16,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import SELECTORS, Event, Proposed, round_trip
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
-from auxtune.orchestrator.session.data import load_study_data
+from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.session.smoke import describe_conditions, find_figures
 from auxtune.orchestrator.study_file.paths import locate_study
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -113,8 +113,7 @@ class RaySearch:
         with self.signals.held(), self.backend.ray():
             self.signals.listen()
             # Imported here, because they import Ray, whose settings must be in the environment first.
-            from auxtune.orchestrator.engine.search import LedgerSearcher
-            from auxtune.orchestrator.engine.watch import HangWatch, LoopWatch
+            from auxtune.orchestrator.engine.search import HangWatch, LedgerSearcher, LoopWatch
 
             trail = NodeTrail(self.backend.node_time, self.agenda.record, self.agenda.flush)
             minutes = self.prepared.context.options.resources.trial_minutes

@@ -1,11 +1,7 @@
-"""The foot of a terminal on which a study is watched: the live view, with the lines of its events above it.
-
-The cursor is never hidden, so that a terminal keeps it however this process ends, even by a kill.
-"""
+"""The foot of a terminal on which a study is watched: the live view, with the lines of its events above it."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -24,23 +20,6 @@ from auxtune.orchestrator.views.progress import EventLines
 
 INTERVAL = 0.5  # seconds between two drawings
 _LONGEST = 5.0  # seconds between two where each takes long
-
-
-class Terminal(Console):
-    """A console that leaves the cursor visible."""
-
-    def show_cursor(self, show: bool = True) -> bool:
-        """Nothing to do."""
-        return False
-
-
-def has_live_view(console: Console) -> bool:
-    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours.
-
-    Nor where its encoding lacks most of the letters that the view is drawn with.
-    """
-    written = (sys.stdout.encoding or "").lower().startswith("utf")
-    return written and sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
 class Screen:

@@ -2,6 +2,8 @@
 
 A line is wrapped between words. A table keeps its columns as wide as their longest word; where even that is too wide,
 its rows are written below each other, each value on a line of its own. What goes into a file or a pipe is not wrapped.
+
+Views that are drawn again and again need more of a terminal, and get a ``Terminal`` of their own.
 """
 
 from __future__ import annotations
@@ -169,3 +171,20 @@ def _shrink_widths(natural: list[int], least: list[int], room: int) -> list[int]
         widest = max((place for place, width in enumerate(widths) if width > least[place]), key=widths.__getitem__)
         widths[widest] -= 1
     return widths
+
+
+class Terminal(Console):
+    """A console that never hides the cursor, so that a terminal keeps it however this process ends, even by a kill."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Nothing to do."""
+        return False
+
+
+def has_live_view(console: Console) -> bool:
+    """Whether lines can be drawn again: on a terminal that is not dumb, whatever the environment says of colours.
+
+    Nor where its encoding lacks most of the letters that the view is drawn with.
+    """
+    written = (sys.stdout.encoding or "").lower().startswith("utf")
+    return written and sys.stdout.isatty() and console.is_terminal and not console.is_dumb_terminal
