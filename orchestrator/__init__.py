@@ -8,12 +8,10 @@ inherit the setting, MLflow's server and Ray's workers among them. Hugging Face'
 
 from __future__ import annotations
 
-import os
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from auxtune.orchestrator.study import Study
-from auxtune.trials import NO, is_reporting_wanted
+from auxtune.trials import turn_off_usage_reports
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.simulation.advisor import MixtureAdvisor
@@ -21,27 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MixtureAdvisor", "Study", "simulate"]
 
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page; it knows only `true`
     "RAY_USAGE_STATS_ENABLED": "0",  # an hourly report of a cluster's hardware and libraries
 }
+HEEDING = "MLFLOW_DISABLE_TELEMETRY"  # MLflow heeds `DO_NOT_TRACK` before it
 
-
-def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set the variables that are not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
-
-    ``DO_NOT_TRACK`` is set as well, for other libraries that a study loads; but not where MLflow's own variable allows
-    it to report, because MLflow would heed this one first. It knows only ``true``.
-    """
-    if is_reporting_wanted(environment):
-        return
-    for name, quiet in _QUIET.items():
-        environment.setdefault(name, quiet)
-    if environment["MLFLOW_DISABLE_TELEMETRY"].strip().lower() not in NO:
-        environment.setdefault("DO_NOT_TRACK", "true")
-
-
-turn_off_usage_reports()  # before the first import of a library that would report
+turn_off_usage_reports(QUIET, heeding=HEEDING)  # before the first import of a library that would report
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from auxtune import trials
-from auxtune.orchestrator import turn_off_usage_reports
+from auxtune import orchestrator, trials
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "HF_UPDATE_DOWNLOAD_COUNTS", "MLFLOW_DISABLE_TELEMETRY",
@@ -40,8 +39,8 @@ print(json.dumps([
 
 def told(**given: str) -> dict[str, str]:
     environment = dict(given)
-    trials.turn_off_usage_reports(environment)
-    turn_off_usage_reports(environment)
+    trials.turn_off_usage_reports(trials.QUIET, environment)
+    trials.turn_off_usage_reports(orchestrator.QUIET, environment, orchestrator.HEEDING)
     return environment
 
 

@@ -6,7 +6,7 @@ Importing it also tells Hugging Face's libraries not to report their use, before
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,23 +14,27 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model"]
 
-_QUIET = {
+QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # all of them: the caller, in the headers of each request
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets: a request to S3 for every data set that is loaded
 }
-NO = ("0", "false", "no", "off", "")
+_NO = ("0", "false", "no", "off", "")
 
 
-def turn_off_usage_reports(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set the variables that are not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report."""
-    if not is_reporting_wanted(environment):
-        for name, quiet in _QUIET.items():
-            environment.setdefault(name, quiet)
+def turn_off_usage_reports(
+    quiet: Mapping[str, str], environment: MutableMapping[str, str] = os.environ, heeding: str | None = None
+) -> None:
+    """Set those variables of ``quiet`` that are not set, unless ``DO_NOT_TRACK=0`` allows all libraries to report.
 
-
-def is_reporting_wanted(environment: MutableMapping[str, str]) -> bool:
-    """Whether ``DO_NOT_TRACK``, which addresses all libraries, allows them to report."""
-    return environment.get("DO_NOT_TRACK", "true").strip().lower() in NO
+    ``heeding`` is that of a library which heeds ``DO_NOT_TRACK`` before its own variable. With it, ``DO_NOT_TRACK`` is
+    set as well, for other libraries that a study loads; but not where this one's own variable allows it to report.
+    """
+    if environment.get("DO_NOT_TRACK", "true").strip().lower() in _NO:
+        return
+    for name, value in quiet.items():
+        environment.setdefault(name, value)
+    if heeding is not None and environment[heeding].strip().lower() not in _NO:
+        environment.setdefault("DO_NOT_TRACK", "true")
 
 
 def __getattr__(name: str) -> Any:
@@ -42,4 +46,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-turn_off_usage_reports()  # before the first import of a library that would report
+turn_off_usage_reports(QUIET)  # before the first import of a library that would report

@@ -22,11 +22,11 @@ WIDTH = 7.0  # inches: a page's column
 MARKS = "osD^vPXph<>"  # distinct in shape too, for readers who see no colours
 
 # Okabe and Ito's six; nine steps from against to for, and what is written on each; seven from little to much.
-SERIES = tuple(f"series-{n}" for n in range(6))
-DIVERGING = tuple(f"diverging-{n}" for n in range(9))
-SEQUENTIAL = tuple(f"sequential-{n}" for n in range(7))
-_NAMES = ("ink", "muted", "rule", "paper", *SERIES, *DIVERGING, *(f"on-{name}" for name in DIVERGING), *SEQUENTIAL)
-_NUMBERS = {name: f"#fe0d{place:02x}" for place, name in enumerate(_NAMES)}
+SERIES = tuple(map("series-{}".format, range(6)))
+DIVERGING = tuple(map("diverging-{}".format, range(9)))
+SEQUENTIAL = tuple(map("sequential-{}".format, range(7)))
+_NAMES = ("ink", "muted", "rule", "paper", *SERIES, *DIVERGING, *map("on-{}".format, DIVERGING), *SEQUENTIAL)
+_NUMBERS = dict(zip(_NAMES, map("#fe0d{:02x}".format, range(len(_NAMES))), strict=True))
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
