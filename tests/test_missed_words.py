@@ -20,11 +20,11 @@ from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoded import IGNORED, SPLITS
 from auxtune.trials.encoder import load_base
+from auxtune.trials.encoder_checks import describe_missed_words
 from auxtune.trials.loaded_model import LoadedModel
 from auxtune.trials.metrics import MISSED
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
-from auxtune.trials.token_checks import describe_missed_words
 from auxtune.trials.tokenizer import HashedWords, Pieces
 from auxtune.trials.tokens import encode_rows, encode_tasks
 from auxtune.trials.training import TrainingRun

@@ -16,9 +16,9 @@ from auxtune.orchestrator import cli
 from auxtune.trials import load_model
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import load_base
+from auxtune.trials.encoder_checks import check_tokenizer
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.token_checks import check_tokenizer
 from auxtune.trials.tokens import encode_tasks, load_tokenizer
 from auxtune.trials.training import TrainingRun
 

@@ -23,6 +23,7 @@ from auxtune.trials.data.cells import Words, parse_text, parse_words
 from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
+from auxtune.trials.encoder_checks import count_embeddings
 from auxtune.trials.errors import DataError, join_names, suggest_name
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.metrics import Predictions
@@ -32,7 +33,6 @@ from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import encode_rows
 from auxtune.trials.train_step import autocast, choose_device
-from auxtune.trials.tried_encoder import count_embeddings
 
 BATCH = 1000  # rows at a time: enough to sort by length, few enough to hold in memory
 _GIVEN = "given"  # the split that holds the rows of a batch

@@ -38,7 +38,7 @@ from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.token_checks import check_tokenizer, describe_missed_words
+from auxtune.trials.encoder_checks import check_tokenizer, describe_missed_words
 from auxtune.trials.tokens import encode_tasks
 
 _ENCODER: KeyPath = ("model", "name")

@@ -1,28 +1,102 @@
-"""Checks of a tokenizer against the encoder and the tasks: ids without embedding, unknown words, labels never shown.
+"""Checks of an encoder before any training: is it sound, which tokens does a token see, does its tokenizer fit?
 
-All three would otherwise be silent. An id without an embedding breaks the trial that reaches its row; a model that
-reads "unknown" for every word is trained and scored like any other; and so is one whose longest input cuts words off.
+Whether a model is causal is determined by what it does on a few rows and not by its name: flags and classes for that
+differ between families, and many a decoder was converted to look both ways.
+
+Its tokenizer is held to it and to the tasks: ids without embedding, unknown words, labels never shown. All three would
+otherwise be silent. An id without an embedding breaks the trial that reaches its row; a model that reads "unknown" for
+every word is trained and scored like any other; and so is one whose longest input cuts words off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel
 
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
-from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.errors import DataError, DataProblem, join_names
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import encode_rows, load_tokenizer
 
-SAMPLED = 200  # training rows of a task whose words are checked
-ALL, MANY = 0.98, 0.5  # shares of the words that are unknown
-FEW = 0.5  # tokens per embedding below which the two do not belong together
+if TYPE_CHECKING:
+    from auxtune.trials.encoder import BaseEncoder, Encoder
+
+_SHORT = 8  # tokens: enough to tell whether one sees another
+# Relative to the largest value: far above the rounding of a sum in another order, far below the effect of one of eight
+# tokens on the vector of another, even with random weights.
+_SAME = 1e-6
+_UNKNOWN_ROWS = 1000  # ids that any vocabulary has
+_SAMPLED = 200  # training rows of a task whose words are checked
+_ALL, _MANY = 0.98, 0.5  # shares of the words that are unknown
+_FEW = 0.5  # tokens per embedding below which the two do not belong together
+
+
+def count_embeddings(module: PreTrainedModel) -> int | None:
+    """How many token ids have an embedding, ``None`` if the model does not tell."""
+    try:
+        weight = getattr(module.get_input_embeddings(), "weight", None)
+    except (NotImplementedError, AttributeError):
+        weight = None
+    if isinstance(weight, torch.Tensor) and weight.ndim == 2:
+        return int(weight.shape[0])
+    return cast("int | None", getattr(module.config, "vocab_size", None))
+
+
+def spread_token_ids(count: int | None, pad: int, length: int) -> torch.Tensor:
+    """A row (length,) of token ids spread over all ``count``, without ``pad``, where some models begin to count."""
+    ids = torch.linspace(0, (count or _UNKNOWN_ROWS) - 1, length).long()
+    ordinary = pad + 1 if count is None or pad + 1 < count else 0
+    return torch.where(ids == pad, ordinary, ids)
+
+
+def is_finite(hidden: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
+    return bool(torch.isfinite(hidden).all())
+
+
+def find_broken_weight(module: PreTrainedModel) -> str | None:
+    """The name of the first parameter that holds a value that is not finite, if there is one."""
+    return next((name for name, weight in module.named_parameters() if not is_finite(weight)), None)
+
+
+def is_causal(encoder: Encoder, count: int | None, longest: int) -> bool:
+    """Whether a token sees those before it, and none after it. ``encoder`` is in evaluation mode.
+
+    It is tried on rows of a few tokens or, if the encoder does not accept these, of ``longest``. If all tokens but the
+    first are changed, its vector must stay; if all but the last, its vector must change.
+    """
+    try:
+        return _is_causal(encoder, count, min(_SHORT, longest))
+    except (RuntimeError, ValueError, IndexError):
+        return _is_causal(encoder, count, longest)
+
+
+def _is_causal(encoder: Encoder, count: int | None, length: int) -> bool:
+    row = spread_token_ids(count, encoder.pad, length)
+    other = row.flip(0)
+    first, last = other.clone(), other.clone()
+    first[0], last[-1] = row[0], row[-1]
+    with torch.no_grad():
+        kept, of_first, of_last = (_encode_row(encoder, each) for each in (row, first, last))
+    return _is_alike(kept[0], of_first[0]) and not _is_alike(kept[-1], of_last[-1])
+
+
+def _encode_row(encoder: Encoder, row: torch.Tensor) -> torch.Tensor:
+    """(length, width)."""
+    rows = row.unsqueeze(0)
+    hidden: torch.Tensor = encoder(rows, torch.zeros_like(rows), torch.ones_like(rows))
+    return hidden[0]
+
+
+def _is_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).abs().max() <= _SAME * one.abs().max())
 
 
 class _Strange(NamedTuple):
@@ -44,7 +118,7 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
     tokenizer = PretrainedTokenizer(model)
     problems = list(_find_ids_without_embedding(model, base, tokenizer, tasks))
     shares = {name: _measure_unknown_share(task, tokenizer, model) for name, task in tasks.items()}
-    if shares and min(shares.values()) >= ALL:
+    if shares and min(shares.values()) >= _ALL:
         problems.append(
             f"its tokenizer, of {tokenizer.size} entries, knows no word of any task; put the one that it was trained "
             "with into its folder, or name another encoder"
@@ -53,7 +127,7 @@ def check_tokenizer(model: ModelOptions, base: BaseEncoder, tasks: Mapping[str, 
         raise DataError(DataProblem(problem, encoder=model.name) for problem in problems)
     return (
         *_find_misfits(base, tokenizer),
-        *(_describe_unknown(name, share) for name, share in shares.items() if share >= MANY),
+        *(_describe_unknown(name, share) for name, share in shares.items() if share >= _MANY),
     )
 
 
@@ -90,7 +164,7 @@ def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator
             f"its tokenizer has ids up to {tokenizer.largest} and the encoder {base.embedded} embeddings, for the ids "
             "below that; no row of the tasks has such a token, but a text to predict may"
         )
-    if tokenizer.size < FEW * base.embedded:
+    if tokenizer.size < _FEW * base.embedded:
         yield (
             f"its tokenizer has {tokenizer.size} entries and the encoder {base.embedded} embeddings; is it the one "
             "that the encoder was trained with?"
@@ -100,7 +174,7 @@ def _find_misfits(base: BaseEncoder, tokenizer: PretrainedTokenizer) -> Iterator
 def _measure_unknown_share(task: Task, tokenizer: PretrainedTokenizer, model: ModelOptions) -> float:
     """The share of unknown tokens in the first training rows, special tokens aside."""
     rows = task.splits["train"]
-    sample = rows.at(np.arange(min(SAMPLED, len(rows))))
+    sample = rows.at(np.arange(min(_SAMPLED, len(rows))))
     if tokenizer.unknown is None or not len(sample):
         return 0.0
     tokens = encode_rows(sample, task.kind, tokenizer, model.max_length).tokens.tolist()
