@@ -25,13 +25,13 @@ from torch import nn
 from transformers import BertConfig
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.head_importance import measure_instance_importance
 from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
 from auxtune.trials.probes.probe import Subject
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 CONFIG = BertConfig(
     vocab_size=2000,

@@ -50,10 +50,9 @@ from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.tokens import EncodedTask, encode_tasks
 
 RESULT = Path(__file__).with_name("results") / "once_per_node.json"
 LENGTH, WORDS = 64, [f"w{i}" for i in range(5000)]

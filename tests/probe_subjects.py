@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from synthetic_tasks import BASE, RECIPE, TASKS
 
-from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.probe import Subject
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep
 
 # Three topics of the rows of "sign": a label of each row, or any number of them.

@@ -21,10 +21,11 @@ from transformers import (
 )
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.probe import Subject
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 HEADS, LAYERS, WIDTH = 4, 2, 16
 # Weights large enough that heads attend to different tokens.

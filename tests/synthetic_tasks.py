@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from auxtune.trials.batches import TaskSchedule
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.encoder import BaseEncoder, load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 from auxtune.trials.training import TrainingRun
 
 KINDS: dict[str, Kind] = {"sign": "classification", "share.of": "regression", "tags": "token"}

@@ -26,9 +26,10 @@ from transformers import (
 
 from auxtune.trials.alignment import align_embeddings
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.encoded import SPLITS, EncodedSplit, EncodedTask
+from auxtune.trials.data import SPLITS
 from auxtune.trials.encoder import BaseEncoder, Encoder, EncoderError, build_encoder, load_base
 from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 from auxtune.trials.train_step import build_adamw
 from auxtune.trials.training import TrainingRun
 

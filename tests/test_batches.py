@@ -18,7 +18,8 @@ from auxtune.trials.batches import (
     batch_by_length,
     interleave_tasks,
 )
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, SPLITS, Kind
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 pytestmark = pytest.mark.arithmetic
 

@@ -25,8 +25,8 @@ from transformers import (
 
 from auxtune.trials import load_model
 from auxtune.trials.batches import Collate
+from auxtune.trials.data import IGNORED
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.encoded import IGNORED
 from auxtune.trials.encoder import build_encoder, load_base
 from auxtune.trials.model import pool
 from auxtune.trials.model_folder import read_model

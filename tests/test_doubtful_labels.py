@@ -12,10 +12,9 @@ import datasets
 import pytest
 from written_rows import FORMATS, TYPED, labelled, task_of, write_jsonl
 
-from auxtune.trials.data import cells
+from auxtune.trials.data import IGNORED, cells
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError
 
 NAMES = ("contra", "entail", "neutral")

@@ -27,11 +27,12 @@ from transformers import (
 )
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.encoder import BaseEncoder, EncoderError, build_encoder, load_base
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import ModelOptions, Recipe
 from auxtune.trials.result import Result
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 from auxtune.trials.training import TrainingRun
 
 pytestmark = pytest.mark.arithmetic

@@ -16,8 +16,8 @@ from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
 from auxtune.trials.batches import TaskBatches
-from auxtune.trials.encoded import EncodedSplit
 from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokens import EncodedSplit
 
 pytestmark = pytest.mark.arithmetic
 

@@ -10,10 +10,10 @@ import pytest
 from probe_subjects import recipe_of
 from synthetic_tasks import BASE, TASKS
 
-from auxtune.trials.encoded import EncodedTask, keep_rows, shuffle_labels
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import hash_probe, hash_run
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask, keep_rows, shuffle_labels
 
 RECIPE = recipe_of(("sign",))
 SIGN = TASKS["sign"]

@@ -39,9 +39,8 @@ from auxtune.selectors.protocol import Kept, Proposal
 from auxtune.trials import load_model
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.encoded import keep_rows
 from auxtune.trials.loaded_model import LoadedModel
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.tokens import encode_tasks, keep_rows
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from random_encoders import CONFIGS, HEADS, KINDS, LAYERS, LENGTHS, WIDTH, make_
 from torch.nn import functional
 
 from auxtune.trials.batches import Batch
-from auxtune.trials.encoded import IGNORED, Kind
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import Head
 from auxtune.trials.probes import head_importance as module

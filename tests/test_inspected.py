@@ -13,7 +13,7 @@ from written_rows import Row, labelled, write_jsonl, write_separated
 
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.views.inspection import InspectedTask, estimate_standard_error, list_split_warnings
-from auxtune.trials.encoded import SPLITS
+from auxtune.trials.data import SPLITS
 
 LONG = "stance_of_replies_to_posts_about_public_transport_in_large_cities"
 

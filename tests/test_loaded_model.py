@@ -19,7 +19,7 @@ from saved_models import Saved, inputs_of, save_trained
 from transformers import AutoModel, AutoTokenizer, dynamic_module_utils
 
 from auxtune.trials import load_model
-from auxtune.trials.encoded import Kind
+from auxtune.trials.data import Kind
 from auxtune.trials.errors import DataError
 from auxtune.trials.loaded_model import Prediction
 from auxtune.trials.model_folder import ABOUT, HEADS, ModelFolderError

@@ -35,7 +35,7 @@ from auxtune.orchestrator.record.results import (
 )
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
-from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.training import TrainingRun
 
 pytestmark = pytest.mark.arithmetic

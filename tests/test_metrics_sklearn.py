@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from auxtune.orchestrator.answer.lift import score_resamples
-from auxtune.trials.encoded import Kind
+from auxtune.trials.data import Kind
 from auxtune.trials.metrics import ALIASES, BUILT_IN, METRICS, MISSED, Answers, Predictions, find_metric, score
 
 RNG = np.random.default_rng(11)

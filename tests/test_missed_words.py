@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from auxtune.orchestrator.answer.lift import load_predictions, score_resamples
 from auxtune.orchestrator.cli import main
 from auxtune.trials import load_model
+from auxtune.trials.data import IGNORED, SPLITS
 from auxtune.trials.data.cells import Words
 from auxtune.trials.data.examples import Examples
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import Task, load_tasks
-from auxtune.trials.encoded import IGNORED, SPLITS
 from auxtune.trials.encoder import load_base
 from auxtune.trials.encoder_checks import describe_missed_words
 from auxtune.trials.loaded_model import LoadedModel

@@ -16,13 +16,13 @@ from synthetic_tasks import BASE, MODEL, finish, single, start
 from test_reading import write_jsonl, write_parquet, write_separated
 
 from auxtune.trials.batches import Collate
+from auxtune.trials.data import SPLITS
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import Task, load_tasks
-from auxtune.trials.encoded import SPLITS, EncodedSplit, EncodedTask
 from auxtune.trials.errors import DataError
 from auxtune.trials.metrics import score
 from auxtune.trials.model import MultiLabelHead
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.tokens import EncodedSplit, EncodedTask, encode_tasks
 
 pytestmark = pytest.mark.arithmetic
 

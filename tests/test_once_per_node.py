@@ -19,10 +19,9 @@ from transformers import BertConfig, BertModel
 from auxtune.orchestrator.engine.trainable import StudyTrainable
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.tasks import load_tasks
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder, load_base
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.tokens import EncodedTask, encode_tasks
 
 pytestmark = [
     pytest.mark.slow,

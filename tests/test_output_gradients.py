@@ -13,13 +13,14 @@ from random_encoders import CONFIGS, KINDS, make_subject
 from synthetic_tasks import TASKS
 from torch.nn import functional
 
-from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel, RegressionHead
 from auxtune.trials.probes import output_gradients
 from auxtune.trials.probes.output_gradients import Drawn, draw_rows, measure_output_gradients
 from auxtune.trials.probes.probe import Arrays, ProbeError, Subject
 from auxtune.trials.probes.sketch import RowSketch
+from auxtune.trials.tokens import EncodedTask
 
 pytestmark = pytest.mark.arithmetic
 

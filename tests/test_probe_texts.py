@@ -9,8 +9,8 @@ import pytest
 from synthetic_tasks import TASKS
 
 from auxtune.orchestrator.planning.probe_texts import FOLDER, ProbeTexts
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.hidden_states import choose_shared_texts, load_texts
+from auxtune.trials.tokens import EncodedTask
 
 TWO = {name: TASKS[name] for name in ("sign", "share.of")}
 

@@ -27,12 +27,13 @@ from auxtune.orchestrator.views.belief import describe_grounds
 from auxtune.selectors.beliefs import BestDrawn, Expectation
 from auxtune.selectors.kit.networks import NetworkRuns
 from auxtune.selectors.protocol import Network, Outcome, Problem, Proposal, TaskInfo
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.encoder import load_base
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.losses import compute_constant_loss, score_losses
 from auxtune.trials.progress import Progress, describe_run
 from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 pytestmark = pytest.mark.arithmetic
 

@@ -14,12 +14,12 @@ import pytest
 from written_rows import FORMATS, labelled
 from written_rows import task_of as task_rows
 
+from auxtune.trials.data import SPLITS, Kind
 from auxtune.trials.data import examples as examples_module
 from auxtune.trials.data.examples import Examples, hash_input
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.data.splits import count_cuts, divide_rows, take_rows
 from auxtune.trials.data.tasks import Task, load_tasks
-from auxtune.trials.encoded import SPLITS, Kind
 from auxtune.trials.errors import DataError
 
 SIZES = (50, 700, 1500, 5000, 50_000)

@@ -17,15 +17,15 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from auxtune.trials import tokenizer as tokenizer_module
+from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.data.examples import Examples, Label
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.errors import DataError
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import CLS, PAD, RESERVED, SEP, VOCABULARY, HashedWords, hash_word, hash_words
 from auxtune.trials.tokenizer import Tokenizer as AnyTokenizer
-from auxtune.trials.tokens import encode_rows, encode_tasks, load_tokenizer
+from auxtune.trials.tokens import EncodedSplit, EncodedTask, encode_rows, encode_tasks, load_tokenizer
 
 LINES = ["the cat sat on the mat", "a dog ran after the cat", "unbelievable running dogs and cats are sitting"]
 

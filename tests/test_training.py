@@ -13,7 +13,7 @@ import torch
 from synthetic_tasks import BASE, KINDS, MODEL, RECIPE, ROWS, TASKS, Follow, finish, make_task, single, start
 
 from auxtune.trials.checkpoint import read_checkpoint
-from auxtune.trials.encoded import IGNORED
+from auxtune.trials.data import IGNORED
 from auxtune.trials.failures import NonFiniteError, TimeLimitError, classify_failure
 from auxtune.trials.metrics import score
 from auxtune.trials.progress import Progress

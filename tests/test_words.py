@@ -17,7 +17,7 @@ from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.selectors.registry import INNER, SELECTORS, Method
-from auxtune.trials.encoded import Kind
+from auxtune.trials.data import Kind
 from auxtune.trials.probes.probe import OPTIONS
 from auxtune.trials.result import FailureReason
 

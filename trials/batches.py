@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 WINDOW = 50  # batches sorted together: little padding, well mixed
 

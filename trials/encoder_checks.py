@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from auxtune.trials.data import IGNORED, SPLITS
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit
 from auxtune.trials.errors import DataError, DataProblem, join_names
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import Tokenizer
-from auxtune.trials.tokens import encode_rows, load_tokenizer
+from auxtune.trials.tokens import EncodedSplit, encode_rows, load_tokenizer
 
 if TYPE_CHECKING:
     from auxtune.trials.encoder import BaseEncoder, Encoder

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Batch, Collate, batch_by_length
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.losses import LossSum
 from auxtune.trials.metrics import MISSED, Predictions, find_metric
 from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.tokens import EncodedSplit, EncodedTask
 
 # Tokens of a batch, padding included: few enough for a CPU's caches, enough to keep a GPU busy.
 CPU_TOKENS, GPU_TOKENS = 2048, 32768

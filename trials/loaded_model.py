@@ -21,7 +21,6 @@ import torch
 from auxtune.trials.batches import Collate
 from auxtune.trials.data.cells import Words, parse_text, parse_words
 from auxtune.trials.data.examples import Examples, Label
-from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import EncoderError, build_encoder, load_base
 from auxtune.trials.encoder_checks import count_embeddings
 from auxtune.trials.errors import DataError, join_names, suggest_name
@@ -31,7 +30,7 @@ from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, read_model, restore_options
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.tokenizer import HashedWords, Tokenizer
-from auxtune.trials.tokens import encode_rows
+from auxtune.trials.tokens import EncodedSplit, EncodedTask, encode_rows
 from auxtune.trials.train_step import autocast, choose_device
 
 BATCH = 1000  # rows at a time: enough to sort by length, few enough to hold in memory

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from auxtune.trials.batches import Batch
-from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.model import Head
+from auxtune.trials.tokens import EncodedTask
 
 
 class LossSum:

@@ -23,7 +23,7 @@ import numpy as np
 
 from auxtune.trials import class_metrics, probability_metrics, value_metrics
 from auxtune.trials.class_metrics import Average, Measure
-from auxtune.trials.encoded import Kind
+from auxtune.trials.data import Kind
 from auxtune.trials.errors import suggest_name
 from auxtune.trials.resamples import resample_mean
 

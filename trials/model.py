@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from auxtune.trials.batches import Batch
-from auxtune.trials.encoded import IGNORED, EncodedTask, Kind
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.recipe import Pooling
+from auxtune.trials.tokens import EncodedTask
 
 
 class Head(nn.Module, ABC):

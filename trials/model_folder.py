@@ -23,12 +23,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from auxtune.trials.data import Kind
 from auxtune.trials.durable import sync, write_durably
-from auxtune.trials.encoded import EncodedTask, Kind
 from auxtune.trials.encoder import save_encoder
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.pretrained_tokenizer import save_tokenizer
 from auxtune.trials.recipe import ModelOptions, Pooling, Precision, Recipe
+from auxtune.trials.tokens import EncodedTask
 
 ABOUT, HEADS = "auxtune.json", "heads.safetensors"
 FORMAT = 1

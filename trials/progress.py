@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask
 
 # Parts of a recipe that say how an attempt is executed, not what it computes: attempts may differ in them.
 _EXECUTION = ("checkpoint_every", "time_limit", "threads", "device")

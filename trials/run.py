@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.probes.probe import Arrays
 from auxtune.trials.result import Cost, Result
+from auxtune.trials.tokens import EncodedTask
 
 
 class Run(Protocol):

@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from auxtune.trials.checkpoint import FILE, read_checkpoint
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import SmokeFigures
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep
 from auxtune.trials.training import TrainingRun
 

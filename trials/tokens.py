@@ -1,8 +1,12 @@
-"""Tasks as token ids: encoded once per tokenizer and length, kept by content, memory-mapped by every process.
+"""Tasks ready to train: token ids in flat arrays that memory-map and travel through an object store unchanged.
 
-An entry of the cache is a folder of arrays, written beside its place and renamed into it: of several processes that
-race, the first wins and the others use its files. A checksum of every file reveals a damaged entry, which is made
-again: nothing in it is unique.
+A task is encoded once per tokenizer and length, kept by content, and memory-mapped by every process. An entry of the
+cache is a folder of arrays, written beside its place and renamed into it: of several processes that race, the first
+wins and the others use its files. A checksum of every file reveals a damaged entry, which is made again: nothing in it
+is unique.
+
+Two functions make variants of a task, with shuffled labels or with some of the training rows only. A variant has a
+digest of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import json
 import uuid
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +24,11 @@ from typing import cast
 
 import numpy as np
 
+from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.data.cells import Words
 from auxtune.trials.data.examples import Examples
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.durable import put_in_place
-from auxtune.trials.encoded import IGNORED, SPLITS, EncodedSplit, EncodedTask, Kind
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import HashedWords, Pieces, Tokenizer
@@ -32,13 +36,57 @@ from auxtune.trials.tokenizer import HashedWords, Pieces, Tokenizer
 SUMS = "sha256.json"
 ATTEMPTS = 5  # racing processes may each replace a damaged entry once
 FORMAT = 2  # of the arrays: raise it when their meaning changes
-ARRAYS = tuple(each.name for each in fields(EncodedSplit))
 LABEL_TYPES: Mapping[Kind, type[np.generic]] = {
     "classification": np.int64,
     "regression": np.float32,
     "token": np.int64,
     "multi_label": np.uint8,
 }
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Rows of one split, end to end. Row i is ``tokens[offsets[i]:offsets[i + 1]]``, special tokens included.
+
+    ``labels`` has one value per row: int64 classes or float32 values; for multi-label tasks a uint8 per row and label,
+    1 where the row has it; for token tasks one int64 per *token*, aligned with ``tokens``, ``IGNORED`` on special
+    tokens and on all but the first piece of a word. ``missed`` are the labelled words without a token, either cut off
+    at the end or dropped by the tokenizer: the row of each, the position in ``tokens`` before which it would stand, and
+    its label. They are not trained on, and count as wrong when the split is scored.
+    """
+
+    tokens: np.ndarray  # (all tokens,) int32
+    segments: np.ndarray  # (all tokens,) uint8, 1 in the second sentence of a pair
+    offsets: np.ndarray  # (rows + 1,) int64
+    labels: np.ndarray  # (rows,), (rows, labels) or (all tokens,)
+    missed: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))  # (missed words, 3) int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row, (rows,) int64."""
+        return np.diff(self.offsets)
+
+
+ARRAYS = tuple(each.name for each in fields(EncodedSplit))
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A task whose rows are token ids.
+
+    ``labels`` names the classes, tags or labels in the order of their ids (empty for regression). ``metrics``: the
+    first is the main one. ``digest`` identifies the rows left after all drops, before tokenisation.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    splits: Mapping[str, EncodedSplit]  # train, probe, validation, test
+    digest: str
 
 
 def load_tokenizer(model: ModelOptions) -> Tokenizer:
@@ -58,7 +106,7 @@ def encode_tasks(tasks: Mapping[str, Task], model: ModelOptions, cache: Path) ->
     for name, task in tasks.items():
         content = f"{FORMAT} {task.digest} {tokenizer.digest} {model.max_length}"
         folder = cache / hashlib.sha256(content.encode()).hexdigest()
-        arrays = load_or_make_arrays(folder, partial(_encode_arrays, task, tokenizer, model.max_length))
+        arrays = _load_or_make_arrays(folder, partial(_encode_arrays, task, tokenizer, model.max_length))
         splits = {part: EncodedSplit(*(arrays[f"{part}.{field}"] for field in ARRAYS)) for part in SPLITS}
         encoded[name] = EncodedTask(name, task.kind, task.labels, task.metrics, splits, task.digest)
     return encoded
@@ -129,7 +177,7 @@ def _find_words_without_pieces(words: Sequence[int | None], count: int) -> Itera
     yield from ((word, places[word]) for word in range(count) if word not in first)
 
 
-def load_or_make_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _load_or_make_arrays(folder: Path, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays in ``folder`` by name, read-only and memory-mapped; ``make`` creates them if there are none.
 
     Raises ``OSError`` if they cannot be written.
@@ -174,3 +222,52 @@ def _write_entry(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def shuffle_labels(task: EncodedTask, seed: int) -> EncodedTask:
+    """A twin of ``task`` with the labels of each split permuted: the same inputs and labels, but nothing to learn.
+
+    Labels are exchanged between rows, or in a token task between scored tokens.
+    """
+    splits = {}
+    for number, (part, split) in enumerate(task.splits.items()):
+        rng = np.random.default_rng([seed, number])
+        labels = split.labels.copy()
+        scored = np.flatnonzero(labels != IGNORED) if task.kind == "token" else np.arange(len(labels))
+        labels[scored] = labels[rng.permutation(scored)]
+        splits[part] = replace(split, labels=labels)
+    return replace(task, splits=splits, digest=_hash_variant(task, f"shuffled {seed}"))
+
+
+def keep_rows(task: EncodedTask, rows: np.ndarray) -> EncodedTask:
+    """``task`` with only ``rows``, (kept,) ascending row numbers of its train split.
+
+    Raises ``ValueError`` for rows that it does not have, and for no rows.
+    """
+    train = task.splits["train"]
+    if len(rows) == 0 or rows[0] < 0 or rows[-1] >= len(train):
+        raise ValueError(f"task {task.name}: expected some of its {len(train)} training rows, found {rows}")
+    tokens = np.concatenate([np.arange(train.offsets[row], train.offsets[row + 1]) for row in rows])
+    kept = EncodedSplit(
+        tokens=train.tokens[tokens],
+        segments=train.segments[tokens],
+        offsets=np.concatenate([[0], np.cumsum(train.lengths[rows])]),
+        labels=train.labels[tokens] if task.kind == "token" else train.labels[rows],
+    )
+    splits = {**task.splits, "train": kept}
+    return replace(
+        task, splits=splits, digest=_hash_variant(task, hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest())
+    )
+
+
+def _hash_variant(task: EncodedTask, what: str) -> str:
+    return hashlib.sha256(f"{task.digest} {what}".encode()).hexdigest()
+
+
+def hash_inputs(split: EncodedSplit) -> str:
+    """SHA-256 of the ordered rows as a model sees them, whatever their labels."""
+    digest = hashlib.sha256()
+    for numbers, kind in ((split.tokens, np.int32), (split.segments, np.uint8), (split.offsets, np.int64)):
+        digest.update(f"{len(numbers)} ".encode())
+        digest.update(np.ascontiguousarray(numbers, kind).data)
+    return digest.hexdigest()

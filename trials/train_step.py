@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from auxtune.trials.batches import Collate, TaskBatches
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import Precision, Recipe
+from auxtune.trials.tokens import EncodedTask
 
 _CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take besides torch's allocator
 

@@ -24,7 +24,6 @@ import torch
 from auxtune.trials.batches import TaskSchedule, build_schedule
 from auxtune.trials.checkpoint import load_weights, read_checkpoint, save_weights, write_checkpoint
 from auxtune.trials.durable import write_durably
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
@@ -35,6 +34,7 @@ from auxtune.trials.probes.registry import RUNNING, check_probes, load_final_pro
 from auxtune.trials.progress import Progress, check_recipe, describe_run
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep, compute_learning_rate
 
 SLICE = 5.0  # seconds after which ``advance`` shows that it is alive

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from auxtune.orchestrator.planning.slots import Machines
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
+from auxtune.trials.tokens import EncodedTask
 
 # Read by Ray when it is imported or when the Tuner is built; a user's own settings win.
 _RAY_SETTINGS = {

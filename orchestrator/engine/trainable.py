@@ -37,12 +37,12 @@ from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Problem, Proposal
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.run import Run
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.training import TrainingRun
 
 PAUSE = 15.0  # seconds of training after a store did not answer

@@ -16,8 +16,8 @@ from auxtune.orchestrator.report.markdown import render_markdown
 from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.views.inspected import describe_splits
+from auxtune.trials.data import SPLITS
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.encoded import SPLITS
 from auxtune.trials.model_folder import SavedModel
 from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import Recipe

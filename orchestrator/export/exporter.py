@@ -24,12 +24,12 @@ from auxtune.orchestrator.record.driver import StopSignals
 from auxtune.orchestrator.record.scores import name_value, sign_of
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.durable import TAKEN, sync
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.failures import classify_failure
 from auxtune.trials.loaded_model import load_model
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.training import TrainingRun
 
 # The same weights compute the same batches in the same process: on a CPU no score differs at all, on a GPU by rounding.

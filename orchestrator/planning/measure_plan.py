@@ -11,11 +11,11 @@ from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, read_kept_rows
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Evidence, Outcome, Proposal
-from auxtune.trials.encoded import EncodedTask, keep_rows, shuffle_labels
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import READS_TEXTS, RUNNING, hash_probe, hash_run
 from auxtune.trials.result import Cost
+from auxtune.trials.tokens import EncodedTask, keep_rows, shuffle_labels
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.trials.durable import write_durably
-from auxtune.trials.encoded import EncodedTask
+from auxtune.trials.tokens import EncodedTask
 
 FOLDER = ".texts"
 

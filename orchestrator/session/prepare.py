@@ -34,12 +34,11 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors.extensions import sum_versions
 from auxtune.trials.data.tasks import Task, load_tasks
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base
+from auxtune.trials.encoder_checks import check_tokenizer, describe_missed_words
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
-from auxtune.trials.encoder_checks import check_tokenizer, describe_missed_words
-from auxtune.trials.tokens import encode_tasks
+from auxtune.trials.tokens import EncodedTask, encode_tasks
 
 _ENCODER: KeyPath = ("model", "name")
 _PACKAGES = ("auxtune", "ray", "torch", "transformers", "mlflow", "numpy")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from auxtune.orchestrator.views.inspection import InspectedTask, Inspection
-from auxtune.trials.encoded import SPLITS
+from auxtune.trials.data import SPLITS
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.session.smoke import SmokedTask

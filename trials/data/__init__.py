@@ -10,3 +10,11 @@ The files in the order in which rows pass them:
     splits    train, probe, validation and test, cut where a file is missing
     tasks     all tasks of a study, freed of leakage
 """
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["classification", "regression", "token", "multi_label"]
+SPLITS = ("train", "probe", "validation", "test")
+IGNORED = -100  # label of a token that is not scored

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from auxtune.trials.encoded import IGNORED
+from auxtune.trials.data import IGNORED
 from auxtune.trials.errors import join_names
 
 Words: TypeAlias = tuple[str, ...]  # of one row of a token task

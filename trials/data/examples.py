@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from auxtune.trials.data import IGNORED
 from auxtune.trials.data.cells import (
     NOT_SCORED,
     MissingCell,
@@ -33,7 +34,6 @@ from auxtune.trials.data.cells import (
 )
 from auxtune.trials.data.schema import Schema
 from auxtune.trials.data.sources import Table
-from auxtune.trials.encoded import IGNORED
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 
 # A class, a value, a tag id per word (IGNORED: not scored), or for each label of a multi-label task 1 if the row has

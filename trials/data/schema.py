@@ -15,6 +15,7 @@ from functools import cached_property
 from types import NoneType
 from typing import Any, get_args
 
+from auxtune.trials.data import Kind
 from auxtune.trials.data.cells import (
     NOT_SCORED,
     SURROGATE,
@@ -30,7 +31,6 @@ from auxtune.trials.data.cells import (
     parse_number,
 )
 from auxtune.trials.data.sources import Table, TaskSource, TaskTables
-from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 from auxtune.trials.metrics import METRICS, find_metric, list_third_party_names, resolve_alias
 from auxtune.trials.spans import find_non_bio_tags

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.data.rows import (
     SEPARATORS,
     Row,
@@ -24,7 +25,6 @@ from auxtune.trials.data.rows import (
     read_parquet_shape,
     read_rows,
 )
-from auxtune.trials.encoded import IGNORED, Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from auxtune.trials.data import Kind
 from auxtune.trials.data.examples import Examples
 from auxtune.trials.data.sources import TaskSource
-from auxtune.trials.encoded import Kind
 from auxtune.trials.errors import DataError, join_names, suggest_name
 
 HELD_OUT = ("test", "validation", "probe")  # in the order in which they are cut

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.data.cells import NOT_SCORED, canonicalise, flatten_cells, is_nan_text, name_label
 from auxtune.trials.data.examples import HIDDEN, Examples, Label, read_examples
 from auxtune.trials.data.schema import Schema, read_schema
@@ -30,7 +31,6 @@ from auxtune.trials.data.splits import (
     name_origins,
     take_rows,
 )
-from auxtune.trials.encoded import IGNORED, SPLITS, Kind
 from auxtune.trials.errors import DataError, ErrorCollector, join_names
 
 

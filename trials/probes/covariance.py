@@ -19,12 +19,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import build_encoder
 from auxtune.trials.probes.measuring import (
     compute_pooled_features,
     convert_to_double,
-    hash_inputs,
     iterate_batches,
     leave_undisturbed,
     require_one_task,
@@ -38,6 +36,7 @@ from auxtune.trials.probes.probe import (
     Subject,
     read_options,
 )
+from auxtune.trials.tokens import EncodedTask, hash_inputs
 
 
 def measure_covariance(subject: Subject, options: Options) -> Arrays:

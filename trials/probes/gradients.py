@@ -25,7 +25,7 @@ from scipy import optimize
 from torch import nn
 from torch.nn import functional
 
-from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.measuring import (
@@ -38,6 +38,7 @@ from auxtune.trials.probes.measuring import (
 from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.probes.sketch import SIZE, Sketch
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask
 
 FITTED = 4096  # labels that a head is fitted to: enough for a linear layer
 CLOSE = 1e-4  # the largest distance from the best weights that a fit may have

@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from auxtune.trials.batches import Batch, batch_by_length
-from auxtune.trials.encoded import IGNORED, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.probes.heads import AttentionHeads, Projection, find_heads
@@ -48,6 +48,7 @@ from auxtune.trials.probes.probe import (
     Subject,
     read_options,
 )
+from auxtune.trials.tokens import EncodedTask
 
 # Tokens of a batch, padding included. Fewer on a GPU than in evaluation: the backward pass needs the activations.
 CPU_TOKENS, GPU_TOKENS = 2048, 8192

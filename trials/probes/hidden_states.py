@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from auxtune.trials.durable import write_durably
-from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.model import pool
-from auxtune.trials.probes.measuring import hash_inputs, iterate_batches, leave_undisturbed
+from auxtune.trials.probes.measuring import iterate_batches, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, HiddenStatesOptions, Options, ProbeError, Subject, read_options
+from auxtune.trials.tokens import EncodedSplit, EncodedTask, hash_inputs
 
 
 def measure_hidden_states(subject: Subject, options: Options) -> Arrays:

@@ -36,12 +36,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.failures import NonFiniteError
-from auxtune.trials.probes.measuring import compute_mean_loss, convert_to_double, hash_inputs, leave_undisturbed
+from auxtune.trials.probes.measuring import compute_mean_loss, convert_to_double, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, LookaheadOptions, Options, ProbeError, read_options
 from auxtune.trials.probes.steps import Rule, build_adamw_rule, build_sgd_rule
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask, hash_inputs
 from auxtune.trials.train_step import TrainStep
 
 Loss: TypeAlias = Callable[[], torch.Tensor]

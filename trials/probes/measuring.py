@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -12,11 +11,11 @@ import torch
 from torch import nn
 
 from auxtune.trials.batches import Batch, Collate, batch_by_length
-from auxtune.trials.encoded import EncodedSplit, EncodedTask
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.evaluation import CPU_TOKENS, GPU_TOKENS
 from auxtune.trials.model import MultiTaskModel, pool
 from auxtune.trials.probes.probe import ProbeError
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import save_random_state, set_random_state
 
 
@@ -80,12 +79,3 @@ def require_one_task(tasks: Mapping[str, EncodedTask], probe: str) -> EncodedTas
 def convert_to_double(tensor: torch.Tensor) -> torch.Tensor:
     """``tensor`` in float64, moved to the host if the device has no float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).detach().double()
-
-
-def hash_inputs(split: EncodedSplit) -> str:
-    """SHA-256 of the ordered rows as a model sees them, whatever their labels."""
-    digest = hashlib.sha256()
-    for array, kind in ((split.tokens, np.int32), (split.segments, np.uint8), (split.offsets, np.int64)):
-        digest.update(f"{len(array)} ".encode())
-        digest.update(np.ascontiguousarray(array, kind).data)
-    return digest.hexdigest()

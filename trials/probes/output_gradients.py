@@ -40,12 +40,13 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auxtune.trials.batches import Batch
-from auxtune.trials.encoded import IGNORED, EncodedSplit, EncodedTask
+from auxtune.trials.data import IGNORED
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel, RegressionHead
-from auxtune.trials.probes.measuring import convert_to_double, hash_inputs, leave_undisturbed
+from auxtune.trials.probes.measuring import convert_to_double, leave_undisturbed
 from auxtune.trials.probes.probe import Arrays, Options, OutputGradientsOptions, ProbeError, Subject, read_options
 from auxtune.trials.probes.sketch import RowSketch
+from auxtune.trials.tokens import EncodedSplit, EncodedTask, hash_inputs
 
 # Numbers of the gradients held at once, 4 bytes each.
 CPU_NUMBERS, GPU_NUMBERS = 2**26, 2**29

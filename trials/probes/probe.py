@@ -13,10 +13,10 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
 from auxtune.trials.batches import Collate
-from auxtune.trials.encoded import EncodedTask
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.recipe import Recipe
+from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep
 
 Options: TypeAlias = Mapping[str, Any]

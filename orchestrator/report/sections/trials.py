@@ -14,7 +14,7 @@ from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, 
 from auxtune.orchestrator.report.charts import Point, draw_scatter, find_front
 from auxtune.orchestrator.report.material import Material
 from auxtune.selectors.protocol import Selection, TaskInfo
-from auxtune.trials.encoded import SPLITS
+from auxtune.trials.data import SPLITS
 from auxtune.trials.recipe import SearchScore
 
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
