@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auxtune.orchestrator.errors import StudyFileError
-from auxtune.orchestrator.planning.question import build_problem, represent_training
+from auxtune.orchestrator.planning.context import build_problem, represent_training
 from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, describe_epochs
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.reading import parse_study

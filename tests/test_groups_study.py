@@ -23,7 +23,7 @@ from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.errors import SelectorError, StudyFileError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Price
-from auxtune.orchestrator.planning.question import compute_fingerprint
+from auxtune.orchestrator.planning.context import compute_fingerprint
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Selected
 from auxtune.orchestrator.record.ledger import read_events

@@ -14,7 +14,7 @@ from rich.console import Console
 from simulated_study import STUDY, SimulatedStudy
 
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.answer_validity import find_new_reading
+from auxtune.orchestrator.planning.confirm import find_new_reading
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.events import Selected, read_event, write_event
 from auxtune.orchestrator.record.fold import SelectorFold

@@ -16,7 +16,7 @@ from synthetic_tasks import RECIPE, TASKS, Follow, finish, single, start
 from test_multi_label import words_task
 from test_training import equal, lines, weights
 
-from auxtune.orchestrator.planning.question import compute_fingerprint, find_drift
+from auxtune.orchestrator.planning.context import compute_fingerprint, find_drift
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import read_event, write_event

@@ -13,8 +13,7 @@ from rich.console import Console
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.confirm import Confirmation
-from auxtune.orchestrator.planning.context import count_fewest_trials
-from auxtune.orchestrator.planning.question import build_problem
+from auxtune.orchestrator.planning.context import build_problem, count_fewest_trials
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.reading import StudyFile

@@ -11,7 +11,7 @@ from test_agenda import World, differences
 
 from auxtune.orchestrator import cli
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.answer_validity import find_failed_part
+from auxtune.orchestrator.planning.confirm import find_failed_part
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Retried, Selected
 from auxtune.orchestrator.record.ledger import read_events

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.planning.answer_validity import (
+from auxtune.orchestrator.planning.budget import NOTHING, Budget
+from auxtune.orchestrator.planning.confirm import (
     FailedPart,
     NewReading,
     find_failed_part,
     find_new_reading,
     list_failed_trials,
 )
-from auxtune.orchestrator.planning.budget import NOTHING, Budget
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.slots import Slots

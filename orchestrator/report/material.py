@@ -15,10 +15,9 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import Answer, read_answer
 from auxtune.orchestrator.answer.cost import StudyCost, sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.answer_validity import NewReading, find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
 from auxtune.orchestrator.planning.budget import price_of
-from auxtune.orchestrator.planning.confirm import Confirmation
+from auxtune.orchestrator.planning.confirm import Confirmation, NewReading, find_new_reading
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts, Trial, find_study_status
 from auxtune.orchestrator.record.driver import is_alive

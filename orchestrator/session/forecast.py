@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from auxtune.orchestrator.planning.answer_validity import find_new_reading
 from auxtune.orchestrator.planning.arms import Trainings
-from auxtune.orchestrator.planning.confirm import Confirmation, is_among
+from auxtune.orchestrator.planning.confirm import Confirmation, find_new_reading, is_among
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, estimate_work
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot

@@ -20,10 +20,9 @@ from auxtune.orchestrator.planning.budget import (
     check_prices,
     explain_unreachable_limits,
 )
-from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials
+from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials, digest_of, find_drift
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
-from auxtune.orchestrator.planning.question import digest_of, find_drift
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts

@@ -13,8 +13,8 @@ from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
 from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.answer_validity import FailedPart
 from auxtune.orchestrator.planning.budget import check_confirm
+from auxtune.orchestrator.planning.confirm import FailedPart
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.driver import Heartbeat, StopSignals
 from auxtune.orchestrator.record.events import Event, Tracked

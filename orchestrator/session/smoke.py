@@ -19,8 +19,7 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
-from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.question import digest_of
+from auxtune.orchestrator.planning.context import StudyContext, digest_of
 from auxtune.orchestrator.planning.slots import Slots, allot, describe_this_machine
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of

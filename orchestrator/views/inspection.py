@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from auxtune.orchestrator.planning.budget import confirm_trials
-from auxtune.orchestrator.planning.context import count_fewest_trials, list_unread_options
-from auxtune.orchestrator.planning.question import build_problem
+from auxtune.orchestrator.planning.context import build_problem, count_fewest_trials, list_unread_options
 from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range
