@@ -9,7 +9,7 @@ import yaml
 from study_text import BASE, mistakes
 
 from auxtune.orchestrator.study_file.keys import find_key
-from auxtune.orchestrator.study_file.unknown_keys import FOREIGN, guess_key, index_own_keys
+from auxtune.orchestrator.study_file.unknown_keys import guess_key, index_foreign_keys, index_own_keys
 
 # The key as it is written, and the full path of the key that it stands for; then what units are said, if they differ.
 FROM_ELSEWHERE = [
@@ -161,8 +161,8 @@ def test_an_override_inside_of_another_tools_section_is_named_by_the_override() 
 
 
 def test_every_hint_names_keys_that_there_are() -> None:
-    assert len(FOREIGN) > 200
-    for counterpart in FOREIGN.values():
+    assert len(index_foreign_keys()) > 200
+    for counterpart in index_foreign_keys().values():
         hint = counterpart.hint("cr")
         named = [*counterpart.keys, *re.findall(r"`([a-z_]+\.[a-zA-Z_.]+)`", hint)]
         for key in named:

@@ -153,7 +153,7 @@ class Session:
             proposal=trial.proposal,
             problem=measuring.translator.problem,
             study=self.folder,
-            measure=measuring.plan(trial.proposal),
+            measure=measuring.plan(trial.proposal) if trial.proposal.measure else None,
         )
 
 

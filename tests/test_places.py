@@ -20,9 +20,8 @@ from auxtune.orchestrator import Study, cli
 from auxtune.orchestrator.engine.loop import find_short_folder
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
+from auxtune.orchestrator.study_file.paths import format_sqlite_uri, parse_sqlite_uri, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import parse_study
-from auxtune.orchestrator.study_file.sqlite_uri import format_sqlite_uri, parse_sqlite_uri
 from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns
 from auxtune.orchestrator.tracking.store import describe_runs_place, find_experiment, locate_artifacts, move_artifacts
 

@@ -14,8 +14,8 @@ from study_text import BASE, mistakes, study
 
 from auxtune.orchestrator.errors import StudyFileError
 from auxtune.orchestrator.study_file.keys import build_study_schema, describe_expected, find_key, write_key_table
-from auxtune.orchestrator.study_file.reading import read_study
-from auxtune.orchestrator.study_file.yaml_source import KeyPath, expand_variables, read_tree
+from auxtune.orchestrator.study_file.models import KeyPath
+from auxtune.orchestrator.study_file.reading import expand_variables, read_study, read_tree
 
 
 def test_omitted_keys_have_their_defaults() -> None:

@@ -31,7 +31,8 @@ from ray import tune
 from auxtune.orchestrator.engine.measurement import Measurement
 from auxtune.orchestrator.engine.steering import SelectorSchedule
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.planning.measure_plan import MeasurePlan, apply_variant
+from auxtune.orchestrator.planning.measure_plan import MeasurePlan
+from auxtune.orchestrator.planning.translate import apply_variant
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, touch_heartbeat, write_result
 from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath

@@ -18,8 +18,8 @@ from types import TracebackType
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, Locked
 from auxtune.orchestrator.export.model_spec import ModelSpec
 from auxtune.orchestrator.planning.context import StudyContext
-from auxtune.orchestrator.planning.measure_plan import apply_variant
 from auxtune.orchestrator.planning.slots import Slots
+from auxtune.orchestrator.planning.translate import apply_variant
 from auxtune.orchestrator.record.driver import StopSignals
 from auxtune.orchestrator.record.scores import name_value, sign_of
 from auxtune.trials.data.tasks import Task

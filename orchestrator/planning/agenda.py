@@ -213,7 +213,7 @@ class Agenda:
 
     def _begin(self, trial: Trial) -> Trial | None:
         """Start ``trial``, or tell its outcome at once where all that it measures is known."""
-        known = self._find_known(trial.proposal)
+        known = self._find_known(trial.proposal) if trial.proposal.measure else None
         if known is None:
             return self._start(trial)
         self.record(

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
-from auxtune.orchestrator.planning.translate import Translator
-from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, read_kept_rows
+from auxtune.orchestrator.planning.translate import Translator, apply_variant
+from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.selectors.protocol import Evidence, Outcome, Proposal
+from auxtune.selectors.protocol import Outcome, Proposal
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.probes.registry import READS_TEXTS, RUNNING, hash_probe, hash_run
 from auxtune.trials.result import Cost
-from auxtune.trials.tokens import EncodedTask, keep_rows, shuffle_labels
+from auxtune.trials.tokens import EncodedTask
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,11 @@ class MeasurePlanner:
         """The evidence of the storage."""
         return EvidenceStore(self.study.parent)
 
-    def plan(self, proposal: Proposal) -> MeasurePlan | None:
-        """The keys of ``proposal``'s evidence; ``None`` where it measures nothing.
+    def plan(self, proposal: Proposal) -> MeasurePlan:
+        """The keys of the evidence of a ``proposal`` that measures something.
 
         Raises ``SelectorError`` where it asks for a probe, or an option of one, that there is not, or for one twice.
         """
-        if not proposal.measure:
-            return None
         names = [measure.probe for measure in proposal.measure]
         if len(set(names)) < len(names):
             raise SelectorError(f"the selector asks for probes of one run twice: {', '.join(names)}; ask for two runs")
@@ -78,8 +76,6 @@ class MeasurePlanner:
     def find_known(self, proposal: Proposal) -> KnownOutcome | None:
         """The outcome of ``proposal`` where all that it measures is in the cache; else ``None``."""
         plan = self.plan(proposal)
-        if plan is None:
-            return None
         entries = {key: self.store.find(key) for key in plan.keys.values()}
         found = {key: entry for key, entry in entries.items() if entry is not None}
         if len(found) < len(entries):
@@ -93,16 +89,3 @@ class MeasurePlanner:
         reused = {key: entry.cost for key, entry in found.items() if entry.study != self.maker}
         outcome = Outcome(first.score, first.metrics, evidence=dict(plan.keys))
         return KnownOutcome(outcome, reused, f"{first.study.partition(' ')[0]}, trial {first.trial}")
-
-
-def apply_variant(
-    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: StoredPath, evidence: Evidence
-) -> dict[str, EncodedTask]:
-    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``read_kept_rows`` does."""
-    chosen = {name: tasks[name] for name in proposal.tasks}
-    if proposal.shuffled is not None:
-        chosen = {name: shuffle_labels(task, proposal.shuffled) for name, task in chosen.items()}
-    for name, kept in proposal.rows.items():
-        if name in chosen and kept.kept < kept.rows:
-            chosen[name] = keep_rows(chosen[name], read_kept_rows(kept, study, evidence))
-    return chosen

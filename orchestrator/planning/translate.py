@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.record.events import Phase
+from auxtune.orchestrator.record.results import read_kept_rows
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle, share_by_sampling
-from auxtune.selectors.protocol import Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
+
+if TYPE_CHECKING:
+    from auxtune.trials.tokens import EncodedTask
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,21 @@ class Translator:
             evidence=result.evidence,
             why=result.why or (None if result.score is not None else "error"),
         )
+
+
+def apply_variant(
+    tasks: Mapping[str, EncodedTask], proposal: Proposal, study: StoredPath, evidence: Evidence
+) -> dict[str, EncodedTask]:
+    """The proposal's tasks; ``study`` is the study's folder. Raises ``EvidenceError`` as ``read_kept_rows`` does."""
+    from auxtune.trials.tokens import keep_rows, shuffle_labels  # here, because pages translate without any data
+
+    chosen = {name: tasks[name] for name in proposal.tasks}
+    if proposal.shuffled is not None:
+        chosen = {name: shuffle_labels(task, proposal.shuffled) for name, task in chosen.items()}
+    for name, kept in proposal.rows.items():
+        if name in chosen and kept.kept < kept.rows:
+            chosen[name] = keep_rows(chosen[name], read_kept_rows(kept, study, evidence))
+    return chosen
 
 
 def search_score_of(options: StudyOptions) -> SearchScore:

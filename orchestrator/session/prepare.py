@@ -28,9 +28,9 @@ from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
+from auxtune.orchestrator.study_file.models import KeyPath
 from auxtune.orchestrator.study_file.paths import list_task_sources, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors.extensions import sum_versions
 from auxtune.trials.data.tasks import Task, load_tasks
 from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base

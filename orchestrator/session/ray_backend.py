@@ -159,7 +159,7 @@ class RaySearch:
             proposal=trial.proposal,
             problem=context.problem,
             study=context.folder,
-            measure=self.planner.plan(trial.proposal),
+            measure=self.planner.plan(trial.proposal) if trial.proposal.measure else None,
         )
 
     def _make_scheduler(self) -> Any:

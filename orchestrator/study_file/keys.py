@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
-from auxtune.orchestrator.study_file.models import StudyOptions
-from auxtune.orchestrator.study_file.yaml_source import KeyPath
+from auxtune.orchestrator.study_file.models import KeyPath, StudyOptions
 
 Schema: TypeAlias = Mapping[str, Any]
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -8,18 +8,30 @@ are in ``task_models``.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.storage.stores import check_storage, hide_secrets
-from auxtune.orchestrator.study_file.task_models import Name, Section, TaskOptions, Text
+from auxtune.orchestrator.study_file.task_models import Section, TaskOptions, Text
 from auxtune.trials.model_package import is_packaged, split_package_name
 from auxtune.trials.recipe import ModelOptions, Recipe
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default
+
+KeyPath: TypeAlias = tuple[str | int, ...]  # the way to a key: ("tasks", "rte", "rows")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "expected a name of at most 100 letters, digits, `_`, `-` and `.` that starts with neither `-` nor `.`, "
+            f"found {text!r}; names become folders and MLflow names"
+        )
+    return text
 
 
 def _check_sampling(rule: str) -> str:
@@ -59,6 +71,7 @@ def check_tracking(uri: str) -> str:
     return uri
 
 
+Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 DEFAULT_SELECTOR = "auto"
 
 

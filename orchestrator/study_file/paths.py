@@ -2,6 +2,10 @@
 
 Tasks and encoder are part of the question and are relative to the study file's folder; storage and tracking belong to
 the user who runs it and are relative to the working directory.
+
+MLflow hands the URI of an SQLite file to SQLAlchemy, which reads a question mark as the start of options and, from
+version 2.1 on, ``%41`` as ``A``; before that it knew no escapes. A path with such characters gets a URI that names the
+driver: of ``sqlite:///`` MLflow would create the parent folder literally, escapes and all.
 """
 
 from __future__ import annotations
@@ -9,20 +13,22 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import is_local, parse_path
 from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.study_file.sqlite_uri import PLAIN, format_sqlite_uri, is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.model_package import is_packaged
 from auxtune.trials.recipe import ModelOptions
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
-_DEFAULT = f"{PLAIN}mlflow.db"
+_PLAIN, _DRIVEN = "sqlite:///", "sqlite+pysqlite:///"
+_SPECIAL = "?#%"  # signs that mean something in a URI
+_DEFAULT = f"{_PLAIN}mlflow.db"
 # Keys of a task that mean the same in its source; the others hold paths or names to be resolved.
 _UNCHANGED = {field.name for field in fields(TaskSource)} & {*TaskOptions.model_fields} - {"path", "files", "splits"}
 
@@ -93,6 +99,42 @@ def resolve_tracking_uri(study: StudyFile) -> str:
     named, mark, options = uri.partition("?")
     path = parse_sqlite_uri(named) if "%" in named else Path(named.partition(":///")[2])
     return format_sqlite_uri(_resolve_path(study.working_folder, str(path))) + mark + options
+
+
+def is_sqlite(uri: str) -> bool:
+    """Whether a tracking URI names an SQLite file."""
+    return uri.startswith((_PLAIN, _DRIVEN))
+
+
+def format_sqlite_uri(path: Path) -> str:
+    """The URI of the SQLite file at an absolute ``path``.
+
+    >>> format_sqlite_uri(Path("/tmp/mlflow.db"))
+    'sqlite:////tmp/mlflow.db'
+    """
+    if not any(sign in str(path) for sign in _SPECIAL):
+        return f"{_PLAIN}{path}"
+    escaped = quote(str(path), safe=" +/")
+    for uri in (f"{_DRIVEN}{escaped}", f"{_DRIVEN}{path}", f"{_DRIVEN}file:{escaped}?uri=true"):
+        if parse_sqlite_uri(uri) == path:
+            return uri
+    raise ValueError(f"{path}: no URI stands for it")
+
+
+def parse_sqlite_uri(uri: str) -> Path:
+    """The path, absolute or not, of the file that SQLite opens for a URI.
+
+    >>> parse_sqlite_uri("sqlite:///runs/mlflow.db")
+    PosixPath('runs/mlflow.db')
+    """
+    from sqlalchemy import make_url  # here, because most commands do without it
+
+    url = make_url(uri)
+    name = url.database or ""
+    if "uri" in url.query and name.startswith("file:"):
+        # SQLite itself reads that one, up to what it takes for a fragment or for options.
+        name = unquote(name.removeprefix("file:").partition("#")[0].partition("?")[0])
+    return Path(name)
 
 
 def _build_source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from auxtune.orchestrator.study_file.models import DEFAULT_SELECTOR, SelectorOptions, StageOptions, parse_selector
+from auxtune.orchestrator.study_file.models import (
+    DEFAULT_SELECTOR,
+    KeyPath,
+    SelectorOptions,
+    StageOptions,
+    parse_selector,
+)
 from auxtune.orchestrator.study_file.unknown_keys import guess_key
-from auxtune.orchestrator.study_file.yaml_source import KeyPath
 from auxtune.selectors import registry
 
 Raw: TypeAlias = Mapping[str, Any]

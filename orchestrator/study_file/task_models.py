@@ -1,25 +1,11 @@
-"""A task's keys in the study file, and what names may look like."""
+"""A task's keys in the study file."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-
-
-def _check_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(
-            "expected a name of at most 100 letters, digits, `_`, `-` and `.` that starts with neither `-` nor `.`, "
-            f"found {text!r}; names become folders and MLflow names"
-        )
-    return text
-
-
-Name: TypeAlias = Annotated[str, AfterValidator(_check_name)]
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Rows: TypeAlias = Annotated[int, Field(ge=1)]
 Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]

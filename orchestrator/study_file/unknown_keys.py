@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Final
 
 from auxtune.orchestrator.study_file.keys import Schema, build_study_schema, find_key, resolve_schema
-from auxtune.orchestrator.study_file.yaml_source import KeyPath
+from auxtune.orchestrator.study_file.models import KeyPath
 from auxtune.trials.errors import find_closest
 
 
@@ -169,7 +169,9 @@ def normalise_key(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def _build_table() -> dict[str, Counterpart]:
+@cache
+def index_foreign_keys() -> Mapping[str, Counterpart]:
+    """Other tools' keys as ``section.plainname``; the section is empty for those that mean the same everywhere."""
     found: dict[str, Counterpart] = {}
     for names, keys, note in _ROWS:
         for name in names.split():
@@ -180,13 +182,10 @@ def _build_table() -> dict[str, Counterpart]:
     return found
 
 
-FOREIGN: Final = _build_table()
-"""Other tools' keys as ``section.plainname``; the section is empty for those that mean the same everywhere."""
-
-
 def find_counterpart(section: str, name: str) -> Counterpart | None:
     """Our counterpart of another tool's key ``name`` found in ``section`` (``top``: outside of all sections)."""
-    return FOREIGN.get(f"{section}.{normalise_key(name)}") or FOREIGN.get(f".{normalise_key(name)}")
+    table = index_foreign_keys()
+    return table.get(f"{section}.{normalise_key(name)}") or table.get(f".{normalise_key(name)}")
 
 
 _SLIP = 0.7  # how alike a misspelt key is to one beside it
@@ -226,7 +225,7 @@ def guess_key(path: KeyPath, known: list[str]) -> str | None:
 
 def _guess_far_key(name: str, task: str) -> str | None:
     """A suggestion from all sections and tools. Not for short names, which resemble others by chance."""
-    foreign = {key[1:]: counterpart for key, counterpart in FOREIGN.items() if key.startswith(".")}
+    foreign = {key[1:]: counterpart for key, counterpart in index_foreign_keys().items() if key.startswith(".")}
     found = find_closest(name, [*index_own_keys(), *foreign], _FAR_SLIP) if len(name) > 6 else None
     if found is None:
         return None

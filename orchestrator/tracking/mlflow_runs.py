@@ -20,7 +20,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
+from auxtune.orchestrator.study_file.paths import is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.tracking.run_content import (
     Ending,
     build_inputs,

@@ -27,7 +27,7 @@ from urllib.request import url2pathname
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path
-from auxtune.orchestrator.study_file.sqlite_uri import is_sqlite, parse_sqlite_uri
+from auxtune.orchestrator.study_file.paths import is_sqlite, parse_sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
