@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MixtureAdvisor", "Study", "simulate"]
 
 QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # a record of client calls, and of clicks on the server's page; it knows only `true`
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # no other word; a record of client calls, and of clicks on the server's page
     "RAY_USAGE_STATS_ENABLED": "0",  # an hourly report of a cluster's hardware and libraries
 }
 HEEDING = "MLFLOW_DISABLE_TELEMETRY"  # MLflow heeds `DO_NOT_TRACK` before it

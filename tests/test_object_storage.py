@@ -28,9 +28,8 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts, read_texts
 from auxtune.orchestrator.record.driver import Heartbeat, find_active_driver
 from auxtune.orchestrator.record.ledger import RANGE, Ledger, Segments, read_events
 from auxtune.orchestrator.record.results import EVIDENCE, Entry, EvidenceStore
-from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.object_path import ObjectPath, survive_silence
 from auxtune.orchestrator.storage.object_store import POINTER, ObjectStore
-from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.stores import is_local, parse_path, store_of
 from auxtune.trials.checkpoint import read_checkpoint, write_checkpoint
 from auxtune.trials.probes.hidden_states import choose_shared_texts

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from auxtune.orchestrator.record.driver import CLEANING, find_active_driver
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import LedgerReader
-from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.storage.stores import is_local
+from auxtune.orchestrator.storage.stores import is_local, store_of
 from auxtune.orchestrator.study import Study
 from auxtune.orchestrator.views.live import LiveView
 from auxtune.orchestrator.views.monitor import StudyMonitor
@@ -61,7 +60,7 @@ def watch_lines(folder: StoredPath) -> None:
 def _follow_events(folder: StoredPath, reader: LedgerReader, see: Callable[[list[Event]], None]) -> None:
     """Pass new events to ``see`` while a driver lives. A store that does not answer is waited for."""
     pause = INTERVAL if is_local(folder) else _FAR
-    with survive_silence():
+    with store_of(folder).survive_silence():
         while (sign := find_active_driver(folder)) is not None and not sign.session.startswith(CLEANING):
             see(reader.read_new())
             time.sleep(pause)

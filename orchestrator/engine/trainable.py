@@ -34,7 +34,7 @@ from auxtune.orchestrator.errors import StorageError
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.translate import apply_variant
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, touch_heartbeat, write_result
-from auxtune.orchestrator.storage.patience import has_given_up, survive_silence
+from auxtune.orchestrator.storage.object_path import has_given_up
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Problem, Proposal
@@ -114,7 +114,7 @@ class StudyTrainable(tune.Trainable):
             if self._run is None:
                 if self._terminated:
                     raise Terminated("the worker was told to end (SIGTERM), before the attempt began")
-                with survive_silence():
+                with store_of(self._assignment.folder).survive_silence():
                     self._run = self._begun()
             run = self._run
             if not run.finished:
@@ -124,7 +124,7 @@ class StudyTrainable(tune.Trainable):
             done = False
             if run.finished:
                 self._ending = self._ending or self._end(run)
-                with survive_silence():
+                with store_of(self._assignment.folder).survive_silence():
                     done = next(self._ending, _OVER) is _OVER
             if done:
                 self._run = None
@@ -263,7 +263,7 @@ class AttemptUploader:
     or not at all, so no one reads half a checkpoint.
 
     A store that does not answer ends no training: failed uploads are tried again later. Only when none has succeeded
-    for as long as anyone waits (``storage.patience``) is the attempt given up, without a result, so that it is resumed
+    for as long as anyone waits (``has_given_up``) is the attempt given up, without a result, so that it is resumed
     elsewhere from the files that had arrived.
     """
 
@@ -289,7 +289,7 @@ class AttemptUploader:
 
     def publish_all(self) -> None:
         """Likewise, and wait for a storage that does not answer. Raises ``StorageError``."""
-        with survive_silence():
+        with self._store.survive_silence():
             self._put_changed()
 
     def close(self) -> None:

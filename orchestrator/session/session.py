@@ -26,9 +26,8 @@ from auxtune.orchestrator.report.page import FIGURES, draw_figures
 from auxtune.orchestrator.report.study_page import FILE, write_report
 from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
-from auxtune.orchestrator.storage.patience import survive_silence
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.storage.stores import is_local, quote_path
+from auxtune.orchestrator.storage.stores import is_local, quote_path, store_of
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_content import Ending, Reason
@@ -124,9 +123,8 @@ class Session:
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
             ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
-            stack.enter_context(
-                survive_silence()
-            )  # not earlier: a store that cannot be reached at all is an error at once
+            # Not earlier: a store that cannot be reached at all is an error at once.
+            stack.enter_context(store_of(folder).survive_silence())
             (folder / "study.yaml").write_text(study.text, encoding="utf-8")
             yield cls(key, prepared, ledger, backend, signals, listener)
 

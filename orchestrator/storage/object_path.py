@@ -7,6 +7,10 @@ the same for many more stores and operations; but its ``mkdir`` makes buckets, a
 unexplained.
 
 Credentials and the address of the service come from the environment (``AWS_ENDPOINT_URL``, …), never from the path.
+
+The many kinds of errors of stores are raised as one. Stores' own clients try again for some seconds. Code that runs for
+hours waits longer: inside ``survive_silence`` a question is asked again until nothing has come through for ``_PATIENCE``
+seconds. Elsewhere, as in a command that looks something up or in the thread of a heartbeat, an error is raised at once.
 """
 
 from __future__ import annotations
@@ -16,14 +20,21 @@ import io
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Literal, TextIO, TypeVar, overload
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.patience import ask_patiently
 
+_PATIENCE = 300.0  # seconds; a variable of the environment says otherwise
+_PAUSE = 2.0  # seconds between questions
+_VARIABLE = "AUXTUNE_STORAGE_PATIENCE"
+_patient: ContextVar[bool] = ContextVar("patient", default=False)  # threads begin without
+_silence: dict[str, float] = {}  # protocol -> since when (monotonic) nothing has come through
 _SILENT = logging.NullHandler()
 Answer = TypeVar("Answer")
 
@@ -214,3 +225,63 @@ def _read_time(about: dict[str, Any]) -> float:
 def _make_stat(kind: int, size: int, written: float) -> os.stat_result:
     whole = int(written)
     return os.stat_result((kind | 0o600, 0, 0, 1, 0, 0, size, whole, whole, whole, written, written, written))
+
+
+@contextmanager
+def survive_silence() -> Iterator[None]:
+    """Inside, on this thread, a store that does not answer is waited for."""
+    token = _patient.set(True)
+    try:
+        yield
+    finally:
+        _patient.reset(token)
+
+
+def ask_patiently(question: Callable[[], Answer], place: str) -> Answer:
+    """The answer to a ``question`` about ``place``, an object's URL.
+
+    Raises ``FileNotFoundError`` and ``FileExistsError`` as the store's client does, ``StorageError`` for all else.
+    """
+    store = place.partition(":")[0]
+    while True:
+        try:
+            answer = question()
+        except (FileNotFoundError, FileExistsError):  # answers, too
+            _silence.pop(store, None)
+            raise
+        except Exception as error:
+            failure = StorageError(place, _describe_error(error), lasting=_is_lasting(error))
+            if failure.lasting:
+                raise failure from error
+            _silence.setdefault(store, time.monotonic())
+            if not _patient.get() or has_given_up(store):
+                raise failure from error
+            time.sleep(_PAUSE)
+        else:
+            _silence.pop(store, None)
+            return answer
+
+
+def has_given_up(store: str) -> bool:
+    """Whether the store of this protocol has been silent for longer than anyone waits."""
+    since = _silence.get(store)
+    silent = 0.0 if since is None else time.monotonic() - since
+    return silent >= _read_patience()
+
+
+def _read_patience() -> float:
+    return float(os.environ.get(_VARIABLE) or _PATIENCE)
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Whether asking again is pointless: it is not allowed, not possible, or credentials are missing."""
+    refused = isinstance(error, (PermissionError, ValueError, TypeError, ImportError))
+    refused = refused or str(error).startswith("Forbidden")  # so gcsfs says it, as a plain OSError
+    return refused or "Credentials" in type(error).__name__
+
+
+def _describe_error(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}; `pip install 'auxtune[s3]'` or `'auxtune[gs]'`, on every node of a cluster"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -13,14 +13,14 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from auxtune.orchestrator.errors import StorageError
-from auxtune.orchestrator.storage.object_path import ObjectPath
+from auxtune.orchestrator.storage.object_path import ObjectPath, survive_silence
 
 POINTER = "whole"
 
@@ -132,6 +132,10 @@ class ObjectStore:
         """A temporary folder."""
         with TemporaryDirectory(prefix=prefix) as scratch:
             yield Path(scratch)
+
+    def survive_silence(self) -> AbstractContextManager[None]:
+        """Every store that this thread asks is waited for."""
+        return survive_silence()
 
 
 def _fetch_file(name: str, copy: Path, files: Any) -> None:

@@ -156,3 +156,8 @@ class Store(Protocol[P]):
 
         Nothing comes to ``folder`` by itself: ``put_file`` brings the files to be kept.
         """
+
+    # Waiting
+
+    def survive_silence(self) -> AbstractContextManager[None]:
+        """Inside, on this thread, a store that does not answer is waited for."""

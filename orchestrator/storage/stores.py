@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
 
@@ -129,6 +129,10 @@ class LocalStore:
     def open_working_folder(self, folder: Path, prefix: str) -> Iterator[Path]:
         """The folder itself: its files are made where they belong."""
         yield folder
+
+    def survive_silence(self) -> AbstractContextManager[None]:
+        """Nothing: a file system answers, or waits by itself."""
+        return nullcontext()
 
 
 _LOCAL: Store[Path] = LocalStore()
