@@ -10,7 +10,7 @@ import torch
 from synthetic_tasks import BASE, RECIPE, TASKS
 
 from auxtune.trials.probes.registry import hash_run
-from auxtune.trials.progress import describe_run
+from auxtune.trials.recipe import describe_run
 from auxtune.trials.train_step import TrainStep, choose_device, compute_memory_fraction, keep_to_share
 
 GIB = 2**30

@@ -20,8 +20,7 @@ from auxtune.orchestrator.session.prepare import load_study_data
 from auxtune.orchestrator.study_file.paths import resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.trials.encoder import load_base
-from auxtune.trials.model_package import EXTRAS, ModelPackageError, locate_model, split_package_name
-from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.recipe import EXTRAS, ModelOptions, ModelPackageError, locate_model, split_package_name
 from auxtune.trials.tokens import load_tokenizer
 
 if sys.version_info >= (3, 11):

@@ -31,9 +31,9 @@ from auxtune.trials.data import IGNORED, Kind
 from auxtune.trials.encoder import load_base
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.losses import compute_constant_loss, score_losses
-from auxtune.trials.progress import Progress, describe_run
-from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.recipe import ModelOptions, describe_run
 from auxtune.trials.tokens import EncodedSplit, EncodedTask
+from auxtune.trials.training import Progress
 
 pytestmark = pytest.mark.arithmetic
 

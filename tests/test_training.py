@@ -16,10 +16,9 @@ from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.data import IGNORED
 from auxtune.trials.failures import NonFiniteError, TimeLimitError, classify_failure
 from auxtune.trials.metrics import score
-from auxtune.trials.progress import Progress
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.train_step import build_adamw, compute_learning_rate
-from auxtune.trials.training import TrainingRun
+from auxtune.trials.training import Progress, TrainingRun
 
 pytestmark = pytest.mark.arithmetic
 

@@ -32,8 +32,7 @@ from transformers.utils import logging
 from auxtune.trials.alignment import align_embeddings, find_embedding_layer
 from auxtune.trials.encoder_checks import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
 from auxtune.trials.hub import explain_refusal, use_cache_if_offline
-from auxtune.trials.model_package import ModelPackageError, locate_model
-from auxtune.trials.recipe import ModelOptions, Pooling
+from auxtune.trials.recipe import ModelOptions, ModelPackageError, Pooling, locate_model
 from auxtune.trials.tokenizer import PAD, VOCABULARY
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxtune.trials.data.cells import Words
 from auxtune.trials.errors import DataError, DataProblem
-from auxtune.trials.model_package import ModelPackageError, locate_model
-from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.recipe import ModelOptions, ModelPackageError, locate_model
 from auxtune.trials.tokenizer import Pieces
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,40 @@ from auxtune.trials.losses import score_losses
 from auxtune.trials.model_folder import SavedModel, save_model
 from auxtune.trials.probes.probe import Arrays, Subject
 from auxtune.trials.probes.registry import RUNNING, check_probes, load_final_probe, load_running_probe
-from auxtune.trials.progress import Progress, check_recipe, describe_run
-from auxtune.trials.recipe import Recipe
+from auxtune.trials.recipe import Recipe, check_recipe, describe_run
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep, compute_learning_rate
 
 SLICE = 5.0  # seconds after which ``advance`` shows that it is alive
+
+
+@dataclass
+class Progress:
+    """How far a run has come and what it recorded on the way, as JSON.
+
+    ``lines`` are those of metrics.jsonl, one per evaluation; ``best`` is the number of the best one.
+
+    ``rounds`` are a steered run's ``[task, probe score]``; ``seconds`` were trained before this attempt.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    best: int | None = None
+    rounds: list[tuple[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, line: dict[str, Any], keep: str = "best") -> bool:
+        """Note an evaluation, and return whether to keep its weights. The earliest of equals stays the best."""
+        better = self.best is None or keep == "last" or _read_metric(line) > _read_metric(self.lines[self.best])
+        self.lines.append(line)
+        if better:
+            self.best = len(self.lines) - 1
+        return better
+
+
+def _read_metric(line: Mapping[str, Any]) -> float:
+    """The value that decides which weights to keep. Checkpoints of earlier versions have only a score: this metric."""
+    return float(line["metric"] if "metric" in line else line["score"])
 
 
 class TrainingRun:

@@ -20,7 +20,7 @@ from typing import Any
 from auxtune.orchestrator.errors import StudyDataError
 from auxtune.orchestrator.study_file.paths import locate_earlier
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.trials.model_package import is_packaged
+from auxtune.trials.recipe import is_packaged
 
 MOST = 90 * 2**20  # bytes; Ray's own limit for a job's files is 100 MiB
 MANIFEST = "bundle.json"

@@ -19,8 +19,7 @@ from auxtune.orchestrator.views.inspected import describe_splits
 from auxtune.trials.data import SPLITS
 from auxtune.trials.data.tasks import Task
 from auxtune.trials.model_folder import SavedModel
-from auxtune.trials.model_package import is_packaged
-from auxtune.trials.recipe import Recipe
+from auxtune.trials.recipe import Recipe, is_packaged
 
 UNKNOWN = "unknown"
 # The name of each kind among the task names by which the Hugging Face hub sorts models.

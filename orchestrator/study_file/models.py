@@ -15,8 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from auxtune.orchestrator.storage.stores import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Section, TaskOptions, Text
-from auxtune.trials.model_package import is_packaged, split_package_name
-from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.recipe import ModelOptions, Recipe, is_packaged, split_package_name
 
 Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default

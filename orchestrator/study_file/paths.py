@@ -22,8 +22,7 @@ from auxtune.orchestrator.study_file.models import check_tracking
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.study_file.task_models import TaskOptions
 from auxtune.trials.data.sources import TaskSource
-from auxtune.trials.model_package import is_packaged
-from auxtune.trials.recipe import ModelOptions
+from auxtune.trials.recipe import ModelOptions, is_packaged
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _PLAIN, _DRIVEN = "sqlite:///", "sqlite+pysqlite:///"

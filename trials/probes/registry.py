@@ -16,8 +16,7 @@ from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.probes.covariance import require_row_labels
 from auxtune.trials.probes.measuring import require_one_task
 from auxtune.trials.probes.probe import FinalProbe, Options, ProbeError, RunningProbe, complete_options
-from auxtune.trials.progress import describe_run
-from auxtune.trials.recipe import Recipe
+from auxtune.trials.recipe import Recipe, describe_run
 from auxtune.trials.tokens import EncodedTask, hash_inputs
 
 # "module:function" for probes of a run that has ended, "module:class" for those of a run under way.
