@@ -9,7 +9,7 @@ import pytest
 import torch
 from synthetic_tasks import BASE, RECIPE, TASKS
 
-from auxtune.trials.probes.registry import hash_run
+from auxtune.trials.probes.probe import hash_run
 from auxtune.trials.recipe import describe_run
 from auxtune.trials.train_step import TrainStep, choose_device, compute_memory_fraction, keep_to_share
 

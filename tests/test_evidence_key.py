@@ -10,8 +10,7 @@ import pytest
 from probe_subjects import recipe_of
 from synthetic_tasks import BASE, TASKS
 
-from auxtune.trials.probes.probe import ProbeError
-from auxtune.trials.probes.registry import hash_probe, hash_run
+from auxtune.trials.probes.probe import ProbeError, hash_probe, hash_run
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.tokens import EncodedTask, keep_rows, shuffle_labels
 

@@ -11,8 +11,17 @@ from probe_subjects import EVERY_KIND, recipe_of
 
 from auxtune.trials.probes import probe as probe_module
 from auxtune.trials.probes.lookahead import Lookahead
-from auxtune.trials.probes.probe import OPTIONS, LookaheadOptions, ProbeError
-from auxtune.trials.probes.registry import FINAL, RUNNING, VERSIONS, check_probes, load_final_probe, load_running_probe
+from auxtune.trials.probes.probe import (
+    FINAL,
+    OPTIONS,
+    RUNNING,
+    VERSIONS,
+    LookaheadOptions,
+    ProbeError,
+    check_probes,
+    load_final_probe,
+    load_running_probe,
+)
 
 pytestmark = pytest.mark.arithmetic
 

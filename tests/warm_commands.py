@@ -37,7 +37,7 @@ WARM_FOR_RAY = (
     "aiohttp.web",
     "auxtune.orchestrator.planning.measure_plan",
     "auxtune.selectors.kit.rounds",
-    "auxtune.trials.probes.registry",
+    "auxtune.trials.probes.probe",
     "auxtune.trials.run",
     "auxtune.trials.training",
     "google.protobuf.json_format",

@@ -30,8 +30,7 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.failures import TimeLimitError
 from auxtune.trials.losses import score_losses
 from auxtune.trials.model_folder import SavedModel, save_model
-from auxtune.trials.probes.probe import Arrays, Subject
-from auxtune.trials.probes.registry import RUNNING, check_probes, load_final_probe, load_running_probe
+from auxtune.trials.probes.probe import RUNNING, Arrays, Subject, check_probes, load_final_probe, load_running_probe
 from auxtune.trials.recipe import Recipe, check_recipe, describe_run
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.tokens import EncodedTask

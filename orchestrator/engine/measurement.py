@@ -9,7 +9,7 @@ from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.probe_texts import read_texts
 from auxtune.orchestrator.record.results import WEIGHTS, Entry, EvidenceStore
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.trials.probes.registry import RUNNING
+from auxtune.trials.probes.probe import RUNNING
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.run import Run

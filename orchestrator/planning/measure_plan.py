@@ -12,8 +12,7 @@ from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Outcome, Proposal
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.probes.probe import ProbeError
-from auxtune.trials.probes.registry import READS_TEXTS, RUNNING, hash_probe, hash_run
+from auxtune.trials.probes.probe import READS_TEXTS, RUNNING, ProbeError, hash_probe, hash_run
 from auxtune.trials.result import Cost
 from auxtune.trials.tokens import EncodedTask
 

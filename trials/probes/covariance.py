@@ -25,7 +25,6 @@ from auxtune.trials.probes.measuring import (
     convert_to_double,
     iterate_batches,
     leave_undisturbed,
-    require_one_task,
 )
 from auxtune.trials.probes.probe import (
     Arrays,
@@ -35,6 +34,8 @@ from auxtune.trials.probes.probe import (
     ProbeError,
     Subject,
     read_options,
+    require_one_task,
+    require_row_labels,
 )
 from auxtune.trials.tokens import EncodedTask, hash_inputs
 
@@ -118,12 +119,3 @@ def build_label_columns(task: EncodedTask) -> np.ndarray:
         columns = 2.0 * labels.reshape(len(labels), -1) - 1.0
     centred: np.ndarray = columns - columns.mean(axis=0)
     return centred
-
-
-def require_row_labels(task: EncodedTask) -> None:
-    """Raise ``ProbeError`` for a task whose labels are of tokens."""
-    if task.kind == "token":
-        raise ProbeError(
-            f"probes.label_moments: expected labels of rows, found tags of tokens in task {task.name}; "
-            "leave the task out"
-        )

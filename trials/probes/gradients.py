@@ -33,9 +33,16 @@ from auxtune.trials.probes.measuring import (
     convert_to_double,
     iterate_batches,
     leave_undisturbed,
+)
+from auxtune.trials.probes.probe import (
+    Arrays,
+    GradientsOptions,
+    Options,
+    ProbeError,
+    Subject,
+    read_options,
     require_one_task,
 )
-from auxtune.trials.probes.probe import Arrays, GradientsOptions, Options, ProbeError, Subject, read_options
 from auxtune.trials.probes.sketch import SIZE, Sketch
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.tokens import EncodedTask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -14,7 +14,6 @@ from auxtune.trials.batches import Batch, Collate, batch_by_length
 from auxtune.trials.encoder import Encoder
 from auxtune.trials.evaluation import CPU_TOKENS, GPU_TOKENS
 from auxtune.trials.model import MultiTaskModel, pool
-from auxtune.trials.probes.probe import ProbeError
 from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import save_random_state, set_random_state
 
@@ -64,16 +63,6 @@ def compute_pooled_features(
                 pool(hidden, batch.mask, encoder.reading(pooling))
             ).cpu()
     return features
-
-
-def require_one_task(tasks: Mapping[str, EncodedTask], probe: str) -> EncodedTask:
-    """The task of a run of one task. Raises ``ProbeError`` for other runs."""
-    if len(tasks) != 1:
-        raise ProbeError(
-            f"probes.{probe}: expected a run of one task, found {', '.join(tasks)}; "
-            "measure each task in a run of its own"
-        )
-    return next(iter(tasks.values()))
 
 
 def convert_to_double(tensor: torch.Tensor) -> torch.Tensor:
