@@ -9,8 +9,8 @@ unexplained.
 Credentials and the address of the service come from the environment (``AWS_ENDPOINT_URL``, …), never from the path.
 
 The many kinds of errors of stores are raised as one. Stores' own clients try again for some seconds. Code that runs for
-hours waits longer: inside ``survive_silence`` a question is asked again until nothing has come through for ``_PATIENCE``
-seconds. Elsewhere, as in a command that looks something up or in the thread of a heartbeat, an error is raised at once.
+hours waits longer: inside ``survive_silence`` a question is asked again until nothing has come through for minutes.
+Elsewhere, as in a command that looks something up or in the thread of a heartbeat, an error is raised at once.
 """
 
 from __future__ import annotations
