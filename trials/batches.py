@@ -1,6 +1,6 @@
 """What each step of a run trains on: a task, in an order that may be steered from outside, and a batch of its rows.
 
-Tasks come in a plain order that ignores scores, or in one of a ``TaskSchedule`` that hears them.
+Tasks come in a plain order that ignores scores, or in one that a ``TaskSchedule`` decides from them.
 
 The rows of a batch are of similar length, in an order decided by seed, task and epoch. Bucketing by length (shuffle,
 sort inside windows, shuffle the batches) wastes little on padding and stays random. An epoch's order is computed from

@@ -44,7 +44,6 @@ class Progress:
     """How far a run has come and what it recorded on the way, as JSON.
 
     ``lines`` are those of metrics.jsonl, one per evaluation; ``best`` is the number of the best one.
-
     ``rounds`` are a steered run's ``[task, probe score]``; ``seconds`` were trained before this attempt.
     """
 
