@@ -20,6 +20,7 @@ from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget, price_of
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import Opened
@@ -74,6 +75,7 @@ class SimulatedStudy(Workers):
             problem=self.problem,
             fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
+            control_versions=list_control_versions(study.options),
         )
         ledger = Ledger(self.folder / "ledger", opened)
         context = StudyContext.from_events(study, ledger.events, self.folder)

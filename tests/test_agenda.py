@@ -16,6 +16,7 @@ from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import (
@@ -75,6 +76,7 @@ class World:
             problem=self.problem,
             fingerprint={},
             versions={},
+            control_versions=list_control_versions(study.options),
         )
         ledger = Ledger(self.folder / "ledger", opened)
         context = StudyContext.from_events(study, ledger.events, self.folder)

@@ -39,7 +39,8 @@ from auxtune.selectors.registry import SELECTORS
 from auxtune.trials.result import Result
 
 STUDIES = study_names()
-KINDS = {"opened", "proposed", "started", "lost", "told", "judged", "tracked", "retried", "selected", "nodes", "closed"}
+TRIALS = {"proposed", "started", "lost", "told", "judged", "retried", "selected", "control_selected"}
+KINDS = {"opened", *TRIALS, "tracked", "nodes", "closed"}
 
 
 def stored_events(name: str) -> list[dict[str, object]]:

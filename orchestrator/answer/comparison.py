@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer
+from auxtune.orchestrator.answer.cost import COST_TOLERANCE
 from auxtune.orchestrator.answer.lift import (
     LEVEL,
     Lift,
@@ -38,7 +39,6 @@ from auxtune.trials.metrics import Predictions, find_direction
 from auxtune.trials.result import Cost
 
 FORMAT = 1
-COST_TOLERANCE = 0.1  # share by which a winner may cost more than another study
 NOT_THE_QUESTION = ("study", "selector", "search_score", "seed", "auxtune", "earlier")  # keys of a fingerprint
 UNITS = {"usd": "USD", "gpu_hours": "GPU hours", "cpu_hours": "CPU hours"}
 

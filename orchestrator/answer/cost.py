@@ -8,8 +8,10 @@ from typing import Any
 
 from auxtune.orchestrator.planning.budget import HOUR, Price
 from auxtune.orchestrator.record.accounts import Accounts, Attempt, Trial
-from auxtune.orchestrator.record.events import PHASES
+from auxtune.orchestrator.record.events import PHASES, SELECTORS
 from auxtune.trials.result import Cost
+
+COST_TOLERANCE = 0.1  # share by which costs that are called equal may differ
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,21 @@ class StudyCost(PhaseCost):
     phases: Mapping[str, PhaseCost]
     reused: PhaseCost
     """The original cost of evidence taken from the cache; no other number includes it."""
+
+    @property
+    def control_share(self) -> float | None:
+        """What a control that searches by itself cost, as a share of the search; ``None`` where either cost nothing.
+
+        The search's cost is that of measure and search with reused evidence: money where it is known, else GPU hours
+        where any were used, else CPU hours.
+        """
+        control = self.phases.get("control")
+        search = [*(self.phases[phase] for phase in SELECTORS if phase in self.phases), self.reused]
+        for unit in ("usd", "gpu_hours", "cpu_hours"):
+            theirs, ours = getattr(control, unit, None), [getattr(part, unit) for part in search]
+            if theirs and None not in ours and sum(ours):
+                return float(theirs / sum(ours))
+        return None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StudyCost:

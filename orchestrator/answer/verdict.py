@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auxtune.orchestrator.answer.answer import Answer, Contribution, Group
+from auxtune.orchestrator.answer.cost import COST_TOLERANCE, StudyCost
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
-from auxtune.orchestrator.answer.recommendation import SINGLE, correct_level
-from auxtune.orchestrator.planning.arms import SELECTION
+from auxtune.orchestrator.answer.recommendation import SINGLE, correct_level, widen_to
+from auxtune.orchestrator.planning.arms import EQUAL_COST, SELECTION
+from auxtune.orchestrator.record.accounts import Accounts
 
 SAME = "the same training"
 NEEDS_SEEDS = f"needs {FEWEST_SEEDS} seeds"
@@ -24,6 +26,7 @@ _TRAIN = {
     "size_sqrt": "Train all tasks in shares by the square roots of their rows",
     "same_tasks_equal": "Train {primary} with {chosen} in equal shares",
     "random_subset": "Train {primary} with auxiliaries at random rather than with those that were chosen",
+    EQUAL_COST: "Train the best of random mixtures rather than what the search chose",
 }
 _SERVE = {
     "single_task": "Serve {models}, one per task",
@@ -39,9 +42,9 @@ def write_verdict(answer: Answer) -> str:
     """The answer in a sentence or two, with its doubt."""
     best = answer.recommendation
     if best.why == "control":
-        return _describe_better(answer, best.arm)
+        return " ".join([_describe_better(answer, best.arm), *_judge_search(answer)])
     said = _judge_groups(answer) if answer.primary is None else _judge_primary(answer, answer.primary)
-    return " ".join([said, *_describe_rival(answer)])
+    return " ".join([said, *_describe_rival(answer), *_judge_search(answer)])
 
 
 def describe_lift(lift: Lift | None, unit: str = "") -> tuple[str, str, str]:
@@ -64,6 +67,15 @@ def format_interval(gain: Lift | Contribution, name: str = "") -> str:
     if gain.same_training:
         return SAME
     return NEEDS_SEEDS if gain.low is None else f"{name}{gain.low:+.4f} … {gain.high:+.4f}"
+
+
+def list_control_doubts(accounts: Accounts) -> Iterator[str]:
+    """What takes away from a control that searches by itself: its failures, and a limit that ended it early."""
+    ended, trials = accounts.control_selected.get(EQUAL_COST), accounts.in_phase("control")
+    if failed := sum(trial.status == "failed" for trial in trials):
+        yield f"{failed} of {len(trials)} trials of {EQUAL_COST} failed; it rests on the others."
+    if ended is not None and ended.exhausted is not None:
+        yield f"budget.{ended.exhausted} ended {EQUAL_COST} before it had cost as much as the search."
 
 
 def _describe_better(answer: Answer, arm: str) -> str:
@@ -125,12 +137,46 @@ def _judge_groups(answer: Answer) -> str:
 
 def _describe_rival(answer: Answer) -> Iterator[str]:
     """The control that did best, if it did better than the selection, but not for sure."""
-    others = {name: lift for name, lift in answer.measured_lifts.items() if name != SINGLE and lift.mean < 0}
+    lifts = answer.measured_lifts.items()
+    others = {name: lift for name, lift in lifts if name not in (SINGLE, EQUAL_COST) and lift.mean < 0}
     shown = {name: lift for name, lift in others.items() if lift.high is None or lift.high < 0}
     if shown:
         name = min(shown, key=lambda control: shown[control].mean)
         doubt = f"This is {_UNSURE}." if shown[name].low is None else _describe_doubt(answer)
         yield f"But {name} did better by {_describe_loss(shown[name])}. {doubt}"
+
+
+def _judge_search(answer: Answer) -> Iterator[str]:
+    """Whether the search beat random mixtures at its own cost, where that was asked and is not said already."""
+    if EQUAL_COST not in answer.lift or answer.recommendation.arm == EQUAL_COST:
+        return
+    lift, others = answer.lift[EQUAL_COST], f"random mixtures at {_describe_control_cost(answer.cost)}"
+    if lift is None:
+        yield f"Whether the search was worth its cost was not measured: {EQUAL_COST} came to no result."
+        return
+    if lift.same_training:
+        yield f"The search gained nothing over {others}: they came to {SAME}."
+        return
+    size = f"{lift.mean:+.4f} {lift.metric}"
+    if lift.low is None or lift.high is None:
+        yield f"The search against {others}: {size}, {_UNSURE}."
+        return
+    found = f"{size}, 95 % interval {lift.low:+.4f} to {lift.high:+.4f}"
+    corrected = widen_to(answer.lift)[EQUAL_COST]
+    if corrected is not None and corrected.low is not None and corrected.low > 0:
+        yield f"The search beat {others} by {found}."
+    elif lift.low > 0:
+        yield f"The search did better than {others} by {found}. {_describe_doubt(answer)}"
+    elif lift.high < 0:
+        yield f"The search did worse than {others} by {_describe_loss(lift)}. {_describe_doubt(answer)}"
+    else:
+        yield f"No measurable gain of the search over {others} ({found})."
+
+
+def _describe_control_cost(cost: StudyCost) -> str:
+    """The cost of the control that searches by itself, as a share of the search's where it is not about the same."""
+    share = cost.control_share
+    return "equal cost" if share is None or abs(share - 1) <= COST_TOLERANCE else f"{share:.0%} of its cost"
 
 
 def _describe_doubt(answer: Answer) -> str:

@@ -62,6 +62,8 @@ def model_specs(
     if arm not in arms:
         known = ", ".join(arms)
         raise AuxtuneError(f"{folder}: expected --arm to be one of what the study confirmed, {known}; found {arm}")
+    if not arms[arm][0]:
+        raise AuxtuneError(f"{folder}: expected --arm to be an arm that was trained; {arm} came to no mixture")
     _check(folder, answer, arms[SELECTION][0])
     proposals = [replace(proposal, seed=seed) for proposal in arms[arm][0]]
     if confirmation.problem.primary is not None:

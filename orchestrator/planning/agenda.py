@@ -1,4 +1,4 @@
-"""Decides what is trained next: unfinished work first, then the selector's proposals, then confirm.
+"""Decides what is trained next: unfinished work, then the selector's proposals, a control that searches, and confirm.
 
 The agenda knows nothing of Ray. It is asked for work and told of endings; every decision is an event in the ledger, so
 a new agenda over the same ledger continues exactly where the old one stopped.
@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Literal
 
 from auxtune.orchestrator.errors import SelectorError
-from auxtune.orchestrator.planning.budget import NOTHING, Budget
+from auxtune.orchestrator.planning.arms import EQUAL_COST
+from auxtune.orchestrator.planning.budget import NOTHING, Budget, count_control_trials, has_equal_cost
 from auxtune.orchestrator.planning.confirm import (
     FailedPart,
     NewReading,
@@ -22,6 +23,7 @@ from auxtune.orchestrator.planning.confirm import (
     list_failed_trials,
 )
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.control_search import ControlSearch
 from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
@@ -74,7 +76,10 @@ class Agenda:
         self.exhausted: str | None = None  # the limit that ended the search, if one did
         self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
         self._ledger, self._fold = ledger, context.fold(ledger.events)
-        self._translator, self._confirmation = context.translator, context.confirmation
+        self._context, self._translator, self._confirmation = context, context.translator, context.confirmation
+        self._control: ControlSearch | None = None
+        if has_equal_cost(context.options):
+            self._control = ControlSearch(context.fold_control(ledger.events), context.translator.execute)
         self._budget, self._listener, self._find_known = budget, listener, find_known
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
         self._settled = context.is_searched
@@ -86,7 +91,8 @@ class Agenda:
     @property
     def finished(self) -> bool:
         """Whether confirm is over too, and has confirmed something."""
-        return self._settled and not self.accounts.unfinished and not self.owed and self.failed_part is None
+        over = self._settled and not self._context.has_open_control and not self.accounts.unfinished
+        return over and not self.owed and self.failed_part is None
 
     @property
     def failed_part(self) -> FailedPart | None:
@@ -117,7 +123,8 @@ class Agenda:
                 if not has_room(asked):
                     return None
                 phase: Phase = "measure" if asked.measure else "search"
-                if (begun := self._begin(self._propose(self._translator.execute(asked), phase))) is not None:
+                executed = self._translator.execute(asked)
+                if (begun := self._begin(self._propose(executed, phase, self._fold.after))) is not None:
                     return begun
             if self.accounts.unfinished:
                 return None
@@ -127,11 +134,7 @@ class Agenda:
                 return None
             self._select()
         selected = self.accounts.selected
-        if selected is None:
-            return None
-        for arm, proposal in self._confirmation.missing(selected.selection, self.accounts):
-            return self._start(self._propose(proposal, "confirm", arm)) if has_room(proposal) else None
-        return None
+        return None if selected is None else self._next_compared(selected.selection, has_room)
 
     def end_attempt(self, trial: int, attempt: int, error: str | None = None) -> None:
         """An attempt is over: tell its result, or, without one, put its proposal first again.
@@ -157,10 +160,13 @@ class Agenda:
 
     @property
     def owed(self) -> int:
-        """Trials that confirm still takes of an answer that stands; 0 before there is one."""
+        """Trials that an answer that stands still takes of confirm, and of a control; 0 before there is one."""
         selected = self.accounts.selected
         if not self._settled or selected is None:
             return 0
+        if self._context.has_open_control:
+            held = self._confirmation.missing_with_control(selected.selection, self.accounts)
+            return len(held) + count_control_trials(self.accounts)
         return sum(1 for _ in self._confirmation.missing(selected.selection, self.accounts))
 
     def start_of(self, trial: Trial) -> StoredPath | None:
@@ -185,6 +191,8 @@ class Agenda:
         self._ledger.append(event)
         self.accounts.add(event)
         self._fold.add(event)
+        if self._control is not None:
+            self._control.add(event)
         self._listener(event)
 
     def _ask(self) -> Proposal | Wait | Done:
@@ -196,7 +204,25 @@ class Agenda:
             self._answer = (self._fold.after, self._fold.propose())
         return self._answer[1]
 
-    def _propose(self, proposal: Proposal, phase: Phase, arm: str | None = None) -> Trial:
+    def _next_compared(self, selection: Selection, has_room: Callable[[Proposal], bool]) -> Trial | None:
+        """The next training of the control that searches by itself, and then of confirm."""
+        if self._control is not None and self._context.has_open_control:
+            held = [proposal for _, proposal in self._confirmation.missing_with_control(selection, self.accounts)]
+            mixture = self._control.propose(self.accounts, self._budget, held, time.time())
+            if mixture is not None:
+                if not has_room(mixture):
+                    return None
+                return self._start(self._propose(mixture, "control", self._control.after, EQUAL_COST))
+            if self.accounts.unfinished:
+                return None
+            self.record(self._control.end(self.accounts, self._budget.options.budget, time.time()))
+        for arm, proposal in self._confirmation.missing(selection, self.accounts):
+            if not has_room(proposal):
+                return None
+            return self._start(self._propose(proposal, "confirm", self._fold.after, arm))
+        return None
+
+    def _propose(self, proposal: Proposal, phase: Phase, after: int, arm: str | None = None) -> Trial:
         number = len(self.accounts.trials)
         self.record(
             Proposed(
@@ -205,7 +231,7 @@ class Agenda:
                 # As it will be read back: the fold of a resumed session must not see other types than this one.
                 proposal=round_trip(proposal),
                 phase=phase,
-                after=self._fold.after,
+                after=after,
                 arm=arm,
             )
         )

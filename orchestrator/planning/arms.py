@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.record.events import ControlSelected
 from auxtune.selectors.protocol import Problem, Proposal, Selection
 from auxtune.selectors.registry import make
 
 SELECTION = "selection"
 WITHOUT = "without "  # and a task: the arm that leaves it out
 RANDOM, EQUAL = "random_subset", "same_tasks_equal"  # controls made of the selection
+EQUAL_COST = "equal_cost_random"  # the control that searches by itself: see ``control_search``
 _OF_ANY_SELECTION = ("single_task", "all_tasks", "size_proportional", "size_sqrt")  # controls that no selection changes
 _DIGITS = 9  # a smaller difference between shares is float noise
 
@@ -114,9 +116,13 @@ class Arms(ABC):
 
 @dataclass(frozen=True)
 class PrimaryArms(Arms):
-    """One model per arm, for the primary; ``leave_one_out`` adds an arm per chosen auxiliary."""
+    """One model per arm, for the primary; ``leave_one_out`` adds an arm per chosen auxiliary.
+
+    ``searched`` has the answers of controls that search by themselves; without one such an arm trains nothing.
+    """
 
     leave_one_out: bool = False
+    searched: Mapping[str, ControlSelected] = field(default_factory=dict)
 
     def of(self, selection: Selection) -> Iterator[tuple[str, list[Trainings]]]:
         """The mixture itself, the controls, and the mixture without each of its auxiliaries."""
@@ -150,9 +156,12 @@ class PrimaryArms(Arms):
         return {RANDOM: [(replace(model, seed=seed),) for seed, model in models.items()]}
 
     def _made_of(self, name: str, chosen: Proposal) -> list[Trainings]:
-        """A control that depends on what is trained of the selection."""
+        """A control that depends on what is trained of the selection, or on what it found itself."""
         if name == EQUAL:
             return self.each_seed([self.in_equal_shares(chosen)])
+        if name == EQUAL_COST:
+            found = self.searched[name].selection if name in self.searched else None
+            return [()] * len(self.seeds) if found is None else self.each_seed([self.executed(found)])
         return [(self._dealt(chosen, seed),) for seed in self.seeds]
 
     def _dealt(self, chosen: Proposal, seed: int) -> Proposal:

@@ -1,8 +1,9 @@
 """The budget: when to stop proposing so that confirm can still be paid.
 
 A budget covers everything. What confirm will take is held back; in hours and money it is estimated, per optimisation
-step, from the trials that ended so far, and renewed after each. Running trials are never killed, so they can overrun
-hours and money.
+step, from the trials that ended so far, and renewed after each. Where a control is to search at the price of measure
+and search (``control_search``), as much as these have cost is held back for it, too, so that the search gets half of
+what remains after confirm. Running trials are never killed, so they can overrun hours and money.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auxtune.orchestrator.errors import BudgetTooSmall
-from auxtune.orchestrator.planning.arms import EQUAL, RANDOM, limit_models
+from auxtune.orchestrator.planning.arms import EQUAL, EQUAL_COST, RANDOM, limit_models
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.events import SELECTORS
 from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.result import Cost
 
 HOUR = 3600.0
 NOTHING = Cost(wall_seconds=0.0, gpu_seconds=0.0, cpu_seconds=0.0)
+_NOISE = 1e-9  # of a cost: float noise must not ask for another trial
 
 
 @dataclass(frozen=True)
@@ -127,37 +130,80 @@ class Budget:
         ``confirm`` is what must be held back for it; ``now`` is in seconds since the epoch. Where the money that was
         spent is unknown, no more may be.
         """
-        begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
-        return self._passed(accounts, [*begun, self._next_steps(accounts)], confirm, len(confirm) + 1, now)
+        begun, coming, more = self._list_steps(accounts.unfinished), self._next_steps(accounts), len(confirm) + 1
+        if not has_equal_cost(self.options):
+            return self._passed(accounts, [*begun, coming], confirm, more, now)
+        more += count_control_trials(accounts, searched=1)
+        return self._passed(accounts, [*begun, coming], confirm, more, now, doubled=coming)
 
-    def forbids(self, accounts: Accounts, confirm: Sequence[Proposal], now: float) -> str | None:
-        """The key of the limit that forbids the remaining trainings of ``confirm``, or ``None``."""
-        begun = [self.steps(trial.proposal) for trial in accounts.unfinished]
-        return self._passed(accounts, begun, confirm, len(confirm), now)
+    def forbids(
+        self, accounts: Accounts, confirm: Sequence[Proposal], now: float, before: Sequence[Proposal] = ()
+    ) -> str | None:
+        """The key of the limit that forbids some trials ``before`` and the remaining trainings of ``confirm``."""
+        search = [*self._list_steps(accounts.unfinished), *map(self.steps, before)]
+        return self._passed(accounts, search, confirm, len(confirm) + len(before), now)
+
+    def is_control_paid(self, accounts: Accounts) -> bool:
+        """Whether the control's trials, by estimate also those that run, cost as much as measure and search did."""
+        costs, theirs = accounts.search_costs, [cost for trial in accounts.in_phase("control") for cost in trial.costs]
+        # Whatever the control's trials take nothing of would let them go on for ever.
+        in_money = bool(self.price.total(costs)) and self.price.total(theirs) is not None
+        on_gpus = self.slots.gpus > 0 and any(cost.gpu_seconds for cost in costs)
+
+        def measure(cost: Cost) -> float:
+            return self._usd(cost) if in_money else cost.gpu_seconds if on_gpus else cost.cpu_seconds
+
+        return self._owe_control(accounts, measure, more=0.0) <= _NOISE * sum(map(measure, costs))
+
+    def _owe_control(self, accounts: Accounts, measure: Callable[[Cost], float], more: float) -> float:
+        """How much the control still takes if the search trains ``more`` steps than those it has begun."""
+        control = accounts.in_phase("control")
+        searching = self._list_steps(trial for trial in accounts.in_phase(*SELECTORS) if trial.told is None)
+        running = self._list_steps(trial for trial in control if trial.told is None)
+        coming = (more + sum(searching) - sum(running)) * self._per_step(accounts, measure)
+        return max(0.0, sum(map(measure, accounts.search_costs)) + coming - _sum_costs(control, measure))
+
+    def _list_steps(self, trials: Iterable[Trial]) -> list[int]:
+        return [self.steps(trial.proposal) for trial in trials]
 
     def _passed(
-        self, accounts: Accounts, search: Sequence[float], confirm: Sequence[Proposal], more: int, now: float
+        self,
+        accounts: Accounts,
+        search: Sequence[float],
+        confirm: Sequence[Proposal],
+        more: int,
+        now: float,
+        doubled: float | None = None,
     ) -> str | None:
-        """The key of the limit that ``more`` trials would pass: steps of ``search``, then the trials of ``confirm``."""
+        """The key of the limit that ``more`` trials would pass: steps of ``search``, then the trials of ``confirm``.
+
+        Between them, where ``doubled`` is given, come those of the control: as much as the search has cost, and will
+        with so many more steps.
+        """
         budget = self.options.budget
         if budget.trials is not None and accounts.trained + more > budget.trials:
             return "trials"
         arms = [self.steps(proposal) for proposal in confirm]
         held = sum(search) + sum(arms)
+
+        def owed(measure: Callable[[Cost], float]) -> float:
+            return 0.0 if doubled is None else self._owe_control(accounts, measure, doubled)
+
         if budget.wall_hours is not None:
             at_once = self.slots.concurrent
             steps = estimate_passing(search, at_once) + estimate_passing(
                 arms, at_once
             )  # confirm begins when the search has drained
             waiting = steps * self._per_step(accounts, lambda cost: cost.wall_seconds)
+            waiting += owed(lambda cost: cost.wall_seconds) / at_once
             if accounts.elapsed_seconds(now) + waiting >= budget.wall_hours * HOUR:
                 return "wall_hours"
         if budget.gpu_hours is not None:
-            gpu = sum_spent(accounts, lambda cost: cost.gpu_seconds)
+            gpu = sum_spent(accounts, lambda cost: cost.gpu_seconds) + owed(lambda cost: cost.gpu_seconds)
             if gpu + held * self._per_step(accounts, lambda cost: cost.gpu_seconds) >= budget.gpu_hours * HOUR:
                 return "gpu_hours"
         if budget.usd is not None:
-            usd = sum_spent(accounts, self._usd)
+            usd = sum_spent(accounts, self._usd) + owed(self._usd)
             if usd + held * self._per_step(accounts, self._usd) >= budget.usd:
                 return "usd"
         return None
@@ -192,6 +238,19 @@ def _sum_costs(trials: list[Trial], measure: Callable[[Cost], float]) -> float:
     return sum(measure(cost) for trial in trials for cost in trial.costs)
 
 
+def has_equal_cost(options: StudyOptions) -> bool:
+    """Whether a control of the study searches by itself, at the price of the search."""
+    return EQUAL_COST in options.confirm.controls
+
+
+def count_control_trials(accounts: Accounts, searched: int = 0) -> int:
+    """The trials to hold back for the control that searches: as many as the search has, with ``searched`` more.
+
+    What it has trained before is taken off. How many it trains in the end, their cost decides.
+    """
+    return max(0, len(accounts.in_phase(*SELECTORS)) + searched - len(accounts.in_phase("control")))
+
+
 def confirm_arms(options: StudyOptions) -> int:
     """The most arms confirm has: the selection, each control, and with leave-one-out each auxiliary left out."""
     left_out = len(options.tasks) - 1 if options.confirm.leave_one_out else 0
@@ -215,6 +274,22 @@ def confirm_trials(options: StudyOptions) -> int:
     return options.confirm.seeds * confirm_models(options)
 
 
+@dataclass(frozen=True)
+class TrialShares:
+    """The trials of a budget by purpose."""
+
+    confirm: int
+    search: int
+    control: int  # of a control that searches by itself, as many as the search has
+
+
+def divide_trials(options: StudyOptions, limit: int) -> TrialShares:
+    """How a study that begins would divide ``limit`` trials."""
+    confirm = min(limit, confirm_trials(options))
+    search = (limit - confirm) // 2 if has_equal_cost(options) else limit - confirm
+    return TrialShares(confirm, search, search if has_equal_cost(options) else 0)
+
+
 def _list_levers(options: StudyOptions) -> list[str]:
     """The keys that can be lowered to need fewer trials."""
     levers = ["confirm.seeds", "confirm.controls"]
@@ -226,13 +301,14 @@ def _list_levers(options: StudyOptions) -> list[str]:
 def check_budget(options: StudyOptions, fewest: int) -> None:
     """Raise ``BudgetTooSmall`` where a budget in trials cannot pay for confirm and ``fewest`` search trials."""
     limit, confirm = options.budget.trials, confirm_trials(options)
-    if limit is not None and limit < confirm + fewest:
+    control = fewest if has_equal_cost(options) else 0
+    if limit is not None and limit < (needed := confirm + fewest + control):
         arms, models = confirm_arms(options), confirm_models(options)
         each = f"{arms} arms" if models == arms else f"{models} models in {arms} arms"
         raise BudgetTooSmall(
             f"budget.trials: {limit}, but confirm takes {confirm} ({options.confirm.seeds} seeds × {each}) and "
-            f"{options.selector.name} at least {fewest}; "
-            f"set it to {confirm + fewest} or more, or lower {', '.join(_list_levers(options))}"
+            f"{options.selector.name} at least {fewest}{f', and {EQUAL_COST} as many' if control else ''}; "
+            f"set it to {needed} or more, or lower {', '.join(_list_levers(options))}"
         )
 
 

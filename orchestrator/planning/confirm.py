@@ -21,6 +21,7 @@ import numpy as np
 
 from auxtune.orchestrator.planning.arms import (
     EQUAL,
+    EQUAL_COST,
     SELECTION,
     Arms,
     GroupArms,
@@ -29,11 +30,11 @@ from auxtune.orchestrator.planning.arms import (
     is_same_training,
 )
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.events import SELECTORS
+from auxtune.orchestrator.record.events import SELECTORS, ControlSelected
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path
-from auxtune.orchestrator.study_file.models import ConfirmOptions
+from auxtune.orchestrator.study_file.models import BudgetOptions, ConfirmOptions
 from auxtune.selectors.protocol import Problem, Proposal, Selection
 
 FailedPart: TypeAlias = Literal["search", "confirm"]
@@ -57,6 +58,7 @@ class Confirmation:
 
     ``recorded`` are the trainings that confirm has asked for so far: where an earlier version trained an arm in full by
     the rule it had then, that training is the arm. ``former`` maps controls of that version to their replacements.
+    ``searched`` are the ends of controls that search by themselves, as the accounts have them at any time.
     """
 
     problem: Problem
@@ -66,13 +68,15 @@ class Confirmation:
     leave_one_out: bool = False
     recorded: tuple[Proposal, ...] = ()
     former: Mapping[str, str] = field(default_factory=dict)
+    searched: Mapping[str, ControlSelected] = field(default_factory=dict)
     _known: dict[str, Mapping[str, Sequence[Trainings]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def recalling(self, accounts: Accounts) -> Confirmation:
         """The same for a study that has a ledger, which an earlier version may have confirmed."""
-        return replace(self, recorded=tuple(trial.proposal for trial in accounts.in_phase("confirm")))
+        recorded = tuple(trial.proposal for trial in accounts.in_phase("confirm"))
+        return replace(self, recorded=recorded, searched=accounts.control_selected)
 
     @property
     def serves(self) -> tuple[str, ...]:
@@ -92,9 +96,8 @@ class Confirmation:
 
     def expected(self, accounts: Accounts) -> Mapping[str, Sequence[Trainings]]:
         """Arm name -> its trainings per seed, while the selection is not known; at the most, where it depends on it."""
-        return self._arms.expected(
-            t.proposal for t in accounts.in_phase("search") if t.proposal.weights and t.proposal.weighting == "sampling"
-        )
+        tried = [trial.proposal for trial in accounts.in_phase("search", "control")]
+        return self._arms.expected(one for one in tried if one.weights and one.weighting == "sampling")
 
     def depends(self, arm: str) -> bool:
         """Whether what ``arm`` trains is known only with the selection."""
@@ -105,7 +108,8 @@ class Confirmation:
 
         Raises ``SelectorError`` for a selection that is no answer to the problem.
         """
-        chosen = repr(_strip_beliefs(selection))
+        found = [each.selection and _strip_beliefs(each.selection) for each in self.searched.values()]
+        chosen = repr([_strip_beliefs(selection), *found])
         if chosen not in self._known:  # asked at every turn of Ray's loop
             self._known[chosen] = dict(self._as_trained(selection))
         return self._known[chosen]
@@ -143,6 +147,16 @@ class Confirmation:
                     asked.append(proposal)
                     yield name, proposal
 
+    def has_open_control(self, accounts: Accounts, limits: BudgetOptions) -> bool:
+        """Whether a control that searches by itself is not over under these ``limits``."""
+        return EQUAL_COST in self.controls and accounts.control_selected_under(EQUAL_COST, limits) is None
+
+    def missing_with_control(self, selection: Selection, accounts: Accounts) -> list[tuple[str, Proposal]]:
+        """As ``missing``, while the control that searches is not over: of its arm, what it takes at the most."""
+        known = [(arm, proposal) for arm, proposal in self.missing(selection, accounts) if arm != EQUAL_COST]
+        unknown = self.expected(accounts)[EQUAL_COST]
+        return [*known, *((EQUAL_COST, proposal) for trainings in unknown for proposal in trainings)]
+
     @staticmethod
     def find(accounts: Accounts, proposal: Proposal) -> Trial | None:
         """The confirm trial of this very training, whatever became of it, unless it was given up to be tried again."""
@@ -155,7 +169,7 @@ class Confirmation:
         seeds = tuple(int(seed) for seed in state)
         if self.problem.primary is None:
             return GroupArms(self.problem, seeds, self.controls, self.execute)
-        return PrimaryArms(self.problem, seeds, self.controls, self.execute, self.leave_one_out)
+        return PrimaryArms(self.problem, seeds, self.controls, self.execute, self.leave_one_out, self.searched)
 
 
 def is_among(proposal: Proposal, others: Iterable[Proposal]) -> bool:

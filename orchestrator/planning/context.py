@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from auxtune.orchestrator.errors import SelectorError, StudyDataError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.planning.confirm import Confirmation, build_confirmation
+from auxtune.orchestrator.planning.control_search import fold_control
 from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, is_matched_by_examples
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed
+from auxtune.orchestrator.record.events import Event, Opened, Proposed
 from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -24,7 +25,6 @@ from auxtune.orchestrator.study_file.paths import locate_earlier, locate_study, 
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tables.reading import read_transfers
 from auxtune.orchestrator.tables.rows import TableError
-from auxtune.selectors.extensions import sum_versions
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import Problem, Selector, TaskInfo, Transfer
@@ -159,6 +159,11 @@ class StudyContext:
         return self.accounts.selected_under(self.options.budget) is not None
 
     @property
+    def has_open_control(self) -> bool:
+        """Whether a control that searches by itself is not over under this budget."""
+        return self.confirmation.has_open_control(self.accounts, self.options.budget)
+
+    @property
     def drift(self) -> tuple[str, ...]:
         """The keys whose meaning differs from the last session's."""
         return find_drift(self.accounts, self.fingerprint)
@@ -170,30 +175,46 @@ class StudyContext:
             fold.add(event)
         return fold
 
+    def fold_control(self, events: Sequence[Event] = ()) -> SelectorFold:
+        """The selector of the control that searches by itself, after ``events``. It needs a primary."""
+        return fold_control(self.problem, self.evidence, events)
+
     def differences(self, events: Sequence[Event]) -> Iterator[str]:
         """A line for each recorded proposal that does not follow from the events before it.
 
         This is promise (2): folding the ledger in its order and asking again gives every recorded proposal. It needs
         no data, but evidence.
         """
-        return verify(events, self.fold(), self.translator.execute)
+        for fold in self._folds(events):
+            yield from verify(events, fold, self.translator.execute)
 
     def describe_other_versions(self, events: Sequence[Event]) -> str | None:
         """One line about the proposals of other versions of the selector, which never differ; ``None`` without any."""
-        now = sum_versions(self.selector)
-        version, others = now, list[int]()
-        for event in events:
-            if isinstance(event, Opened):
-                version = event.selector_version
-            elif isinstance(event, Proposed) and event.phase in SELECTORS and version != now:
-                others.append(version)
-        if not others:
-            return None
-        named = ", ".join(str(each) for each in sorted(set(others)))
-        return (
-            f"not asked again: {len(others)} proposals of version {named} of the selector, "
-            f"which is at version {now} now"
-        )
+        said = (_describe_other_versions(events, fold) for fold in self._folds(events))
+        return "; ".join(filter(None, said)) or None
+
+    def _folds(self, events: Sequence[Event]) -> Iterator[SelectorFold]:
+        """The study's selector and, where ``events`` has trials of it, the control's, both before any event."""
+        yield self.fold()
+        if any(isinstance(event, Proposed) and event.phase == "control" for event in events):
+            yield self.fold_control()
+
+
+def _describe_other_versions(events: Sequence[Event], fold: SelectorFold) -> str | None:
+    """How many proposals another version of ``fold``'s selector made; ``None``: none."""
+    version, others = fold.version, list[int]()
+    for event in events:
+        if isinstance(event, Opened):
+            version = fold.read_version(event)
+        elif fold.has_asked_for(event) and version != fold.version:
+            others.append(version)
+    if not others:
+        return None
+    named = ", ".join(str(each) for each in sorted(set(others)))
+    return (
+        f"not asked again: {len(others)} proposals of version {named} of the {fold.name}, "
+        f"which is at version {fold.version} now"
+    )
 
 
 def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:

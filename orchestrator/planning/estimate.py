@@ -216,16 +216,20 @@ def find_room(
     held: int,
     slots: Slots,
     price: Price,
+    doubled: bool = False,
 ) -> list[Room]:
     """The room that each of the budget's ``limits`` leaves, after what is ``spent`` and confirm's ``held`` trials.
 
     ``each`` is the seconds of a search trial and ``confirm`` the cost of the held ones, where these are known. A limit
-    on what trials do not use leaves any room and is left out.
+    on what trials do not use leaves any room and is left out. ``doubled``: a control will cost as much as the search,
+    so a search trial takes twice what it costs itself.
     """
     found = []
+    times = 2 if doubled else 1
+    each = None if each is None else _scale_spread(each, times)
     for limit, most in limits.items():
         if limit == "trials":
-            left = max(0, int(most) - int(spent["trials"] or 0) - held)
+            left = max(0, int(most) - int(spent["trials"] or 0) - held) // times
             found.append(Room(limit, left, left, left))
         elif (per_second := _limit_per_second(limit, slots, price)) != 0:
             reserve: Spread | None = getattr(confirm, limit, None)

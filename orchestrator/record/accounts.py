@@ -15,6 +15,7 @@ from auxtune.orchestrator.errors import LedgerError
 from auxtune.orchestrator.record.events import (
     SELECTORS,
     Closed,
+    ControlSelected,
     Event,
     Judged,
     Lost,
@@ -169,6 +170,7 @@ class Accounts:
         self.trials: dict[int, Trial] = {}
         self.sessions: list[Session] = []
         self.selected: Selected | None = None
+        self.control_selected: dict[str, ControlSelected] = {}  # the last of each control that searches, by its arm
         self.study_run_id: str | None = None
         self.experiment_id: str | None = None  # MLflow's, of the study's run
         self.judged: list[Judged] = []  # all decisions of early stopping, in their order
@@ -208,6 +210,8 @@ class Accounts:
                 self._track(event)
             case Selected():
                 self.selected = event
+            case ControlSelected():
+                self.control_selected[event.arm] = event
             case Nodes():
                 self.sessions[-1].nodes = event
             case Closed():
@@ -236,6 +240,11 @@ class Accounts:
         return list({key: cost for one in told for key, cost in one.reused.items()}.values())
 
     @property
+    def search_costs(self) -> list[Cost]:
+        """The costs of measure and search: of their ended attempts, and the original ones of what they reused."""
+        return [*(cost for trial in self.in_phase(*SELECTORS) for cost in trial.costs), *self.reused_costs]
+
+    @property
     def unfinished(self) -> list[Trial]:
         """Proposals without an outcome."""
         return [trial for trial in self.trials.values() if trial.told is None]
@@ -244,6 +253,11 @@ class Accounts:
         """The selection, if the selector was asked for it under this ``budget``: under another it searches on."""
         selected = self.selected
         return selected if selected is not None and selected.budget == budget.model_dump(mode="json") else None
+
+    def control_selected_under(self, arm: str, budget: BudgetOptions) -> ControlSelected | None:
+        """The end of a control that searches, if it ended under this ``budget``: under another it searches on."""
+        ended = self.control_selected.get(arm)
+        return ended if ended is not None and ended.budget == budget.model_dump(mode="json") else None
 
     @property
     def search_score(self) -> SearchScore:

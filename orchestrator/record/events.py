@@ -39,6 +39,7 @@ class Opened:
     search_score: SearchScore = "metric"  # the kind of the scores
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> held-out split -> its origin
     selector_version: int = 1  # of this session's selector: another version's proposals are not asked again
+    control_versions: Mapping[str, int] = field(default_factory=dict)  # likewise of controls that search, by arm
     event: Literal["opened"] = "opened"
 
 
@@ -46,7 +47,8 @@ class Opened:
 class Proposed:
     """A proposal was accepted under ``id``; ``after`` selector events had been folded when it was asked for.
 
-    ``arm`` names the comparison arm that it is trained for; ``None`` for what the selector asked for.
+    ``arm`` names the comparison arm that it is trained for; ``None`` for what the selector asked for. Of a control that
+    searches by itself ``after`` counts the events of its own selector.
     """
 
     id: int
@@ -154,6 +156,23 @@ class Selected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ControlSelected:
+    """A control that searches by itself ended, under this budget: ``selection`` is what its ``arm`` trains.
+
+    ``selection`` is ``None`` where none of its trials gave a score. ``exhausted`` is the limit that ended it before it
+    had cost as much as the search.
+    """
+
+    arm: str
+    time: float
+    selection: Selection | None
+    after: int
+    budget: Mapping[str, Any]
+    exhausted: str | None = None
+    event: Literal["control_selected"] = "control_selected"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Nodes:
     """How many nodes of each type are up in the session's cluster, and for how long they were, together, so far.
 
@@ -178,7 +197,18 @@ class Closed:
 
 
 Event: TypeAlias = Annotated[
-    Opened | Proposed | Started | Lost | Judged | Told | Retried | Tracked | Selected | Nodes | Closed,
+    Opened
+    | Proposed
+    | Started
+    | Lost
+    | Judged
+    | Told
+    | Retried
+    | Tracked
+    | Selected
+    | ControlSelected
+    | Nodes
+    | Closed,
     Field(discriminator="event"),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, is_same_proposal
@@ -13,13 +13,14 @@ from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Select
 
 
 class SelectorFold:
-    """Folds what concerns the selector (proposals and outcomes of its own, not those of other phases) and asks it.
+    """Folds what concerns a selector (proposals and outcomes of its own, not those of other phases) and asks it.
 
-    ``after`` counts the folded events: a question asked at the same count always has the same answer.
+    It is the study's own or, where an ``arm`` is named, that of a control that searches by itself. ``after`` counts the
+    folded events: a question asked at the same count always has the same answer.
     """
 
-    def __init__(self, selector: Selector, problem: Problem, evidence: Evidence) -> None:
-        self._selector, self._problem = selector, problem
+    def __init__(self, selector: Selector, problem: Problem, evidence: Evidence, arm: str | None = None) -> None:
+        self._selector, self._problem, self._arm = selector, problem, arm
         self._evidence = evidence
         self._state: Any = selector.start(problem)
         self._numbers: dict[int, int] = {}  # proposal id -> the selector's own count
@@ -32,7 +33,7 @@ class SelectorFold:
 
     def add(self, event: Event) -> None:
         """Fold one event; events that do not concern the selector change nothing."""
-        if isinstance(event, Proposed) and event.phase in SELECTORS:
+        if self.has_asked_for(event):
             number = self._numbers[event.id] = len(self._numbers)
             with _blame_selector("was handed back a proposal"):
                 self._state = self._selector.proposed(self._state, number, event.proposal)
@@ -44,6 +45,12 @@ class SelectorFold:
         else:
             return
         self.after += 1
+
+    def has_asked_for(self, event: Event) -> TypeGuard[Proposed]:
+        """Whether ``event`` records a proposal of this selector."""
+        if not isinstance(event, Proposed):
+            return False
+        return event.phase in SELECTORS if self._arm is None else (event.phase, event.arm) == ("control", self._arm)
 
     def held(self) -> frozenset[int]:
         """The ids of the proposals from whose weights the selector may still start others."""
@@ -66,6 +73,15 @@ class SelectorFold:
     def version(self) -> int:
         """The version of the selector that is asked now."""
         return sum_versions(self._selector)
+
+    def read_version(self, opened: Opened) -> int:
+        """The version of this selector that made a session's proposals; 0: the session had none."""
+        return opened.selector_version if self._arm is None else opened.control_versions.get(self._arm, 0)
+
+    @property
+    def name(self) -> str:
+        """Whose selector it is, in words."""
+        return "selector" if self._arm is None else f"control {self._arm}"
 
     @property
     def reading(self) -> int:
@@ -101,8 +117,8 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
     same_version = True
     for event in events:
         if isinstance(event, Opened):
-            same_version = event.selector_version == fold.version
-        if not isinstance(event, Proposed) or event.phase not in SELECTORS:
+            same_version = fold.read_version(event) == fold.version
+        if not fold.has_asked_for(event):
             late.append(event)
             continue
         while late and fold.after < event.after:

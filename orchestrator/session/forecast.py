@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from auxtune.orchestrator.planning.arms import Trainings
+from auxtune.orchestrator.planning.arms import EQUAL_COST, Trainings
 from auxtune.orchestrator.planning.confirm import Confirmation, find_new_reading, is_among
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.estimate import SmokeThroughput, Throughput, TrialThroughput, Work, estimate_work
@@ -179,10 +179,13 @@ class ComparisonArm:
     known: bool
 
 
-def list_comparison_arms(confirmation: Confirmation, accounts: Accounts, searched: bool) -> list[ComparisonArm]:
+def list_comparison_arms(
+    confirmation: Confirmation, accounts: Accounts, searched: bool, open_control: bool = False
+) -> list[ComparisonArm]:
     """All arms of confirm. ``searched``: the ledger's selection is the answer that would be confirmed.
 
-    A training that several arms ask for belongs to the first of them.
+    A training that several arms ask for belongs to the first of them. ``open_control``: the control that searches by
+    itself is not over yet.
     """
     known = searched and accounts.selected is not None
     arms: Mapping[str, Sequence[Trainings]] = (
@@ -190,10 +193,14 @@ def list_comparison_arms(confirmation: Confirmation, accounts: Accounts, searche
         if searched and accounts.selected is not None
         else confirmation.expected(accounts)
     )
+    if open_control:
+        arms = {**arms, EQUAL_COST: confirmation.expected(accounts)[EQUAL_COST]}
     asked: list[Proposal] = []
     found = []
     for name, per_seed in arms.items():
-        certain = known or not confirmation.depends(name)
+        if not per_seed[0]:  # a control that came to nothing
+            continue
+        certain = (known and not (open_control and name == EQUAL_COST)) or not confirmation.depends(name)
         missing = [
             proposal
             for trainings in per_seed

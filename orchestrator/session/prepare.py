@@ -21,6 +21,7 @@ from auxtune.orchestrator.planning.budget import (
     explain_unreachable_limits,
 )
 from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials, digest_of, find_drift
+from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine
@@ -133,6 +134,7 @@ def open_ledger(
         search_score=search_score_of(study.options),
         splits=prepared.origins,
         selector_version=sum_versions(context.selector),
+        control_versions=list_control_versions(study.options),
     )
     ledger = Ledger(folder / "ledger", opened, reader)
     for event in ledger.events[folded:]:

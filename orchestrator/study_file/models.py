@@ -17,7 +17,15 @@ from auxtune.orchestrator.storage.stores import check_storage, hide_secrets
 from auxtune.orchestrator.study_file.task_models import Section, TaskOptions, Text
 from auxtune.trials.recipe import ModelOptions, Recipe, is_packaged, split_package_name
 
-Control = Literal["single_task", "all_tasks", "random_subset", "same_tasks_equal", "size_sqrt", "size_proportional"]
+Control = Literal[
+    "single_task",
+    "all_tasks",
+    "random_subset",
+    "same_tasks_equal",
+    "size_sqrt",
+    "size_proportional",
+    "equal_cost_random",
+]
 CONTROLS: tuple[Control, ...] = ("single_task", "all_tasks", "random_subset", "same_tasks_equal")  # by default
 
 KeyPath: TypeAlias = tuple[str | int, ...]  # the way to a key: ("tasks", "rte", "rows")
@@ -194,7 +202,8 @@ class ConfirmOptions(Section):
     controls: tuple[Control, ...] = Field(
         default=CONTROLS,
         description="What the selection is compared with. Each costs one run per seed, for `objective: groups` one per "
-        "model and seed; what trains the same as the selection costs nothing.",
+        "model and seed; what trains the same as the selection costs nothing. `equal_cost_random`, random mixtures "
+        "searched at the price of the search, also costs as much as the search.",
     )
     leave_one_out: bool = Field(
         default=False,

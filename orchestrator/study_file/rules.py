@@ -158,6 +158,8 @@ def _check_groups(data: Raw) -> Iterator[Finding]:
         yield ("training", "match"), refused.format("there is no primary")
     if confirm.get("leave_one_out") is True:
         yield ("confirm", "leave_one_out"), refused.format("there is no primary whose auxiliaries could be left out")
+    if isinstance(controls := confirm.get("controls"), list) and "equal_cost_random" in controls:
+        yield ("confirm", "controls"), refused.format("equal_cost_random draws mixtures for a primary")
     if isinstance(seeds := data.get("search_seeds"), int) and seeds > 1:
         yield ("search_seeds",), refused.format("no one trial's score says which of several searches grouped best")
 

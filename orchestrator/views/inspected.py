@@ -89,11 +89,15 @@ def list_inspection_lines(inspection: Inspection) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in inspection.warnings)
     if inspection.epochs is not None:
         yield inspection.epochs
-    least = inspection.confirm_trials + inspection.fewest_search_trials
+    fewest = inspection.fewest_search_trials
+    least = inspection.confirm_trials + (2 * fewest if inspection.control else fewest)
+    control = f", as many for {inspection.control}" if inspection.control else ""
     yield (
-        f"trials: at least {least} ({inspection.confirm_trials} to confirm, {inspection.fewest_search_trials} to "
-        f"search); the budget allows {inspection.budget_trials or 'any number'}"
+        f"trials: at least {least} ({inspection.confirm_trials} to confirm, {fewest} to search{control}); the budget "
+        f"allows {inspection.budget_trials or 'any number'}"
     )
+    if inspection.control:
+        yield f"{inspection.control} costs as much as the search, which gets half of what confirm leaves"
 
 
 def describe_smoke(name: str, smoked: SmokedTask) -> str:

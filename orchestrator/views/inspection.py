@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from auxtune.orchestrator.planning.budget import confirm_trials
+from auxtune.orchestrator.planning.arms import EQUAL_COST
+from auxtune.orchestrator.planning.budget import confirm_trials, has_equal_cost
 from auxtune.orchestrator.planning.context import build_problem, count_fewest_trials, list_unread_options
 from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -47,7 +48,10 @@ class InspectedTask:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A study that could be run. Trials: those the budget allows, confirm's, and the fewest of the search."""
+    """A study that could be run. Trials: those the budget allows, confirm's, and the fewest of the search.
+
+    ``control`` names the control that searches by itself, at the price of the search, if there is one.
+    """
 
     study: str
     tasks: tuple[InspectedTask, ...]
@@ -56,6 +60,7 @@ class Inspection:
     confirm_trials: int
     fewest_search_trials: int
     epochs: str | None = None  # what they come to, where the study counts in them
+    control: str | None = None
 
 
 def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence[str] = ()) -> Inspection:
@@ -74,6 +79,7 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
         confirm_trials=confirm_trials(options),
         fewest_search_trials=count_fewest_trials(options, problem),
         epochs=describe_epochs(options.training, problem),
+        control=EQUAL_COST if has_equal_cost(options) else None,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 from typing import Any
 
 from auxtune.orchestrator.answer.cost import sum_cost
+from auxtune.orchestrator.planning.arms import EQUAL_COST
 from auxtune.orchestrator.planning.context import count_fewest_trials
 from auxtune.orchestrator.planning.estimate import (
     CostEstimate,
@@ -22,6 +25,8 @@ from auxtune.orchestrator.planning.estimate import (
 )
 from auxtune.orchestrator.planning.slots import Machines, describe_this_machine
 from auxtune.orchestrator.planning.translate import describe_epochs
+from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.events import SELECTORS, Phase
 from auxtune.orchestrator.report.blocks import Block, Cell, Number, Paragraph, Table
 from auxtune.orchestrator.session.forecast import (
     ComparisonArm,
@@ -59,21 +64,24 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
     seen = build_forecast(study, machines or describe_this_machine())
     context, accounts = seen.context, seen.context.accounts
     fewest = count_fewest_trials(study.options, context.problem)
-    foreseen, arms = seen.upcoming_trials(), list_comparison_arms(context.confirmation, accounts, context.is_searched)
+    controlled = context.has_open_control
+    foreseen = seen.upcoming_trials()
+    arms = list_comparison_arms(context.confirmation, accounts, context.is_searched, controlled)
     limits, price = study.options.budget.model_dump(exclude_none=True), context.price
     spent = vars(sum_cost(accounts, price, None))
-    coming = _format_seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
-    each = average_spreads(coming or [])
-    if not foreseen.alike and (plain := _format_seconds(seen.throughput, [seen.later()])):
-        each = enclose_spreads([*(coming or []), *plain])
+    coming, each = _estimate_seconds(seen, foreseen)
     missing = [(proposal, arm) for arm in arms for proposal in arm.missing]
     seconds = _format_seconds(seen.throughput, (seen.work(*one) for one in missing))
     confirm = None if seconds is None else estimate_cost(seconds, seen.slots, price)
     # Proposed trials that have not ended are in the ledger's count, and among those still to be trained.
     past = {**{limit: spent[limit] for limit in limits}, "trials": spent["trials"] - len(accounts.unfinished)}
-    room = find_room(limits, past, each, confirm, len(missing), seen.slots, price)
+    owed = max(0, _count_ended(accounts, *SELECTORS) - _count_ended(accounts, "control")) if controlled else 0
+    held = _add_costs(confirm, _estimate_control(seen, each, owed))
+    room = find_room(limits, past, each, held, len(missing) + owed, seen.slots, price, controlled)
     most, ends = (0, "selected") if context.is_searched else _describe_most(foreseen, room)
-    search = _estimate_search(seen, coming or [], each, most)
+    parts = {"search": _estimate_trials(seen, coming or [], each, most)}
+    if controlled:
+        parts["control"] = _estimate_control(seen, each, None if most is None else owed + most)
     return {
         "study": study.options.study,
         "spent": {key: spent[key] for key in ("trials", "wall_hours", "cpu_hours", "gpu_hours", "usd")},
@@ -87,18 +95,30 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
             "kinds": _describe_kinds(seen, foreseen.proposals),
         },
         "confirm": [_describe_arm(seen, arm) for arm in arms],
-        "cost": _describe_costs(search, confirm),
+        "cost": _describe_costs({**parts, "confirm": confirm}),
         "budget": [asdict(one) for one in room],
-        "trials": _plan_trials(limits.get("trials"), past["trials"], len(missing)),
+        "trials": _plan_trials(limits.get("trials"), past["trials"], len(missing), owed if controlled else None),
         "pace": dict(seen.measured),
         "notes": [*seen.notes, *_warn_of_no_limit(limits, room), *([] if foreseen.alike else [UNFORESEEN])],
     }
 
 
-def _estimate_search(
+def _estimate_seconds(seen: Forecast, foreseen: UpcomingTrials) -> tuple[list[Spread] | None, Spread | None]:
+    """The seconds of each search trial that is foreseen, and of one of those after them; ``None`` where unknown."""
+    coming = _format_seconds(seen.throughput, (seen.work(proposal) for proposal in foreseen.proposals))
+    if not foreseen.alike and (plain := _format_seconds(seen.throughput, [seen.later()])):
+        return coming, enclose_spreads([*(coming or []), *plain])
+    return coming, average_spreads(coming or [])
+
+
+def _count_ended(accounts: Accounts, *phases: Phase) -> int:
+    return sum(trial.told is not None for trial in accounts.in_phase(*phases))
+
+
+def _estimate_trials(
     seen: Forecast, coming: Sequence[Spread], each: Spread | None, most: int | None
 ) -> CostEstimate | None:
-    """The remaining cost of the search: trials of ``coming`` seconds, and then of ``each``; ``None`` where unknown."""
+    """The cost of at most so many trials: of ``coming`` seconds, and then of ``each``; ``None`` where unknown."""
     if most is None or (each is None and most > 0):
         return None
     known = list(coming[:most])
@@ -106,17 +126,36 @@ def _estimate_search(
     return estimate_cost([*known, *later], seen.slots, seen.context.price)
 
 
-def _describe_costs(search: CostEstimate | None, confirm: CostEstimate | None) -> dict[str, Any]:
-    total = search + confirm if search and confirm else None
-    parts = {"search": search, "confirm": confirm, "total": total}
-    return {part: asdict(cost) if cost else None for part, cost in parts.items()}
+def _estimate_control(seen: Forecast, each: Spread | None, trials: int | None) -> CostEstimate | None:
+    """The cost of a control's trials: of ``each`` like the search's or, where there are none, of plain trainings."""
+    plain = _format_seconds(seen.throughput, [seen.later()]) if each is None else [each]
+    return _estimate_trials(seen, [], plain[0] if plain else None, trials)
 
 
-def _plan_trials(limit: int | None, trained: int, confirm: int) -> dict[str, int] | None:
-    """The budget's trials by purpose; ``None`` where they are not limited."""
+def _describe_costs(parts: Mapping[str, CostEstimate | None]) -> dict[str, Any]:
+    """The remaining cost by purpose and in all."""
+    whole = {**parts, "total": _add_costs(*parts.values())}
+    return {part: asdict(cost) if cost else None for part, cost in whole.items()}
+
+
+def _add_costs(*parts: CostEstimate | None) -> CostEstimate | None:
+    """The sum of estimates; ``None`` where one of them is unknown."""
+    known = [cost for cost in parts if cost is not None]
+    return reduce(add, known) if len(known) == len(parts) else None
+
+
+def _plan_trials(limit: int | None, trained: int, confirm: int, owed: int | None) -> dict[str, int] | None:
+    """The budget's trials by purpose; ``None`` where they are not limited.
+
+    ``owed`` are those that a control has to train until it has as many as the search; ``None``: there is none.
+    """
     if limit is None:
         return None
-    return {"limit": limit, "trained": trained, "confirm": confirm, "search": max(0, limit - trained - confirm)}
+    left, planned = max(0, limit - trained - confirm), {"limit": limit, "trained": trained, "confirm": confirm}
+    if owed is None:
+        return {**planned, "search": left}
+    search = max(0, left - owed) // 2
+    return {**planned, "search": search, "control": min(left, owed + search)}
 
 
 def _warn_of_no_limit(limits: Iterable[str], room: Sequence[Room]) -> list[str]:
@@ -173,6 +212,8 @@ def _describe_arm(seen: Forecast, arm: ComparisonArm) -> dict[str, Any]:
 def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
     """The values of ``plan_of``, as lines and tables."""
     yield from map(Paragraph, _search_lines(plan))
+    if "control" in plan["cost"]:
+        yield Paragraph(f"then {EQUAL_COST}: random mixtures, until they have cost as much as the search")
     arms = [
         (arm["arm"], str(arm["seeds"]), str(arm["missing"]), str(arm["steps"]), _describe_tasks(arm))
         for arm in plan["confirm"]
@@ -190,7 +231,8 @@ def plan_blocks(plan: Mapping[str, Any]) -> Iterator[Block]:
 
 def _describe_tasks(arm: Mapping[str, Any]) -> str:
     models = arm["groups"] or ([arm["tasks"]] if arm["tasks"] else [])
-    return " | ".join(map(" + ".join, models)) or "as selected"
+    unknown = "as its search finds" if arm["arm"] == EQUAL_COST else "as selected"
+    return " | ".join(map(" + ".join, models)) or unknown
 
 
 def _is_measured(plan: Mapping[str, Any]) -> bool:
@@ -245,7 +287,8 @@ def _list_ending_lines(plan: Mapping[str, Any]) -> Iterator[str]:
 def _describe_trials(planned: Mapping[str, int]) -> str:
     """The budget's trials by purpose, as in ``24 trials: 20 confirm, 4 search``."""
     before = f"{planned['trained']} trained before, " if planned["trained"] else ""
-    return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search"
+    control = f", {planned['control']} control" if "control" in planned else ""
+    return f"{planned['limit']} trials: {before}{planned['confirm']} confirm, {planned['search']} search{control}"
 
 
 def _list_pace_lines(pace: Mapping[str, Any]) -> Iterator[str]:

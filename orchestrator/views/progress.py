@@ -9,7 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from auxtune.orchestrator.planning.translate import search_score_of
-from auxtune.orchestrator.record.events import Event, Lost, Proposed, Retried, Selected, Started, Told, Tracked
+from auxtune.orchestrator.record.events import (
+    ControlSelected,
+    Event,
+    Lost,
+    Proposed,
+    Retried,
+    Selected,
+    Started,
+    Told,
+    Tracked,
+)
 from auxtune.orchestrator.record.scores import name_value, sign_of_outcome
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -86,6 +96,9 @@ class EventLines:
                 return f"MLflow: {self._look(event.experiment)}"
             case Selected():
                 return f"selected {describe_choice(event.selection)}; confirming on fresh seeds and the test split"
+            case ControlSelected():
+                found = "nothing" if event.selection is None else describe_choice(event.selection)
+                return f"the control {event.arm} came to {found}"
         return None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from auxtune.orchestrator.answer.cost import measure_concurrency
-from auxtune.orchestrator.planning.budget import estimate_passing
+from auxtune.orchestrator.planning.arms import EQUAL_COST
+from auxtune.orchestrator.planning.budget import count_control_trials, estimate_passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
@@ -18,24 +19,39 @@ def describe_remaining_work(
     accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator
 ) -> str:
     """The trials that are still to begin, and, where their number is known, about how long they will take."""
-    if (selected := accounts.selected_under(limits)) is not None:
-        owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
-        if not owed:
-            return "the answer" if not accounts.unfinished else "the answer, when the running trials have ended"
-        lasting = _describe_lasting("about", owed, [], accounts, translator)
-        return f"{_count_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
+    if (selected := accounts.selected_under(limits)) is None:
+        return _describe_search(accounts, confirmation, limits, translator)
+    if confirmation.has_open_control(accounts, limits):
+        held, left = confirmation.missing_with_control(selected.selection, accounts), count_control_trials(accounts)
+        about = f", about {_count_trials(left, 'more ')}" if left else ""
+        until = f"{EQUAL_COST} continues until it has cost as much as the search{about}"
+        return f"{until}, then {_count_trials(len(held))} to confirm"
+    owed = [proposal for _, proposal in confirmation.missing(selected.selection, accounts)]
+    if not owed:
+        return "the answer" if not accounts.unfinished else "the answer, when the running trials have ended"
+    lasting = _describe_lasting("about", owed, [], accounts, translator)
+    return f"{_count_trials(len(owed), 'more ')} to confirm, then the answer{lasting}"
+
+
+def _describe_search(
+    accounts: Accounts, confirmation: Confirmation, limits: BudgetOptions, translator: Translator
+) -> str:
     held = confirmation.left(accounts)
-    confirming = f"then {_count_trials(len(held))} to confirm"
+    controlled = EQUAL_COST in confirmation.controls
+    control = f"then {EQUAL_COST} at the same cost, " if controlled else ""
+    confirming = f"{control}then {_count_trials(len(held))} to confirm"
     others = [key for key, limit in limits.model_dump().items() if limit is not None and key != "trials"]
     if limits.trials is None:
         return f"the search continues until {' or '.join(others)} would not last for confirm, {confirming}"
-    left = max(0, limits.trials - accounts.trained - len(held))
+    left = limits.trials - accounts.trained - len(held)
+    left = max(0, (left - count_control_trials(accounts)) // 2 if controlled else left)
     unless = f", unless {' or '.join(others)} end it before" if others else ""
     searching = (
         f"at most {_count_trials(left, 'more ')} of the search{unless}" if left else "the running search trials end"
     )
     like = [trial.proposal for trial in accounts.of_selector if trial.proposal.trains]
-    lasting = _describe_lasting("at most about" if left else "about", held, like[-1:] * left, accounts, translator)
+    trials = 2 * left + count_control_trials(accounts) if controlled else left
+    lasting = _describe_lasting("at most about" if left else "about", held, like[-1:] * trials, accounts, translator)
     return f"{searching}, {confirming}{lasting}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.cost import StudyCost, measure_concurrency, sum_cost
 from auxtune.orchestrator.answer.verdict import write_verdict
-from auxtune.orchestrator.planning.budget import confirm_trials, list_spending, price_of
+from auxtune.orchestrator.planning.budget import confirm_trials, divide_trials, has_equal_cost, list_spending, price_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial, count_trials, find_study_status
 from auxtune.orchestrator.record.driver import is_alive
 from auxtune.orchestrator.record.events import PHASES
@@ -48,6 +48,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
         "recommended": answer.recommendation.arm if answer else None,
         "answer": write_verdict(answer) if answer else None,
         "confirm_trials": confirm_trials(options),
+        **_count_control_trials(options),
         "budget": options.budget.model_dump(mode="json"),
         "spent": list_spending(options.budget, cost),
         "hours_left": None if limit is None else max(0.0, limit - cost["wall_hours"]),
@@ -118,8 +119,17 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
             yield status["not_asked_again"]
 
 
+def _count_control_trials(options: StudyOptions) -> dict[str, int]:
+    """The trials for a control that searches by itself, of a limited budget; nothing where there is none."""
+    if options.budget.trials is None or not has_equal_cost(options):
+        return {}
+    return {"control_trials": divide_trials(options, options.budget.trials).control}
+
+
 def _list_budget(status: Mapping[str, Any]) -> list[str]:
     """The amount spent of each limit; of trials also their purposes, as in ``(20 confirm, 4 search)``."""
-    limit, confirm = status["budget"]["trials"], status["confirm_trials"]
-    parts = f" ({min(limit or 0, confirm)} confirm, {max(0, (limit or 0) - confirm)} search)"
+    limit, control = status["budget"]["trials"] or 0, status.get("control_trials")
+    confirm = min(limit, status["confirm_trials"])
+    controlled = "" if control is None else f", {control} control"
+    parts = f" ({confirm} confirm, {limit - confirm - (control or 0)} search{controlled})"
     return [f"{said}{parts}" if said.startswith("trials ") else said for said in status["spent"]]

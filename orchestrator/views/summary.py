@@ -12,6 +12,7 @@ from auxtune.orchestrator.answer.verdict import (
     describe_lift,
     find_other_arm,
     format_interval,
+    list_control_doubts,
     write_verdict,
 )
 from auxtune.orchestrator.planning.budget import list_spending
@@ -115,6 +116,7 @@ def _list_doubts(answer: Answer, accounts: Accounts) -> Iterator[str]:
     search = accounts.of_selector
     if failed := sum(trial.status == "failed" for trial in search):
         yield f"{failed} of {len(search)} search trials failed; the choice rests on the others."
+    yield from list_control_doubts(accounts)
     if why := answer.belief.get("why"):
         yield f"The selector: {why}."
     for task, gain in (answer.contribution or {}).items():

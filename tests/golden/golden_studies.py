@@ -112,6 +112,11 @@ STUDIES: dict[str, Made] = {
         more="stop_after_failures: 2\n",
         fails=True,
     ),
+    "equal_cost_random": Made(
+        "{name: random_subset, trials: 3}",
+        about="Compared with random mixtures that cost as much as the search.",
+        confirm="{seeds: 2, controls: [single_task, equal_cost_random]}",
+    ),
 }
 
 

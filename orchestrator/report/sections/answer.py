@@ -7,7 +7,13 @@ from pathlib import Path
 
 from auxtune.orchestrator.answer.answer import Answer, Contribution
 from auxtune.orchestrator.answer.lift import FEWEST_SEEDS, Lift, MeanLift
-from auxtune.orchestrator.answer.verdict import SAME, find_other_arm, format_interval, write_verdict
+from auxtune.orchestrator.answer.verdict import (
+    SAME,
+    find_other_arm,
+    format_interval,
+    list_control_doubts,
+    write_verdict,
+)
 from auxtune.orchestrator.record.accounts import describe_unanswered
 from auxtune.orchestrator.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, number
 from auxtune.orchestrator.report.charts import draw_interval_grid, draw_intervals
@@ -51,6 +57,8 @@ def _list_answer_blocks(material: Material) -> Iterator[Block]:
     failed = sum(trial.status == "failed" for trial in search)
     if 0 < failed < len(search):
         yield Paragraph(f"{failed} of {len(search)} search trials failed; the choice rests on the others.", "warning")
+    for doubt in list_control_doubts(material.accounts):
+        yield Paragraph(doubt, "warning")
     if why := material.belief.get("why"):
         yield Paragraph(f"The selector: {why}.", "note")
 
