@@ -1,4 +1,4 @@
-"""Connects a session to Ray: the machines of its trials, for how long nodes are up, and the run of the agenda on them."""
+"""Connects a session to Ray: the machines of its trials, how long nodes are up, and the run of the agenda on them."""
 
 from __future__ import annotations
 
