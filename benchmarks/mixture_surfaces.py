@@ -9,6 +9,9 @@ as a part of that gap. Mixtures are executed as a study would, in whole steps of
 output, so that a run that was stopped goes on. The table shows the mean regret, and what each selector misses more than
 the first one, with the 95 % interval over seeds of the paired difference.
 
+A selector that has changed since rows of it were recorded is asked for as NAME@VERSION, as in `gp_mixing@2`; rows
+without a version are of the first one.
+
 What `auto` assumes was chosen on seeds 1000 to 1030 of the same kinds of surface; seeds from 0 on are for the figures.
 But that it does not end by itself before twenty scores was decided on these: after ten it had missed 0.02 more.
 """
@@ -30,6 +33,7 @@ from scipy.stats import t as student
 from surfaces import SURFACES, build_surface
 
 from auxtune.selectors import registry
+from auxtune.selectors.extensions import sum_versions
 from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
@@ -40,7 +44,7 @@ Key = tuple[str, str, int, float, int]  # selector, kind, tasks, noise, seed
 def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--selectors", default="auto,random_mixture", help="names, or NAME{json options}, by comma")
+    parser.add_argument("--selectors", default="auto,random_mixture", help="NAME[@VERSION][{json options}], by comma")
     parser.add_argument("--noises", default="0.1", help="parts of the gap, by comma")
     parser.add_argument("--seeds", default="0-19", help="FIRST-LAST")
     parser.add_argument("--workers", type=int, default=1)
@@ -92,8 +96,7 @@ def search(key: Key) -> dict[str, Any]:
     name, kind, tasks, noise, seed = key
     surface = build_surface(kind, tasks, seed)
     deviation = noise * (surface.gap if surface.gap > 1e-12 else 1.0)
-    short, brace, options = name.partition("{")
-    selector = registry.make(short, json.loads(brace + options) if options else {})
+    selector = make_selector(name)
     names = [f"task{number:02}" for number in range(tasks)]
     infos = tuple(TaskInfo(task, "classification", 1000 if number else 300) for number, task in enumerate(names))
     state, rng = selector.start(Problem(infos, names[0], seed)), np.random.default_rng([seed, 99])
@@ -112,6 +115,16 @@ def search(key: Key) -> dict[str, Any]:
             regrets[number + 1] = round(surface.measure_regret(list_shares(weights, names)), 5)
     row = {"selector": name, "kind": kind, "tasks": tasks, "noise": noise, "seed": seed, "regret": regrets}
     return {**row, "made": made, "cpu_seconds": round(time.process_time() - began, 2)}
+
+
+def make_selector(name: str) -> Any:
+    """The selector of a name with its options. Raises ``ValueError`` where it is of another version than is asked."""
+    named, brace, options = name.partition("{")
+    short, _, version = named.partition("@")
+    selector = registry.make(short, json.loads(brace + options) if options else {})
+    if sum_versions(selector) != int(version or 1):
+        raise ValueError(f"{short} is of version {sum_versions(selector)} now, got {name}")
+    return selector
 
 
 def list_shares(weights: dict[str, float], names: list[str]) -> np.ndarray:

@@ -11,7 +11,6 @@ import pytest
 
 from auxtune.selectors.extensions import Predicts
 from auxtune.selectors.kit.mixtures import Draws, build_draws, count_cycle, share_by_cycle
-from auxtune.selectors.methods.gp_mixing import GPMixing
 from auxtune.selectors.methods.mixture_regression import MixtureRegression, RegressionState
 from auxtune.selectors.protocol import Done, Outcome, Problem, Proposal, Selection, TaskInfo, Wait
 from auxtune.selectors.testing.contract import SelectorContract
@@ -79,10 +78,57 @@ def test_draws_are_mixtures_around_the_sizes_with_room_for_the_primary() -> None
     assert drawn.sum(axis=1) == pytest.approx(np.ones(4000))
     assert drawn[:, 0].min() >= 0.1 - 1e-12
     assert drawn[drawn > 0].min() >= 0.5 / 20  # less is no step of the longest cycle
-    expected = 0.9 * draws.prior + np.array([0.1, 0, 0, 0, 0])
+    # Half of the draws are around the sizes, half give the primary a share of its own, a half on average.
+    apart = np.r_[0.5, 0.5 * draws.prior[1:] / draws.prior[1:].sum()]
+    expected = 0.9 * (draws.prior + apart) / 2 + np.array([0.1, 0, 0, 0, 0])
     assert drawn.mean(axis=0) == pytest.approx(expected, abs=0.02)
     largest = drawn.max(axis=1)
     assert (largest > 0.8).mean() > 0.05 and (largest < 0.4).mean() > 0.05
+
+
+def test_a_primary_of_few_rows_gets_every_share_and_the_others_theirs_by_their_sizes() -> None:
+    infos = (TaskInfo("p", "classification", 150), *(TaskInfo(f"a{i}", "classification", 5400) for i in range(6)))
+    drawn = build_draws(Problem(infos, "p"), 0.1).draw(np.random.default_rng(0), 4000)
+    for least in (0.3, 0.5, 0.7):  # around the sizes alone it is above 0.3 in a fortieth
+        assert (drawn[:, 0] > least).mean() > 0.9 * (1 - least) / 0.9 / 2
+    assert np.ptp(drawn[:, 1:].mean(axis=0)) < 0.02
+    scored = build_draws(replace(Problem(infos, None), scored="loss"), 0.1).draw(np.random.default_rng(0), 4000)
+    prior = np.sqrt([150, *[5400] * 6])
+    assert scored.mean(axis=0) == pytest.approx(prior / prior.sum(), abs=0.02)  # no task is the primary
+
+
+def test_one_task_is_all_of_its_mixture() -> None:
+    assert build_draws(problem_of(1), 0.1).draw(np.random.default_rng(0), 5).tolist() == [[1.0]] * 5
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_no_mixture_repeats_rows_more_often_than_is_asked(matched: bool) -> None:
+    rows = np.array([150, 400, 900, 2000, 5400, 9])
+    infos = tuple(TaskInfo(f"t{i}", "classification", int(count)) for i, count in enumerate(rows))
+    problem = Problem(infos, "t0", **({"primary_examples": 600} if matched else {"examples": 9600}))
+    selector = MixtureRegression(samples=12, verify=2, rounds=1, max_epochs=4)
+    state = selector.start(problem)
+    for number in range(14):
+        asked = selector.propose(state, {})
+        assert isinstance(asked, Proposal)
+        state = selector.proposed(state, number, asked)
+        state = selector.told(state, number, Outcome(0.5 + asked.shares.get("t1", 0.0)))
+    assert isinstance(selector.propose(state, {}), Done)
+    answers = [selector.select(at, {}).weights or {} for at in (state, selector.start(problem))]
+    for weights in [*state.mixtures.values(), *answers]:
+        shares = np.array([weights.get(name, 0.0) for name in problem.names])
+        assert shares.sum() == pytest.approx(1)
+        seen = shares * (600 / shares[0] if matched else 9600)
+        most = np.maximum(4 * rows, 0 if matched else [960, 0, 0, 0, 0, 0])  # the primary has its least share
+        assert (seen <= most + 1e-6).all()
+
+
+def test_a_cap_on_repeats_that_cannot_be_kept_is_refused_at_the_start() -> None:
+    selector = MixtureRegression(max_epochs=2)
+    with pytest.raises(ValueError, match="max_epochs needs to know how long trainings are"):
+        selector.start(problem_of(3))
+    with pytest.raises(ValueError, match="all 6,000 training rows fill only 20% with max_epochs 2"):
+        selector.start(replace(problem_of(3), examples=100_000))
 
 
 @pytest.mark.parametrize("tasks", [2, 5, 64])
@@ -215,8 +261,8 @@ def test_the_answer_is_not_the_luckiest_score() -> None:
     assert weights["t0"] == pytest.approx(0.6, abs=0.15)
 
 
-@pytest.mark.parametrize("selector", [MixtureRegression(samples=12, verify=1), GPMixing(samples=6)])
-def test_a_score_of_no_task_is_won_by_a_mixture_of_all(selector: MixtureRegression | GPMixing) -> None:
+def test_a_score_of_no_task_is_won_by_a_mixture_of_all() -> None:
+    selector = MixtureRegression(samples=12, verify=1)
     problem = problem_of(3, scored="loss")
     state = search(selector, problem, lambda shares: float(np.sqrt(shares[1])))
     least = min(mixture.get("t0", 0.0) for mixture in state.mixtures.values())

@@ -26,6 +26,7 @@ from auxtune.orchestrator.views.terminal import render_terminal
 from auxtune.selectors.extensions import find_reading
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
+from auxtune.selectors.methods.auto import Auto
 from auxtune.selectors.methods.autosem import AutoSeM
 from auxtune.selectors.methods.controls import RandomSubset
 from auxtune.selectors.methods.gp_mixing import GPMixing
@@ -98,8 +99,9 @@ def test_a_selector_says_how_it_reads_its_answer() -> None:
     def reading(selector: object) -> int:
         return find_reading(selector, selector.start(problem))
 
-    assert reading(RandomSubset()) == reading(GPMixing()) == reading(Thompson(released=True)) == 1
+    assert reading(RandomSubset()) == reading(Auto()) == reading(Thompson(released=True)) == 1
     assert reading(Thompson()) == reading(Thompson(mode="trials")) == reading(Searches(Thompson(), 3)) == 2
+    assert reading(GPMixing()) == 2
     assert (reading(AutoSeM()), reading(AutoSeM(released=True))) == (2, 1)
     assert reading(Pipeline((("first", RandomSubset()), ("then", Thompson())))) == 1
 
@@ -107,7 +109,7 @@ def test_a_selector_says_how_it_reads_its_answer() -> None:
 def test_of_a_pipeline_only_the_stage_under_way_is_read_anew() -> None:
     """What the first stage handed on has been trained on since."""
     problem = Problem(tuple(TaskInfo(name, "classification", 1000) for name in "pabc"), "p")
-    selector = AutoSeM(seeds=1)
+    selector = Pipeline((("thompson", Thompson(rounds=4, seeds=1)), ("random_subset", RandomSubset())))
     state = selector.start(problem)
     state = selector.proposed(state, 0, selector.propose(state, {}))
     rounds = (("p", 0.5), ("a", 0.6), ("b", 0.7), ("c", 0.6))

@@ -194,7 +194,7 @@ def test_beside_a_primary_that_is_always_seen_as_often_the_cap_is_a_multiple_of_
 def test_a_cap_that_cannot_be_kept_is_refused():
     with pytest.raises(ValueError, match="needs to know how long trainings are, and nothing is trained here"):
         build_repeat_cap(problem_of((100, 100)), 2, min_primary=0.1)
-    with pytest.raises(ValueError, match="2 passes over all 200 training rows fill only 40% of it; raise max_epochs"):
+    with pytest.raises(ValueError, match="all 200 training rows fill only 40% with max_epochs 2; raise it"):
         build_repeat_cap(problem_of((100, 100), examples=1000), 2, min_primary=0.1)
 
 

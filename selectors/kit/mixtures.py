@@ -1,4 +1,4 @@
-"""Shares of training, the fraction of the optimisation steps that each task gets: as cycles, as points, and as draws.
+"""Shares of training, the fraction of the optimisation steps that each task gets: as cycles and as draws, and capped.
 
 **Cycles** (``count_cycle``). A sampling rule gives shares to a subset of tasks; a cycle turns shares into whole
 numbers, so that training can execute them exactly: of every sum(c) steps, c train a given task. Every length up to the
@@ -8,17 +8,12 @@ whose shares are closest to the requested ones, measured as the share of steps t
 executed shares gives the same cycle. A task whose share is small beside 1/n may get no step at all: its executed share
 is then 0, and that is what the caller records.
 
-**Points of a cube** (``convert_to_shares``, ``convert_to_point``), for searches that know only cubes. A mixture of K
-tasks lies on a simplex. It is made by breaking a stick, the primary first: each coordinate is the part of the remaining
-stick that goes to the next task, mapped through the quantiles of a Beta distribution, so that a uniform point of the
-cube [0, 1]^(K-1) is a uniform mixture. With a ``floor`` the primary is sure of that share and the rest is mixed. The
-coordinates of a mixture depend on the order of the tasks, and with them the findings of a search with few trials; the
-distribution does not, so every order reaches every mixture alike.
-
 **Draws** (``Draws``): mixtures to try, and the best ones by a regression, kept apart from each other. Source: Q. Liu et
 al., "RegMix", 2024, https://arxiv.org/abs/2407.01492: a Dirichlet around the square root of the sizes, whose strength
 (the sum of its parameters) is drawn on a log scale from 0.1 to 5. Many mixtures are then nearly one task, and some mix
-several; the extremes say most about the worth of a task.
+several; the extremes say most about the worth of a task. There the sizes are those of corpora that are to be used up;
+a primary is often the smallest task, and its share the one that matters most. So half of the draws, as those of
+``candidates.py``, give it a share drawn uniformly, and the Dirichlet is of the other tasks.
 
 **Repeats** (``RepeatCap``): how often a training may pass over the rows of a task. RegMix and its successor olmix bound
 this too, by drawing again what exceeds it; here the excess goes to tasks that have room, so that any mixture can be
@@ -121,41 +116,6 @@ def _measure_misplaced(counts: np.ndarray, shares: np.ndarray) -> float:
     return float(np.abs(counts / counts.sum() - shares).sum() / 2)
 
 
-SMALLEST = 0.02  # smaller shares become 0: they would hardly be trained at all
-
-
-def convert_to_shares(point: np.ndarray, floor: float) -> np.ndarray:
-    """The shares, (K,) and summing to 1, of a ``point`` of the cube, (K-1,). The first share is at least ``floor``."""
-    left = np.arange(len(point), 0, -1)  # tasks without a share after each break
-    # Of a uniform mixture, the share of the next task in the remaining stick is distributed as Beta(1, left).
-    taken = 1 - (1 - point) ** (1 / left)
-    rest = np.concatenate([[1.0], np.cumprod(1 - taken)])
-    mixed = rest * np.concatenate([taken, [1.0]])
-    shares = (1 - floor) * mixed
-    shares[0] += floor
-    shares[1:][shares[1:] < SMALLEST] = 0.0
-    kept: np.ndarray = shares / shares.sum()
-    return kept
-
-
-def convert_to_point(shares: np.ndarray, floor: float, free: np.ndarray | None = None) -> np.ndarray:
-    """The point of the cube, (K-1,), whose mixture has these ``shares``, (K,).
-
-    A first share below ``floor`` (executed shares are rounded) counts as the floor. Once the stick is used up, further
-    coordinates have no effect and are taken from ``free``, (K-1,), by default 0: a search that proposed a mixture must
-    find its score at the point that it proposed.
-    """
-    mixed = shares.astype(float)
-    mixed[0] = max(mixed[0] - floor, 0.0)
-    mixed /= max(mixed.sum(), 1e-12)  # the floor may be everything
-    before = 1 - np.concatenate([[0.0], np.cumsum(mixed)])[: len(mixed) - 1]
-    breakable = before > 1e-9
-    taken = np.divide(mixed[:-1], before, out=np.zeros(len(mixed) - 1), where=breakable)
-    left = np.arange(len(taken), 0, -1)
-    point: np.ndarray = 1 - (1 - np.clip(taken, 0.0, 1.0)) ** left
-    return point if free is None else np.where(breakable, point, free)
-
-
 _WEAKEST, _STRONGEST = 0.1, 5.0  # range of the Dirichlet's strength
 # The part of a mixture that each step of the local search exchanges.
 _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
@@ -174,58 +134,6 @@ def drop_small_shares(shares: np.ndarray, always: np.ndarray | bool = False) -> 
     kept = np.where(seen | ((shares * seen).sum(axis=1, keepdims=True) < 0.5), shares, 0.0)
     cut: np.ndarray = kept / kept.sum(axis=1, keepdims=True)
     return cut
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The source of mixtures: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,)."""
-
-    prior: np.ndarray
-    floor: np.ndarray
-
-    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Mixtures, (count, K)."""
-        strengths = np.exp(rng.uniform(np.log(_WEAKEST), np.log(_STRONGEST), count))
-        return self.raise_to_floor(np.stack([rng.dirichlet(strength * self.prior) for strength in strengths]))
-
-    def raise_to_floor(self, shares: np.ndarray) -> np.ndarray:
-        """``shares``, (m, K), raised to the floor, without those that a study's cycle would round to 0."""
-        return self._cut(self.floor + (1 - self.floor.sum()) * shares)
-
-    def _cut(self, shares: np.ndarray) -> np.ndarray:
-        """``shares``, (m, K), without those below half a step of the longest cycle."""
-        return drop_small_shares(shares, self.floor > 0)
-
-    def find_best(
-        self, value: Callable[[np.ndarray], np.ndarray], known: np.ndarray, count: int, rng: np.random.Generator
-    ) -> np.ndarray:
-        """The ``count`` mixtures of largest ``value``, (m, K) -> (m,), no two closer than a twentieth of the steps.
-
-        A local search: it starts from fresh draws and the mixtures ``known``, (n, K), and exchanges ever smaller parts
-        of the best of them for a single task or a fresh draw.
-        """
-        pool = np.concatenate([known, self.draw(rng, 2000)])
-        values = value(pool)
-        corners = self.raise_to_floor(np.eye(len(self.prior)))
-        for step in _STEPS:
-            starts = pool[np.argsort(-values, kind="stable")[:_KEPT]]
-            others = np.concatenate([corners, self.draw(rng, 32)])
-            moved = self._cut(((1 - step) * starts[:, None] + step * others).reshape(-1, len(self.prior)))
-            pool, values = np.concatenate([pool, moved]), np.concatenate([values, value(moved)])
-        chosen: list[np.ndarray] = []
-        for at in np.argsort(-values, kind="stable"):
-            if all(np.abs(pool[at] - other).sum() / 2 > 0.05 for other in chosen):
-                chosen.append(pool[at])
-            if len(chosen) == count:
-                break
-        return np.stack(chosen)
-
-
-def build_draws(problem: Problem, min_primary: float) -> Draws:
-    """Draws around the square roots of the training rows; a primary gets at least ``min_primary``."""
-    roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
-    floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])
-    return Draws(roots / roots.sum(), floor)
 
 
 @dataclass(frozen=True)
@@ -281,7 +189,78 @@ def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) ->
         limits[place] = max(min(max_epochs * rows[place] / examples, 1.0), min_primary)
     if limits.sum() < 1:
         raise ValueError(
-            f"a training sees {examples:,} examples, and {max_epochs:g} passes over all {rows.sum():,} training rows "
-            f"fill only {limits.sum():.0%} of it; raise max_epochs or take fewer steps"
+            f"a training sees {examples:,} examples, of which all {rows.sum():,} training rows fill only "
+            f"{limits.sum():.0%} with max_epochs {max_epochs:g}; raise it or take fewer steps"
         )
     return RepeatCap(limits)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The source of mixtures: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,).
+
+    ``primary`` is the place of the task to win, if there is one; ``cap`` limits how often rows are repeated.
+    """
+
+    prior: np.ndarray
+    floor: np.ndarray
+    primary: int | None = None
+    cap: RepeatCap | None = None
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Mixtures, (count, K)."""
+        strengths = np.exp(rng.uniform(np.log(_WEAKEST), np.log(_STRONGEST), count))
+        shares = np.stack([rng.dirichlet(strength * self.prior) for strength in strengths])
+        if self.primary is not None and len(self.prior) > 1:
+            others = np.delete(self.prior, self.primary)
+            others /= others.sum()
+            own = rng.random(count)
+            for at in np.flatnonzero(rng.random(count) < 0.5):
+                rest = (1 - own[at]) * rng.dirichlet(strengths[at] * others)
+                shares[at] = np.insert(rest, self.primary, own[at])
+        return self.raise_to_floor(shares)
+
+    def raise_to_floor(self, shares: np.ndarray) -> np.ndarray:
+        """``shares``, (m, K), raised to the floor and limited."""
+        return self.limit(self.floor + (1 - self.floor.sum()) * shares)
+
+    def limit(self, shares: np.ndarray) -> np.ndarray:
+        """``shares``, (m, K), without those below half a step of the longest cycle, and under the cap."""
+        kept = drop_small_shares(shares, self.floor > 0)
+        return kept if self.cap is None else self.cap.apply(kept)
+
+    def find_best(
+        self, value: Callable[[np.ndarray], np.ndarray], known: np.ndarray, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The ``count`` mixtures of largest ``value``, (m, K) -> (m,), no two closer than a twentieth of the steps.
+
+        A local search: it starts from fresh draws and the mixtures ``known``, (n, K), and exchanges ever smaller parts
+        of the best of them for a single task or a fresh draw.
+        """
+        pool = np.concatenate([known if self.cap is None else self.cap.apply(known), self.draw(rng, 2000)])
+        values = value(pool)
+        corners = self.raise_to_floor(np.eye(len(self.prior)))
+        for step in _STEPS:
+            starts = pool[np.argsort(-values, kind="stable")[:_KEPT]]
+            others = np.concatenate([corners, self.draw(rng, 32)])
+            moved = self.limit(((1 - step) * starts[:, None] + step * others).reshape(-1, len(self.prior)))
+            pool, values = np.concatenate([pool, moved]), np.concatenate([values, value(moved)])
+        chosen: list[np.ndarray] = []
+        for at in np.argsort(-values, kind="stable"):
+            if all(np.abs(pool[at] - other).sum() / 2 > 0.05 for other in chosen):
+                chosen.append(pool[at])
+            if len(chosen) == count:
+                break
+        return np.stack(chosen)
+
+
+def build_draws(problem: Problem, min_primary: float, max_epochs: float | None = None) -> Draws:
+    """Draws around the square roots of the training rows; a primary gets at least ``min_primary``.
+
+    ``max_epochs`` limits how often rows are repeated. Raises what ``build_repeat_cap`` raises.
+    """
+    roots = np.sqrt([max(task.train_rows, 1) for task in problem.tasks])
+    floor = np.array([min_primary if name == problem.primary else 0.0 for name in problem.names])
+    primary = None if problem.primary is None else problem.names.index(problem.primary)
+    cap = None if max_epochs is None else build_repeat_cap(problem, max_epochs, min_primary)
+    return Draws(roots / roots.sum(), floor, primary, cap)

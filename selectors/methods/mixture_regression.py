@@ -14,6 +14,8 @@ early has had its best predictions trained too, and a large one is used up. The 
 less ``kappa`` times the disagreement of regressions and folds, because the largest of many predictions is the most
 flattered. The best ``verify`` mixtures of a round are trained, and the answer is a mixture that was trained: of all,
 the one with the best posterior mean of a process with fitted noise, since the best of many noisy scores is luck too.
+Half of the draws give the primary a share drawn uniformly, and how often rows may be repeated is an option
+(``max_epochs``), which the sources always bound.
 
 All samples of a round may run at once, so it suits many slots; the decision after them takes some seconds with 512
 samples of 64 tasks. Do not use it with fewer than about three runs per task, or where shares do not matter.
@@ -32,7 +34,7 @@ from pydantic import Field
 from auxtune.selectors.beliefs import Belief, Expectation, PredictionQuality, read_why
 from auxtune.selectors.kit.mixture_models import LEAST, Blend, fit_blend
 from auxtune.selectors.kit.mixture_search import build_proposal
-from auxtune.selectors.kit.mixtures import build_draws
+from auxtune.selectors.kit.mixtures import Draws, build_draws
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
@@ -85,7 +87,7 @@ class RegressionState:
 class MixtureRegression:
     """The shares of the tasks, by regressions on many sampled mixtures, the best predicted verified."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     paper: ClassVar[str | None] = "Liu et al.: RegMix (2024), https://arxiv.org/abs/2407.01492"
     needs: ClassVar[str] = "many cheap runs, best at once"
     costs: ClassVar[str] = "`samples` + `verify` runs, and more, to `rounds` rounds, where the budget allows"
@@ -100,15 +102,24 @@ class MixtureRegression:
     )
     kappa: float = Field(default=1.0, ge=0, description="standard deviations of disagreement taken off a prediction")
     min_primary: float = Field(default=0.1, ge=0.05, le=1, description="the least share of the primary")
+    max_epochs: float | None = Field(
+        default=None,
+        gt=0,
+        description="how often a training may repeat a task's rows, but for the primary at its least share; null: any",
+    )
 
     def wants(self) -> Wants:
         """Its answers and the needs of its runs."""
         return Wants(frozenset({"primary", "scored"}), "weights")
 
     def start(self, problem: Problem) -> RegressionState:
-        """No mixture yet. Raises ``ValueError`` without a primary or something else that is scored."""
+        """No mixture yet.
+
+        Raises ``ValueError`` without a primary or something else that is scored, and where repeats cannot be limited.
+        """
         if problem.scored is None:
             problem.require_primary()
+        self._build_draws(problem)
         return RegressionState(problem)
 
     def propose(self, state: RegressionState, evidence: Evidence) -> Proposal | Wait | Done:
@@ -120,9 +131,7 @@ class MixtureRegression:
             return Done()
         wanted = self.samples * 2 ** len(state.rounds) if len(state.problem.names) > 1 else 1
         if state.sampled < wanted:
-            return build_proposal(
-                state.problem, build_draws(state.problem, self.min_primary).draw(rng, 1)[0], rng, "sample", {}
-            )
+            return build_proposal(state.problem, self._build_draws(state.problem).draw(rng, 1)[0], rng, "sample", {})
         if len(state.scores) < len(state.mixtures):
             return Wait()
         model = _learn_blend(state)
@@ -149,10 +158,10 @@ class MixtureRegression:
         """The trained mixture with the best posterior mean, the earliest on ties; without skill, equal shares."""
         model = _learn_blend(state)
         if model is None:
-            return _select_equal_shares(state.problem, {"why": _NO_SCORES, "scores": len(state.good)})
+            return self._select_equal_shares(state.problem, _NO_SCORES, {"scores": len(state.good)})
         belief = _describe_blend(model)
         if not model.skill.shown:
-            return _select_equal_shares(state.problem, {"why": _NO_SKILL, **belief})
+            return self._select_equal_shares(state.problem, _NO_SKILL, belief)
         means = fit_process(state.shares, state.values)(state.shares)
         at = int(np.argmax(np.round(means, 9)))
         best = state.good[at]
@@ -186,16 +195,30 @@ class MixtureRegression:
     def _choose_mixtures(self, state: RegressionState, model: Blend, rng: np.random.Generator) -> list[list[float]]:
         """Mixtures to verify: those with the best predictions, or equal shares if predictions show no skill."""
         if not model.skill.shown:
-            return [[1 / len(state.problem.names)] * len(state.problem.names)]
+            return [self._share_equally(state.problem)]
 
         def predict_cautiously(shares: np.ndarray) -> np.ndarray:
             return model.predict(shares) - self.kappa * model.estimate_spread(shares)
 
-        best = build_draws(state.problem, self.min_primary).find_best(
-            predict_cautiously, state.shares, self.verify, rng
-        )
+        best = self._build_draws(state.problem).find_best(predict_cautiously, state.shares, self.verify, rng)
         mixtures: list[list[float]] = best.tolist()
         return mixtures
+
+    def _build_draws(self, problem: Problem) -> Draws:
+        return build_draws(problem, self.min_primary, self.max_epochs)
+
+    def _share_equally(self, problem: Problem) -> list[float]:
+        """Equal shares, as far as the cap on repeats allows."""
+        equal = np.full((1, len(problem.names)), 1 / len(problem.names))
+        shares: list[float] = self._build_draws(problem).limit(equal)[0].tolist()
+        return shares
+
+    def _select_equal_shares(self, problem: Problem, why: str, belief: Mapping[str, JSON]) -> Selection:
+        shares = self._share_equally(problem)
+        weights = {name: share for name, share in zip(problem.names, shares, strict=True) if share > 0}
+        if max(shares) > min(shares) + 1e-9:
+            why += ", as far as `max_epochs` allows"
+        return Selection("mixture", tuple(weights), weights, belief={"why": why, **belief})
 
 
 def _learn_blend(state: RegressionState) -> Blend | None:
@@ -216,10 +239,6 @@ def _describe_blend(model: Blend) -> dict[str, JSON]:
     """For people: how well blend and regressions predict unseen scores, and the proportions of the blend."""
     skill = {"spearman": model.skill.spearman, "low": model.skill.low, "high": model.skill.high}
     return {"skill": skill, "alone": dict(model.alone), "blend": dict(model.parts)}
-
-
-def _select_equal_shares(problem: Problem, belief: Mapping[str, JSON]) -> Selection:
-    return Selection("mixture", problem.names, {name: 1 / len(problem.names) for name in problem.names}, belief=belief)
 
 
 def _list_shares(problem: Problem, weights: Mapping[str, float]) -> list[float]:
