@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from every_event import write_every_event  # noqa: E402 - found once the path is set
 from golden_files import EXPECTED, GOLDEN, MADE_IN, STORAGE, readings, simulate_table  # noqa: E402 - likewise
-from golden_studies import STUDIES, study_text, write_inputs  # noqa: E402 - likewise
+from golden_studies import KEPT, STUDIES, study_text, write_inputs  # noqa: E402 - likewise
 
 from auxtune.orchestrator.errors import AuxtuneError  # noqa: E402 - likewise
 from auxtune.orchestrator.record.results import EVIDENCE  # noqa: E402 - likewise
@@ -50,6 +50,9 @@ def main() -> None:
     if unknown := set(names) - {*STUDIES, EVERY_EVENT}:
         parser.error(f"there is no study {', '.join(sorted(unknown))}")
     if asked.again:
+        if kept := set(asked.names) & set(KEPT):
+            parser.error(f"{', '.join(sorted(kept))}: an earlier version of the selector made it; take NAME_2")
+        names = [name for name in names if name not in KEPT]
         for name in names:
             forget(name)
     if not asked.read:
