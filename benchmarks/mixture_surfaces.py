@@ -22,6 +22,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 from scipy.stats import t as student
-from surfaces import SURFACES, build_surface
+from surfaces import SURFACES, Surface, build_surface
 
 from auxtune.selectors import registry
 from auxtune.selectors.extensions import sum_versions
@@ -38,7 +39,8 @@ from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
 ASKED = (5, 10, 20, 40)
-Key = tuple[str, str, int, float, int]  # selector, kind, tasks, noise, seed
+Key = tuple[str, str, int, float, int]
+KEY = ("selector", "kind", "tasks", "noise", "seed")
 
 
 def main() -> None:
@@ -83,25 +85,36 @@ def split_names(text: str) -> list[str]:
     return names
 
 
-def read_rows(file: Path | None) -> dict[Key, dict[str, Any]]:
-    """The searches that a file holds."""
+def read_rows(file: Path | None, key: Sequence[str] = KEY) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The searches that a file holds, by the values under ``key``."""
     if file is None or not file.exists():
         return {}
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {(row["selector"], row["kind"], row["tasks"], row["noise"], row["seed"]): row for row in rows}
+    return {tuple(row[name] for name in key): row for row in rows}
 
 
 def search(key: Key) -> dict[str, Any]:
     """One search: its regrets after each number of trainings, how many it made, and its processor seconds."""
     name, kind, tasks, noise, seed = key
-    surface = build_surface(kind, tasks, seed)
-    deviation = noise * (surface.gap if surface.gap > 1e-12 else 1.0)
-    selector = make_selector(name)
+    surface, problem = build_surface(kind, tasks, seed), build_problem(tasks, seed)
+    row = {"selector": name, "kind": kind, "tasks": tasks, "noise": noise, "seed": seed}
+    return {**row, **search_surface(name, problem, surface, noise, ASKED)}
+
+
+def build_problem(tasks: int, seed: int) -> Problem:
+    """A primary of few rows, and auxiliaries that have more."""
     names = [f"task{number:02}" for number in range(tasks)]
     infos = tuple(TaskInfo(task, "classification", 1000 if number else 300) for number, task in enumerate(names))
-    state, rng = selector.start(Problem(infos, names[0], seed)), np.random.default_rng([seed, 99])
+    return Problem(infos, names[0], seed)
+
+
+def search_surface(name: str, problem: Problem, surface: Surface, noise: float, asked: Sequence[int]) -> dict[str, Any]:
+    """One search of a selector, NAME or NAME{json options}: regrets after ``asked`` trainings, and what it took."""
+    selector = make_selector(name)
+    deviation, names = noise * (surface.gap if surface.gap > 1e-12 else 1.0), list(problem.names)
+    state, rng = selector.start(problem), np.random.default_rng([problem.seed, 99])
     began, regrets, made = time.process_time(), {}, 0
-    for number in range(max(ASKED)):
+    for number in range(max(asked)):
         proposal = selector.propose(state, {})
         if isinstance(proposal, Proposal):
             shares = share_by_cycle(count_cycle(dict(proposal.shares), names[0]))
@@ -109,12 +122,11 @@ def search(key: Key) -> dict[str, Any]:
             state = selector.proposed(state, number, replace(proposal, weights=shares))
             state = selector.told(state, number, Outcome(score))
             made += 1
-        if number + 1 in ASKED:
+        if number + 1 in asked:
             answer = selector.select(state, {})
             weights = dict(answer.weights or dict.fromkeys(answer.tasks, 1 / len(answer.tasks)))
             regrets[number + 1] = round(surface.measure_regret(list_shares(weights, names)), 5)
-    row = {"selector": name, "kind": kind, "tasks": tasks, "noise": noise, "seed": seed, "regret": regrets}
-    return {**row, "made": made, "cpu_seconds": round(time.process_time() - began, 2)}
+    return {"regret": regrets, "made": made, "cpu_seconds": round(time.process_time() - began, 2)}
 
 
 def make_selector(name: str) -> Any:

@@ -39,6 +39,11 @@ class TestAuto(SelectorContract):
     questions = 20
 
 
+class TestAutoWithTag(SelectorContract):
+    selector = Auto(evidence="tag")
+    questions = 5
+
+
 class TestMixing(SelectorContract):
     selector = GPMixing(samples=6)
     questions = 5

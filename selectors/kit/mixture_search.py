@@ -17,6 +17,7 @@ from scipy.special import ndtr
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
 from auxtune.selectors.kit.candidates import REFINED, build_candidates, name_usual
+from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
@@ -28,11 +29,18 @@ _SHOWN = 5  # leaders in the belief
 
 @dataclass(frozen=True)
 class MixtureState:
-    """Every proposed mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number."""
+    """Every proposed mixture, as executed, and its score, ``None`` for a failed one, by the proposal's number.
+
+    ``hints`` are what is thought of auxiliaries before they are tried, ``is_hinted`` whether the mixture that they
+    suggest was proposed, and ``measured`` the key of arrays that hold one more.
+    """
 
     problem: Problem
     mixtures: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     scores: Mapping[int, float | None] = field(default_factory=dict)
+    hints: tuple[Hint, ...] = ()
+    is_hinted: bool = False
+    measured: str | None = None
 
     @property
     def good(self) -> list[int]:
@@ -78,7 +86,7 @@ class MixtureState:
         best = values.max()
         usual = np.median(values[values < best])
         values = np.maximum(values, best - _DEEP * (best - usual))
-        return _fit_cached_process(self.read_shares(ended).tobytes(), values.tobytes())
+        return _fit_cached_process(self.read_shares(ended).tobytes(), values.tobytes(), self.hints)
 
 
 class MixtureSearch(ABC):
@@ -129,6 +137,10 @@ class MixtureSearch(ABC):
                 yield Remark(f"better than {usual} with probability {probability:.2f}")
             if "gain" in belief:
                 yield Remark(f"one more run is expected to gain {belief['gain']:.2g}")
+            for source, worth in belief.get("hints", {}).items():
+                yield Remark(
+                    f"{source}: one standard deviation there is worth {worth['mean']:+.2g} ± {worth['deviation']:.2g}"
+                )
             yield Leaders(tuple(Leader(**leader) for leader in leaders))
 
     def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
@@ -158,14 +170,16 @@ class MixtureSearch(ABC):
             leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
         better = {what: _compare(process, best, usual) for what, usual in name_usual(problem).items()}
         known = {what: probability for what, probability in better.items() if probability is not None}
-        return {"leaders": leaders, "better_than": known, "noise": process.noise_deviation}
+        belief = {"leaders": leaders, "better_than": known, "noise": process.noise_deviation}
+        return {**belief, "hints": weigh_hints(process, state.hints)} if state.hints else belief
 
 
 @lru_cache(maxsize=8)
-def _fit_cached_process(shares: bytes, scores: bytes) -> Process:
+def _fit_cached_process(shares: bytes, scores: bytes, hints: tuple[Hint, ...]) -> Process:
     """``fit_process``, which depends on nothing else, cached between ``propose`` and ``select``."""
     values = np.frombuffer(scores)
-    return fit_process(np.frombuffer(shares).reshape(len(values), -1), values, FOR_SEARCH)
+    assumed = replace(FOR_SEARCH, kernels=(*FOR_SEARCH.kernels, *map(build_hint_kernel, hints)))
+    return fit_process(np.frombuffer(shares).reshape(len(values), -1), values, assumed)
 
 
 def _compare(process: Process, one: np.ndarray, other: np.ndarray) -> float | None:

@@ -162,6 +162,15 @@ class Process:
         left_out: np.ndarray = self.targets - (inverse @ self.targets) / np.diag(inverse)
         return self.centre + self.scale * left_out
 
+    def regress(self, feature: np.ndarray, amount: float) -> tuple[float, float]:
+        """Mean and variance of the slope along a ``feature`` of the mixtures, (n,), whose prior variance is ``amount``.
+
+        In units of the standardised scores. A line along the feature must be one of the kernels, with that amount.
+        """
+        whitened = solve_triangular(self.lower, feature, lower=True)
+        known = solve_triangular(self.lower, self.targets, lower=True)
+        return amount * float(whitened @ known), max(amount - amount**2 * float(whitened @ whitened), 0.0)
+
     def imagine(self, pending: np.ndarray) -> Process:
         """The process as if each of the ``pending`` mixtures, (p, K), had scored what is expected of it.
 

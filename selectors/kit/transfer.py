@@ -35,7 +35,7 @@ Chance permutes the values of each target among its sources and repeats everythi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -212,6 +212,23 @@ def choose_rule(
     best = int(found.argmax())
     skill = compare_with_chance("ndcg", float(found[best]), chance, int(judged.sum()))
     return Choice(options[best], {rule.name: float(q) for rule, q in zip(options, found, strict=True)}, skill)
+
+
+def predict_for_target(
+    log: TransferLog, target: str, likeness: Callable[[np.ndarray], np.ndarray], direct: float | None, seed: int
+) -> tuple[np.ndarray, Choice]:
+    """The score of every source for one target, (tasks + 1,), the last of no source, and the rule that gave them.
+
+    The rule is popularity unless the best one shows skill. ``likeness`` computes L from Z.
+    """
+    transfers, row = log.transfers.values, log.place(target)
+    like = likeness(transfers)
+    # If no task is known to be like this target, pivots would rank all sources alike.
+    options = list_rules(direct, bool(like[row].any()))
+    choice = choose_rule(options, transfers, likeness, seed)
+    rule = choice.rule if choice.skill is not None and choice.skill.shown else options[0]
+    scores: np.ndarray = predict_scores([rule], transfers, like, log.nothing[:, None])[0, row]
+    return scores, replace(choice, rule=rule)
 
 
 def _rate_rules(

@@ -46,10 +46,8 @@ from auxtune.selectors.kit.transfer import (
     Choice,
     TransferLog,
     build_transfer_log,
-    choose_rule,
     compute_likeness,
-    list_rules,
-    predict_scores,
+    predict_for_target,
 )
 from auxtune.selectors.protocol import (
     JSON,
@@ -203,20 +201,15 @@ class TransferPrior:
     def _build_prior(self, state: PriorState, evidence: Evidence) -> Prior:
         problem = state.problem
         log = build_transfer_log(problem)
-        transfers, row = log.transfers.values, log.place(problem.require_primary())
-        from_log = self.similarity == "log"
-        like = compute_likeness(transfers) if from_log else self._compare_covariances(state, log, evidence)
-        # If no task is known to be like this target, pivots would rank all sources alike.
-        options = list_rules(self.direct, bool(like[row].any()))
-        choice = choose_rule(options, transfers, compute_likeness if from_log else lambda _: like, problem.seed)
-        rule = choice.rule if choice.skill is not None and choice.skill.shown else options[0]
-        scores = predict_scores([rule], transfers, like, log.nothing[:, None])[0, row]
+        measured = None if self.similarity == "log" else self._compare_covariances(state, log, evidence)
+        likeness = compute_likeness if measured is None else lambda _: measured
+        scores, choice = predict_for_target(log, problem.require_primary(), likeness, self.direct, problem.seed)
         by_source = {name: float(scores[log.place(name)]) for name in problem.auxiliaries}
-        seen = np.isfinite(transfers).any(axis=0)
+        seen = np.isfinite(log.transfers.values).any(axis=0)
         return Prior(
             ranking=tuple((source, by_source[source]) for source in rank_tasks(by_source)),
             nothing=float(scores[-1]) if np.isfinite(log.nothing).any() else None,
-            choice=replace(choice, rule=rule),
+            choice=choice,
             targets=log.targets,
             unknown=tuple(name for name in problem.auxiliaries if not seen[log.place(name)]),
         )
