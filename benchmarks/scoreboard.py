@@ -43,7 +43,7 @@ it would exist on another table: they are not told apart. A control that serves 
 cannot win. Nor does anything win against a selector that cost less by a tenth or more, controls aside: with the same
 budget that one might have done better. A selector that predicts is judged by its favourite among the test mixtures,
 any other, and a fallback to equal shares, by the test mixture nearest to its answer. A commit with a `+` had
-uncommitted changes.
+uncommitted changes. `gp_mixing`, `autosem` and `mixture_regression` have become other versions since.
 """
 
 

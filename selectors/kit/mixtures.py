@@ -15,9 +15,9 @@ several; the extremes say most about the worth of a task. There the sizes are th
 a primary is often the smallest task, and its share the one that matters most. So half of the draws, as those of
 ``candidates.py``, give it a share drawn uniformly, and the Dirichlet is of the other tasks.
 
-**Repeats** (``RepeatCap``): how often a training may pass over the rows of a task. RegMix and its successor olmix bound
-this too, by drawing again what exceeds it; here the excess goes to tasks that have room, so that any mixture can be
-made to fit.
+**Repeats** (``RepeatCap``): how often a training may pass over the rows of a task. The code of RegMix and of its
+successor olmix bounds this too, by drawing again what exceeds it; here the excess goes to tasks that have room, so that
+any mixture can be made to fit.
 """
 
 from __future__ import annotations
@@ -137,65 +137,6 @@ def drop_small_shares(shares: np.ndarray, always: np.ndarray | bool = False) -> 
 
 
 @dataclass(frozen=True)
-class RepeatCap:
-    """The most that each task may get if no row is to be repeated more often than is asked.
-
-    ``limits``, (K,), are shares; where trainings have the examples of the primary in common, they are multiples of its
-    share, and ``primary`` is its place.
-    """
-
-    limits: np.ndarray
-    primary: int | None = None
-
-    def apply(self, shares: np.ndarray) -> np.ndarray:
-        """Mixtures, (m, K), no task above its limit: the excess goes to the other tasks of the mixture in proportion.
-
-        Where all of these are full, the rest goes to tasks that are not in it, in proportion to their limits; where
-        limits are multiples of the primary's share, to the primary.
-        """
-        if self.primary is not None:
-            own = np.maximum(shares[:, [self.primary]], 1e-9)
-            parts = np.minimum(shares / own, self.limits)
-            parts[:, self.primary] = 1.0
-            related: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
-            return related
-        capped: np.ndarray = np.minimum(shares, self.limits)
-        for _ in range(shares.shape[1]):  # each round fills a task or ends
-            left = 1 - capped.sum(axis=1, keepdims=True)
-            room = np.where(capped < self.limits, capped, 0.0)
-            free = np.where(room.any(axis=1, keepdims=True), room, self.limits - capped)
-            total = free.sum(axis=1, keepdims=True)
-            capped = np.minimum(capped + left * free / np.where(total > 0, total, 1.0), self.limits)
-        return capped
-
-
-def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) -> RepeatCap:
-    """The cap that lets a training pass at most ``max_epochs`` times over the rows of each task.
-
-    All batches count as full. The primary may have a share of ``min_primary`` all the same. The caller's cycle rounds
-    shares afterwards, by up to half a step; a task that would get less than that is left out.
-    Raises ``ValueError`` where the number of examples is unknown, and where all tasks together cannot fill a training.
-    """
-    examples = problem.examples or problem.primary_examples
-    if examples is None:
-        raise ValueError("max_epochs needs to know how long trainings are, and nothing is trained here; leave it out")
-    rows = np.array([task.train_rows for task in problem.tasks])
-    limits: np.ndarray = max_epochs * rows / examples
-    place = None if problem.primary is None else problem.names.index(problem.primary)
-    if problem.examples is None:
-        return RepeatCap(limits, place)
-    limits = np.where(limits < find_least_share(len(rows)), 0.0, np.minimum(limits, 1.0))
-    if place is not None:
-        limits[place] = max(min(max_epochs * rows[place] / examples, 1.0), min_primary)
-    if limits.sum() < 1:
-        raise ValueError(
-            f"a training sees {examples:,} examples, of which all {rows.sum():,} training rows fill only "
-            f"{limits.sum():.0%} with max_epochs {max_epochs:g}; raise it or take fewer steps"
-        )
-    return RepeatCap(limits)
-
-
-@dataclass(frozen=True)
 class Draws:
     """The source of mixtures: a prior over the tasks, (K,), summing to 1, and the least share of each, (K,).
 
@@ -264,3 +205,62 @@ def build_draws(problem: Problem, min_primary: float, max_epochs: float | None =
     primary = None if problem.primary is None else problem.names.index(problem.primary)
     cap = None if max_epochs is None else build_repeat_cap(problem, max_epochs, min_primary)
     return Draws(roots / roots.sum(), floor, primary, cap)
+
+
+@dataclass(frozen=True)
+class RepeatCap:
+    """The most that each task may get if no row is to be repeated more often than is asked.
+
+    ``limits``, (K,), are shares; where trainings have the examples of the primary in common, they are multiples of its
+    share, and ``primary`` is its place.
+    """
+
+    limits: np.ndarray
+    primary: int | None = None
+
+    def apply(self, shares: np.ndarray) -> np.ndarray:
+        """Mixtures, (m, K), no task above its limit: the excess goes to the other tasks of the mixture in proportion.
+
+        Where all of these are full, the rest goes to tasks that are not in it, in proportion to their limits; where
+        limits are multiples of the primary's share, to the primary.
+        """
+        if self.primary is not None:
+            own = np.maximum(shares[:, [self.primary]], 1e-9)
+            parts = np.minimum(shares / own, self.limits)
+            parts[:, self.primary] = 1.0
+            related: np.ndarray = parts / parts.sum(axis=1, keepdims=True)
+            return related
+        capped: np.ndarray = np.minimum(shares, self.limits)
+        for _ in range(shares.shape[1]):  # each round fills a task or ends
+            left = 1 - capped.sum(axis=1, keepdims=True)
+            room = np.where(capped < self.limits, capped, 0.0)
+            free = np.where(room.any(axis=1, keepdims=True), room, self.limits - capped)
+            total = free.sum(axis=1, keepdims=True)
+            capped = np.minimum(capped + left * free / np.where(total > 0, total, 1.0), self.limits)
+        return capped
+
+
+def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) -> RepeatCap:
+    """The cap that lets a training pass at most ``max_epochs`` times over the rows of each task.
+
+    All batches count as full. The primary may have a share of ``min_primary`` all the same. The caller's cycle rounds
+    shares afterwards, by up to half a step; a task that would get less than that is left out.
+    Raises ``ValueError`` where the number of examples is unknown, and where all tasks together cannot fill a training.
+    """
+    examples = problem.examples or problem.primary_examples
+    if examples is None:
+        raise ValueError("max_epochs needs to know how long trainings are, and nothing is trained here; leave it out")
+    rows = np.array([task.train_rows for task in problem.tasks])
+    limits: np.ndarray = max_epochs * rows / examples
+    place = None if problem.primary is None else problem.names.index(problem.primary)
+    if problem.examples is None:
+        return RepeatCap(limits, place)
+    limits = np.where(limits < find_least_share(len(rows)), 0.0, np.minimum(limits, 1.0))
+    if place is not None:
+        limits[place] = max(min(max_epochs * rows[place] / examples, 1.0), min_primary)
+    if limits.sum() < 1:
+        raise ValueError(
+            f"a training sees {examples:,} examples, of which all {rows.sum():,} training rows fill only "
+            f"{limits.sum():.0%} with max_epochs {max_epochs:g}; raise it or take fewer steps"
+        )
+    return RepeatCap(limits)

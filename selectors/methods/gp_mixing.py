@@ -5,14 +5,14 @@ Multi-Task Learning", NAACL 2019, https://arxiv.org/abs/1904.04153: a Gaussian p
 function of the mixing ratio; in each round a mixture is proposed, trained in full, and told.
 
 Provenance. From memory of the paper, unverified: 20 samples, scikit-optimize's defaults (Matérn 5/2, fitted noise, a
-random start, and expected improvement as one of three acquisitions that take turns). The exact bounds of its integer
+random start, expected improvement as one of three acquisitions that are drawn among). The exact bounds of its integer
 box are unknown.
 
 Where we differ. The search is over the shares themselves, not over a box of integers in which many points mean the same
 mixture; the caller executes shares as whole steps of a cycle, and the process learns from the executed ones. It is that
-of ``auto`` (``process.py``), and so are the candidates (``candidates.py``), sparse ones among them. Of the
-acquisitions there is one, expected improvement, and since scores are noisy it is over the best posterior mean of the
-mixtures that were tried, not over the best score. The first mixture is equal shares, the one to beat. A failed mixture
+of ``auto`` (``process.py``), and so are the candidates (``candidates.py``), sparse ones among them. The acquisition is
+expected improvement alone, and since scores are noisy it is over the best posterior mean of the mixtures that were
+tried, not over the best score. The first mixture is equal shares, the one to beat. A failed mixture
 counts as the worst seen; trainings under way count as if they had scored what is expected of them. The answer is the
 tried mixture with the best posterior mean, not the best of noisy scores.
 
@@ -82,9 +82,9 @@ class GPMixing(MixtureSearch):
         if not state.mixtures:
             equal = np.full(tasks, 1 / tasks)
             return equal if offered is None else find_nearest(offered, equal)
-        if offered is not None:
-            return offered[rng.integers(len(offered))]
-        return build_candidates(state.problem, self.min_primary).draw(rng, 1)[0]
+        mixtures = build_candidates(state.problem, self.min_primary).draw(rng, 1) if offered is None else offered
+        drawn: np.ndarray = mixtures[rng.integers(len(mixtures))]
+        return drawn
 
     def _find_best(self, process: Process, state: MixtureState, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """The mixture, (K,), of the largest expected improvement, and that in units of the score."""
@@ -102,5 +102,6 @@ def estimate_improvements(process: Process, shares: np.ndarray, best: float) -> 
     means, doubts = process.predict(shares)
     deviations = np.sqrt(np.maximum(doubts.variances, 1e-300))
     ahead = (means - best) / deviations
-    gains: np.ndarray = deviations * (ahead * ndtr(ahead) + np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi))
-    return np.maximum(gains, 0.0)
+    gains = deviations * (ahead * ndtr(ahead) + np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi))
+    expected: np.ndarray = np.maximum(gains, 0.0)
+    return expected
