@@ -96,14 +96,21 @@ class NetworkRuns:
 
     def add_outcome(self, number: int, outcome: Outcome) -> NetworkRuns:
         """One more is over, successfully or not."""
-        members = outcome.scores or {  # older outcomes without `scores` have metrics, the main one first
-            task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics
-        }
-        if outcome.score is None:
+        members = read_member_scores(outcome)
+        if outcome.score is None or members is None:
             return self
         if not members and self.problem.primary is not None:  # only the primary was evaluated
             members = {self.problem.primary: outcome.score}
         return replace(self, scores={**self.scores, self.asked[number]: members})
+
+
+def read_member_scores(outcome: Outcome) -> dict[str, float] | None:
+    """Each evaluated member's score; ``None`` of a failed training."""
+    if outcome.score is None:
+        return None
+    return dict(outcome.scores) or {  # older outcomes without `scores` have metrics, the main one first
+        task: next(iter(metrics.values())) for task, metrics in outcome.metrics.items() if metrics
+    }
 
 
 class FromNetworkRuns:

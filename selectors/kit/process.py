@@ -10,7 +10,7 @@ well known: they make the distance between mixtures Hellinger's.
 ``FOR_PREDICTION`` where there are scores by the dozen, ``FOR_SEARCH`` where there are few.
 
 A fit takes a tenth of a second with 256 mixtures of 64 tasks, under a second with 512, and grows cubically from there;
-with more than ``MOST`` mixtures the amounts are fitted to that many of them.
+with more than ``Assumptions.most`` mixtures the amounts are fitted to that many of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-MOST = 512  # mixtures to fit the amounts to
 _LEVEL = 100.0  # variance of the unknown mean of standardised scores: nearly uninformative
 _STEPS = 40  # of the fit; more change no prediction
 
@@ -86,6 +85,7 @@ class Assumptions:
     spread: float
     noise: float
     noise_spread: float
+    most: int = 512  # mixtures to fit the amounts to
 
 
 # The lengths are half the largest distance between two mixtures of few tasks.
@@ -212,7 +212,7 @@ def fit_process(shares: np.ndarray, scores: np.ndarray, assumed: Assumptions = F
     """The process fitted to mixtures, (n, K), and scores, (n,), at least two of them different."""
     centre, scale = float(scores.mean()), float(scores.std())
     targets = (scores - centre) / scale
-    used = np.arange(len(scores)) if len(scores) <= MOST else np.linspace(0, len(scores) - 1, MOST).astype(int)
+    used = np.unique(np.linspace(0, len(scores) - 1, min(len(scores), assumed.most)).astype(int))
     amounts, noise = _fit_amounts(shares[used], targets[used], assumed)
     return _solve(assumed.kernels, shares, targets, amounts, noise, centre, scale)
 

@@ -24,15 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.kit.candidates import build_candidates, find_farthest, find_nearest, list_usual
+from auxtune.selectors.kit.group_search import GroupState, SearchesGroupsToo
 from auxtune.selectors.kit.hints import build_hint, read_earlier_hint, suggest_mixture
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
-from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal, find_best_mixture
+from auxtune.selectors.kit.mixture_search import MixtureState, build_proposal, find_best_mixture
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import Process
 from auxtune.selectors.methods.tag import PROBE, Tag
@@ -57,7 +58,7 @@ _HOPELESS = 20  # failures without any score after which it ends
 
 
 @options
-class Auto(MixtureSearch):
+class Auto(SearchesGroupsToo):
     """The shares of the tasks, by Bayesian optimisation on the shares themselves: the one to take by default."""
 
     version: ClassVar[int] = 2  # earlier results are read
@@ -84,16 +85,19 @@ class Auto(MixtureSearch):
             return wants
         return replace(wants, objectives=frozenset[Objective]({"primary"}), inside=frozenset[Inside]({"measure"}))
 
-    def start(self, problem: Problem) -> MixtureState:
-        """No mixture yet, and what earlier studies found. Raises ``ValueError`` as ``MixtureSearch`` does."""
+    def start(self, problem: Problem) -> Any:
+        """Nothing trained yet; for mixtures also what earlier studies found. Raises ``ValueError`` as any search."""
         if self.evidence == "tag":
             problem.require_primary()
         state = super().start(problem)
-        earlier = None if self.evidence == "off" else read_earlier_hint(problem)
+        is_read = self.evidence != "off" and not isinstance(state, GroupState)
+        earlier = read_earlier_hint(problem) if is_read else None
         return state if earlier is None else replace(state, hints=(earlier,))
 
-    def propose(self, state: MixtureState, evidence: Evidence) -> Proposal | Wait | Done:
-        """The next mixture; any number may be under way."""
+    def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
+        """The next mixture or group; any number may be under way."""
+        if isinstance(state, GroupState):
+            return self.groups.propose(state)
         state = self._read_measured(state, evidence)
         made, problem = len(state.mixtures), state.problem
         rng = np.random.default_rng([problem.seed, made])
@@ -118,21 +122,23 @@ class Auto(MixtureSearch):
             mixture = self._choose_start(state, rng)
         return build_proposal(problem, mixture, rng, "search", {"gain": gain})
 
-    def proposed(self, state: MixtureState, number: int, proposal: Proposal) -> MixtureState:
+    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
         """As every search; also whether it is the mixture that hints suggest."""
         state = super().proposed(state, number, proposal)
         return replace(state, is_hinted=True) if proposal.stage == _HINTED else state
 
-    def told(self, state: MixtureState, number: int, outcome: Outcome) -> MixtureState:
-        """As every search; also the key of what the training of all tasks measured."""
+    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
+        """As every search; of mixtures also the key of what the training of all tasks measured."""
         state = super().told(state, number, outcome)
+        if isinstance(state, GroupState):
+            return state
         return replace(state, measured=outcome.evidence.get(PROBE, state.measured))
 
-    def select(self, state: MixtureState, evidence: Evidence) -> Selection:
+    def select(self, state: Any, evidence: Evidence) -> Selection:
         """As every search."""
         return super().select(self._read_measured(state, evidence), evidence)
 
-    def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+    def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """As every search."""
         return super().predict(self._read_measured(state, evidence), evidence, asked)
 
@@ -142,9 +148,9 @@ class Auto(MixtureSearch):
         gain = 0.0 if state.is_exhausted else self._find_best(process, state, rng)[1]
         return {**super().describe_belief(state, process, best), "gain": gain}
 
-    def _read_measured(self, state: MixtureState, evidence: Evidence) -> MixtureState:
-        """``state`` with the hint that the training of all tasks left."""
-        if state.measured is None:
+    def _read_measured(self, state: Any, evidence: Evidence) -> Any:
+        """``state`` with the hint that the training of all tasks left, if it measured any."""
+        if isinstance(state, GroupState) or state.measured is None:
             return state
         arrays = evidence[state.measured]
         tasks = [str(task) for task in arrays["tasks"]]

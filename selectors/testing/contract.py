@@ -70,6 +70,7 @@ class Contract:
     selector: Selector
     trials: int = 50  # after which a simulated study is stopped
     questions: int = 1000  # how often the same proposal is asked for
+    primary: str | None = "target"  # of the problem of a test that takes only one
     order_matters: bool = False
 
     def test_facts_are_declared_and_options_have_defaults(self) -> None:
@@ -131,7 +132,7 @@ class Contract:
 
     def test_asking_changes_nothing(self) -> None:
         """A thousand questions, or Waits, get the same reply, and the study then continues as if no one had asked."""
-        study = self.simulate(build_problem(SMALL))
+        study = self.simulate(build_problem(SMALL, self.primary))
         evidence = study.evidence
         for step in {type(step.reply): step for step in study.steps}.values():
             for _ in range(self.questions if isinstance(step.reply, Proposal) else 1000):
@@ -141,7 +142,7 @@ class Contract:
 
     def test_folds_leave_their_inputs_alone(self) -> None:
         """Problem, proposals and outcomes are unchanged, and an old state still gives its old reply."""
-        problem = build_problem(SMALL)
+        problem = build_problem(SMALL, self.primary)
         before = repr(problem)
         study = self.simulate(problem)
         events = repr(study.events)
@@ -160,7 +161,7 @@ class Contract:
     def test_a_continuation_starts_from_weights_in_use(self) -> None:
         """From a proposal of its own that has a score and whose checkpoint the selector has in use at that step."""
         for slots in (1, 3):
-            study = self.simulate(build_problem(SMALL), slots=slots)
+            study = self.simulate(build_problem(SMALL, self.primary), slots=slots)
             for step in study.steps:
                 continued = step.reply.continuation if isinstance(step.reply, Proposal) else None
                 if continued is not None and continued.start is not None:
@@ -177,7 +178,7 @@ class Contract:
         """Trials that ran side by side, told forwards and backwards, lead to the same reply and answer."""
         if self.order_matters:
             return
-        problem = build_problem(SMALL)
+        problem = build_problem(SMALL, self.primary)
         benchmark, state = build_benchmark(problem), self.selector.start(problem)
         told: list[Event] = []
         evidence: dict[str, Any] = {}
@@ -195,7 +196,8 @@ class Contract:
     def test_names_are_only_names(self) -> None:
         """The same tasks in the same order under other names: the same proposals."""
         other = {name: f"{9 - i} {name[::-1]}" for i, name in enumerate(SMALL)}
-        problem, renamed = build_problem(SMALL), build_problem(tuple(other.values()), other["target"])
+        problem = build_problem(SMALL, self.primary)
+        renamed = build_problem(tuple(other.values()), self.primary and other[self.primary])
         expected = [tuple(other[task] for task in proposal.tasks) for proposal in self.simulate(problem).proposals]
         found = [proposal.tasks for proposal in self.simulate(renamed).proposals]
         assert found == expected, "what is proposed must not depend on what a task is called"

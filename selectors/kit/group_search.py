@@ -1,0 +1,280 @@
+"""Which tasks to train together when each must be served by one of a few models: the search of groups behind `auto`.
+
+Every training of a group scores all its members, and a process over (group, member) learns from all of them
+(``group_process.py``). The next group is the one whose training is expected to raise the value of the best cover most
+(``group_covers.py``): a new group, or one of the leading ones again with another seed. The search has no budget of its
+own; it ends when that gain is small beside the noise between trainings, or when its caller ends it.
+
+It begins with all tasks in one model and a random partition into as many groups as models may be served, so that every
+task has been seen in a large and in a smaller group after few trainings. Single tasks first, as the higher-order
+approximation begins, cost a training each and say nothing of who helps whom: on surfaces of our own, after ten
+trainings of six tasks, that start missed three quarters more.
+
+The answer is the best cover by what the process expects, trained or not, if it predicts groups that are left out better
+than chance; else the best cover of the groups that were trained, by their own scores; else all tasks in one model. A
+network that failed and never succeeded is neither asked for again nor answered with. Trainings under way count as if
+they had scored what is expected of them, so any number may be.
+
+Scores of different tasks are added up, as everywhere where groups are asked for. One ``propose`` takes a tenth of a
+second for six tasks, about a second for twenty. Short trainings are never asked for: which groups are best after part
+of the steps says little of which are best after all.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from auxtune.selectors.beliefs import Belief, Remark, read_pairs, read_why
+from auxtune.selectors.kit.group_candidates import build_pool, draw_untried, list_start
+from auxtune.selectors.kit.group_covers import Gains, estimate_gains, find_cover, limit_serving
+from auxtune.selectors.kit.group_process import GroupProcess, fit_group_process, list_points
+from auxtune.selectors.kit.mixture_search import MixtureSearch
+from auxtune.selectors.kit.networks import build_score_table, read_member_scores, select_networks
+from auxtune.selectors.kit.skill import Skill
+from auxtune.selectors.protocol import JSON, Done, Evidence, Network, Outcome, Problem, Proposal, Selection, Wait, Wants
+
+_BEFORE_STOP = 20  # trainings with scores, beside two for each task, before the search may end by itself
+_HOPELESS = 20  # failures without any score after which it ends
+_MEASURED = "expected score of the recipient together with the source, less that alone"
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """Every network proposed, as trained, and the scores of its members, ``None`` of a failed one, by number."""
+
+    problem: Problem
+    trained: Mapping[int, Network] = field(default_factory=dict)
+    scores: Mapping[int, Mapping[str, float] | None] = field(default_factory=dict)
+
+    @property
+    def good(self) -> list[int]:
+        """Trainings that gave scores."""
+        return [number for number in sorted(self.scores) if self.scores[number]]
+
+    @property
+    def pending(self) -> list[Network]:
+        """Networks that are being trained."""
+        return [self.trained[number] for number in sorted(self.trained) if number not in self.scores]
+
+    @property
+    def failed(self) -> set[Network]:
+        """Networks whose trainings all failed."""
+        good = {self.trained[number] for number in self.good}
+        return {self.trained[number] for number in self.scores} - good
+
+    @property
+    def means(self) -> dict[Network, dict[str, float]]:
+        """Each network with scores -> the mean score of each member."""
+        seen: dict[Network, dict[str, list[float]]] = {}
+        for number in self.good:
+            members = seen.setdefault(self.trained[number], {})
+            for task, score in (self.scores[number] or {}).items():
+                members.setdefault(task, []).append(score)
+        return {
+            network: {task: float(np.mean(scores)) for task, scores in members.items()}
+            for network, members in seen.items()
+        }
+
+    def learn(self) -> GroupProcess | None:
+        """The process fitted to all scores; ``None`` before two scores of a task differ."""
+        networks = [self.trained[number] for number in self.good]
+        if not networks:
+            return None
+        points = list_points(self.problem, networks)
+        table = build_score_table(self.problem, [self.scores[number] or {} for number in self.good])
+        values = table[points.networks, points.tasks]
+        places = {network: place for place, network in enumerate(dict.fromkeys(networks))}
+        owners = np.array([places[network] for network in networks])[points.networks]
+        known = np.isfinite(values)
+        return _fit_cached_process(
+            len(self.problem.names), points.rows[known].tobytes(), owners[known].tobytes(), values[known].tobytes()
+        )
+
+
+@dataclass(frozen=True)
+class GroupSearch:
+    """The functions of a selector for a problem without a primary whose tasks are to be grouped."""
+
+    stop: float | None  # ends when one more run is expected to gain less than this part of the noise
+
+    def propose(self, state: GroupState) -> Proposal | Wait | Done:
+        """The next group; any number may be under way."""
+        problem, made = state.problem, len(state.trained)
+        rng = np.random.default_rng([problem.seed, made])
+        start = list_start(problem)
+        if made < len(start):
+            return _build_proposal(start[made], rng, "start")
+        process = state.learn()
+        enough = len(state.good) >= _BEFORE_STOP + 2 * len(problem.names)
+        if len(state.scores) >= _HOPELESS and not state.good:
+            return _end(state)
+        if process is not None:
+            pool, found = _look_ahead(state, process, rng)
+            gain = float(found.gains.max(initial=0.0))
+            noise = float(process.noise_deviations.mean()) / len(problem.names)  # by one task, in the mean over all
+            if self.stop is not None and enough and gain < self.stop * noise:
+                return _end(state)
+            if gain > 0:
+                return _build_proposal(pool[int(found.gains.argmax())], rng, "search", {"gain": gain})
+        untried = None if process is None and enough else draw_untried(problem, set(state.trained.values()), rng)
+        return _end(state) if untried is None else _build_proposal(untried, rng, "search")
+
+    def proposed(self, state: GroupState, number: int, proposal: Proposal) -> GroupState:
+        """One more network is under way, with the tasks that are actually trained."""
+        offered = {(network.tasks, network.name): network for network in state.problem.networks}
+        network = offered.get((proposal.tasks, proposal.network)) or Network(proposal.tasks, name=proposal.network)
+        return replace(state, trained={**state.trained, number: network})
+
+    def told(self, state: GroupState, number: int, outcome: Outcome) -> GroupState:
+        """The scores of one more network's members, or its failure."""
+        return replace(state, scores={**state.scores, number: read_member_scores(outcome)})
+
+    def select(self, state: GroupState) -> Selection:
+        """The best cover by expectation if that has skill, else of what was trained, else all tasks in one model."""
+        problem, means, process = state.problem, state.means, state.learn()
+        belief: dict[str, JSON] = {"trained": len(means)}
+        if process is not None:
+            skill = process.measure_skill(problem.seed)
+            pool, found = _look_ahead(state, process, np.random.default_rng([problem.seed, len(state.trained)]))
+            belief |= {"skill": skill.as_json(), "gain": float(found.gains.max(initial=0.0))}
+            belief["pairs"] = _describe_pairs(problem, process)
+            if skill.shown and found.cover:
+                networks = [pool[place] for place in found.cover]
+                untried = sum(network not in means for network in networks)
+                belief |= {"expected": _measure_value(found.scores[found.cover]), "untried": untried}
+                return select_networks(problem, networks, found.scores[found.cover], belief)
+        measured, table = list(means), build_score_table(problem, list(means.values()))
+        cover = find_cover(table, limit_serving(problem, measured))
+        if not cover:
+            belief["why"] = "no groups with scores serve every task: one model for all tasks"
+        elif process is not None:
+            belief["why"] = "groups left out are predicted no better than by chance: the best groups that were trained"
+        else:
+            belief["why"] = "too few scores to predict any: the best groups that were trained"
+        return select_networks(problem, [measured[place] for place in cover], table[cover], belief)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """Why the answer is what it is, how far predictions can be trusted, and what pairs are expected to come to."""
+        yield from read_why(belief)
+        if "expected" in belief:
+            new = f", {belief['untried']} of its groups not trained so far" if belief["untried"] else ""
+            yield Remark(f"expected mean score {belief['expected']:.4g}{new}")
+        if "gain" in belief:
+            yield Remark(f"one more run is expected to gain {belief['gain']:.2g}")
+        if skill := belief.get("skill"):
+            yield Skill.from_json(skill)
+        if pairs := belief.get("pairs"):
+            yield from read_pairs("pairs", pairs)
+
+    def predict(self, state: GroupState, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """The expected score of each member; empty before two scores of a task differ."""
+        process = state.learn()
+        if process is None or not asked:
+            return [{} for _ in asked]
+        networks = [Network(proposal.tasks, name=proposal.network) for proposal in asked]
+        points = list_points(state.problem, networks)
+        predictions: list[dict[str, float]] = [{} for _ in asked]
+        for place, task, score in zip(points.networks, points.tasks, process.predict(points), strict=True):
+            predictions[place][state.problem.names[task]] = float(score)
+        return list(predictions)
+
+
+class SearchesGroupsToo(MixtureSearch):
+    """A search over mixtures that searches groups where the problem asks for these; ``stop`` is for both.
+
+    The kind of the state says which of the two a study is. A subclass proposes mixtures, and groups by ``groups``.
+    """
+
+    stop: float | None
+
+    @property
+    def groups(self) -> GroupSearch:
+        """The search of groups."""
+        return GroupSearch(self.stop)
+
+    def wants(self) -> Wants:
+        """Those of a search over mixtures, and groups."""
+        wants = super().wants()
+        return replace(wants, objectives=wants.objectives | {"groups"})
+
+    def start(self, problem: Problem) -> Any:
+        """Nothing trained yet."""
+        if problem.primary is None and problem.scored is None:
+            return GroupState(problem)
+        return super().start(problem)
+
+    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
+        """One more training is under way."""
+        part: Any = self.groups if isinstance(state, GroupState) else super()
+        return part.proposed(state, number, proposal)
+
+    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
+        """One more training is over."""
+        part: Any = self.groups if isinstance(state, GroupState) else super()
+        return part.told(state, number, outcome)
+
+    def select(self, state: Any, evidence: Evidence) -> Selection:
+        """The answer of either search."""
+        return self.groups.select(state) if isinstance(state, GroupState) else super().select(state, evidence)
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The beliefs of either search: only that of groups has a list of pairs or says what was trained."""
+        is_of_groups = "pairs" in belief or "trained" in belief
+        yield from self.groups.beliefs(belief) if is_of_groups else super().beliefs(belief)
+
+    def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """The expectations of either search."""
+        if isinstance(state, GroupState):
+            return self.groups.predict(state, asked)
+        return super().predict(state, evidence, asked)
+
+
+def _look_ahead(state: GroupState, process: GroupProcess, rng: np.random.Generator) -> tuple[list[Network], Gains]:
+    """The networks to weigh, the best cover of them, and what a training of each is expected to gain."""
+    pool = build_pool(state.problem, process, list(state.means), state.failed, rng)
+    imagined = process.imagine(list_points(state.problem, state.pending))
+    return pool, estimate_gains(imagined, state.problem, pool, rng)
+
+
+def _build_proposal(
+    network: Network, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON] | None = None
+) -> Proposal:
+    seed = int(rng.integers(2**31))
+    return Proposal(network.tasks, seed=seed, network=network.name, stage=stage, notes=notes or {})
+
+
+def _describe_pairs(problem: Problem, process: GroupProcess) -> dict[str, JSON]:
+    """What each task is expected to do for each other one, as ``read_pairs`` reads it."""
+    names = problem.names
+    groups = [Network((name,)) for name in names] + [Network(pair) for pair in itertools.combinations(names, 2)]
+    points = list_points(problem, groups)
+    expected = process.predict(points)
+    rows: list[list[float | None]] = [[None] * len(names) for _ in names]
+    for place, recipient, score in zip(points.networks, points.tasks, expected.tolist(), strict=True):
+        for source in groups[place].tasks:
+            if source != names[recipient]:
+                rows[recipient][names.index(source)] = score - float(expected[recipient])
+    return {"measured": _MEASURED, "tasks": list(names), "recipient_by_source": rows}
+
+
+def _measure_value(table: np.ndarray) -> float:
+    return float(np.nanmax(table, axis=0).mean())
+
+
+def _end(state: GroupState) -> Wait | Done:
+    return Wait() if state.pending else Done()
+
+
+@lru_cache(maxsize=8)
+def _fit_cached_process(tasks: int, rows: bytes, owners: bytes, scores: bytes) -> GroupProcess | None:
+    """``fit_group_process``, which depends on nothing else, cached between ``propose`` and ``select``."""
+    values = np.frombuffer(scores)
+    return fit_group_process(
+        tasks, np.frombuffer(rows).reshape(len(values), -1), np.frombuffer(owners, dtype=int), values
+    )
