@@ -43,6 +43,8 @@ BELIEFS = [
         r"leans to p.*; expects 0\.\d{4} of it, seen 0\.\d{4}; (better than p alone with probability [01]\.\d\d; )?"
         r"(better than all tasks with probability [01]\.\d\d; )?one more run is expected to gain .*",
     ),
+    ("auto", GROUPS, 0, r"leans to p .*; no groups with scores serve every task: one model for all tasks"),
+    ("auto", GROUPS, 8, r"leans to .*; one more run is expected to gain .*; of 20 affinities the largest is .*"),
     ("random_mixture", STUDY, 8, r"leans to p.*; expects 0\.\d{4} of it, seen 0\.\d{4}.*"),
     ("gp_mixing", STUDY, 0, r"leans to p \+ helps.*; no mixture gave a score: equal shares"),
     ("gp_mixing", STUDY, 8, r"leans to p.*; expects 0\.\d{4} of it, seen 0\.\d{4}(; better than .* probability .*)?"),

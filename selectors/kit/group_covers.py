@@ -20,6 +20,7 @@ from auxtune.selectors.protocol import Network, Problem
 
 _DRAWS = 16  # of the scores of all groups, for covers that may be best
 _FUTURES = 128  # draws of the scores of one training
+_NOTHING = 1e-4  # of the noise: smaller gains cannot be told apart by so few draws
 _EXACT = 64  # networks up to which one table is solved exactly
 _UNSERVED = 1e9  # what a task that no network serves costs
 _MEMBER = 1e-7  # of the scores' range: the least gain of a further member
@@ -63,7 +64,8 @@ def find_covers(scores: np.ndarray, serving: Serving) -> np.ndarray:
     serves = np.where(opened[..., None], values, -np.inf).argmax(axis=1)  # (tables, tasks)
     used = np.zeros_like(opened)
     np.put_along_axis(used, serves, True, axis=1)
-    return used & opened & (worth > -_UNSERVED / 2)[:, None]
+    covers: np.ndarray = used & opened & (worth > -_UNSERVED / 2)[:, None]
+    return covers
 
 
 def find_cover(scores: np.ndarray, serving: Serving) -> list[int]:
@@ -155,7 +157,8 @@ def estimate_gains(
         # How far the value of each cover moves with each standard normal variable behind the scores: (covers, members).
         moves = np.linalg.solve(_factor(covariance[np.ix_(own, own)] + noise), shared[:, own].T).T
         gains[network] = (values[:, None] + moves @ normal[: len(own)]).max(axis=0).mean() - values.max()
-    return Gains(cover, scores, np.maximum(gains, 0.0))
+    gains[gains < _NOTHING * process.noise_deviations.mean()] = 0.0
+    return Gains(cover, scores, gains)
 
 
 def _weigh_points(points: Points, networks: int, scores: np.ndarray, serving: Serving) -> np.ndarray:

@@ -87,12 +87,14 @@ class GroupProcess:
 
     def predict(self, points: Points) -> np.ndarray:
         """The expected score at each point, (n,)."""
-        return self.levels[points.tasks] + self.spreads[points.tasks] * self.process(points.rows)
+        expected: np.ndarray = self.levels[points.tasks] + self.spreads[points.tasks] * self.process(points.rows)
+        return expected
 
     def doubt(self, points: Points) -> np.ndarray:
         """The standard deviation of the expectation at each point, (n,)."""
         variances = self.process.predict(points.rows)[1].variances
-        return self.spreads[points.tasks] * np.sqrt(variances)
+        deviations: np.ndarray = self.spreads[points.tasks] * np.sqrt(variances)
+        return deviations
 
     def predict_jointly(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """The expected score at each point, (n,), and the covariance of these expectations, (n, n)."""
@@ -107,15 +109,26 @@ class GroupProcess:
             return self
         return GroupProcess(self.process.imagine(pending.rows), self.networks, self.tasks, self.levels, self.spreads)
 
+    @property
+    def held_out(self) -> np.ndarray:
+        """H (n, n): ``H @ targets`` predicts the points of each network from those of all others, amounts as fitted.
+
+        Of a block b the error is (C⁻¹)_bb⁻¹ (C⁻¹ y)_b: Rasmussen and Williams 2006, equation 5.12, for blocks.
+        """
+        inverse = np.linalg.inv(self.process.lower @ self.process.lower.T)
+        held_out = np.eye(len(inverse))
+        for network in np.unique(self.networks):
+            block = np.flatnonzero(self.networks == network)
+            held_out[block] -= np.linalg.solve(inverse[np.ix_(block, block)], inverse[block])
+        return held_out
+
     def measure_skill(self, seed: int) -> Skill:
         """How well the scores of each group are predicted from those of all others, against chance.
 
         The correlation of predictions and scores, each less the task's own mean, over all points. All trainings of a
         group are left out together. Chance deals each task's scores anew among the groups that hold it.
         """
-        process = self.process
-        covariance = process.lower @ process.lower.T
-        held_out = _build_held_out(np.linalg.inv(covariance), self.networks)
+        process, held_out = self.process, self.held_out
         rng = np.random.default_rng([seed, 17])
         dealt = np.repeat(process.targets[:, None], DEALS, axis=1)
         for task in np.unique(self.tasks):
@@ -145,7 +158,7 @@ def fit_group_process(tasks: int, rows: np.ndarray, networks: np.ndarray, scores
     free = np.maximum(counts - 1, 0)
     if squares.sum() <= (1e-9 * np.abs(scores).max(initial=0.0)) ** 2:
         return None
-    common = squares.sum() / free.sum()
+    common = float(np.median((squares / np.maximum(free, 1))[squares > 0]))
     spreads = np.sqrt((squares + _SHRUNK * common) / (free + _SHRUNK))
     process = fit_process(rows, centred / spreads[recipients], assume_groups(tasks, rows.shape[1]))
     return GroupProcess(process, networks, recipients, levels, spreads)
@@ -158,23 +171,12 @@ def _bound_below(scores: np.ndarray) -> np.ndarray:
     return scores if not lower.size else np.maximum(scores, best - _DEEP * (best - np.median(lower)))
 
 
-def _build_held_out(inverse: np.ndarray, networks: np.ndarray) -> np.ndarray:
-    """H (n, n): ``H @ targets`` predicts the points of each network from those of all others, amounts as fitted.
-
-    Of a block b the error is (C⁻¹)_bb⁻¹ (C⁻¹ y)_b: Rasmussen and Williams 2006, equation 5.12, for blocks.
-    """
-    held_out = np.eye(len(inverse))
-    for network in np.unique(networks):
-        block = np.flatnonzero(networks == network)
-        held_out[block] -= np.linalg.solve(inverse[np.ix_(block, block)], inverse[block])
-    return held_out
-
-
 def _correlate(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """The correlation of each column of (n, columns) around 0, since scores are relative to their task's mean."""
     lengths = np.linalg.norm(predicted, axis=0) * np.linalg.norm(true, axis=0)
-    together: np.ndarray = (predicted * true).sum(axis=0)
-    return np.divide(together, lengths, out=np.zeros_like(together), where=lengths > 1e-12)
+    together = (predicted * true).sum(axis=0)
+    correlations: np.ndarray = np.divide(together, lengths, out=np.zeros_like(together), where=lengths > 1e-12)
+    return correlations
 
 
 @lru_cache(maxsize=8)
@@ -201,7 +203,8 @@ def assume_groups(tasks: int, columns: int) -> Assumptions:
             build(lambda a, b: a.form @ b.form.T, lambda side: np.ones(len(side.size))),
             build(lambda a, b: _same_task(a, b) * (a.form @ b.form.T), lambda side: np.ones(len(side.size))),
         ]
-    return Assumptions(tuple(kernels), amount=0.3, spread=1.5, noise=0.1, noise_spread=1.5, most=256)
+    # A dozen scores say little of amounts: with a wider spread some would soon be taken for 0, and too much for known.
+    return Assumptions(tuple(kernels), amount=0.3, spread=0.7, noise=0.1, noise_spread=1.0, most=256)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from auxtune.selectors.beliefs import Belief, Remark, read_pairs, read_why
+from auxtune.selectors.beliefs import Belief, Expectation, Remark, read_pairs, read_why
 from auxtune.selectors.kit.group_candidates import build_pool, draw_untried, list_start
 from auxtune.selectors.kit.group_covers import Gains, estimate_gains, find_cover, limit_serving
 from auxtune.selectors.kit.group_process import GroupProcess, fit_group_process, list_points
@@ -163,8 +163,9 @@ class GroupSearch:
         """Why the answer is what it is, how far predictions can be trusted, and what pairs are expected to come to."""
         yield from read_why(belief)
         if "expected" in belief:
-            new = f", {belief['untried']} of its groups not trained so far" if belief["untried"] else ""
-            yield Remark(f"expected mean score {belief['expected']:.4g}{new}")
+            yield Expectation(belief["expected"], None)
+        if belief.get("untried"):
+            yield Remark(f"{belief['untried']} of its groups not trained so far")
         if "gain" in belief:
             yield Remark(f"one more run is expected to gain {belief['gain']:.2g}")
         if skill := belief.get("skill"):

@@ -125,6 +125,9 @@ STUDIES: dict[str, Made] = {
         "{name: mixture_regression, samples: 10, verify: 1, rounds: 1, max_epochs: 2}",
         about="Version 2 of mixture_regression, which limits how often rows are repeated.",
     ),
+    "auto_groups": Made(
+        "auto", question=_GROUPS, confirm=_ALL, about="Without a primary it searches groups.", trials=16, seed=140
+    ),
 }
 # Made by the first version of their selectors, which is no more.
 KEPT = ("gp_mixing", "autosem", "mixture_regression", "pipeline")

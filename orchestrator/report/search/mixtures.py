@@ -28,6 +28,8 @@ def list_mixture_blocks(material: Material) -> Iterator[Block]:
     if not isinstance(present.selector, Predicts) or "scored" not in present.selector.wants().objectives:
         return
     problem: Problem = present.state.problem
+    if problem.primary is None and problem.scored is None:  # it grouped the tasks
+        return
     scored = [trial for trial in material.accounts.in_phase("search") if trial.score is not None]
     tried = [trial for trial in scored if present.has_asked(trial.proposal.stage)]
     if len(problem.names) < 2 or not tried:
