@@ -16,8 +16,8 @@ studies found, and with ``evidence: tag`` the affinities that the training of al
 mixture that they suggest is among the first ones.
 
 A failed mixture counts as the worst seen, so that the search avoids it. Trainings under way count as if they had scored
-what is expected of them, so any number may be. One ``propose`` takes tenths of a second with 200 trials of 20 tasks. Do
-not use it where tasks are to be grouped, or where which rows to keep is the question.
+what is expected of them, so any number may be. One ``propose`` takes tenths of a second with 200 trials of 20 tasks.
+Without a primary it searches groups (``group_search.py``). Do not use it where which rows to keep is the question.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Auto(SearchesGroupsToo):
     paper: ClassVar[str | None] = None
     needs: ClassVar[str] = "nothing; it begins with the primary alone and all tasks"
     costs: ClassVar[str] = "from 3 runs; it ends by itself or by the budget"
-    avoid: ClassVar[str] = "tasks are to be grouped, or rows chosen"
+    avoid: ClassVar[str] = "rows are to be chosen"
 
     stop: float | None = Field(
         default=0.1,
