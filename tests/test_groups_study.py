@@ -203,7 +203,7 @@ def test_what_needs_a_primary_is_refused(override: str, key: str) -> None:
         parse_study(STUDY, "study.yaml", Path(), (override,))
     assert [mistake.key for mistake in caught.value.mistakes] == [key]
     if key == "selector" and "subset" in override:
-        assert "groups are answered by: random_groups" in str(caught.value)
+        assert "groups are answered by: auto, random_groups, " in str(caught.value)
 
 
 def test_the_number_of_models_belongs_to_the_question_and_older_ledgers_do_not_name_it() -> None:
