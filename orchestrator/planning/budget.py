@@ -251,6 +251,14 @@ def count_control_trials(accounts: Accounts, searched: int = 0) -> int:
     return max(0, len(accounts.in_phase(*SELECTORS)) + searched - len(accounts.in_phase("control")))
 
 
+def count_search_trials(left: int, is_controlled: bool, owed: int = 0) -> int:
+    """The search's part of the trials ``left`` besides confirm's.
+
+    Where it is controlled, the control first trains what it is ``owed``, and then as many as the search.
+    """
+    return max(0, left - owed) // 2 if is_controlled else max(0, left)
+
+
 def confirm_arms(options: StudyOptions) -> int:
     """The most arms confirm has: the selection, each control, and with leave-one-out each auxiliary left out."""
     left_out = len(options.tasks) - 1 if options.confirm.leave_one_out else 0
@@ -285,9 +293,9 @@ class TrialShares:
 
 def divide_trials(options: StudyOptions, limit: int) -> TrialShares:
     """How a study that begins would divide ``limit`` trials."""
-    confirm = min(limit, confirm_trials(options))
-    search = (limit - confirm) // 2 if has_equal_cost(options) else limit - confirm
-    return TrialShares(confirm, search, search if has_equal_cost(options) else 0)
+    confirm, is_controlled = min(limit, confirm_trials(options)), has_equal_cost(options)
+    search = count_search_trials(limit - confirm, is_controlled)
+    return TrialShares(confirm, search, search if is_controlled else 0)
 
 
 def _list_levers(options: StudyOptions) -> list[str]:

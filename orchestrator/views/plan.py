@@ -11,6 +11,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.planning.arms import EQUAL_COST
+from auxtune.orchestrator.planning.budget import count_search_trials
 from auxtune.orchestrator.planning.context import count_fewest_trials
 from auxtune.orchestrator.planning.estimate import (
     CostEstimate,
@@ -151,11 +152,10 @@ def _plan_trials(limit: int | None, trained: int, confirm: int, owed: int | None
     """
     if limit is None:
         return None
-    left, planned = max(0, limit - trained - confirm), {"limit": limit, "trained": trained, "confirm": confirm}
-    if owed is None:
-        return {**planned, "search": left}
-    search = max(0, left - owed) // 2
-    return {**planned, "search": search, "control": min(left, owed + search)}
+    left = max(0, limit - trained - confirm)
+    search = count_search_trials(left, owed is not None, owed or 0)
+    planned = {"limit": limit, "trained": trained, "confirm": confirm, "search": search}
+    return planned if owed is None else {**planned, "control": min(left, owed + search)}
 
 
 def _warn_of_no_limit(limits: Iterable[str], room: Sequence[Room]) -> list[str]:

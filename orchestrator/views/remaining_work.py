@@ -7,7 +7,7 @@ from statistics import fmean
 
 from auxtune.orchestrator.answer.cost import measure_concurrency
 from auxtune.orchestrator.planning.arms import EQUAL_COST
-from auxtune.orchestrator.planning.budget import count_control_trials, estimate_passing
+from auxtune.orchestrator.planning.budget import count_control_trials, count_search_trials, estimate_passing
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.planning.translate import Translator
 from auxtune.orchestrator.record.accounts import Accounts
@@ -43,14 +43,14 @@ def _describe_search(
     others = [key for key, limit in limits.model_dump().items() if limit is not None and key != "trials"]
     if limits.trials is None:
         return f"the search continues until {' or '.join(others)} would not last for confirm, {confirming}"
-    left = limits.trials - accounts.trained - len(held)
-    left = max(0, (left - count_control_trials(accounts)) // 2 if controlled else left)
+    owed = count_control_trials(accounts) if controlled else 0
+    left = count_search_trials(limits.trials - accounts.trained - len(held), controlled, owed)
     unless = f", unless {' or '.join(others)} end it before" if others else ""
     searching = (
         f"at most {_count_trials(left, 'more ')} of the search{unless}" if left else "the running search trials end"
     )
     like = [trial.proposal for trial in accounts.of_selector if trial.proposal.trains]
-    trials = 2 * left + count_control_trials(accounts) if controlled else left
+    trials = 2 * left + owed if controlled else left
     lasting = _describe_lasting("at most about" if left else "about", held, like[-1:] * trials, accounts, translator)
     return f"{searching}, {confirming}{lasting}"
 
