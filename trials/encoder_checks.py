@@ -42,7 +42,7 @@ def count_embeddings(module: PreTrainedModel) -> int | None:
     """How many token ids have an embedding, ``None`` if the model does not tell."""
     try:
         weight = getattr(module.get_input_embeddings(), "weight", None)
-    except (NotImplementedError, AttributeError):
+    except (NotImplementedError, AttributeError):  # Transformers raises either where it finds no embeddings
         weight = None
     if isinstance(weight, torch.Tensor) and weight.ndim == 2:
         return int(weight.shape[0])
