@@ -28,13 +28,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from auxtune.selectors.kit.process import Assumptions, Kernel, Process, fit_process
+from auxtune.selectors.kit.process import Assumptions, Kernel, Process, bound_below, fit_process
 from auxtune.selectors.kit.skill import DEALS, Skill, compare_with_chance
 from auxtune.selectors.protocol import Network, Problem
 
-# Scores of a task this many times as far below its best as the median of the others count as no worse: a training that
-# diverged would otherwise hide what tells the good groups apart.
-_DEEP = 2.5
 _SHRUNK = 3.0  # scores that the spread of all tasks counts as, beside a task's own
 
 
@@ -150,7 +147,7 @@ def fit_group_process(tasks: int, rows: np.ndarray, networks: np.ndarray, scores
     for task in range(tasks):
         mine = recipients == task
         if mine.any():
-            own = _bound_below(scores[mine])
+            own = bound_below(scores[mine])
             levels[task] = own.mean()
             centred[mine] = own - levels[task]
     counts = np.bincount(recipients, minlength=tasks)
@@ -162,13 +159,6 @@ def fit_group_process(tasks: int, rows: np.ndarray, networks: np.ndarray, scores
     spreads = np.sqrt((squares + _SHRUNK * common) / (free + _SHRUNK))
     process = fit_process(rows, centred / spreads[recipients], assume_groups(tasks, rows.shape[1]))
     return GroupProcess(process, networks, recipients, levels, spreads)
-
-
-def _bound_below(scores: np.ndarray) -> np.ndarray:
-    """The scores of one task, (n,), none of them much worse than is usual."""
-    best = scores.max()
-    lower = scores[scores < best]
-    return scores if not lower.size else np.maximum(scores, best - _DEEP * (best - np.median(lower)))
 
 
 def _correlate(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

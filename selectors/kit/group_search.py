@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -34,10 +34,9 @@ from auxtune.selectors.beliefs import Belief, Expectation, Remark, read_pairs, r
 from auxtune.selectors.kit.group_candidates import build_pool, draw_untried, list_start
 from auxtune.selectors.kit.group_covers import Gains, estimate_gains, find_cover, limit_serving
 from auxtune.selectors.kit.group_process import GroupProcess, fit_group_process, list_points
-from auxtune.selectors.kit.mixture_search import MixtureSearch
 from auxtune.selectors.kit.networks import build_score_table, read_member_scores, select_networks
 from auxtune.selectors.kit.skill import Skill
-from auxtune.selectors.protocol import JSON, Done, Evidence, Network, Outcome, Problem, Proposal, Selection, Wait, Wants
+from auxtune.selectors.protocol import JSON, Done, Evidence, Network, Outcome, Problem, Proposal, Selection, Wait
 
 _BEFORE_STOP = 20  # trainings with scores, beside two for each task, before the search may end by itself
 _HOPELESS = 20  # failures without any score after which it ends
@@ -51,6 +50,9 @@ class GroupState:
     problem: Problem
     trained: Mapping[int, Network] = field(default_factory=dict)
     scores: Mapping[int, Mapping[str, float] | None] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.problem.seed, len(self.trained), len(self.scores)))
 
     @property
     def good(self) -> list[int]:
@@ -81,6 +83,10 @@ class GroupState:
             for network, members in seen.items()
         }
 
+    def build_rng(self) -> np.random.Generator:
+        """The randomness of the next proposal."""
+        return np.random.default_rng([self.problem.seed, len(self.trained)])
+
     def learn(self) -> GroupProcess | None:
         """The process fitted to all scores; ``None`` before two scores of a task differ."""
         networks = [self.trained[number] for number in self.good]
@@ -98,31 +104,44 @@ class GroupState:
 
 
 @dataclass(frozen=True)
+class _Ahead:
+    """What is expected: of every network, of the best cover, and of one more training."""
+
+    process: GroupProcess
+    pool: list[Network]
+    found: Gains
+    rng: np.random.Generator  # after the draws that this took; to be copied, not used
+
+
+@dataclass(frozen=True)
 class GroupSearch:
     """The functions of a selector for a problem without a primary whose tasks are to be grouped."""
 
     stop: float | None  # ends when one more run is expected to gain less than this part of the noise
 
-    def propose(self, state: GroupState) -> Proposal | Wait | Done:
+    def start(self, problem: Problem) -> GroupState:
+        """Nothing trained yet."""
+        return GroupState(problem)
+
+    def propose(self, state: GroupState, evidence: Evidence) -> Proposal | Wait | Done:
         """The next group; any number may be under way."""
         problem, made = state.problem, len(state.trained)
-        rng = np.random.default_rng([problem.seed, made])
-        start = list_start(problem)
+        rng, start = state.build_rng(), list_start(problem)
         if made < len(start):
             return _build_proposal(start[made], rng, "start")
-        process = state.learn()
-        enough = len(state.good) >= _BEFORE_STOP + 2 * len(problem.names)
         if len(state.scores) >= _HOPELESS and not state.good:
             return _end(state)
-        if process is not None:
-            pool, found = _look_ahead(state, process, rng)
-            gain = float(found.gains.max(initial=0.0))
-            noise = float(process.noise_deviations.mean()) / len(problem.names)  # by one task, in the mean over all
+        ahead, enough = _look_ahead(state), len(state.good) >= _BEFORE_STOP + 2 * len(problem.names)
+        if ahead is not None:
+            rng, gain = deepcopy(ahead.rng), float(ahead.found.gains.max(initial=0.0))
+            noise = float(ahead.process.noise_deviations.mean()) / len(
+                problem.names
+            )  # by one task, in the mean over all
             if self.stop is not None and enough and gain < self.stop * noise:
                 return _end(state)
             if gain > 0:
-                return _build_proposal(pool[int(found.gains.argmax())], rng, "search", {"gain": gain})
-        untried = None if process is None and enough else draw_untried(problem, set(state.trained.values()), rng)
+                return _build_proposal(ahead.pool[int(ahead.found.gains.argmax())], rng, "search", {"gain": gain})
+        untried = None if ahead is None and enough else draw_untried(problem, set(state.trained.values()), rng)
         return _end(state) if untried is None else _build_proposal(untried, rng, "search")
 
     def proposed(self, state: GroupState, number: int, proposal: Proposal) -> GroupState:
@@ -135,15 +154,14 @@ class GroupSearch:
         """The scores of one more network's members, or its failure."""
         return replace(state, scores={**state.scores, number: read_member_scores(outcome)})
 
-    def select(self, state: GroupState) -> Selection:
+    def select(self, state: GroupState, evidence: Evidence) -> Selection:
         """The best cover by expectation if that has skill, else of what was trained, else all tasks in one model."""
-        problem, means, process = state.problem, state.means, state.learn()
+        problem, means, ahead = state.problem, state.means, _look_ahead(state)
         belief: dict[str, JSON] = {"trained": len(means)}
-        if process is not None:
-            skill = process.measure_skill(problem.seed)
-            pool, found = _look_ahead(state, process, np.random.default_rng([problem.seed, len(state.trained)]))
+        if ahead is not None:
+            pool, found, skill = ahead.pool, ahead.found, ahead.process.measure_skill(problem.seed)
             belief |= {"skill": skill.as_json(), "gain": float(found.gains.max(initial=0.0))}
-            belief["pairs"] = _describe_pairs(problem, process)
+            belief["pairs"] = _describe_pairs(problem, ahead.process)
             if skill.shown and found.cover:
                 networks = [pool[place] for place in found.cover]
                 untried = sum(network not in means for network in networks)
@@ -153,7 +171,7 @@ class GroupSearch:
         cover = find_cover(table, limit_serving(problem, measured))
         if not cover:
             belief["why"] = "no groups with scores serve every task: one model for all tasks"
-        elif process is not None:
+        elif ahead is not None:
             belief["why"] = "groups left out are predicted no better than by chance: the best groups that were trained"
         else:
             belief["why"] = "too few scores to predict any: the best groups that were trained"
@@ -173,7 +191,7 @@ class GroupSearch:
         if pairs := belief.get("pairs"):
             yield from read_pairs("pairs", pairs)
 
-    def predict(self, state: GroupState, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+    def predict(self, state: GroupState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """The expected score of each member; empty before two scores of a task differ."""
         process = state.learn()
         if process is None or not asked:
@@ -185,62 +203,24 @@ class GroupSearch:
             predictions[place][state.problem.names[task]] = float(score)
         return list(predictions)
 
+    def fewest(self, problem: Problem) -> int:
+        """1: before two scores differ, the best groups that were trained."""
+        return 1
 
-class SearchesGroupsToo(MixtureSearch):
-    """A search over mixtures that searches groups where the problem asks for these; ``stop`` is for both.
 
-    The kind of the state says which of the two a study is. A subclass proposes mixtures, and groups by ``groups``.
+@lru_cache(maxsize=4)
+def _look_ahead(state: GroupState) -> _Ahead | None:
+    """From all that ``state`` knows; ``None`` before two scores of a task differ.
+
+    Cached, since both the next proposal and the answer tell what one more training is expected to gain.
     """
-
-    stop: float | None
-
-    @property
-    def groups(self) -> GroupSearch:
-        """The search of groups."""
-        return GroupSearch(self.stop)
-
-    def wants(self) -> Wants:
-        """Those of a search over mixtures, and groups."""
-        wants = super().wants()
-        return replace(wants, objectives=wants.objectives | {"groups"})
-
-    def start(self, problem: Problem) -> Any:
-        """Nothing trained yet."""
-        if problem.primary is None and problem.scored is None:
-            return GroupState(problem)
-        return super().start(problem)
-
-    def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
-        """One more training is under way."""
-        part: Any = self.groups if isinstance(state, GroupState) else super()
-        return part.proposed(state, number, proposal)
-
-    def told(self, state: Any, number: int, outcome: Outcome) -> Any:
-        """One more training is over."""
-        part: Any = self.groups if isinstance(state, GroupState) else super()
-        return part.told(state, number, outcome)
-
-    def select(self, state: Any, evidence: Evidence) -> Selection:
-        """The answer of either search."""
-        return self.groups.select(state) if isinstance(state, GroupState) else super().select(state, evidence)
-
-    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
-        """The beliefs of either search: only that of groups has a list of pairs or says what was trained."""
-        is_of_groups = "pairs" in belief or "trained" in belief
-        yield from self.groups.beliefs(belief) if is_of_groups else super().beliefs(belief)
-
-    def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
-        """The expectations of either search."""
-        if isinstance(state, GroupState):
-            return self.groups.predict(state, asked)
-        return super().predict(state, evidence, asked)
-
-
-def _look_ahead(state: GroupState, process: GroupProcess, rng: np.random.Generator) -> tuple[list[Network], Gains]:
-    """The networks to weigh, the best cover of them, and what a training of each is expected to gain."""
+    process = state.learn()
+    if process is None:
+        return None
+    rng = state.build_rng()
     pool = build_pool(state.problem, process, list(state.means), state.failed, rng)
     imagined = process.imagine(list_points(state.problem, state.pending))
-    return pool, estimate_gains(imagined, state.problem, pool, rng)
+    return _Ahead(process, pool, estimate_gains(imagined, state.problem, pool, rng), rng)
 
 
 def _build_proposal(

@@ -18,12 +18,9 @@ from scipy.special import ndtr
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
 from auxtune.selectors.kit.candidates import REFINED, build_candidates, name_usual
 from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
-from auxtune.selectors.kit.process import FOR_SEARCH, Process, fit_process
+from auxtune.selectors.kit.process import FOR_SEARCH, Process, bound_below, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
-# Scores this many times as far below the best as the median of all others count as no worse: a few very bad mixtures,
-# such as a primary without help, would otherwise hide what tells the good ones apart. Only these need to be told apart.
-_DEEP = 2.5
 _SHOWN = 5  # leaders in the belief
 
 
@@ -52,7 +49,14 @@ class MixtureState:
         """Mixtures that are being trained, (p, K)."""
         return self.read_shares([number for number in self.mixtures if number not in self.scores])
 
-    @property
+    def __hash__(self) -> int:
+        return hash((self.problem.seed, len(self.mixtures), len(self.scores)))
+
+    def build_rng(self) -> np.random.Generator:
+        """The randomness of the next proposal."""
+        return np.random.default_rng([self.problem.seed, len(self.mixtures)])
+
+    @cached_property
     def tried(self) -> np.ndarray:
         """Every mixture that was proposed, (n, K), each once."""
         return np.unique(self.read_shares(list(self.mixtures)), axis=0)
@@ -82,10 +86,7 @@ class MixtureState:
         if not known or max(known) - min(known) <= 1e-9 * max(map(abs, known)):
             return None
         scores = [self.scores[number] for number in ended]
-        values = np.array([min(known) if score is None else score for score in scores])
-        best = values.max()
-        usual = np.median(values[values < best])
-        values = np.maximum(values, best - _DEEP * (best - usual))
+        values = bound_below(np.array([min(known) if score is None else score for score in scores]))
         return _fit_cached_process(self.read_shares(ended).tobytes(), values.tobytes(), self.hints)
 
 

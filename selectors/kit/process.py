@@ -23,6 +23,10 @@ from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 _LEVEL = 100.0  # variance of the unknown mean of standardised scores: nearly uninformative
+# Scores this many times as far below the best as the median of all others count as no worse: a few very bad ones, such
+# as of a primary without help or of a training that diverged, would otherwise hide what tells the good ones apart. Only
+# these need to be told apart.
+_DEEP = 2.5
 _STEPS = 40  # of the fit; more change no prediction
 
 
@@ -206,6 +210,13 @@ class Doubts:
         prior = self.process.relate(self.shares, other.shares)
         covariance: np.ndarray = self.process.scale**2 * (prior - self.whitened.T @ other.whitened)
         return covariance
+
+
+def bound_below(scores: np.ndarray) -> np.ndarray:
+    """Scores, (n,), none of them much worse than is usual."""
+    best = scores.max()
+    lower = scores[scores < best]
+    return scores if not lower.size else np.maximum(scores, best - _DEEP * (best - np.median(lower)))
 
 
 def fit_process(shares: np.ndarray, scores: np.ndarray, assumed: Assumptions = FOR_PREDICTION) -> Process:

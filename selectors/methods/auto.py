@@ -22,18 +22,21 @@ Without a primary it searches groups (``group_search.py``). Do not use it where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from auxtune.selectors.beliefs import Belief
 from auxtune.selectors.kit.candidates import build_candidates, find_farthest, find_nearest, list_usual
-from auxtune.selectors.kit.group_search import GroupState, SearchesGroupsToo
+from auxtune.selectors.kit.group_search import GroupSearch, GroupState
 from auxtune.selectors.kit.hints import build_hint, read_earlier_hint, suggest_mixture
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
-from auxtune.selectors.kit.mixture_search import MixtureState, build_proposal, find_best_mixture
+from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal, find_best_mixture
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import Process
 from auxtune.selectors.methods.tag import PROBE, Tag
@@ -57,8 +60,106 @@ _BEFORE_STOP = 20  # scores, beside one for each task, before the search may end
 _HOPELESS = 20  # failures without any score after which it ends
 
 
+@dataclass(frozen=True)
+class ShareSearch(MixtureSearch):
+    """The search of shares; its options are those of ``Auto``."""
+
+    stop: float | None
+    min_primary: float
+    evidence: Literal["auto", "off", "tag"]
+
+    def wants(self) -> Wants:
+        """Its answers and the needs of its runs."""
+        wants = super().wants()
+        if self.evidence != "tag":
+            return wants
+        return replace(wants, objectives=frozenset[Objective]({"primary"}), inside=frozenset[Inside]({"measure"}))
+
+    def start(self, problem: Problem) -> MixtureState:
+        """No mixture yet, and what earlier studies found. Raises ``ValueError`` as ``MixtureSearch`` does."""
+        if self.evidence == "tag":
+            problem.require_primary()
+        state = super().start(problem)
+        earlier = None if self.evidence == "off" else read_earlier_hint(problem)
+        return state if earlier is None else replace(state, hints=(earlier,))
+
+    def propose(self, state: MixtureState, evidence: Evidence) -> Proposal | Wait | Done:
+        """The next mixture; any number may be under way."""
+        state = self._read_measured(state, evidence)
+        made, problem = len(state.mixtures), state.problem
+        rng = state.build_rng()
+        if len(problem.tasks) == 1:
+            return Done() if made else build_proposal(problem, np.ones(1), rng, "start")
+        hopeless = len(state.scores) >= _HOPELESS and not state.good
+        if hopeless or state.is_exhausted:
+            return _end(state)
+        if state.hints and not state.is_hinted and made >= len(list_usual(problem)):
+            suggested = suggest_mixture(problem, state.hints)
+            mixture = suggested if state.unused is None else find_nearest(state.unused, suggested)
+            return build_proposal(problem, mixture, rng, _HINTED)
+        process = state.learn()
+        if made < _FIRST or process is None:
+            first = build_proposal(problem, self._choose_start(state, rng), rng, "start")
+            is_joint = self.evidence == "tag" and made == 1
+            return replace(first, measure=(Tag().measure,), seed=problem.measure_seed) if is_joint else first
+        mixture, gain, drawn = _look_ahead(state, self.min_primary)
+        if self._is_enough(state, process, gain):
+            return _end(state)
+        rng = deepcopy(drawn)
+        if gain == 0.0:  # nothing is known to be worth it, so that any training is as good
+            mixture = self._choose_start(state, rng)
+        return build_proposal(problem, mixture, rng, "search", {"gain": gain})
+
+    def proposed(self, state: MixtureState, number: int, proposal: Proposal) -> MixtureState:
+        """As every search; also whether it is the mixture that hints suggest."""
+        state = super().proposed(state, number, proposal)
+        return replace(state, is_hinted=True) if proposal.stage == _HINTED else state
+
+    def told(self, state: MixtureState, number: int, outcome: Outcome) -> MixtureState:
+        """As every search; also the key of what the training of all tasks measured."""
+        state = super().told(state, number, outcome)
+        return replace(state, measured=outcome.evidence.get(PROBE, state.measured))
+
+    def select(self, state: MixtureState, evidence: Evidence) -> Selection:
+        """As every search."""
+        return super().select(self._read_measured(state, evidence), evidence)
+
+    def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
+        """As every search."""
+        return super().predict(self._read_measured(state, evidence), evidence, asked)
+
+    def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
+        """Also what one more run is expected to gain."""
+        gain = 0.0 if state.is_exhausted else _look_ahead(state, self.min_primary)[1]
+        return {**super().describe_belief(state, process, best), "gain": gain}
+
+    def _read_measured(self, state: MixtureState, evidence: Evidence) -> MixtureState:
+        """``state`` with the hint that the training of all tasks left, if it measured any."""
+        if state.measured is None:
+            return state
+        arrays = evidence[state.measured]
+        tasks = [str(task) for task in arrays["tasks"]]
+        row = arrays["affinity"][tasks.index(state.problem.require_primary())].tolist()
+        hint = build_hint("tag", state.problem, dict(zip(tasks, row, strict=True)))
+        return state if hint is None else replace(state, hints=(*state.hints, hint))
+
+    def _choose_start(self, state: MixtureState, rng: np.random.Generator) -> np.ndarray:
+        """The usual mixtures first, or the nearest that are offered; then what is far from all that was tried."""
+        made, usual, offered = len(state.mixtures), list_usual(state.problem), state.unused
+        if made < len(usual):
+            return usual[made] if offered is None else find_nearest(offered, usual[made])
+        known = state.read_shares(list(state.mixtures))
+        if offered is not None:
+            return find_farthest(offered, known)
+        return build_candidates(state.problem, self.min_primary).draw_far(rng, known)
+
+    def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
+        known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
+        return self.stop is not None and known and gain < self.stop * process.noise_deviation
+
+
 @options
-class Auto(SearchesGroupsToo):
+class Auto:
     """The shares of the tasks, by Bayesian optimisation on the shares themselves: the one to take by default."""
 
     version: ClassVar[int] = 2  # earlier results are read
@@ -78,105 +179,74 @@ class Auto(SearchesGroupsToo):
         description="a prior that the scores weigh: results of earlier studies, none, or also TAG's affinities",
     )
 
+    @property
+    def _shares(self) -> ShareSearch:
+        return ShareSearch(self.stop, self.min_primary, self.evidence)
+
+    @property
+    def _groups(self) -> GroupSearch:
+        return GroupSearch(self.stop)
+
+    def _search(self, state: Any) -> Any:
+        """The search that a state is of."""
+        return self._groups if isinstance(state, GroupState) else self._shares
+
     def wants(self) -> Wants:
         """Its answers and the needs of its runs."""
-        wants = super().wants()
-        if self.evidence != "tag":
-            return wants
-        return replace(wants, objectives=frozenset[Objective]({"primary"}), inside=frozenset[Inside]({"measure"}))
+        wants = self._shares.wants()
+        return wants if self.evidence == "tag" else replace(wants, objectives=wants.objectives | {"groups"})
 
     def start(self, problem: Problem) -> Any:
-        """Nothing trained yet; for mixtures also what earlier studies found. Raises ``ValueError`` as any search."""
-        if self.evidence == "tag":
-            problem.require_primary()
-        state = super().start(problem)
-        is_read = self.evidence != "off" and not isinstance(state, GroupState)
-        earlier = read_earlier_hint(problem) if is_read else None
-        return state if earlier is None else replace(state, hints=(earlier,))
+        """Nothing trained yet. Raises ``ValueError`` without a primary where affinities to it are to be measured."""
+        is_of_groups = problem.primary is None and problem.scored is None and self.evidence != "tag"
+        return (self._groups if is_of_groups else self._shares).start(problem)
 
     def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
         """The next mixture or group; any number may be under way."""
-        if isinstance(state, GroupState):
-            return self.groups.propose(state)
-        state = self._read_measured(state, evidence)
-        made, problem = len(state.mixtures), state.problem
-        rng = np.random.default_rng([problem.seed, made])
-        if len(problem.tasks) == 1:
-            return Done() if made else build_proposal(problem, np.ones(1), rng, "start")
-        hopeless = len(state.scores) >= _HOPELESS and not state.good
-        if hopeless or state.is_exhausted:
-            return _end(state)
-        if state.hints and not state.is_hinted and made >= len(list_usual(problem)):
-            suggested = suggest_mixture(problem, state.hints)
-            mixture = suggested if state.unused is None else find_nearest(state.unused, suggested)
-            return build_proposal(problem, mixture, rng, _HINTED)
-        process = state.learn()
-        if made < _FIRST or process is None:
-            first = build_proposal(problem, self._choose_start(state, rng), rng, "start")
-            is_joint = self.evidence == "tag" and made == 1
-            return replace(first, measure=(Tag().measure,), seed=problem.measure_seed) if is_joint else first
-        mixture, gain = self._find_best(process, state, rng)
-        if self._is_enough(state, process, gain):
-            return _end(state)
-        if gain == 0.0:  # nothing is known to be worth it, so that any training is as good
-            mixture = self._choose_start(state, rng)
-        return build_proposal(problem, mixture, rng, "search", {"gain": gain})
+        proposal: Proposal | Wait | Done = self._search(state).propose(state, evidence)
+        return proposal
 
     def proposed(self, state: Any, number: int, proposal: Proposal) -> Any:
-        """As every search; also whether it is the mixture that hints suggest."""
-        state = super().proposed(state, number, proposal)
-        return replace(state, is_hinted=True) if proposal.stage == _HINTED else state
+        """One more training is under way."""
+        return self._search(state).proposed(state, number, proposal)
 
     def told(self, state: Any, number: int, outcome: Outcome) -> Any:
-        """As every search; of mixtures also the key of what the training of all tasks measured."""
-        state = super().told(state, number, outcome)
-        if isinstance(state, GroupState):
-            return state
-        return replace(state, measured=outcome.evidence.get(PROBE, state.measured))
+        """One more training is over."""
+        return self._search(state).told(state, number, outcome)
 
     def select(self, state: Any, evidence: Evidence) -> Selection:
-        """As every search."""
-        return super().select(self._read_measured(state, evidence), evidence)
+        """The answer of either search."""
+        selection: Selection = self._search(state).select(state, evidence)
+        return selection
+
+    def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
+        """The beliefs of either search: only that of groups has a list of pairs or says what was trained."""
+        is_of_groups = "pairs" in belief or "trained" in belief
+        yield from (self._groups if is_of_groups else self._shares).beliefs(belief)
 
     def predict(self, state: Any, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
-        """As every search."""
-        return super().predict(self._read_measured(state, evidence), evidence, asked)
+        """The expectations of either search."""
+        predictions: list[Mapping[str, float]] = self._search(state).predict(state, evidence, asked)
+        return predictions
 
-    def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
-        """Also what one more run is expected to gain."""
-        rng = np.random.default_rng([state.problem.seed, len(state.mixtures)])
-        gain = 0.0 if state.is_exhausted else self._find_best(process, state, rng)[1]
-        return {**super().describe_belief(state, process, best), "gain": gain}
+    def fewest(self, problem: Problem) -> int:
+        """1: a single training with a score."""
+        return 1
 
-    def _read_measured(self, state: Any, evidence: Evidence) -> Any:
-        """``state`` with the hint that the training of all tasks left, if it measured any."""
-        if isinstance(state, GroupState) or state.measured is None:
-            return state
-        arrays = evidence[state.measured]
-        tasks = [str(task) for task in arrays["tasks"]]
-        row = arrays["affinity"][tasks.index(state.problem.require_primary())].tolist()
-        hint = build_hint("tag", state.problem, dict(zip(tasks, row, strict=True)))
-        return state if hint is None else replace(state, hints=(*state.hints, hint))
 
-    def _choose_start(self, state: MixtureState, rng: np.random.Generator) -> np.ndarray:
-        """The usual mixtures first, or the nearest that are offered; then what is far from all that was tried."""
-        made, usual, offered = len(state.mixtures), list_usual(state.problem), state.unused
-        if made < len(usual):
-            return usual[made] if offered is None else find_nearest(offered, usual[made])
-        known = state.read_shares(list(state.mixtures))
-        if offered is not None:
-            return find_farthest(offered, known)
-        return build_candidates(state.problem, self.min_primary).draw_far(rng, known)
+@lru_cache(maxsize=4)
+def _look_ahead(state: MixtureState, min_primary: float) -> tuple[np.ndarray, float, np.random.Generator]:
+    """The mixture, (K,), whose training is expected to gain most, that gain in units of the score, and further draws.
 
-    def _find_best(self, process: Process, state: MixtureState, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """The mixture, (K,), whose training is expected to gain most, and that gain in units of the score."""
-        process = process.imagine(state.pending)
-        gradient = KnowledgeGradient(process, state.tried)
-        return find_best_mixture(state, process, gradient.estimate_gains, self.min_primary, rng)
-
-    def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
-        known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
-        return self.stop is not None and known and gain < self.stop * process.noise_deviation
+    ``state`` has a process. Cached, since both the next proposal and the answer tell the gain: the draws are to be
+    copied, not used.
+    """
+    rng, process = state.build_rng(), state.learn()
+    if process is None:
+        raise ValueError("expected a state with two different scores")
+    process = process.imagine(state.pending)
+    gradient = KnowledgeGradient(process, state.tried)
+    return *find_best_mixture(state, process, gradient.estimate_gains, min_primary, rng), rng
 
 
 def _end(state: MixtureState) -> Wait | Done:
