@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,8 +119,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _sender(self) -> int | None:
         """The process at the other end of this connection."""
         there = self.client_address[:2]
-        found = (link.pid for link in psutil.net_connections("tcp4") if tuple(link.laddr) == there)
-        return next(found, None)
+        for _ in range(50):  # processes are listed before connections: one opened in between has no process yet
+            found = [link.pid for link in psutil.net_connections("tcp4") if tuple(link.laddr) == there]
+            if not found or found[0] is not None:
+                break
+            time.sleep(0.05)
+        return found[0] if found else None
 
     def _blob(self, digest: str) -> bytes:
         every = (files for one in self.hub.repositories.values() for files in one.commits.values())

@@ -41,7 +41,8 @@ def test_autosem_over_two_seeds_with_what_each_task_contributes(small: StudyRun)
     )
     answer = json.loads((small.folder / "selection.json").read_text())
     auxiliaries = {"echoes", "noises"}
-    assert answer["stability"] == {"moods": 1.0, "echoes": 1.0, "noises": 1.0}  # of two, both are kept
+    assert set(answer["stability"]) == {"moods", *auxiliaries} and answer["stability"]["moods"] == 1
+    assert set(answer["stability"].values()) <= {0.5, 1.0}  # of two searches, either may leave a task out
     assert set(answer["contribution"]) <= auxiliaries
     assert all(gain["seeds"] == 1 and gain["low"] is None for gain in answer["contribution"].values())
     assert sum(answer["weights"].values()) == pytest.approx(1)
@@ -104,7 +105,8 @@ def test_a_regression_over_mixtures_comes_to_the_same_decision_after_a_kill(smal
     answer = json.loads((small.folder / "selection.json").read_text())
     assert answer["kind"] == "mixture" and sum(answer["weights"].values()) == pytest.approx(1)
     assert answer["weights"]["moods"] > 0
-    stages = [trial.proposal.stage for trial in small.accounts.in_phase("search")]
-    skilled = "why" not in answer["belief"]
-    assert stages == ["sample"] * 10 + ["verify"] * (2 if skilled else 1)
+    trials = small.accounts.in_phase("search")
+    chosen = trials[10].proposal.notes["round"]  # two if the regression showed skill by then, else equal shares
+    assert len(chosen) in (1, 2)
+    assert [trial.proposal.stage for trial in trials] == ["sample"] * 10 + ["verify"] * len(chosen)
     assert set(answer["belief"]["alone"]) == {"log_linear", "linear", "trees", "process"}
