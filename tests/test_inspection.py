@@ -19,6 +19,7 @@ primary: a
 tasks:
   a: {path: a}
   b: {path: b}
+training: {steps: 200}
 selector: {name: random_subset, size: 1}
 confirm: {seeds: 2, controls: [single_task, all_tasks]}
 budget: {trials: 9}
@@ -78,6 +79,18 @@ def test_an_option_that_older_files_have_and_nobody_reads_is_said(folder: Path, 
     assert warning.startswith(f"selector {name}: the option models is not read: with a primary its own row")
     assert warning.endswith("; remove it")
     assert said(f"[{{name: random_subset, trials: 2}}, {{name: {name}, models: 2}}]") == [warning]
+
+
+def test_an_auxiliary_whose_rows_are_repeated_often_is_warned_of_unless_the_selector_limits_it(folder: Path) -> None:
+    def said(*overrides: str) -> list[str]:
+        return [each for each in inspected(study(folder, *overrides)).warnings if "passes" in each]
+
+    assert said() == []
+    [warning] = said("training.steps=600", "selector=auto")
+    rows = inspected(study(folder)).tasks[1].rows["train"]
+    assert warning.startswith("b: a training of all tasks in equal shares passes 16 times") and f" {rows} " in warning
+    assert "`max_epochs`" in warning
+    assert said("training.steps=600", "selector={name: auto, max_epochs: 20}") == []
 
 
 def test_only_few_test_rows_of_the_primary_are_warned_of(folder: Path) -> None:

@@ -327,15 +327,25 @@ def list_unread_options(options: StudyOptions) -> tuple[str, ...]:
 
     Such options are still taken, so that older studies can be read. Raises what the registry raises.
     """
-    chosen = options.selector
-    asked = [(stage.name, stage.options) for stage in chosen.stages] or [(chosen.name, chosen.options)]
-    unread = [(name, given, getattr(type(make(name, given)), "unread", {})) for name, given in asked]
+    unread = [(name, given, getattr(type(make(name, given)), "unread", {})) for name, given in _list_methods(options)]
     return tuple(
         f"selector {name}: the option {option} is not read: {why[option]}; remove it"
         for name, given, why in unread
         for option in given
         if option in why
     )
+
+
+def find_max_epochs(options: StudyOptions) -> tuple[float | None, ...]:
+    """The ``max_epochs`` of each method of the selector that has such an option. Raises what the registry raises."""
+    methods = [make(name, given) for name, given in _list_methods(options)]
+    return tuple(method.max_epochs for method in methods if hasattr(method, "max_epochs"))
+
+
+def _list_methods(options: StudyOptions) -> list[tuple[str, Mapping[str, Any]]]:
+    """Name and options of the selector, or of each of its stages."""
+    chosen = options.selector
+    return [(stage.name, stage.options) for stage in chosen.stages] or [(chosen.name, chosen.options)]
 
 
 def _number_repeated(names: Sequence[str]) -> list[str]:

@@ -11,9 +11,15 @@ from math import sqrt
 
 from auxtune.orchestrator.planning.arms import EQUAL_COST
 from auxtune.orchestrator.planning.budget import confirm_trials, has_equal_cost
-from auxtune.orchestrator.planning.context import build_problem, count_fewest_trials, list_unread_options
+from auxtune.orchestrator.planning.context import (
+    build_problem,
+    count_fewest_trials,
+    find_max_epochs,
+    list_unread_options,
+)
 from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.protocol import Problem
 from auxtune.trials.data.tasks import Task, count_labels, find_value_range
 
 
@@ -74,7 +80,12 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
     return Inspection(
         study=options.study,
         tasks=inspected,
-        warnings=(*_inspect_tasks(tasks, inspected, options.primary), *list_unread_options(options), *besides),
+        warnings=(
+            *_inspect_tasks(tasks, inspected, options.primary),
+            *list_repeated(problem, find_max_epochs(options)),
+            *list_unread_options(options),
+            *besides,
+        ),
         budget_trials=options.budget.trials,
         confirm_trials=confirm_trials(options),
         fewest_search_trials=count_fewest_trials(options, problem),
@@ -88,6 +99,31 @@ def _inspect_tasks(tasks: Mapping[str, Task], inspected: Iterable[InspectedTask]
     for task in inspected:
         for warning in (*tasks[task.name].warnings, *list_split_warnings(task, primary in (task.name, None))):
             yield f"{task.name}: {warning}"
+
+
+MOST_REPEATS = 10  # passes over a task's rows that nobody means to make
+
+
+def list_repeated(problem: Problem, limits: Sequence[float | None]) -> Iterator[str]:
+    """A warning for each auxiliary of few rows that a training of all tasks alike passes over more than ten times.
+
+    ``limits`` are the ``max_epochs`` of the selectors that have one: who has set one has thought of it. A small primary
+    is what people come with, and no reason to warn.
+    """
+    examples = problem.primary_examples
+    if problem.examples is not None:
+        examples = problem.examples // len(problem.tasks)
+    if problem.primary is None or examples is None or any(limit is not None for limit in limits):
+        return
+    remedy = "take fewer steps, give the selector `max_epochs`" if limits else "take fewer steps"
+    for task in problem.tasks:
+        passes = examples / max(task.train_rows, 1)
+        if task.name != problem.primary and passes > MOST_REPEATS:
+            yield (
+                f"{task.name}: a training of all tasks in equal shares passes {passes:.0f} times over its "
+                f"{task.train_rows} training rows, and what is learned by heart helps no one; {remedy} or the task "
+                "more rows"
+            )
 
 
 def estimate_smallest_lift(kind: str, metric: str, rows: int) -> float | None:

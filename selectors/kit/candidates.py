@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auxtune.selectors.kit.mixtures import drop_small_shares
+from auxtune.selectors.kit.mixtures import RepeatCap, drop_small_shares
 from auxtune.selectors.protocol import Problem
 
 _STEPS = (0.5, 0.2, 0.08)  # the part of a mixture that goes to a single task
@@ -31,12 +31,13 @@ class Candidates:
     """The source of mixtures of ``tasks`` tasks.
 
     ``primary`` is the place of the task to win, ``None`` where a score of the mixture is to be won, and ``floor`` the
-    least share that task gets.
+    least share that task gets; ``cap`` limits how often rows are repeated.
     """
 
     tasks: int
     primary: int | None
     floor: float
+    cap: RepeatCap | None = None
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Mixtures, (count, tasks)."""
@@ -102,7 +103,8 @@ class Candidates:
         ``leaders``, then among neighbours of the best of these.
         """
         near = [self.draw_neighbours(leader, rng) for leader in leaders]
-        pool = np.concatenate([tried, self.list_simple(), self.draw(rng, _DRAWN), *near])
+        known = tried if self.cap is None else self.cap.apply(tried)
+        pool = np.concatenate([known, self.list_simple(), self.draw(rng, _DRAWN), *near])
         values = value(pool)
         for _ in range(_ROUNDS):
             best = np.argsort(-values, kind="stable")[:REFINED]
@@ -113,7 +115,7 @@ class Candidates:
         return pool[at], float(values[at])
 
     def limit(self, shares: np.ndarray) -> np.ndarray:
-        """``shares``, (m, tasks), with the primary's raised to the floor, without those too small for a step."""
+        """``shares``, (m, tasks), with the primary's raised to the floor, no share too small for a step, capped."""
         if self.primary is not None:
             own = shares[:, self.primary]
             others = 1 - own
@@ -121,7 +123,8 @@ class Candidates:
             factor = (1 - raised) / np.where(others > 0, others, 1.0)
             shares = shares * factor[:, None]
             shares[:, self.primary] = raised
-        return drop_small_shares(shares)
+        kept = drop_small_shares(shares)
+        return kept if self.cap is None else self.cap.apply(kept)
 
 
 def _scale(parts: np.ndarray) -> np.ndarray:
@@ -144,10 +147,10 @@ def find_nearest(mixtures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def build_candidates(problem: Problem, min_primary: float) -> Candidates:
+def build_candidates(problem: Problem, min_primary: float, cap: RepeatCap | None = None) -> Candidates:
     """The candidates of a problem; its primary, if any, gets at least ``min_primary``."""
     place = None if problem.primary is None else problem.names.index(problem.primary)
-    return Candidates(len(problem.tasks), place, min_primary)
+    return Candidates(len(problem.tasks), place, min_primary, cap)
 
 
 def name_usual(problem: Problem) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
-from auxtune.selectors.kit.candidates import REFINED, build_candidates, name_usual
+from auxtune.selectors.kit.candidates import REFINED, Candidates, name_usual
 from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, bound_below, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
@@ -126,7 +126,7 @@ class MixtureSearch(ABC):
         means = values if process is None else process(shares)
         best = shares[int(np.argmax(np.round(means, 9)))]
         belief = {} if process is None else self.describe_belief(state, process, best)
-        weights = _name_shares(state.problem, best.tolist())
+        weights = name_shares(state.problem, best.tolist())
         return Selection("mixture", tuple(weights), weights, belief=belief)
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
@@ -166,7 +166,7 @@ class MixtureSearch(ABC):
         leaders = []
         for at in order[:_SHOWN]:
             scores = [state.scores[number] for number in state.good if state.mixtures[number] == mixtures[at]]
-            weights = _name_shares(problem, mixtures[at])
+            weights = name_shares(problem, mixtures[at])
             seen = {"seen": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
             leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
         better = {what: _compare(process, best, usual) for what, usual in name_usual(problem).items()}
@@ -197,7 +197,7 @@ def find_best_mixture(
     state: MixtureState,
     process: Process,
     value: Callable[[np.ndarray], np.ndarray],
-    min_primary: float,
+    candidates: Candidates,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
     """The mixture, (K,), that can be had and is of the largest ``value``, (m, K) -> (m,), and that value."""
@@ -207,17 +207,17 @@ def find_best_mixture(
         return offered[int(np.argmax(values))], float(values.max())
     tried = state.tried
     leaders = tried[np.argsort(-process(tried), kind="stable")[:REFINED]]
-    return build_candidates(state.problem, min_primary).find_best(value, tried, leaders, rng)
+    return candidates.find_best(value, tried, leaders, rng)
 
 
 def build_proposal(
     problem: Problem, shares: np.ndarray, rng: np.random.Generator, stage: str, notes: Mapping[str, JSON] | None = None
 ) -> Proposal:
     """The proposal to train tasks by ``shares``, (K,), in the problem's order; tasks without any are left out."""
-    weights = _name_shares(problem, shares.tolist())
+    weights = name_shares(problem, shares.tolist())
     return Proposal(tuple(weights), weights, seed=int(rng.integers(2**31)), notes=notes or {}, stage=stage)
 
 
-def _name_shares(problem: Problem, shares: Sequence[float]) -> dict[str, float]:
+def name_shares(problem: Problem, shares: Sequence[float]) -> dict[str, float]:
     """Shares in the problem's order by name, without those of nothing."""
     return {name: share for name, share in zip(problem.names, shares, strict=True) if share > 0}

@@ -212,11 +212,12 @@ class RepeatCap:
     """The most that each task may get if no row is to be repeated more often than is asked.
 
     ``limits``, (K,), are shares; where trainings have the examples of the primary in common, they are multiples of its
-    share, and ``primary`` is its place.
+    share (``is_relative``). ``primary`` is its place, if there is one.
     """
 
     limits: np.ndarray
     primary: int | None = None
+    is_relative: bool = False
 
     def apply(self, shares: np.ndarray) -> np.ndarray:
         """Mixtures, (m, K), no task above its limit: the excess goes to the other tasks of the mixture in proportion.
@@ -224,7 +225,7 @@ class RepeatCap:
         Where all of these are full, the rest goes to tasks that are not in it, in proportion to their limits; where
         limits are multiples of the primary's share, to the primary.
         """
-        if self.primary is not None:
+        if self.is_relative and self.primary is not None:
             own = np.maximum(shares[:, [self.primary]], 1e-9)
             parts = np.minimum(shares / own, self.limits)
             parts[:, self.primary] = 1.0
@@ -238,6 +239,49 @@ class RepeatCap:
             total = free.sum(axis=1, keepdims=True)
             capped = np.minimum(capped + left * free / np.where(total > 0, total, 1.0), self.limits)
         return capped
+
+    def round_to_cycle(self, shares: np.ndarray) -> np.ndarray:
+        """A mixture, (K,), under the cap also after a cycle has rounded it: the shares of the nearest such cycle.
+
+        The cycle is at most as long as a study's is by default; asked for these shares it gives them. Where limits are
+        too low for a step of any such cycle, the mixture is only capped.
+        """
+        capped: np.ndarray = self.apply(shares[None])[0]
+        longest = max(20, 2 * len(shares))
+        filled = (self._fill_cycle(capped, length) for length in range(1, longest + 1))
+        cycles = [counts for counts in filled if counts is not None]
+        if not cycles:
+            return capped
+        best = min(cycles, key=lambda counts: round(_measure_misplaced(counts, capped), _DIGITS))
+        rounded: np.ndarray = best / best.sum()
+        return rounded
+
+    def _fill_cycle(self, shares: np.ndarray, length: int) -> np.ndarray | None:
+        """Steps, (K,), of a cycle of ``length`` near ``shares``, no task above its limit; ``None`` where none is left.
+
+        A step too many goes to the task of the mixture that lacks most of its share.
+        """
+        primary = None if self.primary is None or shares[self.primary] == 0 else self.primary
+        counts = _allocate_steps(shares, length, primary)
+        lacking = np.where(shares > 0, shares * length, -float(length))
+        for _ in range(length):
+            most = np.floor(self._limit_steps(counts) + 10.0**-_DIGITS)
+            above, room = counts - most, np.where(counts < most, lacking - counts, -np.inf)
+            if above.max() <= 0:
+                return counts if primary is None or counts[primary] else None
+            if np.isneginf(room.max()):
+                return None
+            counts[above.argmax()] -= 1
+            counts[room.argmax()] += 1
+        return None
+
+    def _limit_steps(self, counts: np.ndarray) -> np.ndarray:
+        """The most steps of each task, (K,), in a cycle of ``counts``."""
+        if not self.is_relative or self.primary is None:
+            return np.asarray(self.limits * counts.sum())
+        most = np.asarray(self.limits * counts[self.primary])
+        most[self.primary] = np.inf
+        return most
 
 
 def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) -> RepeatCap:
@@ -254,7 +298,7 @@ def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) ->
     limits: np.ndarray = max_epochs * rows / examples
     place = None if problem.primary is None else problem.names.index(problem.primary)
     if problem.examples is None:
-        return RepeatCap(limits, place)
+        return RepeatCap(limits, place, is_relative=place is not None)
     limits = np.where(limits < find_least_share(len(rows)), 0.0, np.minimum(limits, 1.0))
     if place is not None:
         limits[place] = max(min(max_epochs * rows[place] / examples, 1.0), min_primary)
@@ -263,4 +307,4 @@ def build_repeat_cap(problem: Problem, max_epochs: float, min_primary: float) ->
             f"a training sees {examples:,} examples, of which all {rows.sum():,} training rows fill only "
             f"{limits.sum():.0%} with max_epochs {max_epochs:g}; raise it or take fewer steps"
         )
-    return RepeatCap(limits)
+    return RepeatCap(limits, place)

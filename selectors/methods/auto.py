@@ -15,6 +15,8 @@ What is thought of auxiliaries before they are tried is a prior whose weight the
 studies found, and with ``evidence: tag`` the affinities that the training of all tasks alike measures by the way. The
 mixture that they suggest is among the first ones.
 
+With ``max_epochs`` every mixture, the answer included, is made to fit a cap on repeats (``mixtures.py``).
+
 A failed mixture counts as the worst seen, so that the search avoids it. Trainings under way count as if they had scored
 what is expected of them, so any number may be. One ``propose`` takes tenths of a second with 200 trials of 20 tasks.
 Without a primary it searches groups (``group_search.py``). Do not use it where which rows to keep is the question.
@@ -32,11 +34,18 @@ import numpy as np
 from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief
-from auxtune.selectors.kit.candidates import build_candidates, find_farthest, find_nearest, list_usual
+from auxtune.selectors.kit.candidates import Candidates, build_candidates, find_farthest, find_nearest, list_usual
 from auxtune.selectors.kit.group_search import GroupSearch, GroupState
 from auxtune.selectors.kit.hints import build_hint, read_earlier_hint, suggest_mixture
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
-from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal, find_best_mixture
+from auxtune.selectors.kit.mixture_search import (
+    MixtureSearch,
+    MixtureState,
+    build_proposal,
+    find_best_mixture,
+    name_shares,
+)
+from auxtune.selectors.kit.mixtures import RepeatCap, build_repeat_cap
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.kit.process import Process
 from auxtune.selectors.methods.tag import PROBE, Tag
@@ -57,6 +66,7 @@ from auxtune.selectors.protocol import (
 _FIRST = 3  # mixtures before the process is asked
 _HINTED = "hint"  # the stage of the mixture that hints suggest
 _BEFORE_STOP = 20  # scores, beside one for each task, before the search may end by itself
+_NO_SCORE = "no mixture gave a score: equal shares, as far as `max_epochs` allows"
 _HOPELESS = 20  # failures without any score after which it ends
 
 
@@ -67,6 +77,7 @@ class ShareSearch(MixtureSearch):
     stop: float | None
     min_primary: float
     evidence: Literal["auto", "off", "tag"]
+    max_epochs: float | None
 
     def wants(self) -> Wants:
         """Its answers and the needs of its runs."""
@@ -76,10 +87,14 @@ class ShareSearch(MixtureSearch):
         return replace(wants, objectives=frozenset[Objective]({"primary"}), inside=frozenset[Inside]({"measure"}))
 
     def start(self, problem: Problem) -> MixtureState:
-        """No mixture yet, and what earlier studies found. Raises ``ValueError`` as ``MixtureSearch`` does."""
+        """No mixture yet, and what earlier studies found.
+
+        Raises ``ValueError`` as ``MixtureSearch`` does, and where repeats cannot be limited.
+        """
         if self.evidence == "tag":
             problem.require_primary()
         state = super().start(problem)
+        self._build_cap(problem)
         earlier = None if self.evidence == "off" else read_earlier_hint(problem)
         return state if earlier is None else replace(state, hints=(earlier,))
 
@@ -89,26 +104,26 @@ class ShareSearch(MixtureSearch):
         made, problem = len(state.mixtures), state.problem
         rng = state.build_rng()
         if len(problem.tasks) == 1:
-            return Done() if made else build_proposal(problem, np.ones(1), rng, "start")
+            return Done() if made else self._ask(state, np.ones(1), rng, "start")
         hopeless = len(state.scores) >= _HOPELESS and not state.good
         if hopeless or state.is_exhausted:
             return _end(state)
         if state.hints and not state.is_hinted and made >= len(list_usual(problem)):
             suggested = suggest_mixture(problem, state.hints)
             mixture = suggested if state.unused is None else find_nearest(state.unused, suggested)
-            return build_proposal(problem, mixture, rng, _HINTED)
+            return self._ask(state, mixture, rng, _HINTED)
         process = state.learn()
         if made < _FIRST or process is None:
-            first = build_proposal(problem, self._choose_start(state, rng), rng, "start")
+            first = self._ask(state, self._choose_start(state, rng), rng, "start")
             is_joint = self.evidence == "tag" and made == 1
             return replace(first, measure=(Tag().measure,), seed=problem.measure_seed) if is_joint else first
-        mixture, gain, drawn = _look_ahead(state, self.min_primary)
+        mixture, gain, drawn = _look_ahead(state, self)
         if self._is_enough(state, process, gain):
             return _end(state)
         rng = deepcopy(drawn)
         if gain == 0.0:  # nothing is known to be worth it, so that any training is as good
             mixture = self._choose_start(state, rng)
-        return build_proposal(problem, mixture, rng, "search", {"gain": gain})
+        return self._ask(state, mixture, rng, "search", {"gain": gain})
 
     def proposed(self, state: MixtureState, number: int, proposal: Proposal) -> MixtureState:
         """As every search; also whether it is the mixture that hints suggest."""
@@ -121,8 +136,13 @@ class ShareSearch(MixtureSearch):
         return replace(state, measured=outcome.evidence.get(PROBE, state.measured))
 
     def select(self, state: MixtureState, evidence: Evidence) -> Selection:
-        """As every search."""
-        return super().select(self._read_measured(state, evidence), evidence)
+        """As every search; where no mixture gave a score, all tasks alike as far as the cap allows."""
+        cap = self._build_cap(state.problem)
+        if state.good or cap is None:
+            return super().select(self._read_measured(state, evidence), evidence)
+        tasks = len(state.problem.tasks)
+        weights = name_shares(state.problem, cap.round_to_cycle(np.full(tasks, 1 / tasks)).tolist())
+        return Selection("mixture", tuple(weights), weights, belief={"why": _NO_SCORE})
 
     def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """As every search."""
@@ -130,8 +150,28 @@ class ShareSearch(MixtureSearch):
 
     def describe_belief(self, state: MixtureState, process: Process, best: np.ndarray) -> dict[str, JSON]:
         """Also what one more run is expected to gain."""
-        gain = 0.0 if state.is_exhausted else _look_ahead(state, self.min_primary)[1]
+        gain = 0.0 if state.is_exhausted else _look_ahead(state, self)[1]
         return {**super().describe_belief(state, process, best), "gain": gain}
+
+    def build_candidates(self, problem: Problem) -> Candidates:
+        """The mixtures that may be tried."""
+        return build_candidates(problem, self.min_primary, self._build_cap(problem))
+
+    def _build_cap(self, problem: Problem) -> RepeatCap | None:
+        return None if self.max_epochs is None else build_repeat_cap(problem, self.max_epochs, self.min_primary)
+
+    def _ask(
+        self,
+        state: MixtureState,
+        shares: np.ndarray,
+        rng: np.random.Generator,
+        stage: str,
+        notes: Mapping[str, JSON] | None = None,
+    ) -> Proposal:
+        """The proposal of a mixture, (K,), or of the nearest that keeps to the cap."""
+        cap = self._build_cap(state.problem)
+        kept = shares if cap is None else cap.round_to_cycle(shares)
+        return build_proposal(state.problem, kept, rng, stage, notes)
 
     def _read_measured(self, state: MixtureState, evidence: Evidence) -> MixtureState:
         """``state`` with the hint that the training of all tasks left, if it measured any."""
@@ -151,7 +191,7 @@ class ShareSearch(MixtureSearch):
         known = state.read_shares(list(state.mixtures))
         if offered is not None:
             return find_farthest(offered, known)
-        return build_candidates(state.problem, self.min_primary).draw_far(rng, known)
+        return self.build_candidates(state.problem).draw_far(rng, known)
 
     def _is_enough(self, state: MixtureState, process: Process, gain: float) -> bool:
         known = len(state.good) >= _BEFORE_STOP + len(state.problem.tasks)
@@ -178,10 +218,15 @@ class Auto:
         default="auto",
         description="a prior that the scores weigh: results of earlier studies, none, or also TAG's affinities",
     )
+    max_epochs: float | None = Field(
+        default=None,
+        gt=0,
+        description="how often a training may repeat a task's rows, but for the primary at its least share; null: any",
+    )
 
     @property
     def _shares(self) -> ShareSearch:
-        return ShareSearch(self.stop, self.min_primary, self.evidence)
+        return ShareSearch(self.stop, self.min_primary, self.evidence, self.max_epochs)
 
     @property
     def _groups(self) -> GroupSearch:
@@ -197,8 +242,14 @@ class Auto:
         return wants if self.evidence == "tag" else replace(wants, objectives=wants.objectives | {"groups"})
 
     def start(self, problem: Problem) -> Any:
-        """Nothing trained yet. Raises ``ValueError`` without a primary where affinities to it are to be measured."""
+        """Nothing trained yet.
+
+        Raises ``ValueError`` without a primary where affinities to it are to be measured, and where repeats cannot be
+        limited.
+        """
         is_of_groups = problem.primary is None and problem.scored is None and self.evidence != "tag"
+        if is_of_groups and self.max_epochs is not None:
+            raise ValueError("max_epochs limits shares, and the tasks of a group are trained alike; leave it out")
         return (self._groups if is_of_groups else self._shares).start(problem)
 
     def propose(self, state: Any, evidence: Evidence) -> Proposal | Wait | Done:
@@ -235,7 +286,7 @@ class Auto:
 
 
 @lru_cache(maxsize=4)
-def _look_ahead(state: MixtureState, min_primary: float) -> tuple[np.ndarray, float, np.random.Generator]:
+def _look_ahead(state: MixtureState, search: ShareSearch) -> tuple[np.ndarray, float, np.random.Generator]:
     """The mixture, (K,), whose training is expected to gain most, that gain in units of the score, and further draws.
 
     ``state`` has a process. Cached, since both the next proposal and the answer tell the gain: the draws are to be
@@ -246,7 +297,8 @@ def _look_ahead(state: MixtureState, min_primary: float) -> tuple[np.ndarray, fl
         raise ValueError("expected a state with two different scores")
     process = process.imagine(state.pending)
     gradient = KnowledgeGradient(process, state.tried)
-    return *find_best_mixture(state, process, gradient.estimate_gains, min_primary, rng), rng
+    candidates = search.build_candidates(state.problem)
+    return *find_best_mixture(state, process, gradient.estimate_gains, candidates, rng), rng
 
 
 def _end(state: MixtureState) -> Wait | Done:

@@ -89,8 +89,9 @@ class GPMixing(MixtureSearch):
     def _find_best(self, process: Process, state: MixtureState, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """The mixture, (K,), of the largest expected improvement, and that in units of the score."""
         best = float(process(state.tried).max())
+        candidates = build_candidates(state.problem, self.min_primary)
         return find_best_mixture(
-            state, process, lambda shares: estimate_improvements(process, shares, best), self.min_primary, rng
+            state, process, lambda shares: estimate_improvements(process, shares, best), candidates, rng
         )
 
 
