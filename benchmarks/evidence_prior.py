@@ -12,6 +12,12 @@ a run that was stopped goes on.
 Evidence that costs a run of each of eight auxiliaries would pay where the search with it is ahead of the search without
 after eight trainings more: the last figures.
 
+With `--evidence runs` it is what runs made elsewhere are worth: forty sparse mixtures, scored with the same noise by a
+trainer of another scale and offset. They are scored on the surface itself (`same`), on another surface of its kind less
+what that has in common with it over these mixtures (`unrelated`), or on the surface turned round (`negated`).
+
+    python benchmarks/evidence_prior.py --evidence runs --seeds 1000-1015 --out build/runs_prior.jsonl
+
 What `auto` makes of evidence was chosen on seeds 1000 to 1015; seeds from 0 on are for the figures.
 """
 
@@ -31,13 +37,19 @@ from scipy.stats import t as student
 from surfaces import SURFACES as ALL_SURFACES
 from surfaces import Surface, build_surface
 
-from auxtune.selectors.protocol import Problem, Transfer
+from auxtune.selectors.kit.candidates import build_candidates
+from auxtune.selectors.protocol import EarlierRuns, Problem, Transfer
 
 SURFACES = tuple(place for place in ALL_SURFACES if place[0] != "flat")  # where there is something to find
 CORRELATIONS = (0.7, 0.0, -0.7)
 NOISE = 0.1
 PAID = 8  # runs of single auxiliaries
 _ALL_ASKED = sorted({*ASKED, *(count + PAID for count in ASKED[:-1])})
+RELATIONS = ("same", "unrelated", "negated")  # of runs made elsewhere to the surface
+_RUNS_ASKED = [5, 10, 20]
+_RUNS = 40
+_SCALE, _OFFSET = 3.0, -7.0  # of scores elsewhere
+_ELSEWHERE = 5000  # from a surface's seed to that of an unrelated one
 _PARTS = (0.25, 0.5, 0.75)  # of the primary
 Key = tuple[str, str, int, int]
 KEY = ("evidence", "kind", "tasks", "seed")
@@ -47,35 +59,41 @@ def main() -> None:
     """Run what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0-19", help="FIRST-LAST")
+    parser.add_argument("--evidence", choices=("results", "runs"), default="results")
     parser.add_argument("--out", type=Path, help="a file of lines of JSON, which is added to")
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split("-"))
     wanted: list[Key] = [
         (evidence, kind, tasks, seed)
         for kind, tasks in SURFACES
-        for evidence in ("off", *map(str, CORRELATIONS))
+        for evidence in ("off", *(RELATIONS if arguments.evidence == "runs" else map(str, CORRELATIONS)))
         for seed in range(first, last + 1)
     ]
     rows = read_rows(arguments.out, KEY)
     commit = provenance(range(first, last + 1))["commit"]
     for key in wanted:
         if key not in rows:
-            rows[key] = search(key) | {"commit": commit}
+            rows[key] = search(key, _RUNS_ASKED if arguments.evidence == "runs" else _ALL_ASKED) | {"commit": commit}
             if arguments.out:
                 with arguments.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[key]) + "\n")
-    print_tables([rows[key] for key in wanted])
+    if arguments.evidence == "runs":
+        print_surfaces([rows[key] for key in wanted], ["off", *RELATIONS], _RUNS_ASKED, _RUNS_ASKED)
+    else:
+        print_tables([rows[key] for key in wanted])
 
 
-def search(key: Key) -> dict[str, Any]:
-    """One search."""
+def search(key: Key, asked: Sequence[int]) -> dict[str, Any]:
+    """One search: its regrets after each number of trainings in ``asked``."""
     evidence, kind, tasks, seed = key
     surface, problem = build_surface(kind, tasks, seed), build_problem(tasks, seed)
-    name = 'auto{"stop":null,"evidence":"off"}' if evidence == "off" else 'auto{"stop":null}'
-    if evidence != "off":
+    name = 'auto@2{"stop":null,"evidence":"off"}' if evidence == "off" else 'auto@2{"stop":null}'
+    if evidence in RELATIONS:
+        problem = replace(problem, runs=(plant_runs(surface, problem, kind, evidence),))
+    elif evidence != "off":
         problem = replace(problem, earlier=plant_evidence(surface, problem, float(evidence)))
     row = {"evidence": evidence, "kind": kind, "tasks": tasks, "seed": seed}
-    return {**row, **search_surface(name, problem, surface, NOISE, _ALL_ASKED)}
+    return {**row, **search_surface(name, problem, surface, NOISE, asked)}
 
 
 def plant_evidence(surface: Surface, problem: Problem, correlation: float) -> tuple[Transfer, ...]:
@@ -98,20 +116,46 @@ def plant_evidence(surface: Surface, problem: Problem, correlation: float) -> tu
     return tuple(Transfer(source, "another target", score) for source, score in named)
 
 
-def print_tables(rows: Sequence[dict[str, Any]]) -> None:
-    """Mean regrets by surface, and the paired differences from the search without evidence, over all surfaces."""
-    names = ["off", *map(str, CORRELATIONS)]
+def plant_runs(surface: Surface, problem: Problem, kind: str, relation: str) -> EarlierRuns:
+    """Forty runs made elsewhere, and scores that have to do with those of ``surface`` as ``relation`` says."""
+    rng = np.random.default_rng([problem.seed, len(problem.tasks), 777])
+    shares = build_candidates(problem, 0.0).draw(rng, _RUNS)
+    truth = surface.score(shares)
+    scores = -truth if relation == "negated" else truth
+    if relation == "unrelated":
+        scores = build_surface(kind, len(problem.tasks), problem.seed + _ELSEWHERE).score(shares)
+        known = truth - truth.mean()
+        scores = scores - scores.mean() - known * (known @ scores) / (known @ known)
+        scores *= truth.std() / scores.std()
+    scores = _SCALE * (scores + NOISE * surface.gap * rng.standard_normal(_RUNS)) + _OFFSET
+    return EarlierRuns("elsewhere", tuple(map(tuple, shares.tolist())), tuple(scores.tolist()))
+
+
+def print_surfaces(
+    rows: Sequence[dict[str, Any]], names: Sequence[str], asked: Sequence[int], recorded: Sequence[int]
+) -> dict[tuple[str, int, str], np.ndarray]:
+    """Mean regrets after ``asked`` of the ``recorded`` trainings, and the paired differences from ``off``.
+
+    Returns all regrets, (seeds, recorded), by surface and evidence.
+    """
     found = {(*place, name): _collect(rows, (*place, name)) for place in SURFACES for name in names}
-    kept = [_ALL_ASKED.index(count) for count in ASKED]
+    kept = [recorded.index(count) for count in asked]
     print(f"| surface | tasks | {' | '.join(names)} |\n|---|--:|{'---|' * len(names)}")
     for kind, tasks in SURFACES:
         means = [found[kind, tasks, name].mean(axis=0)[kept] for name in names]
         print(f"| {kind} | {tasks} | {' | '.join(' / '.join(f'{one:.3f}' for one in mean) for mean in means)} |")
-    print(f"\nAll of them after {', '.join(map(str, ASKED))}, and more than off:")
+    print(f"\nAll of them after {', '.join(map(str, asked))}, and more than off:")
     every = {name: np.mean([found[(*place, name)] for place in SURFACES], axis=0) for name in names}
     for name in names:
         cells = [f"{every[name][:, at].mean():.3f} ({_describe((every[name] - every['off'])[:, at])})" for at in kept]
         print(f"{name}: {'; '.join(cells)}")
+    return found
+
+
+def print_tables(rows: Sequence[dict[str, Any]]) -> None:
+    """Mean regrets by surface, and the paired differences from the search without evidence, over all surfaces."""
+    names = ["off", *map(str, CORRELATIONS)]
+    found = print_surfaces(rows, names, ASKED, _ALL_ASKED)
     print(f"\nOf eight auxiliaries, more than off after {PAID} trainings more:")
     eight = {name: np.mean([found[(*place, name)] for place in SURFACES if place[1] == 9], axis=0) for name in names}
     for name in names[1:]:

@@ -19,7 +19,7 @@ Randomness comes only from ``default_rng([seed, proposals made])``: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -71,6 +71,25 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class EarlierRuns:
+    """Runs that were made anywhere before the study: known beforehand, and never a confirmed result.
+
+    ``source`` names them to people. ``shares`` has a row for each run, in the order of the problem's tasks; ``scores``
+    are in units of their own, higher is better.
+    """
+
+    source: str
+    shares: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]
+
+    def keep_tasks(self, places: Sequence[int]) -> EarlierRuns:
+        """The runs that trained no other tasks than those at ``places``."""
+        kept = [at for at, row in enumerate(self.shares) if sum(row[place] for place in places) == sum(row)]
+        shares = tuple(tuple(self.shares[at][place] for place in places) for at in kept)
+        return replace(self, shares=shares, scores=tuple(self.scores[at] for at in kept))
+
+
+@dataclass(frozen=True)
 class Problem:
     """The question: tasks, the one to win (or ``None`` if all count), how many models may be served, seed.
 
@@ -78,11 +97,11 @@ class Problem:
     measured runs where it is not ``seed``: the stages of a pipeline draw differently, but share what was measured.
     If ``scored`` is given, it is what to win: not a task, but a score that any mixture of tasks has; there is then no
     primary. ``networks`` are the models on offer, empty if any group may be trained, as one model of cost 1; those that
-    serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets.
-    ``offered`` are the only mixtures that can be had, each once (a recorded table's), as shares in the order of
-    ``tasks``; empty if any can. ``examples`` are the training examples that every whole training sees, repeats
-    included; where trainings have those of the primary in common instead, these are ``primary_examples``. Both are
-    ``None`` where nothing is trained.
+    serve may together cost ``inference_budget``. ``earlier`` holds results of earlier studies of other targets,
+    ``runs`` what mixtures of these tasks scored that were trained elsewhere. ``offered`` are the only mixtures that can
+    be had, each once (a recorded table's), as shares in the order of ``tasks``; empty if any can. ``examples`` are the
+    training examples that every whole training sees, repeats included; where trainings have those of the primary in
+    common instead, these are ``primary_examples``. Both are ``None`` where nothing is trained.
     """
 
     tasks: tuple[TaskInfo, ...]
@@ -97,6 +116,7 @@ class Problem:
     offered: tuple[tuple[float, ...], ...] = ()
     examples: int | None = None
     primary_examples: int | None = None
+    runs: tuple[EarlierRuns, ...] = ()
 
     @property
     def measure_seed(self) -> int:
@@ -124,6 +144,7 @@ class Problem:
             self,
             tasks=tuple(self.tasks[place] for place in kept),
             offered=tuple(tuple(row[place] for place in kept) for row in inside),
+            runs=tuple(runs.keep_tasks(kept) for runs in self.runs),
         )
 
     def require_primary(self) -> str:
@@ -298,6 +319,8 @@ class Wants:
     """Whether it also chooses values of the recipe."""
     bounds: bool = False
     """Whether it keeps to bounds on tasks' shares."""
+    reads_runs: bool = False
+    """Whether runs made elsewhere (``Problem.runs``) are a prior of its search for a primary."""
 
 
 class Selector(Protocol):

@@ -57,8 +57,28 @@ def test_a_study_finds_its_files_in_the_bundle_and_nowhere_else(study: StudyFile
     for path, name in zip(paths, names, strict=True):
         assert (bundle.folder / path).read_text() == f"a,b\n{name},1\n"
     assert (bundle.folder / tasks["folder"].path / "train.jsonl").exists()
-    assert (bundle.folder / there.options.earlier / "rows.csv").exists()
+    assert (bundle.folder / there.options.earlier[0].table / "rows.csv").exists()
     assert tasks["mood"].builtin == "mood"
+
+
+def test_runs_made_elsewhere_go_along_with_what_is_said_of_them(study: StudyFile, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (study.folder / folder).mkdir()
+        (study.folder / folder / "runs.csv").write_text(f"w:mood,y:loss\n1,{len(folder)}\n# {folder}\n")
+    listed = "earlier=[log, {csv: one/runs.csv, target: loss, mode: min}, {csv: two/runs.csv}]"
+    named = read_study(study.folder / "study.yaml", [listed])
+    bundle = packed(named, tmp_path / "bundle")
+    overrides = json.loads((bundle.folder / MANIFEST).read_text())["overrides"]
+    table, first, second = parse_study(STUDY, "there", bundle.folder, overrides).options.earlier
+    assert (bundle.folder / table.table / "rows.csv").exists()
+    assert (first.target, first.mode, second.target, second.mode) == ("loss", "min", None, "max")
+    for entry, folder in ((first, "one"), (second, "two")):
+        assert (bundle.folder / entry.csv).read_text().endswith(f"# {folder}\n")
+    (study.folder / "two" / "runs.csv").write_text("w:mood,y:loss\n1,5\n")
+    assert packed(named, tmp_path / "again").digest != bundle.digest
+    (study.folder / "one" / "runs.csv").unlink()
+    with pytest.raises(StudyDataError, match=r"earlier\.1: expected a file or folder, found nothing at .*one/runs.csv"):
+        packed(named, tmp_path / "missing")
 
 
 def test_an_encoder_goes_along_if_it_is_a_folder_and_not_if_it_is_in_a_package(

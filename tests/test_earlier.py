@@ -11,7 +11,7 @@ from small_study import StudyRun
 from auxtune.orchestrator import Study
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.errors import StudyDataError
-from auxtune.orchestrator.planning.context import read_earlier_results
+from auxtune.orchestrator.planning.earlier import read_earlier_results
 from tests.recorded_tables import groups_rows, transfer_rows, write_table
 
 TASKS = ("mood", "stars", "tint", "river", "pace")

@@ -1,6 +1,6 @@
 """Packs a study for a cluster: its file as written, and the local files that it names.
 
-A bundle is a folder: ``study.yaml``, copies of task files, of the table of earlier results and of the encoder, and
+A bundle is a folder: ``study.yaml``, copies of task files, of earlier results and runs and of the encoder, and
 ``bundle.json`` with the overrides that name the copies, the versions here, and a digest of it all. Files too large to
 send belong on a disk that all nodes share; with ``ship=False`` all paths are those of the cluster.
 """
@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -62,7 +62,10 @@ def pack(study: StudyFile, folder: Path, ship: bool = True) -> Bundle:
     for key, path, home in files:
         (folder / home).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if path.is_dir() else shutil.copy2)(path, folder / home)
-        overrides.append(f"{key}={json.dumps(home)}")
+        if not key.startswith("earlier."):  # no override reaches into a list
+            overrides.append(f"{key}={json.dumps(home)}")
+    if earlier := [home for key, _, home in files if key.startswith("earlier.")]:
+        overrides.append(f"earlier={json.dumps(_rename_earlier(study, earlier))}")
     (folder / "study.yaml").write_text(study.text, encoding="utf-8")
     manifest: dict[str, Any] = {"study": study.options.study, "overrides": overrides, "versions": read_versions()}
     digest = _digest_bundle(folder, manifest)
@@ -84,11 +87,18 @@ def _list_local_files(study: StudyFile) -> Iterator[tuple[str, Path, str]]:
             if text is not None:
                 path = _find_file(study, f"tasks.{name}.{key}", text)
                 yield f"tasks.{name}.{key}", path, f"files/{name}/{key}/{path.name}"
-    if (folder := locate_earlier(study)) is not None:
-        yield "earlier", _find_file(study, "earlier", str(folder)), "files/earlier"
+    for number, path in enumerate(locate_earlier(study)):
+        key = f"earlier.{number}"
+        yield key, _find_file(study, key, str(path)), f"files/earlier/{number}/{path.name}"
     encoder = (study.folder / Path(options.model.name).expanduser()).resolve()
     if options.model.name != "tiny" and not is_packaged(options.model.name) and encoder.is_dir():
         yield "model.name", encoder, "files/encoder"
+
+
+def _rename_earlier(study: StudyFile, homes: Sequence[str]) -> list[dict[str, str]]:
+    """The entries of `earlier`, each with the place of its copy."""
+    entries = [entry.model_dump(exclude_defaults=True) for entry in study.options.earlier]
+    return [{**entry, "csv" if "csv" in entry else "table": home} for entry, home in zip(entries, homes, strict=True)]
 
 
 def _find_file(study: StudyFile, key: str, text: str) -> Path:

@@ -36,7 +36,8 @@ def command(
     """Say what the runs in RUNS_CSV show, which mixture is best so far, and what to train next.
 
     RUNS_CSV has a row for each run: columns w:TASK with the share of each task (they sum to 1), and y:TARGET with what
-    it came to; a run without a value is left out. Other columns are ignored.
+    it came to; a run without a value is left out. Other columns are ignored. A study can begin from such a file, too:
+    name it under `earlier`.
     """
     from auxtune.orchestrator.simulation.advisor import MixtureAdvisor
     from auxtune.orchestrator.tables.runs import read_runs

@@ -10,10 +10,11 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from auxtune.orchestrator.errors import SelectorError, StudyDataError
+from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.planning.confirm import Confirmation, build_confirmation
 from auxtune.orchestrator.planning.control_search import fold_control
+from auxtune.orchestrator.planning.earlier import read_earlier_results, read_earlier_runs
 from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, is_matched_by_examples
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed
@@ -21,13 +22,11 @@ from auxtune.orchestrator.record.fold import SelectorFold, verify
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
-from auxtune.orchestrator.study_file.paths import locate_earlier, locate_study, resolve_model
+from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
-from auxtune.orchestrator.tables.reading import read_transfers
-from auxtune.orchestrator.tables.rows import TableError
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
-from auxtune.selectors.protocol import Problem, Selector, TaskInfo, Transfer
+from auxtune.selectors.protocol import EarlierRuns, Problem, Selector, TaskInfo, Transfer
 from auxtune.selectors.registry import make
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.recipe import ModelOptions
@@ -89,8 +88,8 @@ class StudyContext:
     ) -> StudyContext:
         """The study over ``tasks``, in the order of its file, and the encoder ``base``.
 
-        ``accounts`` are those of its ledger, if it has one. Raises ``StudyDataError`` where the table of earlier
-        results that it names cannot be used.
+        ``accounts`` are those of its ledger, if it has one. Raises ``StudyDataError`` where earlier results or
+        runs that it names cannot be used.
         """
         problem = build_problem(study, tasks)
         return cls(
@@ -98,7 +97,7 @@ class StudyContext:
             locate_study(study),
             problem,
             Accounts() if accounts is None else accounts,
-            compute_fingerprint(study, tasks, base, problem.earlier),
+            compute_fingerprint(study, tasks, base, (*problem.earlier, *problem.runs)),
             {name: {part: len(rows) for part, rows in task.splits.items()} for name, task in tasks.items()},
         )
 
@@ -220,7 +219,7 @@ def _describe_other_versions(events: Sequence[Event], fold: SelectorFold) -> str
 def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
     """The question a study asks, with the sizes of its data.
 
-    Raises ``StudyDataError`` where the table of earlier results that it names cannot be used.
+    Raises ``StudyDataError`` where earlier results or runs that it names cannot be used.
     """
     options = study.options
     infos = tuple(
@@ -234,7 +233,14 @@ def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
         )
         for task in tasks.values()
     )
-    problem = Problem(infos, options.primary, options.seed, options.models, earlier=read_earlier_results(study))
+    problem = Problem(
+        infos,
+        options.primary,
+        options.seed,
+        options.models,
+        earlier=read_earlier_results(study),
+        runs=read_earlier_runs(study),
+    )
     training = options.training
     examples = count_whole_steps(training, problem) * training.accumulate * training.batch_size
     if is_matched_by_examples(training) and problem.primary is not None:
@@ -242,26 +248,15 @@ def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
     return replace(problem, examples=examples)
 
 
-def read_earlier_results(study: StudyFile) -> tuple[Transfer, ...]:
-    """The results in the table that the study names, except those on its primary; none where it names none.
-
-    Raises ``StudyDataError`` for a table that cannot be used.
-    """
-    folder = locate_earlier(study)
-    if folder is None:
-        return ()
-    try:
-        return read_transfers(folder).transfers(without=study.options.primary)
-    except TableError as error:
-        raise StudyDataError(f"{study.path}: earlier: {error}") from error
-
-
 def compute_fingerprint(
-    study: StudyFile, tasks: Mapping[str, SplitTask], base: BaseEncoder, earlier: tuple[Transfer, ...] = ()
+    study: StudyFile,
+    tasks: Mapping[str, SplitTask],
+    base: BaseEncoder,
+    earlier: tuple[Transfer | EarlierRuns, ...] = (),
 ) -> dict[str, str]:
     """The parts of a study that must not change: key of the study file -> digest of its meaning.
 
-    ``earlier`` are the study's ``read_earlier_results``.
+    ``earlier`` are the results and runs that it names.
     """
     options = study.options
     return {
@@ -333,6 +328,18 @@ def list_unread_options(options: StudyOptions) -> tuple[str, ...]:
         for name, given, why in unread
         for option in given
         if option in why
+    )
+
+
+def list_unread_runs(options: StudyOptions) -> tuple[str, ...]:
+    """A sentence where the file names runs made elsewhere and its selector does not read them."""
+    named = [entry.csv for entry in options.earlier if entry.csv is not None]
+    is_read = any(make(name, given).wants().reads_runs for name, given in _list_methods(options))
+    if not named or (is_read and options.primary is not None):
+        return ()
+    return (
+        f"earlier: {', '.join(named)}: not read by this selector; `auto` reads runs where there is a `primary` and "
+        "`evidence` is not off",
     )
 
 

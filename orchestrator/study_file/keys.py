@@ -42,8 +42,11 @@ def find_key(path: KeyPath) -> tuple[KeyPath, Schema]:
 
 
 def resolve_schema(node: Schema) -> Schema:
-    """The schema that a reference, or a reference or null, stands for."""
+    """The schema that a reference, or a reference or null, stands for; of other choices the one that has keys."""
     for choice in node.get("anyOf", (node,)):
+        if "properties" in choice:
+            keyed: Schema = choice
+            return keyed
         if "$ref" in choice:
             meant: Schema = build_study_schema()["$defs"][choice["$ref"].rpartition("/")[2]]
             return meant
@@ -108,7 +111,7 @@ def _find_child(node: Schema, step: str | int) -> Schema | None:
         child: Schema = node["properties"][step]
         return child
     if isinstance(step, int):
-        return node.get("items")
+        return next((choice["items"] for choice in node.get("anyOf", (node,)) if "items" in choice), None)
     entries = node.get("additionalProperties")
     return entries if isinstance(entries, Mapping) else None
 

@@ -97,6 +97,26 @@ def parse_selector(value: Any) -> Any:
     raise ValueError("expected a selector's name, a mapping with `name` and its options, or a list of such stages")
 
 
+class EarlierOptions(Section):
+    """One source of what is known from before: a recorded table, or runs that were made anywhere."""
+
+    table: Text | None = Field(default=None, description="The folder of a recorded table of the kind `transfer`.")
+    csv: Text | None = Field(default=None, description="A file of runs in the format of `auxtune suggest`.")
+    target: Text | None = Field(default=None, description="Its column `y:NAME`; needed where there are several.")
+    mode: Literal["max", "min"] = Field(default="max", description="What is better of the target.")
+
+
+def parse_earlier(value: Any) -> Any:
+    """``EarlierOptions`` of what a file writes: a folder, or a list of folders and mappings; nothing of null.
+
+    Raises ``ValueError`` for anything else.
+    """
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    if isinstance(value, dict) or not all(isinstance(entry, str | dict) for entry in entries):
+        raise ValueError("expected the folder of a table, or a list of such folders and of mappings as {csv: FILE}")
+    return tuple({"table": entry} if isinstance(entry, str) else entry for entry in entries)
+
+
 class EncoderOptions(Section):
     """The encoder that all tasks share."""
 
@@ -284,6 +304,8 @@ class TrackingOptions(Section):
     )
 
 
+_FOLDER = {"type": "string", "minLength": 1}
+_EARLIER = {"anyOf": [_FOLDER, EarlierOptions.model_json_schema()]}
 _STAGE = [{"type": "string"}, {"type": "object", "required": ["name"]}]
 
 
@@ -313,11 +335,17 @@ class StudyOptions(Section):
         description="What decides which trials to run: a name, `{name: …, option: …}`, or a list of stages, each on "
         "the tasks that the one before it chose. See the selectors.",
     )
-    earlier: str | None = Field(
-        default=None,
-        min_length=1,
-        description="What earlier studies found: the folder of a recorded table of the kind `transfer`, relative to "
-        "the study file. For selectors that learn from it.",
+    earlier: Annotated[
+        tuple[EarlierOptions, ...],
+        BeforeValidator(parse_earlier),
+        WithJsonSchema({"anyOf": [_FOLDER, {"type": "array", "items": _EARLIER}, {"type": "null"}]}),
+    ] = Field(
+        default=(),
+        json_schema_extra={"default": None},
+        description="What is known from before, for selectors that learn from it: the folder of a recorded table of "
+        "the kind `transfer`, or a list of such folders and of `{csv: FILE, target: NAME, mode: min}`, runs made "
+        "anywhere in the format of `auxtune suggest`, for `auto`. `target` is needed where the file has several, and "
+        "`mode` is `max` unless given. Paths are relative to the study file.",
     )
     search_score: Literal["metric", "loss"] = Field(
         default="metric",

@@ -58,9 +58,9 @@ def resolve_model(study: StudyFile) -> ModelOptions:
     )
 
 
-def locate_earlier(study: StudyFile) -> Path | None:
-    """The folder of the table of earlier results, if the study names one."""
-    return None if study.options.earlier is None else _resolve_path(study.folder, study.options.earlier)
+def locate_earlier(study: StudyFile) -> tuple[Path, ...]:
+    """The folder or file of each entry of `earlier`."""
+    return tuple(_resolve_path(study.folder, entry.csv or entry.table or "") for entry in study.options.earlier)
 
 
 def locate_storage(study: StudyFile) -> StoredPath:

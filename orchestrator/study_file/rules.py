@@ -181,6 +181,19 @@ def _check_transfer(data: Raw) -> Iterator[Finding]:
         yield ("training", "early_stopping"), message
 
 
+def _check_earlier(data: Raw) -> Iterator[Finding]:
+    entries = data.get("earlier")
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if not isinstance(entry, Mapping):
+            continue
+        given = [key for key in ("table", "csv") if entry.get(key) is not None]
+        if len(given) != 1:
+            yield ("earlier", number), f"expected either `table` or `csv`, found {' and '.join(given) or 'neither'}"
+        for key in ("target", "mode"):
+            if given == ["table"] and key in entry:
+                yield ("earlier", number, key), "is for the runs of a `csv`; remove it"
+
+
 def _read_selector(data: Raw) -> SelectorOptions | None:
     try:
         return SelectorOptions.model_validate(parse_selector(data.get("selector", DEFAULT_SELECTOR)))
@@ -216,5 +229,6 @@ RULES: tuple[Callable[[Raw], Iterator[Finding]], ...] = (
     _check_objective,
     _check_groups,
     _check_length,
+    _check_earlier,
     _check_transfer,
 )

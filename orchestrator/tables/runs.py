@@ -21,10 +21,13 @@ class Runs:
     targets: tuple[str, ...]
     values: np.ndarray  # (runs, targets)
 
-    def read_target(self, target: str | None) -> tuple[str, np.ndarray]:
-        """A target's name and values, (runs,). Raises ``TableError`` for an unknown one, or for none of several."""
+    def read_target(self, target: str | None, key: str = "--target NAME") -> tuple[str, np.ndarray]:
+        """A target's name and values, (runs,). Raises ``TableError`` for an unknown one, or for none of several.
+
+        ``key`` is what people name it by.
+        """
         if target is None and len(self.targets) > 1:
-            raise TableError(f"{self.path}:1: expected --target NAME, one of {', '.join(self.targets)}; got none")
+            raise TableError(f"{self.path}:1: expected {key}, one of {', '.join(self.targets)}; got none")
         chosen = self.targets[0] if target is None else target
         if chosen not in self.targets:
             raise TableError(f"{self.path}:1: expected a target of {', '.join(self.targets)}, got {chosen!r}")

@@ -16,7 +16,9 @@ from auxtune.orchestrator.planning.context import (
     count_fewest_trials,
     find_max_epochs,
     list_unread_options,
+    list_unread_runs,
 )
+from auxtune.orchestrator.planning.earlier import describe_runs
 from auxtune.orchestrator.planning.translate import describe_epochs
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.protocol import Problem
@@ -84,6 +86,8 @@ def inspect_study(study: StudyFile, tasks: Mapping[str, Task], besides: Sequence
             *_inspect_tasks(tasks, inspected, options.primary),
             *list_repeated(problem, find_max_epochs(options)),
             *list_unread_options(options),
+            *describe_runs(study),
+            *list_unread_runs(options),
             *besides,
         ),
         budget_trials=options.budget.trials,

@@ -11,9 +11,9 @@ then mixtures far from these; candidates are sparse (``candidates.py``). The ans
 one with the best posterior mean, since the best of many noisy scores is luck. Where no auxiliary helps that is the
 primary alone.
 
-What is thought of auxiliaries before they are tried is a prior whose weight the scores fit (``hints.py``): what earlier
-studies found, and with ``evidence: tag`` the affinities that the training of all tasks alike measures by the way. The
-mixture that they suggest is among the first ones.
+What is thought of mixtures before they are tried is a prior whose weight the scores fit (``hints.py``): what earlier
+studies found, what runs made elsewhere came to, and with ``evidence: tag`` the affinities that the training of all
+tasks alike measures by the way. The mixture that they suggest is among the first ones.
 
 With ``max_epochs`` every mixture, the answer included, is made to fit a cap on repeats (``mixtures.py``).
 
@@ -36,7 +36,15 @@ from pydantic import Field
 from auxtune.selectors.beliefs import Belief
 from auxtune.selectors.kit.candidates import Candidates, build_candidates, find_farthest, find_nearest, list_usual
 from auxtune.selectors.kit.group_search import GroupSearch, GroupState
-from auxtune.selectors.kit.hints import build_hint, read_earlier_hint, suggest_mixture
+from auxtune.selectors.kit.hints import (
+    RankingHint,
+    RunsHint,
+    build_hint,
+    build_runs_hint,
+    find_expected_best,
+    read_earlier_hint,
+    suggest_mixture,
+)
 from auxtune.selectors.kit.knowledge_gradient import KnowledgeGradient
 from auxtune.selectors.kit.mixture_search import (
     MixtureSearch,
@@ -81,13 +89,13 @@ class ShareSearch(MixtureSearch):
 
     def wants(self) -> Wants:
         """Its answers and the needs of its runs."""
-        wants = super().wants()
+        wants = replace(super().wants(), reads_runs=self.evidence != "off")
         if self.evidence != "tag":
             return wants
         return replace(wants, objectives=frozenset[Objective]({"primary"}), inside=frozenset[Inside]({"measure"}))
 
     def start(self, problem: Problem) -> MixtureState:
-        """No mixture yet, and what earlier studies found.
+        """No mixture yet, and what earlier studies and runs made elsewhere found.
 
         Raises ``ValueError`` as ``MixtureSearch`` does, and where repeats cannot be limited.
         """
@@ -95,8 +103,10 @@ class ShareSearch(MixtureSearch):
             problem.require_primary()
         state = super().start(problem)
         self._build_cap(problem)
-        earlier = None if self.evidence == "off" else read_earlier_hint(problem)
-        return state if earlier is None else replace(state, hints=(earlier,))
+        if self.evidence == "off":
+            return state
+        known = (read_earlier_hint(problem), *map(build_runs_hint, problem.runs))
+        return replace(state, hints=tuple(hint for hint in known if hint is not None))
 
     def propose(self, state: MixtureState, evidence: Evidence) -> Proposal | Wait | Done:
         """The next mixture; any number may be under way."""
@@ -109,9 +119,7 @@ class ShareSearch(MixtureSearch):
         if hopeless or state.is_exhausted:
             return _end(state)
         if state.hints and not state.is_hinted and made >= len(list_usual(problem)):
-            suggested = suggest_mixture(problem, state.hints)
-            mixture = suggested if state.unused is None else find_nearest(state.unused, suggested)
-            return self._ask(state, mixture, rng, _HINTED)
+            return self._ask(state, self._suggest(state, rng), rng, _HINTED)
         process = state.learn()
         if made < _FIRST or process is None:
             first = self._ask(state, self._choose_start(state, rng), rng, "start")
@@ -183,6 +191,15 @@ class ShareSearch(MixtureSearch):
         hint = build_hint("tag", state.problem, dict(zip(tasks, row, strict=True)))
         return state if hint is None else replace(state, hints=(*state.hints, hint))
 
+    def _suggest(self, state: MixtureState, rng: np.random.Generator) -> np.ndarray:
+        """The mixture, (K,), that looks best beforehand: by runs made elsewhere or, without these, by rankings."""
+        runs = [hint for hint in state.hints if isinstance(hint, RunsHint)]
+        if runs:
+            return find_expected_best(runs, self.build_candidates(state.problem), state.unused, rng)
+        rankings = [hint for hint in state.hints if isinstance(hint, RankingHint)]
+        suggested = suggest_mixture(state.problem, rankings)
+        return suggested if state.unused is None else find_nearest(state.unused, suggested)
+
     def _choose_start(self, state: MixtureState, rng: np.random.Generator) -> np.ndarray:
         """The usual mixtures first, or the nearest that are offered; then what is far from all that was tried."""
         made, usual, offered = len(state.mixtures), list_usual(state.problem), state.unused
@@ -216,7 +233,7 @@ class Auto:
     min_primary: float = Field(default=0.05, ge=0, le=1, description="the least share of the primary")
     evidence: Literal["auto", "off", "tag"] = Field(
         default="auto",
-        description="a prior that the scores weigh: results of earlier studies, none, or also TAG's affinities",
+        description="a prior that the scores weigh: earlier results and runs, none, or also TAG's affinities",
     )
     max_epochs: float | None = Field(
         default=None,
