@@ -2,8 +2,9 @@
 
     python benchmarks/builtin_table.py --workers 2
 
-Existing rows are kept, so an interrupted run can be continued. About ten minutes on two cores. The recipe is that of
-examples/quickstart.yaml, so the table is the truth about that study.
+``rows.csv`` holds every subset in equal shares, ``harmful.csv`` what some shares of a harmful task do beside the
+primary and beside the primary with all that help. Existing rows are kept, so an interrupted run can be continued. About
+ten minutes on two cores. The recipe is that of examples/quickstart.yaml, so the table is the truth about that study.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import combinations
@@ -32,45 +34,65 @@ from auxtune.trials.training import TrainingRun
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "examples" / "tables" / "builtin"
-COLUMNS = ("tasks", "target", "split", "value", "cost", "seed", "seconds")
-PRIMARY, HARMFUL = "mood", "slang"
-SHARES = (0.0, 0.3, 0.5, 0.7, 0.9)  # of the harmful task, beside the primary
-SHARE_SEEDS = 8  # a harm of a few points needs more than a subset's three
+PRIMARY, HELPFUL, HARMFUL = "mood", ("tint", "stars", "rival"), ("river", "pace", "slang")
+SHARES = {PRIMARY: (0.3, 0.6), "+".join((PRIMARY, *HELPFUL)): (0.1, 0.2)}  # of a harmful task, beside these
+SHARE_SEEDS = 8  # a harm of a few points needs more than a subset's five
+RESULTS = ("split", "value", "cost", "seed", "seconds")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: where its rows go, and what they say of it there."""
+
+    file: str
+    described: Mapping[str, str]
+    weights: Mapping[str, float]
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What no other training of the file has."""
+        return (self.file, *self.described.values(), str(self.seed))
 
 
 def main() -> None:
     """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of every subset")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of every subset")
     arguments = parser.parse_args()
     TABLE.mkdir(parents=True, exist_ok=True)
     describe()
-    todo = [*subsets(arguments.seeds), *harmful_shares()]
     done = set(recorded())
+    todo = [one for one in (*subsets(arguments.seeds), *harmful_shares()) if one.key not in done]
     with ProcessPoolExecutor(arguments.workers) as pool:
-        jobs = {pool.submit(train, weights, seed): name for name, weights, seed in todo if (name, seed) not in done}
+        jobs = {pool.submit(train, one.weights, one.seed): one for one in todo}
         for number, job in enumerate(as_completed(jobs), start=1):
             record(jobs[job], job.result())
-            print(f"{number}/{len(jobs)} {jobs[job]} {job.result()}", flush=True)
+            print(f"{number}/{len(jobs)} {' '.join(jobs[job].key)} {job.result()}", flush=True)
 
 
-def subsets(seeds: int) -> Iterator[tuple[str, Mapping[str, float], int]]:
+def subsets(seeds: int) -> Iterator[Training]:
     """The primary with every set of candidates, equal shares."""
     others = [name for name in BUILTIN if name != PRIMARY]
     for size in range(len(others) + 1):
         for chosen in combinations(others, size):
             tasks = (PRIMARY, *chosen)
             for seed in range(seeds):
-                yield "+".join(tasks), {task: 1 / len(tasks) for task in tasks}, seed
+                described = {"tasks": "+".join(tasks), "target": PRIMARY}
+                yield Training("rows.csv", described, {task: 1 / len(tasks) for task in tasks}, seed)
 
 
-def harmful_shares() -> Iterator[tuple[str, Mapping[str, float], int]]:
-    """The primary with more and more of the harmful task."""
-    for share in SHARES:
-        weights = {PRIMARY: 1 - share, HARMFUL: share} if share else {PRIMARY: 1.0}
-        for seed in range(SHARE_SEEDS):
-            yield f"{HARMFUL} {share}", weights, seed
+def harmful_shares() -> Iterator[Training]:
+    """A harmful task by its share, beside others in equal shares, and these without it."""
+    for beside, shares in SHARES.items():
+        tasks = beside.split("+")
+        for harmful in HARMFUL:
+            for share in (0.0, *shares) if harmful == HARMFUL[0] else shares:
+                weights = {task: (1 - share) / len(tasks) for task in tasks} | ({harmful: share} if share else {})
+                described = {"beside": beside, "harmful": harmful if share else "", "share": str(share)}
+                for seed in range(SHARE_SEEDS):
+                    yield Training("harmful.csv", described, weights, seed)
 
 
 @cache
@@ -95,27 +117,26 @@ def train(weights: Mapping[str, float], seed: int) -> dict[str, Any]:
     return {"seed": seed, "seconds": round(report.cost.wall_seconds, 2), **values}
 
 
-def recorded() -> Iterator[tuple[str, int]]:
-    """The subsets or shares, and seeds, that are in the files."""
-    for path, key in ((TABLE / "rows.csv", "tasks"), (TABLE / "harmful.csv", "share")):
+def recorded() -> Iterator[tuple[str, ...]]:
+    """The keys of the trainings that are in the files."""
+    for path in (TABLE / "rows.csv", TABLE / "harmful.csv"):
         if path.exists():
             with path.open(newline="") as file:
-                yield from ((row[key], int(row["seed"])) for row in csv.DictReader(file))
+                for row in csv.DictReader(file):
+                    described = (row[name] for name in row if name not in RESULTS)
+                    yield (path.name, *described, row["seed"])
 
 
-def record(name: str, result: Mapping[str, Any]) -> None:
+def record(training: Training, result: Mapping[str, Any]) -> None:
     """Append the rows of one training."""
-    harmful = name.startswith(f"{HARMFUL} ")
-    path = TABLE / ("harmful.csv" if harmful else "rows.csv")
-    columns = ("share", "split", "value", "seed", "seconds") if harmful else COLUMNS
+    path = TABLE / training.file
     fresh = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(file, (*training.described, *RESULTS), extrasaction="ignore", lineterminator="\n")
         if fresh:
             writer.writeheader()
         for split in ("validation", "test"):
-            row = {"tasks": name, "share": name, "target": PRIMARY, "split": split, "cost": 1}
-            writer.writerow(row | {"value": result[split], "seed": result["seed"], "seconds": result["seconds"]})
+            writer.writerow({**training.described, **result, "split": split, "value": result[split], "cost": 1})
 
 
 def describe() -> None:

@@ -3,11 +3,11 @@ r"""What searches over mixtures find at equal cost, on surfaces whose best mixtu
     python benchmarks/mixture_surfaces.py --selectors auto,random_mixture \
         --out benchmarks/results/mixture_surfaces.jsonl
 
-One search for each selector, surface, noise and seed, asked for its answer after 5, 10, 20 and 40 trainings. A selector
-that has ended keeps its answer. Regret is 1 at all tasks alike and 0 at the best mixture; the noise of a score is given
-as a part of that gap. Mixtures are executed as a study would, in whole steps of a cycle. Every search is a line of the
-output, so that a run that was stopped goes on. The table shows the mean regret, and what each selector misses more than
-the first one, with the 95 % interval over seeds of the paired difference.
+One search for each selector, surface, noise and seed, asked for its answer after 5, 10, 20, 40 and 80 trainings. A
+selector that has ended keeps its answer. Regret is 1 at all tasks alike and 0 at the best mixture; the noise of a score
+is given as a part of that gap. Mixtures are executed as a study would, in whole steps of a cycle. Every search is a
+line of the output, so that a run that was stopped goes on. The table shows the mean regret, and what each selector
+misses more than the first one, with the 95 % interval over seeds of the paired difference.
 
 A selector that has changed since rows of it were recorded is asked for as NAME@VERSION, as in `gp_mixing@2`; rows
 without a version are of the first one.
@@ -38,7 +38,7 @@ from auxtune.selectors.extensions import sum_versions
 from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
-ASKED = (5, 10, 20, 40)
+ASKED = (5, 10, 20, 40, 80)
 Key = tuple[str, str, int, float, int]
 KEY = ("selector", "kind", "tasks", "noise", "seed")
 
