@@ -46,6 +46,9 @@ class Block:
 
 GROUPING = ("exhaustive", {"name": "exhaustive", "split": "early"}, "hoa", "random_groups", "single_task", "all_tasks")
 SUBSETS = (
+    "auto",
+    "gp_mixing",
+    "random_mixture",
     "tag",
     "gradts_trial",
     {"name": "gradts_threshold", "threshold": 0.3},

@@ -41,7 +41,17 @@ class RecordedGroups(Recording):
             models=None if self.target else models,
             networks=self.table.networks,
             inference_budget=None if self.target else self.inference_budget,
+            offered=self._list_offered() if self.target else (),
         )
+
+    def _list_offered(self) -> tuple[tuple[float, ...], ...]:
+        """The mixtures that were trained with the target: each group of the usual network that holds it, equal shares.
+
+        Groups without the target, and those that were only trained with a network of another name, are no mixtures.
+        """
+        names = self.table.header.tasks
+        groups = [network.tasks for network in self.table.networks if not network.name and self.target in network.tasks]
+        return tuple(tuple(1 / len(group) if name in group else 0.0 for name in names) for group in groups)
 
     def train(self, proposal: Proposal) -> Ended:
         """The recorded training of just these tasks."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from auxtune.selectors.kit.candidates import build_candidates, list_usual
+from auxtune.selectors.kit.candidates import build_candidates, find_nearest, list_usual
 from auxtune.selectors.kit.mixture_search import MixtureSearch, MixtureState, build_proposal
 from auxtune.selectors.kit.options import options
 from auxtune.selectors.protocol import Done, Evidence, Proposal
@@ -32,12 +32,15 @@ class RandomMixture(MixtureSearch):
     min_primary: float = Field(default=0.05, ge=0, le=1, description="the least share of the primary")
 
     def propose(self, state: MixtureState, evidence: Evidence) -> Proposal | Done:
-        """The usual mixtures first, then draws."""
-        made, problem = len(state.mixtures), state.problem
-        if made == (1 if len(problem.tasks) == 1 else self.trials):
+        """The usual mixtures first, then draws; where only some mixtures are offered, of these."""
+        made, problem, offered = len(state.mixtures), state.problem, state.unused
+        if made == (1 if len(problem.tasks) == 1 else self.trials) or state.is_exhausted:
             return Done()
         rng = np.random.default_rng([problem.seed, made])
         usual = list_usual(problem)
         if made < len(usual):
-            return build_proposal(problem, usual[made], rng, "start")
+            first = usual[made] if offered is None else find_nearest(offered, usual[made])
+            return build_proposal(problem, first, rng, "start")
+        if offered is not None:
+            return build_proposal(problem, offered[rng.integers(len(offered))], rng, "draw")
         return build_proposal(problem, build_candidates(problem, self.min_primary).draw(rng, 1)[0], rng, "draw")
