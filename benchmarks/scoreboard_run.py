@@ -44,7 +44,15 @@ class Block:
     seeds: int = 20
 
 
-GROUPING = ("exhaustive", {"name": "exhaustive", "split": "early"}, "hoa", "random_groups", "single_task", "all_tasks")
+GROUPING = (
+    "auto",
+    "exhaustive",
+    {"name": "exhaustive", "split": "early"},
+    "hoa",
+    "random_groups",
+    "single_task",
+    "all_tasks",
+)
 SUBSETS = (
     "auto",
     "gp_mixing",
@@ -61,7 +69,7 @@ SUBSETS = (
     "all_tasks",
     "single_task",
 )
-MIXING = ("mixture_regression", "gp_mixing", "random_subset", "all_tasks", "size_proportional")
+MIXING = ("auto", "mixture_regression", "gp_mixing", "random_subset", "all_tasks", "size_proportional")
 
 BLOCKS = {
     "builtin": Block("builtin", "Which of six tasks help `mood`?", "mean_test", SUBSETS),

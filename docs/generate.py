@@ -25,7 +25,7 @@ BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end -->\n"
 def pages() -> dict[Path, str]:
     """Each generated file and what it should hold."""
     return {
-        DOCS / "choosing-a-selector.md": _between_marks(DOCS / "choosing-a-selector.md", "\n".join(_methods())),
+        DOCS / "selectors.md": _between_marks(DOCS / "selectors.md", "\n".join(_methods())),
         DOCS / "study-file.md": _between_marks(DOCS / "study-file.md", write_key_table()),
         DOCS / "study.schema.json": json.dumps(build_study_schema(), indent=2, ensure_ascii=False) + "\n",
         DOCS / "commands.md": _between_marks(DOCS / "commands.md", "\n".join(_help(auxtune, "auxtune"))),
@@ -39,7 +39,7 @@ def _between_marks(page: Path, text: str) -> str:
 
 
 def _methods() -> Iterator[str]:
-    """The method table: what to know of each selector before choosing it, its name a link to how it works."""
+    """The method table: what to know of each selector, its name a link to how it works."""
     headings = re.findall(r"^## (.+)$", (DOCS / "selectors.md").read_text(encoding="utf-8"), re.MULTILINE)
     anchors = {name: "-".join(heading.split(", ")) for heading in headings for name in heading.split(", ")}
     yield "| selector | answers with | costs | needs | not where | paper |"
@@ -47,7 +47,7 @@ def _methods() -> Iterator[str]:
     for method in describe():
         paper = re.sub(r"^(.*?)[,:]? (https://\S+)$", r"[\1](\2)", method.paper or "")
         known = (method.answers, method.costs, method.needs, method.avoid, paper)
-        linked = f"[`{method.name}`](selectors.md#{anchors[method.name]})"
+        linked = f"[`{method.name}`](#{anchors[method.name]})"
         yield f"| {linked} | {' | '.join(text or '–' for text in known)} |"
 
 
