@@ -6,8 +6,7 @@
 Reads the ledgers of the searches that ``search_seeds.py`` left in ``DIR``, however their own answers were read, and
 trains nothing. For each search it keeps, by run, how many rounds of each task were rewarded and how many were not, and
 what either reading chooses; ``equal`` is the value of that choice in equal shares by the recorded table of every subset
-(``examples/tables/builtin``, three runs each). ``tint``, ``stars`` and ``rival`` help, ``slang`` hurts, the others do
-neither (docs/builtin-tasks.md).
+(``examples/tables/builtin``). ``tint``, ``stars`` and ``rival`` help, the others hurt (docs/builtin-tasks.md).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Each search is a whole study of its own, ``examples/quickstart.yaml`` with another selector and seed, and with confirm
 cut down to two runs of the selection: its accuracy on the test split is ``value``. The truth is the recorded table
-of every subset (``examples/tables/builtin``, three runs each): ``equal`` is the value there of the chosen tasks in
+of every subset (``examples/tables/builtin``): ``equal`` is the value there of the chosen tasks in
 equal shares, ``regret`` how far the best subset is above ``value``.
 
 All selectors search with one seed before the next, in that seed's own storage, where they share their measurements, as

@@ -93,7 +93,7 @@ def plan_of(study: StudyFile, machines: Machines | None = None) -> dict[str, Any
             "fewest": fewest,
             "most": most,
             "ends": ends,
-            "kinds": _describe_kinds(seen, foreseen.proposals),
+            "kinds": _describe_kinds(seen, foreseen.proposals[:most]),
         },
         "confirm": [_describe_arm(seen, arm) for arm in arms],
         "cost": _describe_costs({**parts, "confirm": confirm}),
