@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-19", help="FIRST-LAST")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, help="a file of lines of JSON, which is added to")
+    parser.add_argument("--plot", type=Path, help="draw the mean regrets, .png or .svg")
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split("-"))
     names = split_names(arguments.selectors)
@@ -71,6 +72,8 @@ def main() -> None:
                 with arguments.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[key]) + "\n")
     print_table([rows[key] for key in wanted], names)
+    if arguments.plot:
+        draw_picture([rows[key] for key in wanted], names, arguments.plot)
 
 
 def split_names(text: str) -> list[str]:
@@ -144,28 +147,65 @@ def list_shares(weights: dict[str, float], names: list[str]) -> np.ndarray:
     return np.array([weights.get(name, 0.0) for name in names])
 
 
-def print_table(rows: list[dict[str, Any]], names: list[str]) -> None:
-    """Mean regrets for each surface, and the paired differences from the first selector over all of them."""
-    regrets: dict[tuple[str, int, float], dict[str, dict[int, list[float]]]] = defaultdict(dict)
+Regrets = dict[str, dict[int, list[float]]]  # by selector and number of trainings, a value per seed
+
+
+def sort_regrets(rows: list[dict[str, Any]]) -> dict[tuple[str, int, float], Regrets]:
+    """The regrets of all searches by surface: kind, tasks and noise."""
+    regrets: dict[tuple[str, int, float], Regrets] = defaultdict(dict)
     for row in rows:
-        place = regrets[row["kind"], row["tasks"], row["noise"]]
-        by_count = place.setdefault(row["selector"], defaultdict(list))
+        by_count = regrets[row["kind"], row["tasks"], row["noise"]].setdefault(row["selector"], defaultdict(list))
         for count, regret in row["regret"].items():
             by_count[int(count)].append(regret)
+    return regrets
+
+
+def average_surfaces(regrets: dict[tuple[str, int, float], Regrets], name: str, count: int) -> np.ndarray:
+    """A selector's regret after ``count`` trainings, (seeds,), the mean over all surfaces that are not flat."""
+    mean: np.ndarray = np.mean([found[name][count] for place, found in regrets.items() if place[0] != "flat"], axis=0)
+    return mean
+
+
+def measure_half_width(values: np.ndarray) -> float:
+    """Half of the 95 % interval of the mean of ``values``, (seeds,)."""
+    return float(student.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
+
+
+def print_table(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """Mean regrets for each surface, and the paired differences from the first selector over all of them."""
+    regrets = sort_regrets(rows)
     print(f"| surface | tasks | noise | {' | '.join(names)} |\n|---|--:|--:|{'---|' * len(names)}")
     for (kind, tasks, noise), found in regrets.items():
         cells = [" / ".join(f"{np.mean(found[name][count]):.3f}" for count in ASKED) for name in names]
         print(f"| {kind} | {tasks} | {noise:g} | {' | '.join(cells)} |")
-    sloping = {place: found for place, found in regrets.items() if place[0] != "flat"}
     for name in names:
         cells = []
         for count in ASKED:
-            own = np.mean([found[name][count] for found in sloping.values()], axis=0)
-            first = np.mean([found[names[0]][count] for found in sloping.values()], axis=0)
-            more = own - first
-            half = float(student.ppf(0.975, len(more) - 1)) * float(more.std(ddof=1)) / np.sqrt(len(more))
-            cells.append(f"{own.mean():.3f} ({more.mean():+.3f} ± {half:.3f})")
+            own = average_surfaces(regrets, name, count)
+            more = own - average_surfaces(regrets, names[0], count)
+            cells.append(f"{own.mean():.3f} ({more.mean():+.3f} ± {measure_half_width(more):.3f})")
         print(f"{name}: mean regret after {', '.join(map(str, ASKED))}, and more than {names[0]}: {'; '.join(cells)}")
+
+
+def draw_picture(rows: list[dict[str, Any]], names: list[str], path: Path) -> None:
+    """Mean regret over all surfaces by the number of trainings, with its 95 % interval over seeds."""
+    from matplotlib.figure import Figure  # slow to import, and only wanted here
+
+    regrets = sort_regrets(rows)
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name in names:
+        found = [average_surfaces(regrets, name, count) for count in ASKED]
+        means, halves = [each.mean() for each in found], [measure_half_width(each) for each in found]
+        axes.errorbar(ASKED, means, yerr=halves, marker="o", markersize=4, capsize=2, label=name.partition("{")[0])
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ASKED, [str(count) for count in ASKED])
+    axes.set_ylim(0, 1.5)
+    axes.set_xlabel("trainings")
+    axes.set_ylabel("mean regret: 1 is all tasks alike, 0 the best mixture")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":
