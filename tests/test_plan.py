@@ -171,6 +171,13 @@ def test_a_selector_that_is_done_by_itself_ends_the_search(home: StudyRun) -> No
     assert content["search"]["kinds"] == [{"trials": 2, "steps": 2000, "tasks": 3, "rounds": 200}]
 
 
+def test_no_more_trials_are_foreseen_than_the_search_may_have(home: StudyRun) -> None:
+    content = plan("budget={trials: 10}", "selector=auto", "confirm.controls=[single_task, equal_cost_random]")
+    most = content["search"]["most"]
+    assert most == 3  # 10, less confirm's 3, and half of the rest is the control's
+    assert sum(kind["trials"] for kind in content["search"]["kinds"]) == most
+
+
 def test_a_limit_on_what_trials_do_not_use_is_said_to_bound_nothing(home: StudyRun) -> None:
     smoke_of(home)
     content = plan("budget={gpu_hours: 1}", "selector.trials=null")

@@ -45,13 +45,14 @@ class RecordedGroups(Recording):
         )
 
     def _list_offered(self) -> tuple[tuple[float, ...], ...]:
-        """The mixtures that were trained with the target: each group of the usual network that holds it, equal shares.
-
-        Groups without the target, and those that were only trained with a network of another name, are no mixtures.
-        """
+        """The mixtures that were trained with the target: each group that holds it, in equal shares."""
         names = self.table.header.tasks
-        groups = [network.tasks for network in self.table.networks if not network.name and self.target in network.tasks]
-        return tuple(tuple(1 / len(group) if name in group else 0.0 for name in names) for group in groups)
+        groups = dict.fromkeys(frozenset(network.tasks) for network in self.table.networks)
+        return tuple(
+            tuple(1 / len(group) if name in group else 0.0 for name in names)
+            for group in groups
+            if self.target in group
+        )
 
     def train(self, proposal: Proposal) -> Ended:
         """The recorded training of just these tasks."""
