@@ -156,6 +156,21 @@ def test_it_says_the_primary_alone_where_every_auxiliary_hurts(seed: int) -> Non
     assert chosen.belief["better_than"]["all tasks"] > 0.99
 
 
+def test_what_is_not_surely_better_than_the_primary_alone_is_not_answered() -> None:
+    """The best posterior mean of thirty mixtures that are all alike is luck."""
+    answers = []
+    for seed in range(6):
+        selector, problem = Auto(stop=None), problem_of(6, seed)
+        state, _ = search(selector, problem, lambda shares: 0.0, 30, noise=1.0)
+        selection = selector.select(state, {})
+        answers.append(selection.tasks)
+        if selection.tasks == ("t000",):
+            leaders = selection.belief["leaders"]
+            is_best = leaders[0]["mean"] >= max(leader["mean"] for leader in leaders)
+            assert is_best or selection.belief["why"].startswith("no mixture is better than t000 alone with a prob")
+    assert answers.count(("t000",)) >= 5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_it_stops_by_itself_where_nothing_matters_and_not_with_stop_null(seed: int) -> None:
     state, asked = search(Auto(), problem_of(5, seed), lambda _: 0.0, 60, noise=1.0)

@@ -94,7 +94,9 @@ def test_searches_over_shares_train_what_is_recorded_each_group_once(groups, nam
 
 
 def test_auto_finds_the_best_of_the_built_in_subsets_with_a_third_of_their_trainings() -> None:
-    rows = simulate(files("auxtune.examples") / "tables" / "builtin", ["auto"], targets=["mood"], budgets=[20], seeds=range(3))
+    rows = simulate(
+        files("auxtune.examples") / "tables" / "builtin", ["auto"], targets=["mood"], budgets=[20], seeds=range(3)
+    )
     assert rows["regret"].tolist() == [0, 0, 0]
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.special import ndtr
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
 from auxtune.selectors.kit.candidates import REFINED, Candidates, name_usual
+from auxtune.selectors.kit.certainty import estimate_superiority
 from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, bound_below, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
@@ -125,9 +125,16 @@ class MixtureSearch(ABC):
         values = np.array([state.scores[number] for number in state.good], dtype=float)
         means = values if process is None else process(shares)
         best = shares[int(np.argmax(np.round(means, 9)))]
-        belief = {} if process is None else self.describe_belief(state, process, best)
+        belief: dict[str, JSON] = {}
+        if process is not None:
+            best, why = self.choose_answer(state, process, best)
+            belief = {**({"why": why} if why else {}), **self.describe_belief(state, process, best)}
         weights = name_shares(state.problem, best.tolist())
         return Selection("mixture", tuple(weights), weights, belief=belief)
+
+    def choose_answer(self, state: MixtureState, process: Process, best: np.ndarray) -> tuple[np.ndarray, str | None]:
+        """The mixture to answer with where ``best``, (K,), has the best posterior mean, and why if it is another."""
+        return best, None
 
     def beliefs(self, belief: Mapping[str, JSON]) -> Iterator[Belief]:
         """What is expected of the answer, how surely it beats the usual mixtures, and what one more run may gain."""
@@ -169,7 +176,7 @@ class MixtureSearch(ABC):
             weights = name_shares(problem, mixtures[at])
             seen = {"seen": float(np.mean([score for score in scores if score is not None])), "runs": len(scores)}
             leaders.append({"weights": weights, "mean": float(means[at]), "deviation": float(deviations[at]), **seen})
-        better = {what: _compare(process, best, usual) for what, usual in name_usual(problem).items()}
+        better = {what: estimate_superiority(process, best, usual) for what, usual in name_usual(problem).items()}
         known = {what: probability for what, probability in better.items() if probability is not None}
         belief = {"leaders": leaders, "better_than": known, "noise": process.noise_deviation}
         return {**belief, "hints": weigh_hints(process, state.hints)} if state.hints else belief
@@ -181,16 +188,6 @@ def _fit_cached_process(shares: bytes, scores: bytes, hints: tuple[Hint, ...]) -
     values = np.frombuffer(scores)
     assumed = replace(FOR_SEARCH, kernels=(*FOR_SEARCH.kernels, *map(build_hint_kernel, hints)))
     return fit_process(np.frombuffer(shares).reshape(len(values), -1), values, assumed)
-
-
-def _compare(process: Process, one: np.ndarray, other: np.ndarray) -> float | None:
-    """The probability that the mean of ``one``, (K,), is above that of ``other``; ``None`` where they are the same."""
-    if np.allclose(one, other):
-        return None
-    means, doubts = process.predict(np.stack([one, other]))
-    variance = float(doubts.variances.sum() - 2 * doubts.share_with(doubts)[0, 1])
-    ahead = float(np.subtract(*means))
-    return float(ndtr(ahead / np.sqrt(max(variance, 1e-300))))
 
 
 def find_best_mixture(

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-_LEVEL = 100.0  # variance of the unknown mean of standardised scores: nearly uninformative
+LEVEL = 100.0  # variance of the unknown mean of standardised scores: nearly uninformative
 # Scores this many times as far below the best as the median of all others count as no worse: a few very bad ones, such
 # as of a primary without help or of a training that diverged, would otherwise hide what tells the good ones apart. Only
 # these need to be told apart.
@@ -154,7 +154,7 @@ class Process:
         whitened = solve_triangular(self.lower, cross, lower=True)
         known = solve_triangular(self.lower, self.targets, lower=True)
         own = sum(amount * kernel.own(shares) for amount, kernel in zip(self.amounts, self.kernels, strict=True))
-        variances = self.scale**2 * np.maximum(own + _LEVEL - (whitened**2).sum(axis=0), 0.0)
+        variances = self.scale**2 * np.maximum(own + LEVEL - (whitened**2).sum(axis=0), 0.0)
         return self.centre + self.scale * (known @ whitened), Doubts(self, shares, whitened, variances)
 
     def predict_left_out(self) -> np.ndarray:
@@ -193,7 +193,7 @@ class Process:
             for amount, kernel in zip(self.amounts, self.kernels, strict=True)
             if amount
         )
-        return sum(parts, np.full((len(one), len(other)), _LEVEL))
+        return sum(parts, np.full((len(one), len(other)), LEVEL))
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _fit_amounts(shares: np.ndarray, targets: np.ndarray, assumed: Assumptions) 
 
 
 def _build_covariance(grams: np.ndarray, amounts: np.ndarray, noise: float) -> np.ndarray:
-    covariance: np.ndarray = np.tensordot(amounts, grams, 1) + _LEVEL
+    covariance: np.ndarray = np.tensordot(amounts, grams, 1) + LEVEL
     covariance.flat[:: len(covariance) + 1] += noise
     return covariance
 

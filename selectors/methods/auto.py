@@ -8,8 +8,8 @@ when the expected gain of one more training is small beside the noise between tr
 
 It begins with what people train without a search (the primary alone, all tasks alike, all by the roots of their rows),
 then mixtures far from these; candidates are sparse (``candidates.py``). The answer is a mixture that was trained: the
-one with the best posterior mean, since the best of many noisy scores is luck. Where no auxiliary helps that is the
-primary alone.
+one with the best posterior mean, since the best of many noisy scores is luck; but the primary alone, unless that one is
+better with a probability of 0.8.
 
 What is thought of mixtures before they are tried is a prior whose weight the scores fit (``hints.py``): what earlier
 studies found, what runs made elsewhere came to, and with ``evidence: tag`` the affinities that the training of all
@@ -35,6 +35,7 @@ from pydantic import Field
 
 from auxtune.selectors.beliefs import Belief
 from auxtune.selectors.kit.candidates import Candidates, build_candidates, find_farthest, find_nearest, list_usual
+from auxtune.selectors.kit.certainty import estimate_superiority
 from auxtune.selectors.kit.group_search import GroupSearch, GroupState
 from auxtune.selectors.kit.hints import (
     RankingHint,
@@ -75,6 +76,8 @@ _FIRST = 3  # mixtures before the process is asked
 _HINTED = "hint"  # the stage of the mixture that hints suggest
 _BEFORE_STOP = 20  # scores, beside one for each task, before the search may end by itself
 _NO_SCORE = "no mixture gave a score: equal shares, as far as `max_epochs` allows"
+_SURE = 0.8  # the probability of being better than the primary alone that an answer with auxiliaries needs
+_ENOUGH = 10  # scores, under which nothing is sure and the best guess answers
 _HOPELESS = 20  # failures without any score after which it ends
 
 
@@ -151,6 +154,20 @@ class ShareSearch(MixtureSearch):
         tasks = len(state.problem.tasks)
         weights = name_shares(state.problem, cap.round_to_cycle(np.full(tasks, 1 / tasks)).tolist())
         return Selection("mixture", tuple(weights), weights, belief={"why": _NO_SCORE})
+
+    def choose_answer(self, state: MixtureState, process: Process, best: np.ndarray) -> tuple[np.ndarray, str | None]:
+        """The primary alone, where it was trained and nothing is better than it with some certainty.
+
+        Where auxiliaries only hurt, the best of many mixtures with a little of them looks better by luck.
+        """
+        problem = state.problem
+        alone = tuple(float(name == problem.primary) for name in problem.names)
+        probability = estimate_superiority(process, best, np.array(alone))
+        is_trained = alone in (state.mixtures[number] for number in state.good)
+        if not is_trained or len(state.good) < _ENOUGH or probability is None or probability >= _SURE:
+            return best, None
+        why = f"no mixture is better than {problem.primary} alone with a probability of {_SURE}: the best has"
+        return np.array(alone), f"{why} {probability:.2f}"
 
     def predict(self, state: MixtureState, evidence: Evidence, asked: Sequence[Proposal]) -> list[Mapping[str, float]]:
         """As every search."""
