@@ -27,6 +27,7 @@ LEVEL = 100.0  # variance of the unknown mean of standardised scores: nearly uni
 # as of a primary without help or of a training that diverged, would otherwise hide what tells the good ones apart. Only
 # these need to be told apart.
 _DEEP = 2.5
+_MOSTLY = 0.3  # the part of pairs in which picking them out takes longer than adding all
 _STEPS = 40  # of the fit; more change no prediction
 
 
@@ -51,8 +52,11 @@ def _build_path_kernel(power: float) -> Kernel:
     def pairs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         total = np.zeros((len(one), len(other)))
         for mine, theirs in zip((one**power).T, (other**power).T, strict=True):
-            if mine.any() and theirs.any():
+            rows, columns = np.flatnonzero(mine), np.flatnonzero(theirs)
+            if rows.size * columns.size > _MOSTLY * total.size:
                 total += np.minimum.outer(mine, theirs)
+            else:  # mixtures of many tasks are sparse, and what neither of two holds adds nothing
+                total[np.ix_(rows, columns)] += np.minimum.outer(mine[rows], theirs[columns])
         return total
 
     return Kernel(pairs, lambda shares: (shares**power).sum(axis=1))
