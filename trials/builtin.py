@@ -112,7 +112,8 @@ def _draw_halves(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _turn_rare(light: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """``light``, with the opposite sign in the rare words that are ``turned``, (rare,) of bool."""
-    return light * np.concatenate([np.ones(COMMON, int), np.where(turned, -1, 1)])
+    of_word: np.ndarray = light * np.concatenate([np.ones(COMMON, int), np.where(turned, -1, 1)])
+    return of_word
 
 
 def _generate_words(rng: np.random.Generator, size: int) -> tuple[str, ...]:

@@ -41,8 +41,9 @@ def estimate_superiority(process: Process, one: np.ndarray, other: np.ndarray) -
 def _weigh_noises() -> np.ndarray:
     """What is thought of each part of noise before a score is known, by what searches assume; sums to 1."""
     away = (np.log(_NOISES) - np.log(FOR_SEARCH.noise)) / FOR_SEARCH.noise_spread
-    weights: np.ndarray = np.exp(-0.5 * away**2)
-    return weights / weights.sum()
+    weights = np.exp(-0.5 * away**2)
+    parts: np.ndarray = weights / weights.sum()
+    return parts
 
 
 def _suppose_noise(
