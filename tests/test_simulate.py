@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -74,30 +73,6 @@ def test_regret_is_against_the_best_on_test_under_the_same_budget(groups) -> Non
     frame.to_csv(groups / "rows.csv", index=False)
     assert rows["regret"][0] == pytest.approx(rows["total_test"][0] - brute_force(groups, 2))
     assert simulate(groups, ["exhaustive"], inference_budgets=[2])["regret"][0] == pytest.approx(0)
-
-
-def test_with_a_target_its_groups_are_offered_as_mixtures_in_equal_shares(groups) -> None:
-    problem = RecordedGroups(read_recorded(groups), "b", models=1).problem(0)
-    assert len(problem.offered) == len(set(problem.offered)) == 8  # b with every subset of the others
-    for mixture in problem.offered:
-        present = [share for share in mixture if share]
-        assert mixture[1] and present == [1 / len(present)] * len(present)
-    assert RecordedGroups(read_recorded(groups), None, models=1).problem(0).offered == ()
-
-
-@pytest.mark.parametrize("name", ["auto", "gp_mixing", "random_mixture"])
-def test_searches_over_shares_train_what_is_recorded_each_group_once(groups, name) -> None:
-    replayed = replay(make(name, {}), RecordedGroups(read_recorded(groups), "b", models=1), seed=0, budget=20)
-    trials = list(replayed.accounts.trials.values())
-    assert len(trials) == 8 == len({frozenset(trial.proposal.tasks) for trial in trials})
-    assert all(trial.status == "finished" for trial in trials)
-
-
-def test_auto_finds_the_best_of_the_built_in_subsets_with_a_third_of_their_trainings() -> None:
-    rows = simulate(
-        files("auxtune.examples") / "tables" / "builtin", ["auto"], targets=["mood"], budgets=[20], seeds=range(3)
-    )
-    assert rows["regret"].tolist() == [0, 0, 0]
 
 
 def test_pairs_predict_larger_groups_by_their_means(tmp_path) -> None:
