@@ -86,7 +86,7 @@ def _describe(advice: Advice, target: str, without: int) -> list[str]:
         lines.append("That is hardly better than chance: what follows is little more than a guess.")
     again = f", {best.runs} runs" if best.runs > 1 else ""
     lines.append(f"Best so far: {_write_shares(best.weights)} (seen {best.seen:.4g}{again}).")
-    lines.append(f"Expected of another such run: {best.mean:.4g}, 95 % interval {best.low:.4g} to {best.high:.4g}.")
+    lines.append(f"Expected of such runs on average: {best.mean:.4g}, 95 % interval {best.low:.4g} to {best.high:.4g}.")
     lines += [f"Better than {what} with probability {chance:.2f}." for what, chance in best.better_than.items()]
     lines.append(f"One more run is expected to gain {advice.gain:.2g}; runs alike differ by {advice.noise:.2g}.")
     return lines

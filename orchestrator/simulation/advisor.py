@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
 from scipy.stats import spearmanr
 
+from auxtune.selectors.kit.certainty import estimate_interval
 from auxtune.selectors.kit.mixture_search import MixtureState
+from auxtune.selectors.kit.process import Process
 from auxtune.selectors.methods.auto import Auto
 from auxtune.selectors.protocol import Outcome, Problem, Proposal, TaskInfo
 
@@ -38,7 +39,7 @@ class BestMixture:
     seen: float
     """Their mean score."""
     mean: float
-    """The score that is expected of another such run."""
+    """The score that is expected of such runs on average."""
     low: float
     high: float
     """The ends of the 95 % interval of that mean, by the model; not confirmed by any run."""
@@ -117,8 +118,8 @@ class MixtureAdvisor:
             return Advice(len(scores), None, None, None, None)
         chosen = self._selector.select(self._state, {})
         leader = chosen.belief["leaders"][0]
-        half = float(ndtri((1 + _LEVEL) / 2)) * leader["deviation"]
-        low, high = sorted((self._sign * (leader["mean"] - half), self._sign * (leader["mean"] + half)))
+        shares = np.array([leader["weights"].get(name, 0.0) for name in self._problem.names])
+        low, high = sorted(self._sign * end for end in estimate_interval(self._require_process(), shares, _LEVEL))
         best = BestMixture(
             weights=leader["weights"],
             runs=leader["runs"],
@@ -135,11 +136,15 @@ class MixtureAdvisor:
 
         Raises ``ValueError`` before two scores differ.
         """
+        process = self._require_process()
+        seen = process.centre + process.scale * process.targets
+        return self._sign * process.predict_left_out(), self._sign * seen
+
+    def _require_process(self) -> Process:
         process = self._state.learn()
         if process is None:
             raise ValueError("expected two runs or more whose scores differ")
-        seen = process.centre + process.scale * process.targets
-        return self._sign * process.predict_left_out(), self._sign * seen
+        return process
 
     def _measure_quality(self) -> Quality:
         expected, seen = self.predict_left_out()

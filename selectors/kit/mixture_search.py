@@ -16,7 +16,7 @@ import numpy as np
 
 from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Remark, read_why
 from auxtune.selectors.kit.candidates import REFINED, Candidates, name_usual
-from auxtune.selectors.kit.certainty import estimate_superiority
+from auxtune.selectors.kit.certainty import estimate_means, estimate_superiority
 from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
 from auxtune.selectors.kit.process import FOR_SEARCH, Process, bound_below, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
@@ -167,8 +167,7 @@ class MixtureSearch(ABC):
         """For people: the leaders, the answer first, and how surely it beats the usual mixtures."""
         problem = state.problem
         mixtures = list(dict.fromkeys(state.mixtures[number] for number in state.good))
-        means, doubts = process.predict(np.array(mixtures))
-        deviations = np.sqrt(doubts.variances)
+        means, deviations = estimate_means(process, np.array(mixtures))
         order = sorted(range(len(mixtures)), key=lambda at: (mixtures[at] != tuple(best), -means[at]))
         leaders = []
         for at in order[:_SHOWN]:
