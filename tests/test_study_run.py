@@ -14,6 +14,7 @@ from small_study import StudyRun, kill
 from auxtune.orchestrator.record.events import Lost
 
 pytestmark = pytest.mark.slow
+GIB = 1 << 30
 
 
 def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: StudyRun) -> None:
@@ -40,6 +41,30 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, w
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert [event.cause for event in small.events if isinstance(event, Lost)] == ["worker"]
+    assert small.story == whole.story
+
+
+def test_workers_that_ray_ends_for_want_of_memory_are_started_again(
+    small: StudyRun, whole: StudyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray._private.utils import get_system_memory, get_used_memory
+
+    total, used = get_system_memory(), get_used_memory()
+    if total - used < 10 * GIB:
+        pytest.skip(f"needs 10 GiB of free memory, found {(total - used) / GIB:.1f}")
+    monkeypatch.setenv("RAY_memory_usage_threshold", str((used + 5 * GIB) / total))
+    process = small.start()
+    small.wait_for(small.trains, process)
+    hoard = []
+    while not any(isinstance(event, Lost) for event in small.events) and len(hoard) < 40:
+        hoard.append(bytearray(os.urandom(1 << 20) * 256))  # a page that was never written takes no memory
+        time.sleep(0.2)
+    taken = len(hoard)
+    hoard.clear()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    lost = [event.cause for event in small.events if isinstance(event, Lost)]
+    assert lost and set(lost) == {"worker"}, f"{taken / 4} GiB were taken"
     assert small.story == whole.story
 
 

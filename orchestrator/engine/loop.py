@@ -105,6 +105,30 @@ def _suppress_usage_process() -> Iterator[None]:
         services.start_api_server = real
 
 
+@contextmanager
+def _count_memory_kills_as_deaths() -> Iterator[None]:
+    """While entered, a worker that Ray ended for want of memory is to Tune one that died, so that its trial goes on.
+
+    Tune knows the error of a dead actor and that of a task, and ends altogether with any other; Ray's for these workers
+    is neither (seen with Ray 2.60).
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    manager: Any = RayActorManager
+    real = manager._actor_task_failed
+
+    def fail(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        died = RayActorError(error_msg=str(exception)) if isinstance(exception, OutOfMemoryError) else exception
+        real(self, tracked_actor_task, died)
+
+    manager._actor_task_failed = fail
+    try:
+        yield
+    finally:
+        manager._actor_task_failed = real
+
+
 def run_tuner(
     searcher: Any,
     scheduler: Any,
@@ -138,7 +162,8 @@ def run_tuner(
         reuse_actors=True,
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
+    with _count_memory_kills_as_deaths():
+        tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
 
 
 def _build_run_config(callbacks: Sequence[Any], scratch: Path) -> Any:
