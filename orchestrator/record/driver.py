@@ -12,6 +12,7 @@ every turn and ends itself. A second signal in that loop interrupts it.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import signal
@@ -21,9 +22,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError, Locked, StorageError
 from auxtune.orchestrator.record.accounts import Accounts
@@ -45,9 +49,9 @@ class DriverLease:
     """A driver's claim to a study. ``time`` is that of the last beat, in seconds since the epoch."""
 
     session: str
-    pid: int
+    pid: Annotated[int, Field(ge=1, lt=1 << 31)]  # what the system's calls take
     host: str
-    time: float
+    time: Annotated[float, Field(allow_inf_nan=False)]
     started: str | None = None  # ``read_process_start`` of the driver; ``None``: an older version's
     stopping: bool = False  # it was asked to end and is about to
 
@@ -60,6 +64,9 @@ class DriverLease:
     def identified(self) -> bool:
         """Whether the process that has the driver's id now is the driver and no later one."""
         return self.here and self.started is not None and read_process_start(self.pid) == self.started
+
+
+_lease = TypeAdapter(DriverLease)
 
 
 class Heartbeat:
@@ -168,14 +175,15 @@ def find_active_driver(folder: StoredPath) -> DriverLease | None:
     """The lease of the driver that works on the study in ``folder``, or ``None`` where there is none alive.
 
     A driver of this machine lives as long as its process, also while that is suspended; of one elsewhere, or of an
-    older version, a silence of ``STALE`` seconds is taken for its death.
+    older version, a silence of ``STALE`` seconds is taken for its death, and so is a beat from the future, which a
+    clock that was set left. A lease that cannot be read counts as absent, with a warning.
     """
     lease = _read_lease(folder / "heartbeat.json")
     if lease is None or (lease.here and lease.pid == os.getpid()):
         return None
     if lease.here and lease.started is not None:
         return lease if lease.identified else None
-    if time.time() - lease.time > STALE or (lease.here and not _is_process_alive(lease.pid)):
+    if abs(time.time() - lease.time) > STALE or (lease.here and not _is_process_alive(lease.pid)):
         return None
     return lease
 
@@ -242,21 +250,26 @@ def find_end(folder: StoredPath, driver: DriverLease) -> str | None:
 
 
 def _read_lease(path: StoredPath) -> DriverLease | None:
-    """A lease that is whole, or ``None``. Raises ``StorageError``."""
+    """The lease in ``path``; ``None`` where there is none, or none that a driver wrote. Raises ``StorageError``."""
     try:
-        lease = json.loads(path.read_text(encoding="utf-8"))
-        return DriverLease(
-            session=str(lease["session"]),
-            pid=int(lease["pid"]),
-            host=str(lease["host"]),
-            time=float(lease["time"]),
-            started=lease.get("started"),
-            stopping=bool(lease.get("stopping", False)),
-        )
+        return _lease.validate_json(path.read_bytes())
     except StorageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except FileNotFoundError:
         return None
+    except ValidationError:
+        _warn_of_lease(str(path), "it holds something else")
+    except OSError as error:
+        _warn_of_lease(str(path), error.strerror or str(error))
+    return None
+
+
+@cache
+def _warn_of_lease(path: str, reason: str) -> None:
+    """Say once in this process, which may look every second, that a lease cannot be read."""
+    logging.getLogger(__name__).warning(
+        "%s: not a driver's sign of life (%s), taken as absent; the next session replaces it", path, reason
+    )
 
 
 def _is_process_alive(pid: int) -> bool:
