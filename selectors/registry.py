@@ -5,6 +5,9 @@ A third party's selector arrives through the entry-point group ``auxtune.selecto
     [project.entry-points."auxtune.selectors"]
     markov = "my_package.markov:Markov"
 
+A plug-in may be broken in any way: its import may fail or end the process, its class may raise. Then it is unusable and
+listed as broken (``Registry.list_broken``), and all others work.
+
 Inner selectors (``Inner``), which steer inside a run, have a namespace of their own, group ``auxtune.inner_selectors``.
 Every fact about a method is declared on its class or returned by ``wants``, so no code branches on a name.
 """
@@ -13,13 +16,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from auxtune.selectors.border import IllegalAnswerError, check_answer
 from auxtune.selectors.kit.options import Option, check_options, describe_options
-from auxtune.selectors.protocol import JSON, Selector, Wants
+from auxtune.selectors.protocol import JSON, Selector
 
 _FACTS = ("paper", "wants")
 
@@ -41,6 +46,14 @@ class Method:
 
 
 @dataclass(frozen=True)
+class BrokenMethod:
+    """A name that cannot be used, and why."""
+
+    name: str
+    broken: str
+
+
+@dataclass(frozen=True)
 class Registry:
     """Names of one kind of selector: those shipped here and an entry-point group of third parties."""
 
@@ -49,47 +62,88 @@ class Registry:
     shipped: Mapping[str, str]  # name -> "module:Class"
 
     def names(self) -> tuple[str, ...]:
-        """All names, those shipped first. Raises ``ValueError`` for a name given twice."""
+        """All names, those shipped first; some may be broken."""
         return tuple(self._entries())
 
     def make(self, name: str, options: Mapping[str, JSON]) -> Selector:
         """The selector ``name`` with ``options``.
 
-        Raises ``ValueError`` for an unknown name and for illegal options, ``ImportError`` where it cannot be loaded.
+        Raises ``ValueError`` for an unknown name, one that is given twice and illegal options, ``ImportError`` where it
+        is broken.
         """
         cls = self._load(name)
-        check_options(cls, options, where=self.kind)
-        selector: Selector = cls(**options)
+        with self._contain(name, expected=(ValueError,)):  # what is wrong with the options
+            check_options(cls, options, where=self.kind)
+            selector: Selector = cls(**options)
+        with self._contain(name):
+            check_answer("wants", None, selector.wants())
         return selector
 
     def describe(self) -> list[Method]:
-        """The method table, in the order of ``names``."""
-        return [_describe_method(name, self._load(name)) for name in self.names()]
+        """The method table, in the order of ``names``, without those that are broken."""
+        return [row for row in self._describe_all() if isinstance(row, Method)]
 
-    def _entries(self) -> dict[str, EntryPoint]:
-        entries = {name: EntryPoint(name, value, self.group) for name, value in self.shipped.items()}
+    def list_broken(self) -> list[BrokenMethod]:
+        """The names that cannot be used, in the order of ``names``."""
+        return [row for row in self._describe_all() if isinstance(row, BrokenMethod)]
+
+    def _describe_all(self) -> Iterator[Method | BrokenMethod]:
+        for name in self.names():
+            try:
+                cls = self._load(name)
+                with self._contain(name):
+                    method = _describe_method(name, cls)
+            except (ValueError, ImportError) as error:
+                yield BrokenMethod(name, str(error))
+            else:
+                yield method
+
+    def _entries(self) -> dict[str, list[EntryPoint]]:
+        """Name -> what is offered under it: more than one where a third party takes a name that is given."""
+        entries = {name: [EntryPoint(name, value, self.group)] for name, value in self.shipped.items()}
         for entry in entry_points(group=self.group):
-            if entry.name in entries:
-                both = f"{_describe_origin(entries[entry.name])} and {_describe_origin(entry)}"
-                raise ValueError(f"{self.kind} {entry.name!r} must be given once, got {both}; rename one")
-            entries[entry.name] = entry
+            entries.setdefault(entry.name, []).append(entry)
         return entries
 
-    def _load(self, name: str) -> type[Any]:
+    def _find(self, name: str) -> EntryPoint:
         entries = self._entries()
         if name not in entries:
             near = difflib.get_close_matches(name, entries, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{self.kind} must be one of {', '.join(entries)}, got {name!r}{hint}")
-        origin = _describe_origin(entries[name])
-        try:
-            cls: type[Any] = entries[name].load()
-        except (ImportError, AttributeError) as error:
-            raise ImportError(f"{self.kind} {name!r}, {origin}, cannot be loaded: {error}") from error
+        entry, *others = entries[name]
+        if others:
+            both = " and ".join(map(_describe_origin, (entry, *others)))
+            raise ValueError(f"{self.kind} {name!r} must be given once, got {both}; rename one")
+        return entry
+
+    def _load(self, name: str) -> type[Any]:
+        entry = self._find(name)
+        with self._contain(name):
+            cls: type[Any] = entry.load()
         missing = [fact for fact in _FACTS if not hasattr(cls, fact)]
         if missing:
-            raise ValueError(f"{self.kind} {name!r}, {origin}, must declare {', '.join(missing)}")
+            raise ValueError(f"{self.kind} {name!r}, {_describe_origin(entry)}, must declare {', '.join(missing)}")
         return cls
+
+    @contextmanager
+    def _contain(self, name: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Turn whatever the code of selector ``name`` raises, ``sys.exit`` too, into an ``ImportError`` that names it.
+
+        Errors that are ``expected`` pass.
+        """
+        try:
+            yield
+        except expected:
+            raise
+        except (Exception, SystemExit) as error:
+            said = (
+                str(error)
+                if isinstance(error, ImportError | IllegalAnswerError)
+                else f"{type(error).__name__}: {error}"
+            )
+            origin = _describe_origin(self._find(name))
+            raise ImportError(f"{self.kind} {name!r}, {origin}, cannot be loaded: {said}") from error
 
 
 def _describe_origin(entry: EntryPoint) -> str:
@@ -97,7 +151,8 @@ def _describe_origin(entry: EntryPoint) -> str:
 
 
 def _describe_method(name: str, cls: type[Any]) -> Method:
-    wants: Wants = cls().wants()
+    wants = cls().wants()
+    check_answer("wants", None, wants)
     return Method(
         name=name,
         summary=(inspect.getdoc(cls) or name).splitlines()[0],
@@ -149,3 +204,4 @@ INNER = Registry(
 )
 
 make, names, describe, make_inner = SELECTORS.make, SELECTORS.names, SELECTORS.describe, INNER.make
+list_broken = SELECTORS.list_broken

@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from auxtune.orchestrator.cli import main
 from auxtune.selectors import registry
 from auxtune.selectors.methods.beta_bandit import BetaBandit
 from auxtune.selectors.methods.thompson import Thompson
@@ -182,18 +184,47 @@ def test_a_third_party_may_bring_what_steers_inside_a_run(install):
     assert "markov" not in registry.names()
 
 
-def test_a_name_given_twice_is_refused_with_both_origins(install):
+def test_a_name_given_twice_is_refused_with_both_origins_and_others_work(install):
     install("markov-selector", "[auxtune.selectors]\nthompson = my_markov:Markov\n")
     both = "auxtune.selectors.methods.thompson:Thompson of auxtune and my_markov:Markov of markov-selector"
     with pytest.raises(ValueError, match=f"selector 'thompson' must be given once, got {both}"):
-        registry.names()
+        registry.make("thompson", {})
+    [broken] = registry.list_broken()
+    assert broken.name == "thompson" and both in broken.broken
+    assert registry.make("gp_mixing", {}).wants().answers == "weights"
 
 
 def test_two_third_parties_may_not_share_a_name(install):
     install("markov-one", "[auxtune.selectors]\nmarkov = my_markov:Markov\n")
     install("markov-two", "[auxtune.selectors]\nmarkov = my_markov:Undeclared\n")
     with pytest.raises(ValueError, match=r"of markov-(one|two) and my_markov:.* of markov-(one|two); rename one"):
-        registry.make("thompson", {})
+        registry.make("markov", {})
+    assert registry.make("thompson", {}) == Thompson()
+
+
+BROKEN = {
+    "import os, no_such_module": "No module named 'no_such_module'",
+    "import sys; sys.exit(7)": "SystemExit: 7",
+    "raise ValueError('not today')": "ValueError: not today",
+    "class Markov:": "IndentationError",
+    "Markov = 3": "must declare paper, wants",
+    "class Markov:\n    paper = None\n    def wants(self):\n        return 'all'": "expected Wants, got str 'all'",
+    "class Markov:\n    paper = wants = None\n    def __init__(self):\n        raise SystemExit": "SystemExit",
+}
+
+
+@pytest.mark.parametrize(("source", "reason"), BROKEN.items(), ids=BROKEN.values())
+def test_a_broken_plug_in_is_listed_with_its_reason_and_no_other_is_hurt(install, tmp_path, source, reason):
+    (tmp_path / "my_markov.py").write_text(source + "\n")
+    install("markov-selector", "[auxtune.selectors]\nmarkov = my_markov:Markov\n")
+    assert [method.name for method in registry.describe()] == list(SHIPPED)
+    [broken] = registry.list_broken()
+    assert broken.name == "markov" and reason in broken.broken and "markov-selector" in broken.broken
+    with pytest.raises((ImportError, ValueError), match="markov-selector"):
+        registry.make("markov", {})
+    result = CliRunner().invoke(main, ["selectors", "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[-1] == {"name": "markov", "broken": broken.broken}
 
 
 @pytest.mark.parametrize("value", ["my_markov:Absent", "no_such_module:Markov"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from auxtune.selectors.border import check_answer
 from auxtune.selectors.kit.rounds import read_inner
 from auxtune.selectors.protocol import Outcome, Problem, Proposal
 from auxtune.selectors.registry import make_inner
@@ -54,7 +55,7 @@ class SelectorSchedule:
 
     def _ask(self) -> None:
         asked = self._selector.propose(self._state, {})
-        if not isinstance(asked, Proposal):
-            raise ValueError(f"an inner selector must name a task for every round, it answered {asked}")
+        check_answer("round", self._problem, asked)
+        assert isinstance(asked, Proposal)  # as was just checked
         self._state = self._selector.proposed(self._state, len(self._rounds), asked)
         self._task = asked.tasks[0]

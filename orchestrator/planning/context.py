@@ -18,12 +18,13 @@ from auxtune.orchestrator.planning.earlier import read_earlier_results, read_ear
 from auxtune.orchestrator.planning.translate import Translator, count_whole_steps, is_matched_by_examples
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Event, Opened, Proposed
-from auxtune.orchestrator.record.fold import SelectorFold, verify
+from auxtune.orchestrator.record.fold import SelectorFold, blame_selector, verify
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
 from auxtune.orchestrator.study_file.paths import locate_study, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
+from auxtune.selectors.border import check_answer
 from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import EarlierRuns, Problem, Selector, TaskInfo, Transfer
@@ -169,7 +170,7 @@ class StudyContext:
 
     def fold(self, events: Sequence[Event] = ()) -> SelectorFold:
         """The selector after ``events``."""
-        fold = SelectorFold(self.selector, self.problem, self.evidence)
+        fold = SelectorFold(self.selector, self.problem, self.evidence, title=self.options.selector.name)
         for event in events:
             fold.add(event)
         return fold
@@ -309,12 +310,17 @@ def build_selector(options: StudyOptions) -> Selector:
 
 def count_fewest_trials(options: StudyOptions, problem: Problem) -> int:
     """The fewest trials the study's selector can answer from. Raises ``SelectorError`` where it cannot answer."""
+    name = options.selector.name
     try:
         selector = build_selector(options)
-        selector.start(problem)
-        return selector.fewest(problem)
+        with blame_selector(name, "was asked for its fewest trials", expected=(ValueError,)):
+            selector.start(problem)
+            fewest = selector.fewest(problem)
     except ValueError as error:
-        raise SelectorError(f"selector {options.selector.name}: {error}") from error
+        raise SelectorError(f"selector {name}: {error}") from error
+    with blame_selector(name, "was asked for its fewest trials"):
+        check_answer("fewest", problem, fewest)
+    return fewest
 
 
 def list_unread_options(options: StudyOptions) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeGuard
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
 from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, is_same_proposal
+from auxtune.selectors.border import IllegalAnswerError, check_answer
 from auxtune.selectors.extensions import Predicts, find_reading, list_checkpoints_in_use, sum_versions
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
 
@@ -16,13 +17,19 @@ class SelectorFold:
     """Folds what concerns a selector (proposals and outcomes of its own, not those of other phases) and asks it.
 
     It is the study's own or, where an ``arm`` is named, that of a control that searches by itself. ``after`` counts the
-    folded events: a question asked at the same count always has the same answer.
+    folded events: a question asked at the same count always has the same answer. Every answer is checked
+    (``selectors.border``) before anyone gets it; whatever a selector raises, or answers against its protocol, is a
+    ``SelectorError``.
     """
 
-    def __init__(self, selector: Selector, problem: Problem, evidence: Evidence, arm: str | None = None) -> None:
+    def __init__(
+        self, selector: Selector, problem: Problem, evidence: Evidence, arm: str | None = None, title: str = ""
+    ) -> None:
+        """``title`` is the selector's name in errors. Raises ``ValueError`` where it refuses the problem."""
         self._selector, self._problem, self._arm = selector, problem, arm
-        self._evidence = evidence
-        self._state: Any = selector.start(problem)
+        self._evidence, self._title = evidence, title or arm or type(selector).__name__
+        with blame_selector(self._title, "was given the problem", expected=(ValueError,)):
+            self._state: Any = selector.start(problem)
         self._numbers: dict[int, int] = {}  # proposal id -> the selector's own count
         self.after = 0
 
@@ -35,13 +42,14 @@ class SelectorFold:
         """Fold one event; events that do not concern the selector change nothing."""
         if self.has_asked_for(event):
             number = self._numbers[event.id] = len(self._numbers)
-            with _blame_selector("was handed back a proposal"):
+            with self._blame("was handed back a proposal"):
                 self._state = self._selector.proposed(self._state, number, event.proposal)
         elif isinstance(event, Told) and event.id in self._numbers:
-            with _blame_selector("was told of an outcome"):
+            with self._blame("was told of an outcome"):
                 self._state = self._selector.told(self._state, self._numbers[event.id], event.outcome)
         elif isinstance(event, Retried) and not self._numbers.keys().isdisjoint(event.ids):
-            self._state, self._numbers = self._selector.start(self._problem), {}
+            with self._blame("was given the problem"):
+                self._state, self._numbers = self._selector.start(self._problem), {}
         else:
             return
         self.after += 1
@@ -54,20 +62,26 @@ class SelectorFold:
 
     def held(self) -> frozenset[int]:
         """The ids of the proposals from whose weights the selector may still start others."""
-        held = list_checkpoints_in_use(self._selector, self._state)
+        with self._blame("was asked for its checkpoints in use"):
+            held = list_checkpoints_in_use(self._selector, self._state)
+            check_answer("checkpoints_in_use", self._problem, held)
         return frozenset(trial for trial, number in self._numbers.items() if number in held)
 
     def propose(self) -> Proposal | Wait | Done:
         """The selector's next wish, given the events folded so far."""
-        with _blame_selector("was asked for a proposal"):
-            return self._selector.propose(self._state, self._evidence)
+        with self._blame("was asked for a proposal"):
+            answer = self._selector.propose(self._state, self._evidence)
+            check_answer("propose", self._problem, answer)
+        return answer
 
     def predict(self, asked: Sequence[Proposal]) -> list[Mapping[str, float]] | None:
         """The selector's predictions for proposals that were never run; ``None`` where it makes none."""
         if not isinstance(self._selector, Predicts):
             return None
-        with _blame_selector("was asked for predictions"):
-            return self._selector.predict(self._state, self._evidence, asked)
+        with self._blame("was asked for predictions"):
+            predictions = self._selector.predict(self._state, self._evidence, asked)
+            check_answer("predict", self._problem, predictions)
+        return predictions
 
     @property
     def version(self) -> int:
@@ -86,24 +100,41 @@ class SelectorFold:
     @property
     def reading(self) -> int:
         """The way in which the selector reads its answer out of what was folded."""
-        with _blame_selector("was asked how it reads its answer"):
-            return find_reading(self._selector, self._state)
+        with self._blame("was asked how it reads its answer"):
+            reading = find_reading(self._selector, self._state)
+            check_answer("reading", self._problem, reading)
+        return reading
 
     def select(self) -> Selection:
         """The selector's answer, given the events folded so far."""
-        with _blame_selector("was asked for its answer"):
-            return self._selector.select(self._state, self._evidence)
+        with self._blame("was asked for its answer"):
+            selection = self._selector.select(self._state, self._evidence)
+            check_answer("select", self._problem, selection)
+        return selection
+
+    def _blame(self, moment: str) -> AbstractContextManager[None]:
+        return blame_selector(self._title, moment)
 
 
 @contextmanager
-def _blame_selector(moment: str) -> Iterator[None]:
-    """Report whatever a selector raises as a defect of its own; the ledger is not to blame."""
+def blame_selector(title: str, moment: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Report whatever the selector called ``title`` raises as a defect of its own; the ledger is not to blame.
+
+    Errors that are ``expected`` at this ``moment`` pass, as do ours: of the evidence, say, that it looked at.
+    ``sys.exit`` in a selector ends no command.
+    """
     try:
         yield
-    except AuxtuneError:  # of the evidence, say, that it looked at
+    except AuxtuneError:
         raise
-    except Exception as error:
-        raise SelectorError(f"the selector broke when it {moment}: {type(error).__name__}: {error}") from error
+    except expected:
+        raise
+    except (Exception, SystemExit) as error:
+        said = str(error) if isinstance(error, IllegalAnswerError) else f"{type(error).__name__}: {error}"
+        raise SelectorError(
+            f"the selector {title} broke when it {moment}: {said}. All that was recorded is safe; mend the selector "
+            "and resume the study, or begin one under another name with another selector"
+        ) from error
 
 
 def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]) -> Iterator[str]:

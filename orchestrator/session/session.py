@@ -142,10 +142,11 @@ class Session:
             self._reason = "done" if self._reason == "done" else "interrupted"
             ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
             close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
                 ending = build_ending("failed", self._context.folder, None, None)
-                close_session(self._ledger, self._tracker, "failed", ending, PATIENCE)
+                said = str(error) if isinstance(error, AuxtuneError) else f"{type(error).__name__}: {error}"
+                close_session(self._ledger, self._tracker, "failed", ending, PATIENCE, said)
             raise
 
     def search(self) -> Agenda:
