@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as in training.steps=200.")
 @click.option("--address", metavar="HOST:PORT", help="Run on the cluster of this head; auto: that of this machine.")
 @click.option("--allow-drift", is_flag=True, help="Go on although tasks, model, recipe, selector or code changed.")
+@click.option("--from-nothing", is_flag=True, help="Where the ledger is lost: set the folder aside and begin again.")
 @click.option("--plain", is_flag=True, help="Print a line per event and no live view, as off a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the content of selection.json; no lines on the way.")
 def command(
-    study: Path, overrides: tuple[str, ...], address: str | None, allow_drift: bool, plain: bool, as_json: bool
+    study: Path,
+    overrides: tuple[str, ...],
+    address: str | None,
+    allow_drift: bool,
+    from_nothing: bool,
+    plain: bool,
+    as_json: bool,
 ) -> None:
     """Search, confirm and answer the study file STUDY.
 
@@ -34,7 +41,17 @@ def command(
     """
     from auxtune.orchestrator.study import Study
 
-    run_and_show(Study.from_yaml(study, overrides), allow_drift, as_json, address, plain)
+    read = Study.from_yaml(study, overrides)
+    if from_nothing:
+        _set_aside(read)
+    run_and_show(read, allow_drift, as_json, address, plain)
+
+
+def _set_aside(study: Study) -> None:
+    from auxtune.orchestrator.record.lost_ledger import set_aside
+
+    if (kept := set_aside(study.folder)) is not None:
+        click.echo(f"what was in {study.folder} is now in {kept}", err=True)
 
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:

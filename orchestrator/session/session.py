@@ -19,6 +19,7 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.driver import Heartbeat, StopSignals
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
+from auxtune.orchestrator.record.lost_ledger import check_ledger_is_there
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.markdown import write_note
@@ -113,9 +114,13 @@ class Session:
     ) -> Iterator[Session]:
         """Take the study, read its data and begin a session in its ledger; within the context no other process has it.
 
-        Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError`` and whatever ``prepare`` raises.
+        Raises ``Locked``, ``ClusterError``, ``DriftError``, ``LedgerError``, also where the ledger alone is gone, and
+        whatever ``prepare`` raises.
         """
         folder, key = locate_study(study), uuid.uuid4().hex[:12]
+        reader = reader or LedgerReader(folder / "ledger")
+        reader.read_new()
+        check_ledger_is_there(folder, reader)
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             signals = stack.enter_context(StopSignals())
