@@ -159,7 +159,7 @@ class StudyRun:
         """The process that trains the running attempt."""
         folder = self.running_attempt()
         assert folder is not None, "nothing is running"
-        return psutil.Process(int((folder / "alive").read_text()))
+        return psutil.Process(int((folder / "alive").read_text().split()[0]))
 
 
 def kill(process: Process) -> None:

@@ -353,7 +353,7 @@ def test_wall_time_holds_back_what_confirm_will_take(tmp_path: Path, monkeypatch
     world = World(tmp_path, overrides=("budget={wall_hours: 0.0125}",))
     agenda = world.session()
     clock = iter(np.arange(0.0, 1e6, 1.0))
-    monkeypatch.setattr("auxtune.orchestrator.planning.agenda.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("auxtune.orchestrator.planning.agenda.read_time", lambda: float(next(clock)))
     world.run(agenda)
     assert agenda.exhausted == "wall_hours"
     assert agenda.finished

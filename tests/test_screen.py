@@ -109,6 +109,6 @@ def test_a_view_that_is_left_writes_nothing_beyond_the_height_of_its_terminal(
 ) -> None:
     console = Terminal(force_terminal=True, width=80, height=12)
     with screen.Screen(console) as view:
-        view.draw(replace(SNAPSHOT, trouble=tuple(f"trouble {number}" for number in range(40))))
+        view.draw(replace(SNAPSHOT, trouble=tuple(f"trouble {number}" for number in range(40))), 1000.0)
         assert "trouble 5" in "\n".join(shown(capsys.readouterr().out))
     assert "trouble" not in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 FailureReason: TypeAlias = Literal["error", "non-finite", "out of memory", "time limit", "hang"]
@@ -19,6 +19,16 @@ class Cost:
     examples: int | None = None  # training rows seen, with repetition
     tokens: int | None = None  # training tokens seen, without padding
     peak_gpu_bytes: int | None = None
+
+
+def clip_negative(cost: Cost) -> Cost:
+    """``cost`` with 0 in the place of negative figures, which a clock that was set has left."""
+    return replace(
+        cost,
+        wall_seconds=max(0.0, cost.wall_seconds),
+        gpu_seconds=max(0.0, cost.gpu_seconds),
+        cpu_seconds=max(0.0, cost.cpu_seconds),
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -25,6 +24,7 @@ from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, is
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem, Selection
@@ -68,7 +68,7 @@ def build_answer(
         contribution={task: None if gain is None else _convert_gain(gain) for task, gain in gains.items()} or None,
         stability=dict(selection.stability) if selection.stability is not None else None,
         belief=dict(selection.belief),
-        cost=sum_cost(accounts, price, time.time()),
+        cost=sum_cost(accounts, price, read_time()),
     )
 
 

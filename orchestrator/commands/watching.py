@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from auxtune.orchestrator.record.driver import CLEANING, find_active_driver
+from auxtune.orchestrator.record.driver import CLEANING, find_active_driver, read_study_time
 from auxtune.orchestrator.record.events import Event, Opened
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -26,7 +26,8 @@ def watch_live(folder: StoredPath, terminal: Terminal) -> None:
     heard = reader.read_new()
     lines, monitor = prepare_lines(heard, Study.from_folder(folder).file, terminal), _build_monitor(folder, heard)
     with Screen(terminal) as screen:
-        screen.draw(monitor.snapshot(monitor.state, time.time()))
+        now = read_study_time(folder)
+        screen.draw(monitor.snapshot(monitor.state, now), now)
 
         def see(events: list[Event]) -> None:
             nonlocal monitor
@@ -37,11 +38,12 @@ def watch_live(folder: StoredPath, terminal: Terminal) -> None:
                 monitor.observe(events)
             for event in events:
                 lines(event)
-            screen.draw(monitor.snapshot(monitor.state, time.time()))
+            now = read_study_time(folder)
+            screen.draw(monitor.snapshot(monitor.state, now), now)
 
         _follow_events(folder, reader, see)
     monitor.closed()
-    now = time.time()
+    now = read_study_time(folder)
     terminal.print(LiveView(monitor.snapshot(monitor.state, now), now))
 
 

@@ -140,7 +140,7 @@ class StudyTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Called when Ray ends the actor: an unfinished attempt saves where it is."""
         if self._run is not None and not self._run.finished:
-            touch_heartbeat(self._attempt_uploader.folder)
+            touch_heartbeat(self._attempt_uploader.folder, time.monotonic() - self._started)
             self._run.save()
             with suppress(StorageError):  # the next attempt begins where the last checkpoint arrived
                 self._attempt_uploader.publish()
@@ -156,7 +156,7 @@ class StudyTrainable(tune.Trainable):
 
     def _give_up(self, run: Run) -> None:
         """Leave a checkpoint and no result, as a process that died would, but without losing steps."""
-        touch_heartbeat(self._attempt_uploader.folder)
+        touch_heartbeat(self._attempt_uploader.folder, time.monotonic() - self._started)
         run.save()
         self._attempt_uploader.publish()
         self._run = None
@@ -177,7 +177,7 @@ class StudyTrainable(tune.Trainable):
         self._attempt_uploader.publish_all()
 
     def _touch_heartbeat(self) -> None:
-        touch_heartbeat(self._attempt_uploader.folder)
+        touch_heartbeat(self._attempt_uploader.folder, time.monotonic() - self._started)
         self._attempt_uploader.publish()
 
     @property
@@ -195,14 +195,14 @@ class StudyTrainable(tune.Trainable):
 
     def _take(self, assignment: Assignment) -> None:
         self._clear()
-        self._assignment, self._started = assignment, time.time()
+        self._assignment, self._started = assignment, time.monotonic()
         self._ending = self._measurement = None
         self._run = None  # frees the memory of the previous run before the next is built
 
     def _begun(self) -> Run:
         """The assignment's run at its first step, or where its checkpoint left it."""
         assignment = self._assignment
-        self._started = time.time()
+        self._started = time.monotonic()
         self._attempt_uploader.folder.mkdir(parents=True, exist_ok=True)
         _log_to(self._attempt_uploader.folder / "log.txt")
         run = self._new_run()
@@ -251,7 +251,7 @@ class StudyTrainable(tune.Trainable):
             self._leave(result)
 
     def _cost_of_starting(self) -> Cost:
-        wall = time.time() - self._started
+        wall = time.monotonic() - self._started
         return Cost(wall, gpu_seconds=self._assignment.gpus * wall, cpu_seconds=self._assignment.cpus * wall)
 
 

@@ -6,7 +6,6 @@ a new agenda over the same ledger continues exactly where the old one stopped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from auxtune.orchestrator.planning.control_search import ControlSearch
 from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -53,7 +53,7 @@ from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
-from auxtune.trials.result import Cost, Result
+from auxtune.trials.result import Cost, Result, clip_negative
 
 
 class Agenda:
@@ -197,7 +197,7 @@ class Agenda:
 
     def _ask(self) -> Proposal | Wait | Done:
         left = self._confirmation.left(self.accounts)
-        self.exhausted = self._budget.exhausted(self.accounts, left, time.time())
+        self.exhausted = self._budget.exhausted(self.accounts, left, read_time())
         if self.exhausted:
             return Done()
         if self._answer is None or self._answer[0] != self._fold.after:  # only after something happened
@@ -208,14 +208,14 @@ class Agenda:
         """The next training of the control that searches by itself, and then of confirm."""
         if self._control is not None and self._context.has_open_control:
             held = [proposal for _, proposal in self._confirmation.missing_with_control(selection, self.accounts)]
-            mixture = self._control.propose(self.accounts, self._budget, held, time.time())
+            mixture = self._control.propose(self.accounts, self._budget, held, read_time())
             if mixture is not None:
                 if not has_room(mixture):
                     return None
                 return self._start(self._propose(mixture, "control", self._control.after, EQUAL_COST))
             if self.accounts.unfinished:
                 return None
-            self.record(self._control.end(self.accounts, self._budget.options.budget, time.time()))
+            self.record(self._control.end(self.accounts, self._budget.options.budget, read_time()))
         for arm, proposal in self._confirmation.missing(selection, self.accounts):
             if not has_room(proposal):
                 return None
@@ -227,7 +227,7 @@ class Agenda:
         self.record(
             Proposed(
                 id=number,
-                time=time.time(),
+                time=read_time(),
                 # As it will be read back: the fold of a resumed session must not see other types than this one.
                 proposal=round_trip(proposal),
                 phase=phase,
@@ -246,7 +246,7 @@ class Agenda:
             Told(
                 id=trial.id,
                 attempt=0,
-                time=time.time(),
+                time=read_time(),
                 outcome=known.outcome,
                 cost=NOTHING,
                 reused=known.reused,
@@ -261,7 +261,7 @@ class Agenda:
             Started(
                 id=trial.id,
                 attempt=len(trial.attempts) + 1,
-                time=time.time(),
+                time=read_time(),
                 session=self._ledger.session,
                 resume_from=self._checkpoint(trial),
                 cpus=slots.cpus,
@@ -286,7 +286,7 @@ class Agenda:
     def _settle(self, selection: Selection) -> None:
         limits, after = self._budget.options.budget.model_dump(mode="json"), self._fold.after
         reading = self._fold.reading
-        self.record(Selected(time=time.time(), selection=selection, after=after, budget=limits, reading=reading))
+        self.record(Selected(time=read_time(), selection=selection, after=after, budget=limits, reading=reading))
         self._settled = True
 
     def _apply_new_reading(self) -> None:
@@ -294,7 +294,7 @@ class Agenda:
         anew = find_new_reading(self.accounts, self._fold, self._confirmation) if self._settled else None
         if anew is None:
             return
-        unpaid = self._budget.forbids(self.accounts, anew.owed, time.time()) if anew.owed else None
+        unpaid = self._budget.forbids(self.accounts, anew.owed, read_time()) if anew.owed else None
         if anew.is_another and unpaid:
             self.unpaid = anew
         else:
@@ -322,7 +322,7 @@ class Agenda:
             if self.accounts.unfinished or isinstance(self._ask(), Proposal):
                 return  # the search continues by itself
         if part is not None:
-            self.record(Retried(ids=list_failed_trials(self.accounts, part), time=time.time()))
+            self.record(Retried(ids=list_failed_trials(self.accounts, part), time=read_time()))
 
     def _result(self, trial: Trial) -> Result | None:
         """The result of the last attempt; an unreadable one becomes a failure that says so."""
@@ -333,7 +333,7 @@ class Agenda:
 
     def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
         attempt = trial.attempts[-1]
-        self.record(Lost(id=trial.id, attempt=attempt.number, time=time.time(), cost=self._cost(trial), cause=cause))
+        self.record(Lost(id=trial.id, attempt=attempt.number, time=read_time(), cost=self._cost(trial), cause=cause))
 
     def _tell(self, trial: Trial, result: Result) -> None:
         self._record_end(trial, self._translator.outcome(result), result)
@@ -351,9 +351,9 @@ class Agenda:
             Told(
                 id=trial.id,
                 attempt=trial.attempts[-1].number,
-                time=time.time(),
+                time=read_time(),
                 outcome=outcome,
-                cost=result.cost,
+                cost=clip_negative(result.cost),
                 test=result.test,
                 reused=result.reused,
                 message=result.message,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from auxtune.orchestrator.errors import LedgerError
@@ -34,7 +34,7 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.protocol import Proposal
 from auxtune.trials.recipe import SearchScore
-from auxtune.trials.result import Cost
+from auxtune.trials.result import Cost, clip_negative
 
 
 class _Word(str, Enum):
@@ -175,11 +175,14 @@ class Accounts:
         self.experiment_id: str | None = None  # MLflow's, of the study's run
         self.judged: list[Judged] = []  # all decisions of early stopping, in their order
         self.failed_in_a_row = 0  # trials up to now, in the last session
+        self._clipped = 0  # costs below 0, which count as 0
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Fold one event."""
+        """Fold one event. Negative costs, which earlier versions took from a clock that was set, count as 0."""
+        if isinstance(event, Lost | Told):
+            event = self._clip(event)
         match event:
             case Opened():
                 self.sessions.append(Session(event, event.time))
@@ -278,7 +281,7 @@ class Accounts:
 
     def elapsed_seconds(self, now: float | None = None) -> float:
         """How long sessions have run, together; a live last session counts until ``now``."""
-        total = sum(session.last - session.opened.time for session in self.sessions)
+        total = sum(max(0.0, session.last - session.opened.time) for session in self.sessions)
         if now is not None and self.sessions and self.sessions[-1].closed is None:
             total += max(0.0, now - self.sessions[-1].last)
         return total
@@ -301,6 +304,20 @@ class Accounts:
             for kind in dict.fromkeys([*word.seconds, *word.up]):
                 total[kind] += word.seconds.get(kind, 0.0) + word.up.get(kind, 0) * rest
         return dict(total)
+
+    @property
+    def negative_figures(self) -> int:
+        """Costs and durations that are below 0 in the ledger, and count as 0."""
+        return self._clipped + sum(session.last < session.opened.time for session in self.sessions)
+
+    def _clip(self, event: Lost | Told) -> Lost | Told:
+        clipped: Lost | Told = replace(event, cost=clip_negative(event.cost))
+        if isinstance(clipped, Told):
+            clipped = replace(clipped, reused={key: clip_negative(cost) for key, cost in clipped.reused.items()})
+        if clipped == event:
+            return event
+        self._clipped += 1
+        return clipped
 
     def _end(self, trial: Trial, told: Told) -> None:
         trial.told = told

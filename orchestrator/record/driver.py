@@ -31,6 +31,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError, Locked, StorageError
 from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path, store_of
@@ -54,6 +55,7 @@ class DriverLease:
     time: Annotated[float, Field(allow_inf_nan=False)]
     started: str | None = None  # ``read_process_start`` of the driver; ``None``: an older version's
     stopping: bool = False  # it was asked to end and is about to
+    session_time: Annotated[float, Field(allow_inf_nan=False)] | None = None  # ``time`` by the session's own clock
 
     @property
     def here(self) -> bool:
@@ -114,7 +116,8 @@ class Heartbeat:
                 continue  # a full disk is the ledger's to report
 
     def _write(self) -> None:
-        lease = DriverLease(self._session, os.getpid(), platform.node(), time.time(), self._started, self._stopping())
+        here, now = platform.node(), time.time()
+        lease = DriverLease(self._session, os.getpid(), here, now, self._started, self._stopping(), read_time())
         store_of(self._path).replace_text(self._path, json.dumps(asdict(lease)))
 
 
@@ -193,6 +196,14 @@ def is_alive(folder: StoredPath, accounts: Accounts) -> bool:
     last, sign = accounts.sessions[-1], find_active_driver(folder)
     # The sign may be that of a clean-up, or of a session that is being prepared.
     return last.closed is None and sign is not None and sign.session == last.opened.session
+
+
+def read_study_time(folder: StoredPath) -> float:
+    """Now, by the clock of the session that is at work on the study in ``folder``; else by that of this process."""
+    driver = find_active_driver(folder)
+    if driver is None or driver.session_time is None:
+        return read_time()
+    return driver.session_time + min(max(0.0, time.time() - driver.time), STALE)
 
 
 def ask_to_stop(folder: StoredPath) -> DriverLease | None:

@@ -23,12 +23,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, write_event
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
@@ -155,7 +155,7 @@ class Ledger:
     def close(self, reason: Literal["done", "interrupted", "failed"], message: str | None = None) -> None:
         """End the session. A second call, after an interrupt in the first, only makes that one durable."""
         if not self._closed:
-            self.append(Closed(session=self.session, time=time.time(), reason=reason, message=message))
+            self.append(Closed(session=self.session, time=read_time(), reason=reason, message=message))
             self._closed = True
         self.flush()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -69,9 +70,12 @@ def read_result(folder: StoredPath) -> Result | None:
         raise DamagedResultError(f"{path}: not a readable result: {error.error_count()} mistakes") from error
 
 
-def touch_heartbeat(folder: StoredPath) -> None:
-    """Leave a sign of life, the process's id: an attempt without a result is charged up to the last one."""
-    (folder / "alive").write_text(f"{os.getpid()}\n")
+def touch_heartbeat(folder: StoredPath, seconds: float | None = None) -> None:
+    """Leave a sign of life: the process's id, and the ``seconds`` since the attempt began, if they are known.
+
+    An attempt without a result is charged up to the last sign.
+    """
+    (folder / "alive").write_text(f"{os.getpid()}\n" if seconds is None else f"{os.getpid()} {seconds:.3f}\n")
 
 
 def read_steps_done(folder: StoredPath) -> int | None:
@@ -91,10 +95,27 @@ def read_steps_done(folder: StoredPath) -> int | None:
 
 
 def charge_lost_attempt(folder: StoredPath, started: float, cpus: float, gpus: float) -> Cost:
-    """The cost of an attempt without a result, from ``started`` (seconds since the epoch) to its last sign of life."""
-    signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
-    wall = max(0.0, max(signs, default=started) - started)
+    """The cost of an attempt without a result, from its beginning to its last sign of life.
+
+    Of an attempt by an earlier version the sign does not say how long that was; it is then the time since ``started``
+    (seconds since the epoch), as far as the system's clock was not set meanwhile.
+    """
+    wall = _read_seconds_alive(folder)
+    if wall is None:
+        signs = [path.stat().st_mtime for path in (folder / "alive", folder / "metrics.jsonl") if path.exists()]
+        wall = max(0.0, max(signs, default=started) - started)
     return Cost(wall_seconds=wall, gpu_seconds=gpus * wall, cpu_seconds=cpus * wall)
+
+
+def _read_seconds_alive(folder: StoredPath) -> float | None:
+    """The age of an attempt at its last sign of life; ``None`` where that does not say it."""
+    try:
+        seconds = float((folder / "alive").read_text(encoding="utf-8").split()[1])
+    except StorageError:
+        raise
+    except (OSError, ValueError, IndexError):
+        return None
+    return seconds if 0.0 <= seconds < math.inf else None
 
 
 def has_checkpoint(folder: StoredPath) -> bool:

@@ -6,7 +6,6 @@ The answer's numbers are those of ``selection.json``, computed nowhere else; whi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.confirm import Confirmation, NewReading, find_new_reading
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.record.accounts import Accounts, Trial, find_study_status
-from auxtune.orchestrator.record.driver import is_alive
+from auxtune.orchestrator.record.driver import is_alive, read_study_time
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.record.ledger import read_events
@@ -68,7 +67,8 @@ class Material:
         """The study's cost: from the answer, or, where that is outdated, so far."""
         if self.answer is not None and not self.outdated:
             return self.answer.cost
-        return sum_cost(self.accounts, price_of(self.options), time.time() if self.state == "running" else None)
+        now = read_study_time(self.folder) if self.state == "running" else None
+        return sum_cost(self.accounts, price_of(self.options), now)
 
     @cached_property
     def metric(self) -> str:

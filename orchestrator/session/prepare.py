@@ -6,7 +6,6 @@ Everything that a study file only names is read here: the rows of its tasks and 
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -27,6 +26,7 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
+from auxtune.orchestrator.record.clock import CLOCK, read_time
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.study_file.models import KeyPath
@@ -120,9 +120,10 @@ def open_ledger(
             f"{folder}: these differ from what the study was begun with: {', '.join(drift)}. Give the changed study "
             "another name, or resume it anyway with --allow-drift; finished trials stay as they are"
         )
+    CLOCK.restart()
     opened = Opened(
         session=session,
-        time=time.time(),
+        time=read_time(),
         study=study.text,
         overrides=study.overrides,
         study_folder=str(study.folder),

@@ -15,6 +15,7 @@ from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots
 from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
+from auxtune.orchestrator.record.clock import read_time, warn_of_jump
 from auxtune.orchestrator.record.driver import StopSignals
 from auxtune.orchestrator.record.events import Nodes
 from auxtune.orchestrator.record.results import locate_attempt
@@ -93,7 +94,7 @@ class NodeTrail:
 
     def _note(self, found: NodeTime) -> None:
         self._said = (self._clock(), found.up)
-        self._record(Nodes(time=time.time(), up=found.up, seconds=found.seconds))
+        self._record(Nodes(time=read_time(), up=found.up, seconds=found.seconds))
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,13 @@ class RaySearch:
                 trail.end()
 
     def _each_turn(self, trail: NodeTrail) -> None:
-        """Between two looks of Ray's loop: record MLflow's runs and nodes, and end the loop if a signal came."""
+        """Between two looks of Ray's loop: record MLflow's runs and nodes, and end the loop if a signal came.
+
+        Where the system's clock was set, that is said.
+        """
         for event in self.tracker.made():
             self.agenda.record(event)
+        warn_of_jump()
         self.agenda.resize(self._slots())
         trail.each_turn()
         self.signals.end_loop()

@@ -7,7 +7,6 @@ Everything here is idempotent: it updates a run to the accounts, whatever was wr
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import is_sqlite, parse_sqlite_uri
@@ -131,7 +131,7 @@ class StudyRuns:
         if trial.proposal.inner is not None:  # its shares are known only now
             self._log_params(self._client.get_run(run_id), shares)
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
-        now, told = int(time.time() * 1000), trial.told
+        now, told = int(read_time() * 1000), trial.told
         values = list_final_metrics(trial, price)
         tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
         if told is not None and told.source is not None and trial.reused:
@@ -139,7 +139,9 @@ class StudyRuns:
         if told is not None and told.outcome.why:
             tags += [RunTag("auxtune.why", told.outcome.why), RunTag("auxtune.message", (told.message or "")[:5000])]
         self._client.log_batch(run_id, [Metric(key, value, now, steps) for key, value in values.items()], tags=tags)
-        self._client.set_terminated(run_id, find_final_status(trial), int(told.time * 1000) if told else now)
+        # Of another session, whose clock may have been behind, a trial may seem to end before it was asked for.
+        ended = max(int(trial.proposed * 1000), int(told.time * 1000) if told else now)
+        self._client.set_terminated(run_id, find_final_status(trial), ended)
 
     def totals(self, run_id: str, accounts: Accounts, price: Price, now: float, note: str) -> None:
         """The parent's running totals and the best score so far, at a step per told trial, and its ``note``."""
@@ -169,7 +171,8 @@ class StudyRuns:
 
     def end(self, run_id: str, status: str) -> None:
         """Close a run: ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._client.set_terminated(run_id, status=status)
+        started = self._client.get_run(run_id).info.start_time
+        self._client.set_terminated(run_id, status=status, end_time=max(started, int(read_time() * 1000)))
 
     def _log_params(self, run: Run, params: Mapping[str, Any]) -> None:
         lacking = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]

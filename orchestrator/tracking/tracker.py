@@ -24,6 +24,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
@@ -210,14 +211,14 @@ class Mirror:
         told = sum(trial.told is not None for trial in self._accounts.trials.values())
         if told != self._told or ended is not None:
             note = (ended.note if ended else "") or write_status_note(self._accounts, self._study.folder, ended)
-            self._runs.totals(self._parent, self._accounts, self._study.price, time.time(), note)
+            self._runs.totals(self._parent, self._accounts, self._study.price, read_time(), note)
             self._told = told
         if ended is not None:
             yield
             for trial_id in self._open:  # left by a session that wanted more runs than this one
                 self._runs.end(self._children[trial_id], "KILLED")
                 yield
-            self._runs.answer(self._parent, ended, time.time())
+            self._runs.answer(self._parent, ended, read_time())
             self._runs.end(self._parent, ended.status)
 
     def _wanted(self, ended: Ending | None) -> list[Trial]:

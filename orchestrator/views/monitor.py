@@ -194,6 +194,9 @@ def list_warnings(accounts: Accounts, options: StudyOptions, state: str) -> Iter
         yield f"{len(failed)} of {len(accounts.trials)} trials failed, last {last.id:04d} ({why}){row}"
     if lost := sum(attempt.worker_died for trial in accounts.trials.values() for attempt in trial.attempts):
         yield f"{lost} {'attempt was' if lost == 1 else 'attempts were'} lost with a worker"
+    if negative := accounts.negative_figures:
+        were = "1 cost or duration in the ledger is" if negative == 1 else f"{negative} costs and durations are"
+        yield f"{were} below 0, from a clock that was set, and counted as 0"
     yield from _find_untracked(accounts, options.tracking.children, state)
 
 

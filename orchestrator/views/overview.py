@@ -12,7 +12,7 @@ from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.planning.budget import Price, price_of
 from auxtune.orchestrator.record.accounts import Accounts, count_trials, find_study_status, read_accounts
-from auxtune.orchestrator.record.driver import is_alive
+from auxtune.orchestrator.record.driver import is_alive, read_study_time
 from auxtune.orchestrator.record.scores import show_value
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
 from auxtune.orchestrator.storage.protocol import StoredPath
@@ -69,7 +69,7 @@ def describe_study(folder: StoredPath) -> dict[str, Any]:
         "trials": count_trials(accounts),
         "best": shorten_trial(best, accounts) if best else None,
         **describe_chosen(selected.selection if selected else None),
-        "cost": asdict(sum_cost(accounts, price, time.time() if alive else None)),
+        "cost": asdict(sum_cost(accounts, price, read_study_time(folder) if alive else None)),
         "error": trouble,
     }
 

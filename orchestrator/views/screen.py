@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import Event
 from auxtune.orchestrator.views.live import LiveView, StudySnapshot
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
@@ -26,7 +26,7 @@ class Screen:
     """While entered, the view is at the foot of the terminal; left, it is gone."""
 
     def __init__(self, console: Console) -> None:
-        view, self._console = LiveView(None, time.time()), console
+        view, self._console = LiveView(None, read_time()), console
         self._live = Live(view, console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> Screen:
@@ -41,9 +41,9 @@ class Screen:
         self._live.update(Text("", end=""))  # stopping draws once more, and then beyond the terminal's height
         self._live.stop()
 
-    def draw(self, snapshot: StudySnapshot | None) -> None:
-        """The view as it is now."""
-        self._live.update(LiveView(snapshot, time.time()), refresh=True)
+    def draw(self, snapshot: StudySnapshot | None, now: float) -> None:
+        """The view as it is ``now``, by the clock of the study's session."""
+        self._live.update(LiveView(snapshot, now), refresh=True)
 
 
 class RunScreen(threading.Thread):
@@ -98,10 +98,11 @@ class RunScreen(threading.Thread):
             if events:
                 self._monitor.observe([*self._earlier, *events])
                 self._earlier.clear()
-            snapshot = self._monitor.snapshot("running", time.time())
+            now = read_time()
+            snapshot = self._monitor.snapshot("running", now)
             with self._writing:
                 if not self._over.is_set():
-                    screen.draw(snapshot)
+                    screen.draw(snapshot, now)
         except Exception as error:
             with self._writing:
                 if self._over.is_set():  # the view is gone, or going, in any case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +10,7 @@ from auxtune.orchestrator.answer.cost import StudyCost, measure_concurrency, sum
 from auxtune.orchestrator.answer.verdict import write_verdict
 from auxtune.orchestrator.planning.budget import confirm_trials, divide_trials, has_equal_cost, list_spending, price_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial, count_trials, find_study_status
-from auxtune.orchestrator.record.driver import is_alive
+from auxtune.orchestrator.record.driver import is_alive, read_study_time
 from auxtune.orchestrator.record.events import PHASES
 from auxtune.orchestrator.record.scores import show_score, show_value
 from auxtune.orchestrator.report.blocks import Paragraph
@@ -29,7 +28,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
     selected, best = accounts.selected, accounts.best
     limit = options.budget.wall_hours
     concurrency = measure_concurrency(accounts)
-    cost = asdict(sum_cost(accounts, price_of(options), time.time() if alive else None))
+    cost = asdict(sum_cost(accounts, price_of(options), read_study_time(folder) if alive else None))
     state = find_study_status(accounts, alive)
     answer = find_answer(folder) if state == "done" else None
     return {
