@@ -24,6 +24,8 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auxtune.orchestrator.uri_secrets import hide_secrets
+
 
 class AuxtuneError(Exception):
     """Something a message can explain: what was expected, what was found, what to do."""
@@ -50,7 +52,7 @@ class StudyFileError(AuxtuneError):
 
     def _line(self, mistake: Mistake) -> str:
         override = isinstance(mistake.place, str)
-        where = f"--set {mistake.place}" if override else f"{self.origin}:{mistake.place}"
+        where = f"--set {hide_secrets(str(mistake.place))}" if override else f"{self.origin}:{mistake.place}"
         return f"{where}: {mistake.key}: {mistake.message}" if mistake.key else f"{where}: {mistake.message}"
 
 

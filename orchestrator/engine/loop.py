@@ -30,6 +30,7 @@ _RAY_SETTINGS = {
 # Of the 103 bytes that the path of a socket may have (104 with its end, on macOS), those before a name such as
 # /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
 _LONGEST_FOLDER = 103 - 68
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 _ALWAYS_MORE = 10_000  # trials that Tune may ask for ahead: the searcher says how many
 
 
@@ -149,6 +150,8 @@ def run_tuner(
 
     from auxtune.orchestrator.engine.trainable import StudyTrainable
 
+    withhold_credentials()
+
     # It would say "Trials did not complete" between our lines, which have already reported these failures.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     trainable = tune.with_resources(
@@ -164,6 +167,16 @@ def run_tuner(
     )
     with _count_memory_kills_as_deaths():
         tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
+
+
+def withhold_credentials() -> None:
+    """Keep Tune from handing secrets to workers in a runtime environment, which Ray logs as it stands.
+
+    Workers have the environment of their node: here this process's, on a cluster that in which its Ray was started.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(_CREDENTIALS)
 
 
 def _build_run_config(callbacks: Sequence[Any], scratch: Path) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TypeGuard, cast
 from auxtune.orchestrator.storage.object_path import ObjectPath
 from auxtune.orchestrator.storage.object_store import ObjectStore
 from auxtune.orchestrator.storage.protocol import P, Store, StoredPath
+from auxtune.orchestrator.uri_secrets import hide_secrets
 from auxtune.trials.durable import create_durably, put_in_place, replace_text, sync, write_durably
 
 _URL = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]+(?:/[^/?#]+)*/?")
@@ -36,17 +37,6 @@ def check_storage(text: str) -> str:
 def parse_path(text: str) -> StoredPath:
     """The path that ``text`` means, in a store or on this machine. Raises ``ValueError`` for other protocols."""
     return ObjectPath(check_storage(text)) if "://" in text else Path(text)
-
-
-def hide_secrets(text: str) -> str:
-    """A URL as it may be shown.
-
-    >>> hide_secrets("https://me:secret@host/path")
-    'https://…@host/path'
-    >>> hide_secrets("https://me:se@c/r#et@host")
-    'https://…@host'
-    """
-    return re.sub(r"//.*@", "//…@", text)
 
 
 def quote_path(path: str | StoredPath) -> str:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from auxtune.orchestrator.storage.stores import check_storage, hide_secrets
+from auxtune.orchestrator.storage.stores import check_storage
 from auxtune.orchestrator.study_file.task_models import Section, TaskOptions, Text
+from auxtune.orchestrator.uri_secrets import hide_secrets
 from auxtune.trials.recipe import ModelOptions, Recipe, is_packaged, split_package_name
 
 Control = Literal[

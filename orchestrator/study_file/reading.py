@@ -29,9 +29,9 @@ from auxtune.orchestrator.study_file.keys import Schema, describe_expected, find
 from auxtune.orchestrator.study_file.models import KeyPath, StudyOptions
 from auxtune.orchestrator.study_file.rules import check_rules
 from auxtune.orchestrator.study_file.unknown_keys import explain_unknown_key
+from auxtune.orchestrator.uri_secrets import has_literal_secret, hide_secrets
 
 _MEANT = {"model": "name", "budget": "trials", "tasks.NAME": "path", "confirm": "seeds", "tracking": "uri"}
-_PASSWORD = re.compile(r"://[^/\s:@]*:(?!\$\{\w+\}@)[^@/\s]+@")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")  # anything longer is a float, which counts nothing
@@ -188,8 +188,8 @@ def _read_entries(node: yaml.MappingNode, path: KeyPath, tree: Tree) -> Iterator
 
 
 def _expand_value(written: str, path: KeyPath, tree: Tree) -> str:
-    if _PASSWORD.search(written):
-        tree.add_mistake(path, "holds a password; write ${VARIABLE} in its place and set that variable")
+    if has_literal_secret(written):
+        tree.add_mistake(path, "holds a password or a token; write ${VARIABLE} in its place and set that variable")
         return written
     try:
         return expand_variables(written, os.environ)
@@ -313,6 +313,7 @@ def _show_value(value: Any) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}" if value else "an empty list"
     if isinstance(value, str):
+        value = hide_secrets(value)
         return repr(value if len(value) <= 60 else f"{value[:57]}...") if value else "empty text"
     return json.dumps(value)
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
+from auxtune.orchestrator import uri_secrets
 from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path
@@ -84,13 +85,14 @@ def is_served(uri: str) -> bool:
 
 
 def hide_secrets(uri: str) -> str:
-    """A tracking URI as it may be shown: without name, password and last slash.
+    """A tracking URI as it may be shown: without name, password, secret parameters and last slash.
 
     >>> hide_secrets("http://user:secret@host:5000/"), hide_secrets("sqlite:////tmp/mlflow.db")
     ('http://host:5000', 'sqlite:////tmp/mlflow.db')
     """
     place = urlsplit(uri).netloc
-    return (uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri).rstrip("/")
+    bare = uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri
+    return uri_secrets.hide_secrets(bare).rstrip("/")
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -156,9 +158,16 @@ def redact_secrets(text: str, uri: str) -> str:
 
 
 def _list_secrets(uri: str) -> list[str]:
-    """The secrets, as written and unquoted; the longest first, because it may contain another."""
+    """The secrets, as written and unquoted; the longest first, because it may contain another.
+
+    A user's name is one here, whatever the store.
+    """
     name_and_password = urlsplit(uri).netloc.rpartition("@")[0].split(":", 1)
-    written = {*name_and_password, *(os.environ.get(name, "") for name in (NAME, PASSWORD, TOKEN))}
+    written = {
+        *name_and_password,
+        *uri_secrets.list_secrets(uri),
+        *(os.environ.get(name, "") for name in (NAME, PASSWORD, TOKEN)),
+    }
     return sorted({*written, *map(unquote, written)} - {""}, key=lambda secret: (-len(secret), secret))
 
 
