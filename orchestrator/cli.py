@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from auxtune.orchestrator.errors import AuxtuneError, Interrupted
+from auxtune.orchestrator.errors import AuxtuneError, Interrupted, explain_os_error
 
 # Name -> its module, and its line in `auxtune --help`, for which no module is imported.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -79,6 +79,11 @@ class _Commands(click.Group):
         except AuxtuneError as error:
             click.echo(f"{error}", err=True)
             context.exit(error.exit_code)
+        except OSError as error:
+            if (said := explain_os_error(error)) is None:
+                raise
+            click.echo(said, err=True)
+            context.exit(AuxtuneError.exit_code)
         except KeyboardInterrupt:
             context.exit(Interrupted.exit_code)
 

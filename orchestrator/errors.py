@@ -21,6 +21,7 @@ AuxtuneError            2   printed as plain lines, never as a traceback
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,39 @@ class Mistake:
     place: int | str
     key: str
     message: str
+
+
+_ROOM = "make room there, or give the study another `storage`"
+_RIGHTS = "see who may read and write it (`ls -ld`), or choose a place that is yours"
+_LIMITS = "raise the limit (`ulimit -a` shows it)"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _LIMITS,
+    errno.EMFILE: _LIMITS,
+    errno.ENFILE: _LIMITS,
+    errno.EROFS: "mount it so that it can be written, or choose another place",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EIO: "see whether the disk is sound and connected",
+    errno.ESTALE: "see whether the disk is sound and connected",
+    errno.EISDIR: "move away the folder that is in the file's place",
+    errno.ENOTDIR: "move away the file that is in a folder's place",
+    errno.ELOOP: "mend the link that leads to itself",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def explain_os_error(error: OSError) -> str | None:
+    """What the system refused, where, and what to do; ``None`` for an error that users cannot mend."""
+    number, reason = error.errno, error.strerror
+    if number is None and "requested and" in str(error):  # so NumPy tells of a full disk
+        number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    if number not in _REMEDIES:
+        return None
+    places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = f"{places[-1]}: " if places else ""
+    return f"{where}{reason}; {_REMEDIES[number]}, and give the command again. What was recorded before is safe"
 
 
 class StudyFileError(AuxtuneError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +19,13 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises ``OSError`` if it cannot be written; ``path`` is then unchanged.
     """
     draft = path.with_name(f".{path.name}")
-    with draft.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync(path.parent)
+    with name_in_errors(path):
+        with draft.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync(path.parent)
 
 
 def create_durably(path: Path, content: bytes) -> bool:
@@ -33,29 +34,31 @@ def create_durably(path: Path, content: bytes) -> bool:
     The name is given by ``link``, which fails if it exists; ``open("x")`` would show half a file to readers.
     """
     draft = _name_draft(path)
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with name_in_errors(path):
         try:
-            os.link(draft, path)
-        except FileExistsError:
-            return False
-    finally:
-        draft.unlink(missing_ok=True)
-    sync(path.parent)
+            with draft.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                return False
+        finally:
+            draft.unlink(missing_ok=True)
+        sync(path.parent)
     return True
 
 
 def replace_text(path: Path, text: str) -> None:
     """Replace the content of ``path`` by ``text``: whole or not at all, but a power cut may leave the old content."""
     draft = _name_draft(path)
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with name_in_errors(path):
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def put_in_place(draft: Path, home: Path, usable: Callable[[], bool], aside: Callable[[], Path]) -> bool:
@@ -85,6 +88,17 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Name ``path`` in the system's errors: a full disk gives none, and people do not know of drafts."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # else it is no error of the system, whose text would be lost
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _name_draft(path: Path) -> Path:

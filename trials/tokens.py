@@ -28,7 +28,7 @@ from auxtune.trials.data import IGNORED, SPLITS, Kind
 from auxtune.trials.data.cells import Words
 from auxtune.trials.data.examples import Examples
 from auxtune.trials.data.tasks import Task
-from auxtune.trials.durable import put_in_place
+from auxtune.trials.durable import name_in_errors, put_in_place
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokenizer import HashedWords, Pieces, Tokenizer
@@ -209,7 +209,7 @@ def _map_array(file: Path) -> np.ndarray:
 
 def _write_entry(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+    with name_in_errors(folder), TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
         entry = Path(scratch, "entry")
         entry.mkdir()
         for name, array in arrays.items():

@@ -31,17 +31,28 @@ def list_study_folders(storage: StoredPath) -> list[StoredPath]:
         raise AuxtuneError(f"{storage}: expected a folder of studies (a study file's `storage`), found none")
     if (storage / "ledger").is_dir():
         raise AuxtuneError(f"{storage}: is a study, expected the folder it lies in, {storage.resolve().parent}")
-    studies = [folder for folder in storage.iterdir() if (folder / "ledger").is_dir()]
-    return sorted(studies, key=find_last_activity, reverse=True)
+    studies = [folder for folder in storage.iterdir() if _may_be_study(folder)]
+    return sorted(studies, key=lambda folder: find_last_activity(folder) or 0.0, reverse=True)
 
 
-def find_last_activity(folder: StoredPath) -> float:
+def _may_be_study(folder: StoredPath) -> bool:
+    try:
+        return (folder / "ledger").is_dir()
+    except PermissionError:  # whether it is one, only its owner can see
+        return True
+
+
+def find_last_activity(folder: StoredPath) -> float | None:
     """When the study in ``folder`` last wrote to its ledger or showed life, in seconds since the epoch.
 
-    Told by the file system, so that it is known of a damaged study too, and without reading any.
+    Told by the file system, so that it is known of a damaged study too, and without reading any. ``None`` of a folder
+    that may not be entered.
     """
     signs = [folder / "ledger", folder / "heartbeat.json"]
-    return max(sign.stat().st_mtime for sign in signs if sign.exists())
+    try:
+        return max((sign.stat().st_mtime for sign in signs if sign.exists()), default=None)
+    except PermissionError:
+        return None
 
 
 def describe_study(folder: StoredPath) -> dict[str, Any]:
@@ -59,9 +70,10 @@ def describe_study(folder: StoredPath) -> dict[str, Any]:
     }
     try:
         accounts = read_accounts(folder)
+        alive = is_alive(folder, accounts)
     except (AuxtuneError, OSError) as error:
         return {**row, "error": str(error)}
-    alive, selected, best = is_alive(folder, accounts), accounts.selected, accounts.best
+    selected, best = accounts.selected, accounts.best
     price, trouble = _price(accounts)
     return {
         **row,
@@ -90,14 +102,14 @@ def list_overview_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
 
 
 def _list_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    trials, best, active = row["trials"], row["best"], time.localtime(row["last_activity"])
+    trials, best, active = row["trials"], row["best"], row["last_activity"]
     return (
         row["study"],
         row["state"],
         _count_ended(trials) if trials else "–",
         show_value(best["value"], best["search_score"]) if best else "–",
         _describe_cost(row["cost"]) if row["cost"] else "–",
-        time.strftime("%Y-%m-%d %H:%M", active),
+        "–" if active is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(active)),
         " | ".join(map(" + ".join, row["groups"] or [row["selected"]])) if row["selected"] else "–",
     )
 
