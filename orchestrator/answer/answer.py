@@ -17,6 +17,7 @@ from auxtune.orchestrator.errors import AuxtuneError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path, store_of
 from auxtune.selectors.protocol import Selection
+from auxtune.trials.plain_json import parse_json
 
 FORMAT = 1
 _NOTHING = PhaseCost(0, 0, 0, 0, None)
@@ -180,7 +181,7 @@ def read_answer(folder: StoredPath) -> Answer | None:
     """The answer in ``selection.json``, ``None`` where there is none. Raises ``AuxtuneError`` where it is damaged."""
     path, again = folder / "selection.json", f"`auxtune resume {quote_path(folder)}` writes it again"
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -24,9 +24,12 @@ class Place(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> StoredPath:
         """The folder that is meant."""
         try:
-            return parse_path(str(value))
-        except ValueError as error:
+            place = parse_path(str(value))
+            place.resolve()
+            place.exists()
+        except (ValueError, RuntimeError) as error:  # another protocol, or a NUL; a link to itself
             self.fail(str(error), param, ctx)
+        return place
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The files and folders that the shell finds."""

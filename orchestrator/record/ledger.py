@@ -32,6 +32,7 @@ from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, write_event
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
+from auxtune.trials.plain_json import parse_json
 
 FORMAT = 1
 RANGE = 500  # segments of a merged file
@@ -77,7 +78,7 @@ class LedgerReader:
         if not content:
             return None if content is None else _EMPTY
         try:
-            document = json.loads(content)
+            document = parse_json(content)
             head = _Head(int(document["number"]), str(document["sha256"]))
             if head.number < 1:
                 raise ValueError(f"there is no segment {head.number}")
@@ -240,7 +241,7 @@ def _encode(segment: _Segment) -> bytes:
 def _decode(path: StoredPath, line: bytes, number: int) -> _Segment:
     """The segment of this ``number``, read from ``path``. Raises ``LedgerDamaged``."""
     try:
-        document = json.loads(line)
+        document = parse_json(line)
         form = document["format"]
         if form != FORMAT:
             raise LedgerDamaged(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 import uuid
@@ -31,6 +30,7 @@ from auxtune.orchestrator.storage.stores import is_local, store_of
 from auxtune.selectors.kit.kept_rows import digest_rows, find_kept_rows
 from auxtune.selectors.protocol import Evidence, Kept
 from auxtune.trials.durable import write_durably
+from auxtune.trials.plain_json import parse_json
 from auxtune.trials.result import Cost, Result
 
 EVIDENCE = ".evidence"
@@ -89,7 +89,7 @@ def read_steps_done(folder: StoredPath) -> int | None:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             *_, last, _ = (b"\n" + file.read()).split(b"\n")  # text after the last newline is not whole yet
-            return int(json.loads(last)["step"])
+            return int(parse_json(last)["step"])
     except (OSError, ValueError, KeyError):  # not begun, or a line longer than the tail
         return None
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from auxtune.orchestrator.storage.stores import check_storage
 from auxtune.orchestrator.study_file.task_models import Section, TaskOptions, Text
 from auxtune.orchestrator.uri_secrets import hide_secrets
-from auxtune.trials.recipe import ModelOptions, Recipe, is_packaged, split_package_name
+from auxtune.trials.recipe import LONGEST_INPUT, ModelOptions, Recipe, is_packaged, split_package_name
 
 Control = Literal[
     "single_task",
@@ -131,7 +131,10 @@ class EncoderOptions(Section):
         default=ModelOptions.layers, description="Keep only the first n layers."
     )
     max_length: int = Field(
-        default=ModelOptions.max_length, ge=4, le=8192, description="Longest input in tokens; the rest is cut off."
+        default=ModelOptions.max_length,
+        ge=4,
+        le=LONGEST_INPUT,
+        description="Longest input in tokens; the rest is cut off.",
     )
     pooling: Literal["cls", "mean"] = Field(
         default=ModelOptions.pooling,

@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.orchestrator.errors import AuxtuneError, StudyDataError
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import is_local, parse_path
 from auxtune.orchestrator.study_file.models import check_tracking
@@ -25,6 +25,8 @@ from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.recipe import ModelOptions, is_packaged
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
+_SHOWN = 60  # characters of a path in a message
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes
 _PLAIN, _DRIVEN = "sqlite:///", "sqlite+pysqlite:///"
 _SPECIAL = "?#%"  # signs that mean something in a URI
 _DEFAULT = f"{_PLAIN}mlflow.db"
@@ -155,4 +157,16 @@ def _build_source(name: str, task: TaskOptions, study: StudyFile) -> TaskSource:
 
 
 def _resolve_path(folder: Path, path: str) -> Path:
-    return (folder / Path(path).expanduser()).resolve()
+    """An absolute path without links. Raises ``StudyDataError`` for text that can be none."""
+    try:
+        found = (folder / Path(path).expanduser()).resolve()
+    except (ValueError, RuntimeError) as error:  # a NUL; an unknown user, a link to itself
+        raise _refuse_path(path, str(error)) from error
+    if len(os.fsencode(found)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in found.parts):
+        raise _refuse_path(path, f"a name may have {_LONGEST_NAME} bytes, and a path {_LONGEST_PATH}")
+    return found
+
+
+def _refuse_path(path: str, reason: str) -> StudyDataError:
+    shown = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
+    return StudyDataError(f"{shown!r}: cannot be a path here: {reason.rstrip('.')}; correct it in the study file")

@@ -32,6 +32,7 @@ from auxtune.orchestrator.study_file.unknown_keys import explain_unknown_key
 from auxtune.orchestrator.uri_secrets import has_literal_secret, hide_secrets
 
 _MEANT = {"model": "name", "budget": "trials", "tasks.NAME": "path", "confirm": "seeds", "tracking": "uri"}
+_MOST_VALUES = 100_000
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")  # anything longer is a float, which counts nothing
@@ -119,6 +120,7 @@ class Tree:
     data: Any = None
     places: dict[KeyPath, int | str] = field(default_factory=lambda: {(): 1})
     mistakes: list[Mistake] = field(default_factory=list)
+    values: int = 0  # read so far
 
     def place(self, path: KeyPath) -> int | str:
         """The line or override of ``path`` or, if it is missing, of the nearest key around it."""
@@ -160,6 +162,9 @@ def read_tree(text: str) -> Tree:
 
 def _read_value(node: yaml.Node, path: KeyPath, tree: Tree) -> Any:
     tree.places.setdefault(path, node.start_mark.line + 1)
+    tree.values += 1
+    if tree.values > _MOST_VALUES:  # aliases of aliases would go on for hours
+        raise yaml.YAMLError(f"more than {_MOST_VALUES:,} values, those behind aliases (*name) counted each time")
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.split(":")[-1] not in ("str", "seq", "map"):
         tree.add_mistake(path, f"tags such as {node.tag} are not read; write the plain value")
         return None

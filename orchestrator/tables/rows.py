@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError
+from auxtune.trials.data.rows import LONGEST
+from auxtune.trials.plain_json import parse_json
 
 Rows: TypeAlias = dict[str, list[str]]  # column -> its cells, as many for each
 
@@ -64,7 +65,7 @@ def read_header(folder: Path) -> Header:
     """The header of the table in ``folder``. Raises ``TableError`` naming every key that is wrong."""
     path = folder / "table.json"
     try:
-        header = Header.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        header = Header.model_validate(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise TableError(f"{folder}: expected a recorded table, a folder with table.json and rows.csv") from error
     except ValidationError as error:
@@ -102,6 +103,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> tuple[Rows, Mistakes]:
 
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the other lines, each as long as the header. Raises ``ValueError`` for a longer one."""
+    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
     with path.open(encoding="utf-8-sig", newline="") as file:
         columns, *lines = list(csv.reader(file)) or [[]]
     if not columns:

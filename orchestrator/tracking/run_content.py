@@ -23,6 +23,7 @@ from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.orchestrator.study_file.paths import list_task_sources
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.sources import TaskSource
+from auxtune.trials.plain_json import parse_json
 
 POINTS = 200  # most points of a curve
 _CONTEXT = "mlflow.data.context"
@@ -126,7 +127,7 @@ def _read_whole_lines(path: StoredPath) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [parse_json(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def list_line_metrics(line: Mapping[str, Any]) -> dict[str, float]:

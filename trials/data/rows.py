@@ -27,6 +27,7 @@ import numpy as np
 
 from auxtune.trials.data.cells import SURROGATE, Words, parse_text, parse_words
 from auxtune.trials.errors import DataError, join_names, suggest_name
+from auxtune.trials.plain_json import parse_json
 
 if TYPE_CHECKING:
     from pyarrow import Array
@@ -36,7 +37,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 STREAM = "standard input"
 REMEDY = "put cells with quotes or line breaks in double quotes, and double the quotes inside"
-_LONGEST = 2**31 - 1  # characters of a cell: the most that fits csv's limit everywhere
+LONGEST = 2**31 - 1  # characters of a cell: the most that fits csv's limit everywhere
 
 Unit: TypeAlias = Literal["row", "line"]  # how rows of csv and tsv are numbered: a header is line 1, but not a row
 
@@ -144,9 +145,12 @@ def _split_lines(file: BinaryIO, place: str, blanks: str | None = None) -> Itera
 def _read_json_rows(file: BinaryIO, place: str) -> Iterator[Row]:
     for number, line in enumerate(_split_lines(file, place), start=1):
         try:
-            row = json.loads(line.removesuffix("\n"))
+            row = parse_json(line.removesuffix("\n"))
         except json.JSONDecodeError as error:
             yield Row(number, {}, f"not JSON: {error.msg} at character {error.colno}")
+            continue
+        except ValueError as error:
+            yield Row(number, {}, f"cannot be read: {error}")
             continue
         is_object = isinstance(row, dict)
         yield Row(number, row) if is_object else Row(number, {}, f"expected a JSON object, found {type(row).__name__}")
@@ -184,7 +188,7 @@ class _SeparatedRows:
     def _read_records(self) -> Iterator[tuple[int, list[str]]]:
         """Each record's number in ``unit``, and its cells; the header's first."""
         # The limit holds for the whole process and is checked while reading: restoring it would fail other threads.
-        csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
+        csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
         recent: list[str] = []  # the lines of the record being read
         reader = csv.reader(self._note_lines(recent), delimiter=self.delimiter, strict=True)
         row, line = 0, 1

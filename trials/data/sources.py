@@ -9,7 +9,6 @@ it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from auxtune.trials.data.rows import (
     read_rows,
 )
 from auxtune.trials.errors import DataError, ErrorCollector, join_names, report_rows, suggest_name
+from auxtune.trials.plain_json import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -136,7 +136,7 @@ def _read_meta(path: Path) -> Mapping[str, Any]:
         example = '{"kind": "classification", "labels": ["no", "yes"], "metric": "accuracy", "pair": false}'
         raise DataError([f"{path}: there is no such file; write {example}, or name the files under `files`"])
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError([f"{path}: not JSON: {error}"]) from error
     if not isinstance(meta, dict):
