@@ -86,6 +86,8 @@ def _check_groups(problem: Problem, groups: Sequence[Mapping[str, Any]]) -> None
         _require(set(serves) <= set(tasks), f"a group must train what it serves, got {_show(group)}")
     served = Counter(task for group in groups for task in group["serves"])
     _require(served == Counter(problem.names), f"each task must be served by one group, got {_show(groups)}")
+    if problem.networks:  # what may be served is then a matter of their costs, which the caller judges
+        return
     models = problem.models or len(problem.names)
     _require(len(groups) <= models, f"at most {models} groups may be served, got {len(groups)}")
 

@@ -15,7 +15,7 @@ from auxtune.orchestrator.record.fold import SelectorFold
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.selectors.border import IllegalAnswerError, check_answer
 from auxtune.selectors.methods.controls import AllTasks
-from auxtune.selectors.protocol import Done, Inner, Kept, Problem, Proposal, Selection, TaskInfo, Wants
+from auxtune.selectors.protocol import Done, Inner, Kept, Network, Problem, Proposal, Selection, TaskInfo, Wants
 
 TASKS = ("moods", "echoes", "noises")
 PROBLEM = Problem(tuple(TaskInfo(name, "classification", 100) for name in TASKS), "moods")
@@ -80,6 +80,13 @@ def test_an_illegal_reply_is_refused_with_what_was_found(answer: Any, reason: st
 def test_groups_must_serve_every_task_once(groups: Any) -> None:
     with pytest.raises(IllegalAnswerError):
         check_answer("select", GROUPS, Selection("groups", groups=groups))
+
+
+def test_of_networks_with_a_cost_as_many_may_serve_as_the_caller_can_pay() -> None:
+    alone = Selection("groups", groups=tuple({"tasks": (task,), "serves": (task,)} for task in TASKS))
+    with pytest.raises(IllegalAnswerError, match="at most 2 groups may be served, got 3"):
+        check_answer("select", GROUPS, alone)
+    check_answer("select", replace(GROUPS, networks=(Network(("moods",), 0.5),)), alone)
 
 
 @pytest.mark.parametrize("count", ["many", None, 1.5, float("nan"), True, -1, 10**30, np.int64(3)])
