@@ -51,7 +51,7 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("https://me:se@c/r#et@host/path"), hide_secrets("http://h:5000/?token=t0k&a=1")
     ('https://…@host/path', 'http://h:5000/?token=…&a=1')
     """
-    text = re.sub(r"//[^\s'\"]*@", f"//{_HIDDEN}@", text)
+    text = re.sub(r"//.*@", f"//{_HIDDEN}@", text)  # a password may hold any sign, also a space
     for start, secret in sorted(_find_secrets(text), reverse=True):
         if secret != _HIDDEN:
             text = text[:start] + _HIDDEN + text[start + len(secret) :]
