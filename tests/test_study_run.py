@@ -74,7 +74,7 @@ def test_a_worker_told_to_end_checkpoints_at_its_next_step_and_goes_on_elsewhere
     """Told by SIGTERM, as spot machines are. No checkpoint but that one is ever due."""
     process = small.start("run", "study.yaml", "--set", "training.checkpoint_every=600")
     small.wait_for(lambda: (small.folder / "trials/0001/1/alive").exists(), process)
-    told = psutil.Process(int((small.folder / "trials/0001/1/alive").read_text()))
+    told = psutil.Process(int((small.folder / "trials/0001/1/alive").read_text().split()[0]))
     told.terminate()
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
