@@ -85,7 +85,8 @@ def _check_groups(problem: Problem, groups: Sequence[Mapping[str, Any]]) -> None
         check_tasks(problem, serves)
         _require(set(serves) <= set(tasks), f"a group must train what it serves, got {_show(group)}")
     served = Counter(task for group in groups for task in group["serves"])
-    _require(served == Counter(problem.names), f"each task must be served by one group, got {_show(groups)}")
+    wrong = [f"{name} in {served[name] or 'none'}" for name in problem.names if served[name] != 1]
+    _require(not wrong, f"each task must be served by one group, got {', '.join(wrong)}")
     if problem.networks:  # what may be served is then a matter of their costs, which the caller judges
         return
     models = problem.models or len(problem.names)

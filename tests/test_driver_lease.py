@@ -51,7 +51,7 @@ def test_a_new_driver_replaces_it(tmp_path: Path) -> None:
 
 
 def test_a_beat_from_a_future_day_is_no_life(tmp_path: Path) -> None:
-    elsewhere = {**USUAL, "host": "another", "pid": 7}
+    elsewhere = {**USUAL, "host": "another", "pid": 7, "time": time.time()}
     (tmp_path / "heartbeat.json").write_text(json.dumps(elsewhere))
     assert find_active_driver(tmp_path) is not None
     (tmp_path / "heartbeat.json").write_text(json.dumps({**elsewhere, "time": time.time() + 86_400}))
