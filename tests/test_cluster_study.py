@@ -65,7 +65,7 @@ def node_of(run: StudyRun, trial: Trial) -> int | None:
     if not is_usable(folder / "checkpoint"):
         return None
     try:
-        return psutil.Process(int((folder / "alive").read_text().split()[0])).ppid()
+        return psutil.Process(int((folder / "alive").read_text().partition(" ")[0])).ppid()
     except (ValueError, psutil.NoSuchProcess):
         return None  # it has just ended
 

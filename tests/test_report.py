@@ -384,7 +384,11 @@ def test_a_finished_study_leaves_the_page_that_the_command_writes(whole: StudyRu
 
 @pytest.mark.slow
 def test_a_study_is_finished_also_where_its_page_cannot_be_written(small: StudyRun) -> None:
-    (small.folder / "report.html").mkdir(parents=True)
-    said = small.finish("run", "study.yaml")
+    process = small.start("run", "study.yaml")
+    small.wait_for(lambda: bool(small.accounts.sessions), process)
+    (small.folder / "report.html").mkdir()
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, out + err
+    said = out + err
     assert "report.html could not be written (IsADirectoryError" in said and "tries again" in said
     assert small.accounts.sessions[-1].closed is not None and small.accounts.sessions[-1].closed.reason == "done"
