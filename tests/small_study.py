@@ -159,7 +159,9 @@ class StudyRun:
         """The process that trains the running attempt."""
         folder = self.running_attempt()
         assert folder is not None, "nothing is running"
-        return psutil.Process(int((folder / "alive").read_text().split()[0]))
+        while not (sign := (folder / "alive").read_text()):  # it is being written again
+            time.sleep(0.01)
+        return psutil.Process(int(sign.split()[0]))
 
 
 def kill(process: Process) -> None:
