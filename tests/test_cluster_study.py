@@ -96,6 +96,10 @@ def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small
     dead = next(iter(nodes))
     cluster.remove_node(nodes[dead], allow_graceful=False)
     small.wait_for(lambda: any(isinstance(event, Lost) for event in small.events), process)
+    # The driver looks at the nodes every two seconds: one that joins before it has looked takes the dead one's place.
+    small.wait_for(
+        lambda: any(event.up.get("spot") == 2 for event in small.events if isinstance(event, Nodes)), process
+    )
     joined = raylet(add_node(cluster, "on_demand"))
     small.wait_for(lambda: joined in placed(small).values(), process)
     out, err = process.communicate(timeout=300)
