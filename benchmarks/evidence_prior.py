@@ -31,9 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mixture_surfaces import ASKED, build_problem, read_rows, search_surface
+from mixture_surfaces import ASKED, build_problem, measure_half_width, read_rows, search_surface
 from provenance import provenance
-from scipy.stats import t as student
 from surfaces import SURFACES as ALL_SURFACES
 from surfaces import Surface, build_surface
 
@@ -172,8 +171,7 @@ def _collect(rows: Sequence[dict[str, Any]], place: tuple[str, int, str]) -> np.
 
 def _describe(differences: np.ndarray) -> str:
     """Mean and half-width of its 95 % interval over seeds, (seeds,)."""
-    half = float(student.ppf(0.975, len(differences) - 1)) * float(differences.std(ddof=1)) / np.sqrt(len(differences))
-    return f"{differences.mean():+.3f} ± {half:.3f}"
+    return f"{differences.mean():+.3f} ± {measure_half_width(differences):.3f}"
 
 
 if __name__ == "__main__":

@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from mixture_surfaces import build_problem, list_shares, make_selector
+from mixture_surfaces import build_problem, make_selector, train
 from provenance import provenance
-from surfaces import Surface, build_surface
+from surfaces import build_surface
 
-from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle
-from auxtune.selectors.protocol import Outcome, Problem, Proposal
+from auxtune.selectors.protocol import Problem, Proposal
 
 TRIALS, TASKS = (10, 100, 200, 1000), (5, 20, 50, 200)
 SEED = 1000
@@ -60,7 +57,7 @@ def time_proposals(name: str, tasks: int, trials: int, proposals: int) -> dict[s
             began = time.perf_counter()
             proposal = selector.propose(state, {})
             seconds.append(time.perf_counter() - began)
-        state = train(selector, state, number, proposal, surface, problem, rng)
+        state = train(selector, state, number, proposal, surface, NOISE, rng)
     return {"median": round(float(np.median(seconds)), 3), "slowest": round(max(seconds), 3)}
 
 
@@ -70,23 +67,6 @@ def draw_proposal(problem: Problem, rng: np.random.Generator) -> Proposal:
     chosen = rng.choice(others, size=min(int(rng.integers(1, MOST + 1)), len(others)), replace=False).tolist()
     tasks = (problem.require_primary(), *chosen)
     return Proposal(tasks, dict(zip(tasks, rng.dirichlet(np.ones(len(tasks))).tolist(), strict=True)))
-
-
-def train(
-    selector: Any,
-    state: Any,
-    number: int,
-    proposal: Proposal,
-    surface: Surface,
-    problem: Problem,
-    rng: np.random.Generator,
-) -> Any:
-    """The state after one training, executed in whole steps of a cycle."""
-    names = list(problem.names)
-    shares = share_by_cycle(count_cycle(dict(proposal.shares), names[0]))
-    score = float(surface.score(list_shares(shares, names)[None])[0]) + NOISE * surface.gap * rng.standard_normal()
-    state = selector.proposed(state, number, replace(proposal, weights=shares))
-    return selector.told(state, number, Outcome(score))
 
 
 if __name__ == "__main__":

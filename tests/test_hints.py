@@ -129,16 +129,22 @@ def test_off_reads_nothing_and_without_earlier_results_nothing_changes() -> None
     assert "hints" not in Auto().select(plain[0], {}).belief
 
 
-def test_of_offered_mixtures_the_nearest_to_the_suggested_is_taken() -> None:
-    offered = ((1.0, 0.0, 0.0, 0.0), (0.25,) * 4, (0.6, 0.0, 0.4, 0.0), (0.4, 0.6, 0.0, 0.0), (0.5, 0.0, 0.0, 0.5))
-    problem = replace(with_earlier(problem_of(4), {"t002": 1.0}), offered=offered)
+def ask_thrice(problem: Problem) -> list[tuple[str, tuple[float, ...]]]:
+    """Stage and shares of the first three proposals, each told a better score than the one before."""
     selector, asked = Auto(), []
     state = selector.start(problem)
     for number in range(3):
         proposal = selector.propose(state, {})
         assert isinstance(proposal, Proposal)
         state = selector.told(selector.proposed(state, number, proposal), number, Outcome(float(number)))
-        asked.append(tuple(proposal.shares.get(name, 0.0) for name in problem.names))
+        asked.append((proposal.stage, tuple(proposal.shares.get(name, 0.0) for name in problem.names)))
+    return asked
+
+
+def test_of_offered_mixtures_the_nearest_to_the_suggested_is_taken() -> None:
+    offered = ((1.0, 0.0, 0.0, 0.0), (0.25,) * 4, (0.6, 0.0, 0.4, 0.0), (0.4, 0.6, 0.0, 0.0), (0.5, 0.0, 0.0, 0.5))
+    problem = replace(with_earlier(problem_of(4), {"t002": 1.0}), offered=offered)
+    asked = [shares for _, shares in ask_thrice(problem)]
     assert asked[2] in offered and asked[2][2] > 0
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_auto import Surface, problem_of, search
-from test_hints import USEFUL, measure_saving, useful, with_earlier
+from test_hints import USEFUL, ask_thrice, measure_saving, useful, with_earlier
 
 from auxtune.selectors.kit.hints import build_runs_hint
 from auxtune.selectors.methods.auto import Auto
-from auxtune.selectors.protocol import EarlierRuns, Outcome, Problem, Proposal
+from auxtune.selectors.protocol import EarlierRuns, Problem
 
 
 def run_elsewhere(
@@ -116,13 +116,7 @@ def test_of_offered_mixtures_the_one_that_runs_expect_most_of_is_tried() -> None
     offered = ((1.0, 0.0, 0.0), (1 / 3,) * 3, (0.6, 0.0, 0.4), (0.4, 0.6, 0.0), (0.0, 0.0, 1.0))
     runs = EarlierRuns("runs.csv", offered, (0.1, 0.2, 0.9, 0.0, 0.1))
     problem = replace(problem_of(3, scored="mean"), offered=offered, runs=(runs,))
-    selector, asked = Auto(), []
-    state = selector.start(problem)
-    for number in range(3):
-        proposal = selector.propose(state, {})
-        assert isinstance(proposal, Proposal)
-        state = selector.told(selector.proposed(state, number, proposal), number, Outcome(float(number)))
-        asked.append((proposal.stage, tuple(proposal.shares.get(name, 0.0) for name in problem.names)))
+    asked = ask_thrice(problem)
     assert ("hint", offered[2]) in asked or offered[2] in [shares for _, shares in asked[:2]]
 
 

@@ -340,8 +340,10 @@ def list_unread_options(options: StudyOptions) -> tuple[str, ...]:
 def list_unread_runs(options: StudyOptions) -> tuple[str, ...]:
     """A sentence where the file names runs made elsewhere and its selector does not read them."""
     named = [entry.csv for entry in options.earlier if entry.csv is not None]
+    if not named:
+        return ()
     is_read = any(make(name, given).wants().reads_runs for name, given in _list_methods(options))
-    if not named or (is_read and options.primary is not None):
+    if is_read and options.primary is not None:
         return ()
     return (
         f"earlier: {', '.join(named)}: not read by this selector; `auto` reads runs where there is a `primary` and "

@@ -20,7 +20,7 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tables.reading import read_transfers
 from auxtune.orchestrator.tables.rows import TableError
 from auxtune.orchestrator.tables.runs import Runs, read_runs
-from auxtune.selectors.kit.hints import FEWEST_RUNS
+from auxtune.selectors.kit.hints import FEWEST_RUNS, are_enough
 from auxtune.selectors.protocol import EarlierRuns, Transfer
 
 
@@ -83,8 +83,7 @@ def _read_all_runs(study: StudyFile) -> Iterator[ReadRuns]:
         before = sum(other.name == path.name for _, other in entries[:at])
         source = f"{path.name} ({before + 1})" if before else path.name
         read = _keep_runs(runs, values if entry.mode == "max" else -values, tuple(study.options.tasks), source)
-        scores = np.array(read.runs.scores)
-        if len(scores) < FEWEST_RUNS or np.ptp(scores) <= 1e-9 * np.abs(scores).max():
+        if not are_enough(read.runs):
             raise _refuse(study, number, "csv", TableError(_describe_too_few(read, path, target)))
         yield read
 

@@ -12,7 +12,7 @@ from auxtune.orchestrator.record.events import Phase
 from auxtune.orchestrator.record.results import read_kept_rows
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions, TrainingOptions
-from auxtune.selectors.kit.mixtures import count_cycle, share_by_cycle, share_by_sampling
+from auxtune.selectors.kit.mixtures import count_cycle, find_longest_cycle, share_by_cycle, share_by_sampling
 from auxtune.selectors.protocol import Evidence, Outcome, Problem, Proposal
 from auxtune.trials.recipe import ModelOptions, Recipe, SearchScore
 from auxtune.trials.result import Result
@@ -119,7 +119,7 @@ class Translator:
     @property
     def _longest_cycle(self) -> int:
         """The same for every proposal of the study, so that executed shares stay executed shares."""
-        return self.options.training.cycle or max(20, 2 * len(self.problem.names))
+        return self.options.training.cycle or find_longest_cycle(len(self.problem.names))
 
     @staticmethod
     def outcome(result: Result) -> Outcome:

@@ -26,7 +26,7 @@ from typing import Protocol
 import numpy as np
 
 from auxtune.selectors.kit.candidates import REFINED, Candidates
-from auxtune.selectors.kit.process import FOR_SEARCH, Kernel, Process, bound_below, fit_process
+from auxtune.selectors.kit.process import FOR_SEARCH, Kernel, Process, are_alike, bound_below, fit_process
 from auxtune.selectors.kit.transfer import build_transfer_log, compute_likeness, predict_for_target
 from auxtune.selectors.protocol import EarlierRuns, Problem
 
@@ -106,7 +106,7 @@ def build_hint(source: str, problem: Problem, found: Mapping[str, float]) -> Ran
     """The hint of what was ``found`` of auxiliaries; ``None`` where it does not tell any two of them apart."""
     known = [name for name in problem.auxiliaries if np.isfinite(found.get(name, np.nan))]
     numbers = np.array([found[name] for name in known])
-    if len(known) < 2 or np.ptp(numbers) <= 1e-9 * np.abs(numbers).max():
+    if len(known) < 2 or are_alike(numbers):
         return None
     scaled = dict(zip(known, ((numbers - numbers.mean()) / numbers.std()).tolist(), strict=True))
     return RankingHint(source, tuple(scaled.get(name, 0.0) for name in problem.names))
@@ -126,10 +126,14 @@ def read_earlier_hint(problem: Problem) -> RankingHint | None:
     return build_hint("earlier", problem, found)
 
 
+def are_enough(runs: EarlierRuns) -> bool:
+    """Whether there are ``FEWEST_RUNS`` runs or more, whose scores differ."""
+    return len(runs.scores) >= FEWEST_RUNS and not are_alike(np.array(runs.scores))
+
+
 def build_runs_hint(runs: EarlierRuns) -> RunsHint | None:
     """The hint of runs made elsewhere; ``None`` where they are too few or tell no two of their mixtures apart."""
-    scores = np.array(runs.scores)
-    if len(scores) < FEWEST_RUNS or np.ptp(scores) <= 1e-9 * np.abs(scores).max():
+    if not are_enough(runs):
         return None
     process, _, deviation = _fit_runs(runs)
     return RunsHint(runs) if deviation > 1e-6 * process.scale else None

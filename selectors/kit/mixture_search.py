@@ -18,7 +18,7 @@ from auxtune.selectors.beliefs import Belief, Expectation, Leader, Leaders, Rema
 from auxtune.selectors.kit.candidates import REFINED, Candidates, name_usual
 from auxtune.selectors.kit.certainty import estimate_means, estimate_superiority
 from auxtune.selectors.kit.hints import Hint, build_hint_kernel, weigh_hints
-from auxtune.selectors.kit.process import FOR_SEARCH, Process, bound_below, fit_process
+from auxtune.selectors.kit.process import FOR_SEARCH, Process, are_alike, bound_below, fit_process
 from auxtune.selectors.protocol import JSON, Done, Evidence, Outcome, Problem, Proposal, Selection, Wait, Wants
 
 _SHOWN = 5  # leaders in the belief
@@ -83,7 +83,7 @@ class MixtureState:
         """The process fitted to all that ended; ``None`` before two scores differ."""
         ended = sorted(self.scores)
         known = [score for score in self.scores.values() if score is not None]
-        if not known or max(known) - min(known) <= 1e-9 * max(map(abs, known)):
+        if are_alike(np.array(known)):
             return None
         scores = [self.scores[number] for number in ended]
         values = bound_below(np.array([min(known) if score is None else score for score in scores]))

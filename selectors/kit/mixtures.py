@@ -35,7 +35,7 @@ _POWERS = {"equal": 0.0, "proportional": 1.0}
 
 
 def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int | None = None) -> dict[str, int]:
-    """Steps of each task in one cycle, together at most ``longest``, by default ``max(20, 2 * tasks)``.
+    """Steps of each task in one cycle, together at most ``longest``, by default ``find_longest_cycle``.
 
     ``weights`` need not sum to 1. ``primary`` gets at least one step, even if its weight is 0.
 
@@ -49,7 +49,7 @@ def count_cycle(weights: Mapping[str, float], primary: str | None, longest: int 
     if primary is not None and primary not in weights:
         raise ValueError(f"a cycle must train the primary {primary!r}, got weights for {', '.join(weights)}")
     if longest is None:
-        longest = max(20, 2 * len(weights))
+        longest = find_longest_cycle(len(weights))
     if longest < 1:
         raise ValueError(f"a cycle must have at least 1 step, got {longest}")
     first = None if primary is None else list(weights).index(primary)
@@ -122,9 +122,14 @@ _STEPS = (0.5, 0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.02, 0.01)
 _KEPT = 4  # mixtures from which a step of the search continues
 
 
+def find_longest_cycle(tasks: int) -> int:
+    """The steps of the longest cycle of that many ``tasks``, where a study does not say otherwise."""
+    return max(20, 2 * tasks)
+
+
 def find_least_share(tasks: int) -> float:
     """Half a step of a study's longest cycle, by default: a smaller share of that many ``tasks`` is hardly trained."""
-    return 0.5 / max(20, 2 * tasks)
+    return 0.5 / find_longest_cycle(tasks)
 
 
 def drop_small_shares(shares: np.ndarray, always: np.ndarray | bool = False) -> np.ndarray:
@@ -247,8 +252,8 @@ class RepeatCap:
         too low for a step of any such cycle, the mixture is only capped.
         """
         capped: np.ndarray = self.apply(shares[None])[0]
-        longest = max(20, 2 * len(shares))
-        filled = (self._fill_cycle(capped, length) for length in range(1, longest + 1))
+        lengths = range(1, find_longest_cycle(len(shares)) + 1)
+        filled = (self._fill_cycle(capped, length) for length in lengths)
         cycles = [counts for counts in filled if counts is not None]
         if not cycles:
             return capped

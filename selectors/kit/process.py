@@ -223,6 +223,11 @@ def bound_below(scores: np.ndarray) -> np.ndarray:
     return scores if not lower.size else np.maximum(scores, best - _DEEP * (best - np.median(lower)))
 
 
+def are_alike(values: np.ndarray) -> bool:
+    """Whether some values, (n,), do not differ by more than their last digits; true of none at all."""
+    return not len(values) or bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
+
+
 def fit_process(shares: np.ndarray, scores: np.ndarray, assumed: Assumptions = FOR_PREDICTION) -> Process:
     """The process fitted to mixtures, (n, K), and scores, (n,), at least two of them different."""
     centre, scale = float(scores.mean()), float(scores.std())

@@ -162,9 +162,11 @@ class ShareSearch(MixtureSearch):
         """
         problem = state.problem
         alone = tuple(float(name == problem.primary) for name in problem.names)
-        probability = estimate_superiority(process, best, np.array(alone))
         is_trained = alone in (state.mixtures[number] for number in state.good)
-        if not is_trained or len(state.good) < _ENOUGH or probability is None or probability >= _SURE:
+        if not is_trained or len(state.good) < _ENOUGH:
+            return best, None
+        probability = estimate_superiority(process, best, np.array(alone))
+        if probability is None or probability >= _SURE:
             return best, None
         why = f"no mixture is better than {problem.primary} alone with a probability of {_SURE}: the best has"
         return np.array(alone), f"{why} {probability:.2f}"
