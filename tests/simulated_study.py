@@ -18,7 +18,7 @@ from test_agenda import World as Workers
 from auxtune.orchestrator.answer.answer import write_answer
 from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.budget import Budget, price_of
+from auxtune.orchestrator.planning.budget import Budget, has_equal_cost, price_of
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.slots import Slots
@@ -75,7 +75,7 @@ class SimulatedStudy(Workers):
             problem=self.problem,
             fingerprint={"study": self.folder.name, **{f"tasks.{name}": f"digest of {name}" for name in self.names}},
             versions={"python": "3.0", "auxtune": "0.0"},
-            control_versions=list_control_versions(study.options),
+            control_versions=list_control_versions() if has_equal_cost(study.options) else {},
         )
         ledger = Ledger(self.folder / "ledger", opened)
         context = StudyContext.from_events(study, ledger.events, self.folder)

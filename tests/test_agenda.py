@@ -14,7 +14,7 @@ import torch
 from auxtune.orchestrator.engine.search import LedgerSearcher
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.budget import Budget
+from auxtune.orchestrator.planning.budget import Budget, has_equal_cost
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.slots import Slots
@@ -76,7 +76,7 @@ class World:
             problem=self.problem,
             fingerprint={},
             versions={},
-            control_versions=list_control_versions(study.options),
+            control_versions=list_control_versions() if has_equal_cost(study.options) else {},
         )
         ledger = Ledger(self.folder / "ledger", opened)
         context = StudyContext.from_events(study, ledger.events, self.folder)

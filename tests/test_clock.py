@@ -12,9 +12,8 @@ from small_study import StudyRun
 from written_study import SPENT, opened, written_study
 
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.clock import SessionClock, warn_of_jump
 from auxtune.orchestrator.record.driver import DriverLease, read_study_time
-from auxtune.orchestrator.record.events import Closed, Lost, Proposed, Started, Told
+from auxtune.orchestrator.record.events import Closed, Lost, Proposed, SessionClock, Started, Told, warn_of_jump
 from auxtune.orchestrator.record.results import charge_lost_attempt, touch_heartbeat
 from auxtune.orchestrator.study_file.reading import parse_study
 from auxtune.orchestrator.views.monitor import list_warnings

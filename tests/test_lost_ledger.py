@@ -13,7 +13,7 @@ from written_study import written_study
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.errors import LedgerDamaged
 from auxtune.orchestrator.record.ledger import LedgerReader
-from auxtune.orchestrator.record.lost_ledger import check_ledger_is_there, set_aside
+from auxtune.orchestrator.session.prepare import check_ledger_is_there, set_aside
 
 
 @pytest.fixture

@@ -164,12 +164,14 @@ class Waiting:
             atexit.register(finish, None)
             threading.setprofile(note)
             sys.setprofile(note)
+def is_import(caller):  # of a module whose functions may not be needed: its own top level, or who looks for names in it
+    code = caller and caller.f_code
+    return code and (code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib"))
 def note(frame, event, argument):
     if event != "call":
         return
-    code = frame.f_code
-    file = code.co_filename
-    if file not in seen and file.startswith({homes!r}) and code.co_flags & 1:  # in a function
+    code, file = frame.f_code, frame.f_code.co_filename
+    if file not in seen and file.startswith({homes!r}) and code.co_flags & 1 and not is_import(frame.f_back):
         seen[file] = time.time()
     if code.co_name == "advance" and file.endswith("trials/training.py"):
         threading.setprofile(None)

@@ -88,7 +88,8 @@ class TrainingRun:
     ) -> None:
         self._started = self._saved_at = time.monotonic()
         check_recipe(recipe, tasks)
-        check_probes(recipe, tasks)
+        if recipe.probes:
+            check_probes(recipe, tasks)
         self._recipe, self._folder, self._cpus, self._gpus = recipe, folder, cpus, gpus
         self._tasks, self._base = {name: tasks[name] for name in recipe.tasks}, base
         self._identity = describe_run(recipe, self._tasks, base)

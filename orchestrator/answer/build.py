@@ -24,7 +24,7 @@ from auxtune.orchestrator.planning.arms import SELECTION, WITHOUT, Trainings, is
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.confirm import Confirmation
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.clock import read_time
+from auxtune.orchestrator.record.events import read_time
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Problem, Selection

@@ -48,7 +48,7 @@ def command(
 
 
 def _set_aside(study: Study) -> None:
-    from auxtune.orchestrator.record.lost_ledger import set_aside
+    from auxtune.orchestrator.session.prepare import set_aside
 
     if (kept := set_aside(study.folder)) is not None:
         click.echo(f"what was in {study.folder} is now in {kept}", err=True)

@@ -26,7 +26,6 @@ from auxtune.orchestrator.planning.control_search import ControlSearch
 from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.clock import read_time
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
@@ -37,6 +36,7 @@ from auxtune.orchestrator.record.events import (
     Selected,
     Started,
     Told,
+    read_time,
     round_trip,
 )
 from auxtune.orchestrator.record.ledger import Ledger

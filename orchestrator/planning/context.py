@@ -239,8 +239,8 @@ def build_problem(study: StudyFile, tasks: Mapping[str, SplitTask]) -> Problem:
         options.primary,
         options.seed,
         options.models,
-        earlier=read_earlier_results(study),
-        runs=read_earlier_runs(study),
+        earlier=read_earlier_results(study) if options.earlier else (),
+        runs=read_earlier_runs(study) if options.earlier else (),
     )
     training = options.training
     examples = count_whole_steps(training, problem) * training.accumulate * training.batch_size

@@ -19,11 +19,11 @@ from dataclasses import replace
 import numpy as np
 
 from auxtune.orchestrator.planning.arms import EQUAL_COST
-from auxtune.orchestrator.planning.budget import Budget, has_equal_cost
+from auxtune.orchestrator.planning.budget import Budget
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import ControlSelected, Event
 from auxtune.orchestrator.record.fold import SelectorFold
-from auxtune.orchestrator.study_file.models import BudgetOptions, StudyOptions
+from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.selectors.extensions import sum_versions
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selector, Wait
 from auxtune.selectors.registry import make
@@ -36,9 +36,9 @@ def build_control() -> Selector:
     return make("random_mixture", {"trials": None})
 
 
-def list_control_versions(options: StudyOptions) -> dict[str, int]:
-    """The version of the control's selector by its arm, for the ledger; empty where the study has no such control."""
-    return {EQUAL_COST: sum_versions(build_control())} if has_equal_cost(options) else {}
+def list_control_versions() -> dict[str, int]:
+    """The version of the control's selector by its arm, for the ledger of a study that has it."""
+    return {EQUAL_COST: sum_versions(build_control())}
 
 
 def fold_control(problem: Problem, evidence: Evidence, events: Iterable[Event] = ()) -> SelectorFold:

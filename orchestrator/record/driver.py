@@ -31,7 +31,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from auxtune.orchestrator.errors import AuxtuneError, Locked, StorageError
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.clock import read_time
+from auxtune.orchestrator.record.events import read_time
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import quote_path, store_of

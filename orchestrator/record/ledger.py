@@ -28,8 +28,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
-from auxtune.orchestrator.record.clock import read_time
-from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, write_event
+from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, read_time, write_event
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.trials.plain_json import parse_json

@@ -1,6 +1,10 @@
 """Prepares a study file for a session: data as token ids, base weights, the question, the slots; and opens its ledger.
 
 Everything that a study file only names is read here: the rows of its tasks and its encoder.
+
+The ledger is the truth, and all else in a study's folder follows from it. Where only the ledger is gone, by a slip or a
+copy that was cut short, a new study in the same folder would take the old attempts' files for its own and repeat all
+that was paid for. So that is refused, and whoever wants it has the old files set aside first.
 """
 
 from __future__ import annotations
@@ -9,15 +13,17 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
-from auxtune.orchestrator.errors import BudgetTooSmall, DriftError, ResourceError, StudyDataError
+from auxtune.orchestrator.errors import BudgetTooSmall, DriftError, LedgerDamaged, Locked, ResourceError, StudyDataError
 from auxtune.orchestrator.planning.budget import (
     Budget,
     check_budget,
     check_limits,
     check_prices,
     explain_unreachable_limits,
+    has_equal_cost,
 )
 from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials, digest_of, find_drift
 from auxtune.orchestrator.planning.control_search import list_control_versions
@@ -26,9 +32,11 @@ from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts
-from auxtune.orchestrator.record.clock import CLOCK, read_time
-from auxtune.orchestrator.record.events import Opened
+from auxtune.orchestrator.record.driver import find_active_driver
+from auxtune.orchestrator.record.events import CLOCK, Opened, read_time
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
+from auxtune.orchestrator.storage.protocol import StoredPath
+from auxtune.orchestrator.storage.stores import is_local, quote_path
 from auxtune.orchestrator.study_file.models import KeyPath
 from auxtune.orchestrator.study_file.paths import list_task_sources, locate_tokens, resolve_model
 from auxtune.orchestrator.study_file.reading import StudyFile
@@ -42,6 +50,8 @@ from auxtune.trials.tokens import EncodedTask, encode_tasks
 
 _ENCODER: KeyPath = ("model", "name")
 _PACKAGES = ("auxtune", "ray", "torch", "transformers", "mlflow", "numpy")
+# What only a session with a ledger writes. Others are there before: heartbeat.json, smoke.json.
+_TRACES = ("selection.json", "report.html", "trials", "tune", "rows")
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def open_ledger(
         search_score=search_score_of(study.options),
         splits=prepared.origins,
         selector_version=sum_versions(context.selector),
-        control_versions=list_control_versions(study.options),
+        control_versions=list_control_versions() if has_equal_cost(study.options) else {},
     )
     ledger = Ledger(folder / "ledger", opened, reader)
     for event in ledger.events[folded:]:
@@ -219,3 +229,50 @@ def describe_unreachable_limits(study: StudyFile) -> list[str]:
     except BudgetTooSmall as error:
         return [f"{error}; `auxtune run` refuses it"]
     return list(explain_unreachable_limits(study.options, slots).values())
+
+
+def list_traces(folder: StoredPath) -> list[str]:
+    """The names in the study's ``folder`` that an earlier session left."""
+    return [name for name in _TRACES if (folder / name).exists()]
+
+
+def check_ledger_is_there(folder: StoredPath, reader: LedgerReader) -> None:
+    """Raise ``LedgerDamaged`` where ``reader`` found no ledger, and an earlier session has left files in ``folder``."""
+    if reader.events or not (traces := list_traces(folder)):
+        return
+    raise LedgerDamaged(
+        f"{folder / 'ledger'}: missing, though an earlier session left {', '.join(traces)} beside it, so what was done "
+        "is not known. Nothing was changed. Restore the ledger from a copy; or give the study another name; or begin "
+        f"it again with `auxtune run --from-nothing`, {_describe_remedy(folder)}"
+    )
+
+
+def set_aside(folder: StoredPath) -> StoredPath | None:
+    """Rename the study's ``folder`` that has lost its ledger, and return where it is now; ``None``: nothing was there.
+
+    Raises ``LedgerDamaged`` where there is a ledger, or the folder cannot be renamed, and ``Locked`` where a process is
+    at work in it.
+    """
+    if not list_traces(folder):
+        return None
+    if find_active_driver(folder) is not None:
+        raise Locked(f"{folder}: a process is working on this study; end it first with `auxtune stop`")
+    if LedgerReader(folder / "ledger").read_new():
+        raise LedgerDamaged(
+            f"{folder}: --from-nothing is for a study whose ledger is lost, and this one has its ledger; run it "
+            "without that option to resume it, or give the study another name"
+        )
+    if not is_local(folder):
+        raise LedgerDamaged(f"{folder}: a folder of an object store cannot be renamed; give the study another name")
+    free = (folder.with_name(f"{folder.name}.aside-{number}") for number in count(1))
+    target = next(path for path in free if not path.exists())
+    try:
+        return folder.rename(target)
+    except OSError as error:
+        raise LedgerDamaged(f"{folder}: cannot be renamed to {target}: {error.strerror}") from error
+
+
+def _describe_remedy(folder: StoredPath) -> str:
+    if not is_local(folder):
+        return "which an object store does not allow"
+    return f"which first renames the folder to {quote_path(folder.with_name(f'{folder.name}.aside-1'))} or the like"

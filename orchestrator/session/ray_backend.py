@@ -15,9 +15,8 @@ from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots
 from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.clock import read_time, warn_of_jump
 from auxtune.orchestrator.record.driver import StopSignals
-from auxtune.orchestrator.record.events import Nodes
+from auxtune.orchestrator.record.events import Nodes, read_time, warn_of_jump
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
 from auxtune.orchestrator.storage.protocol import StoredPath

@@ -19,13 +19,12 @@ from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.driver import Heartbeat, StopSignals
 from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
-from auxtune.orchestrator.record.lost_ledger import check_ledger_is_there
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
 from auxtune.orchestrator.report.markdown import write_note
 from auxtune.orchestrator.report.page import FIGURES, draw_figures
 from auxtune.orchestrator.report.study_page import FILE, write_report
-from auxtune.orchestrator.session.prepare import Prepared, open_ledger, prepare
+from auxtune.orchestrator.session.prepare import Prepared, check_ledger_is_there, open_ledger, prepare
 from auxtune.orchestrator.session.ray_backend import RayBackend, RaySearch, cluster_ray, local_ray
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import is_local, quote_path, store_of

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.clock import read_time
+from auxtune.orchestrator.record.events import read_time
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import is_sqlite, parse_sqlite_uri

@@ -24,8 +24,7 @@ from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.translate import search_score_of
 from auxtune.orchestrator.record.accounts import Accounts, Trial
-from auxtune.orchestrator.record.clock import read_time
-from auxtune.orchestrator.record.events import Event, Tracked
+from auxtune.orchestrator.record.events import Event, Tracked, read_time
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri

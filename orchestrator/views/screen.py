@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from auxtune.orchestrator.record.clock import read_time
-from auxtune.orchestrator.record.events import Event
+from auxtune.orchestrator.record.events import Event, read_time
 from auxtune.orchestrator.views.live import LiveView, StudySnapshot
 from auxtune.orchestrator.views.monitor import RateLimiter, StudyMonitor
 from auxtune.orchestrator.views.progress import EventLines
