@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 from test_agenda import World, differences
 
 from auxtune.orchestrator.errors import BudgetTooSmall
+from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import check_confirm
+from auxtune.orchestrator.record import results
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.record.events import Judged, Told
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import locate_weights
+from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Selection
 
 PULLS = ("selector={name: thompson, mode: trials, rounds: 8, round_steps: 20}", "budget.trials=30")
@@ -56,6 +60,23 @@ def test_every_leg_finds_the_weights_that_it_starts_from(
         assert len(kept(world)) <= len(held) + searches  # and each search's incumbent
     assert agenda.finished
     assert differences(world.study, read_events(world.folder / "ledger")) == []
+
+
+def test_weights_that_are_gone_are_not_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a long study would look at every former attempt after every trial, in an object store by a request each."""
+    looked = Counter[tuple[int, int]]()
+
+    def locate(study: StoredPath, trial: int, attempt: int) -> StoredPath:
+        looked[trial, attempt] += 1
+        return locate_weights(study, trial, attempt)
+
+    monkeypatch.setattr(results, "locate_weights", locate)
+    monkeypatch.setattr(Agenda, "start_of", lambda self, trial: None)  # which looks for a start where it is needed
+    world = World(tmp_path, overrides=PULLS)
+    agenda = world.session()
+    world.run(agenda)
+    assert agenda.finished
+    assert len(looked) == 7 and set(looked.values()) == {1}  # but for the last, which is held
 
 
 def test_pulls_really_go_side_by_side(tmp_path: Path) -> None:

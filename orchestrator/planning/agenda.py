@@ -7,7 +7,6 @@ a new agenda over the same ledger continues exactly where the old one stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -43,15 +42,14 @@ from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
     charge_lost_attempt,
+    delete_useless_weights,
     has_checkpoint,
-    list_useless_weights,
     locate_attempt,
     read_result,
     start_of,
 )
 from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.protocol import StoredPath
-from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Cost, Result, clip_negative
 
@@ -82,6 +80,7 @@ class Agenda:
             self._control = ControlSearch(context.fold_control(ledger.events), context.translator.execute)
         self._budget, self._listener, self._find_known = budget, listener, find_known
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
+        self._without_weights: set[tuple[int, int]] = set()  # attempts, by trial and number, that have none any more
         self._settled = context.is_searched
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
@@ -361,12 +360,11 @@ class Agenda:
         )
 
     def _forget_weights(self) -> None:
-        """Delete weights that no later training will start from."""
-        if useless := list_useless_weights(self.folder, self.accounts, self._fold.held()):
-            self.flush()  # durable first: another session must come to the same incumbent
-            for path in useless:
-                with suppress(OSError):
-                    store_of(path).delete(path)
+        """Delete weights that no later training will start from.
+
+        The ledger is durable first: another session must come to the same incumbent.
+        """
+        delete_useless_weights(self.folder, self.accounts, self._fold.held(), self._without_weights, self.flush)
 
     def _cost(self, trial: Trial) -> Cost:
         attempt = trial.attempts[-1]

@@ -15,6 +15,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -141,17 +142,31 @@ def start_of(folder: StoredPath, accounts: Accounts, trial: Trial) -> StoredPath
     return locate_weights(folder, former.id, len(former.attempts))
 
 
-def list_useless_weights(folder: StoredPath, accounts: Accounts, held: Collection[int]) -> list[StoredPath]:
-    """Weights on disk of ended trials, but for those of the attempts that count of the trials in ``held``."""
-    left = [
-        locate_weights(folder, trial.id, attempt.number)
-        for trial in accounts.trials.values()
-        for attempt in trial.attempts
-        if trial.proposal.continuation is not None
-        and trial.told is not None
-        and not (trial.id in held and attempt.number == trial.told.attempt)
-    ]
-    return [path for path in left if path.exists()]
+def delete_useless_weights(
+    folder: StoredPath,
+    accounts: Accounts,
+    held: Collection[int],
+    without: set[tuple[int, int]],
+    flush: Callable[[], None],
+) -> None:
+    """Delete the weights of ended trials, but for those of the attempts that count of the trials in ``held``.
+
+    ``without`` are the attempts, by trial and number, that have no weights any more. It grows, so that a long study
+    does not look for each of its former attempts again after every trial. ``flush`` is called before a deletion.
+    """
+    for trial in accounts.trials.values():
+        if trial.proposal.continuation is None or trial.told is None:
+            continue
+        for attempt in trial.attempts:
+            is_held = trial.id in held and attempt.number == trial.told.attempt
+            if is_held or (trial.id, attempt.number) in without:
+                continue
+            path = locate_weights(folder, trial.id, attempt.number)
+            with suppress(OSError):  # then another time
+                if path.exists():
+                    flush()
+                    store_of(path).delete(path)
+                without.add((trial.id, attempt.number))
 
 
 @dataclass(frozen=True)
