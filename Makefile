@@ -5,7 +5,7 @@ PYTHON ?= python3
 USABLE := .venv/usable
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all test-slow test-portable check cluster-test docs golden screenshots scoreboard \
+.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults golden screenshots scoreboard \
         scoreboard-run wheel
 
 demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
@@ -27,6 +27,10 @@ test-slow: wheel
 	AUXTUNE_CLUSTER_TEST=1 .venv/bin/python -m pytest tests/cluster > build/cluster-test.txt 2>&1 & cluster=$$!; \
 	$(PYTEST) --no-loadscope-reorder -m slow --ignore tests/cluster; others=$$?; \
 	wait $$cluster; beside=$$?; cat build/cluster-test.txt; exit $$((others + beside))
+
+ROWS ?=
+faults: $(INSTALLED)     ## faults injected for real, many of each kind: a table, a result file each; ROWS="kill-1 disk"
+	PYTHONPATH=tests .venv/bin/python -m faults $(ROWS)
 
 # Rounding differs by processor, and with it how trainings end: tests that rest on trained numbers, with fewer of its
 # instructions and with torch's own kernels in place of oneDNN's. `ON=avx2` is one of them, `PICK="not slow"` more tests.

@@ -1,0 +1,186 @@
+"""Faults of the process that drives a study, of its workers, and of the nodes that these run on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import psutil
+from small_study import StudyRun, kill
+
+from auxtune.orchestrator.record.events import Lost
+from faults.rows import Census, Count, Fault, Ground, wait_or_end
+
+FOUR_SLOTS = ("--set", "resources.cpus=0.5", "--set", "resources.concurrent=4")
+KILLS = 6  # of one study at most; then it is left to end
+
+
+def kill_driver(ground: Ground, times: int, settings: Sequence[str] = ()) -> Count:
+    """SIGKILL at random instants, several in one study, which is then left to end."""
+    total = Count()
+    whole = ground.whole
+    while total.times < times:
+        run = ground.make_study()
+        census = Census(run)
+        for _ in range(min(KILLS, times - total.times)):
+            process = run.start("run", "study.yaml", *settings)
+            if wait_or_end(process, ground.draw_seconds()):
+                process.communicate()
+                break
+            kill(process)
+            census.note()
+            total.end("resumed to the same answer")
+        run.finish("run", "study.yaml", *settings)
+        census.close(total, whole)
+        check_verified(run, total)
+    return total
+
+
+def interrupt_driver(ground: Ground, times: int, signals: Sequence[signal.Signals]) -> Count:
+    """Signals to a driver that trains: 130, the way on is said, and the study can be resumed."""
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        census = Census(run)
+        process = run.start()
+        run.wait_for(run.trains, process)
+        for number in signals:
+            os.kill(process.pid, number)
+        out, err = process.communicate(timeout=120)
+        census.note()
+        total.require(process.returncode == 130, f"exit {process.returncode}: {(out + err)[-300:]}")
+        total.require(f"auxtune resume {run.folder}" in err or len(signals) > 1, "the way on was not said")
+        total.require("Traceback" not in out + err, f"a traceback: {(out + err)[-600:]}")
+        run.finish("resume", str(run.folder))
+        census.close(total, ground.whole)
+        total.end("exit 130, resumed to the same answer")
+    return total
+
+
+def kill_worker(ground: Ground, times: int) -> Count:
+    """SIGKILL of the process that trains, at a random time after its first checkpoint."""
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        process = run.start()
+        run.wait_for(run.trains, process)
+        wait_or_end(process, float(ground.rng.uniform(0, 2)))
+        try:
+            run.worker().kill()
+        except (AssertionError, psutil.NoSuchProcess, FileNotFoundError):  # it had just ended
+            process.communicate(timeout=300)
+            continue
+        out, err = process.communicate(timeout=300)
+        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        causes = {event.cause for event in run.events if isinstance(event, Lost)}
+        total.require(causes <= {"worker"}, f"lost with {causes}")
+        Census(run).close(total, ground.whole)
+        total.end("went on from its checkpoint in the same session")
+    return total
+
+
+def remove_node(ground: Ground, times: int) -> Count:
+    """A node of a cluster of three that dies while its trials train; each fault is a study of its own."""
+    from test_cluster_study import RESOURCES, add_node, placed, raylet
+
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        file = run.home / "study.yaml"
+        file.write_text(file.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+        with started_cluster() as cluster:
+            nodes = {raylet(node): node for node in (add_node(cluster), add_node(cluster))}
+            process = run.start("run", "study.yaml", "--address", cluster.address, "--set", "training.steps=200")
+            run.wait_for(lambda: bool(placed(run)), process)  # noqa: B023  # it is called before the next round
+            cluster.remove_node(nodes[next(iter(placed(run).values()))], allow_graceful=False)
+            out, err = process.communicate(timeout=400)
+        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        statuses = {trial.status for trial in run.accounts.trials.values()}
+        total.require(statuses == {"finished"}, f"trials ended {statuses}")
+        total.require(any(isinstance(event, Lost) for event in run.events), "no attempt was lost with the node")
+        check_verified(run, total)
+        total.end("its trials went on elsewhere")
+    return total
+
+
+def kill_head(ground: Ground, times: int) -> Count:
+    """The head of a cluster and all its nodes die; the study goes on in another cluster over the same storage."""
+    from test_cluster_study import RESOURCES, add_node, placed
+
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        census = Census(run)
+        file = run.home / "study.yaml"
+        file.write_text(file.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+        with started_cluster() as cluster:
+            add_node(cluster)
+            process = run.start("run", "study.yaml", "--address", cluster.address)
+            run.wait_for(lambda: bool(placed(run)), process)  # noqa: B023  # it is called before the next round
+            cluster.shutdown()
+            out, err = process.communicate(timeout=400)
+            census.note()
+        total.require(process.returncode != 0, "it ended well without a cluster")
+        total.require("Traceback" not in err, f"a traceback: {(out + err)[-600:]}")
+        with started_cluster() as cluster:
+            add_node(cluster)
+            run.finish("run", "study.yaml", "--address", cluster.address)
+        statuses = {trial.status for trial in run.accounts.trials.values()}
+        total.require(statuses == {"finished"}, f"trials ended {statuses}")
+        check_verified(run, total)
+        total.end(f"exit {process.returncode}, went on in a new cluster")
+    return total
+
+
+@contextmanager
+def started_cluster() -> Iterator[Any]:
+    """A cluster whose head runs no trial; a node that died is missed after two seconds."""
+    from ray.cluster_utils import Cluster
+
+    watchful = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": watchful}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def check_verified(run: StudyRun, total: Count) -> None:
+    """The selector, asked again for each recorded proposal, says the same."""
+    said = run.finish("status", str(run.folder), "--verify")
+    total.require("verified" in said, f"--verify: {said[-300:]}")
+
+
+FAULTS = (
+    Fault(
+        "kill-1",
+        "the driver killed with SIGKILL at random instants, one slot",
+        "nothing lost, nothing doubled",
+        kill_driver,
+        25,
+    ),
+    Fault(
+        "kill-4",
+        "the same with four slots",
+        "nothing lost, nothing doubled",
+        partial(kill_driver, settings=FOUR_SLOTS),
+        25,
+    ),
+    Fault("sigint", "Ctrl-C once", "exit 130, resumable", partial(interrupt_driver, signals=[signal.SIGINT]), 3),
+    Fault(
+        "sigint-twice",
+        "Ctrl-C twice",
+        "exit 130 at once, resumable",
+        partial(interrupt_driver, signals=[signal.SIGINT, signal.SIGINT]),
+        3,
+    ),
+    Fault("sigterm", "SIGTERM", "exit 130, resumable", partial(interrupt_driver, signals=[signal.SIGTERM]), 3),
+    Fault("worker", "a worker killed with SIGKILL", "goes on from its checkpoint", kill_worker, 5),
+    Fault("node", "a node removed while its trials train", "its trials go on elsewhere", remove_node, 2),
+    Fault("head", "the cluster's head and nodes killed", "goes on in a new cluster over the storage", kill_head, 2),
+)

@@ -1,0 +1,189 @@
+"""Faults of what a study uses: its disk, its MLflow server, and trainings that fail."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from small_study import StudyRun
+
+from faults.rows import Census, Count, Fault, Ground
+
+SMALL_DISK = "24m"
+WILD = ("training.learning_rate=1.0e+30", "training.clip=null", "stop_after_failures=2")
+
+
+def fill_disk(ground: Ground, times: int) -> Count:
+    """A disk that fills up while trials train, for real; with room again, the study goes on."""
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        census = Census(run)
+        with small_disk(run.home / "studies") as disk:
+            process = run.start()
+            run.wait_for(run.trains, process)
+            fill(disk)
+            out, err = process.communicate(timeout=300)
+            census.note()
+            total.require(process.returncode in (2, 3), f"exit {process.returncode}: {(out + err)[-300:]}")
+            total.require("Traceback" not in out + err, f"a traceback: {(out + err)[-600:]}")
+            (disk / "filler").unlink()
+            run.finish()
+            census.close(total, ground.whole)
+            failed = [trial.id for trial in run.accounts.trials.values() if trial.status == "failed"]
+            total.require(not failed, f"charged to trials {failed}")
+        total.end(f"exit {process.returncode} with one line, went on with room")
+    return total
+
+
+def fail_to_converge(ground: Ground, times: int) -> Count:
+    """Losses that are not numbers: each trial is named, stored, charged and told, and many end the study with 3."""
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        said = run.finish("run", "study.yaml", *(word for each in WILD for word in ("--set", each)), code=3)
+        failed = [trial for trial in run.accounts.trials.values() if trial.status == "failed"]
+        whys = {trial.told.outcome.why for trial in failed if trial.told}
+        total.require(whys == {"non-finite"} and len(failed) == 2, f"{len(failed)} failed, because {whys}")
+        total.require(all(trial.cost.cpu_seconds > 0 for trial in failed), "a failed trial cost nothing")
+        total.require("2 of 2 trials failed" in said, f"not said: {said[-300:]}")
+        total.end("named, stored, charged, told; exit 3 after as many as the study file says")
+    return total
+
+
+def hang_worker(ground: Ground, times: int) -> Count:
+    """A worker that hangs is ended after its time and told as a failure; the study goes on."""
+    total = Count()
+    for _ in range(times):
+        run = ground.make_study()
+        process = run.start("run", "study.yaml", "--set", "resources.trial_minutes=0.5")
+        run.wait_for(run.trains, process)
+        run.worker().suspend()
+        out, err = process.communicate(timeout=300)
+        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        whys = [trial.told.outcome.why for trial in run.accounts.trials.values() if trial.told]
+        total.require(whys.count("hang") == 1 and whys.count(None) == len(whys) - 1, f"told {whys}")
+        total.end("ended after its time, named, the study goes on")
+    return total
+
+
+def lose_mlflow(ground: Ground, times: int) -> Count:
+    """An MLflow server that refuses, hangs or answers 500 during the whole study; filled in later, none twice."""
+    total = Count()
+    for number in range(times):
+        run = ground.make_study()
+        census = Census(run)
+        with (refusing_server, silent_server, failing_server)[number % 3]() as uri:
+            said = run.finish("run", "study.yaml", "--set", f"tracking.uri={uri}")
+        census.note()
+        total.require("Traceback" not in said, f"{uri}: a traceback: {said[-600:]}")
+        total.require("MLflow" in said, f"{uri}: not said: {said[-300:]}")
+        filled = f"tracking.uri=sqlite:///{run.home / 'mlflow.db'}"
+        run.finish("run", "study.yaml", "--set", filled)
+        census.close(total, ground.whole)
+        total.require(count_runs(run) == 1 + len(run.accounts.trials), "not every trial has its run")
+        total.end("the search unharmed, one line, filled in by the next session")
+    return total
+
+
+def count_runs(run: StudyRun) -> int:
+    """How many runs the study's MLflow store has."""
+    with sqlite3.connect(run.home / "mlflow.db") as store:
+        (number,) = store.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()
+    return int(number)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of its own at ``folder``. Raises ``PermissionError`` where none can be mounted."""
+    folder.mkdir(parents=True)
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", folder], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PermissionError("nothing can be mounted here") from error
+    try:
+        yield folder
+    finally:
+        for _ in range(50):  # who worked there may still be leaving
+            if subprocess.run(["umount", folder], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.2)
+
+
+def fill(disk: Path) -> None:
+    """Leave no byte free."""
+    with (disk / "filler").open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(os.urandom(size))
+            except OSError:
+                continue
+
+
+@contextmanager
+def refusing_server() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}"  # bound, and not listening
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def failing_server() -> AbstractContextManager[str]:
+    """A server that answers every request with 500."""
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  # names of the base class
+
+        def log_message(self, *words: object) -> None:
+            """Nothing."""
+
+    @contextmanager
+    def serve() -> Iterator[str]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    return serve()
+
+
+FAULTS = (
+    Fault(
+        "disk",
+        "the disk full while trials train",
+        "ends with one line; no trial is charged; goes on with room",
+        fill_disk,
+        3,
+    ),
+    Fault("non-finite", "losses that are not numbers", "named, stored, charged, told", fail_to_converge, 2),
+    Fault("hang", "a worker that hangs", "ended after its time, named", hang_worker, 2),
+    Fault(
+        "mlflow",
+        "an MLflow server that refuses, hangs or fails",
+        "the search unharmed, filled in later, none twice",
+        lose_mlflow,
+        3,
+    ),
+)
