@@ -92,10 +92,21 @@ class Study:
 
         Raises ``LedgerError`` where it was never begun or cannot be read.
         """
-        from auxtune.orchestrator.record.accounts import read_accounts
+        from auxtune.orchestrator.record.accounts import sum_up
         from auxtune.orchestrator.views.status import describe_status
 
-        return describe_status(self.folder, read_accounts(self.folder), self.file.options)
+        return describe_status(self.folder, sum_up(self.folder, self.read_events()), self.file.options)
+
+    def read_events(self) -> list[Event]:
+        """All events of its ledger up to now, none if it was never begun; those read before are not read again.
+
+        Raises ``LedgerDamaged``.
+        """
+        from auxtune.orchestrator.record.ledger import LedgerReader
+
+        reader = self.ledger or LedgerReader(self.folder / "ledger")
+        reader.read_new()
+        return list(reader.events)
 
     def run(
         self, listener: Callable[[Event], None] = _ignore, allow_drift: bool = False, address: str | None = None

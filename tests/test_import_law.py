@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from written_study import written_study
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "transformers", "datasets", "ray", "mlflow", "optuna"}
@@ -43,6 +44,14 @@ FLOORS = (
     "study",
     "commands",
 )
+READ_ALONE = """
+import sys
+from auxtune.orchestrator.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
 IMPORT_ALL = """
 import json, sys
 from importlib import import_module
@@ -122,6 +131,19 @@ def test_help_loads_nothing_heavy() -> None:
     added, _ = imported(*(f"auxtune.orchestrator.commands.{module}" for module, _ in COMMANDS.values()))
     assert len(added) == len(COMMANDS)
     assert {name: loaded_of(HEAVY, names) for name, names in added.items() if loaded_of(HEAVY, names)} == {}
+
+
+@pytest.mark.parametrize("command", ["status", "status --verify", "list", "show", "clean", "compare", "report"])
+def test_a_command_that_only_reads_a_study_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    name, *options = command.split()
+    study = written_study(tmp_path / "small", until="done")
+    (study / "selection.json").unlink()  # it is a stand-in
+    place = {"list": [str(tmp_path)], "show": [str(study), "0"]}.get(name, [str(study)])
+    said = subprocess.run(
+        [sys.executable, "-c", READ_ALONE, name, *place, *options], capture_output=True, text=True, check=False
+    )
+    assert said.returncode in (0, 2) and "Traceback" not in said.stderr, said.stderr
+    assert loaded_of(HEAVY, said.stdout.splitlines()[-1].split()) == []
 
 
 def test_pandas_is_for_simulations_alone() -> None:

@@ -34,7 +34,6 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
             follow_remote(address, ["status", *folder, "--watch"])
         query_remote(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
     from auxtune.orchestrator.planning.context import StudyContext
-    from auxtune.orchestrator.record.ledger import read_events
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.status import describe_status, list_status_blocks
     from auxtune.orchestrator.views.terminal import print_blocks
@@ -46,7 +45,7 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
         _watch_study(study_dir)
         return
     study = Study.from_folder(study_dir)
-    events = read_events(study_dir / "ledger")
+    events = study.read_events()
     context = StudyContext.from_events(study.file, events)
     status = describe_status(study_dir, context.accounts, study.file.options)
     if verify:

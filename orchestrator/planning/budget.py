@@ -77,8 +77,14 @@ def list_spending(limits: BudgetOptions, cost: Mapping[str, Any]) -> list[str]:
 def describe_spending(spent: float | None, limit: float) -> str:
     """The amount ``spent`` of one limit, ``None`` where it is unknown, and by how much the limit was overrun."""
     if spent is None:
-        return f"unknown of {limit:g}"
-    return f"{spent:.4g} of {limit:g}" + (f", overrun by {spent - limit:.4g}" if spent > limit else "")
+        return f"unknown of {_format_amount(limit)}"
+    overrun = f", overrun by {_format_amount(spent - limit)}" if spent > limit else ""
+    return f"{_format_amount(spent)} of {_format_amount(limit)}{overrun}"
+
+
+def _format_amount(amount: float) -> str:
+    """Four digits, or all before the point: 0.03217, 12.5, 10004."""
+    return f"{amount:.4g}" if abs(amount) < 1000 else f"{amount:.0f}"
 
 
 def check_prices(options: StudyOptions, slots: Slots) -> None:

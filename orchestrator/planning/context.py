@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.budget import Price, price_of
@@ -29,8 +29,10 @@ from auxtune.selectors.kit.pipeline import Pipeline
 from auxtune.selectors.kit.searches import Searches
 from auxtune.selectors.protocol import EarlierRuns, Problem, Selector, TaskInfo, Transfer
 from auxtune.selectors.registry import make
-from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.recipe import ModelOptions
+
+if TYPE_CHECKING:  # it loads torch, which commands that only read a study do not need
+    from auxtune.trials.encoder import BaseEncoder
 
 
 class SplitTask(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import SelectorError
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
@@ -11,10 +12,12 @@ from auxtune.orchestrator.planning.translate import Translator, apply_variant
 from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Outcome, Proposal
-from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.probes.probe import READS_TEXTS, RUNNING, ProbeError, hash_probe, hash_run
 from auxtune.trials.result import Cost
 from auxtune.trials.tokens import EncodedTask
+
+if TYPE_CHECKING:  # it loads torch
+    from auxtune.trials.encoder import BaseEncoder
 
 
 @dataclass(frozen=True)

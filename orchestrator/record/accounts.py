@@ -336,7 +336,12 @@ def read_accounts(folder: StoredPath) -> Accounts:
 
     Raises ``LedgerDamaged``, and ``LedgerError`` where the folder holds no study.
     """
-    accounts = Accounts(read_events(folder / "ledger"))
+    return sum_up(folder, read_events(folder / "ledger"))
+
+
+def sum_up(folder: StoredPath, events: Iterable[Event]) -> Accounts:
+    """The accounts of all ``events`` of the study in ``folder``. Raises ``LedgerError`` where there are none."""
+    accounts = Accounts(events)
     if not accounts.sessions:
         raise LedgerError(f"{folder}: expected the folder of a study (<storage>/<study>), found no ledger in it")
     return accounts

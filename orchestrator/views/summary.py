@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.answer.cost import StudyCost, measure_concurrency
@@ -18,10 +19,12 @@ from auxtune.orchestrator.answer.verdict import (
 from auxtune.orchestrator.planning.budget import list_spending
 from auxtune.orchestrator.record.accounts import Accounts
 from auxtune.orchestrator.report.blocks import Block, Paragraph, Table
-from auxtune.orchestrator.session.session import Result
 from auxtune.orchestrator.storage.stores import quote_path
 from auxtune.orchestrator.study_file.models import BudgetOptions
 from auxtune.orchestrator.tracking.store import describe_runs_place
+
+if TYPE_CHECKING:  # it loads MLflow, which a finished study does not need
+    from auxtune.orchestrator.session.session import Result
 
 
 def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str) -> Iterator[Block]:
