@@ -11,6 +11,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
 from auxtune.orchestrator.answer.build import build_answer
+from auxtune.orchestrator.engine.embedded_ray import locate_ray_folder
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import check_confirm
@@ -246,7 +247,7 @@ def describe_failure(agenda: Agenda, folder: StoredPath) -> str:
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
     if part is None and not agenda.failing:
-        logs = folder / "tune" if is_local(folder) else "/tmp/ray"
+        logs = folder / "tune" if is_local(folder) else f"{locate_ray_folder()}, on a cluster in /tmp/ray"
         return f"Ray ended before the study did (its logs are in {logs}); "
     failed = [trial for trial in trials if trial.status == "failed"]
     last = failed[-1]
