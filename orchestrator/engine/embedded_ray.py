@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
 
 from auxtune.orchestrator.engine.loop import set_ray_defaults
 from auxtune.orchestrator.engine.parent_death import tie_agents
@@ -81,15 +82,16 @@ def require_token() -> Iterator[None]:
 
 def _set_authentication(variables: Mapping[str, str | None]) -> None:
     """Set variables, or unset them, and have Ray's core read them again, which has read them when it was imported."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
+    core: Any = _raylet  # not described to type checkers
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    core.Config.initialize("")
+    core.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def locate_ray_folder() -> Path:

@@ -17,6 +17,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _FILL_IN = "`auxtune resume STUDY_DIR` fills in what is missing"
+# How MLflow ends what it says of a failed request, without the connection's name and the first half of the reason.
+_CAUSE = re.compile(r"Caused by \w+\([\"']?(?:HTTPS?Connection\w*\(.*?\): )?(?:Failed to .*?: )?(.*?)[\"']?\)+$")
 _VIEW = "workflowType=machine_learning"
 _CREATION_PATIENCE = 120.0  # seconds that others may take to create or migrate a store's tables
 _CREATION_LOOK = 0.05  # seconds between looks whether they are done
@@ -197,7 +200,19 @@ def describe_error(error: Exception, uri: str) -> str:
         given = any(os.environ.get(name) for name in (NAME, PASSWORD, TOKEN)) or hide_secrets(uri) != uri.rstrip("/")
         does = "refuses these credentials" if given else "asks for credentials"
         return f"{hide_secrets(uri)} {does} (401): set {NAME} and {PASSWORD}, or {TOKEN}, in the environment"
-    return redact_secrets(f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": "), uri)
+    said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    if (cause := _CAUSE.search(said)) is not None:  # of a request: the rest names the attempt, twice
+        said = f"{hide_secrets(uri)} does not answer as MLflow does ({cause[1]})"
+    return redact_secrets(said, uri)
+
+
+def describe_silence(uri: str, seconds: float) -> str:
+    """One line on a store that has said nothing for so long; 0: on one that was not waited for any longer."""
+    place = hide_secrets(uri)
+    if not seconds:
+        return f"{place} was not waited for"
+    why = "another process may hold it" if is_sqlite(uri) else "see whether its server is well"
+    return f"{place} gave no answer within {seconds:.0f} s; {why}"
 
 
 def redact_secrets(text: str, uri: str) -> str:

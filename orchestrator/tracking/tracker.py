@@ -39,7 +39,7 @@ from auxtune.orchestrator.tracking.run_content import (
     name_trial,
     write_status_note,
 )
-from auxtune.orchestrator.tracking.store import describe_error, is_refused
+from auxtune.orchestrator.tracking.store import describe_error, describe_silence, is_refused
 from auxtune.selectors.protocol import Problem, Proposal
 
 INTERVAL = 2.0  # seconds between looks at running trials
@@ -118,7 +118,7 @@ class Tracker(threading.Thread):
         while (left := min(last, self._moved + patience) - time.monotonic()) > 0 and not self._over.wait(left):
             pass
         if not self._over.is_set() and self.trouble is None:
-            self.trouble = f"no answer within {patience:.0f} s" if patience else "not waited for"
+            self.trouble = describe_silence(self._study.uri, patience)
 
     def run(self) -> None:
         """The thread: mirror the study until it has ended."""
