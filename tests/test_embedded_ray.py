@@ -140,9 +140,9 @@ def test_its_folder_is_short_and_this_users_alone(monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as short:
         short.setattr(embedded_ray, "_LONGEST_FOLDER", 200)
         short.setenv("RAY_TMPDIR", str(tmp_path))
-        assert locate_ray_folder() == tmp_path / f"ray-{os.getuid()}" / "ray"
-        (tmp_path / f"ray-{os.getuid()}").rmdir()
-        (tmp_path / f"ray-{os.getuid()}").symlink_to(gettempdir())
+        assert locate_ray_folder() == tmp_path / f"auxtune-{os.getuid()}" / "ray"
+        (tmp_path / f"auxtune-{os.getuid()}").rmdir()
+        (tmp_path / f"auxtune-{os.getuid()}").symlink_to(gettempdir())
         assert not locate_ray_folder().is_relative_to(tmp_path)
 
 

@@ -107,7 +107,7 @@ def _find_private_folder() -> Path | None:
     that is short enough; a job's may be of any length. ``None`` where there is none; then Ray decides.
     """
     for parent in (os.environ.get("RAY_TMPDIR") or gettempdir(), "/tmp", "/var/tmp", "/dev/shm", str(Path.home())):
-        folder = Path(parent, f"ray-{os.getuid()}")
+        folder = Path(parent, f"auxtune-{os.getuid()}")
         if len(os.fsencode(folder / "ray")) > _LONGEST_FOLDER:
             continue
         with suppress(OSError):
@@ -125,6 +125,8 @@ def _start_on_thread(start: Callable[[], object]) -> ThreadPoolExecutor:
 
     On the main one Ray would take SIGTERM for itself and exit without a word to the ledger. Raises ``ClusterError``.
     """
+    import ray
+
     for left in reversed(range(_TRIES)):
         thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
         try:
@@ -132,6 +134,7 @@ def _start_on_thread(start: Callable[[], object]) -> ThreadPoolExecutor:
                 thread.submit(start).result()
             return thread
         except BaseException as error:
+            ray.shutdown()
             thread.shutdown()  # and with it those of Ray's processes that have started
             if not isinstance(error, Exception) or (isinstance(error, OSError) and explain_os_error(error)):
                 raise
