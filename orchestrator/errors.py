@@ -4,7 +4,7 @@ AuxtuneError            2   printed as plain lines, never as a traceback
 ├── StudyFileError      2   the study file or an override: every mistake at once, each with its line
 ├── StudyDataError      2   the rows of a task, or the encoder
 ├── ResourceError       2   more CPUs or GPUs per trial than there are
-├── ClusterError        2   no cluster answers at the address, or not as it should
+├── ClusterError        2   no cluster answers at the address, or not as it should; or no Ray starts here
 ├── SelectorError       2   a selector broke its contract or cannot answer this study
 ├── BudgetTooSmall      2   the budget cannot pay for confirm and the selector's fewest trials
 ├── DriftError          2   tasks, model or code differ from those the ledger was begun with

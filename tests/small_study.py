@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -167,21 +166,9 @@ class StudyRun:
 def kill(process: Process) -> None:
     """SIGKILL a driver; its Ray dies with it, and this waits until it has."""
     children = psutil.Process(process.pid).children(recursive=True)
-    agents = [each for each in children if is_agent(each)]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    psutil.wait_procs([each for each in children if each not in agents], timeout=30)
-    for each in agents:  # they would try for half a minute to tell of it where no one listens any more
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    psutil.wait_procs(agents, timeout=30)
-
-
-def is_agent(process: psutil.Process) -> bool:
-    """Whether a process of Ray's is one of its agents, which have no part in a study."""
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.name() != "raylet" and "agent" in " ".join(process.cmdline()).lower()
-    return False
+    psutil.wait_procs(children, timeout=30)
 
 
 @cache

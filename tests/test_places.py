@@ -17,7 +17,6 @@ from small_study import StudyRun, small_study
 from written_study import written_study
 
 from auxtune.orchestrator import Study, cli
-from auxtune.orchestrator.engine.loop import find_short_folder
 from auxtune.orchestrator.record.events import Opened
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.study_file.paths import format_sqlite_uri, parse_sqlite_uri, resolve_tracking_uri
@@ -151,18 +150,6 @@ def test_the_store_of_runs_is_looked_for_beside_the_storage_where_both_were_move
     moved = Study.from_folder(folder).file
     assert moved.working_folder == tmp_path / "two"
     assert resolve_tracking_uri(moved) == f"sqlite:///{tmp_path}/two/mlflow.db"
-
-
-def test_a_long_temporary_folder_is_not_rays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in ("RAY_TMPDIR", "TMPDIR"):
-        monkeypatch.delenv("RAY_TMPDIR", raising=False)
-        monkeypatch.setenv(variable, "/tmp")
-        assert find_short_folder() is None, "Ray's own will do"
-        monkeypatch.setenv(variable, f"/{'x' * 150}")
-        found = find_short_folder()
-        assert found is not None
-        assert len(f"{found}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1") <= 103
-        assert os.access(found, os.W_OK)
 
 
 @pytest.mark.slow

@@ -56,18 +56,21 @@ def _set_aside(study: Study) -> None:
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:
     """Run a study; print its events, below them on a terminal the live view, and its answer; or ``selection.json``."""
+    from auxtune.orchestrator.views.summary import describe_missing_runs, list_summary_blocks
+
     if as_json:
         result = study.run(allow_drift=allow_drift, address=address)
         click.echo(json.dumps(result.selection, indent=2, ensure_ascii=False))
         if result.report_trouble:
             click.echo(f"report.html could not be written: {result.report_trouble}", err=True)
+        if result.tracking_trouble:
+            click.echo(describe_missing_runs(result), err=True)
         return
     from rich.console import Console
 
     from auxtune.orchestrator.record.ledger import LedgerReader
     from auxtune.orchestrator.study_file.paths import locate_study, resolve_tracking_uri
     from auxtune.orchestrator.views.progress import prepare_lines, print_line
-    from auxtune.orchestrator.views.summary import list_summary_blocks
     from auxtune.orchestrator.views.terminal import Terminal, count_terminal_columns, has_live_view, render_terminal
 
     folder = locate_study(study.file)

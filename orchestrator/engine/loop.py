@@ -1,17 +1,14 @@
-"""Ray on this machine, and Tune, there or on a cluster, over a searcher until it has nothing left or is ended."""
+"""Ray's settings, and Tune over a searcher until it has nothing left or is ended."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from auxtune.orchestrator.planning.slots import Machines
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.tokens import EncodedTask
 
@@ -27,9 +24,6 @@ _RAY_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0, not a line of Ray's own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# Of the 103 bytes that the path of a socket may have (104 with its end, on macOS), those before a name such as
-# /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
-_LONGEST_FOLDER = 103 - 68
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 _ALWAYS_MORE = 10_000  # trials that Tune may ask for ahead: the searcher says how many
 
@@ -38,72 +32,6 @@ def set_ray_defaults() -> None:
     """Make Ray's settings, before Ray is imported for the first time."""
     for key, value in _RAY_SETTINGS.items():
         os.environ.setdefault(key, value)
-
-
-def find_short_folder() -> str | None:
-    """A folder for Ray's files in which its sockets have paths that the system takes, ``None`` where its own will do.
-
-    Ray's own is made of ``RAY_TMPDIR`` or ``TMPDIR``, and a job's there may be of any length.
-    """
-    own = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
-    if len(os.fsencode(own)) <= _LONGEST_FOLDER:
-        return None
-    for parent in ("/tmp", "/var/tmp", "/dev/shm", str(Path.home())):
-        folder = Path(parent) / (f"ray-{os.getuid()}" if hasattr(os, "getuid") else "ray")
-        with suppress(OSError):
-            folder.mkdir(exist_ok=True)
-            if os.access(folder, os.W_OK) and len(os.fsencode(folder)) <= _LONGEST_FOLDER:
-                return str(folder)
-    return None  # then Ray says what is wrong
-
-
-@contextmanager
-def start_embedded_ray(machine: Machines) -> Iterator[None]:
-    """A Ray of our own on this machine, on loopback, for as long as the context lasts.
-
-    ``address="local"`` starts one even where some other Ray runs or has left its traces.
-    """
-    set_ray_defaults()
-    import ray
-
-    [node] = machine.nodes
-    start = partial(
-        ray.init,
-        address="local",
-        num_cpus=int(node.has["CPU"]),
-        num_gpus=int(node.has["GPU"]),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=find_short_folder(),
-    )
-    # From another thread: on the main one Ray takes SIGTERM for itself and exits without a word to the ledger.
-    # The thread lives as long as Ray, whose processes die with the thread that started them.
-    with ThreadPoolExecutor(1, thread_name_prefix="ray") as thread:
-        with _suppress_usage_process():
-            thread.submit(start).result()
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _suppress_usage_process() -> Iterator[None]:
-    """While entered, Ray starts no process for the reports of its use.
-
-    Without a dashboard that is all its "API server" would be for, and even where reports are off it asks the metadata
-    addresses of three clouds which of them this machine is in. Ray has no setting for it; the stand-in returns what the
-    real function returns where no such process can be started.
-    """
-    from ray._private import services
-
-    real = services.start_api_server
-    services.start_api_server = lambda *_, **__: (None, None)
-    try:
-        yield
-    finally:
-        services.start_api_server = real
 
 
 @contextmanager

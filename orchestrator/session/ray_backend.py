@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.orchestrator.engine.loop import run_tuner, start_embedded_ray
+from auxtune.orchestrator.engine.embedded_ray import start_embedded_ray
+from auxtune.orchestrator.engine.loop import run_tuner
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots

@@ -11,6 +11,7 @@ from typing import Any
 
 from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
 from auxtune.orchestrator.answer.build import build_answer
+from auxtune.orchestrator.engine.embedded_ray import locate_ray_folder
 from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import check_confirm
@@ -33,7 +34,8 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.orchestrator.tracking.run_content import Ending, Reason
 from auxtune.orchestrator.tracking.tracker import Tracker, describe_study
 
-PATIENCE = 30.0  # seconds that the end of a session waits for MLflow
+PATIENCE = 8.0  # seconds that the end of a session waits for MLflow while it makes no progress
+_LONGEST_WAIT = 30.0  # seconds that it waits altogether: the next session fills in what is missing
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Session:
         self._answer: Answer | None = None
         self._page: Page | None = None
         self._report_trouble: str | None = "interrupted"
+        self._ending: Ending | None = None  # what MLflow is told, once the study has ended
         self._failure = ""  # why there is no answer, up to what is to be done
 
     @classmethod
@@ -144,7 +147,8 @@ class Session:
             raise
         except KeyboardInterrupt:  # raised only where it can be obeyed at once
             self._reason = "done" if self._reason == "done" else "interrupted"
-            ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
+            # Nothing is drawn any more: the next session tells MLflow what it lacks.
+            ending = self._ending or Ending(self._reason, files=(self._context.folder / "study.yaml",))
             close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException as error:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
@@ -183,15 +187,17 @@ class Session:
 
     def close(self, agenda: Agenda) -> None:
         """Bring MLflow up to date and write the session's last events."""
-        ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
+        self._ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
         message = self._failure or None
-        for event in close_session(self._ledger, self._tracker, self._reason, ending, PATIENCE, message):
+        for event in close_session(self._ledger, self._tracker, self._reason, self._ending, PATIENCE, message):
             agenda.accounts.add(event)
 
     def result(self) -> Result:
         """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
         folder = self._context.folder
         resume = f"`auxtune resume {quote_path(folder)}` continues from here"
+        if self._tracker.trouble:
+            resume += f", and fills in what MLflow does not have yet ({self._tracker.trouble})"
         if self._reason == "interrupted":
             raise Interrupted(f"Interrupted; {resume}.")
         if self._reason == "failed" or self._agenda is None or self._answer is None:
@@ -227,7 +233,7 @@ def close_session(
 
     Returns the runs that were made last, which it has still noted.
     """
-    tracker.finish(ending, patience)
+    tracker.finish(ending, patience, _LONGEST_WAIT)
     made = tracker.made()
     for event in made:
         ledger.append(event)
@@ -240,7 +246,7 @@ def describe_failure(agenda: Agenda, folder: StoredPath) -> str:
     trials = agenda.accounts.trials.values()
     part = agenda.failed_part
     if part is None and not agenda.failing:
-        logs = folder / "tune" if is_local(folder) else "/tmp/ray"
+        logs = folder / "tune" if is_local(folder) else f"{locate_ray_folder()}, on a cluster in /tmp/ray"
         return f"Ray ended before the study did (its logs are in {logs}); "
     failed = [trial for trial in trials if trial.status == "failed"]
     last = failed[-1]

@@ -41,11 +41,12 @@ class StudyRuns:
 
     def __init__(self, uri: str, experiment: str, study: str, key: str) -> None:
         """``key`` tells this study from others of its name. A missing experiment is created."""
+        if is_sqlite(uri):
+            parse_sqlite_uri(uri).parent.mkdir(parents=True, exist_ok=True)
         self._client = open_client(uri)
         self._study, self._key = study, key
         if is_sqlite(uri):
             store = parse_sqlite_uri(uri)
-            store.parent.mkdir(parents=True, exist_ok=True)
             self.experiment_id = _find_experiment(self._client, experiment, locate_artifacts(store))
             move_artifacts(store, self._client.get_experiment(self.experiment_id).artifact_location)
         else:

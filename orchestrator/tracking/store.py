@@ -13,14 +13,17 @@ MLflow is imported when a store is opened, because links are also shown by comma
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _FILL_IN = "`auxtune resume STUDY_DIR` fills in what is missing"
+# How MLflow ends what it says of a failed request, without the connection's name and the first half of the reason.
+_CAUSE = re.compile(r"Caused by \w+\([\"']?(?:HTTPS?Connection\w*\(.*?\): )?(?:Failed to .*?: )?(.*?)[\"']?\)+$")
 _VIEW = "workflowType=machine_learning"
+_CREATION_PATIENCE = 120.0  # seconds that others may take to create or migrate a store's tables
+_CREATION_LOOK = 0.05  # seconds between looks whether they are done
 
 
 def link_runs(base: str, experiment_id: str) -> str:
@@ -106,7 +113,54 @@ def open_client(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri)
+    # It prints the traceback of what it then raises, which the caller describes in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    with _hold_creation(parse_sqlite_uri(uri)) if is_sqlite(uri) else nullcontext():
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _hold_creation(store: Path) -> Iterator[None]:
+    """While entered, no other process of ours creates or migrates the tables of an SQLite file, as opening it may.
+
+    Processes that do it at once end with "table already exists". The lock is a file beside the store, which is there
+    while someone holds or awaits it; where none can be written, no table can be created either. Raises
+    ``AuxtuneError`` where another process has held it for too long.
+    """
+    path, end = store.with_name(f"{store.name}.creating"), time.monotonic() + _CREATION_PATIENCE
+    while True:
+        try:
+            lock = path.open("w")
+        except OSError:
+            yield
+            return
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise AuxtuneError(
+                        f"{store}: expected its tables within {_CREATION_PATIENCE:.0f} s, found another process that "
+                        f"still creates or migrates them; wait for it, or see who has {path} open"
+                    ) from error
+                time.sleep(_CREATION_LOOK)
+                continue
+            except OSError:  # a file system without locks
+                yield
+                return
+            if not _is_same_file(lock, path):  # the one who held it before has deleted it
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_same_file(opened: IO[str], path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    return False
 
 
 def find_experiment(store: str, name: str) -> str:
@@ -146,7 +200,19 @@ def describe_error(error: Exception, uri: str) -> str:
         given = any(os.environ.get(name) for name in (NAME, PASSWORD, TOKEN)) or hide_secrets(uri) != uri.rstrip("/")
         does = "refuses these credentials" if given else "asks for credentials"
         return f"{hide_secrets(uri)} {does} (401): set {NAME} and {PASSWORD}, or {TOKEN}, in the environment"
-    return redact_secrets(f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": "), uri)
+    said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+    if (cause := _CAUSE.search(said)) is not None:  # of a request: the rest names the attempt, twice
+        said = f"{hide_secrets(uri)} does not answer as MLflow does ({cause[1]})"
+    return redact_secrets(said, uri)
+
+
+def describe_silence(uri: str, seconds: float) -> str:
+    """One line on a store that has said nothing for so long; 0: on one that was not waited for any longer."""
+    place = hide_secrets(uri)
+    if not seconds:
+        return f"{place} was not waited for"
+    why = "another process may hold it" if is_sqlite(uri) else "see whether its server is well"
+    return f"{place} gave no answer within {seconds:.0f} s; {why}"
 
 
 def redact_secrets(text: str, uri: str) -> str:

@@ -10,6 +10,7 @@ worthless (a reply may have been lost, a run deleted, the store replaced), so a 
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -37,7 +38,7 @@ from auxtune.orchestrator.tracking.run_content import (
     name_trial,
     write_status_note,
 )
-from auxtune.orchestrator.tracking.store import describe_error, is_refused
+from auxtune.orchestrator.tracking.store import describe_error, describe_silence, is_refused
 from auxtune.selectors.protocol import Problem, Proposal
 
 INTERVAL = 2.0  # seconds between looks at running trials
@@ -80,6 +81,9 @@ class Tracker(threading.Thread):
         self._made: queue.SimpleQueue[Tracked] = queue.SimpleQueue()
         self._ended: Ending | None = None
         self._abandoned = False
+        self._over = threading.Event()  # the thread has ended
+        self._moved = 0.0  # when the end of the study last made progress, by the clock that is never set
+        self._reached = 0  # how much of it one pass has written so far
         self._not_before = 0.0  # nothing is written until then
         self._mirror: Mirror | None = None
 
@@ -100,16 +104,30 @@ class Tracker(threading.Thread):
         self._abandoned = True
         self._news.set()
 
-    def finish(self, ending: Ending, patience: float) -> None:
-        """Close the runs within ``patience`` seconds. Where that fails, ``trouble`` says why."""
-        self._ended = ending
+    def finish(self, ending: Ending, patience: float, at_most: float = math.inf) -> None:
+        """Close the runs. Where that fails, ``trouble`` says why.
+
+        Gives up after ``patience`` seconds without progress, and after ``at_most`` seconds. May be interrupted, and
+        called again then.
+        """
+        self._ended, self._moved = ending, time.monotonic()
         self._news.set()
-        self.join(patience)
-        if self.is_alive() and self.trouble is None:
-            self.trouble = f"not done within {patience:.0f} s"
+        last = self._moved + at_most
+        # Not ``join``: a signal's exception in it would leave a thread that still writes for dead.
+        while (left := min(last, self._moved + patience) - time.monotonic()) > 0 and not self._over.wait(left):
+            pass
+        if not self._over.is_set() and self.trouble is None:
+            self.trouble = describe_silence(self._study.uri, patience)
 
     def run(self) -> None:
-        """The thread: fold and mirror events until the study has ended and all of it is mirrored."""
+        """The thread: mirror the study until it has ended."""
+        try:
+            self._keep_mirroring()
+        finally:
+            self._over.set()
+
+    def _keep_mirroring(self) -> None:
+        """Fold and mirror events until the study has ended and all of it is mirrored."""
         while not self._abandoned:
             ended = self._ended  # read before the events: once it is set, all of them are queued
             try:
@@ -138,7 +156,9 @@ class Tracker(threading.Thread):
     def _write(self, ended: Ending | None) -> None:
         if self._mirror is None:
             self._mirror = Mirror(self._study, self._accounts, self._note)
-        for _ in self._mirror.update(ended):
+        for count, _ in enumerate(self._mirror.update(ended), 1):
+            if ended is not None and count > self._reached:  # a pass that fails where one failed before is no progress
+                self._reached, self._moved = count, time.monotonic()
             if self._abandoned:
                 return
 

@@ -48,8 +48,13 @@ def list_summary_blocks(result: Result, limits: BudgetOptions, tracking_uri: str
         again = f"`auxtune report {quote_path(folder)}` tries again."
         yield Paragraph(f"report.html could not be written ({result.report_trouble}); {again}", "warning")
     if result.tracking_trouble:
-        again = f"`auxtune resume {quote_path(folder)}` fills it in."
-        yield Paragraph(f"MLflow could not be brought up to date ({result.tracking_trouble}); {again}", "warning")
+        yield Paragraph(describe_missing_runs(result), "warning")
+
+
+def describe_missing_runs(result: Result) -> str:
+    """A line on why MLflow lacks runs of a study, and the command that fills them in."""
+    again = f"`auxtune resume {quote_path(result.folder)}` fills it in."
+    return f"MLflow could not be brought up to date ({result.tracking_trouble}); {again}"
 
 
 def group_tables(answer: Answer) -> Iterator[Table]:
