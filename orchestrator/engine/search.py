@@ -3,7 +3,7 @@
 Which trial comes next, which one is stopped early, what each turn of the loop does, and which attempts hang.
 
 Ray's trial ids are random and mean nothing to a study; they are mapped to attempts here and forgotten. Results that
-Ray carries are not read: an attempt's ``result.json`` is. How many trials run at a time is decided here and not by
+Ray carries are not read: an attempt's ``result.json`` is, but for an attempt that could not write it. How many trials run at a time is decided here and not by
 Ray's limiter, whose number is fixed: nodes come and go, and not all trials want the same.
 
 Early stopping is Ray's ASHA, which forgets with its process. So every score that it is shown and every decision is an
@@ -26,7 +26,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
-from auxtune.orchestrator.engine.trainable import Assignment
+from auxtune.orchestrator.engine.trainable import Assignment, read_refusal
 from auxtune.orchestrator.errors import HangError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.slots import Slots
@@ -80,7 +80,8 @@ class LedgerSearcher(Searcher):
             return
         trial, attempt = ended
         try:
-            self._agenda.end_attempt(trial.id, attempt, self._error_of(trial_id) if error else None)
+            message = self._error_of(trial_id) if error else None
+            self._agenda.end_attempt(trial.id, attempt, message, read_refusal(result or {}))
         except Exception as failure:
             # Raised here, Ray would blame the trial; raised by the next suggest, it ends the run as it should.
             self._failure = failure

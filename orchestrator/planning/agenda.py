@@ -42,6 +42,7 @@ from auxtune.orchestrator.record.events import (
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
+    Refusal,
     charge_lost_attempt,
     has_checkpoint,
     list_useless_weights,
@@ -74,6 +75,7 @@ class Agenda:
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
+        self.refused: str | None = None  # where a trial could not write, and why: the study is paused
         self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
         self._ledger, self._fold = ledger, context.fold(ledger.events)
         self._context, self._translator, self._confirmation = context, context.translator, context.confirmation
@@ -109,7 +111,7 @@ class Agenda:
 
         A trial without room is not proposed yet: by the time it begins, the selector would know more.
         """
-        if self.failing:
+        if self.failing or self.refused is not None:
             return None
         while self._again:
             trial = self.accounts.trials[self._again[0]]
@@ -136,10 +138,13 @@ class Agenda:
         selected = self.accounts.selected
         return None if selected is None else self._next_compared(selected.selection, has_room)
 
-    def end_attempt(self, trial: int, attempt: int, error: str | None = None) -> None:
+    def end_attempt(
+        self, trial: int, attempt: int, error: str | None = None, refusal: Refusal | None = None
+    ) -> None:
         """An attempt is over: tell its result, or, without one, put its proposal first again.
 
-        ``error`` is what else is known of an attempt that left no result.
+        ``error`` is what else is known of an attempt that left no result. ``refusal``: it could not write its files.
+        Then nothing more is begun in this session, since the next attempt could not either.
         """
         record = self.accounts.trials[trial]
         if record.told is not None or attempt != len(record.attempts):
@@ -149,6 +154,11 @@ class Agenda:
             return
         if record.stopped is not None:
             self._end_stopped(record, record.stopped)
+            return
+        if refusal is not None:
+            self.refused = self.refused or refusal.message
+            self._lose(record, "storage", refusal)
+            self._again.insert(0, trial)
             return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
@@ -331,9 +341,17 @@ class Agenda:
         except DamagedResultError as error:
             return Result(score=None, cost=self._cost(trial), why="error", message=str(error))
 
-    def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
+    def _lose(
+        self, trial: Trial, cause: Literal["worker", "driver", "storage"], refusal: Refusal | None = None
+    ) -> None:
         attempt = trial.attempts[-1]
-        self.record(Lost(id=trial.id, attempt=attempt.number, time=read_time(), cost=self._cost(trial), cause=cause))
+        cost, message = self._cost(trial), None
+        if refusal is not None:  # its last sign of life may be what could not be written
+            wall, message = max(cost.wall_seconds, refusal.seconds), refusal.message
+            cost = Cost(wall, gpu_seconds=(attempt.gpus or 0.0) * wall, cpu_seconds=(attempt.cpus or 0.0) * wall)
+        self.record(
+            Lost(id=trial.id, attempt=attempt.number, time=read_time(), cost=cost, cause=cause, message=message)
+        )
 
     def _tell(self, trial: Trial, result: Result) -> None:
         self._record_end(trial, self._translator.outcome(result), result)

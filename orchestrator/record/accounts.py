@@ -53,7 +53,7 @@ class TrialStatus(_Word):
         proposed ──▶ waiting ──▶ running ──▶ finished   told a score
                         ▲           │   ├──▶ stopped    early, as the study asked: no failure
                         │           │   └──▶ failed     its code raised, or all attempts were lost
-                        └───────────┘  its worker or its session died: the next attempt
+                        └───────────┘  its worker or its session died, or it could not write: the next attempt
         proposed ──▶ reused   all that it asked for is in the evidence cache: told at once, costs nothing
     """
 
@@ -71,7 +71,7 @@ class StudyStatus(_Word):
     ::
 
         opened ──▶ running ──▶ done          its answer is written; a larger budget opens it again
-                      │   ├──▶ interrupted   stopped in order, or its driver vanished: resumable
+                      │   ├──▶ interrupted   stopped in order, paused, or its driver vanished: resumable
                       │   └──▶ failed        too many trials failed: resumable
                       └── any session that is opened runs it again
     """
@@ -94,7 +94,17 @@ class Attempt:
     gpus: float | None = None
     ended: float | None = None
     cost: Cost | None = None
-    worker_died: bool = False
+    lost: Lost | None = None
+
+    @property
+    def worker_died(self) -> bool:
+        """Whether it was lost with its worker."""
+        return self.lost is not None and self.lost.cause == "worker"
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it was given up because it could not write its files."""
+        return self.lost is not None and self.lost.cause == "storage"
 
 
 @dataclass
@@ -201,7 +211,7 @@ class Accounts:
                 if isinstance(event, Told):
                     self._end(self.trials[event.id], event)
                 else:
-                    attempt.worker_died = event.cause == "worker"
+                    attempt.lost = event
             case Judged():
                 self.judged.append(event)
                 if event.stop:

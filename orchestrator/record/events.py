@@ -76,13 +76,14 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """An attempt died without a result: its process, its node or the driver went away."""
+    """An attempt ended without a result: its process, its node or the driver went away, or it could not write."""
 
     id: int
     attempt: int
     time: float
     cost: Cost  # up to its last sign of life
-    cause: Literal["worker", "driver"] = "worker"  # only a worker's death counts against the retries
+    cause: Literal["worker", "driver", "storage"] = "worker"  # only a worker's death counts against the retries
+    message: str | None = None  # where it could not write, and why
     event: Literal["lost"] = "lost"
 
 

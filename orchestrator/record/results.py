@@ -44,6 +44,17 @@ class DamagedResultError(ValueError):
     """There is a ``result.json``, but it was not written by a worker, or was changed."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An attempt that gave up because it could not write: ``message`` says where and why.
+
+    ``seconds`` are those since it began.
+    """
+
+    message: str
+    seconds: float
+
+
 def locate_attempt(study: StoredPath, trial: int, attempt: int) -> StoredPath:
     """``<study>/trials/<id>/<attempt>``: result, metrics, predictions, log and checkpoint of one attempt."""
     return study / "trials" / f"{trial:04d}" / str(attempt)

@@ -78,6 +78,8 @@ class EventLines:
                 return f"{self._names[event.id]} starts again, attempt {event.attempt}"
             case Started():
                 return f"{self._names[event.id]} continues from its checkpoint, attempt {event.attempt}"
+            case Lost(cause="storage"):
+                return f"{self._names[event.id]} could not write (attempt {event.attempt}): {event.message}"
             case Lost():
                 return f"{self._names[event.id]} was lost with its {event.cause} (attempt {event.attempt})"
             case Told(attempt=0):

@@ -95,6 +95,8 @@ def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
         return trial.status if trial.status != "failed" else f"failed: {trial.told.outcome.why}"
     if attempt.ended is None:
         return "running" if alive else "interrupted with its session"
+    if attempt.lost is not None and attempt.was_refused:
+        return f"could not write: {attempt.lost.message}"
     return "its worker died" if attempt.worker_died else "interrupted with its session"
 
 
