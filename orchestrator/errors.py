@@ -25,6 +25,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from auxtune.orchestrator.uri_secrets import hide_secrets
 
@@ -92,7 +93,7 @@ def explain_refusal(error: BaseException, folders: Sequence[str]) -> str | None:
     own = [folder for folder in folders if place is not None and _is_within(place, folder)]
     if number not in _REFUSALS and not (number in _RIGHTS_REFUSED and own):
         return None
-    where = own[0] if own else folders[0] if place is None else os.path.dirname(place)
+    where = own[0] if own else folders[0] if place is None else str(Path(place).parent)
     return f"{where} cannot be written ({reason}); {_REMEDIES[number]}"
 
 

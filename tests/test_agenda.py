@@ -94,7 +94,7 @@ class World:
         write_result(folder, Result(**{**vars(told), **changes}))
 
     def attempt(self, trial: Trial) -> Path:
-        return locate_attempt(self.folder, trial.id, len(trial.attempts))
+        return locate_attempt(self.folder, trial.id, trial.latest.number)
 
     def run(self, agenda: Agenda, slots: int = 1, at_most: int = 1000) -> list[Trial]:
         """Work like Ray would, oldest first, until nothing is left or ``at_most`` trials have ended."""
@@ -106,7 +106,7 @@ class World:
                 break
             trial = live.pop(0)
             self.report(trial)
-            agenda.end_attempt(trial.id, len(trial.attempts))
+            agenda.end_attempt(trial.id, trial.latest.number)
         return live
 
     def events(self) -> list[object]:

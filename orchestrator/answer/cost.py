@@ -106,7 +106,7 @@ def _sum_trained(trials: Sequence[Trial], price: Price) -> PhaseCost:
 def _sum_costs(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> PhaseCost:
     return PhaseCost(
         trials=len(trials),
-        attempts=sum(len(trial.attempts) for trial in trials),
+        attempts=sum(len(trial.all_attempts) for trial in trials),
         gpu_hours=sum(cost.gpu_seconds for cost in costs) / HOUR,
         cpu_hours=sum(cost.cpu_seconds for cost in costs) / HOUR,
         usd=price.total(costs),
@@ -123,7 +123,7 @@ class Concurrency:
 
 def measure_concurrency(accounts: Accounts) -> Concurrency | None:
     """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
-    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
+    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.all_attempts]
     spans = [_find_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
     worked = [(start, end) for start, end in spans if end > start]
     return _measure_overlap(worked) if worked else None

@@ -3,8 +3,9 @@
 Which trial comes next, which one is stopped early, what each turn of the loop does, and which attempts hang.
 
 Ray's trial ids are random and mean nothing to a study; they are mapped to attempts here and forgotten. Results that
-Ray carries are not read: an attempt's ``result.json`` is, but for an attempt that could not write it. How many trials run at a time is decided here and not by
-Ray's limiter, whose number is fixed: nodes come and go, and not all trials want the same.
+Ray carries are not read: an attempt's ``result.json`` is, unless the attempt could write none. How many trials run at a
+time is decided here and not by Ray's limiter, whose number is fixed: nodes come and go, and not all trials want the
+same.
 
 Early stopping is Ray's ASHA, which forgets with its process. So every score that it is shown and every decision is an
 event, and a new scheduler is shown the events of earlier sessions first, under the study's own trial ids. Only whole
@@ -66,7 +67,7 @@ class LedgerSearcher(Searcher):
         trial = self._agenda.next(self._has_room)
         if trial is None:
             return None if self._live else Searcher.FINISHED
-        self._live[trial_id] = (trial, len(trial.attempts))
+        self._live[trial_id] = (trial, trial.latest.number)
         return {"assignment": self._assign(trial)}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:

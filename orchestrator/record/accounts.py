@@ -23,6 +23,7 @@ from auxtune.orchestrator.record.events import (
     Opened,
     Phase,
     Proposed,
+    Remeasured,
     Retried,
     Selected,
     Started,
@@ -118,6 +119,7 @@ class Trial:
     attempts: list[Attempt] = field(default_factory=list)
     stopped: Judged | None = None  # the decision of early stopping that ended it
     told: Told | None = None
+    remeasured: list[Attempt] = field(default_factory=list)  # at its evidence, which was gone, after it had been told
     run_id: str | None = None
     tried_again: bool = False  # it failed and no longer counts, because another one tries the same
 
@@ -132,6 +134,21 @@ class Trial:
             return TrialStatus.STOPPED if self.stopped else TrialStatus.FAILED
         is_running = bool(self.attempts) and self.attempts[-1].ended is None
         return TrialStatus.RUNNING if is_running else TrialStatus.WAITING
+
+    @property
+    def latest(self) -> Attempt:
+        """The attempt that was started last. Raises ``IndexError`` before the first."""
+        return (self.remeasured or self.attempts)[-1]
+
+    @property
+    def all_attempts(self) -> list[Attempt]:
+        """Every attempt, those included that measured again what was gone."""
+        return [*self.attempts, *self.remeasured]
+
+    @property
+    def measures_again(self) -> bool:
+        """Whether an attempt is at work on evidence that was gone."""
+        return bool(self.remeasured) and self.remeasured[-1].ended is None
 
     @property
     def reused(self) -> bool:
@@ -157,10 +174,9 @@ class Trial:
 
     @property
     def costs(self) -> list[Cost]:
-        """The cost of every ended attempt; nothing for a proposal that was measured before."""
-        if self.told is not None and self.reused:
-            return [self.told.cost]
-        return [attempt.cost for attempt in self.attempts if attempt.cost is not None]
+        """The cost of every ended attempt; for a proposal that was measured before, what measuring it again took."""
+        own = [self.told.cost] if self.told is not None and self.reused else []
+        return own + [attempt.cost for attempt in self.all_attempts if attempt.cost is not None]
 
 
 @dataclass
@@ -191,7 +207,7 @@ class Accounts:
 
     def add(self, event: Event) -> None:
         """Fold one event. Negative costs, which earlier versions took from a clock that was set, count as 0."""
-        if isinstance(event, Lost | Told):
+        if isinstance(event, Lost | Told | Remeasured):
             event = self._clip(event)
         match event:
             case Opened():
@@ -200,17 +216,18 @@ class Accounts:
             case Proposed():
                 self.trials[event.id] = Trial(event.id, event.phase, event.proposal, event.time)
             case Started():
-                self.trials[event.id].attempts.append(
+                trial = self.trials[event.id]
+                (trial.attempts if trial.told is None else trial.remeasured).append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
             case Told(attempt=0):  # it was not run, so it says nothing of whether trials work
                 self.trials[event.id].told = event
-            case Lost() | Told():
-                attempt = self.trials[event.id].attempts[event.attempt - 1]
+            case Lost() | Told() | Remeasured():
+                attempt = self.trials[event.id].all_attempts[event.attempt - 1]
                 attempt.ended, attempt.cost = event.time, event.cost
                 if isinstance(event, Told):
                     self._end(self.trials[event.id], event)
-                else:
+                elif isinstance(event, Lost):
                     attempt.lost = event
             case Judged():
                 self.judged.append(event)
@@ -320,8 +337,8 @@ class Accounts:
         """Costs and durations that are below 0 in the ledger, and count as 0."""
         return self._clipped + sum(session.last < session.opened.time for session in self.sessions)
 
-    def _clip(self, event: Lost | Told) -> Lost | Told:
-        clipped: Lost | Told = replace(event, cost=clip_negative(event.cost))
+    def _clip(self, event: Lost | Told | Remeasured) -> Lost | Told | Remeasured:
+        clipped: Lost | Told | Remeasured = replace(event, cost=clip_negative(event.cost))
         if isinstance(clipped, Told):
             clipped = replace(clipped, reused={key: clip_negative(cost) for key, cost in clipped.reused.items()})
         if clipped == event:

@@ -14,6 +14,7 @@ import io
 import math
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -35,7 +36,7 @@ from auxtune.trials.result import Cost, Result
 
 EVIDENCE = ".evidence"
 WEIGHTS = "weights"  # the ``probe`` of an entry without arrays
-_REMEDY = "restore it from a copy, or begin the study again under another name"
+_REMEDY = "a study that needs it measures it again when it is resumed"
 _TAIL = 1 << 16  # bytes: many times an evaluation's line
 _result = TypeAdapter(Result)
 
@@ -207,17 +208,24 @@ class EvidenceStore:
 
         Raises ``StorageError``.
         """
+        if (entry := self.describe(key)) is None or entry.sha256 is None:
+            return entry
+        try:
+            _read_arrays(self._store.find_published(self.root / key) or self.root / key, entry.sha256)
+        except EvidenceError:
+            return None
+        return entry
+
+    def describe(self, key: str) -> Entry | None:
+        """Likewise, without a look at the arrays."""
         try:
             if (folder := self._store.find_published(self.root / key)) is None:
                 return None
-            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
-            if entry.sha256 is not None:
-                _read_arrays(folder, entry.sha256)
+            return _entry.validate_json((folder / "evidence.json").read_bytes())
         except StorageError:  # unreachable is not absent
             raise
-        except (OSError, ValidationError, EvidenceError):
+        except (OSError, ValidationError):
             return None
-        return entry
 
     def arrays(self, key: str) -> Mapping[str, np.ndarray]:
         """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
@@ -273,7 +281,7 @@ class EvidenceStore:
 
 
 class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
-    """Evidence as a selector sees it: key -> arrays, read on access."""
+    """Evidence as a selector sees it: key -> arrays, read on access. Raises ``EvidenceError`` where they cannot be."""
 
     def __init__(self, store: EvidenceStore) -> None:
         self._store = store
@@ -288,6 +296,24 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
     def __len__(self) -> int:
         return sum(1 for _ in self._store)
 
+    def is_usable(self, key: str) -> bool:
+        """Whether the arrays under ``key`` can be read from where they are stored."""
+        return self._store.find(key) is not None
+
+    def read_digest(self, key: str) -> str | None:
+        """The SHA-256 of the arrays under ``key`` as they were stored; ``None`` where nothing says it."""
+        entry = self._store.describe(key)
+        return None if entry is None else entry.sha256
+
+    def check_digest(self, key: str) -> str | None:
+        """The same of arrays that are still as they were stored; ``None`` for others."""
+        entry = self._store.find(key)
+        return None if entry is None else entry.sha256
+
+    def forget(self) -> None:
+        """Read arrays again at their next use: some were measured again."""
+        self._read.cache_clear()
+
 
 def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
     """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
@@ -300,8 +326,11 @@ def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
         raise EvidenceError(f"{path}: cannot be read: {error}; {_REMEDY}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise EvidenceError(f"{path}: its content does not match its SHA-256; {_REMEDY}")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays}
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays}
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:  # of what is no archive
+        raise EvidenceError(f"{path}: holds no arrays: {error}; {_REMEDY}") from error
 
 
 def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:

@@ -69,8 +69,8 @@ def run_session(
     ``reader`` is of the study's ledger, if it was read before: what it has read is not read again.
 
     Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``Unwritable`` where a trial cannot write its files,
-    ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError`` and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
-    from there.
+    ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError`` and whatever ``prepare`` raises. Whatever is
+    raised, the ledger holds what was done, and another session continues from there.
     """
     resolve_tracking_uri(study)  # raises before anything is begun
     with Session.open(study, listener, allow_drift, address, reader) as session:
@@ -191,7 +191,7 @@ class Session:
             agenda.accounts.add(event)
 
     def result(self) -> Result:
-        """The study's answer. Raises ``Interrupted``, ``Unwritable`` or ``TooManyFailures`` where the session came to none."""
+        """The study's answer. Raises ``Interrupted``, ``Unwritable`` or ``TooManyFailures`` where there is none."""
         folder = self._context.folder
         resume = f"`auxtune resume {quote_path(folder)}` continues from here"
         refused = None if self._agenda is None else self._agenda.refused

@@ -36,7 +36,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
         "state": state,
         "sessions": len(accounts.sessions),
         "proposals": len(trials),
-        "attempts": sum(len(trial.attempts) for trial in trials),
+        "attempts": sum(len(trial.all_attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
         "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
@@ -116,6 +116,8 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield from status["differences"] or [verified]
         if status["not_asked_again"] is not None:
             yield status["not_asked_again"]
+        gone = f"; of {status['gone']} more the result is gone" if status["gone"] else ""
+        yield f"compared with their own results: the scores and costs of {status['compared']} attempts{gone}"
 
 
 def _count_control_trials(options: StudyOptions) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A ledger with every kind of event: that of a real study, to which is added what happens rarely.
 
-The worker of its first trial dies once, a confirm trial fails and is tried again, and nodes of a cluster are counted.
+The worker of its first trial dies once, what that trial measured is measured again, a confirm trial fails and is tried
+again, and nodes of a cluster are counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from auxtune.orchestrator.record.events import (
     Nodes,
     Opened,
     Proposed,
+    Remeasured,
     Retried,
     Started,
     Told,
@@ -68,9 +70,11 @@ def eventful(events: list[Event], text: str) -> Iterator[Event]:
                 yield Lost(id=0, attempt=1, time=event.time, cost=lost)
                 yield Started(id=0, attempt=2, time=event.time, session=_session(events), resume_from=1, cpus=1, gpus=0)
                 yield replace(event, attempt=2)
+                yield Started(id=0, attempt=3, time=event.time, session=_session(events), cpus=1, gpus=0)
+                yield Remeasured(id=0, attempt=3, time=event.time, cost=event.cost, arrays={"0" * 64: "1" * 64})
             case Told(id=redone.id):
                 failed = Outcome(None, why="error")
-                yield replace(event, outcome=failed, report={}, message="OSError: no space left on device")
+                yield replace(event, outcome=failed, test={}, message="OSError: no space left on device")
                 yield Retried(ids=(event.id,), time=event.time)
                 yield replace(redone, id=new, time=event.time)
                 yield Started(id=new, attempt=1, time=event.time, session=_session(events), cpus=1, gpus=0)
