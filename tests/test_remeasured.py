@@ -17,13 +17,17 @@ from click.testing import CliRunner
 from reported import told as read_report
 from simulated_study import SPENT, SimulatedStudy, simulated
 
+from auxtune.orchestrator.answer.cost import sum_cost
 from auxtune.orchestrator.cli import main
 from auxtune.orchestrator.errors import EvidenceError
+from auxtune.orchestrator.planning.budget import price_of
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.verification import Verification, verify_study
 from auxtune.orchestrator.record.events import Event, Remeasured, Told
 from auxtune.orchestrator.record.ledger import read_events
 from auxtune.orchestrator.record.results import Entry
+from auxtune.selectors.protocol import Proposal
 
 SELECTOR = "{name: gradts_threshold, threshold: -1.0}"
 MEASURED = 5  # tasks, each measured by a trial of its own
@@ -215,6 +219,70 @@ def test_arrays_that_are_forged_with_their_digest_cost_a_picture_and_not_the_pag
         about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": digest}))
     assert "cannot be drawn: KeyError" in read_report(study.folder)["search"]["said"]
     assert verified(study).not_asked_again is not None
+
+
+def test_what_another_study_has_restored_meanwhile_is_not_measured(study: SimulatedStudy, tmp_path: Path) -> None:
+    begin(study)
+    evidence = evidence_of(study)
+    shutil.copytree(evidence, tmp_path / "copy")
+    remove_all(evidence)
+    agenda = study.session()
+    first = agenda.next()
+    assert first is not None and first.measures_again
+    assert agenda.next() is not None, "a second one at the same time"
+    agenda = study.session()  # their driver is gone, and so are they
+    shutil.copytree(tmp_path / "copy", evidence)
+    study.finish(agenda)
+    assert not any(isinstance(event, Remeasured) for event in events_of(study))
+
+    remove_all(evidence)
+    agenda = study.session()
+    agenda._settled = False  # as if the budget were larger
+    agenda._remeasuring.find_damage()
+    shutil.copytree(tmp_path / "copy", evidence)
+    assert agenda._remeasuring.find_next() is None and not agenda._remeasuring.is_at_work
+
+
+def test_evidence_of_others_is_measured_at_a_price_and_is_no_trial(study: SimulatedStudy) -> None:
+    study.finish(study.session())
+    known = {e.id: e.outcome for e in events_of(study) if isinstance(e, Told) and e.outcome.evidence}
+    other = simulated(study.folder.parent / "other", SELECTOR)
+    other.folder = study.folder.parent / "y"
+    agenda = other.session()
+
+    def find_known(proposal: Proposal) -> KnownOutcome:
+        number = len(agenda.accounts.trials) - 1
+        if number == MEASURED - 1:  # the last look at the cache before the selector reads its arrays
+            remove_all(evidence_of(other))
+        return KnownOutcome(known[number], {}, f"x, trial {number}")
+
+    agenda._find_known = find_known
+    other.finish(agenda)
+    trials = agenda.accounts.in_phase("measure")
+    assert [trial.status for trial in trials] == ["reused"] * MEASURED
+    measured = sum_cost(agenda.accounts, price_of(other.study.options), None).phases["measure"]
+    assert (measured.trials, measured.attempts) == (0, MEASURED)
+    assert agenda.accounts.trained == len(agenda.accounts.trials) - MEASURED
+    assert measured.cpu_hours == pytest.approx(MEASURED * SPENT.cpu_seconds / 3600)
+
+
+def test_rows_that_confirm_keeps_need_no_evidence_once_they_are_written(tmp_path: Path) -> None:
+    study = simulated(tmp_path, "gradts_instance")
+    agenda = study.session()
+    while agenda.accounts.selected is None:
+        trial = agenda.next()
+        assert trial is not None
+        if agenda.accounts.selected is None:
+            study.report(trial)
+            agenda.end_attempt(trial.id, trial.latest.number)
+    assert any(kept.kept < kept.rows for kept in (agenda.accounts.selected.selection.instances or {}).values())
+    study.close(agenda, "interrupted")
+    shutil.rmtree(study.folder / "rows", ignore_errors=True)
+    remove_all(evidence_of(study))
+    study.finish(after := study.session())
+    assert after.accounts.failed_in_a_row == 0
+    asked = [kept for t in after.accounts.in_phase("confirm") for kept in t.proposal.rows.values()]
+    assert asked and {path.stem for path in (study.folder / "rows").iterdir()} == {kept.sha256 for kept in asked}
 
 
 def test_what_clean_may_delete_of_it(study: SimulatedStudy) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auxtune.orchestrator.planning.budget import HOUR, Price
@@ -99,8 +99,9 @@ def sum_cost(accounts: Accounts, price: Price, now: float | None) -> StudyCost:
 
 
 def _sum_trained(trials: Sequence[Trial], price: Price) -> PhaseCost:
-    trained = [trial for trial in trials if not trial.reused]
-    return _sum_costs(trained, [cost for trial in trained for cost in trial.costs], price)
+    costs = [attempt.cost for trial in trials for attempt in trial.all_attempts if attempt.cost is not None]
+    # What was reused is no trial, also where its evidence was lost since and had to be measured.
+    return replace(_sum_costs(trials, costs, price), trials=sum(not trial.reused for trial in trials))
 
 
 def _sum_costs(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> PhaseCost:

@@ -46,6 +46,7 @@ from auxtune.orchestrator.record.results import (
     has_checkpoint,
     list_useless_weights,
     locate_attempt,
+    read_kept_rows,
     start_of,
 )
 from auxtune.orchestrator.record.scores import describe_value, sign_in
@@ -119,8 +120,9 @@ class Agenda:
         except EvidenceError:
             if not self._remeasuring.find_damage():
                 raise
-        self._remeasuring.drop_mended()
-        if not self._remeasuring.waiting or not has_room(self._remeasuring.waiting[0].proposal):
+        if (damaged := self._remeasuring.find_next()) is None:
+            return None if self._remeasuring.is_at_work else self.next(has_room)
+        if not has_room(damaged.proposal):
             return None
         return self._start(self._remeasuring.waiting.pop(0))
 
@@ -129,6 +131,7 @@ class Agenda:
             trial = self.accounts.trials[self._again[0]]
             if not has_room(trial.proposal):
                 return None
+            self._keep_rows(trial.proposal)
             self._again.pop(0)
             if (begun := self._begin(trial)) is not None:
                 return begun
@@ -137,7 +140,7 @@ class Agenda:
                 if not has_room(asked):
                     return None
                 phase: Phase = "measure" if asked.measure else "search"
-                executed = self._translator.execute(asked)
+                executed = self._keep_rows(self._translator.execute(asked))
                 if (begun := self._begin(self._propose(executed, phase, self._fold.after))) is not None:
                     return begun
             if self.accounts.unfinished:
@@ -250,8 +253,14 @@ class Agenda:
         for arm, proposal in self._confirmation.missing(selection, self.accounts):
             if not has_room(proposal):
                 return None
-            return self._start(self._propose(proposal, "confirm", self._fold.after, arm))
+            return self._start(self._propose(self._keep_rows(proposal), "confirm", self._fold.after, arm))
         return None
+
+    def _keep_rows(self, proposal: Proposal) -> Proposal:
+        """The proposal, once the rows that it keeps are written down: a worker may find the evidence gone."""
+        for kept in proposal.rows.values():
+            read_kept_rows(kept, self.folder, self._context.evidence)
+        return proposal
 
     def _propose(self, proposal: Proposal, phase: Phase, after: int, arm: str | None = None) -> Trial:
         number = len(self.accounts.trials)

@@ -34,21 +34,24 @@ class Remeasuring:
 
         Those that are at it are not listed again, but count.
         """
-        damaged = [
-            trial
-            for trial in self._accounts.of_selector
-            if trial.told is not None
-            and not all(self._evidence.is_usable(key) for key in trial.told.outcome.evidence.values())
-        ]
+        damaged = [trial for trial in self._accounts.of_selector if self._is_damaged(trial)]
         self.waiting = [trial for trial in damaged if not trial.measures_again]
         return bool(damaged)
 
-    def drop_mended(self) -> None:
-        """Let no trial wait first whose evidence is there by now, measured by another study, say."""
-        while self.waiting and (told := self.waiting[0].told) is not None:
-            if not all(self._evidence.is_usable(key) for key in told.outcome.evidence.values()):
-                return
+    def find_next(self) -> Trial | None:
+        """The trial that waits first. One whose evidence is there by now, by another study, say, waits no more."""
+        while self.waiting and not self._is_damaged(self.waiting[0]):
             self.waiting.pop(0)
+        return self.waiting[0] if self.waiting else None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether an attempt measures again."""
+        return any(trial.measures_again for trial in self._accounts.of_selector)
+
+    def _is_damaged(self, trial: Trial) -> bool:
+        keys = trial.told.outcome.evidence.values() if trial.told is not None else ()
+        return not all(map(self._evidence.is_usable, keys))
 
     def end_attempt(self, trial: Trial, error: str | None, refusal: Refusal | None) -> Lost | Remeasured:
         """The event that ends the last attempt at ``trial``; where it is a loss, the trial waits for the next one."""

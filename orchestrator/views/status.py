@@ -40,6 +40,7 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
         "results": sum(trial.told is not None for trial in trials),
         "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
+        **({"negative_figures": accounts.negative_figures} if accounts.negative_figures else {}),
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": shorten_trial(best, accounts) if best else None,
         "running": [shorten_trial(trial, accounts) for trial in trials if trial.status == "running"],
@@ -109,6 +110,8 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     )
     for line in list_node_lines(StudyCost.from_json(cost)):
         yield line[0].lower() + line[1:]
+    if negative := status.get("negative_figures"):
+        yield f"warning: {negative} costs and durations in the ledger are below 0, and count as 0"
     if status["hours_left"] is not None:
         yield f"time left: {status['hours_left'] * 60:.1f} minutes"
     if "differences" in status:
