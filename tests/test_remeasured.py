@@ -247,7 +247,7 @@ def test_evidence_of_others_is_measured_at_a_price_and_is_no_trial(study: Simula
     study.finish(study.session())
     known = {e.id: e.outcome for e in events_of(study) if isinstance(e, Told) and e.outcome.evidence}
     other = simulated(study.folder.parent / "other", SELECTOR)
-    other.folder = study.folder.parent / "y"
+    other.folder, other.store = study.folder.parent / "y", study.store
     agenda = other.session()
 
     def find_known(proposal: Proposal) -> KnownOutcome:
