@@ -171,6 +171,8 @@ def test_what_cannot_be_measured_again_ends_the_session_and_is_tried_by_the_next
     ):
         agenda.end_attempt(trial.id, trial.latest.number)
     study.close(agenda, "failed")
+    shown = CliRunner().invoke(main, ["show", str(study.folder), str(trial.id)])
+    assert "could not measure its evidence again: ValueError: no" in shown.output
     study.broken = {}
     agenda = study.session()
     study.finish(agenda)
@@ -281,7 +283,9 @@ def test_rows_that_confirm_keeps_need_no_evidence_once_they_are_written(tmp_path
     remove_all(evidence_of(study))
     study.finish(after := study.session())
     assert after.accounts.failed_in_a_row == 0
-    asked = [kept for t in after.accounts.in_phase("confirm") for kept in t.proposal.rows.values()]
+    asked = [
+        kept for t in after.accounts.in_phase("confirm") for kept in t.proposal.rows.values() if kept.kept < kept.rows
+    ]
     assert asked and {path.stem for path in (study.folder / "rows").iterdir()} == {kept.sha256 for kept in asked}
 
 

@@ -259,7 +259,8 @@ class Agenda:
     def _keep_rows(self, proposal: Proposal) -> Proposal:
         """The proposal, once the rows that it keeps are written down: a worker may find the evidence gone."""
         for kept in proposal.rows.values():
-            read_kept_rows(kept, self.folder, self._context.evidence)
+            if kept.kept < kept.rows:
+                read_kept_rows(kept, self.folder, self._context.evidence)
         return proposal
 
     def _propose(self, proposal: Proposal, phase: Phase, after: int, arm: str | None = None) -> Trial:

@@ -96,6 +96,7 @@ class Attempt:
     ended: float | None = None
     cost: Cost | None = None
     lost: Lost | None = None
+    again: Remeasured | None = None  # the end of an attempt at evidence that was gone
 
     @property
     def worker_died(self) -> bool:
@@ -223,12 +224,7 @@ class Accounts:
             case Told(attempt=0):  # it was not run, so it says nothing of whether trials work
                 self.trials[event.id].told = event
             case Lost() | Told() | Remeasured():
-                attempt = self.trials[event.id].all_attempts[event.attempt - 1]
-                attempt.ended, attempt.cost = event.time, event.cost
-                if isinstance(event, Told):
-                    self._end(self.trials[event.id], event)
-                elif isinstance(event, Lost):
-                    attempt.lost = event
+                self._end_attempt(self.trials[event.id], event)
             case Judged():
                 self.judged.append(event)
                 if event.stop:
@@ -346,10 +342,17 @@ class Accounts:
         self._clipped += 1
         return clipped
 
-    def _end(self, trial: Trial, told: Told) -> None:
-        trial.told = told
-        if trial.status != "stopped":  # early stopping says nothing of whether trials work
-            self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
+    def _end_attempt(self, trial: Trial, event: Lost | Told | Remeasured) -> None:
+        attempt = trial.all_attempts[event.attempt - 1]
+        attempt.ended, attempt.cost = event.time, event.cost
+        if isinstance(event, Lost):
+            attempt.lost = event
+        elif isinstance(event, Remeasured):
+            attempt.again = event
+        else:
+            trial.told = event
+            if trial.status != "stopped":  # early stopping says nothing of whether trials work
+                self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:

@@ -208,20 +208,27 @@ class EvidenceStore:
 
         Raises ``StorageError``.
         """
-        if (entry := self.describe(key)) is None or entry.sha256 is None:
-            return entry
+        if (found := self._look_up(key)) is None:
+            return None
+        folder, entry = found
         try:
-            _read_arrays(self._store.find_published(self.root / key) or self.root / key, entry.sha256)
+            if entry.sha256 is not None:
+                _read_arrays(folder, entry.sha256)
         except EvidenceError:
             return None
         return entry
 
     def describe(self, key: str) -> Entry | None:
         """Likewise, without a look at the arrays."""
+        found = self._look_up(key)
+        return None if found is None else found[1]
+
+    def _look_up(self, key: str) -> tuple[StoredPath, Entry] | None:
+        """The folder under ``key`` and its description, if there is a readable one. Raises ``StorageError``."""
         try:
             if (folder := self._store.find_published(self.root / key)) is None:
                 return None
-            return _entry.validate_json((folder / "evidence.json").read_bytes())
+            return folder, _entry.validate_json((folder / "evidence.json").read_bytes())
         except StorageError:  # unreachable is not absent
             raise
         except (OSError, ValidationError):

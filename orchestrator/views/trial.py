@@ -95,8 +95,9 @@ def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
         return trial.status if trial.status != "failed" else f"failed: {trial.told.outcome.why}"
     if attempt.ended is None:
         return "running" if alive else "interrupted with its session"
-    if attempt in trial.remeasured and attempt.ended is not None and attempt.lost is None:
-        return "measured its evidence again"
+    if attempt.again is not None:
+        failed = attempt.again.message
+        return "measured its evidence again" if failed is None else f"could not measure its evidence again: {failed}"
     if attempt.lost is not None and attempt.was_refused:
         return f"could not write: {attempt.lost.message}"
     return "its worker died" if attempt.worker_died else "interrupted with its session"
