@@ -14,6 +14,7 @@ AuxtuneError            2   printed as plain lines, never as a traceback
 ├── EvidenceError       2   what trials measured cannot be read any more
 ├── StorageError        2   an object store refuses, or does not answer; an ``OSError`` as well
 ├── HangError           2   a worker did not begin, and nothing is there that could be killed
+├── Unwritable          3   a trial cannot write its files; the study is paused, and no trial has failed for it
 ├── TooManyFailures     3   ``stop_after_failures`` trials in a row failed, or all that an answer would rest on
 └── Interrupted       130   stopped on request; running the study again continues it
 """
@@ -24,6 +25,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from auxtune.orchestrator.uri_secrets import hide_secrets
 
@@ -66,14 +68,44 @@ _REMEDIES = {
 
 def explain_os_error(error: OSError) -> str | None:
     """What the system refused, where, and what to do; ``None`` for an error that users cannot mend."""
-    number, reason = error.errno, error.strerror
-    if number is None and "requested and" in str(error):  # so NumPy tells of a full disk
-        number, reason = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    number, reason = _read_system_error(error)
     if number not in _REMEDIES:
         return None
     places = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = f"{places[-1]}: " if places else ""
     return f"{where}{reason}; {_REMEDIES[number]}, and give the command again. What was recorded before is safe"
+
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # of a place, whatever is written there
+_RIGHTS_REFUSED = (errno.EACCES, errno.EPERM)
+
+
+def explain_refusal(error: BaseException, folders: Sequence[str]) -> str | None:
+    """Which folder the system does not let a trial write, why, and the remedy; ``None`` for any other error.
+
+    ``folders`` are those that a trial writes to, the first one its own. A full, broken or read-only disk is none of a
+    trial's doing, wherever it is; missing rights are so in these folders alone.
+    """
+    if not isinstance(error, OSError) or isinstance(error, StorageError):
+        return None
+    number, reason = _read_system_error(error)
+    place = None if error.filename is None else str(error.filename)
+    own = [folder for folder in folders if place is not None and _is_within(place, folder)]
+    if number not in _REFUSALS and not (number in _RIGHTS_REFUSED and own):
+        return None
+    where = own[0] if own else folders[0] if place is None else str(Path(place).parent)
+    return f"{where} cannot be written ({reason}); {_REMEDIES[number]}"
+
+
+def _read_system_error(error: OSError) -> tuple[int | None, str | None]:
+    """Number and text of the system's error."""
+    if error.errno is None and "requested and" in str(error):  # so NumPy tells of a full disk
+        return errno.ENOSPC, os.strerror(errno.ENOSPC)
+    return error.errno, error.strerror
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 class StudyFileError(AuxtuneError):
@@ -155,6 +187,12 @@ class StorageError(AuxtuneError, OSError):
 
 class HangError(AuxtuneError):
     """A worker did not begin in time; the study can be resumed."""
+
+
+class Unwritable(AuxtuneError):
+    """A trial cannot write its files; the study is paused until it can."""
+
+    exit_code = 3
 
 
 class TooManyFailures(AuxtuneError):

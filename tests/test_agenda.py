@@ -30,7 +30,7 @@ from auxtune.orchestrator.record.events import (
     write_event,
 )
 from auxtune.orchestrator.record.ledger import Ledger, read_events
-from auxtune.orchestrator.record.results import locate_attempt, touch_heartbeat, write_result
+from auxtune.orchestrator.record.results import Refusal, locate_attempt, touch_heartbeat, write_result
 from auxtune.orchestrator.study_file.reading import StudyFile, parse_study
 from auxtune.selectors.protocol import Measure, Problem, Proposal, TaskInfo
 from auxtune.trials.checkpoint import write_checkpoint
@@ -94,7 +94,7 @@ class World:
         write_result(folder, Result(**{**vars(told), **changes}))
 
     def attempt(self, trial: Trial) -> Path:
-        return locate_attempt(self.folder, trial.id, len(trial.attempts))
+        return locate_attempt(self.folder, trial.id, trial.latest.number)
 
     def run(self, agenda: Agenda, slots: int = 1, at_most: int = 1000) -> list[Trial]:
         """Work like Ray would, oldest first, until nothing is left or ``at_most`` trials have ended."""
@@ -106,7 +106,7 @@ class World:
                 break
             trial = live.pop(0)
             self.report(trial)
-            agenda.end_attempt(trial.id, len(trial.attempts))
+            agenda.end_attempt(trial.id, trial.latest.number)
         return live
 
     def events(self) -> list[object]:
@@ -261,6 +261,29 @@ def test_a_worker_may_die_three_times_but_not_four(world: World) -> None:
     assert "4 attempts ended without a result" in str(agenda.accounts.trials[0].told.message)
     following = agenda.next()
     assert following is not None and following.id == 1
+
+
+def test_what_cannot_write_pauses_the_study_and_is_tried_again_by_every_session(world: World) -> None:
+    """However often: the retries are for workers that die, and the selector hears nothing of it."""
+    for attempt in range(1, 7):
+        agenda = world.session()
+        [trial, other] = [agenda.next(), agenda.next()]
+        assert trial is not None and other is not None
+        assert (trial.id, len(trial.attempts)) == (0, attempt)
+        world.attempt(trial).mkdir(parents=True)
+        touch_heartbeat(world.attempt(trial), 3.0)
+        agenda.end_attempt(trial.id, attempt, refusal=Refusal("/disk cannot be written (full)", seconds=7.0))
+        assert agenda.refused == "/disk cannot be written (full)"
+        assert agenda.next() is None, "the next one could not write either"
+        assert not agenda.failing and agenda.accounts.failed_in_a_row == 0
+        lost = agenda.accounts.trials[0].attempts[-1]
+        assert lost.was_refused and not lost.worker_died and lost.cost == Cost(7.0, 0.0, 7.0)
+        agenda.flush()
+    assert agenda.accounts.trials[0].told is None
+    world.run(after := world.session())
+    assert after.refused is None and after.finished
+    assert differences(world.study, read_events(world.folder / "ledger")) == []
+    assert sum(cost.cpu_seconds for cost in after.accounts.trials[0].costs) == 6 * 7.0 + 10.0
 
 
 def test_dying_drivers_do_not_use_up_the_retries(world: World) -> None:

@@ -90,7 +90,7 @@ def test_a_disk_that_fills_up_leaves_the_former_checkpoint(tmp_path: Path) -> No
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(OSError, match=rf"{FILE}.partial: the checkpoint cannot be written"):
+        with pytest.raises(OSError, match=rf"File too large: .*{FILE}"):
             write_checkpoint(tmp_path, tensors(1), DOCUMENT)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

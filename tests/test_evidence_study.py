@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from mlflow import MlflowClient
 from small_study import STUDY, StudyRun, kill
 
 from auxtune.orchestrator.record.accounts import read_accounts
+from auxtune.orchestrator.record.events import Remeasured
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +44,32 @@ def test_a_study_that_was_killed_and_the_next_one_measure_everything_once(small:
     kept = sorted(path.name for path in evidence.iterdir())
     assert "nothing to delete" not in small.finish("clean", str(small.folder), "--yes")
     assert sorted(path.name for path in evidence.iterdir()) == kept, "both studies name it"
+
+
+def test_what_is_gone_and_what_is_damaged_is_measured_again_and_charged(small: StudyRun) -> None:
+    process = small.start("run", "study.yaml", *MEASURING)
+    small.wait_for(lambda: small.told >= 2, process)
+    kill(process)
+    evidence = small.home / "studies" / ".evidence"
+    told = [trial.told for trial in small.accounts.in_phase("measure")[:2]]
+    gone, damaged = [key for each in told if each is not None for key in each.outcome.evidence.values()]
+    shutil.rmtree(evidence / gone)
+    (evidence / damaged / "arrays.npz").write_bytes(pickle.dumps([1, 2]))
+    said = small.finish("run", "study.yaml", *MEASURING)
+    assert said.count("measured again what was gone or damaged of its evidence") == 2
+    again = [event for event in small.events if isinstance(event, Remeasured)]
+    assert [each.arrays for each in again] == [each.arrays for each in told if each is not None], (
+        "they are as they were"
+    )
+    assert len(list(evidence.glob(f".damaged.{damaged}.*"))) == 1
+    checked = small.finish("status", str(small.folder), "--verify")
+    assert "verified" in checked and "not asked again" not in checked and "result is gone" not in checked
+    client = MlflowClient(f"sqlite:///{small.home / 'mlflow.db'}")
+    for event in again:
+        trial = small.accounts.trials[event.id]
+        run = client.get_run(str(trial.run_id))
+        assert run.data.tags["auxtune.attempts"] == "2" and event.cost.wall_seconds > 0
+        assert run.data.metrics["cost/wall_seconds"] == pytest.approx(sum(cost.wall_seconds for cost in trial.costs))
 
 
 def test_groups_by_output_gradients_are_estimated_again_without_training(small: StudyRun) -> None:

@@ -29,6 +29,7 @@ from golden_files import (
 from pydantic import TypeAdapter
 
 from auxtune.orchestrator.planning.context import StudyContext
+from auxtune.orchestrator.planning.verification import verify_study
 from auxtune.orchestrator.record.accounts import read_accounts
 from auxtune.orchestrator.record.events import Proposed, Selected, read_event, write_event
 from auxtune.orchestrator.record.ledger import read_events
@@ -40,7 +41,7 @@ from auxtune.trials.result import Result
 
 STUDIES = study_names()
 TRIALS = {"proposed", "started", "lost", "told", "judged", "retried", "selected", "control_selected"}
-KINDS = {"opened", *TRIALS, "tracked", "nodes", "closed"}
+KINDS = {"opened", *TRIALS, "remeasured", "tracked", "nodes", "closed"}
 
 
 def stored_events(name: str) -> list[dict[str, object]]:
@@ -92,7 +93,9 @@ def test_the_fold_comes_to_the_same_state(material: Material) -> None:
 
 def test_asked_again_the_selector_proposes_what_is_recorded(material: Material) -> None:
     context = StudyContext.from_events(material.study, material.events, material.folder)
-    assert list(context.differences(material.events)) == []
+    verified = verify_study(context, material.events)
+    assert verified.differences == ()
+    assert verified.not_asked_again == context.describe_other_versions(material.events), "evidence is as it was"
 
 
 def test_the_answer_follows_from_the_events(material: Material) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 from synthetic_tasks import BASE, TASKS, single
 
-from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable, Terminated
+from auxtune.orchestrator.engine.trainable import Assignment, StudyTrainable, Terminated, read_refusal
 from auxtune.orchestrator.record.results import read_result
 from auxtune.selectors.protocol import Problem, Proposal, TaskInfo
+from auxtune.trials import training
 from auxtune.trials.checkpoint import read_checkpoint
 from auxtune.trials.train_step import TrainStep
 
@@ -123,3 +126,77 @@ def test_what_cannot_begin_is_a_failed_report_and_is_raised(tmp_path: Path) -> N
     report = read_result(tmp_path / "a")
     assert report is not None and report.score is None and report.message is not None
     assert "recipe.steps" in report.message
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, which holds logs, and no checkpoint."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def work_until_refused(worker: Local) -> str:
+    """What a worker says that could not write, once it has said so; it must not raise."""
+    while not (told := worker.step())["done"]:
+        pass
+    refusal = read_refusal(told)
+    assert refusal is not None and refusal.seconds >= 0, told
+    return refusal.message
+
+
+def test_a_full_disk_is_no_failure_of_the_trial_and_leaves_the_room_that_it_had(disk: Path) -> None:
+    folder = disk / "study" / "a"
+    worker = Local({"assignment": assignment(folder, checkpoint_every=0.0)})
+    said = work_until_refused(worker)
+    assert said.startswith(f"{folder} cannot be written (No space left on device); make room")
+    assert read_result(folder) is None
+    assert not list((folder / "checkpoint").iterdir()), "half a checkpoint would fill the disk"
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    worker.reset_config({"assignment": assignment(folder)})  # the same process goes on, once there is room
+    while not worker.step()["done"]:
+        pass
+    assert read_result(folder) is not None
+
+
+def test_a_disk_that_is_read_only_by_now_is_no_failure_of_the_trial(disk: Path) -> None:
+    worker = Local({"assignment": assignment(disk / "study" / "a")})
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert work_until_refused(worker).startswith(f"{disk}/study cannot be written (Read-only file system); mount it")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_missing_rights_are_no_failure_in_the_trial_s_own_folder_alone(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, is_own in ((tmp_path / "study" / "a" / "checkpoint", True), (Path("/elsewhere/words"), False)):
+
+        def refuse(*_: object, place: Path = place) -> None:
+            raise OSError(number, os.strerror(number), str(place))
+
+        monkeypatch.setattr(training, "write_checkpoint", refuse)
+        worker = Local({"assignment": assignment(tmp_path / "study" / "a", checkpoint_every=0.0)})
+        if is_own:
+            assert "cannot be written" in work_until_refused(worker)
+            assert read_result(tmp_path / "study" / "a") is None
+        else:
+            with pytest.raises(OSError, match="elsewhere"):
+                worker.step()
+            report = read_result(tmp_path / "study" / "a")
+            assert report is not None and report.why == "error"
+
+
+def test_a_failure_that_cannot_be_written_is_not_lost_as_a_death(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial would have failed; that cannot be recorded, and so it is tried again when there is room."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(disk / "study" / "a" / "result.json"))
+
+    monkeypatch.setattr("auxtune.orchestrator.engine.trainable.write_result", full)
+    worker = Local({"assignment": assignment(disk / "study" / "a", steps=0)})
+    assert "No space left" in work_until_refused(worker)

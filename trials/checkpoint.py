@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # so Rust ends its message on one
 
 
 class DamagedCheckpointError(ValueError):
@@ -48,6 +51,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], document
         partial.replace(folder / FILE)
         sync(folder)
     except SafetensorError as error:
+        if (refused := _SYSTEM_ERROR.search(str(error))) is not None:  # it has none of Python's own
+            raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(folder / FILE)) from error
         raise OSError(f"{partial}: the checkpoint cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -20,10 +20,15 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     draft = path.with_name(f".{path.name}")
     with name_in_errors(path):
-        with draft.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with draft.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to show
+                draft.unlink()  # on a full disk others need the room
+            raise
         draft.replace(path)
         sync(path.parent)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auxtune.orchestrator.planning.budget import HOUR, Price
@@ -99,14 +99,15 @@ def sum_cost(accounts: Accounts, price: Price, now: float | None) -> StudyCost:
 
 
 def _sum_trained(trials: Sequence[Trial], price: Price) -> PhaseCost:
-    trained = [trial for trial in trials if not trial.reused]
-    return _sum_costs(trained, [cost for trial in trained for cost in trial.costs], price)
+    costs = [attempt.cost for trial in trials for attempt in trial.all_attempts if attempt.cost is not None]
+    # What was reused is no trial, also where its evidence was lost since and had to be measured.
+    return replace(_sum_costs(trials, costs, price), trials=sum(not trial.reused for trial in trials))
 
 
 def _sum_costs(trials: Sequence[Trial], costs: Sequence[Cost], price: Price) -> PhaseCost:
     return PhaseCost(
         trials=len(trials),
-        attempts=sum(len(trial.attempts) for trial in trials),
+        attempts=sum(len(trial.all_attempts) for trial in trials),
         gpu_hours=sum(cost.gpu_seconds for cost in costs) / HOUR,
         cpu_hours=sum(cost.cpu_seconds for cost in costs) / HOUR,
         usd=price.total(costs),
@@ -123,7 +124,7 @@ class Concurrency:
 
 def measure_concurrency(accounts: Accounts) -> Concurrency | None:
     """From when each ended attempt was at work, and for how long; ``None`` before the first ended."""
-    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.attempts]
+    attempts = [(trial, attempt) for trial in accounts.trials.values() for attempt in trial.all_attempts]
     spans = [_find_span(trial, attempt, a.wall_seconds) for trial, attempt in attempts if (a := attempt.cost)]
     worked = [(start, end) for start, end in spans if end > start]
     return _measure_overlap(worked) if worked else None

@@ -14,7 +14,7 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 
 @click.command("status", epilog="Example: auxtune status studies/quickstart --watch")
 @click.argument("study_dir", required=False, type=StudyPlace())
-@click.option("--verify", is_flag=True, help="Fold the ledger and ask the selector again for every recorded proposal.")
+@click.option("--verify", is_flag=True, help="Ask again for every recorded proposal, and compare scores and costs.")
 @click.option("--watch", is_flag=True, help="Go on showing it, live on a terminal, until its session ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object instead of lines.")
 @click.option("--address", metavar="URL", help=ADDRESS)
@@ -23,7 +23,8 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
 
     Without STUDY_DIR it is the study in ./studies that was active last, and its folder is said on stderr. Reads the
     ledger only, so it may be asked at any time, and --watch follows a study that runs anywhere on its storage. With
-    --verify the exit code is 2 if a recorded proposal does not follow from the events before it.
+    --verify the exit code is 2 if a recorded proposal does not follow from the events before it, or if a score or a
+    cost is not that of the trial's own result.
     """
     if watch and (verify or as_json):
         raise click.UsageError(f"expected --watch alone, found it with {'--verify' if verify else '--json'}: ask twice")
@@ -34,6 +35,7 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
             follow_remote(address, ["status", *folder, "--watch"])
         query_remote(address, ["status", *folder, *(flag for flag, given in asked.items() if given)])
     from auxtune.orchestrator.planning.context import StudyContext
+    from auxtune.orchestrator.planning.verification import verify_study
     from auxtune.orchestrator.study import Study
     from auxtune.orchestrator.views.status import describe_status, list_status_blocks
     from auxtune.orchestrator.views.terminal import print_blocks
@@ -49,8 +51,7 @@ def command(study_dir: StoredPath | None, verify: bool, watch: bool, as_json: bo
     context = StudyContext.from_events(study.file, events)
     status = describe_status(study_dir, context.accounts, study.file.options)
     if verify:
-        status["differences"] = list(context.differences(events))
-        status["not_asked_again"] = context.describe_other_versions(events)
+        status |= verify_study(context, events).as_json()
     if as_json:
         click.echo(json.dumps(status, indent=2, ensure_ascii=False))
     else:

@@ -3,8 +3,9 @@
 Which trial comes next, which one is stopped early, what each turn of the loop does, and which attempts hang.
 
 Ray's trial ids are random and mean nothing to a study; they are mapped to attempts here and forgotten. Results that
-Ray carries are not read: an attempt's ``result.json`` is. How many trials run at a time is decided here and not by
-Ray's limiter, whose number is fixed: nodes come and go, and not all trials want the same.
+Ray carries are not read: an attempt's ``result.json`` is, unless the attempt could write none. How many trials run at a
+time is decided here and not by Ray's limiter, whose number is fixed: nodes come and go, and not all trials want the
+same.
 
 Early stopping is Ray's ASHA, which forgets with its process. So every score that it is shown and every decision is an
 event, and a new scheduler is shown the events of earlier sessions first, under the study's own trial ids. Only whole
@@ -26,7 +27,7 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
-from auxtune.orchestrator.engine.trainable import Assignment
+from auxtune.orchestrator.engine.trainable import Assignment, read_refusal
 from auxtune.orchestrator.errors import HangError
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.slots import Slots
@@ -66,7 +67,7 @@ class LedgerSearcher(Searcher):
         trial = self._agenda.next(self._has_room)
         if trial is None:
             return None if self._live else Searcher.FINISHED
-        self._live[trial_id] = (trial, len(trial.attempts))
+        self._live[trial_id] = (trial, trial.latest.number)
         return {"assignment": self._assign(trial)}
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
@@ -80,7 +81,8 @@ class LedgerSearcher(Searcher):
             return
         trial, attempt = ended
         try:
-            self._agenda.end_attempt(trial.id, attempt, self._error_of(trial_id) if error else None)
+            message = self._error_of(trial_id) if error else None
+            self._agenda.end_attempt(trial.id, attempt, message, read_refusal(result or {}))
         except Exception as failure:
             # Raised here, Ray would blame the trial; raised by the next suggest, it ends the run as it should.
             self._failure = failure

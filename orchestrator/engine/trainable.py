@@ -8,6 +8,10 @@ Files are made in a folder of this machine, and an ``AttemptUploader`` brings th
 kept in a folder, it is the attempt's own, and nothing is copied. An attempt whose storage is lost leaves no result and
 continues elsewhere, too.
 
+An attempt that cannot write, because a disk is full, say, has not failed: it says so to Ray, the only one that it can
+still tell, leaves no result, and is tried again when there is room. It returns instead of raising, since for an error
+Ray would write a file, too, which ends the driver where the disk is the same.
+
 SIGTERM, the warning of a machine that goes away, is not the end yet: the step under way is finished, a
 checkpoint written, and the attempt given up without a result, so that it is resumed elsewhere.
 """
@@ -30,10 +34,10 @@ from ray import tune
 
 from auxtune.orchestrator.engine.measurement import Measurement
 from auxtune.orchestrator.engine.steering import SelectorSchedule
-from auxtune.orchestrator.errors import StorageError
+from auxtune.orchestrator.errors import StorageError, explain_refusal
 from auxtune.orchestrator.planning.measure_plan import MeasurePlan
 from auxtune.orchestrator.planning.translate import apply_variant
-from auxtune.orchestrator.record.results import EvidenceStore, StoredEvidence, touch_heartbeat, write_result
+from auxtune.orchestrator.record.results import EvidenceStore, Refusal, StoredEvidence, touch_heartbeat, write_result
 from auxtune.orchestrator.storage.object_path import has_given_up
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
@@ -48,6 +52,12 @@ from auxtune.trials.training import TrainingRun
 
 PAUSE = 15.0  # seconds of training after a store did not answer
 _OVER = object()
+_REFUSED, _SECONDS = "refused", "refused_after"  # keys of what Ray is told of an attempt that cannot write
+
+
+def read_refusal(told: Mapping[str, Any]) -> Refusal | None:
+    """Of the last that Ray was told of an attempt: that it could not write its files, if it is that."""
+    return Refusal(told[_REFUSED], told[_SECONDS]) if _REFUSED in told else None
 
 
 class Terminated(RuntimeError):
@@ -133,8 +143,9 @@ class StudyTrainable(tune.Trainable):
         except (Terminated, StorageError):
             raise
         except Exception as error:
-            self._fail(error)
-            raise
+            if (refused := self._fail(error)) is None:
+                raise
+            return self._give_back(refused)
         return {"done": done, "step_reached": run.step, **({} if run.score is None else {"score": run.score})}
 
     def cleanup(self) -> None:
@@ -235,9 +246,31 @@ class StudyTrainable(tune.Trainable):
                 gpus=assignment.gpus,
             )
 
-    def _fail(self, error: Exception) -> None:
-        """Write the failure down; the caller raises it again."""
+    def _fail(self, error: Exception) -> str | None:
+        """Write the failure down; the caller raises it again.
+
+        Where it is that nothing can be written, or where that keeps it from being written, the explanation is returned.
+        """
         logging.getLogger(__name__).error("%s", traceback.format_exc())
+        assignment = self._assignment
+        folders = [str(path) for path in (assignment.folder, assignment.study, assignment.study.parent)]
+        if (refused := explain_refusal(error, folders)) is not None:
+            return refused
+        try:
+            self._write_failure(error)
+        except OSError as refusal:
+            if (refused := explain_refusal(refusal, folders)) is None:
+                raise
+            return refused
+        return None
+
+    def _give_back(self, refused: str) -> dict[str, Any]:
+        """End an attempt that cannot write; ``read_refusal`` is the other side."""
+        step = self._run.step if self._run is not None else 0
+        self._run = None
+        return {"done": True, "step_reached": step, _REFUSED: refused, _SECONDS: time.monotonic() - self._started}
+
+    def _write_failure(self, error: Exception) -> None:
         cost = self._run.cost() if self._run is not None else self._cost_of_starting()
         self._run = None
         result = Result(

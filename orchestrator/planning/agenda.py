@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
-from auxtune.orchestrator.errors import SelectorError
+from auxtune.orchestrator.errors import EvidenceError, SelectorError
 from auxtune.orchestrator.planning.arms import EQUAL_COST
+from auxtune.orchestrator.planning.attempts import build_lost, build_told, charge_attempt, find_result
 from auxtune.orchestrator.planning.budget import NOTHING, Budget, count_control_trials, has_equal_cost
 from auxtune.orchestrator.planning.confirm import (
     FailedPart,
@@ -23,14 +23,15 @@ from auxtune.orchestrator.planning.confirm import (
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import ControlSearch
 from auxtune.orchestrator.planning.measure_plan import KnownOutcome
+from auxtune.orchestrator.planning.remeasuring import Remeasuring
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import (
     Event,
     Judged,
-    Lost,
     Phase,
     Proposed,
+    Remeasured,
     Retried,
     Selected,
     Started,
@@ -40,18 +41,17 @@ from auxtune.orchestrator.record.events import (
 )
 from auxtune.orchestrator.record.ledger import Ledger
 from auxtune.orchestrator.record.results import (
-    DamagedResultError,
-    charge_lost_attempt,
+    Refusal,
     delete_useless_weights,
     has_checkpoint,
     locate_attempt,
-    read_result,
+    read_kept_rows,
     start_of,
 )
 from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
-from auxtune.trials.result import Cost, Result, clip_negative
+from auxtune.trials.result import Result, clip_negative
 
 
 class Agenda:
@@ -72,6 +72,7 @@ class Agenda:
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
+        self.refused: str | None = None  # where a trial could not write, and why: the study is paused
         self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
         self._ledger, self._fold = ledger, context.fold(ledger.events)
         self._context, self._translator, self._confirmation = context, context.translator, context.confirmation
@@ -81,6 +82,8 @@ class Agenda:
         self._budget, self._listener, self._find_known = budget, listener, find_known
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
         self._without_weights: set[tuple[int, int]] = set()  # attempts, by trial and number, that have none any more
+        retries = budget.options.resources.retries
+        self._remeasuring = Remeasuring(self.folder, self.accounts, context.evidence, retries)
         self._settled = context.is_searched
         self._again = [trial.id for trial in self.accounts.unfinished]
         self._reconcile()
@@ -108,12 +111,26 @@ class Agenda:
 
         A trial without room is not proposed yet: by the time it begins, the selector would know more.
         """
-        if self.failing:
+        if self.failing or self.refused is not None:
             return None
+        try:
+            if not self._remeasuring.waiting:
+                return self._choose(has_room)
+        except EvidenceError:
+            if not self._remeasuring.find_damage():
+                raise
+        if (damaged := self._remeasuring.find_next()) is None:
+            return None if self._remeasuring.is_at_work else self.next(has_room)
+        if not has_room(damaged.proposal):
+            return None
+        return self._start(self._remeasuring.waiting.pop(0))
+
+    def _choose(self, has_room: Callable[[Proposal], bool]) -> Trial | None:
         while self._again:
             trial = self.accounts.trials[self._again[0]]
             if not has_room(trial.proposal):
                 return None
+            self._keep_rows(trial.proposal)
             self._again.pop(0)
             if (begun := self._begin(trial)) is not None:
                 return begun
@@ -122,7 +139,7 @@ class Agenda:
                 if not has_room(asked):
                     return None
                 phase: Phase = "measure" if asked.measure else "search"
-                executed = self._translator.execute(asked)
+                executed = self._keep_rows(self._translator.execute(asked))
                 if (begun := self._begin(self._propose(executed, phase, self._fold.after))) is not None:
                     return begun
             if self.accounts.unfinished:
@@ -135,27 +152,44 @@ class Agenda:
         selected = self.accounts.selected
         return None if selected is None else self._next_compared(selected.selection, has_room)
 
-    def end_attempt(self, trial: int, attempt: int, error: str | None = None) -> None:
+    def end_attempt(self, trial: int, attempt: int, error: str | None = None, refusal: Refusal | None = None) -> None:
         """An attempt is over: tell its result, or, without one, put its proposal first again.
 
-        ``error`` is what else is known of an attempt that left no result.
+        ``error`` is what else is known of an attempt that left no result. ``refusal``: it could not write its files.
+        Then nothing more is begun in this session, since the next attempt could not either.
         """
         record = self.accounts.trials[trial]
+        if record.measures_again and attempt == record.latest.number:
+            self._end_remeasuring(record, error, refusal)
         if record.told is not None or attempt != len(record.attempts):
             return
-        if (result := self._result(record)) is not None:
+        if (result := find_result(self.folder, record)) is not None:
             self._tell(record, result)
             return
         if record.stopped is not None:
             self._end_stopped(record, record.stopped)
             return
+        if refusal is not None:
+            self.refused = self.refused or refusal.message
+            self.record(build_lost(self.folder, record, "storage", refusal))
+            self._again.insert(0, trial)
+            return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
             message = f"{retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
-            self._tell(record, Result(score=None, cost=self._cost(record), why="error", message=message))
+            self._tell(record, Result(None, charge_attempt(self.folder, record), why="error", message=message))
         else:
-            self._lose(record, "worker")
+            self.record(build_lost(self.folder, record, "worker"))
             self._again.insert(0, trial)
+
+    def _end_remeasuring(self, trial: Trial, error: str | None, refusal: Refusal | None) -> None:
+        """Raises ``EvidenceError`` where evidence that is needed could not be measured again."""
+        ended = self._remeasuring.end_attempt(trial, error, refusal)
+        self.record(ended)
+        if refusal is not None:
+            self.refused = self.refused or refusal.message
+        if isinstance(ended, Remeasured) and ended.message is not None:
+            raise self._remeasuring.explain_failure(ended)
 
     @property
     def owed(self) -> int:
@@ -218,8 +252,15 @@ class Agenda:
         for arm, proposal in self._confirmation.missing(selection, self.accounts):
             if not has_room(proposal):
                 return None
-            return self._start(self._propose(proposal, "confirm", self._fold.after, arm))
+            return self._start(self._propose(self._keep_rows(proposal), "confirm", self._fold.after, arm))
         return None
+
+    def _keep_rows(self, proposal: Proposal) -> Proposal:
+        """The proposal, once the rows that it keeps are written down: a worker may find the evidence gone."""
+        for kept in proposal.rows.values():
+            if kept.kept < kept.rows:
+                read_kept_rows(kept, self.folder, self._context.evidence)
+        return proposal
 
     def _propose(self, proposal: Proposal, phase: Phase, after: int, arm: str | None = None) -> Trial:
         number = len(self.accounts.trials)
@@ -248,8 +289,9 @@ class Agenda:
                 time=read_time(),
                 outcome=known.outcome,
                 cost=NOTHING,
-                reused=known.reused,
+                reused={key: clip_negative(cost) for key, cost in known.reused.items()},
                 source=known.source,
+                arrays=self._find_digests(known.outcome),
             )
         )
         return None
@@ -259,7 +301,7 @@ class Agenda:
         self.record(
             Started(
                 id=trial.id,
-                attempt=len(trial.attempts) + 1,
+                attempt=len(trial.all_attempts) + 1,
                 time=read_time(),
                 session=self._ledger.session,
                 resume_from=self._checkpoint(trial),
@@ -272,7 +314,7 @@ class Agenda:
 
     def _checkpoint(self, trial: Trial) -> int | None:
         """The latest previous attempt of ``trial`` whose checkpoint can be continued."""
-        for attempt in reversed(trial.attempts):
+        for attempt in reversed(trial.all_attempts):
             if has_checkpoint(locate_attempt(self.folder, trial.id, attempt.number) / "checkpoint"):
                 return attempt.number
         return None
@@ -290,7 +332,10 @@ class Agenda:
 
     def _apply_new_reading(self) -> None:
         """Replace an answer that was read in an older way by the new reading, if the budget allows to confirm it."""
-        anew = find_new_reading(self.accounts, self._fold, self._confirmation) if self._settled else None
+        try:
+            anew = find_new_reading(self.accounts, self._fold, self._confirmation) if self._settled else None
+        except EvidenceError:  # the recorded answer stands, and nothing is measured for another reading of it
+            return
         if anew is None:
             return
         unpaid = self._budget.forbids(self.accounts, anew.owed, read_time()) if anew.owed else None
@@ -304,14 +349,17 @@ class Agenda:
         for trial in list(self.accounts.unfinished):
             if not trial.attempts:
                 continue
-            if (result := self._result(trial)) is not None:
+            if (result := find_result(self.folder, trial)) is not None:
                 self._again.remove(trial.id)
                 self._tell(trial, result)
             elif trial.stopped is not None:
                 self._again.remove(trial.id)
                 self._end_stopped(trial, trial.stopped)
             elif trial.attempts[-1].ended is None:
-                self._lose(trial, "driver")
+                self.record(build_lost(self.folder, trial, "driver"))
+        for trial in self.accounts.trials.values():
+            if trial.measures_again:
+                self.record(self._remeasuring.recover(trial))
 
     def _retry(self) -> None:
         """Where an earlier session ended with nothing but failures, begin that part again: its cause may be mended."""
@@ -323,17 +371,6 @@ class Agenda:
         if part is not None:
             self.record(Retried(ids=list_failed_trials(self.accounts, part), time=read_time()))
 
-    def _result(self, trial: Trial) -> Result | None:
-        """The result of the last attempt; an unreadable one becomes a failure that says so."""
-        try:
-            return read_result(locate_attempt(self.folder, trial.id, len(trial.attempts)))
-        except DamagedResultError as error:
-            return Result(score=None, cost=self._cost(trial), why="error", message=str(error))
-
-    def _lose(self, trial: Trial, cause: Literal["worker", "driver"]) -> None:
-        attempt = trial.attempts[-1]
-        self.record(Lost(id=trial.id, attempt=attempt.number, time=read_time(), cost=self._cost(trial), cause=cause))
-
     def _tell(self, trial: Trial, result: Result) -> None:
         self._record_end(trial, self._translator.outcome(result), result)
         self._forget_weights()
@@ -343,21 +380,14 @@ class Agenda:
         outcome = Outcome(None, why="stopped", censored=judged.score)
         with_a = describe_value(sign_in(self.accounts) * judged.score, self.accounts.search_score)
         message = f"stopped early at step {judged.step}, with a {with_a}"
-        self._record_end(trial, outcome, Result(score=None, cost=self._cost(trial), message=message))
+        self._record_end(trial, outcome, Result(None, charge_attempt(self.folder, trial), message=message))
 
     def _record_end(self, trial: Trial, outcome: Outcome, result: Result) -> None:
-        self.record(
-            Told(
-                id=trial.id,
-                attempt=trial.attempts[-1].number,
-                time=read_time(),
-                outcome=outcome,
-                cost=clip_negative(result.cost),
-                test=result.test,
-                reused=result.reused,
-                message=result.message,
-            )
-        )
+        self.record(build_told(trial, outcome, result, self._find_digests(outcome)))
+
+    def _find_digests(self, outcome: Outcome) -> dict[str, str]:
+        found = {key: self._context.evidence.read_digest(key) for key in outcome.evidence.values()}
+        return {key: digest for key, digest in found.items() if digest is not None}
 
     def _forget_weights(self) -> None:
         """Delete weights that no later training will start from.
@@ -365,8 +395,3 @@ class Agenda:
         The ledger is durable first: another session must come to the same incumbent.
         """
         delete_useless_weights(self.folder, self.accounts, self._fold.held(), self._without_weights, self.flush)
-
-    def _cost(self, trial: Trial) -> Cost:
-        attempt = trial.attempts[-1]
-        folder = locate_attempt(self.folder, trial.id, attempt.number)
-        return charge_lost_attempt(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)

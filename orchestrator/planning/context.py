@@ -181,14 +181,15 @@ class StudyContext:
         """The selector of the control that searches by itself, after ``events``. It needs a primary."""
         return fold_control(self.problem, self.evidence, events)
 
-    def differences(self, events: Sequence[Event]) -> Iterator[str]:
+    def differences(self, events: Sequence[Event], unasked: list[int] | None = None) -> Iterator[str]:
         """A line for each recorded proposal that does not follow from the events before it.
 
         This is promise (2): folding the ledger in its order and asking again gives every recorded proposal. It needs
-        no data, but evidence.
+        no data, but evidence: proposals that rest on what is no longer as it was are added to ``unasked``.
         """
+        unasked = [] if unasked is None else unasked
         for fold in self._folds(events):
-            yield from verify(events, fold, self.translator.execute)
+            yield from verify(events, fold, self.translator.execute, self.evidence.check_digest, unasked)
 
     def describe_other_versions(self, events: Sequence[Event]) -> str | None:
         """One line about the proposals of other versions of the selector, which never differ; ``None`` without any."""

@@ -23,6 +23,7 @@ from auxtune.orchestrator.record.events import (
     Opened,
     Phase,
     Proposed,
+    Remeasured,
     Retried,
     Selected,
     Started,
@@ -53,7 +54,7 @@ class TrialStatus(_Word):
         proposed ──▶ waiting ──▶ running ──▶ finished   told a score
                         ▲           │   ├──▶ stopped    early, as the study asked: no failure
                         │           │   └──▶ failed     its code raised, or all attempts were lost
-                        └───────────┘  its worker or its session died: the next attempt
+                        └───────────┘  its worker or its session died, or it could not write: the next attempt
         proposed ──▶ reused   all that it asked for is in the evidence cache: told at once, costs nothing
     """
 
@@ -71,7 +72,7 @@ class StudyStatus(_Word):
     ::
 
         opened ──▶ running ──▶ done          its answer is written; a larger budget opens it again
-                      │   ├──▶ interrupted   stopped in order, or its driver vanished: resumable
+                      │   ├──▶ interrupted   stopped in order, paused, or its driver vanished: resumable
                       │   └──▶ failed        too many trials failed: resumable
                       └── any session that is opened runs it again
     """
@@ -94,7 +95,18 @@ class Attempt:
     gpus: float | None = None
     ended: float | None = None
     cost: Cost | None = None
-    worker_died: bool = False
+    lost: Lost | None = None
+    again: Remeasured | None = None  # the end of an attempt at evidence that was gone
+
+    @property
+    def worker_died(self) -> bool:
+        """Whether it was lost with its worker."""
+        return self.lost is not None and self.lost.cause == "worker"
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it was given up because it could not write its files."""
+        return self.lost is not None and self.lost.cause == "storage"
 
 
 @dataclass
@@ -108,6 +120,7 @@ class Trial:
     attempts: list[Attempt] = field(default_factory=list)
     stopped: Judged | None = None  # the decision of early stopping that ended it
     told: Told | None = None
+    remeasured: list[Attempt] = field(default_factory=list)  # at its evidence, which was gone, after it had been told
     run_id: str | None = None
     tried_again: bool = False  # it failed and no longer counts, because another one tries the same
 
@@ -122,6 +135,21 @@ class Trial:
             return TrialStatus.STOPPED if self.stopped else TrialStatus.FAILED
         is_running = bool(self.attempts) and self.attempts[-1].ended is None
         return TrialStatus.RUNNING if is_running else TrialStatus.WAITING
+
+    @property
+    def latest(self) -> Attempt:
+        """The attempt that was started last. Raises ``IndexError`` before the first."""
+        return (self.remeasured or self.attempts)[-1]
+
+    @property
+    def all_attempts(self) -> list[Attempt]:
+        """Every attempt, those included that measured again what was gone."""
+        return [*self.attempts, *self.remeasured]
+
+    @property
+    def measures_again(self) -> bool:
+        """Whether an attempt is at work on evidence that was gone."""
+        return bool(self.remeasured) and self.remeasured[-1].ended is None
 
     @property
     def reused(self) -> bool:
@@ -147,10 +175,9 @@ class Trial:
 
     @property
     def costs(self) -> list[Cost]:
-        """The cost of every ended attempt; nothing for a proposal that was measured before."""
-        if self.told is not None and self.reused:
-            return [self.told.cost]
-        return [attempt.cost for attempt in self.attempts if attempt.cost is not None]
+        """The cost of every ended attempt; for a proposal that was measured before, what measuring it again took."""
+        own = [self.told.cost] if self.told is not None and self.reused else []
+        return own + [attempt.cost for attempt in self.all_attempts if attempt.cost is not None]
 
 
 @dataclass
@@ -181,7 +208,7 @@ class Accounts:
 
     def add(self, event: Event) -> None:
         """Fold one event. Negative costs, which earlier versions took from a clock that was set, count as 0."""
-        if isinstance(event, Lost | Told):
+        if isinstance(event, Lost | Told | Remeasured):
             event = self._clip(event)
         match event:
             case Opened():
@@ -190,18 +217,14 @@ class Accounts:
             case Proposed():
                 self.trials[event.id] = Trial(event.id, event.phase, event.proposal, event.time)
             case Started():
-                self.trials[event.id].attempts.append(
+                trial = self.trials[event.id]
+                (trial.attempts if trial.told is None else trial.remeasured).append(
                     Attempt(event.attempt, event.session, event.time, event.resume_from, event.cpus, event.gpus)
                 )
             case Told(attempt=0):  # it was not run, so it says nothing of whether trials work
                 self.trials[event.id].told = event
-            case Lost() | Told():
-                attempt = self.trials[event.id].attempts[event.attempt - 1]
-                attempt.ended, attempt.cost = event.time, event.cost
-                if isinstance(event, Told):
-                    self._end(self.trials[event.id], event)
-                else:
-                    attempt.worker_died = event.cause == "worker"
+            case Lost() | Told() | Remeasured():
+                self._end_attempt(self.trials[event.id], event)
             case Judged():
                 self.judged.append(event)
                 if event.stop:
@@ -310,8 +333,8 @@ class Accounts:
         """Costs and durations that are below 0 in the ledger, and count as 0."""
         return self._clipped + sum(session.last < session.opened.time for session in self.sessions)
 
-    def _clip(self, event: Lost | Told) -> Lost | Told:
-        clipped: Lost | Told = replace(event, cost=clip_negative(event.cost))
+    def _clip(self, event: Lost | Told | Remeasured) -> Lost | Told | Remeasured:
+        clipped: Lost | Told | Remeasured = replace(event, cost=clip_negative(event.cost))
         if isinstance(clipped, Told):
             clipped = replace(clipped, reused={key: clip_negative(cost) for key, cost in clipped.reused.items()})
         if clipped == event:
@@ -319,10 +342,17 @@ class Accounts:
         self._clipped += 1
         return clipped
 
-    def _end(self, trial: Trial, told: Told) -> None:
-        trial.told = told
-        if trial.status != "stopped":  # early stopping says nothing of whether trials work
-            self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
+    def _end_attempt(self, trial: Trial, event: Lost | Told | Remeasured) -> None:
+        attempt = trial.all_attempts[event.attempt - 1]
+        attempt.ended, attempt.cost = event.time, event.cost
+        if isinstance(event, Lost):
+            attempt.lost = event
+        elif isinstance(event, Remeasured):
+            attempt.again = event
+        else:
+            trial.told = event
+            if trial.status != "stopped":  # early stopping says nothing of whether trials work
+                self.failed_in_a_row = 0 if trial.status == "finished" else self.failed_in_a_row + 1
 
     def _track(self, event: Tracked) -> None:
         if event.id is None:

@@ -85,13 +85,14 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """An attempt died without a result: its process, its node or the driver went away."""
+    """An attempt ended without a result: its process, its node or the driver went away, or it could not write."""
 
     id: int
     attempt: int
     time: float
     cost: Cost  # up to its last sign of life
-    cause: Literal["worker", "driver"] = "worker"  # only a worker's death counts against the retries
+    cause: Literal["worker", "driver", "storage"] = "worker"  # only a worker's death counts against the retries
+    message: str | None = None  # where it could not write, and why
     event: Literal["lost"] = "lost"
 
 
@@ -100,7 +101,8 @@ class Told:
     """A proposal ended: the attempt that counts, what the selector is told, and what the attempt took.
 
     ``reused`` names existing evidence or weights by key, with their original cost. Where nothing else was asked for, no
-    attempt was started: ``attempt`` is 0, and ``source`` says which study and trial measured it.
+    attempt was started: ``attempt`` is 0, and ``source`` says which study and trial measured it. ``arrays`` has the
+    SHA-256 of the arrays under each key of its evidence; earlier versions recorded none.
     """
 
     id: int
@@ -112,7 +114,26 @@ class Told:
     reused: Mapping[str, Cost] = field(default_factory=dict)
     source: str | None = None
     message: str | None = None
+    arrays: Mapping[str, str] = field(default_factory=dict)
     event: Literal["told"] = "told"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remeasured:
+    """Evidence that a trial had been told of was gone or damaged, and ``attempt`` has measured it again.
+
+    The selector is not told: the trial ended as it did. ``arrays`` has the SHA-256 of the arrays that now count, by
+    key, and is empty where they could not be measured; ``message`` then says why. An attempt at this is one that was
+    ``started`` after its trial had been told of.
+    """
+
+    id: int
+    attempt: int
+    time: float
+    cost: Cost
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    message: str | None = None
+    event: Literal["remeasured"] = "remeasured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +233,7 @@ Event: TypeAlias = Annotated[
     | Lost
     | Judged
     | Told
+    | Remeasured
     | Retried
     | Tracked
     | Selected
@@ -236,6 +258,14 @@ def read_event(value: Any) -> Event:
     """The event that ``write_event`` gave. Raises ``pydantic.ValidationError`` (a ``ValueError``) for anything else."""
     event: Event = _event.validate_python(value)
     return event
+
+
+def find_impossible_cost(event: Event) -> str | None:
+    """A figure of the event's costs that is below 0 or no number; earlier versions wrote some, and they are read."""
+    costs = [event.cost] if isinstance(event, Lost | Told | Remeasured) else []
+    costs += event.reused.values() if isinstance(event, Told) else []
+    figures = [(name, value) for cost in costs for name, value in vars(cost).items() if value is not None]
+    return next((f"{name} {value}" for name, value in figures if not 0 <= value < math.inf), None)
 
 
 def round_trip(proposal: Proposal) -> Proposal:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, TypeGuard
 
 from auxtune.orchestrator.errors import AuxtuneError, SelectorError
-from auxtune.orchestrator.record.events import SELECTORS, Event, Opened, Proposed, Retried, Told, is_same_proposal
+from auxtune.orchestrator.record.events import (
+    SELECTORS,
+    Event,
+    Opened,
+    Proposed,
+    Remeasured,
+    Retried,
+    Told,
+    is_same_proposal,
+)
 from auxtune.selectors.border import IllegalAnswerError, check_answer
 from auxtune.selectors.extensions import Predicts, find_reading, list_checkpoints_in_use, sum_versions
 from auxtune.selectors.protocol import Done, Evidence, Problem, Proposal, Selection, Selector, Wait
@@ -137,24 +147,66 @@ def blame_selector(title: str, moment: str, expected: tuple[type[Exception], ...
         ) from error
 
 
-def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Proposal], Proposal]) -> Iterator[str]:
+class EvidenceTrail:
+    """Which arrays the questions of a ledger rested on: of each key that was told of, the digest recorded last.
+
+    ``present`` gives the digest of what is stored under a key now, ``None`` where it cannot be read.
+    """
+
+    def __init__(self, events: Iterable[Event], present: Callable[[str], str | None]) -> None:
+        self._again = {key for event in events if isinstance(event, Remeasured) for key in event.arrays}
+        self._present = cache(present)
+        self._recorded: dict[str, str | None] = {}
+
+    def add(self, event: Event) -> None:
+        """Take note of what an event says of arrays."""
+        if isinstance(event, Told):
+            keys = event.outcome.evidence.values()
+            # Earlier versions recorded no digest: what was never measured again since is taken to be the same.
+            self._recorded |= {key: event.arrays.get(key, "" if key in self._again else None) for key in keys}
+        elif isinstance(event, Remeasured):
+            self._recorded |= event.arrays
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a question asked now would not see the arrays that it rested on."""
+        return any(
+            self._present(key) is None or (recorded is not None and recorded != self._present(key))
+            for key, recorded in self._recorded.items()
+        )
+
+
+def verify(
+    events: Sequence[Event],
+    fold: SelectorFold,
+    execute: Callable[[Proposal], Proposal],
+    present: Callable[[str], str | None],
+    unasked: list[int],
+) -> Iterator[str]:
     """Ask again at every recorded ``after`` and yield a line for each proposal that differs.
 
     ``execute`` turns what a selector asks for into what is recorded (its executed shares). ``fold`` is fresh. Events
     told between a question and its recorded proposal are folded after the question, as they were then. What another
-    version of the selector proposed is folded, and not asked again.
+    version of the selector proposed is folded, and not asked again; nor is what rests on evidence that is not what it
+    was, by ``present`` (see ``EvidenceTrail``): the ids of these proposals are added to ``unasked``.
     """
     late: list[Event] = []
-    same_version = True
+    same_version, trail = True, EvidenceTrail(events, present)
     for event in events:
         if isinstance(event, Opened):
             same_version = fold.read_version(event) == fold.version
         if not fold.has_asked_for(event):
             late.append(event)
             continue
-        while late and fold.after < event.after:
+        while late and (fold.after < event.after or isinstance(late[0], Remeasured)):
+            trail.add(late[0])
             fold.add(late.pop(0))
-        asked = fold.propose() if same_version else None
+        asked = None
+        if same_version and fold.after == event.after:
+            if trail.has_changed:
+                unasked.append(event.id)
+            else:
+                asked = fold.propose()
         if fold.after != event.after:
             yield f"proposal {event.id}: asked after {event.after} events, but only {fold.after} are recorded"
         elif asked is None:
@@ -164,5 +216,6 @@ def verify(events: Iterable[Event], fold: SelectorFold, execute: Callable[[Propo
         elif not is_same_proposal(execute(asked), event.proposal):
             yield f"proposal {event.id}: the selector now asks for {asked}, recorded is {event.proposal}"
         while late:
+            trail.add(late[0])
             fold.add(late.pop(0))
         fold.add(event)

@@ -28,7 +28,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
-from auxtune.orchestrator.record.events import Closed, Event, Opened, read_event, read_time, write_event
+from auxtune.orchestrator.record.events import (
+    Closed,
+    Event,
+    Opened,
+    find_impossible_cost,
+    read_event,
+    read_time,
+    write_event,
+)
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.trials.plain_json import parse_json
@@ -134,7 +142,9 @@ class Ledger:
         self.flush()
 
     def append(self, event: Event) -> None:
-        """Record an event; it is durable after the next ``flush``."""
+        """Record an event; it is durable after the next ``flush``. Raises ``ValueError`` for a cost below 0."""
+        if (wrong := find_impossible_cost(event)) is not None:
+            raise ValueError(f"{self._segments.folder}: {event.event} {wrong}: a cost is a number from 0; a defect")
         self.events.append(event)
         self._waiting.append(event)
 

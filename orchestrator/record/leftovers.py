@@ -59,7 +59,9 @@ def delete(leftover: Leftover) -> None:
 def _list_of_trial(folder: StoredPath, trial: Trial) -> Iterator[tuple[StoredPath, str]]:
     if trial.told is None:
         return
-    for attempt in trial.attempts:
+    for attempt in trial.all_attempts:
+        if attempt.ended is None:  # it measures again, and continues from its checkpoint
+            continue
         home = locate_attempt(folder, trial.id, attempt.number)
         if attempt.number == trial.told.attempt:
             yield home / "checkpoint", CHECKPOINT

@@ -14,6 +14,7 @@ import io
 import math
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -36,13 +37,24 @@ from auxtune.trials.result import Cost, Result
 
 EVIDENCE = ".evidence"
 WEIGHTS = "weights"  # the ``probe`` of an entry without arrays
-_REMEDY = "restore it from a copy, or begin the study again under another name"
+_REMEDY = "a study that needs it measures it again when it is resumed"
 _TAIL = 1 << 16  # bytes: many times an evaluation's line
 _result = TypeAdapter(Result)
 
 
 class DamagedResultError(ValueError):
     """There is a ``result.json``, but it was not written by a worker, or was changed."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An attempt that gave up because it could not write: ``message`` says where and why.
+
+    ``seconds`` are those since it began.
+    """
+
+    message: str
+    seconds: float
 
 
 def locate_attempt(study: StoredPath, trial: int, attempt: int) -> StoredPath:
@@ -211,17 +223,31 @@ class EvidenceStore:
 
         Raises ``StorageError``.
         """
+        if (found := self._look_up(key)) is None:
+            return None
+        folder, entry = found
+        try:
+            if entry.sha256 is not None:
+                _read_arrays(folder, entry.sha256)
+        except EvidenceError:
+            return None
+        return entry
+
+    def describe(self, key: str) -> Entry | None:
+        """Likewise, without a look at the arrays."""
+        found = self._look_up(key)
+        return None if found is None else found[1]
+
+    def _look_up(self, key: str) -> tuple[StoredPath, Entry] | None:
+        """The folder under ``key`` and its description, if there is a readable one. Raises ``StorageError``."""
         try:
             if (folder := self._store.find_published(self.root / key)) is None:
                 return None
-            entry = _entry.validate_json((folder / "evidence.json").read_bytes())
-            if entry.sha256 is not None:
-                _read_arrays(folder, entry.sha256)
+            return folder, _entry.validate_json((folder / "evidence.json").read_bytes())
         except StorageError:  # unreachable is not absent
             raise
-        except (OSError, ValidationError, EvidenceError):
+        except (OSError, ValidationError):
             return None
-        return entry
 
     def arrays(self, key: str) -> Mapping[str, np.ndarray]:
         """The arrays under ``key``. Raises ``EvidenceError`` where they are gone or damaged."""
@@ -277,7 +303,7 @@ class EvidenceStore:
 
 
 class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
-    """Evidence as a selector sees it: key -> arrays, read on access."""
+    """Evidence as a selector sees it: key -> arrays, read on access. Raises ``EvidenceError`` where they cannot be."""
 
     def __init__(self, store: EvidenceStore) -> None:
         self._store = store
@@ -292,6 +318,24 @@ class StoredEvidence(Mapping[str, Mapping[str, np.ndarray]]):
     def __len__(self) -> int:
         return sum(1 for _ in self._store)
 
+    def is_usable(self, key: str) -> bool:
+        """Whether the arrays under ``key`` can be read from where they are stored."""
+        return self._store.find(key) is not None
+
+    def read_digest(self, key: str) -> str | None:
+        """The SHA-256 of the arrays under ``key`` as they were stored; ``None`` where nothing says it."""
+        entry = self._store.describe(key)
+        return None if entry is None else entry.sha256
+
+    def check_digest(self, key: str) -> str | None:
+        """The same of arrays that are still as they were stored; ``None`` for others."""
+        entry = self._store.find(key)
+        return None if entry is None else entry.sha256
+
+    def forget(self) -> None:
+        """Read arrays again at their next use: some were measured again."""
+        self._read.cache_clear()
+
 
 def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
     """The arrays of a folder. Raises ``EvidenceError`` where they are not what they were."""
@@ -304,8 +348,11 @@ def _read_arrays(folder: StoredPath, sha256: str) -> Mapping[str, np.ndarray]:
         raise EvidenceError(f"{path}: cannot be read: {error}; {_REMEDY}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise EvidenceError(f"{path}: its content does not match its SHA-256; {_REMEDY}")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays}
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays}
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:  # of what is no archive
+        raise EvidenceError(f"{path}: holds no arrays: {error}; {_REMEDY}") from error
 
 
 def read_kept_rows(kept: Kept, study: StoredPath, evidence: Evidence) -> np.ndarray:

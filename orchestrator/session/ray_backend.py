@@ -148,7 +148,7 @@ class RaySearch:
         """The worker's assignment for the last recorded attempt at ``trial``."""
         from auxtune.orchestrator.engine.trainable import Assignment
 
-        context, attempt = self.prepared.context, trial.attempts[-1]
+        context, attempt = self.prepared.context, trial.latest
         previous, given = attempt.resume_from, self.prepared.slots.of(trial.proposal)
         return Assignment(
             trial=trial.id,

@@ -12,7 +12,7 @@ from typing import Any
 from auxtune.orchestrator.answer.answer import Answer, read_answer, write_answer
 from auxtune.orchestrator.answer.build import build_answer
 from auxtune.orchestrator.engine.embedded_ray import locate_ray_folder
-from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures
+from auxtune.orchestrator.errors import AuxtuneError, Interrupted, LedgerError, Locked, TooManyFailures, Unwritable
 from auxtune.orchestrator.planning.agenda import Agenda
 from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.planning.confirm import FailedPart
@@ -69,9 +69,9 @@ def run_session(
 
     ``reader`` is of the study's ledger, if it was read before: what it has read is not read again.
 
-    Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError``
-    and whatever ``prepare`` raises. Whatever is raised, the ledger holds what was done, and another session continues
-    from there.
+    Raises ``Interrupted`` after Ctrl-C or SIGTERM, ``Unwritable`` where a trial cannot write its files,
+    ``TooManyFailures``, ``DriftError``, ``Locked``, ``ClusterError`` and whatever ``prepare`` raises. Whatever is
+    raised, the ledger holds what was done, and another session continues from there.
     """
     resolve_tracking_uri(study)  # raises before anything is begun
     with Session.open(study, listener, allow_drift, address, reader) as session:
@@ -166,7 +166,8 @@ class Session:
         if not agenda.finished:
             search = RaySearch(self._prepared, agenda, planner, self._tracker, self._signals, self._backend, self._key)
             search.run()
-        self._reason = "done" if agenda.finished else "interrupted" if self._signals.came else "failed"
+        stopped = self._signals.came or agenda.refused is not None
+        self._reason = "done" if agenda.finished else "interrupted" if stopped else "failed"
         return agenda
 
     def answer(self, agenda: Agenda) -> None:
@@ -188,14 +189,20 @@ class Session:
     def close(self, agenda: Agenda) -> None:
         """Bring MLflow up to date and write the session's last events."""
         self._ending = build_ending(self._reason, self._context.folder, self._answer, self._page)
-        message = self._failure or None
+        message = self._failure or agenda.refused
         for event in close_session(self._ledger, self._tracker, self._reason, self._ending, PATIENCE, message):
             agenda.accounts.add(event)
 
     def result(self) -> Result:
-        """The study's answer. Raises ``Interrupted`` or ``TooManyFailures`` where the session came to none."""
+        """The study's answer. Raises ``Interrupted``, ``Unwritable`` or ``TooManyFailures`` where there is none."""
         folder = self._context.folder
         resume = f"`auxtune resume {quote_path(folder)}` continues from here"
+        refused = None if self._agenda is None else self._agenda.refused
+        if self._reason == "interrupted" and refused is not None:
+            raise Unwritable(
+                f"Paused: {refused}. No trial has failed for it: `auxtune run` on the study file, or "
+                f"`auxtune resume {quote_path(folder)}`, tries again what could not write."
+            )
         if self._tracker.trouble:
             resume += f", and fills in what MLflow does not have yet ({self._tracker.trouble})"
         if self._reason == "interrupted":

@@ -134,7 +134,7 @@ class StudyRuns:
         # The time of writing: of two values at a step MLflow shows the later, and a resumed study may have new prices.
         now, told = int(read_time() * 1000), trial.told
         values = list_final_metrics(trial, price)
-        tags = [RunTag("auxtune.attempts", str(len(trial.attempts)))]
+        tags = [RunTag("auxtune.attempts", str(len(trial.all_attempts)))]
         if told is not None and told.source is not None and trial.reused:
             tags += [RunTag("auxtune.reused_from", told.source)]
         if told is not None and told.outcome.why:

@@ -210,14 +210,14 @@ class Mirror:
         found = self._runs.children(self._parent, set(filter(None, known)))
         self._children = {trial: str(run.info.run_id) for trial, run in found.items()}
         self._open = {trial for trial, run in found.items() if run.info.status == "RUNNING"}
-        self._closed: set[int] = set()  # trials whose runs are final
+        self._closed: dict[int, int] = {}  # trials whose runs are final -> how many of their attempts had ended
         self._described: set[int] = set()  # trials whose runs are open and have their parameters
         self._told = -1  # trials told when the totals were last written
         for trial in accounts.trials.values():
             if trial.id in found:
                 made(Tracked(id=trial.id, run_id=self._children[trial.id]))
                 if is_final(found[trial.id], trial, study.price):
-                    self._closed.add(trial.id)
+                    self._closed[trial.id] = len(trial.costs)
 
     def update(self, ended: Ending | None) -> Iterator[None]:
         """Write what is new, and close all runs where the study has ``ended``.
@@ -252,7 +252,8 @@ class Mirror:
             count = int(rule.removeprefix("best ")) if rule != "none" and done else 0
             scored = [trial for trial in trials if trial.score is not None]
             trials = sorted(scored, key=lambda trial: -(trial.score or 0.0))[:count]
-        return [trial for trial in trials if trial.id not in self._closed]
+        # An attempt that ended later, since evidence was measured again, is charged for, too.
+        return [trial for trial in trials if self._closed.get(trial.id) != len(trial.costs)]
 
     @property
     def _problem(self) -> Problem:
@@ -268,7 +269,7 @@ class Mirror:
                 run_id, trial, self._study.price, steps, list_trained_shares(trial, self._problem.names)
             )
             self._open.discard(trial.id)
-            self._closed.add(trial.id)
+            self._closed[trial.id] = len(trial.costs)
 
     def _run_of(self, trial: Trial, steps: int) -> str:
         """The trial's run, made if absent, open, and with its parameters."""

@@ -14,6 +14,7 @@ from auxtune.orchestrator.record.events import (
     Event,
     Lost,
     Proposed,
+    Remeasured,
     Retried,
     Selected,
     Started,
@@ -78,8 +79,14 @@ class EventLines:
                 return f"{self._names[event.id]} starts again, attempt {event.attempt}"
             case Started():
                 return f"{self._names[event.id]} continues from its checkpoint, attempt {event.attempt}"
+            case Lost(cause="storage"):
+                return f"{self._names[event.id]} could not write (attempt {event.attempt}): {event.message}"
             case Lost():
                 return f"{self._names[event.id]} was lost with its {event.cause} (attempt {event.attempt})"
+            case Remeasured(message=None):
+                return f"{self._names[event.id]} measured again what was gone or damaged of its evidence"
+            case Remeasured():
+                return f"{self._names[event.id]} could not measure its evidence again: {event.message}"
             case Told(attempt=0):
                 return f"{self._names[event.id]} was measured before, by {event.source}"
             case Told() if event.outcome.ok:

@@ -36,10 +36,11 @@ def describe_status(folder: StoredPath, accounts: Accounts, options: StudyOption
         "state": state,
         "sessions": len(accounts.sessions),
         "proposals": len(trials),
-        "attempts": sum(len(trial.attempts) for trial in trials),
+        "attempts": sum(len(trial.all_attempts) for trial in trials),
         "results": sum(trial.told is not None for trial in trials),
         "trials": count_trials(accounts),
         "phases": {phase: len(accounts.in_phase(phase)) for phase in PHASES},
+        **({"negative_figures": accounts.negative_figures} if accounts.negative_figures else {}),
         "concurrency": asdict(concurrency) if concurrency else None,
         "best": shorten_trial(best, accounts) if best else None,
         "running": [shorten_trial(trial, accounts) for trial in trials if trial.status == "running"],
@@ -109,6 +110,8 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     )
     for line in list_node_lines(StudyCost.from_json(cost)):
         yield line[0].lower() + line[1:]
+    if negative := status.get("negative_figures"):
+        yield f"warning: {negative} costs and durations in the ledger are below 0, and count as 0"
     if status["hours_left"] is not None:
         yield f"time left: {status['hours_left'] * 60:.1f} minutes"
     if "differences" in status:
@@ -116,6 +119,8 @@ def _list_status_lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield from status["differences"] or [verified]
         if status["not_asked_again"] is not None:
             yield status["not_asked_again"]
+        gone = f"; of {status['gone']} more the result is gone" if status["gone"] else ""
+        yield f"compared with their own results: the scores and costs of {status['compared']} attempts{gone}"
 
 
 def _count_control_trials(options: StudyOptions) -> dict[str, int]:

@@ -38,7 +38,7 @@ def describe_trial(folder: StoredPath, accounts: Accounts, number: int, lines: i
         "proposed": trial.proposed,
         "proposal": asdict(trial.proposal),
         "continues": _find_start(accounts, trial),
-        "attempts": [_describe_attempt(folder, trial, attempt, alive) for attempt in trial.attempts],
+        "attempts": [_describe_attempt(folder, trial, attempt, alive) for attempt in trial.all_attempts],
         "reused_from": told.source if told and trial.reused else None,
         "outcome": asdict(told.outcome) if told else None,
         "value": show_score(trial, accounts.search_score),
@@ -95,6 +95,11 @@ def _describe_end(trial: Trial, attempt: Attempt, alive: bool) -> str:
         return trial.status if trial.status != "failed" else f"failed: {trial.told.outcome.why}"
     if attempt.ended is None:
         return "running" if alive else "interrupted with its session"
+    if attempt.again is not None:
+        failed = attempt.again.message
+        return "measured its evidence again" if failed is None else f"could not measure its evidence again: {failed}"
+    if attempt.lost is not None and attempt.was_refused:
+        return f"could not write: {attempt.lost.message}"
     return "its worker died" if attempt.worker_died else "interrupted with its session"
 
 

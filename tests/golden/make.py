@@ -22,7 +22,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from every_event import write_every_event  # noqa: E402 - found once the path is set
+from every_event import write_every_event, write_remeasured  # noqa: E402 - found once the path is set
 from golden_files import EXPECTED, GOLDEN, MADE_IN, STORAGE, readings, simulate_table  # noqa: E402 - likewise
 from golden_studies import KEPT, STUDIES, study_text, write_inputs  # noqa: E402 - likewise
 
@@ -34,20 +34,20 @@ _TRACE_PATH = re.compile(
     r'(?<=File \\")[^"]*/(?=[^"/]+/[^"/]+\.py\\")'
 )  # in JSON: a traceback's, up to the last folder
 _EMPTY = 22  # bytes of predictions.npz where nothing was predicted, as in the search
-EVERY_EVENT = "every_event"
+PUT_TOGETHER = {"every_event": write_every_event, "remeasured": write_remeasured}  # of other studies
 
 
 def main() -> None:
     """Make what is asked for, or all that is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="STUDY", help=f"of {', '.join([*STUDIES, EVERY_EVENT])}; all")
+    parser.add_argument("names", nargs="*", metavar="STUDY", help=f"of {', '.join([*STUDIES, *PUT_TOGETHER])}; all")
     parser.add_argument("--again", action="store_true", help="replace what is there")
     parser.add_argument(
         "--read", action="store_true", help="only write again what is read from the studies that are there"
     )
     asked = parser.parse_args()
-    names = asked.names or [*STUDIES, EVERY_EVENT]
-    if unknown := set(names) - {*STUDIES, EVERY_EVENT}:
+    names = asked.names or [*STUDIES, *PUT_TOGETHER]
+    if unknown := set(names) - {*STUDIES, *PUT_TOGETHER}:
         parser.error(f"there is no study {', '.join(sorted(unknown))}")
     if asked.again:
         if kept := set(asked.names) & set(KEPT):
@@ -78,8 +78,8 @@ def make_studies(names: list[str]) -> None:
     for name in names:
         began = time.monotonic()
         print(f"{name} …", end=" ", flush=True)
-        if name == EVERY_EVENT:
-            write_every_event(STORAGE)
+        if name in PUT_TOGETHER:
+            PUT_TOGETHER[name](STORAGE)
         else:
             run_study(name)
             keep_study(name)

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from auxtune.orchestrator.answer.cost import PhaseCost, measure_concurrency
 from auxtune.orchestrator.planning.arms import SELECTION
 from auxtune.orchestrator.planning.budget import list_spending
-from auxtune.orchestrator.record.accounts import Session, Trial
+from auxtune.orchestrator.record.accounts import Attempt, Session, Trial
 from auxtune.orchestrator.report.blocks import (
     Block,
     Cell,
@@ -63,7 +63,13 @@ def _find_message(trial: Trial) -> str:
 
 def _list_losses(trial: Trial) -> str:
     lost = [a for a in trial.attempts if a.ended is not None and not (trial.told and trial.told.attempt == a.number)]
-    return ", ".join("its worker" if attempt.worker_died else "the session" for attempt in lost) or "–"
+    return ", ".join(map(_name_loss, lost)) or "–"
+
+
+def _name_loss(attempt: Attempt) -> str:
+    if attempt.was_refused:
+        return "its storage"
+    return "its worker" if attempt.worker_died else "the session"
 
 
 def build_cost_section(material: Material) -> Section:

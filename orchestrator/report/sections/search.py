@@ -54,4 +54,7 @@ def _draw_safely(draw: Callable[[Material], Iterator[Block]], material: Material
     try:
         return list(draw(material))
     except AuxtuneError as error:
-        return [Paragraph(f"Something of this method cannot be drawn: {error}", "warning")]
+        said = str(error)
+    except Exception as error:  # of arrays that are others than were measured, and whose digest was changed with them
+        said = f"{type(error).__name__}: {error}"
+    return [Paragraph(f"Something of this method cannot be drawn: {said}", "warning")]
