@@ -1,1 +1,0 @@
-"""Faults injected for real, counted: what was lost, what was counted twice, how it ended."""
