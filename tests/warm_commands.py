@@ -152,8 +152,13 @@ def serve(listener: socket.socket) -> list[str]:
         for descriptor in descriptors:
             os.close(descriptor)
         children[pid] = channel
-        tied |= {channel: pid} if request["is_tied"] else {}
         say_number(channel, pid)
+        if not request["is_tied"]:
+            continue
+        if channel.fileno() < 0:  # the caller was killed before it heard
+            os.kill(pid, signal.SIGKILL)
+        else:
+            tied[channel] = pid
 
 
 def say_number(channel: socket.socket, number: int, last: bool = False) -> None:
