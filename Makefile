@@ -5,7 +5,7 @@ PYTHON ?= python3
 USABLE := .venv/usable
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults golden screenshots scoreboard \
+.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults fuzz golden screenshots scoreboard \
         scoreboard-run wheel
 
 demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
@@ -31,6 +31,10 @@ test-slow: wheel
 ROWS ?=
 faults: $(INSTALLED)     ## faults injected for real, many of each kind: a table, a result file each; ROWS="kill-1 disk"
 	PYTHONPATH=tests .venv/bin/python -m faults $(ROWS)
+
+INPUTS ?= 10000
+fuzz: $(INSTALLED)       ## that many inputs that no one would write, drawn at random: each is read or refused, in seconds
+	AUXTUNE_FUZZ=$(INPUTS) .venv/bin/python -m pytest --numprocesses 2 tests/test_fuzz.py
 
 # Rounding differs by processor, and with it how trainings end: tests that rest on trained numbers, with fewer of its
 # instructions and with torch's own kernels in place of oneDNN's. `ON=avx2` is one of them, `PICK="not slow"` more tests.

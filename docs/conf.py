@@ -37,6 +37,8 @@ NAVIGATION = {
     "Understand": [
         "docs/architecture",
         "docs/how-it-works",
+        "docs/reliability",
+        "docs/security",
         "docs/selectors",
         "docs/results",
         "docs/scoreboard",
