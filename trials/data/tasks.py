@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from auxtune.trials.data.splits import (
     take_rows,
 )
 from auxtune.trials.errors import DataError, ErrorCollector, join_names
+
+_BLOCK = 10_000  # rows that are hashed at a time
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ def _drop_leaks(task: Task, limit: int | None, held_out: Mapping[str, np.ndarray
     for part in HELD_OUT:
         clean = ~np.isin(train.keys, held_out[part])
         dropped[part] = len(train) - int(clean.sum())
-        train = train.at(np.flatnonzero(clean))
+        if dropped[part]:
+            train = train.at(np.flatnonzero(clean))
     if limit is not None and limit < len(train):
         train = train.at(take_rows(limit, train.keys, group_rows(train, task.kind)))
     task = replace(task, splits={part: train if part == "train" else task.splits[part] for part in SPLITS})
@@ -244,8 +247,28 @@ def _hash_rows(task: Task) -> str:
     """sha256 of kind, labels and, per split, every input and label as training sees them."""
     digest = hashlib.sha256(json.dumps([task.kind, task.labels]).encode())
     for part, rows in task.splits.items():
-        digest.update(json.dumps([part, rows.first, rows.second, rows.labels]).encode())
+        digest.update(f"[{json.dumps(part)}".encode())
+        for column in (rows.first, rows.second, rows.labels):
+            digest.update(b", ")
+            for text in _dump_in_blocks(column):
+                digest.update(text.encode())
+        digest.update(b"]")
     return digest.hexdigest()
+
+
+def _dump_in_blocks(column: Sequence[Any] | None) -> Iterator[str]:
+    """The parts of ``json.dumps(column)``, so that the text of many rows is never whole in memory.
+
+    >>> "".join(_dump_in_blocks(["a", "b"])), "".join(_dump_in_blocks(None))
+    ('["a", "b"]', 'null')
+    """
+    if column is None:
+        yield "null"
+        return
+    yield "["
+    for first in range(0, len(column), _BLOCK):
+        yield (", " if first else "") + json.dumps(column[first : first + _BLOCK])[1:-1]
+    yield "]"
 
 
 def count_labels(rows: Examples, kind: Kind, labels: Sequence[str]) -> np.ndarray:
