@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -61,7 +61,9 @@ class Task:
     def inputs(self) -> str:
         """A digest of the training inputs in their order, whatever their labels."""
         train = self.splits["train"]
-        return hashlib.sha256(json.dumps([train.first, train.second]).encode()).hexdigest()
+        digest = hashlib.sha256()
+        _add_json(digest, [train.first, train.second])
+        return digest.hexdigest()
 
 
 def load_tasks(sources: Sequence[TaskSource]) -> dict[str, Task]:
@@ -247,28 +249,28 @@ def _hash_rows(task: Task) -> str:
     """sha256 of kind, labels and, per split, every input and label as training sees them."""
     digest = hashlib.sha256(json.dumps([task.kind, task.labels]).encode())
     for part, rows in task.splits.items():
-        digest.update(f"[{json.dumps(part)}".encode())
-        for column in (rows.first, rows.second, rows.labels):
-            digest.update(b", ")
-            for text in _dump_in_blocks(column):
-                digest.update(text.encode())
-        digest.update(b"]")
+        _add_json(digest, [part, rows.first, rows.second, rows.labels])
     return digest.hexdigest()
 
 
-def _dump_in_blocks(column: Sequence[Any] | None) -> Iterator[str]:
-    """The parts of ``json.dumps(column)``, so that the text of many rows is never whole in memory.
+def _add_json(digest: Any, values: Sequence[Any]) -> None:
+    """Add ``json.dumps(values)`` to a digest of hashlib, so that the text of many rows is never whole in memory.
 
-    >>> "".join(_dump_in_blocks(["a", "b"])), "".join(_dump_in_blocks(None))
-    ('["a", "b"]', 'null')
+    >>> digest = hashlib.sha256()
+    >>> _add_json(digest, ["a", ("b", "c"), None])
+    >>> digest.hexdigest() == hashlib.sha256(b'["a", ["b", "c"], null]').hexdigest()
+    True
     """
-    if column is None:
-        yield "null"
-        return
-    yield "["
-    for first in range(0, len(column), _BLOCK):
-        yield (", " if first else "") + json.dumps(column[first : first + _BLOCK])[1:-1]
-    yield "]"
+    for number, value in enumerate(values):
+        digest.update(b", " if number else b"[")
+        if not isinstance(value, tuple):
+            digest.update(json.dumps(value).encode())
+            continue
+        digest.update(b"[")
+        for first in range(0, len(value), _BLOCK):
+            digest.update((", " if first else "").encode() + json.dumps(value[first : first + _BLOCK])[1:-1].encode())
+        digest.update(b"]")
+    digest.update(b"]")
 
 
 def count_labels(rows: Examples, kind: Kind, labels: Sequence[str]) -> np.ndarray:
