@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from object_store import BUCKET, s3_server
 from small_study import STUDY, StudyRun, write_task
-from written_study import written_study
+from written_study import start_driver, written_study
 
 from auxtune.orchestrator.cli import main
-from auxtune.orchestrator.errors import LedgerDamaged
+from auxtune.orchestrator.errors import LedgerDamaged, Locked
 from auxtune.orchestrator.record.ledger import LedgerReader
 from auxtune.orchestrator.session.prepare import check_ledger_is_there, set_aside
+from auxtune.orchestrator.storage.stores import parse_path
 
 
 @pytest.fixture
@@ -71,6 +73,27 @@ def test_a_study_that_has_its_ledger_is_never_set_aside(tmp_path: Path) -> None:
     study = written_study(tmp_path / "small")
     with pytest.raises(LedgerDamaged, match="this one has its ledger; run it without"):
         set_aside(study)
+
+
+def test_a_study_that_a_process_works_on_is_not_set_aside(home: Path) -> None:
+    folder = home / "studies" / "small"
+    driver = start_driver(folder)
+    shutil.rmtree(folder / "ledger")
+    with pytest.raises(Locked, match="auxtune stop"):
+        set_aside(folder)
+    driver.kill()
+    driver.communicate()
+    assert (folder / "selection.json").exists()
+
+
+def test_a_folder_of_an_object_store_cannot_be_set_aside_and_the_other_way_is_named() -> None:
+    with s3_server():
+        folder = parse_path(f"s3://{BUCKET}/lost/small")
+        (folder / "selection.json").write_text("{}")
+        with pytest.raises(LedgerDamaged, match=r"another name.*which an object store does not allow"):
+            check_ledger_is_there(folder, LedgerReader(folder / "ledger"))
+        with pytest.raises(LedgerDamaged, match="cannot be renamed; give the study another name"):
+            set_aside(folder)
 
 
 @pytest.mark.slow

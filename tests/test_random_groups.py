@@ -9,7 +9,7 @@ import pytest
 from test_groups import problem
 
 from auxtune.selectors.methods.random_groups import RandomGroups
-from auxtune.selectors.protocol import Done, Outcome, Proposal
+from auxtune.selectors.protocol import Done, Network, Outcome, Proposal
 from auxtune.selectors.testing.benchmark import SyntheticBenchmark
 from auxtune.selectors.testing.checks import check_selection
 from auxtune.selectors.testing.study import simulate_study
@@ -51,3 +51,18 @@ def test_with_a_primary_its_own_group_is_trained_and_answers() -> None:
     assert all("a" in proposal.tasks for proposal in story.proposals)
     assert sorted(map(len, (p.tasks for p in story.proposals))) == [1, 2, 2, 2]  # three groups of four tasks
     assert story.steps[-1].selection.tasks == ("d", "a")
+
+
+def test_where_no_near_equal_grouping_is_on_offer_the_networks_that_are_cover_the_tasks() -> None:
+    offers = (Network(("a", "b", "c")), Network(("d",)), Network(("b", "c")), Network(("a",)))
+    asked = replace(problem(models=2), networks=offers)
+    story = simulate_study(RandomGroups(groupings=1), asked, SyntheticBenchmark({}, noise=0.1), trials=10)
+    assert [proposal.tasks for proposal in story.proposals] in ([("a", "b", "c"), ("d",)], [("d",), ("a", "b", "c")])
+    check_selection(asked, story.steps[-1].selection)
+
+
+def test_where_the_networks_on_offer_cover_not_every_task_the_largest_is_trained() -> None:
+    asked = replace(problem(models=2), networks=(Network(("a", "b", "c")), Network(("b", "c")), Network(("a",))))
+    selector = RandomGroups(groupings=1)
+    proposal = selector.propose(selector.start(asked), {})
+    assert isinstance(proposal, Proposal) and proposal.tasks == ("a", "b", "c")

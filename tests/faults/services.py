@@ -13,11 +13,10 @@ from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from faults.rows import Census, Count, Fault, Ground
 from small_study import StudyRun
 
-from faults.rows import Census, Count, Fault, Ground
-
-SMALL_DISK = "24m"
+SMALL_DISK = "200m"  # the study itself takes some 30
 WILD = ("training.learning_rate=1.0e+30", "training.clip=null", "stop_after_failures=2")
 
 
