@@ -80,8 +80,10 @@ def run_tuner(
 
     withhold_credentials()
 
-    # It would say "Trials did not complete" between our lines, which have already reported these failures.
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    # They would say between our lines that "Trials did not complete", which these have already reported, and, with a
+    # traceback, that Tune's own state cannot be written to a full disk, where it is never read back.
+    for loud in ("ray.tune.tune", "ray.tune.execution.experiment_state"):
+        logging.getLogger(loud).setLevel(logging.CRITICAL)
     trainable = tune.with_resources(
         tune.with_parameters(StudyTrainable, tasks=ray.put(dict(tasks)), base=ray.put(base)),
         lambda config: tune.PlacementGroupFactory([dict(config["assignment"].wanted)]),
