@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from small_study import ENVIRONMENT
-
 from faults import drivers, ledgers, services
 from faults.rows import Fault, Ground
+from small_study import ENVIRONMENT
 
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*drivers.FAULTS, *ledgers.FAULTS, *services.FAULTS)}
 ROOT = Path(__file__).resolve().parents[2]

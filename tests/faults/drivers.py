@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import psutil
+from faults.rows import Census, Count, Fault, Ground, wait_or_end
 from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
-from faults.rows import Census, Count, Fault, Ground, wait_or_end
 
 FOUR_SLOTS = ("--set", "resources.cpus=0.5", "--set", "resources.concurrent=4")
 KILLS = 6  # of one study at most; then it is left to end
@@ -28,10 +28,13 @@ def kill_driver(ground: Ground, times: int, settings: Sequence[str] = ()) -> Cou
         census = Census(run)
         for _ in range(min(KILLS, times - total.times)):
             process = run.start("run", "study.yaml", *settings)
-            if wait_or_end(process, ground.draw_seconds()):
-                process.communicate()
+            if not wait_or_end(process, ground.draw_seconds()):
+                with suppress(psutil.NoSuchProcess):  # it ended just then
+                    kill(process)
+            process.communicate()
+            if process.returncode == 0:
                 break
-            kill(process)
+            total.require(process.returncode == -signal.SIGKILL, f"exit {process.returncode}, not by the signal")
             census.note()
             total.end("resumed to the same answer")
         run.finish("run", "study.yaml", *settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner
+from faults.rows import Census, Count, Fault, Ground
 from test_ledger_chain import record, rewritten
 from written_study import opened
 
@@ -19,7 +20,6 @@ from auxtune.orchestrator.record.events import Event, Tracked
 from auxtune.orchestrator.record.ledger import Ledger, read_events
 from auxtune.orchestrator.record.ledger import _digest as digest_segment
 from auxtune.trials.durable import _name_draft as name_draft
-from faults.rows import Census, Count, Fault, Ground
 
 SEGMENTS = 8
 Damage = Callable[[Path, np.random.Generator], None]
