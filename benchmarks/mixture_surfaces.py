@@ -213,7 +213,8 @@ def draw_picture(rows: list[dict[str, Any]], names: list[str], path: Path, asked
     for name in names:
         found = [average_surfaces(regrets, name, count) for count in asked]
         means, halves = [each.mean() for each in found], [measure_half_width(each) for each in found]
-        axes.errorbar(asked, means, yerr=halves, marker="o", markersize=4, capsize=2, label=name.partition("{")[0].partition("@")[0])
+        label = name.partition("{")[0].partition("@")[0]
+        axes.errorbar(asked, means, yerr=halves, marker="o", markersize=4, capsize=2, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(asked, [str(count) for count in asked])
     axes.set_ylim(0, 1.5)
