@@ -52,7 +52,9 @@ def fail_to_converge(ground: Ground, times: int) -> Count:
         failed = [trial for trial in run.accounts.trials.values() if trial.status == "failed"]
         whys = {trial.told.outcome.why for trial in failed if trial.told}
         total.require(whys == {"non-finite"} and len(failed) == 2, f"{len(failed)} failed, because {whys}")
-        total.require(all(trial.cost.cpu_seconds > 0 for trial in failed), "a failed trial cost nothing")
+        total.require(
+            all(sum(cost.cpu_seconds for cost in trial.costs) > 0 for trial in failed), "a failure cost nothing"
+        )
         total.require("2 of 2 trials failed" in said, f"not said: {said[-300:]}")
         total.end("named, stored, charged, told; exit 3 after as many as the study file says")
     return total
